@@ -1,0 +1,199 @@
+"""Reads a config file: YAML 1.2 scalars, a position for every error, overrides, one validation.
+
+PyYAML follows YAML 1.1, where `3e-4` is a string, `on` a boolean and a doubled key silent. Only its parser is used
+here; scalars are resolved by the core schema of YAML 1.2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lrps.config.models import KINDS, Config, Cpt, PathSwitching, Ptfs, WsdS
+from lrps.errors import ConfigError
+
+Location = tuple[str | int, ...]
+_INT = re.compile(r"[-+]?[0-9][0-9_]*")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_STRATEGIES: dict[str, type[BaseModel]] = dict(zip(KINDS, (PathSwitching, Ptfs, Cpt, WsdS), strict=True))
+
+
+class Positions:
+    """Where each value of a document stands: location -> `file:line:column`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._marks: dict[Location, str] = {}
+
+    def note(self, location: Location, mark: yaml.Mark) -> None:
+        self._marks[location] = f"{self.name}:{mark.line + 1}:{mark.column + 1}"
+
+    def override(self, location: Location, text: str) -> None:
+        self._marks = {loc: mark for loc, mark in self._marks.items() if loc[: len(location)] != location}
+        self._marks[location] = f"-s {text}"
+
+    def of(self, location: Location) -> str:
+        """The position of a location, or of the nearest thing around it."""
+        for length in range(len(location), -1, -1):
+            if (mark := self._marks.get(location[:length])) is not None:
+                return mark
+        return self.name
+
+
+def _without_tag(location: Location) -> Location:
+    """pydantic names the kind of a strategy in its locations; the document does not: paradigms.NAME.KIND.key."""
+    return (*location[:2], *location[3:]) if location[0] == "paradigms" else location
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text = node.value
+    if node.style is not None:
+        return text
+    if text.lower() in _WORDS and text in (text.lower(), text.capitalize(), text.upper()):
+        return _WORDS[text.lower()]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def _build(node: yaml.Node, location: Location, positions: Positions) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            positions.note((*location, i), item.start_mark)
+        return [_build(item, (*location, i), positions) for i, item in enumerate(node.value)]
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(_build(key_node, location, positions))
+        here = (*location, key)
+        if key in result:
+            first = positions.of(here)
+            positions.note(here, key_node.start_mark)
+            raise ConfigError(f"{positions.of(here)}: '{key}' stands twice (first at {first}); remove one of them")
+        positions.note(here, key_node.start_mark)
+        result[key] = _build(value_node, here, positions)
+    return result
+
+
+def parse_yaml(text: str, name: str) -> tuple[Any, Positions]:
+    """Plain values and their positions. Raises ConfigError with file:line:column for text that is not YAML."""
+    positions = Positions(name)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise ConfigError(f"{at}: not valid YAML: {error.problem}") from None
+    return (None if node is None else _build(node, (), positions)), positions
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1, 0.4)
+        hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else ""
+        raise ConfigError(f"{path}: no such {what}{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the {what}: {error}") from None
+
+
+def _apply_override(document: dict[str, Any], text: str, positions: Positions) -> None:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"-s {text}: an override is written key=value, for example -s schedule.peak_lr=3e-4")
+    parsed, _ = parse_yaml(value, f"-s {text}")
+    parts: list[str | int] = [int(part) if part.isdigit() else part for part in key.split(".")]
+    target: Any = document
+    for i, part in enumerate(parts[:-1]):
+        if isinstance(target, list) and isinstance(part, int) and part < len(target):
+            target = target[part]
+        elif isinstance(target, dict):
+            if target.get(str(part)) is None:
+                target[str(part)] = {}
+            target = target[str(part)]
+        else:
+            raise ConfigError(f"-s {text}: {'.'.join(map(str, parts[: i + 1]))} is not in the file")
+    last = parts[-1]
+    if isinstance(target, list) and isinstance(last, int) and last <= len(target):
+        target[last : last + 1] = [parsed]
+    elif isinstance(target, dict):
+        target[str(last)] = parsed
+    else:
+        raise ConfigError(f"-s {text}: {key} is not in the file")
+    positions.override(tuple(parts), text)
+
+
+def _section_keys(location: Location) -> list[str]:
+    """The keys that are allowed in the section that holds `location`, which names the kind of a strategy."""
+    if location[0] == "paradigms" and len(location) > 2:
+        model: Any = _STRATEGIES[str(location[2])]
+        location = location[3:]
+    else:
+        model = Config
+    for part in location[:-1]:
+        if part in model.model_fields:
+            model = _section_of(model.model_fields[str(part)].annotation)
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> Any:
+    """The model inside an annotation such as `Hardware | None` or `tuple[Version, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, typing.Annotated):
+        for argument in typing.get_args(annotation):
+            if (found := _section_of(argument)) is not None:
+                return found
+    return Config if typing.get_origin(annotation) is dict else None
+
+
+def _explain(error: Any, positions: Positions) -> str:
+    raw: Location = tuple(error["loc"])
+    location = _without_tag(raw) if raw else raw
+    name = ".".join(map(str, location))
+    at = positions.of(location)
+    if error["type"] == "extra_forbidden":
+        nearby = difflib.get_close_matches(str(raw[-1]), _section_keys(raw), 1, 0.6)
+        hint = f"; did you mean '{nearby[0]}'?" if nearby else f"; known keys: {', '.join(_section_keys(raw))}"
+        return f"{at}: {name}: unknown key{hint} (got {error['input']!r})"
+    if error["type"] == "missing":
+        return f"{at}: {name}: this key is needed"
+    if error["type"] == "union_tag_not_found":
+        return f"{at}: {name}: add 'kind', one of {', '.join(KINDS)}"
+    message = error["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(error["input"], dict | BaseModel) else f" (got {error['input']!r})"
+    return f"{at}: {name + ': ' if name else ''}{message}{got}"
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read, override and validate a config file.
+
+    overrides: `a.b=value` texts; the value is YAML, list items are numbered from 0.
+    Raises ConfigError that lists ALL faults, each as file:line:column, key, what is wrong and the nearest name.
+    """
+    document, positions = parse_yaml(_read(path, "config file"), str(path))
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys; see configs/demo.yaml")
+    for text in overrides:
+        _apply_override(document, text, positions)
+    if isinstance(hardware := document.get("hardware"), str):
+        document["hardware"], inner = parse_yaml(_read(path.parent / hardware, "hardware file"), hardware)
+        for location, mark in inner._marks.items():
+            positions._marks[("hardware", *location)] = mark
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e, positions) for e in error.errors())) from None

@@ -1,0 +1,50 @@
+"""Errors of lrps: each says what is wrong and names the way out.
+
+`exit_code` is the contract of the command line: 2 the user's mistake (one message, no traceback),
+1 our fault, 75 interrupted but resumable.
+"""
+
+from __future__ import annotations
+
+DONE = 0
+OUR_FAULT = 1
+USER_MISTAKE = 2
+INTERRUPTED = 75
+
+
+class LrpsError(Exception):
+    """Base of every error that a user can act on. The message ends with the way out."""
+
+    exit_code = USER_MISTAKE
+
+
+class ConfigError(LrpsError):
+    """A wrong key, type or combination in the YAML file or an override."""
+
+
+class DataError(LrpsError):
+    """Shards, manifests or tokenizers that are missing, damaged or of another identity."""
+
+
+class CheckpointError(LrpsError):
+    """A checkpoint that is missing, incomplete, damaged or of another model."""
+
+
+class LineageError(LrpsError):
+    """A run directory that does not belong to the plan, or a fork that cannot be made."""
+
+
+class LedgerError(LrpsError):
+    """A ledger file that was changed after it was written."""
+
+
+class TrainingError(LrpsError):
+    """Training cannot go on: a non-finite loss, or a worker that died."""
+
+    exit_code = OUR_FAULT
+
+
+class InterruptedRun(LrpsError):
+    """Stopped by a signal after saving; the same command goes on."""
+
+    exit_code = INTERRUPTED

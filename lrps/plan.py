@@ -1,0 +1,88 @@
+"""A plan: a config, the increments its data holds, and the graph they compile to. Imports no torch and no numpy.
+
+The floor between what a user writes and everything that executes, accounts for or draws it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from lrps.config.models import Config, Version
+from lrps.data.manifest import Manifest, load_manifest, manifest_path
+from lrps.errors import ConfigError, DataError
+from lrps.paths.cost import CostModel, cost_model
+from lrps.paths.graph import Graph
+from lrps.paths.paradigms import Increment, compile_graph
+from lrps.store.layout import RunLayout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before a token is trained."""
+
+    config: Config
+    increments: tuple[Increment, ...]
+    manifests: dict[str, Manifest]
+    """Train manifests by version, of those versions whose shards exist."""
+
+    @cached_property
+    def graph(self) -> Graph:
+        return compile_graph(self.config, self.increments)
+
+    @cached_property
+    def costs(self) -> CostModel:
+        return cost_model(self.config)
+
+    @property
+    def layout(self) -> RunLayout:
+        return RunLayout(self.config.run_dir)
+
+    def increment(self, version: str) -> Increment:
+        return next(increment for increment in self.increments if increment.version == version)
+
+    @cached_property
+    def heldout(self) -> dict[str, Manifest]:
+        """Held-out manifests by version, of those versions whose shards exist."""
+        files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
+        return {version: load_manifest(file) for version, file in files.items() if file.exists()}
+
+    def heldout_versions(self, version: str) -> tuple[str, ...]:
+        """The versions on whose held-out sets `version` is evaluated: all so far, and the next one (transfer)."""
+        names = [increment.version for increment in self.increments]
+        return tuple(names[: names.index(version) + 2])
+
+
+def make_plan(config: Config) -> Plan:
+    """Read the manifests that exist and lay out the increments.
+
+    Raises DataError for a damaged manifest or one that is smaller than the config says, ConfigError for a version
+    with neither shards nor a planned number of tokens.
+    """
+    manifests: dict[str, Manifest] = {}
+    increments = []
+    for version in config.data.versions:
+        path = manifest_path(config.data.root, version.name, "train")
+        if path.exists():
+            manifests[version.name] = load_manifest(path)
+        increments.append(_increment(config, version, manifests.get(version.name)))
+    return Plan(config, tuple(increments), manifests)
+
+
+def _increment(config: Config, version: Version, manifest: Manifest | None) -> Increment:
+    length = config.data.sequence_length
+    if manifest is None and version.tokens is None:
+        way_out = "run `lrps data build CONFIG`" if version.text else "say how many with `tokens:`, or give its `text:`"
+        raise ConfigError(
+            f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {way_out}"
+        )
+    rows = manifest.rows(length) if manifest else version.tokens // length  # type: ignore[operator]
+    if version.tokens is not None:
+        wanted = version.tokens // length
+        if wanted > rows:
+            raise DataError(
+                f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
+                f"lower data.versions.{version.name}.tokens or leave it out to use all"
+            )
+        rows = wanted
+    return Increment(version.name, rows, rows // config.batch.sequences)

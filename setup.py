@@ -1,0 +1,40 @@
+"""Packaging of lrps. Tool settings live in pyproject.toml, versions that the demo and CI use in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="lrps",
+    version="0.1.0",
+    description="Pretraining of LLM version updates by learning-rate path switching, with a cost ledger",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["lrps", "lrps.*"]),
+    package_data={"lrps": ["py.typed"], "lrps.report": ["*.html.j2"]},
+    entry_points={"console_scripts": ["lrps = lrps.cli:main"]},
+    install_requires=[
+        # An open range: bring the torch build of your GPUs, it is never replaced.
+        "torch>=2.6",
+        # Pinned: the engine door and the checkpoint fragments rest on its inside (lrps/engine).
+        "deepspeed==0.19.8",
+        "transformers>=5,<6",
+        "webdataset>=1.0,<2",
+        "numpy>=1.26",
+        "wandb>=0.20",
+        # These arrive with the packages above; named because we import them.
+        "jinja2>=3.1",
+        "pydantic>=2.7,<3",
+        "PyYAML>=6",
+        "rich>=13",
+        "safetensors>=0.4",
+        "tokenizers>=0.21",
+        "typer>=0.12",
+    ],
+    extras_require={
+        "dev": ["hypothesis>=6", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.6", "types-PyYAML"],
+        "eval": ["lm-eval[hf]>=0.4.5"],
+        "datatrove": ["datatrove>=0.4"],
+        "nvml": ["nvidia-ml-py>=12"],
+    },
+)

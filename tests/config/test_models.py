@@ -1,0 +1,79 @@
+"""Fields and their rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lrps.config.models import Config, parse_quantity
+from tests_support import config_values
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("10.5B", 10_500_000_000), ("128K", 128_000), ("2m", 2_000_000), ("1T", 10**12), ("7", 7), ("0.5", 0.5)],
+)
+def test_quantities(text: str, value: float) -> None:
+    assert parse_quantity(text) == value
+
+
+@pytest.mark.parametrize("value", ["10 parsecs", "B", "-1B", 3, None])
+def test_what_is_no_quantity_is_left_to_validation(value: Any) -> None:
+    assert parse_quantity(value) is value
+
+
+def test_a_config_cannot_change() -> None:
+    config = Config.model_validate(config_values())
+    with pytest.raises(ValidationError):
+        config.seed = 3  # type: ignore[misc]
+
+
+def test_a_name_that_is_a_kind_needs_no_kind() -> None:
+    config = Config.model_validate(config_values(paradigms={"ptfs": None, "mine": {"kind": "cpt"}}))
+    assert {name: strategy.kind for name, strategy in config.paradigms.items()} == {"ptfs": "ptfs", "mine": "cpt"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {}}, "exactly one of 'architecture' and 'checkpoint'"),
+        ({"model": {"architecture": {"hidden_size": 3}}}, "needs model_type and vocab_size"),
+        ({"engine": {"precision": "bf16", "zero_stage": 0}}, "use zero_stage 1"),
+        ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "lies above peak_lr"),
+        ({"paradigms": {}}, "at least 1"),
+        ({"paradigms": {"path-switching": {"alpha_per_version": {"v9": 1}}}}, "names v9, which is no version"),
+        ({"paradigms": {"path-switching": {"mix": {"new": 0.9}, "decay": "linear"}}}, None),
+        ({"paradigms": {"path-switching": {"mix": {"new": 0, "replay": 1}}}}, "new must be above 0"),
+        ({"paradigms": {"path-switching": {"mix": {"new": 0.5, "replay": 0.4}}}}, "must be 1, not 0.9"),
+        ({"launch": {"launcher": "deepspeed"}}, "needs 'hostfile'"),
+        ({"name": "../elsewhere"}, "match pattern"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_refusals(changes: dict[str, Any], message: str | None) -> None:
+    with pytest.raises(ValidationError, match=message or "must be 1"):
+        Config.model_validate(config_values(**changes))
+
+
+def test_version_names_must_differ() -> None:
+    data = {"root": "x", "sequence_length": 8, "versions": [{"name": "v1", "tokens": 9}, {"name": "v1", "tokens": 9}]}
+    with pytest.raises(ValidationError, match="v1 stands more than once"):
+        Config.model_validate(config_values(data=data))
+
+
+def test_the_schema_for_editors_is_the_models(repository: Path) -> None:
+    """Regenerate with `make schema`."""
+    stored = json.loads((repository / "configs" / "schema.json").read_text())
+    assert stored == json.loads(json.dumps(Config.model_json_schema()))
+
+
+def test_every_key_is_described() -> None:
+    """A key without a description shows an empty help in an editor; sections describe themselves."""
+    schema = Config.model_json_schema()
+    for name in ("Data", "Version", "Batch", "Engine", "PathSwitching", "Checkpoint", "Launch"):
+        section = schema["$defs"][name]
+        assert section["description"]

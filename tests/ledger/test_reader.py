@@ -1,0 +1,112 @@
+"""Reading: strict about everything but a torn last line; sums over attempts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrps.errors import LedgerError
+from lrps.ledger.reader import Totals, evaluations, read_ledger, total
+from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+
+
+def attempt(directory: Path, start: int, stop: int, ending: str | None = "stop", **facts: Any) -> Path:
+    """An attempt over steps [start, stop) of 10 tokens, 2 device-seconds a step, with a heartbeat each step."""
+    writer = LedgerWriter(directory)
+    counters = Counters(allocated_seconds=5.0)
+    writer.append(
+        "start", start, counters, format=FORMAT, path_start=0, device="cpu", processes=2, origin="start", **facts
+    )
+    for step in range(start + 1, stop + 1):
+        counters.steps += 1
+        counters.tokens += 10
+        counters.training_seconds += 2.0
+        counters.allocated_seconds += 3.0
+        writer.append("heartbeat", step, counters, loss=1.0)
+    if ending:
+        outcome = {"outcome": "complete"} if ending == "stop" else {"error": "Boom"}
+        writer.append(ending, stop, counters, **outcome)
+    writer.close()
+    return writer.path
+
+
+def totals(directory: Path) -> Totals:
+    return total(read_ledger(directory))
+
+
+def test_repeated_work_is_waste(tmp_path: Path) -> None:
+    attempt(tmp_path, 0, 13, ending=None)  # killed; its last checkpoint is step 10
+    attempt(tmp_path, 10, 20)
+    result = totals(tmp_path)
+    assert (result.attempts, result.useful_steps, result.repeated_steps) == (2, 20, 3)
+    assert (result.spent.steps, result.spent.tokens) == (23, 230)
+    assert result.spent.allocated_seconds == 2 * 5 + 23 * 3
+    assert result.goodput == pytest.approx(46 / 79 * 20 / 23)
+    assert result.state == "complete"
+
+
+@pytest.mark.parametrize(("ending", "state"), [(None, "running"), ("failure", "failed"), ("stop", "complete")])
+def test_the_last_record_is_the_state(tmp_path: Path, ending: str | None, state: str) -> None:
+    attempt(tmp_path, 0, 3, ending)
+    assert totals(tmp_path).state == state
+
+
+def test_no_ledger_is_planned(tmp_path: Path) -> None:
+    assert totals(tmp_path).state == "planned"
+    assert totals(tmp_path).goodput is None
+
+
+def test_a_torn_last_line_is_tolerated(tmp_path: Path) -> None:
+    file = attempt(tmp_path, 0, 5)
+    file.write_bytes(file.read_bytes()[:-7])
+    assert totals(tmp_path).spent.steps == 5
+    attempt(tmp_path, 5, 6)
+    assert totals(tmp_path).spent.steps == 6
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_changed_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
+    directory = tmp_path / str(len(list(tmp_path.iterdir())))
+    attempt(directory, 0, 4, ending=None)
+    attempt(directory, 2, 5)
+    file = data.draw(st.sampled_from(sorted(directory.iterdir())))
+    before = file.read_bytes()
+    # The last line of all has no successor that vouches for it; every other byte does.
+    end = len(before) if file.name == "000.jsonl" else before[:-1].rindex(b"\n")
+    at = data.draw(st.integers(0, end - 1))
+    changed = data.draw(st.integers(0, 255).filter(lambda byte: byte != before[at]))
+    file.write_bytes(before[:at] + bytes([changed]) + before[at + 1 :])
+    with pytest.raises(LedgerError, match=r"00\d\.jsonl:\d+"):
+        totals(directory)
+
+
+@pytest.mark.parametrize("line", [0, 2, 4])
+def test_a_removed_line_is_found(tmp_path: Path, line: int) -> None:
+    file = attempt(tmp_path, 0, 5)
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:line] + lines[line + 1 :]))
+    with pytest.raises(LedgerError, match=f"000.jsonl:{line + 1}"):
+        totals(tmp_path)
+
+
+def test_a_removed_attempt_is_found(tmp_path: Path) -> None:
+    attempt(tmp_path, 0, 5)
+    attempt(tmp_path, 5, 6)
+    (tmp_path / "000.jsonl").unlink()
+    with pytest.raises(LedgerError, match="001.jsonl:1"):
+        totals(tmp_path)
+
+
+def test_the_newest_evaluation_counts(tmp_path: Path) -> None:
+    writer = LedgerWriter(tmp_path)
+    writer.append("start", 0, Counters(), format=FORMAT, path_start=0, device="cpu", processes=1)
+    for loss in (2.0, 1.0):
+        facts = {"manifest_sha256": "m", "loss": loss, "bits_per_byte": 3.0, "tokens": 7}
+        writer.append("evaluation", 4, Counters(), heldout="v1", **facts)
+    found = evaluations(read_ledger(tmp_path))
+    assert {key: evaluation.loss for key, evaluation in found.items()} == {(4, "v1"): 1.0}

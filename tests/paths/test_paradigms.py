@@ -1,0 +1,256 @@
+"""Compiled graphs against independent arithmetic: costs, geometry, data, rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrps.config.models import Config
+from lrps.errors import ConfigError
+from lrps.paths.graph import Graph, Paradigm, Path
+from lrps.paths.paradigms import Increment, compile_graph, compile_paradigm
+from tests_support import config_values
+
+MakeConfig = Callable[..., Config]
+
+
+def increments(*steps: int, spare: int = 1) -> list[Increment]:
+    """Versions v1.. of so many steps of 2 rows, with `spare` rows left over."""
+    return [Increment(f"v{k}", 2 * t + spare, t) for k, t in enumerate(steps, 1)]
+
+
+def compiled(steps: list[int], **strategy: Any) -> Paradigm:
+    """One strategy, called as its kind, over versions of these steps."""
+    kind = strategy.pop("kind", "path-switching")
+    schedule = strategy.pop("schedule", {"peak_lr": 1.0, "warmup_steps": 5})
+    versions = [{"name": f"v{k}"} for k in range(1, len(steps) + 1)]
+    data = {"root": "nowhere", "sequence_length": 8, "versions": versions}
+    config = Config.model_validate(config_values(data=data, schedule=schedule, paradigms={kind: strategy}))
+    return compile_paradigm(config, kind, increments(*steps))
+
+
+def parts(path: Path) -> list[tuple[str, int, int]]:
+    return [(part.source, part.from_row, part.to_row) for segment in path.segments for part in segment.parts]
+
+
+# Costs
+
+
+@pytest.mark.parametrize(("kind", "total"), [("path-switching", 5800), ("ptfs", 10000), ("cpt", 4000)])
+def test_four_equal_versions(kind: str, total: int) -> None:
+    assert compiled([1000] * 4, kind=kind).total_steps == total
+
+
+@pytest.mark.parametrize(
+    ("alpha", "versions", "ratio"),
+    [(0.2, 2, 0.733), (0.8, 2, 0.933), (0.4, 4, 0.520), (0.6, 4, 0.580), (0.2, 10, 0.215), (0.8, 10, 0.313)],
+)
+def test_ratios_of_the_paper(alpha: float, versions: int, ratio: float) -> None:
+    steps = [1000] * versions
+    measured = compiled(steps, alpha=alpha).total_steps / compiled(steps, kind="ptfs").total_steps
+    assert round(measured, 3) == ratio
+
+
+@given(
+    steps=st.lists(st.integers(1, 5000), min_size=1, max_size=30),
+    percents=st.lists(st.integers(1, 100), min_size=30, max_size=30),
+)
+@settings(deadline=None)
+def test_unequal_versions_cost_the_closed_form(steps: list[int], percents: list[int]) -> None:
+    alphas = {f"v{k}": percent / 100 for k, percent in enumerate(percents[: len(steps)], 1)}
+    decays = [
+        max(1, int((Decimal(percent) / 100 * t).quantize(Decimal(1), ROUND_HALF_UP)))
+        for percent, t in zip(percents, steps, strict=False)
+    ]
+    paradigm = compiled(steps, alpha_per_version=alphas)
+    assert paradigm.total_steps == sum(steps) + sum(decays[:-1])
+    assert compiled(steps, kind="ptfs").total_steps == sum(sum(steps[:k]) for k in range(1, len(steps) + 1))
+    assert compiled(steps, kind="cpt").total_steps == sum(steps)
+    assert compiled(steps, kind="wsd-s", final_lr=0.1).total_steps == sum(steps)
+
+
+def test_a_thousand_versions() -> None:
+    n, t = 1000, 10
+    assert compiled([t] * n).total_steps == t * n + 6 * (n - 1)
+    assert compiled([t] * n, kind="ptfs").total_steps == t * n * (n + 1) // 2
+
+
+@pytest.mark.parametrize(
+    ("strategy", "decays"),
+    [
+        ({"alpha": 0.1, "alpha_of": "steps-so-far"}, [10, 30, 60]),
+        ({"alpha": 25, "alpha_of": "steps"}, [25, 25, 25]),
+        ({"alpha": "1.6K", "alpha_of": "tokens"}, [100, 100, 100]),  # 16 tokens a step
+        ({"alpha": 0.5, "alpha_per_version": {"v2": 1}}, [50, 200, 150]),
+    ],
+)
+def test_units_of_alpha(strategy: dict[str, Any], decays: list[int]) -> None:
+    branches = compiled([100, 200, 300], **strategy).paths
+    assert [path.steps for path in branches if path.job == "branch"] == decays
+
+
+def test_a_decay_longer_than_the_increment_forks_earlier() -> None:
+    main, *_, last = compiled([100, 10], alpha=30, alpha_of="steps").paths
+    assert (last.start, last.stop) == (80, 110)
+    assert parts(last) == [("v1", 160, 200), ("v2", 0, 20)]
+    assert main.stop == 80
+
+
+# Geometry and data of path switching
+
+
+def test_branches_end_with_their_increment_and_main_stops_at_the_last_fork() -> None:
+    main, *branches = compiled([100, 50, 200]).paths
+    assert [(b.name, b.start, b.stop) for b in branches] == [
+        ("branch-v1", 40, 100),
+        ("branch-v2", 120, 150),
+        ("branch-v3", 230, 350),
+    ]
+    assert main.stop == 230
+    assert parts(main) == [("v1", 0, 200), ("v2", 0, 100), ("v3", 0, 160)]
+
+
+@given(steps=st.lists(st.integers(1, 300), min_size=1, max_size=8), alpha=st.floats(0.01, 1))
+@settings(deadline=None)
+def test_a_branch_reads_what_the_main_path_would_have_read_next(steps: list[int], alpha: float) -> None:
+    paradigm = compiled(steps, alpha=alpha)
+    main_rows = [(f"v{k}", row) for k, t in enumerate(steps, 1) for row in range(2 * t)]
+    for path in paradigm.paths:
+        rows = [(source, row) for source, a, b in parts(path) for row in range(a, b)]
+        assert rows == main_rows[2 * path.start : 2 * path.stop]
+
+
+def test_the_rate_is_continuous_at_every_fork() -> None:
+    paradigm = compiled([100, 50, 200], decay="cosine")
+    main = paradigm.paths[0]
+    for path in paradigm.paths[1:]:
+        assert path.lr_start == main.schedule.lr_at(path.start)
+        assert path.lr_stop == 0.0
+
+
+def test_a_branch_under_a_power_law_starts_at_the_parents_rate() -> None:
+    schedule = {"peak_lr": 1.0, "warmup_steps": 5, "power_coefficient": 2.0}
+    paradigm = compiled([100, 100], schedule=schedule)
+    assert paradigm.paths[2].lr_start == pytest.approx(2.0 * (paradigm.paths[2].start + 1) ** -0.51)
+
+
+def test_a_fork_inside_the_warmup_finishes_the_warmup() -> None:
+    _, branch = compiled([10], schedule={"peak_lr": 1.0, "warmup_steps": 8}).paths
+    assert branch.start == 4
+    assert [branch.schedule.lr_at(s) for s in (4, 7, 8, 9)] == pytest.approx([5 / 8, 1.0, 1.0, 0.5])
+
+
+def test_a_branch_of_everything_needs_no_main_path() -> None:
+    (branch,) = compiled([100], alpha=1).paths
+    assert branch.parent is None
+    assert branch.lr_start == pytest.approx(1 / 5)
+
+
+def test_the_first_version_can_be_released_undecayed() -> None:
+    paradigm = compiled([100, 100], release_first=False)
+    assert [path.name for path in paradigm.paths] == ["main", "branch-v2"]
+    assert [(r.version, r.path, r.step) for r in paradigm.releases] == [("v1", "main", 100), ("v2", "branch-v2", 200)]
+    assert paradigm.total_steps == 200
+    assert Graph((paradigm,)).branch_points("main") == (100, 140)
+
+
+def test_whole_branch_data_is_a_reshuffled_pass_over_the_increment() -> None:
+    branch = compiled([100, 50], branch_data="whole").paths[2]
+    assert parts(branch) == [("v2", 101, 161)]  # 101 rows: position 101 begins the second epoch
+
+
+def test_replay_takes_its_share_and_goes_on_at_each_sources_next_row() -> None:
+    branch = compiled([100, 100, 100], mix={"new": 0.9, "replay": 0.1}).paths[3]
+    assert branch.rows == 120
+    assert parts(branch) == [("v3", 80, 188), ("v1", 200, 206), ("v2", 200, 206)]
+    first = compiled([100, 100, 100], mix={"new": 0.9, "replay": 0.1}).paths[1]
+    assert parts(first) == [("v1", 80, 200)], "there is nothing to replay before version 1"
+
+
+# The other paradigms
+
+
+def test_ptfs_mixes_all_increments_from_the_start() -> None:
+    paths = compiled([100, 50], kind="ptfs").paths
+    assert [parts(path) for path in paths] == [[("v1", 0, 200)], [("v1", 0, 200), ("v2", 0, 100)]]
+    assert [len(path.segments) for path in paths] == [1, 1]
+    assert all(path.parent is None and path.lr_stop == 0 for path in paths)
+
+
+def test_cpt_rewarms_from_the_last_rate_and_resets_the_optimizer() -> None:
+    first, second = compiled([100, 100], kind="cpt", final_lr=0.1).paths
+    assert second.parent is not None
+    assert (second.parent.path, second.parent.step, second.parent.optimizer) == (first.name, 100, "reset")
+    assert [second.schedule.lr_at(s) for s in (100, 104, 105)] == pytest.approx([0.28, 1.0, 1.0])
+    assert second.lr_stop == 0.1
+
+
+def test_cpt_can_go_on_at_the_final_rate() -> None:
+    _, second = compiled([100, 100], kind="cpt", restart="continue", final_lr=0.1, optimizer="carry").paths
+    assert {second.schedule.lr_at(s) for s in range(100, 200)} == {0.1}
+
+
+def test_cpt_at_the_final_rate_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing would be learned; set paradigms.cpt.final_lr"):
+        compiled([100, 100], kind="cpt", restart="continue")
+
+
+def test_cpt_can_stay_at_the_peak() -> None:
+    first, second = compiled([100, 100], kind="cpt", restart="constant").paths
+    assert first.schedule.lr_at(99) == second.schedule.lr_at(150) == 1.0
+
+
+def test_wsd_s_goes_on_from_the_decayed_checkpoint_without_a_rewarm() -> None:
+    first, second = compiled([100, 100], kind="wsd-s", final_lr=0.1).paths
+    assert first.lr_stop == pytest.approx(0.1)
+    assert [second.schedule.lr_at(s) for s in (100, 139, 140)] == [1.0, 1.0, 1.0]
+    assert second.parent is not None
+    assert second.parent.optimizer == "carry"
+
+
+def test_an_inverse_decay_to_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="never reaches 0"):
+        compiled([100], kind="wsd-s")
+
+
+def test_a_final_rate_above_the_peak_is_refused() -> None:
+    with pytest.raises(ConfigError, match="above schedule.peak_lr"):
+        compiled([100], final_lr=2.0)
+
+
+# Sharing
+
+
+def test_equal_paths_are_trained_once(make_config: MakeConfig) -> None:
+    paradigms = {
+        "path-switching": {},
+        "long": {"kind": "path-switching", "alpha": 0.9},
+        "short": {"kind": "path-switching", "alpha": 0.2},
+        "ptfs": {},
+        "cpt": {},
+        "again": {"kind": "cpt"},
+    }
+    graph = compile_graph(make_config(paradigms=paradigms), increments(100, 100, 100, 100))
+    named = {paradigm.name: [path.name for path in paradigm.paths] for paradigm in graph.paradigms}
+    assert named["long"][0] == named["short"][0] == "main"
+    assert named["cpt"] == named["again"] == ["ptfs-v1", "cpt-v2", "cpt-v3", "cpt-v4"]
+    assert graph.by_name["main"].stop == 380, "the longest main path is the one that is trained"
+    alone = {paradigm.name: paradigm.total_steps for paradigm in graph.paradigms}
+    assert alone == {"path-switching": 580, "long": 670, "short": 460, "ptfs": 1000, "cpt": 400, "again": 400}
+    assert graph.total_steps == 380 + 4 * (60 + 90 + 20) + 1000 + 300
+
+
+def test_other_rates_are_other_paths(make_config: MakeConfig) -> None:
+    paradigms = {"ptfs": {}, "cpt": {"decay": "linear"}}
+    graph = compile_graph(make_config(paradigms=paradigms), increments(100, 100))
+    assert graph.paradigms[1].paths[0].name == "cpt-v1"
+
+
+def test_an_increment_below_one_step_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="version v2 has 1 rows, less than one batch of 2"):
+        compile_graph(make_config(), increments(100, 0))
