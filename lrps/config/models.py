@@ -87,7 +87,8 @@ class Data(Section):
     """`full` shuffles an increment as a whole; `window` some shards at a time, for data larger than memory."""
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     """Share of documents held out for evaluation, chosen by a hash of the text."""
-    versions: Annotated[tuple[Version, ...], Field(min_length=1)]
+    versions: tuple[Version, ...]
+    """The increments: at least one."""
 
     @property
     def tokenizer_path(self) -> Path:
@@ -96,6 +97,8 @@ class Data(Section):
     @field_validator("versions")
     @classmethod
     def _unique(cls, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+        if not versions:
+            raise ValueError("name at least one version")
         names = [v.name for v in versions]
         if doubled := {n for n in names if names.count(n) > 1}:
             raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} stands more than once")

@@ -93,7 +93,7 @@ def test_all_faults_are_told_with_file_line_and_column(tmp_path: Path) -> None:
     path.write_text(
         "name: c\nmodel: {checkpoint: here}\n"
         "data: {root: d, sequence_length: 8, versions: [{name: v1, tokns: 3}]}\n"
-        "batch: {}\nschedule:\n  peak_lr: 1e-3\n  warmup_steps: few\nparadigms: {ptfs: {decay: cosin}}\nextra: 1\n"
+        "batch: {}\nschedule:\n  peak_lr: 1e-3\n  warmup_steps: few\nparadigms: {ptfs: {decay: cosin}}\nzzz: 1\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path)
@@ -102,7 +102,7 @@ def test_all_faults_are_told_with_file_line_and_column(tmp_path: Path) -> None:
     assert f"{path}:4:1: batch.sequences: this key is needed" in lines
     assert any(line.startswith(f"{path}:7:3: schedule.warmup_steps:") and "got 'few'" in line for line in lines)
     assert any(line.startswith(f"{path}:8:20: paradigms.ptfs.decay:") and "got 'cosin'" in line for line in lines)
-    assert any(line.startswith(f"{path}:9:1: extra: unknown key; known keys: name, runs") for line in lines)
+    assert any(line.startswith(f"{path}:9:1: zzz: unknown key; known keys: name, runs") for line in lines)
     assert len(lines) == 5
 
 

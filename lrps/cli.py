@@ -1,0 +1,236 @@
+"""The command line: a verb is a few lines that load a config, call one function and print.
+
+Heavy imports stay inside the verbs that need them: plan, status and report start in well under a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lrps import __version__
+from lrps.errors import INTERRUPTED, OUR_FAULT, USER_MISTAKE, LrpsError
+
+if TYPE_CHECKING:
+    from lrps.plan import Plan
+
+app = typer.Typer(
+    name="lrps",
+    help="Pretraining of LLM version updates by learning-rate path switching.\n\n"
+    "A config file describes data versions, a model and paradigms; `plan` shows what that costs, `run` trains what is "
+    "missing, `report` compares the paradigms. Start with: lrps plan configs/demo.yaml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Build and check the shards of the data versions.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file, for example configs/demo.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key: -s schedule.peak_lr=3e-4. May be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+OnlyParadigms = Annotated[
+    list[str] | None,
+    typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+]
+PathNames = Annotated[list[str], typer.Argument(metavar="PATH...", help="Names of paths, as `lrps plan` shows them.")]
+
+
+def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
+    from lrps.config.loader import load_config
+    from lrps.plan import make_plan
+
+    return make_plan(load_config(config_file, overrides or ()))
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=1))
+
+
+@app.command()
+def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show every path, what it costs and what is still to do. Trains nothing."""
+    from lrps.report.plan_document import plan_document
+    from lrps.report.text import print_plan
+    from lrps.status import done_steps
+
+    made = _load_plan(config_file, overrides)
+    document = plan_document(made, done_steps(made))
+    _print_json(document) if as_json else print_plan(document)
+
+
+@app.command()
+def run(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    paradigm: OnlyParadigms = None,
+    launcher: Annotated[
+        str | None,
+        typer.Option(metavar="local|deepspeed", help="Instead of launch.launcher: this machine, or the hostfile's."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and stop.")] = False,
+) -> None:
+    """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command goes on."""
+    from lrps.launch import check_data, plan_jobs, run_jobs, unfinished
+    from lrps.report.plan_document import write_plan_json
+
+    overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
+    made = _load_plan(config_file, overrides)
+    _known_paradigms(made, paradigm)
+    missing = [status.path.name for status in unfinished(made, paradigm or ())]
+    jobs = plan_jobs(made, missing, config_file, overrides)
+    if dry_run:
+        for job in jobs:
+            typer.echo(str(job))
+        return
+    check_data(made)
+    write_plan_json(made)
+    if jobs:
+        typer.echo(f"{made.config.name}: {len(missing)} paths to do in {len(jobs)} process groups")
+    else:
+        typer.echo(f"{made.config.name}: everything is trained and evaluated already")
+    run_jobs(made, jobs)
+    _write_report(made, ("html", "json"))
+
+
+@app.command()
+def train(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
+    """The job of one process group: train these paths in a row. `deepspeed`, `torchrun` or `srun` starts it."""
+    _run_job(config_file, paths, overrides, train=True)
+
+
+@app.command()
+def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
+    """Evaluate trained paths on the held-out sets they have not been evaluated on. Starts like `train`."""
+    _run_job(config_file, paths, overrides, train=False)
+
+
+def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
+    from lrps.train.job import run_job
+
+    if not run_job(_load_plan(config_file, overrides), paths, train=train):
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def status(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show the tree of paths with state, step, loss and cost so far."""
+    from lrps.report.status_document import status_document
+    from lrps.report.text import print_status
+    from lrps.status import plan_status
+
+    made = _load_plan(config_file, overrides)
+    document = status_document(made, plan_status(made))
+    _print_json(document) if as_json else print_status(document)
+
+
+@app.command()
+def report(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="F,F", help="Of html, md, csv, tex, json; written to <run>/report.")
+    ] = "html,json",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
+    from lrps.report.comparison import comparison_document
+
+    made = _load_plan(config_file, overrides)
+    if as_json:
+        _print_json(comparison_document(made))
+    else:
+        _write_report(made, tuple(formats.split(",")))
+
+
+def _write_report(made: Plan, formats: Sequence[str]) -> None:
+    from lrps.report.comparison import comparison_document
+    from lrps.report.files import write_report
+    from lrps.report.text import print_comparison
+
+    document = comparison_document(made)
+    print_comparison(document)
+    for file in write_report(made, document, formats):
+        typer.echo(str(file))
+
+
+@data_app.command("build")
+def data_build(config_file: ConfigFile, overrides: Overrides = None) -> None:
+    """Tokenize the `text` of every version into shards; train the tokenizer first if the config says so.
+
+    Versions that are built already stay as they are.
+    """
+    from lrps.config.loader import load_config
+    from lrps.data.build import build_data
+
+    build_data(load_config(config_file, overrides or ()))
+
+
+@data_app.command("verify")
+def data_verify(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check every byte of every shard against the manifests."""
+    from lrps.config.loader import load_config
+    from lrps.data.build import verify_data
+
+    verifications = verify_data(load_config(config_file, overrides or ()), quiet=as_json)
+    faults = [verification for verification in verifications if not verification["ok"]]
+    if as_json:
+        _print_json({"ok": not faults, "manifests": verifications})
+    if faults:
+        raise typer.Exit(USER_MISTAKE)
+
+
+@app.command()
+def version() -> None:
+    """Show the versions of lrps and of what it rests on."""
+    from importlib.metadata import version as installed
+
+    typer.echo(f"lrps {__version__}")
+    for name in ("torch", "deepspeed", "transformers", "webdataset", "numpy", "wandb"):
+        typer.echo(f"{name} {installed(name)}")
+
+
+def _known_paradigms(made: Plan, names: Sequence[str] | None) -> None:
+    from lrps.errors import ConfigError
+
+    for name in names or ():
+        if name not in made.config.paradigms:
+            raise ConfigError(f"--paradigm {name}: the config has {', '.join(made.config.paradigms)}")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    # All ranks of a process group may fail alike: rank 0 speaks first, and its end ends the others.
+    rank = int(os.environ.get("RANK", "0"))
+    if rank:
+        time.sleep(1)
+    typer.echo(f"lrps: {message}" if rank == 0 else f"lrps (rank {rank}): {message}", err=True)
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point. Exit code 0 done, 2 the user's mistake (no traceback), 1 our fault, 75 interrupted but resumable."""
+    try:
+        app(standalone_mode=True)
+    except LrpsError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OUR_FAULT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Writes one split of one version as tar shards: complete and byte-reproducible, or not at all.
+
+The only module of the project that imports webdataset, and it does so late: webdataset takes over a second to load,
+and training only reads. Must not import torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from lrps.data.manifest import (
+    FORMAT,
+    Manifest,
+    Member,
+    Shard,
+    TokenizerIdentity,
+    manifest_path,
+    save_manifest,
+    sync_directory,
+)
+from lrps.errors import DataError
+
+TAR_BLOCK_BYTES = 512
+
+
+class TokenWriter:
+    """Packs documents into blocks of `block_tokens` tokens, and blocks into shards.
+
+    Use as a context manager: leaving it without `close` removes whatever was written. The shards grow in a hidden
+    directory beside their place and are renamed at `close`; the manifest comes last, so a version exists once its
+    manifest does. DataError if it already exists: a version never changes, growth is a new version.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        version: str,
+        split: str,
+        tokenizer: TokenizerIdentity,
+        *,
+        block_tokens: int = 2**20,
+        blocks_per_shard: int = 64,
+    ) -> None:
+        self._manifest = manifest_path(root, version, split)
+        if self._manifest.exists():
+            raise DataError(f"{self._manifest} exists, and a version never changes: name the new data another version")
+        self._version, self._split, self._tokenizer = version, split, tokenizer
+        self._blocks_per_shard = blocks_per_shard
+        self._buffer = np.empty(block_tokens, np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32)
+        self._fill = 0
+        self._starts: list[int] = []
+        self._documents = self._text_bytes = self._blocks = 0
+        self._shards: list[Shard] = []
+        self._shard: _ShardFile | None = None
+        self._building = self._manifest.parent / f".building-{split}"
+        self._lock: int | None = _claim(self._building)
+
+    def __enter__(self) -> TokenWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.abort()
+
+    def add_document(self, tokens: np.ndarray, text_bytes: int) -> None:
+        """Append one document: 1-D integer ids of at least one token, end mark included. text_bytes: its UTF-8 size."""
+        if tokens.ndim != 1 or not len(tokens):
+            raise ValueError(f"a document is a 1-D array of one or more tokens, not {tokens.shape}")
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self._tokenizer.vocabulary:
+            raise DataError(
+                f"document {self._documents} of {self._version} has a token outside the vocabulary of "
+                f"{self._tokenizer.vocabulary}: tokenize it with {self._tokenizer.name}"
+            )
+        self._documents += 1
+        self._text_bytes += text_bytes
+        self._starts.append(self._fill)
+        done = 0
+        while done < len(tokens):
+            taken = min(len(tokens) - done, len(self._buffer) - self._fill)
+            self._buffer[self._fill : self._fill + taken] = tokens[done : done + taken]
+            done += taken
+            self._fill += taken
+            if self._fill == len(self._buffer):
+                self._flush()
+
+    def close(self, provenance: dict[str, Any]) -> Manifest:
+        """Write what is left, put the shards in their place and, last, the manifest, which is returned."""
+        self._flush()
+        self._finish_shard()
+        manifest = Manifest(
+            format=FORMAT,
+            version=self._version,
+            split=self._split,
+            dtype=self._buffer.dtype.name,
+            tokens=sum(shard.tokens for shard in self._shards),
+            documents=self._documents,
+            text_bytes=self._text_bytes,
+            tokenizer=self._tokenizer,
+            provenance=provenance,
+            shards=tuple(self._shards),
+        )
+        for shard in self._shards:
+            os.replace(self._building / shard.name, self._manifest.parent / shard.name)
+        sync_directory(self._manifest.parent)
+        save_manifest(manifest, self._manifest)
+        self.abort()
+        return manifest
+
+    def abort(self) -> None:
+        """Remove everything that is not in its place. Safe to call again; after `close` there is nothing left."""
+        if self._lock is None:
+            return
+        if self._shard is not None:
+            self._shard.file.close()
+            self._shard = None
+        shutil.rmtree(self._building, ignore_errors=True)
+        os.close(self._lock)
+        self._lock = None
+
+    def _flush(self) -> None:
+        if not self._fill:
+            return
+        if self._shard is None:
+            name = f"{self._version}-{self._split}-{len(self._shards):06d}.tar"
+            self._shard = _ShardFile(self._building / name)
+        key = f"{self._version}-{self._split}-{self._blocks:09d}"
+        self._shard.add_block(key, self._buffer[: self._fill], np.asarray(self._starts, np.uint32))
+        self._blocks += 1
+        self._fill = 0
+        self._starts = []
+        if len(self._shard.members) == self._blocks_per_shard:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        if self._shard is not None:
+            self._shards.append(self._shard.finish())
+            self._shard = None
+
+
+class _ShardFile:
+    """One growing tar that knows its hash and where its tokens lie. It is its own file object under the TarWriter."""
+
+    def __init__(self, path: Path) -> None:
+        import webdataset
+
+        self.members: list[Member] = []
+        self.file = open(path, "wb")  # noqa: SIM115  (closed by finish or by the writer's abort)
+        self._path = path
+        self._bytes = 0
+        self._sha256 = hashlib.sha256()
+        # Fixed owner and time (and webdataset's fixed mode, USTAR): equal tokens give equal bytes everywhere.
+        self._tar = webdataset.TarWriter(self, mtime=0, user="lrps", group="lrps", encoder=False)
+
+    def write(self, data: bytes) -> int:
+        self._sha256.update(data)
+        self._bytes += len(data)
+        return self.file.write(data)
+
+    def add_block(self, key: str, tokens: np.ndarray, starts: np.ndarray) -> None:
+        block = _npy(tokens)
+        self._tar.write({"__key__": key, "docs.npy": _npy(starts), "tokens.npy": block})
+        # TarWriter sorts the fields, so the tokens are the last member, padded to whole tar blocks. numpy pads its
+        # own header to 64 bytes, which keeps the tokens aligned for a reader that maps the file.
+        padded = -(-len(block) // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
+        offset = self._tar.tarstream.offset - padded + len(block) - tokens.nbytes
+        self.members.append(Member(key, offset, len(tokens), zlib.crc32(tokens.data)))
+
+    def finish(self) -> Shard:
+        self._tar.close()
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        return Shard(
+            name=self._path.name,
+            url=self._path.name,
+            bytes=self._bytes,
+            sha256=self._sha256.hexdigest(),
+            tokens=sum(member.tokens for member in self.members),
+            members=tuple(self.members),
+        )
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _claim(building: Path) -> int:
+    """An empty directory that only this process writes to; the lock goes with the returned descriptor."""
+    building.mkdir(parents=True, exist_ok=True)
+    lock = os.open(building, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise DataError(f"{building}: another process is building this version. Wait for it, or stop it.") from None
+    for left_over in building.iterdir():  # of a build that was killed
+        left_over.unlink()
+    return lock

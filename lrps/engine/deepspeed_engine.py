@@ -1,0 +1,318 @@
+"""The one door to DeepSpeed: a process group, and an engine that steps, evaluates and hands out its state.
+
+No other module imports deepspeed, and this one knows neither paths nor schedules: the learning rate of every step is
+given. Must not import anything above lrps.engine. Rests on the inside of deepspeed 0.19.8 (see the comments).
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import inspect
+import logging
+import math
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lrps.config.models import Config
+from lrps.engine import fragments, ranks
+from lrps.engine.model import parameter_groups
+from lrps.errors import ConfigError, TrainingError
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
+warnings.filterwarnings("ignore", category=FutureWarning)  # ZeRO-3 on torch 2.13 raises hundreds of them.
+
+import deepspeed  # noqa: E402
+import deepspeed.comm.comm  # noqa: E402
+import deepspeed.ops  # noqa: E402
+from deepspeed.runtime.zero import parameter_offload  # noqa: E402
+
+_NEVER = 10**9
+# Elements; DeepSpeed's default. It allocates the whole bucket, 2 GB, however small the model is.
+_LARGEST_BUCKET = 5 * 10**8
+
+
+class NonFiniteLoss(TrainingError):  # noqa: N818
+    """Loss or gradients are not finite. No weight was changed; the engine is good for saving and closing only."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step tells: equal on all ranks."""
+
+    loss: float
+    """Mean over the tokens of the global batch, in nats."""
+    grad_norm: float | None
+    """Global norm before clipping."""
+    stop: bool
+    """True if any rank asked to stop."""
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """A process group from the launcher's environment, or of this process alone; always destroyed at the end."""
+    alone = "WORLD_SIZE" not in os.environ
+    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    if alone:
+        defaults["MASTER_PORT"] = str(_free_port())
+    # Removed again at the end, so that a second group in this process takes a fresh port.
+    added = {key: value for key, value in defaults.items() if key not in os.environ}
+    os.environ.update(added)
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    else:
+        # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    try:
+        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
+        yield
+    finally:
+        # Without this one run in four aborts at exit. Then forget DeepSpeed's wrapper, which thinks that it is alive.
+        if dist.is_initialized():
+            deepspeed.comm.comm.destroy_process_group()
+        deepspeed.comm.comm.cdb = None
+        for key in added:
+            os.environ.pop(key, None)
+
+
+class Engine:
+    """A model under DeepSpeed ZeRO with AdamW. All methods are collective unless they say otherwise."""
+
+    def __init__(self, config: Config, model: nn.Module) -> None:
+        """Take over `model` (fp32, on the CPU). ConfigError if the batch does not divide over the processes."""
+        self._micro_rows, self._accumulation = _division(config)
+        self._eval_rows = config.evaluation.batch_sequences
+        self._stage = config.engine.zero_stage
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, config.optimizer),
+            lr=0.0,  # Set before every step.
+            betas=config.optimizer.betas,
+            eps=config.optimizer.eps,
+            fused=True,
+        )
+        positions = _position_buffers(model)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._engine, *_ = deepspeed.initialize(
+            model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
+        )
+        for module, name, buffer in positions:
+            setattr(module, name, buffer.to(self._engine.device))
+        if config.engine.compile:
+            self._engine.compile()
+        self._engine.train()
+
+    def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
+        """The DeepSpeed config. No scheduler, no optimizer, no batch size that lrps did not compute."""
+        settings: dict[str, Any] = {
+            "train_micro_batch_size_per_gpu": self._micro_rows,
+            "gradient_accumulation_steps": self._accumulation,
+            "gradient_clipping": config.optimizer.clip_grad_norm or 0.0,
+            "zero_optimization": {"stage": self._stage, "reduce_bucket_size": min(_LARGEST_BUCKET, parameters)},
+            "steps_per_print": _NEVER,
+        }
+        if config.engine.precision == "bf16":
+            settings["bf16"] = {"enabled": True, "check_grad_overflow": True}
+            # Sums over micro-batches in fp32. Stage 1 cannot: the setting would swap in DeepSpeed's BF16_Optimizer,
+            # which asserts instead of skipping a non-finite step.
+            if self._stage >= 2:
+                settings["data_types"] = {"grad_accum_dtype": "fp32"}
+        return settings
+
+    @property
+    def rank(self) -> int:
+        return ranks.rank()
+
+    @property
+    def world_size(self) -> int:
+        return ranks.world_size()
+
+    @property
+    def device_name(self) -> str:
+        """`cpu`, or the product name of this rank's GPU."""
+        device = self._engine.device
+        return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu"
+
+    @property
+    def rows_per_rank(self) -> int:
+        """Rows that each rank gives to a step."""
+        return self._micro_rows * self._accumulation
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint's identity says about its engine."""
+        import transformers
+
+        versions = {module.__name__: module.__version__ for module in (torch, deepspeed, transformers)}
+        precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
+        return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
+
+    def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int, stop: bool = False) -> StepResult:
+        """One optimizer step at learning rate `lr` on this rank's `rows`: int64 token ids (rows_per_rank, length).
+
+        The global random state becomes a function of (seed, step, rank); dropout alone uses it. NonFiniteLoss on all
+        ranks, with the weights as they were, if the loss or the gradients are not finite.
+        """
+        if len(rows) != self.rows_per_rank:
+            raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
+        torch.manual_seed(_derived_seed(seed, step, self.rank))
+        losses = [self._accumulate(micro) for micro in self._to_device(rows).split(self._micro_rows)]
+        mean = torch.stack(losses).double().mean()
+        loss, stops = self._summed(torch.stack([mean / self.world_size, torch.full_like(mean, float(stop))]))
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(
+                f"step {step}: the loss is {loss}. Go on from the last checkpoint with a lower learning rate, "
+                "or look at the rows of this step"
+            )
+        return StepResult(loss, self._update(lr, step), stops > 0)
+
+    def _accumulate(self, micro: Tensor) -> Tensor:
+        loss = self._engine(input_ids=micro, labels=micro).loss
+        self._engine.backward(loss)
+        # Tells DeepSpeed the end of a micro-batch; the last one's is the optimizer step, which `_update` takes.
+        if not self._engine.is_gradient_accumulation_boundary():
+            self._engine.step()
+        return loss.detach()
+
+    def _update(self, lr: float, step: int) -> float | None:
+        norm = self._reduced_norm() if self._stage == 0 else None
+        if norm is None or math.isfinite(norm):
+            for group in self._engine.optimizer.param_groups:
+                group["lr"] = lr
+            skipped = self._engine.skipped_steps
+            self._engine.step()
+            if self._engine.skipped_steps == skipped:
+                return norm if self._stage == 0 else _as_float(self._engine.get_global_grad_norm())
+        raise NonFiniteLoss(
+            f"step {step}: the loss is finite but its gradients are not. Go on from the last checkpoint with a lower "
+            "learning rate, or look at the rows of this step"
+        )
+
+    def _reduced_norm(self) -> float:
+        """The norm of the reduced gradients, equal on all ranks: stage 0 would step with NaN in them."""
+        gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    @torch.no_grad()
+    def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
+        """(sum of the token losses in nats, predicted tokens) of this rank's rows: int64 (any number, length).
+
+        Ranks may have different numbers of rows, none included. The random state stays as it is.
+        """
+        length = rows.shape[1]
+        batches = list(self._to_device(rows).split(self._eval_rows)) if len(rows) else []
+        # ZeRO-3 gathers weights in every forward pass, so all ranks must make equally many.
+        passes = max(ranks.gather(len(batches)))
+        padding = torch.zeros((1, length), dtype=torch.int64, device=self._engine.device)
+        total = 0.0
+        self._engine.eval()
+        try:
+            for index in range(passes):
+                batch = batches[index] if index < len(batches) else padding
+                logits = self._engine(input_ids=batch).logits
+                if index < len(batches):
+                    total += _token_losses(logits, batch)
+        finally:
+            self._engine.train()
+        return total, len(rows) * (length - 1)
+
+    def sum_over_ranks(self, values: list[float]) -> list[float]:
+        """The sums of `values` over all ranks, in double precision."""
+        return self._summed(torch.tensor(values, dtype=torch.float64, device=self._engine.device))
+
+    def _summed(self, values: Tensor) -> list[float]:
+        dist.all_reduce(values)
+        return values.tolist()
+
+    def _to_device(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64)).to(self._engine.device)
+
+    def write_fragments(self, directory: Path) -> list[Path]:
+        """Write this rank's share of the state into `directory`; see lrps.engine.fragments. Not collective."""
+        return fragments.write_fragments(self._engine, directory)
+
+    def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
+        """Set the state from fragments of any topology: weights and Adam, or weights only (`reset`)."""
+        fragments.read_fragments(self._engine, directory, optimizer)
+
+    def close(self) -> None:
+        """Release hooks and memory, so that the process can run another engine. Not collective; may be repeated."""
+        if self._engine is None:
+            return
+        self._engine.destroy()
+        _forget(self._engine.module)
+        self._engine = None
+        gc.collect()  # The engine is full of cycles.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _division(config: Config) -> tuple[int, int]:
+    """(rows of a micro-batch, micro-batches) of each rank."""
+    sequences, world = config.batch.sequences, ranks.world_size()
+    share, rest = divmod(sequences, world)
+    if rest or not share:
+        raise ConfigError(
+            f"batch.sequences {sequences} does not divide over {world} processes; "
+            "make it a multiple of them or start fewer"
+        )
+    micro = min(config.batch.micro_sequences or share, share)
+    if share % micro:
+        raise ConfigError(
+            f"batch.sequences {sequences} over {world} processes is {share} rows each, which batch.micro_sequences "
+            f"{micro} does not divide; make it a divisor of {share}"
+        )
+    return micro, share // micro
+
+
+def _forget(module: nn.Module) -> None:
+    """Let go of a ZeRO-3 model and so of all its memory: two globals of DeepSpeed hold every model that ever was."""
+    own = set(module.modules())
+    stack = parameter_offload.FWD_MODULE_STACK
+    stack[:] = [held for held in stack if held not in own]
+    # A method under functools.lru_cache, inside a wrapper that does not show it.
+    cached = parameter_offload.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release
+    inspect.getclosurevars(cached).nonlocals["func"].cache_clear()
+
+
+def _position_buffers(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    """Rotary frequencies. In bf16 DeepSpeed rounds every buffer, and positions of long rows would blur."""
+    return [
+        (module, name, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name.endswith("inv_freq")
+    ]
+
+
+def _token_losses(logits: Tensor, rows: Tensor) -> float:
+    losses = nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
+    return float(losses.double().sum())
+
+
+def _derived_seed(seed: int, step: int, rank: int) -> int:
+    # Hashed, because neighbouring seeds of a generator need not give unrelated numbers.
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")
+
+
+def _as_float(norm: Any) -> float | None:
+    return None if norm is None else float(norm)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,67 @@
+"""Small agreements between the ranks of a process group: gather, ask rank zero, fail together.
+
+Everything here is collective: every rank calls it. Without a process group there is one rank. Must not import
+deepspeed or anything above lrps.errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+from lrps.errors import LrpsError, TrainingError
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather(value: T) -> list[T]:
+    """Every rank's `value`, in the order of ranks. Values are pickled: keep them small."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """What fails in this block on one rank is raised on all ranks, so that none waits for the others forever.
+
+    The block itself must not contain anything collective. A rank that did not fail raises the same class of
+    LrpsError (TrainingError for any other exception) with the number of the rank that did.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    known = type(failure) if isinstance(failure, LrpsError) else TrainingError
+    failures = gather(None if failure is None else (known, str(failure) or repr(failure)))
+    if failure is not None:
+        raise failure
+    for other, told in enumerate(failures):
+        if told is not None:
+            kind, message = told
+            raise kind(f"rank {other}: {message}")
+
+
+def ask_rank_zero(question: Callable[[], T]) -> T:
+    """Rank zero's answer, on all ranks. What it raises there is raised everywhere."""
+    answer: list[Any] = [None]
+    with failing_together():
+        if rank() == 0:
+            answer[0] = question()
+    if world_size() > 1:
+        dist.broadcast_object_list(answer, src=0)
+    return answer[0]

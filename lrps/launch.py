@@ -1,0 +1,162 @@
+"""Walks the graph: starts the training processes for what is missing, watches them, and says how it ended.
+
+A job is one process group that trains some paths in a row. It has succeeded when the launcher returns 0 AND the run
+directory shows every one of its paths complete: a killed launcher can return 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from types import FrameType
+
+from lrps.config.models import Launch
+from lrps.errors import INTERRUPTED, DataError, InterruptedRun, TrainingError
+from lrps.plan import Plan
+from lrps.status import PathStatus, path_status, plan_status
+
+GRACE_SECONDS = 60.0
+"""How long the workers have to save after they were asked to stop."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process group: its paths and the exact command that starts it."""
+
+    paths: tuple[str, ...]
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(self.command)
+
+
+def unfinished(plan: Plan, paradigms: Sequence[str] = ()) -> tuple[PathStatus, ...]:
+    """The paths that are not complete, of all paradigms or of the named ones, parents before children."""
+    wanted = {p.name for paradigm in plan.graph.paradigms if paradigm.name in paradigms for p in paradigm.paths}
+    return tuple(
+        status
+        for status in plan_status(plan)
+        if status.state != "complete" and (not paradigms or status.path.name in wanted)
+    )
+
+
+def plan_jobs(
+    plan: Plan, names: Sequence[str], config_file: FilePath, overrides: Sequence[str], verb: str = "train"
+) -> tuple[Job, ...]:
+    """Cut the paths into process groups as launch.paths_per_job says."""
+    launch = plan.config.launch
+    size = launch.paths_per_job or max(1, len(names))
+    groups = [tuple(names[i : i + size]) for i in range(0, len(names), size)]
+    return tuple(Job(group, _command(launch, verb, config_file, overrides, group)) for group in groups)
+
+
+def _command(
+    launch: Launch, verb: str, config_file: FilePath, overrides: Sequence[str], paths: Sequence[str]
+) -> tuple[str, ...]:
+    deepspeed = FilePath(sys.executable).with_name("deepspeed")
+    where = ["--num_gpus", str(launch.processes)]
+    port = launch.master_port or (29500 if launch.launcher == "deepspeed" else _free_port())
+    if launch.launcher == "deepspeed":
+        where = ["--hostfile", str(launch.hostfile), *where]
+    settings = [part for text in overrides for part in ("--set", text)]
+    return (
+        *(str(deepspeed), "-q", *where, "--master_port", str(port), "--no_local_rank"),
+        *("--module", "lrps.cli", verb, str(config_file), *settings, *paths),
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_data(plan: Plan) -> None:
+    """Raises DataError if a version of the plan has no shards: nothing is started that must fail."""
+    missing = [increment.version for increment in plan.increments if increment.version not in plan.manifests]
+    if missing:
+        raise DataError(
+            f"no shards in {plan.config.data.root} for version {', '.join(missing)}; run `lrps data build CONFIG` first"
+        )
+
+
+def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
+    """Run the jobs one after the other.
+
+    Raises InterruptedRun when it was asked to stop and saved, TrainingError when a job ended without its paths
+    complete.
+    """
+    for job in jobs:
+        code, interrupted = _supervise(job)
+        states = {name: path_status(plan, plan.graph.by_name[name]).state for name in job.paths}
+        open_paths = [name for name, state in states.items() if state != "complete"]
+        if not open_paths:
+            continue
+        if interrupted or code == INTERRUPTED:
+            raise InterruptedRun(f"stopped; {', '.join(open_paths)} not complete. The same command goes on from there")
+        raise TrainingError(
+            f"the training processes ended with code {code} before {', '.join(open_paths)} was complete; "
+            "the reason stands above. Mend it, and the same command goes on from the last checkpoint"
+        )
+
+
+def _supervise(job: Job) -> tuple[int, bool]:
+    """Run one job to its end. Returns (exit code, whether it was asked to stop)."""
+    # A session of its own: Ctrl-C reaches us alone, and the whole group can be signalled.
+    process = subprocess.Popen(job.command, env=_environment(job), start_new_session=True)
+    asked: list[float] = []
+
+    def stop(_: int, __: FrameType | None) -> None:
+        first = not asked
+        asked.append(time.monotonic())
+        _signal_group(process.pid, signal.SIGTERM if first else signal.SIGKILL)
+        if first:
+            print("stopping: saving at the next step (again to end at once)", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        while process.poll() is None:
+            if asked and time.monotonic() - asked[0] > GRACE_SECONDS:
+                _signal_group(process.pid, signal.SIGKILL)
+            time.sleep(0.1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _wait_for_group(process.pid)
+    return process.returncode, bool(asked)
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _wait_for_group(group: int) -> None:
+    """The launcher may end before its workers: give them the grace period to save, then end them."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(0.1)
+    _signal_group(group, signal.SIGKILL)
+
+
+def _environment(job: Job) -> dict[str, str]:
+    environment = {**os.environ, "LRPS_LAUNCHED_AT": str(time.time()), "TOKENIZERS_PARALLELISM": "false"}
+    if not (shutil.which("nvidia-smi") or shutil.which("rocm-smi")):
+        environment.setdefault("DS_ACCELERATOR", "cpu")
+        processes = int(job.command[job.command.index("--num_gpus") + 1])
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    return environment

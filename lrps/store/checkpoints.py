@@ -1,0 +1,293 @@
+"""Checkpoints as directories: one exists, whole, once its manifest does; retention cannot touch a pin.
+
+`step-00000480/` holds data files and `manifest.json`, which lists the size and SHA-256 of each. It is filled under
+another name beside it and renamed as the last act, so a crash leaves the checkpoints that were there before.
+Floor 1: imports lrps.errors and the standard library; what the data files mean is the engine's affair.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrps.errors import CheckpointError
+from lrps.store.files import atomic_write_text, fsync_directory, fsync_file, sha256_file
+from lrps.store.layout import PathLayout
+
+FORMAT = "lrps-checkpoint/1"
+MANIFEST = "manifest.json"
+_TEMPORARY, _PRUNED = ".tmp-", ".pruned-"
+_NAME = re.compile(r"step-([0-9]{8,})")
+# Errors of os.link that mean "not on this file system", where copying is the way out.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint. `manifest` holds format, step, files, identity and its own digest."""
+
+    directory: Path
+    step: int
+    manifest: Mapping[str, Any]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the checkpoint is of: plan, path, step, tokens, data positions, versions."""
+        return self.manifest["identity"]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the data files."""
+        return sum(entry["bytes"] for entry in self.manifest["files"].values())
+
+
+def directory_name(step: int) -> str:
+    """`step-00000480`: names sort like steps."""
+    return f"step-{step:08d}"
+
+
+# Writing
+
+
+def begin(checkpoints_dir: Path, step: int) -> Path:
+    """A fresh, empty temporary directory for the checkpoint of `step`; what a crash left there is removed."""
+    temporary = checkpoints_dir / f"{_TEMPORARY}{directory_name(step)}"
+    with _explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        temporary.mkdir(parents=True)
+    return temporary
+
+
+def seal(path: Path) -> dict[str, Any]:
+    """Make a written file durable and describe it: {"bytes", "sha256"}. Call it on the host that wrote the file."""
+    with _explained(f"cannot finish {path}"):
+        fsync_file(path)
+        return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def publish(
+    temporary: Path, step: int, files: Mapping[str, Mapping[str, Any]], identity: Mapping[str, Any]
+) -> Checkpoint:
+    """Write the manifest and give the temporary directory of `begin` its final name.
+
+    files: name -> what `seal` said. An incomplete checkpoint of this step is replaced, a complete one too: a path
+    that was resumed before it writes the step again. CheckpointError if a file is missing or the disk is full; the
+    checkpoints that were there stay as they are.
+    """
+    for name, entry in files.items():
+        if not _has_size(temporary / name, entry["bytes"]):
+            raise CheckpointError(
+                f"{temporary / name} does not hold the {entry['bytes']} bytes that its writer reported; "
+                "the run directory must be one file system that all hosts share"
+            )
+    final = temporary.with_name(directory_name(step))
+    # Through JSON and back: what is read later must render to the same text, also with tuples and integer keys.
+    stated = json.loads(json.dumps(dict(identity), allow_nan=False))
+    manifest = {"format": FORMAT, "step": step, "files": _plain(files), "identity": stated}
+    with _explained(f"cannot publish the checkpoint of step {step}"):
+        atomic_write_text(temporary / MANIFEST, _render(manifest))  # Makes the other names durable, too.
+        if final.exists():
+            _remove(final)
+        os.rename(temporary, final)
+        fsync_directory(final.parent)
+    return _read(final)
+
+
+# Reading
+
+
+def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
+    """The complete checkpoints in `directory`, by ascending step: manifest in order, every file of its size."""
+    return tuple(found for found in _scan(directory) if isinstance(found, Checkpoint))
+
+
+def newest_intact(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint whose every byte is as written, and why newer ones were skipped. Reads whole files."""
+    skipped: list[str] = []
+    for found in reversed(_scan(directory)):
+        if isinstance(found, Checkpoint):
+            try:
+                verify(found)
+                return found, tuple(skipped)
+            except CheckpointError as error:
+                skipped.append(str(error))
+        else:
+            skipped.append(str(found))
+    return None, tuple(skipped)
+
+
+def verify(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None:
+    """Compare the files (or those in `names`) with their SHA-256. CheckpointError names the first that differs."""
+    _read(checkpoint.directory)
+    for name, entry in checkpoint.manifest["files"].items():
+        if names is None or name in names:
+            path = checkpoint.directory / name
+            with _explained(f"cannot read {path}"):
+                digest = sha256_file(path)
+            if digest != entry["sha256"]:
+                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; use an older checkpoint")
+
+
+def find(path_layout: PathLayout, step: int) -> Checkpoint:
+    """The complete checkpoint of `step`: a pinned one first. CheckpointError lists the steps that exist."""
+    places = (path_layout.branch_points, path_layout.checkpoints)
+    for place in places:
+        if (place / directory_name(step)).is_dir():
+            return _read(place / directory_name(step))
+    steps = sorted({found.step for place in places for found in complete_checkpoints(place)})
+    there = f"complete are steps {', '.join(map(str, steps))}" if steps else "there is none yet"
+    raise CheckpointError(f"{path_layout.directory} has no checkpoint of step {step}; {there}. Train the path first")
+
+
+# Keeping
+
+
+def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
+    """Keep a checkpoint for good, as hard links (copies across file systems), read-only. Doing it twice is fine.
+
+    CheckpointError if another state of the same step is pinned already: branches may have forked from it.
+    """
+    final = branch_points_dir / checkpoint.directory.name
+    if final.exists():
+        pinned = _read(final)
+        if pinned.manifest != checkpoint.manifest:
+            raise CheckpointError(
+                f"{final} is pinned with another content than {checkpoint.directory}, and a pin never changes: "
+                "use another run name, or remove the pin together with the branches that forked from it"
+            )
+        return pinned
+    temporary = begin(branch_points_dir, checkpoint.step)
+    with _explained(f"cannot pin {checkpoint.directory}"):
+        for name in (*checkpoint.manifest["files"], MANIFEST):
+            _link(checkpoint.directory / name, temporary / name)
+        fsync_directory(temporary)
+        os.rename(temporary, final)
+        fsync_directory(branch_points_dir)
+    return _read(final)
+
+
+def prunable(checkpoints_dir: Path, keep_last: int, protected_steps: Collection[int] = ()) -> tuple[Checkpoint, ...]:
+    """What `prune` would remove: of the complete checkpoints that are not protected, all but the newest."""
+    if keep_last < 1:
+        raise ValueError(f"keep_last must be at least 1, not {keep_last}")
+    periodic = [found for found in complete_checkpoints(checkpoints_dir) if found.step not in protected_steps]
+    return tuple(periodic[:-keep_last])
+
+
+def prune(checkpoints_dir: Path, keep_last: int, protected_steps: Collection[int] = ()) -> list[Path]:
+    """Remove what `prunable` says and return those directories. Incomplete ones are left for a person to look at."""
+    removed = [checkpoint.directory for checkpoint in prunable(checkpoints_dir, keep_last, protected_steps)]
+    with _explained(f"cannot prune {checkpoints_dir}"):
+        for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
+            shutil.rmtree(leftover)
+        for directory in removed:
+            _remove(directory)
+    return removed
+
+
+def _remove(directory: Path) -> None:
+    """Hide the directory first, so that a crash leaves no half checkpoint under a checkpoint's name."""
+    hidden = directory.with_name(f"{_PRUNED}{directory.name}")
+    if hidden.exists():
+        shutil.rmtree(hidden)
+    os.rename(directory, hidden)
+    fsync_directory(directory.parent)
+    shutil.rmtree(hidden)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
+        fsync_file(target)
+    target.chmod(0o444)
+
+
+# Manifests
+
+
+def _render(manifest: Mapping[str, Any]) -> str:
+    """The one text of a manifest, with a digest over all the rest: any changed byte can be told."""
+    body = {key: value for key, value in manifest.items() if key != "digest"}
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps({**body, "digest": digest}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _read(directory: Path) -> Checkpoint:
+    """The checkpoint in `directory`. CheckpointError says why it is not complete."""
+    path = directory / MANIFEST
+    way_out = "use an older checkpoint, or remove it and train on from one"
+    try:
+        text = path.read_bytes().decode()
+        manifest = json.loads(text)
+        intact = isinstance(manifest, dict) and _render(manifest) == text
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {way_out}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {way_out}") from error
+    if not intact:
+        raise CheckpointError(f"{path} was changed after it was written; {way_out}")
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
+        )
+    if directory_name(manifest["step"]) != directory.name:
+        raise CheckpointError(f"{directory} holds step {manifest['step']}: give the directory its own name back")
+    for name, entry in manifest["files"].items():
+        if not _has_size(directory / name, entry["bytes"]):
+            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {way_out}")
+    return Checkpoint(directory, manifest["step"], manifest)
+
+
+def _scan(directory: Path) -> list[Checkpoint | CheckpointError]:
+    """Every directory that is named like a checkpoint, by ascending step: the checkpoint, or why it is none."""
+    if not directory.is_dir():
+        return []
+    named = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
+    found: list[Checkpoint | CheckpointError] = []
+    for _, path in sorted(named):
+        try:
+            found.append(_read(path))
+        except CheckpointError as error:
+            found.append(error)
+    return found
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _plain(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: {"bytes": entry["bytes"], "sha256": entry["sha256"]} for name, entry in files.items()}
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn an OSError into a CheckpointError with the way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            way_out = "free disk space (`lrps prune` removes old periodic checkpoints) and run again"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            way_out = "make the directory writable for this user and run again"
+        else:
+            way_out = "mend that and run again"
+        raise CheckpointError(f"{what}: {error}. Earlier checkpoints are untouched; {way_out}") from error

@@ -1,0 +1,100 @@
+"""What a path is, as `path.json` holds it: enough to tell whether a directory belongs to a plan.
+
+A path may grow (the main path does with every version) or be seen by a shorter plan; on the steps that both know it
+must be the same path. Whatever only changes how fast a step runs (world size, ZeRO stage, micro-batch) is no part
+of its identity.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrps.config.models import Config
+from lrps.errors import LineageError
+from lrps.paths.graph import Fork, Part, Path, Segment
+from lrps.paths.schedule import Piece, Schedule
+
+FORMAT = "lrps-path/1"
+
+
+def path_identity(path: Path, config: Config, tokenizer_sha256: str, sources: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The identity of a path as JSON values. sources: version -> {manifest_sha256, rows}, of the versions it reads."""
+    training = {
+        "seed": config.seed,
+        "model": config.model.model_dump(mode="json", exclude={"parameters"}),
+        "optimizer": config.optimizer.model_dump(mode="json"),
+        "batch_sequences": config.batch.sequences,
+        "sequence_length": config.data.sequence_length,
+        "order": config.data.order,
+        "precision": config.engine.precision,
+        "tokenizer_sha256": tokenizer_sha256,
+    }
+    return {
+        "format": FORMAT,
+        "path": asdict(path),
+        "training": training,
+        "sources": {name: dict(sources[name]) for name in sorted(_sources_of(path))},
+    }
+
+
+def _sources_of(path: Path) -> set[str]:
+    return {part.source for segment in path.segments for part in segment.parts}
+
+
+def path_from_json(values: Mapping[str, Any]) -> Path:
+    """The inverse of dataclasses.asdict for a path, through JSON."""
+    segments = tuple(
+        Segment(segment["steps"], tuple(Part(**part) for part in segment["parts"])) for segment in values["segments"]
+    )
+    schedule = Schedule(tuple(Piece(**piece) for piece in values["schedule"]["pieces"]))
+    parent = None if values["parent"] is None else Fork(**values["parent"])
+    return Path(**{**values, "parent": parent, "schedule": schedule, "segments": segments})
+
+
+def check_identity(path_json: FilePath, identity: Any) -> None:
+    """Compare a path of the plan with the directory that is there.
+
+    Raises LineageError that names every difference: a directory is never trained on with another meaning.
+    """
+    try:
+        there = json.loads(path_json.read_text(encoding="utf-8"))
+        old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(identity["path"])))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LineageError(
+            f"{path_json}: cannot be read as a path's identity ({error}); restore it from a copy"
+        ) from None
+    differences = _differences("training", there["training"], identity["training"])
+    shared = there["sources"].keys() & identity["sources"].keys()
+    for name in sorted(shared):
+        differences += _differences(f"sources.{name}", there["sources"][name], identity["sources"][name])
+    if not (new.extends(old) or old.extends(new)):
+        differences += _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates"]
+    if differences:
+        raise LineageError(
+            f"{path_json.parent}: was made by another plan:\n  "
+            + "\n  ".join(differences)
+            + "\n  change the config back, give the plan another `name`, or delete this directory"
+        )
+
+
+def _comparable(path: Path) -> Any:
+    values = json.loads(json.dumps(asdict(path)))
+    return {key: value for key, value in values.items() if key not in ("name", "job", "stop")}
+
+
+def _differences(where: str, there: Any, here: Any) -> list[str]:
+    if there == here:
+        return []
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = sorted(there.keys() | here.keys())
+        return [line for key in keys for line in _differences(f"{where}.{key}", there.get(key), here.get(key))]
+    return [f"{where}: {_short(there)} there, {_short(here)} in the config"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

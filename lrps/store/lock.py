@@ -1,0 +1,42 @@
+"""One trainer a path: an advisory lock on a file, held as long as the process lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lrps.errors import LineageError
+
+
+@contextmanager
+def path_lock(directory: Path) -> Iterator[None]:
+    """Hold the lock of a path's directory. Raises LineageError that says who holds it already."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / "lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise LineageError(
+                f"{directory}: is being trained by {file.read().strip() or 'another process'}; wait for it, or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def is_locked(directory: Path) -> bool:
+    """True if a trainer of this machine holds the path."""
+    try:
+        with open(directory / "lock", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

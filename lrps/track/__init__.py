@@ -1,0 +1,1 @@
+"""Floor 2: metrics. A local append-only file first; the terminal and dashboards are copies."""

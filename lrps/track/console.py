@@ -1,0 +1,88 @@
+"""What a person sees while paths are trained: a progress bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from lrps.track.metrics import Metrics
+
+LINE_EVERY_SECONDS = 10.0
+
+
+def seconds_text(seconds: float) -> str:
+    """12s, 3m40s, 2h05m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+class TrainingConsole:
+    """Progress over several paths in a row. Only rank 0 of a process group has one.
+
+    total_steps: the steps that this process group is going to train, over all its paths.
+    """
+
+    def __init__(self, total_steps: int) -> None:
+        self._console = Console(highlight=False, stderr=False)
+        self._live = sys.stdout.isatty()
+        self._total, self._done = total_steps, 0
+        self._started = self._printed = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TrainingConsole:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, path: str, start: int, stop: int, origin: str) -> None:
+        """A path begins (or goes on) at `start`; origin says from what."""
+        self.say(f"{path}: steps {start} to {stop}, {origin}")
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(f"{path:<12}", total=stop, completed=start, facts="")
+        self._path, self._stop, self._here = path, stop, start
+        self._printed = time.monotonic()
+
+    def show(self, metrics: Metrics) -> None:
+        """A logged step."""
+        self._done += metrics.step - self._here
+        self._here = metrics.step
+        speed = f"{metrics.tokens_per_second:,.0f} tokens/s"
+        facts = f"loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  {speed}  ETA {self._eta()}"
+        if self._task is not None:
+            self._progress.update(self._task, completed=metrics.step, facts=facts)
+        now = time.monotonic()
+        if not self._live and now - self._printed >= LINE_EVERY_SECONDS:
+            self._printed = now
+            self.say(f"{self._path}: step {metrics.step}/{self._stop}  {facts}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, markup=False)
+        self._console.file.flush()
+
+    def _eta(self) -> str:
+        """Of everything this process group has still to do."""
+        elapsed = time.monotonic() - self._started
+        return seconds_text(elapsed / self._done * (self._total - self._done)) if self._done else "?"

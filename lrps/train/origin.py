@@ -1,0 +1,94 @@
+"""Where a path begins in this attempt. Resuming a path and forking a new one are different things:
+
+| item                       | resume                | fork                                             |
+|----------------------------|-----------------------|--------------------------------------------------|
+| checkpoint                 | the path's own newest | the parent's at the fork step, left untouched    |
+| weights, moments, count    | carried               | carried (the moments reset where declared)       |
+| learning rate, rows, seed  | f(step) of the path   | f(step) of the NEW path                          |
+| ledger                     | a new attempt         | from 0, with a pointer to the parent             |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrps.errors import CheckpointError, LineageError
+from lrps.ledger.reader import read_ledger
+from lrps.paths.graph import Path
+from lrps.store.checkpoints import Checkpoint, find, newest_intact
+from lrps.store.layout import PathLayout, RunLayout
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The state that an attempt begins with. checkpoint None: the initial weights."""
+
+    verb: str
+    """start | fork | resume."""
+    step: int
+    checkpoint: Checkpoint | None
+    optimizer: str = "carry"
+    skipped: tuple[str, ...] = ()
+    """Newer checkpoints that could not be used, and why."""
+
+    def __str__(self) -> str:
+        if self.checkpoint is None:
+            return "from the initial weights"
+        where = self.checkpoint.directory.parent.parent.name
+        moments = ", optimizer reset" if self.optimizer == "reset" else ""
+        return f"{self.verb}{'d' if self.verb == 'resume' else 'ed'} from {where} at step {self.step}{moments}"
+
+
+def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The path's newest intact checkpoint, pinned ones included, and why newer ones were skipped."""
+    found = [newest_intact(place) for place in (layout.checkpoints, layout.branch_points)]
+    newest = max((checkpoint for checkpoint, _ in found if checkpoint), key=lambda c: c.step, default=None)
+    return newest, tuple(reason for _, reasons in found for reason in reasons)
+
+
+def resume(path: Path, layout: PathLayout) -> Origin | None:
+    """The path's own newest intact checkpoint; None if the path never saved one.
+
+    Raises CheckpointError if those that it saved are damaged or gone: a path that was begun never silently starts
+    afresh.
+    """
+    newest, skipped = newest_checkpoint(layout)
+    if newest is not None:
+        return Origin("resume", newest.step, newest, skipped=skipped)
+    saved = [record.step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
+    if saved or skipped:
+        reasons = skipped or (f"its ledger says that step {max(saved)} was saved, but no checkpoint is there",)
+        raise CheckpointError(
+            f"{path.name}: no intact checkpoint to go on from:\n  "
+            + "\n  ".join(reasons)
+            + f"\n  restore one from a copy, or delete {layout.directory} to train the path again"
+        )
+    return None
+
+
+def fork(path: Path, run: RunLayout) -> Origin:
+    """The parent's checkpoint at the fork step. Raises LineageError if it was never saved."""
+    assert path.parent is not None
+    parent = run.path(path.parent.path)
+    try:
+        checkpoint = find(parent, path.parent.step)
+    except CheckpointError as error:
+        newest, _ = newest_checkpoint(parent)
+        passed = newest is not None and newest.step > path.parent.step
+        way_out = (
+            "its parent has passed that step without a branch point there; choose an alpha whose fork lies at or "
+            f"beyond step {newest.step if newest else 0}, or train under another plan name"
+            if passed
+            else f"train {path.parent.path} first (`lrps run` does)"
+        )
+        raise LineageError(
+            f"{path.name} forks from {path.parent.path} at step {path.parent.step}: {error}\n  {way_out}"
+        ) from None
+    return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
+
+
+def origin_of(path: Path, run: RunLayout) -> Origin:
+    """Resume if the path was begun, else fork from its parent, else start from the initial weights."""
+    if (resumed := resume(path, run.path(path.name))) is not None:
+        return resumed
+    return Origin("start", 0, None) if path.parent is None else fork(path, run)

@@ -1,0 +1,151 @@
+"""What rank 0 writes down while a path is trained: ledger, metrics, terminal, wandb. One object a path and attempt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+from lrps.paths.graph import Path
+from lrps.store.checkpoints import Checkpoint
+from lrps.store.layout import PathLayout
+from lrps.track.console import TrainingConsole
+from lrps.track.metrics import Metrics, MetricsWriter
+from lrps.train.origin import Origin
+
+
+@dataclass
+class _Window:
+    """The steps since the last logged one."""
+
+    steps: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+
+
+class Recorder:
+    """Books every step and event of one attempt.
+
+    processes: of the process group; every second is booked that many times, since all of them are held.
+    since: `time.time()` from which the devices are held for this attempt.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: PathLayout,
+        console: TrainingConsole,
+        *,
+        tokens_per_step: int,
+        flops_per_token: int | None,
+        processes: int,
+        log_every_steps: int,
+        since: float,
+        wandb: Any = None,
+    ) -> None:
+        self.path, self.console = path, console
+        self._tokens_per_step, self._flops = tokens_per_step, (flops_per_token or 0) * tokens_per_step
+        self._processes, self._log_every, self._since = processes, log_every_steps, since
+        self._counters, self._window = Counters(), _Window()
+        self._step = path.start
+        self._ledger, self._metrics, self._wandb = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics), wandb
+
+    def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
+        """facts: what a reader needs to know the attempt by: device, versions, hashes, price."""
+        self._step = origin.step
+        for reason in origin.skipped:
+            self.console.say(f"{self.path.name}: skipped a checkpoint: {reason}")
+        self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
+        parent = self.path.parent
+        self._append(
+            "start",
+            format=FORMAT,
+            path=self.path.name,
+            path_start=self.path.start,
+            parent=None if parent is None else {"path": parent.path, "step": parent.step},
+            origin=origin.verb,
+            processes=self._processes,
+            tokens_per_step=self._tokens_per_step,
+            **facts,
+        )
+
+    def step(self, step: int, loss: float, lr: float, grad_norm: float | None, seconds: float) -> None:
+        """One optimizer step is done; `step` counts the steps of the lineage that are done now."""
+        self._step = step
+        counters, window = self._counters, self._window
+        counters.steps += 1
+        counters.tokens += self._tokens_per_step
+        counters.flops += self._flops
+        counters.training_seconds += seconds * self._processes
+        window.steps += 1
+        window.loss_sum += loss
+        window.seconds += seconds
+        if step % self._log_every == 0 or step == self.path.stop:
+            self._log(lr, grad_norm)
+
+    def _log(self, lr: float, grad_norm: float | None) -> None:
+        window, self._window = self._window, _Window()
+        metrics = Metrics(
+            step=self._step,
+            tokens=self._step * self._tokens_per_step,
+            loss=window.loss_sum / window.steps,
+            lr=lr,
+            grad_norm=grad_norm,
+            tokens_per_second=window.steps * self._tokens_per_step / max(window.seconds, 1e-9),
+        )
+        self._metrics.write(metrics)
+        self._append("heartbeat", loss=metrics.loss)
+        self.console.show(metrics)
+        if self._wandb is not None:
+            self._wandb.log(metrics)
+
+    @contextmanager
+    def booking(self, counter: str) -> Iterator[None]:
+        """Book the time inside as `saving_seconds` or `evaluating_seconds`."""
+        began = time.monotonic()
+        yield
+        spent = getattr(self._counters, counter) + (time.monotonic() - began) * self._processes
+        setattr(self._counters, counter, spent)
+
+    def checkpoint(self, checkpoint: Checkpoint, pinned: bool) -> None:
+        self._append("checkpoint", bytes=checkpoint.bytes, directory=checkpoint.directory.name)
+        if pinned:
+            self._append("branch-point", directory=checkpoint.directory.name)
+        self._ledger.sync()
+
+    def evaluation(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """results: held-out version -> {loss, bits_per_byte, tokens, manifest_sha256}."""
+        self._step = step
+        for heldout, result in results.items():
+            self._append("evaluation", heldout=heldout, **result)
+        self._ledger.sync()
+        losses = {name: result["loss"] for name, result in results.items()}
+        self.console.say(
+            f"{self.path.name}: held-out loss at step {step}: "
+            + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        )
+        if self._wandb is not None:
+            self._wandb.log_evaluation(step, step * self._tokens_per_step, losses)
+
+    def stop(self, outcome: str) -> None:
+        """outcome: complete | interrupted."""
+        self._append("stop", outcome=outcome)
+        self._close(0 if outcome == "complete" else 1)
+
+    def failure(self, error: BaseException) -> None:
+        self._append("failure", error=f"{type(error).__name__}: {error}")
+        self._close(1)
+
+    def _append(self, kind: str, **facts: Any) -> None:
+        self._counters.allocated_seconds = (time.time() - self._since) * self._processes
+        self._ledger.append(kind, self._step, self._counters, **facts)
+
+    def _close(self, exit_code: int) -> None:
+        self._ledger.sync()
+        self._ledger.close()
+        self._metrics.close()
+        if self._wandb is not None:
+            self._wandb.finish(exit_code)

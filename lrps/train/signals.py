@@ -1,0 +1,25 @@
+"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm) and Ctrl-C set a flag; the trainer saves at the next step and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+from lrps.errors import INTERRUPTED
+
+
+class StopRequest:
+    """True once the process was asked to stop. A second Ctrl-C ends it at once, without saving."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.seen = False
+        for number in self.SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.seen and number == signal.SIGINT:
+            os._exit(INTERRUPTED)
+        self.seen = True

@@ -1,0 +1,117 @@
+"""Trains one path from wherever it stands to its last step. The loop, and nothing that only some paths need."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lrps.data.stream import Stage
+from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
+from lrps.paths.graph import Path
+from lrps.plan import Plan
+from lrps.store.checkpoints import find, pin, prune
+from lrps.train.evaluate import evaluate_state
+from lrps.train.origin import Origin
+from lrps.train.recorder import Recorder
+from lrps.train.signals import StopRequest
+
+if TYPE_CHECKING:
+    from lrps.engine.deepspeed_engine import Engine
+
+
+class Trainer:
+    """One path on one engine. All ranks run it alike; only rank 0 has a recorder and touches shared files."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        path: Path,
+        engine: Engine,
+        stage: Stage,
+        *,
+        missing: dict[int, list[str]],
+        stop_request: StopRequest,
+        recorder: Recorder | None,
+    ) -> None:
+        """missing: step -> held-out versions to evaluate the state of that step on."""
+        self.plan, self.path, self.engine, self.stage = plan, path, engine, stage
+        self.stop_request, self.recorder = stop_request, recorder
+        self.layout = plan.layout.path(path.name)
+        self.branch_points = plan.graph.branch_points(path.name)
+        self.missing = missing
+        self.step = path.start
+
+    def run(self, origin: Origin) -> bool:
+        """Train from `origin` to the path's last step and evaluate what it releases; False if asked to stop before."""
+        if origin.checkpoint is not None:
+            # Resuming has just read every byte of its checkpoint to know that it is intact.
+            load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
+        self.step = origin.step
+        while self.step < self.path.stop:
+            stop = self._train_step()
+            if stop or self._save_is_due():
+                self._save()
+            self._evaluate()
+            if stop and self.step < self.path.stop:
+                return False
+        self._evaluate_earlier_states()
+        return True
+
+    def _train_step(self) -> bool:
+        """One optimizer step; True if any rank was asked to stop."""
+        began = time.monotonic()
+        lr = self.path.schedule.lr_at(self.step)
+        rows = self.stage.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
+        result = self.engine.train_step(
+            rows, lr=lr, seed=self.plan.config.seed, step=self.step, stop=self.stop_request.seen
+        )
+        self.step += 1
+        if self.recorder is not None:
+            self.recorder.step(self.step, result.loss, lr, result.grad_norm, time.monotonic() - began)
+        return result.stop
+
+    def _save_is_due(self) -> bool:
+        every = self.plan.config.checkpoint.every_steps
+        periodic = every is not None and self.step % every == 0
+        return periodic or self.step in self.branch_points or self.step == self.path.stop
+
+    def _save(self) -> None:
+        """Save, pin what other paths or releases need, and prune what nothing needs any more."""
+        if self.recorder is None:
+            save_checkpoint(self.engine, self.layout, self.step, self._identity())
+            return
+        with self.recorder.booking("saving_seconds"):
+            checkpoint = save_checkpoint(self.engine, self.layout, self.step, self._identity())
+            pinned = self.step in self.branch_points
+            if pinned:
+                pin(checkpoint, self.layout.branch_points)
+            prune(self.layout.checkpoints, self.plan.config.checkpoint.keep_last)
+        self.recorder.checkpoint(checkpoint, pinned)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "plan": self.plan.config.name,
+            "path": self.path.name,
+            "tokens": self.step * self.plan.config.tokens_per_step,
+            "positions": self.stage.positions(self.step - self.path.start),
+        }
+
+    def _evaluate(self) -> None:
+        """Evaluate the engine's state if a version is released here."""
+        versions = self.missing.pop(self.step, None)
+        if not versions:
+            return
+        if self.recorder is None:
+            evaluate_state(self.plan, self.engine, versions)
+            return
+        with self.recorder.booking("evaluating_seconds"):
+            results = evaluate_state(self.plan, self.engine, versions)
+        self.recorder.evaluation(self.step, results)
+
+    def _evaluate_earlier_states(self) -> None:
+        """Held-out sets that came later than a released state: versions that were added to a finished plan."""
+        for step in sorted(self.missing):
+            if step != self.step:
+                load_checkpoint(self.engine, find(self.layout, step))
+                self.step = step
+            self._evaluate()

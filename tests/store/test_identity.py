@@ -1,0 +1,93 @@
+"""Whether a directory belongs to a plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+
+from lrps.config.models import Config
+from lrps.errors import LineageError
+from lrps.paths.graph import Path
+from lrps.paths.paradigms import Increment, compile_graph
+from lrps.store.identity import check_identity, path_from_json, path_identity
+
+MakeConfig = Callable[..., Config]
+
+
+def paths(config: Config, versions: int) -> dict[str, Path]:
+    increments = [Increment(f"v{k}", 200, 100) for k in range(1, versions + 1)]
+    return compile_graph(config, increments).by_name
+
+
+def sources(**changes: Any) -> dict[str, Any]:
+    return {f"v{k}": {"manifest_sha256": f"m{k}", "rows": 200} for k in range(1, 5)} | changes
+
+
+@pytest.fixture
+def written(tmp_path: FilePath, make_config: MakeConfig) -> FilePath:
+    """path.json of the main path of a plan of three versions."""
+    file = tmp_path / "path.json"
+    config = make_config()
+    file.write_text(json.dumps(path_identity(paths(config, 3)["main"], config, "tok", sources())))
+    return file
+
+
+def test_every_path_survives_json(make_config: MakeConfig) -> None:
+    config = make_config(paradigms={"path-switching": {"mix": {"new": 0.9, "replay": 0.1}}, "ptfs": {}, "cpt": {}})
+    for path in paths(config, 4).values():
+        values = json.loads(json.dumps(path_identity(path, config, "tok", sources())["path"]))
+        assert path_from_json(values) == path
+
+
+@pytest.mark.parametrize("versions", [1, 3, 4])
+def test_a_longer_or_shorter_plan_is_the_same_main_path(
+    written: FilePath, make_config: MakeConfig, versions: int
+) -> None:
+    config = make_config()
+    check_identity(written, path_identity(paths(config, versions)["main"], config, "tok", sources()))
+
+
+def test_what_only_changes_the_speed_is_no_part_of_it(written: FilePath, make_config: MakeConfig) -> None:
+    config = make_config(engine={"zero_stage": 3}, batch={"sequences": 2, "micro_sequences": 1})
+    check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 8}, "training.seed: 7 there, 8 in the config"),
+        ({"schedule": {"peak_lr": 2e-2, "warmup_steps": 5}}, "path.schedule.pieces"),
+        ({"optimizer": {"weight_decay": 0.0}}, "training.optimizer.weight_decay: 0.1 there, 0.0 in the config"),
+        ({"engine": {"precision": "bf16"}}, 'training.precision: "fp32" there, "bf16" in the config'),
+    ],
+)
+def test_another_plan_is_refused_with_the_difference(
+    written: FilePath, make_config: MakeConfig, changes: dict[str, Any], told: str
+) -> None:
+    config = make_config(**changes)
+    with pytest.raises(LineageError) as caught:
+        check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
+    assert told in str(caught.value)
+    assert "give the plan another `name`" in str(caught.value)
+
+
+def test_other_data_or_another_tokenizer_is_refused(written: FilePath, make_config: MakeConfig) -> None:
+    config = make_config()
+    main = paths(config, 3)["main"]
+    with pytest.raises(LineageError, match=r'sources.v1.manifest_sha256: "m1" there, "other" in the config'):
+        check_identity(
+            written, path_identity(main, config, "tok", sources(v1={"manifest_sha256": "other", "rows": 200}))
+        )
+    with pytest.raises(LineageError, match="training.tokenizer_sha256"):
+        check_identity(written, path_identity(main, config, "other", sources()))
+
+
+def test_a_damaged_identity_is_refused(written: FilePath, make_config: MakeConfig) -> None:
+    written.write_text(written.read_text()[:-9])
+    config = make_config()
+    with pytest.raises(LineageError, match="cannot be read"):
+        check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))

@@ -1,0 +1,43 @@
+"""One trainer a path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrps.errors import LineageError
+from lrps.store.lock import is_locked, path_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from lrps.store.lock import path_lock
+with path_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_second_one_is_told_who_holds_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        assert is_locked(tmp_path)
+        with pytest.raises(LineageError, match=f"process {holder.pid} on"), path_lock(tmp_path):
+            pass
+        holder.kill()
+    assert not is_locked(tmp_path), "the lock of a process that was killed is free"
+
+
+def test_it_is_free_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with path_lock(tmp_path / "new"):
+            assert str(os.getpid()) in (tmp_path / "new" / "lock").read_text()
+    assert not is_locked(tmp_path / "new")
+    assert not is_locked(tmp_path / "never")

@@ -1,0 +1,119 @@
+"""The laws of resume and fork, bit for bit, on real DeepSpeed ranks:
+
+run(a + b) = run(a), resume, run(b);  a branch of constant-then-decay = the straight warm-up, stable and decay run;
+a fork changes no byte of its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from lrps.ledger.reader import read_ledger, total
+from lrps.store.checkpoints import find
+from lrps.store.layout import PathLayout
+from lrps.track.metrics import read_metrics
+
+pytestmark = pytest.mark.slow
+
+WORKER = Path(__file__).with_name("laws_worker.py")
+CASES: list[dict[str, Any]] = [
+    {"name": f"zero{stage}", "settings": ["checkpoint.keep_last=9", f"engine.zero_stage={stage}", *more]}
+    for stage, more in (
+        (0, []),
+        (1, []),
+        (2, ["batch.micro_sequences=1"]),
+        (3, ["model.architecture.attention_dropout=0.2"]),
+    )
+] + [{"name": "bf16", "settings": ["checkpoint.keep_last=9", "engine.precision=bf16"]}]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1 rank", "2 ranks"])
+def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of the runs that the worker made with so many ranks."""
+    root = tmp_path_factory.mktemp(f"laws{request.param}")
+    (root / "config.yaml").write_text(tiny_config.read_text())
+    (root / "cases.json").write_text(json.dumps(CASES))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = [str(Path(sys.executable).with_name("deepspeed")), "-q", "--num_gpus", str(request.param)]
+    command = [*launcher, "--master_port", str(port), "--no_local_rank", str(WORKER), str(root)]
+    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return root
+
+
+def state(layout: PathLayout, step: int) -> dict[str, np.ndarray]:
+    """Every fp32 weight and moment of a checkpoint, whole: name -> 1-D array."""
+    pieces: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for file in find(layout, step).directory.glob("*.safetensors"):
+        for key, value in load_file(file).items():
+            what, name, start = key.split("|")
+            pieces.setdefault(f"{what}|{name}", []).append((int(start), value))
+    return {key: np.concatenate([v for _, v in sorted(parts, key=lambda p: p[0])]) for key, parts in pieces.items()}
+
+
+def assert_equal_states(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    assert len(a) > 30
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def losses(layout: PathLayout) -> dict[int, float]:
+    return {metrics.step: metrics.loss for metrics in read_metrics(layout.metrics)}
+
+
+@pytest.mark.parametrize("case", [case["name"] for case in CASES])
+def test_resume_is_exact(laws: Path, case: str) -> None:
+    for name, stop in (("main", 28), ("straight-v1", 20)):
+        whole = PathLayout(laws / case / "runs" / "tiny" / name)
+        resumed = PathLayout(laws / case / "resumed" / "tiny" / name)
+        attempts = list(read_ledger(resumed.ledger))
+        origins = [record.facts["origin"] for record in attempts if record.kind == "start"]
+        assert origins == ["start", "resume"], "it did go on from a checkpoint"
+        assert total(attempts).repeated_steps == stop - 5
+        assert_equal_states(state(whole, stop), state(resumed, stop))
+        assert losses(whole) == losses(resumed)
+        lines = (resumed.metrics).read_text().splitlines()
+        assert len(lines) == stop + stop - 5, "the repeated steps were trained again"
+
+
+@pytest.mark.parametrize("case", [case["name"] for case in CASES])
+def test_a_branch_is_the_straight_run(laws: Path, case: str) -> None:
+    run = laws / case / "runs" / "tiny"
+    main, branch, straight = (PathLayout(run / name) for name in ("main", "branch-v1", "straight-v1"))
+    switched = {step: loss for step, loss in losses(main).items() if step <= 8} | losses(branch)
+    assert switched == losses(straight)
+    assert sorted(switched) == list(range(1, 21))
+    assert_equal_states(state(branch, 20), state(straight, 20))
+
+
+@pytest.mark.parametrize("case", [case["name"] for case in CASES])
+def test_a_fork_changes_no_byte_of_its_parent(laws: Path, case: str) -> None:
+    before, after = json.loads((laws / case / "parent.json").read_text())
+    assert before == after
+    assert any(name.startswith("branch_points/step-00000028/") for name in before)
+
+
+def test_training_does_something(laws: Path) -> None:
+    main = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))
+    assert main[28] < main[1] - 1.0
+
+
+def test_zero_stages_agree(laws: Path) -> None:
+    reference = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))
+    for case in ("zero0", "zero2"):
+        other = losses(PathLayout(laws / case / "runs" / "tiny" / "main"))
+        assert other == pytest.approx(reference, abs=1e-3)
