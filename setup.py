@@ -1,12 +1,14 @@
 """Packaging of lrps. Tool settings live in pyproject.toml, versions that the demo and CI use in constraints.txt."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="lrps",
     version="0.1.0",
     description="Pretraining of LLM version updates by learning-rate path switching, with a cost ledger",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

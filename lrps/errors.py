@@ -44,7 +44,7 @@ class TrainingError(LrpsError):
     exit_code = OUR_FAULT
 
 
-class InterruptedRun(LrpsError):
+class StoppedError(LrpsError):
     """Stopped by a signal after saving; the same command goes on."""
 
     exit_code = INTERRUPTED

@@ -21,7 +21,7 @@ from pathlib import Path as FilePath
 from types import FrameType
 
 from lrps.config.models import Launch
-from lrps.errors import INTERRUPTED, DataError, InterruptedRun, TrainingError
+from lrps.errors import INTERRUPTED, DataError, StoppedError, TrainingError
 from lrps.plan import Plan
 from lrps.status import PathStatus, path_status, plan_status
 
@@ -93,7 +93,7 @@ def check_data(plan: Plan) -> None:
 def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
     """Run the jobs one after the other.
 
-    Raises InterruptedRun when it was asked to stop and saved, TrainingError when a job ended without its paths
+    Raises StoppedError when it was asked to stop and saved, TrainingError when a job ended without its paths
     complete.
     """
     for job in jobs:
@@ -103,7 +103,7 @@ def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
         if not open_paths:
             continue
         if interrupted or code == INTERRUPTED:
-            raise InterruptedRun(f"stopped; {', '.join(open_paths)} not complete. The same command goes on from there")
+            raise StoppedError(f"stopped; {', '.join(open_paths)} not complete. The same command goes on from there")
         raise TrainingError(
             f"the training processes ended with code {code} before {', '.join(open_paths)} was complete; "
             "the reason stands above. Mend it, and the same command goes on from the last checkpoint"

@@ -26,6 +26,9 @@ DOMAINS = (("stdlib",), ("numpy", "networkx", "mpmath", "sympy"), ("torch",), ("
 """What `drift` puts into v1, v2, ...; stdlib and rest (all other installed packages) are folders of many packages."""
 
 SMALLEST_BYTES, LARGEST_BYTES = 200, 200_000
+DOCUMENT_BYTES = 2000
+"""Files are cut into documents of at most so much, at blank lines where it can be: a small corpus then holds many
+files' styles, and a held-out share of it is a fair one."""
 GENERATED = b"This file was automatically generated"
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -36,9 +39,9 @@ Make DIR/v1.jsonl, v2.jsonl, ... of {"text", "source"} lines from the Python sou
   drift  a domain a version: v1 the standard library, v2 numpy, networkx, mpmath and sympy (as installed),
          v3 torch, v4 transformers, v5 all other packages
 
-Asking for more versions later adds files and leaves the old ones as they are. Generated, tiny (< 200 B), large
-(> 200 kB) and repeated files are left out. The text depends on the versions of the installed packages, which
-DIR/corpus.json records."""
+Files are cut into documents of at most 2 kB, at blank lines where it can be. Asking for more versions later adds files
+and leaves the old ones as they are. Generated, tiny (< 200 B), large (> 200 kB) and repeated texts are left out. The
+text depends on the versions of the installed packages, which DIR/corpus.json records."""
 
 EXAMPLE = "example: python tools/corpus.py --split drift --versions 4 --bytes-per-version 8MB --out data/text"
 
@@ -49,12 +52,18 @@ class CorpusError(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """A file that is fit to be learned from. digest: of its bytes, which decides its place."""
+    """A part of a file that is fit to be learned from. digest: of its bytes, which decides its place."""
 
     digest: bytes
     path: Path
     source: str
+    start: int
     bytes: int
+
+    def text(self) -> str:
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            return file.read(self.bytes).decode()
 
 
 @dataclass(frozen=True)
@@ -136,10 +145,28 @@ def _documents(roots: Roots, domains: Iterable[str], seen: set[bytes]) -> Iterat
         for folder, name in roots.folders(domain):
             for path, source in _python_files(folder, name):
                 data = path.read_bytes()
-                digest = hashlib.blake2b(data, digest_size=16).digest()
-                if digest not in seen and _is_fit(data):
-                    seen.add(digest)
-                    yield Document(digest, path, source, len(data))
+                if not _is_fit(data):
+                    continue
+                for start, stop in cut(data):
+                    digest = hashlib.blake2b(data[start:stop], digest_size=16).digest()
+                    if digest not in seen:
+                        seen.add(digest)
+                        yield Document(digest, path, source, start, stop - start)
+
+
+def cut(data: bytes) -> Iterator[tuple[int, int]]:
+    """[start, stop) of the documents of a file: whole lines, ended by a blank line once half full. A line that is
+    longer than a document, and what is left at the end, may be a document of another size; tiny ones are left out."""
+    start = stop = 0
+    for line in data.splitlines(keepends=True):
+        full = stop - start + len(line) > DOCUMENT_BYTES
+        if full or (stop - start > DOCUMENT_BYTES // 2 and not line.strip()):
+            if stop - start >= SMALLEST_BYTES:
+                yield start, stop
+            start = stop
+        stop += len(line)
+    if stop - start >= SMALLEST_BYTES:
+        yield start, stop
 
 
 def _python_files(folder: Path, name: str) -> Iterator[tuple[Path, str]]:
@@ -185,10 +212,7 @@ def _write_version(name: str, documents: Sequence[Document], budget: int, out: P
         raise CorpusError(f"{name}: not one document fits into {budget} bytes: raise --bytes-per-version")
     sha256 = _write(
         out / f"{name}.jsonl",
-        (
-            json.dumps({"text": document.path.read_bytes().decode(), "source": document.source}) + "\n"
-            for document in chosen
-        ),
+        (json.dumps({"text": document.text(), "source": document.source}) + "\n" for document in chosen),
     )
     entry = {"name": name, "documents": len(chosen), "bytes": size, "sha256": sha256}
     return entry | {"exhausted": len(chosen) == len(documents)}

@@ -28,9 +28,9 @@ DRAW_ROWS = 8192
 class Source:
     """A manifest cut into rows of `sequence_length` tokens, each row within one block, in the source's own order.
 
-    rows: use only the first so many rows of the files (all by default); an epoch is that long then, and the order is
-    another one. directory: where the shards lie. Files are opened and blocks checked (size, crc32) when they are first needed, once
-    in a process: a damaged token stops training before it is used.
+    directory: where the shards lie. rows: use only the first so many rows of the files (all by default); an epoch is
+    that long then, and the order another one. Files are opened and blocks checked (size, crc32) when they are first
+    needed, once in a process: a damaged token stops training before it is used.
     """
 
     def __init__(

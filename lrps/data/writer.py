@@ -196,7 +196,10 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _claim(building: Path) -> int:
-    """An empty directory that only this process writes to; the lock goes with the returned descriptor."""
+    """Make a directory that only this process writes to, until the returned descriptor is closed.
+
+    What a killed build left in it goes with the directory when this build ends.
+    """
     building.mkdir(parents=True, exist_ok=True)
     lock = os.open(building, os.O_RDONLY)
     try:
@@ -204,6 +207,4 @@ def _claim(building: Path) -> int:
     except OSError:
         os.close(lock)
         raise DataError(f"{building}: another process is building this version. Wait for it, or stop it.") from None
-    for left_over in building.iterdir():  # of a build that was killed
-        left_over.unlink()
     return lock

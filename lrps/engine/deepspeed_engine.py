@@ -104,13 +104,10 @@ class Engine:
             eps=config.optimizer.eps,
             fused=True,
         )
-        positions = _position_buffers(model)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
         )
-        for module, name, buffer in positions:
-            setattr(module, name, buffer.to(self._engine.device))
         if config.engine.compile:
             self._engine.compile()
         self._engine.train()
@@ -286,16 +283,6 @@ def _forget(module: nn.Module) -> None:
     # A method under functools.lru_cache, inside a wrapper that does not show it.
     cached = parameter_offload.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release
     inspect.getclosurevars(cached).nonlocals["func"].cache_clear()
-
-
-def _position_buffers(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
-    """Rotary frequencies. In bf16 DeepSpeed rounds every buffer, and positions of long rows would blur."""
-    return [
-        (module, name, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-        if name.endswith("inv_freq")
-    ]
 
 
 def _token_losses(logits: Tensor, rows: Tensor) -> float:

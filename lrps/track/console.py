@@ -79,7 +79,7 @@ class TrainingConsole:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
         self._console.file.flush()
 
     def _eta(self) -> str:

@@ -85,7 +85,9 @@ class Trainer:
             pinned = self.step in self.branch_points
             if pinned:
                 pin(checkpoint, self.layout.branch_points)
-            prune(self.layout.checkpoints, self.plan.config.checkpoint.keep_last)
+            # At its end a path needs its pins only.
+            finished = self.step == self.path.stop
+            prune(self.layout.checkpoints, 1 if finished else self.plan.config.checkpoint.keep_last)
         self.recorder.checkpoint(checkpoint, pinned)
 
     def _identity(self) -> dict[str, Any]:

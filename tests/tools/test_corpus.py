@@ -160,3 +160,20 @@ def test_the_command_line(tmp_path, capsys):
         corpus.main(["--help"])
     assert exit_.value.code == 0
     assert "example: python tools/corpus.py" in capsys.readouterr().out
+
+
+def test_a_file_is_cut_into_whole_lines_and_nothing_is_lost():
+    lines = [b"x" * 99 + b"\n" if number % 7 else b"\n" for number in range(100)]
+    data = b"".join(lines)
+    pieces = [data[start:stop] for start, stop in corpus.cut(data)]
+    whole = b"".join(pieces)
+    assert data.startswith(whole)
+    assert len(data) - len(whole) < corpus.SMALLEST_BYTES, "at most a tiny rest is left out"
+    assert all(len(piece) <= corpus.DOCUMENT_BYTES and piece.endswith(b"\n") for piece in pieces)
+    assert all(piece.startswith(b"\n") for piece in pieces[1:]), "cut at blank lines"
+
+
+def test_a_long_line_is_a_document_of_its_own_and_a_tiny_rest_is_left_out():
+    long = b"y" * 5000 + b"\n"
+    data = b"a\n" * 150 + long + b"rest\n"
+    assert [data[start:stop] for start, stop in corpus.cut(data)] == [b"a\n" * 150, long]

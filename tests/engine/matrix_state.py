@@ -1,0 +1,122 @@
+"""What matrix_worker.py builds its cases from: tiny configs, batches, and an independent reading of the state."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from lrps.config.models import Config
+from lrps.engine.deepspeed_engine import Engine
+from lrps.engine.model import build_model
+from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
+
+ROWS, LENGTH, STEPS = 4, 16, 3
+# The embedding of 4099 x 32 is above DeepSpeed's threshold for parameters that ZeRO-3 keeps gathered; the rest is not.
+LLAMA = {
+    "model_type": "llama", "vocab_size": 4099, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+}  # fmt: skip
+DROPOUT = {
+    "model_type": "gpt2", "vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64,
+    "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+GPT2 = {**DROPOUT, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+ARCHITECTURES = {"llama": LLAMA, "gpt2": GPT2, "dropout": DROPOUT}
+
+
+def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=ROWS, **optimizer):
+    optimizer = {"no_weight_decay": ["norms", "biases"], **optimizer}
+    return Config.model_validate(
+        {
+            "name": "matrix",
+            "model": {"architecture": ARCHITECTURES[kind]},
+            "data": {"root": "d", "sequence_length": LENGTH, "versions": [{"name": "v1"}]},
+            "batch": {"sequences": sequences, "micro_sequences": micro},
+            "schedule": {"peak_lr": 1e-3},
+            "optimizer": optimizer,
+            "engine": {"zero_stage": stage, "precision": precision},
+            "paradigms": {"ptfs": {}},
+            "evaluation": {"batch_sequences": 2},
+        }
+    )
+
+
+@contextlib.contextmanager
+def running(config, seed=0):
+    engine = Engine(config, build_model(config.model, seed))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def batch(step, vocabulary=97):
+    return np.random.default_rng(step).integers(0, vocabulary, (ROWS, LENGTH))
+
+
+def share(rows):
+    each = len(rows) // world_size()
+    return rows[rank() * each : (rank() + 1) * each]
+
+
+def train(engine, steps):
+    return [engine.train_step(share(batch(step)), lr=1e-2, seed=5, step=step) for step in steps]
+
+
+def losses(results):
+    return [(result.loss, result.grad_norm) for result in results]
+
+
+def assembled(directory, shapes=None):
+    """The whole state by an independent reading of the files: {state|name: flat tensor}, NaN where nothing is."""
+    sizes, state = {}, {}
+    files = [load_file(path) for path in sorted(Path(directory).glob("*.safetensors"))]
+    for tensors in files:
+        for key, tensor in tensors.items():
+            kind, name, start = key.split("|")
+            sizes[kind, name] = max(sizes.get((kind, name), 0), int(start) + len(tensor))
+    for kind, name in sizes:
+        state[f"{kind}|{name}"] = torch.full((sizes[kind, name],), float("nan"))
+    for tensors in files:
+        for key, tensor in tensors.items():
+            kind, name, start = key.split("|")
+            target = state[f"{kind}|{name}"][int(start) : int(start) + len(tensor)]
+            assert target.isnan().all(), f"{key} is stored twice"
+            target.copy_(tensor)
+    return state
+
+
+def state_of(engine, out):
+    """All of the engine's state, on rank 0 (an empty dict elsewhere)."""
+    directory = out / f"state-{world_size()}"
+    ask_rank_zero(lambda: (shutil.rmtree(directory, ignore_errors=True), directory.mkdir(parents=True))[0])
+    engine.write_fragments(directory)
+    gather(None)
+    state = assembled(directory) if rank() == 0 else {}
+    gather(None)
+    return state
+
+
+def different(one, other):
+    return sorted(key for key in one.keys() | other.keys() if key not in one or key not in other
+                  or one[key].shape != other[key].shape or not torch.equal(one[key], other[key]))  # fmt: skip
+
+
+def plain_loss(kind, state, precision, rows):
+    """The loss of the state in a bare transformers model: an independent check of the weights that forward uses."""
+    model = build_model(make_config(kind).model, 99).eval()
+    frequencies = {name: b.clone() for name, b in model.named_buffers()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state[f"fp32|{name}"].view_as(parameter))
+        if precision == "bf16":
+            model.bfloat16()
+            for name, buffer in model.named_buffers():
+                buffer.data = frequencies[name]
+        ids = torch.from_numpy(rows)
+        return float(model(input_ids=ids, labels=ids).loss) * rows[:, 1:].size

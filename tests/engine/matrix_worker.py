@@ -1,0 +1,332 @@
+"""Real DeepSpeed on real gloo ranks: many cases in one process group, because starting one takes many seconds.
+
+The `matrix` fixture of conftest.py starts it with one process and with two, at the same time: each trains and saves,
+then loads what both saved. Every case leaves its findings in <out>/world-<n>.json; the tests judge them.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from matrix_state import (
+    STEPS,
+    assembled,
+    batch,
+    different,
+    losses,
+    make_config,
+    plain_loss,
+    running,
+    share,
+    state_of,
+    train,
+)
+
+from lrps.engine import fragments
+from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
+from lrps.engine.deepspeed_engine import NonFiniteLoss, process_group
+from lrps.engine.model import build_model, parameter_groups
+from lrps.engine.ranks import gather, rank, world_size
+from lrps.errors import CheckpointError, ConfigError
+from lrps.store.checkpoints import find
+from lrps.store.layout import PathLayout
+
+TOPOLOGIES = {
+    "llama": [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16"), (2, "bf16"), (3, "bf16")],
+    "gpt2": [(0, "fp32"), (1, "bf16"), (3, "fp32")],
+}
+
+
+def layout(out, world, kind, stage, precision):
+    return PathLayout(out / f"{kind}-w{world}-s{stage}-{precision}")
+
+
+def save_all(out):
+    for kind, topologies in TOPOLOGIES.items():
+        for stage, precision in topologies:
+            with running(make_config(kind, stage, precision)) as engine:
+                train(engine, range(STEPS))
+                save_checkpoint(engine, layout(out, world_size(), kind, stage, precision), STEPS, {"plan": "matrix"})
+
+
+def load_all(out):
+    """Every saved topology into every other one: what differs after it, and how far the loss is off."""
+    found = {}
+    rows = batch(100)
+    expected = {}
+    for kind, topologies in TOPOLOGIES.items():
+        for target in topologies:
+            with running(make_config(kind, *target), seed=7) as engine:
+                for world in (1, 2):
+                    for source in topologies:
+                        checkpoint = find(layout(out, world, kind, *source), STEPS)
+                        load_checkpoint(engine, checkpoint)
+                        loss, _ = engine.evaluate(rows)
+                        now = state_of(engine, out)
+                        if rank() == 0:
+                            truth = assembled(checkpoint.directory)
+                            case = (kind, world, source, target[1])
+                            expected.setdefault(case, plain_loss(kind, truth, target[1], rows))
+                            name = f"{kind} w{world} s{source[0]} {source[1]} -> s{target[0]} {target[1]}"
+                            found[name] = [different(truth, now), abs(loss / expected[case] - 1)]
+    return found
+
+
+def continuation(out):
+    found = {}
+    for stage, precision in ((0, "fp32"), (1, "fp32"), (3, "fp32"), (2, "bf16")):
+        config = make_config("llama", stage, precision, micro=1)
+        place = PathLayout(out / f"continued-{world_size()}-{stage}-{precision}")
+        with running(config) as engine:
+            train(engine, range(5))
+            save_checkpoint(engine, place, 5, {})
+            straight = losses(train(engine, range(5, 10)))
+            end = state_of(engine, out)
+        with running(config, seed=3) as engine:
+            load_checkpoint(engine, find(place, 5))
+            resumed = losses(train(engine, range(5, 10)))
+            found[f"s{stage} {precision}"] = {
+                "straight": straight, "resumed": resumed, "different": different(end, state_of(engine, out)),
+            }  # fmt: skip
+    return found
+
+
+def reference(out):
+    """Five steps of a bare AdamW loop on the whole batch, beside the engine on its shares and micro-batches."""
+    found = {}
+    cases = (
+        ("gpt2", 0, "fp32", 1), ("llama", 1, "fp32", 1), ("llama", 2, "fp32", None), ("gpt2", 3, "fp32", 1),
+        ("llama", 1, "bf16", 1), ("llama", 2, "bf16", 1), ("gpt2", 3, "bf16", 1),
+    )  # fmt: skip
+    for kind, stage, precision, micro in cases:
+        config = make_config(kind, stage, precision, micro, clip_grad_norm=0.5)
+        model = build_model(config.model, 0)
+        adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), betas=(0.9, 0.95))
+        bare = []
+        for step in range(5):
+            for group in adam.param_groups:
+                group["lr"] = 1e-2
+            ids = torch.from_numpy(batch(step))
+            loss = model(input_ids=ids, labels=ids).loss
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            adam.step()
+            adam.zero_grad()
+            bare.append((float(loss.detach()), float(norm)))
+        with running(config) as engine:
+            ours = losses(train(engine, range(5)))
+            now = state_of(engine, out)
+        apart = [float((now[f"fp32|{n}"] - p.detach().flatten()).abs().max()) for n, p in model.named_parameters()
+                 ] if now else [0.0]  # fmt: skip
+        found[f"{kind} s{stage} {precision} micro {micro}"] = {"bare": bare, "ours": ours, "weights_apart": max(apart)}
+    return found
+
+
+class _NanGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * float("nan")
+
+
+def non_finite(out):
+    """The last rank meets a NaN, in the loss or in the gradients only."""
+    found = {}
+    for stage, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "fp32")):
+        for where in ("loss", "gradients"):
+            with running(make_config("llama", stage, precision)) as engine:
+                train(engine, range(2))
+                before = state_of(engine, out)
+
+                def poison(module, inputs, output, where=where):
+                    bad = output.loss * float("nan") if where == "loss" else _NanGradient.apply(output.loss)
+                    output.loss = bad
+                    return output
+
+                if rank() == world_size() - 1:
+                    engine._engine.module.register_forward_hook(poison)
+                try:
+                    train(engine, [2])
+                    raised = "nothing"
+                except NonFiniteLoss as error:
+                    raised = str(error)
+                found[f"s{stage} {precision} {where}"] = {
+                    "raised": gather(raised), "changed": different(before, state_of(engine, out)),
+                }  # fmt: skip
+    return found
+
+
+def groups(out):
+    """What the optimizer holds after loading a checkpoint that was trained with other settings, and lr after a step."""
+    found = {}
+    for stage in (0, 1, 2, 3):
+        config = make_config("gpt2", stage, weight_decay=0.25, betas=(0.8, 0.9), eps=1e-6)
+        with running(config) as engine:
+            load_checkpoint(engine, find(layout(out, world_size(), "gpt2", 1, "bf16"), STEPS))
+            held = [(g["weight_decay"], *g["betas"], g["eps"]) for g in engine._engine.optimizer.param_groups]
+            clip = engine._engine.gradient_clipping()
+            train(engine, [STEPS])
+            rates = [group["lr"] for group in engine._engine.optimizer.param_groups]
+            found[f"s{stage}"] = {"held": held, "clip": clip, "lr": rates}
+    return found
+
+
+def reset(out):
+    found = {}
+    for stage in (0, 1, 2, 3):
+        with running(make_config("llama", stage), seed=2) as engine:
+            train(engine, range(2))  # So that there are moments to forget.
+            checkpoint = find(layout(out, world_size(), "llama", 1, "fp32"), STEPS)
+            load_checkpoint(engine, checkpoint, optimizer="reset")
+            now = state_of(engine, out)
+            adam_step = fragments._adam_step(engine._engine)
+            moments = [key for key, value in now.items() if not key.startswith("fp32") and value.any()]
+            truth = assembled(checkpoint.directory)
+            weights = [key for key in now if key.startswith("fp32") and not torch.equal(now[key], truth[key])]
+            train(engine, [STEPS])
+            # After one step from zero, v = (1 - beta2) g^2 and m = (1 - beta1) g: no trace of the past.
+            first = state_of(engine, out)
+            traces = [
+                float((value.square() * 0.05 - first["exp_avg_sq|" + key[8:]] * 0.01).abs().max())
+                for key, value in first.items() if key.startswith("exp_avg|")
+            ]  # fmt: skip
+            found[f"s{stage}"] = {
+                "moments": moments, "weights": weights, "trace": max(traces, default=0.0), "adam_step": adam_step,
+            }  # fmt: skip
+    return found
+
+
+def expect(error, action):
+    try:
+        action()
+    except error as caught:
+        return gather(str(caught))
+    return gather("nothing")
+
+
+def refusals(out):
+    """Errors on one rank reach all; nothing is half done."""
+    last = world_size() - 1
+    found = {}
+    with running(make_config("llama", 3)) as engine:
+        place = PathLayout(out / f"refused-{world_size()}")
+        good = save_checkpoint(engine, place, 1, {"tokens": 64})
+        found["identity"] = good.identity
+        found["state_json"] = json.loads((good.directory / "state.json").read_text())
+        before = state_of(engine, out)
+        write = engine.write_fragments
+
+        def full(directory):
+            if rank() == last:
+                raise CheckpointError("No space left on device")
+            return write(directory)
+
+        engine.write_fragments = full
+        found["save"] = expect(CheckpointError, lambda: save_checkpoint(engine, place, 2, {}))
+        del engine.write_fragments
+        found["left"] = sorted(path.name for path in place.checkpoints.iterdir())
+        found["other model"] = expect(
+            CheckpointError,
+            lambda: load_checkpoint(engine, find(layout(out, world_size(), "gpt2", 3, "fp32"), STEPS)),
+        )
+        path = good.directory / sorted(good.manifest["files"])[last]
+        gather(None)
+        if rank() == last:
+            content = bytearray(path.read_bytes())
+            content[-1] ^= 1
+            path.write_bytes(content)
+        gather(None)
+        found["flipped"] = expect(CheckpointError, lambda: load_checkpoint(engine, good))
+        found["changed"] = different(before, state_of(engine, out))
+    found["indivisible"] = expect(ConfigError, lambda: running(make_config(sequences=5, micro=2)).__enter__())
+    return found
+
+
+def evaluation(out):
+    found = {}
+    rows = batch(200)[:3]
+    initial = {f"fp32|{n}": p.detach() for n, p in build_model(make_config("gpt2").model, 0).named_parameters()}
+    for stage in (0, 1, 3):
+        with running(make_config("gpt2", stage)) as engine:
+            before = torch.get_rng_state()
+            mine = rows if rank() == 0 else rows[:0]  # Two passes on rank 0, none on rank 1.
+            loss, tokens = engine.evaluate(mine)
+            found[f"s{stage}"] = {
+                "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather((loss, tokens)),
+                "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
+                "expected": plain_loss("gpt2", initial, "fp32", rows),
+            }  # fmt: skip
+            stops = [engine.train_step(share(batch(1)), lr=0.0, seed=0, step=1, stop=flag).stop
+                     for flag in (False, rank() == world_size() - 1)]  # fmt: skip
+            found[f"s{stage}"]["stops"] = gather(stops)
+    return found
+
+
+def dropout(out):
+    """Losses with dropout at equal weights: the same (seed, step) repeats, another does not."""
+    with running(make_config("dropout", 0)) as engine:
+        rows = share(batch(0))
+        positions = ((1, 1), (1, 1), (1, 2), (2, 1))
+        return [engine.train_step(rows, lr=0.0, seed=seed, step=step).loss for seed, step in positions]
+
+
+def leaks(out):
+    """Bytes of live tensors that an engine leaves behind after close()."""
+    found = {}
+    for stage, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "fp32")):
+        before = live_tensor_bytes()
+        with running(make_config("llama", stage, precision)) as engine:
+            train(engine, range(2))
+            engine.evaluate(share(batch(0)))
+            during = live_tensor_bytes()
+        del engine
+        found[f"s{stage} {precision}"] = [during - before, live_tensor_bytes() - before]
+    return found
+
+
+def live_tensor_bytes():
+    gc.collect()
+    return sum(o.numel() * o.element_size() for o in gc.get_objects() if issubclass(type(o), torch.Tensor))
+
+
+def wait_for(paths, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not all(path.exists() for path in paths):
+        if time.monotonic() > deadline:
+            raise TimeoutError(str(paths))
+        time.sleep(0.1)
+
+
+CASES_BEFORE = (save_all, continuation, reference, non_finite, evaluation, dropout, leaks)
+CASES_AFTER = (load_all, groups, reset, refusals)
+
+
+def main(out):
+    findings, seconds = {}, {}
+    with process_group():
+        torch.set_num_threads(1)
+        gc.freeze()  # What was imported need not be looked through at every close().
+        world, first = world_size(), rank() == 0
+        for case in (*CASES_BEFORE, None, *CASES_AFTER):
+            if case is None:
+                gather(None)
+                (out / f"saved-{world}").touch()
+                wait_for([out / "saved-1", out / "saved-2"])
+                continue
+            started = time.monotonic()
+            findings[case.__name__] = case(out)
+            seconds[case.__name__] = time.monotonic() - started
+    if first:
+        (out / f"world-{world}.json").write_text(json.dumps({**findings, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

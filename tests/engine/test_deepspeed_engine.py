@@ -1,0 +1,90 @@
+"""The engine on real ranks: what a step computes, what it refuses, what it leaves behind."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.slow
+WORLDS = (1, 2)
+STAGES = ("s0", "s1", "s2", "s3")
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_steps_equal_a_bare_adamw_loop(matrix, world):
+    found = matrix[world]["reference"]
+    assert len(found) == 7
+    for case, values in found.items():
+        tolerance, norm_tolerance, weights = (2e-2, 0.1, 0.06) if "bf16" in case else (2e-6, 2e-4, 1e-4)
+        for (bare_loss, bare_norm), (loss, norm) in zip(values["bare"], values["ours"], strict=True):
+            assert loss == pytest.approx(bare_loss, rel=tolerance), case
+            assert norm == pytest.approx(bare_norm, rel=norm_tolerance), case
+        assert values["weights_apart"] < weights, case
+
+
+def test_world_size_changes_rounding_only(matrix):
+    for case, one in matrix[1]["continuation"].items():
+        two = matrix[2]["continuation"][case]
+        tolerance = 1e-2 if "bf16" in case else 1e-5
+        losses = [[loss for loss, _ in found["straight"]] for found in (one, two)]
+        assert losses[0] == pytest.approx(losses[1], rel=tolerance), case
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("where", ["loss", "gradients"])
+@pytest.mark.parametrize("case", ["s0 fp32", "s1 fp32", "s2 bf16", "s3 fp32"])
+def test_a_nan_on_one_rank_stops_all_and_changes_nothing(matrix, world, where, case):
+    found = matrix[world]["non_finite"][f"{case} {where}"]
+    told = {"loss": "step 2: the loss is nan", "gradients": "step 2: the loss is finite but its gradients are not"}
+    assert len(found["raised"]) == world
+    assert all(message.startswith(told[where]) for message in found["raised"])
+    assert found["changed"] == []
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_hyperparameters_come_from_the_config_after_a_load(matrix, world, stage):
+    found = matrix[world]["groups"][stage]
+    assert found["held"] == [[0.25, 0.8, 0.9, 1e-6], [0.0, 0.8, 0.9, 1e-6]]
+    assert found["clip"] == 1.0
+    assert found["lr"] == [1e-2, 1e-2]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("stage", ["s0", "s1", "s3"])
+def test_evaluation_sums_unequal_shares_and_leaves_no_trace(matrix, world, stage):
+    found = matrix[world]["evaluation"][stage]
+    loss, tokens = found["sum"]
+    assert tokens == 3 * 15
+    assert loss == pytest.approx(found["expected"], rel=1e-6)
+    if world == 2:
+        assert found["per_rank"][1] == [0.0, 0]
+    assert found["training"]
+    assert found["rng_kept"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("stage", ["s0", "s1", "s3"])
+def test_one_rank_that_wants_to_stop_is_heard_by_all(matrix, world, stage):
+    assert matrix[world]["evaluation"][stage]["stops"] == [[False, True]] * world
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_dropout_is_a_function_of_seed_and_step(matrix, world):
+    first, again, next_step, other_seed = matrix[world]["dropout"]
+    assert first == again
+    assert len({first, next_step, other_seed}) == 3
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_closed_engine_leaves_no_tensors(matrix, world):
+    for case, (during, after) in matrix[world]["leaks"].items():
+        assert 1e6 < during < 5e7, case
+        assert after < 1e4, case
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_batch_that_does_not_divide_is_refused(matrix, world):
+    messages = matrix[world]["refusals"]["indivisible"]
+    told = "5 rows each, which batch.micro_sequences 2" if world == 1 else "5 does not divide over 2 processes"
+    assert len(messages) == world
+    assert all(told in message for message in messages)

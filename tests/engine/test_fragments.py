@@ -1,0 +1,221 @@
+"""State in fragments: exact into every topology, bitwise continuation, and clear refusals."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lrps.engine.fragments import file_name, read_fragments, write_fragments
+from lrps.errors import CheckpointError
+
+WORLDS = (1, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_topology_loads_every_other_one_exactly(matrix, world):
+    pairs = matrix[world]["load_all"]
+    assert len(pairs) == 2 * (7 * 7 + 3 * 3)
+    assert {name: differs for name, (differs, _) in pairs.items() if differs} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_forward_uses_the_loaded_weights(matrix, world):
+    assert {name: off for name, (_, off) in matrix[world]["load_all"].items() if off > 1e-6} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", ["s0 fp32", "s1 fp32", "s3 fp32", "s2 bf16"])
+def test_same_topology_goes_on_bit_for_bit(matrix, world, case):
+    found = matrix[world]["continuation"][case]
+    assert len(found["straight"]) == 5
+    assert found["resumed"] == found["straight"]
+    assert found["different"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_reset_keeps_weights_and_forgets_the_optimizer(matrix, world, stage):
+    found = matrix[world]["reset"][f"s{stage}"]
+    assert found["weights"] == []
+    assert found["moments"] == []
+    assert found["trace"] < 1e-9
+    assert found["adam_step"] == 0.0
+
+
+# A stand-in for DeepSpeed at stage 0, where the engine holds a plain torch optimizer.
+
+
+def plain_engine(seed=0, width=5, steps=2):
+    torch.manual_seed(seed)
+    module = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Linear(width, 2, bias=False))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    for _ in range(steps):
+        module(torch.randn(4, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return SimpleNamespace(module=module, optimizer=optimizer, zero_optimization_stage=lambda: 0)
+
+
+def state(engine):
+    adam = engine.optimizer.state
+    return {
+        name: (p.detach().clone(), adam[p]["exp_avg"].clone(), adam[p]["exp_avg_sq"].clone(), float(adam[p]["step"]))
+        for name, p in engine.module.named_parameters()
+    }
+
+
+def same(one, other):
+    return all(
+        all(torch.equal(a, b) for a, b in zip(one[k][:3], other[k][:3], strict=True)) and one[k][3] == other[k][3]
+        for k in one
+    )
+
+
+def rewrite(path, change):
+    """Save the file again with its tensors changed and its metadata kept."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    source, target = plain_engine(0, steps=3), plain_engine(1)
+    assert [p.name for p in write_fragments(source, tmp_path)] == ["fragments-00000-of-00001.safetensors"]
+    assert not same(state(source), state(target))
+    read_fragments(target, tmp_path)
+    assert same(state(source), state(target))
+
+
+def test_state_before_the_first_step_is_zero_moments_and_the_initial_weights(tmp_path):
+    engine = plain_engine(steps=0)
+    weights = {name: p.detach().clone() for name, p in engine.module.named_parameters()}
+    write_fragments(engine, tmp_path)
+    stored = load_file(tmp_path / file_name(0, 1))
+    for name, weight in weights.items():
+        assert torch.equal(stored[f"fp32|{name}|0"], weight.flatten())
+        assert not stored[f"exp_avg|{name}|0"].any()
+    target = plain_engine(1)
+    read_fragments(target, tmp_path)
+    assert {values[3] for values in state(target).values()} == {0.0}
+
+
+def test_step_counts_are_tensors_of_their_own(tmp_path):
+    engine = plain_engine()
+    write_fragments(engine, tmp_path)
+    read_fragments(engine, tmp_path)
+    counters = [engine.optimizer.state[p]["step"] for p in engine.module.parameters()]
+    assert len({counter.data_ptr() for counter in counters}) == len(counters)
+
+
+def test_reads_tensors_that_are_cut_into_ranges(tmp_path):
+    source, target = plain_engine(0), plain_engine(1)
+    write_fragments(source, tmp_path)
+
+    def cut(tensors, metadata):
+        whole = tensors.pop("exp_avg|0.weight|0")
+        tensors.update({"exp_avg|0.weight|0": whole[:4].clone(), "exp_avg|0.weight|4": whole[4:].clone()})
+
+    rewrite(tmp_path / file_name(0, 1), cut)
+    read_fragments(target, tmp_path)
+    assert same(state(source), state(target))
+
+
+def _drop(tensors, metadata):
+    del tensors["exp_avg_sq|0.bias|0"]
+
+
+def _shorten(tensors, metadata):
+    tensors["fp32|1.weight|0"] = tensors["fp32|1.weight|0"][:-1].clone()
+
+
+def _hole(tensors, metadata):
+    whole = tensors.pop("fp32|0.weight|0")
+    tensors.update({"fp32|0.weight|0": whole[:4].clone(), "fp32|0.weight|5": whole[5:].clone()})
+
+
+def _halve(tensors, metadata):
+    tensors["fp32|0.bias|0"] = tensors["fp32|0.bias|0"].half()
+
+
+def _format(tensors, metadata):
+    metadata["format"] = "lrps-fragments/9"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_drop, "0.bias lacks elements 0 to 5 of exp_avg_sq"),
+        (_shorten, "1.weight lacks elements 9 to 10 of fp32"),
+        (_hole, "0.weight lacks elements 4 to 15 of fp32"),
+        (_halve, "is F16, not F32"),
+        (_format, "has format 'lrps-fragments/9'"),
+    ],
+)
+def test_a_lacking_fragment_is_refused_before_anything_changes(tmp_path, change, told):
+    engine = plain_engine()
+    write_fragments(engine, tmp_path)
+    rewrite(tmp_path / file_name(0, 1), change)
+    target = plain_engine(1)
+    before = state(target)
+    with pytest.raises(CheckpointError, match=told):
+        read_fragments(target, tmp_path)
+    assert same(before, state(target))
+
+
+def test_another_models_checkpoint_is_refused_by_parameter(tmp_path):
+    write_fragments(plain_engine(width=5), tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"parameter 0.weight is \[5, 3\] there and \[6, 3\] in the model; .*`model`"
+    ):
+        read_fragments(plain_engine(width=6), tmp_path)
+
+
+def test_an_incomplete_set_of_files_is_refused(tmp_path):
+    engine = plain_engine()
+    with pytest.raises(CheckpointError, match="holds no fragments"):
+        read_fragments(engine, tmp_path)
+    path = write_fragments(engine, tmp_path)[0]
+    path.rename(tmp_path / file_name(1, 2))
+    with pytest.raises(CheckpointError, match="not one whole set"):
+        read_fragments(engine, tmp_path)
+
+
+def test_a_cut_file_is_refused(tmp_path):
+    engine = plain_engine()
+    path = write_fragments(engine, tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_fragments(engine, tmp_path)
+
+
+def test_a_missing_directory_is_a_checkpoint_error(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot write"):
+        write_fragments(plain_engine(), tmp_path / "absent")
+
+
+def test_an_unknown_start_of_the_optimizer_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'carry' or 'reset'"):
+        read_fragments(plain_engine(), tmp_path, "warm")
+
+
+def test_reset_reads_no_moments(tmp_path):
+    source, target = plain_engine(0), plain_engine(1)
+    write_fragments(source, tmp_path)
+    rewrite(tmp_path / file_name(0, 1), _drop)
+    read_fragments(target, tmp_path, "reset")
+    for name, (weight, first, second, step) in state(target).items():
+        assert torch.equal(weight, state(source)[name][0])
+        assert not first.any()
+        assert not second.any()
+        assert step == 0.0

@@ -1,0 +1,300 @@
+"""A checkpoint exists once, whole; a pin outlives everything; damage is found."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrps.errors import CheckpointError
+from lrps.store import checkpoints
+from lrps.store.checkpoints import (
+    begin,
+    complete_checkpoints,
+    directory_name,
+    find,
+    newest_intact,
+    pin,
+    prunable,
+    prune,
+    publish,
+    seal,
+    verify,
+)
+from lrps.store.layout import PathLayout
+
+IDENTITY = {"plan": "p", "tokens": 10**12, "positions": {"v1": 7}, "shares": (0.1, 0.9), "by_rank": {10: 1, 9: 2}}
+
+
+def save(directory, step, content=b"state", identity=IDENTITY):
+    temporary = begin(directory, step)
+    for name, data in (("a.safetensors", content), ("state.json", b"{}")):
+        (temporary / name).write_bytes(data)
+    files = {name: seal(temporary / name) for name in ("a.safetensors", "state.json")}
+    return publish(temporary, step, files, identity)
+
+
+def steps(directory):
+    return [checkpoint.step for checkpoint in complete_checkpoints(directory)]
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_published_checkpoint_is_found_with_its_identity(tmp_path):
+    saved = save(tmp_path, 480)
+    assert saved.directory == tmp_path / "step-00000480"
+    assert complete_checkpoints(tmp_path) == (saved,)
+    assert saved.identity == json.loads(json.dumps(IDENTITY))
+    assert saved.bytes == 7
+    assert saved.manifest["format"] == "lrps-checkpoint/1"
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000480"]
+    verify(saved)
+
+
+def test_checkpoints_ascend_by_step_also_beyond_eight_digits(tmp_path):
+    for step in (20, 123456789, 3):
+        save(tmp_path, step)
+    assert steps(tmp_path) == [3, 20, 123456789]
+
+
+def test_nothing_there_is_no_error(tmp_path):
+    assert complete_checkpoints(tmp_path / "absent") == ()
+    assert newest_intact(tmp_path / "absent") == (None, ())
+
+
+def test_an_interrupted_save_leaves_the_newest_and_is_cleaned_up(tmp_path):
+    old = save(tmp_path, 1)
+    temporary = begin(tmp_path, 2)
+    (temporary / "a.safetensors").write_bytes(b"half")
+    assert newest_intact(tmp_path) == (old, ())
+    assert list(begin(tmp_path, 2).iterdir()) == []
+
+
+@pytest.mark.parametrize("function", ["rename", "replace", "fsync"])
+def test_a_crash_anywhere_in_publishing_leaves_the_newest(tmp_path, monkeypatch, function):
+    old = save(tmp_path, 1)
+    with monkeypatch.context() as patch:
+
+        def crash(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(os, function, crash)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 2)
+    assert newest_intact(tmp_path)[0] == old
+    assert newest_intact(tmp_path)[1] == ()
+
+
+def test_the_same_step_can_be_saved_again(tmp_path):
+    save(tmp_path, 5, b"first")
+    save(tmp_path, 5, b"second")
+    assert (find_in(tmp_path, 5).directory / "a.safetensors").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def find_in(directory, step):
+    return next(checkpoint for checkpoint in complete_checkpoints(directory) if checkpoint.step == step)
+
+
+def test_a_file_that_is_not_as_reported_is_not_published(tmp_path):
+    temporary = begin(tmp_path, 1)
+    with pytest.raises(CheckpointError, match="must be one file system that all hosts share"):
+        publish(temporary, 1, {"a": {"bytes": 3, "sha256": ""}}, {})
+    assert complete_checkpoints(tmp_path) == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_flipped_bit_in_any_file_is_found(data):
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        old, new = save(directory, 1), save(directory, 2)
+        path = new.directory / data.draw(st.sampled_from(["a.safetensors", "state.json", "manifest.json"]))
+        content = bytearray(path.read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=path.name):
+            verify(new)
+        found, skipped = newest_intact(directory)
+        assert found == old
+        assert len(skipped) == 1
+        assert path.name in skipped[0]
+
+
+def test_verify_can_check_a_share_of_the_files(tmp_path):
+    saved = save(tmp_path, 1)
+    (saved.directory / "a.safetensors").write_bytes(b"State")
+    verify(saved, ["state.json"])
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged"):
+        verify(saved, ["a.safetensors"])
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "state.json", "manifest.json"])
+def test_a_missing_file_makes_it_incomplete(tmp_path, name):
+    saved = save(tmp_path, 1)
+    (saved.directory / name).unlink()
+    assert complete_checkpoints(tmp_path) == ()
+    found, skipped = newest_intact(tmp_path)
+    assert found is None
+    assert name in skipped[0]
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path):
+    save(tmp_path, 1).directory.rename(tmp_path / directory_name(2))
+    assert steps(tmp_path) == []
+
+
+# Pins
+
+
+def test_a_pin_adds_no_bytes_and_outlives_the_original(tmp_path):
+    layout = PathLayout(tmp_path)
+    saved = save(layout.checkpoints, 4, b"x" * 5000)
+    before = contents(saved.directory)
+    pinned = pin(saved, layout.branch_points)
+    for name in before:
+        assert os.path.samefile(saved.directory / name, pinned.directory / name)
+        assert (pinned.directory / name).stat().st_mode & 0o777 == 0o444
+    shutil.rmtree(saved.directory)
+    verify(pinned)
+    assert contents(pinned.directory) == before
+    assert find(layout, 4) == pinned
+
+
+def test_pinning_twice_is_fine_and_another_state_is_refused(tmp_path):
+    layout = PathLayout(tmp_path)
+    saved = save(layout.checkpoints, 4)
+    assert pin(saved, layout.branch_points) == pin(saved, layout.branch_points)
+    again = save(layout.checkpoints, 4, b"other")
+    with pytest.raises(CheckpointError, match="a pin never changes"):
+        pin(again, layout.branch_points)
+    assert (layout.branch_points / "step-00000004" / "a.safetensors").read_bytes() == b"state"
+
+
+def test_an_interrupted_pin_is_none(tmp_path, monkeypatch):
+    layout = PathLayout(tmp_path)
+    saved = save(layout.checkpoints, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pin(saved, layout.branch_points)
+    assert complete_checkpoints(layout.branch_points) == ()
+    assert pin(saved, layout.branch_points).step == 4
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
+def test_without_hard_links_a_pin_is_a_copy(tmp_path, monkeypatch, code):
+    layout = PathLayout(tmp_path)
+    saved = save(layout.checkpoints, 4)
+
+    def refuse(*_):
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    pinned = pin(saved, layout.branch_points)
+    verify(pinned)
+    assert contents(pinned.directory) == contents(saved.directory)
+    assert not os.path.samefile(pinned.directory / "state.json", saved.directory / "state.json")
+
+
+def test_find_says_which_steps_exist(tmp_path):
+    layout = PathLayout(tmp_path)
+    with pytest.raises(CheckpointError, match="no checkpoint of step 3; there is none yet"):
+        find(layout, 3)
+    pin(save(layout.checkpoints, 8), layout.branch_points)
+    save(layout.checkpoints, 16)
+    with pytest.raises(CheckpointError, match="no checkpoint of step 3; complete are steps 8, 16"):
+        find(layout, 3)
+
+
+# Pruning
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    present=st.sets(st.integers(0, 12), max_size=8),
+    protected=st.sets(st.integers(0, 12)),
+    broken=st.sets(st.integers(0, 12), max_size=2),
+    keep_last=st.integers(1, 4),
+)
+def test_prune_keeps_what_is_protected_newest_or_incomplete(present, protected, broken, keep_last):
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        for step in present:
+            save(directory, step)
+        for step in present & broken:
+            (directory / directory_name(step) / "state.json").unlink()
+        unfinished = begin(directory, 99)
+        planned = [checkpoint.directory for checkpoint in prunable(directory, keep_last, protected)]
+        removed = prune(directory, keep_last, protected)
+        assert removed == planned
+        periodic = sorted(present - broken - protected)
+        gone = set(periodic[:-keep_last])
+        assert {directory_name(step) for step in gone} == {path.name for path in removed}
+        left = {path.name for path in directory.iterdir()}
+        assert left == {directory_name(step) for step in present - gone} | {unfinished.name}
+        assert prune(directory, keep_last, protected) == []
+
+
+def test_a_prune_that_crashed_leaves_no_half_checkpoint_and_is_finished_by_the_next(tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.shutil, "rmtree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prune(tmp_path, 1)
+    found, skipped = newest_intact(tmp_path)
+    assert (found.step, skipped) == (3, ())
+    assert steps(tmp_path) == [2, 3]
+    prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
+def test_prune_of_a_pinned_original_keeps_the_pin(tmp_path):
+    layout = PathLayout(tmp_path)
+    pinned = pin(save(layout.checkpoints, 1), layout.branch_points)
+    save(layout.checkpoints, 2)
+    assert len(prune(layout.checkpoints, 1)) == 1
+    verify(pinned)
+
+
+def test_keeping_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least 1"):
+        prune(tmp_path, 0)
+
+
+# Disks
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out"),
+    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "mend that")],
+)
+def test_a_disk_that_refuses_is_explained_and_earlier_checkpoints_stay(tmp_path, monkeypatch, code, way_out):
+    old = save(tmp_path, 1)
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    for function in ("fsync", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, refuse)
+            with pytest.raises(CheckpointError, match=way_out):
+                save(tmp_path, 2)
+        assert newest_intact(tmp_path)[0] == old
+
+
+def test_an_unwritable_place_is_explained(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot start the checkpoint of step 1"):
+        begin(tmp_path / "file", 1)
