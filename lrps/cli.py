@@ -82,14 +82,17 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and stop.")] = False,
 ) -> None:
     """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command goes on."""
-    from lrps.launch import check_data, plan_jobs, run_jobs, unfinished
+    from lrps.launch import check_data, check_forks, plan_jobs, run_jobs, unfinished
     from lrps.report.plan_document import write_plan_json
+    from lrps.status import check_run_dir
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = _load_plan(config_file, overrides)
     _known_paradigms(made, paradigm)
-    missing = [status.path.name for status in unfinished(made, paradigm or ())]
-    jobs = plan_jobs(made, missing, config_file, overrides)
+    check_run_dir(made)
+    missing = unfinished(made, paradigm or ())
+    check_forks(made, missing)
+    jobs = plan_jobs(made, [status.path.name for status in missing], config_file, overrides)
     if dry_run:
         for job in jobs:
             typer.echo(str(job))

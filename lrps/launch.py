@@ -21,9 +21,10 @@ from pathlib import Path as FilePath
 from types import FrameType
 
 from lrps.config.models import Launch
-from lrps.errors import INTERRUPTED, DataError, StoppedError, TrainingError
+from lrps.errors import INTERRUPTED, USER_MISTAKE, DataError, LrpsError, StoppedError, TrainingError
 from lrps.plan import Plan
-from lrps.status import PathStatus, path_status, plan_status
+from lrps.status import PathStatus, path_status, plan_status, saved_step
+from lrps.train.origin import fork
 
 GRACE_SECONDS = 60.0
 """How long the workers have to save after they were asked to stop."""
@@ -90,11 +91,22 @@ def check_data(plan: Plan) -> None:
         )
 
 
+def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
+    """Raises LineageError if a path that is to begin forks where its parent has passed without a branch point."""
+    for status in statuses:
+        parent = status.path.parent
+        if parent is None or status.totals.attempts:
+            continue
+        saved = saved_step(plan, plan.graph.by_name[parent.path])
+        if saved is not None and saved >= parent.step:
+            fork(status.path, plan.layout)
+
+
 def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
     """Run the jobs one after the other.
 
     Raises StoppedError when it was asked to stop and saved, TrainingError when a job ended without its paths
-    complete.
+    complete, LrpsError (the user's mistake) when the workers refused what they were given.
     """
     for job in jobs:
         code, interrupted = _supervise(job)
@@ -104,10 +116,11 @@ def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
             continue
         if interrupted or code == INTERRUPTED:
             raise StoppedError(f"stopped; {', '.join(open_paths)} not complete. The same command goes on from there")
-        raise TrainingError(
+        message = (
             f"the training processes ended with code {code} before {', '.join(open_paths)} was complete; "
             "the reason stands above. Mend it, and the same command goes on from the last checkpoint"
         )
+        raise LrpsError(message) if code == USER_MISTAKE else TrainingError(message)
 
 
 def _supervise(job: Job) -> tuple[int, bool]:

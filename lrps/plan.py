@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from lrps.config.models import Config, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.errors import ConfigError, DataError
 from lrps.paths.cost import CostModel, cost_model
-from lrps.paths.graph import Graph
+from lrps.paths.graph import Graph, Path
 from lrps.paths.paradigms import Increment, compile_graph
+from lrps.store.identity import path_identity
 from lrps.store.layout import RunLayout
 
 
@@ -46,6 +48,19 @@ class Plan:
         """Held-out manifests by version, of those versions whose shards exist."""
         files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
         return {version: load_manifest(file) for version, file in files.items() if file.exists()}
+
+    def identity(self, path: Path) -> dict[str, Any]:
+        """What makes a path's directory this plan's; sources whose shards do not exist yet are known by name only."""
+        tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
+        sources = {
+            increment.version: {
+                "manifest_sha256": self.manifests[increment.version].sha256,
+                "rows": increment.rows,
+            }
+            for increment in self.increments
+            if increment.version in self.manifests
+        }
+        return path_identity(path, self.config, ", ".join(sorted(tokenizers)), sources)
 
     def heldout_versions(self, version: str) -> tuple[str, ...]:
         """The versions on whose held-out sets `version` is evaluated: all so far, and the next one (transfer)."""

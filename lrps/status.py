@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrps.errors import LineageError
 from lrps.ledger.reader import Evaluation, Totals, evaluations, read_ledger, total
 from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.identity import check_identity
 from lrps.store.lock import is_locked
 
 
 @dataclass(frozen=True)
 class PathStatus:
-    """One path as it stands. state: planned | running | interrupted | failed | trained | complete.
+    """One path as it stands. state: planned | running | interrupted | failed | trained | complete | foreign.
 
     `trained`: all steps are done, an evaluation is missing. `planned` with a step above the start: the path has
-    grown since it was trained, as the main path does with every version.
+    grown since it was trained, as the main path does with every version. `foreign`: the directory holds a path of
+    another plan, which `lrps run` refuses to touch.
     """
 
     path: Path
@@ -37,24 +40,56 @@ class PathStatus:
 
 def path_status(plan: Plan, path: Path) -> PathStatus:
     layout = plan.layout.path(path.name)
+    if _foreign(plan, path) is not None:
+        return PathStatus(path, "foreign", path.start, Totals(), {})
     records = list(read_ledger(layout.ledger))
     totals, found = total(records), evaluations(records)
-    saved = [c.step for place in (layout.checkpoints, layout.branch_points) for c in complete_checkpoints(place)]
-    step = max([path.start, *saved])
+    saved = saved_step(plan, path)
     if is_locked(layout.directory):
         state = "running"
-    elif step >= path.stop and saved:
+    elif saved is not None and saved >= path.stop:
         state = "trained" if _missing(plan, path, found) else "complete"
     elif totals.state == "running":
         state = "failed"  # the last record is a heartbeat and nobody is there: the process was killed
     else:
         state = "planned" if totals.state == "complete" else totals.state
-    return PathStatus(path, state, step, totals, found)
+    return PathStatus(path, state, path.start if saved is None else saved, totals, found)
 
 
 def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
     """The status of every path, parents before children."""
     return tuple(path_status(plan, path) for path in plan.graph.paths)
+
+
+def saved_step(plan: Plan, path: Path) -> int | None:
+    """Lineage step of the newest complete checkpoint of a path."""
+    layout = plan.layout.path(path.name)
+    places = (layout.checkpoints, layout.branch_points)
+    return max((c.step for place in places for c in complete_checkpoints(place)), default=None)
+
+
+def done_steps(plan: Plan) -> dict[str, int]:
+    """path name -> its saved step, of the paths of this plan that have one."""
+    saved = {path.name: saved_step(plan, path) for path in plan.graph.paths if _foreign(plan, path) is None}
+    return {name: step for name, step in saved.items() if step is not None}
+
+
+def check_run_dir(plan: Plan) -> None:
+    """Raises LineageError if the run directory holds a path of another plan: found before anything is started."""
+    for path in plan.graph.paths:
+        if (error := _foreign(plan, path)) is not None:
+            raise error
+
+
+def _foreign(plan: Plan, path: Path) -> LineageError | None:
+    """Why the path's directory is another plan's, if it is."""
+    path_json = plan.layout.path(path.name).path_json
+    try:
+        if path_json.exists():
+            check_identity(path_json, plan.identity(path))
+    except LineageError as error:
+        return error
+    return None
 
 
 def missing_evaluations(plan: Plan, path: Path) -> dict[int, list[str]]:
@@ -79,14 +114,3 @@ def _missing(plan: Plan, path: Path, done: dict[tuple[int, str], Evaluation]) ->
         if evaluation is None or evaluation.manifest_sha256 != sha256:
             missing.setdefault(step, []).append(version)
     return missing
-
-
-def done_steps(plan: Plan) -> dict[str, int]:
-    """path name -> lineage step of its newest complete checkpoint, of the paths that have one."""
-    found = {}
-    for path in plan.graph.paths:
-        layout = plan.layout.path(path.name)
-        saved = [c.step for place in (layout.checkpoints, layout.branch_points) for c in complete_checkpoints(place)]
-        if saved:
-            found[path.name] = max(saved)
-    return found

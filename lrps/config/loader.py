@@ -41,6 +41,10 @@ class Positions:
         self._marks = {loc: mark for loc, mark in self._marks.items() if loc[: len(location)] != location}
         self._marks[location] = f"-s {text}"
 
+    def graft(self, key: str, inner: Positions) -> None:
+        """Take over the positions of another document, which now stands at `key`."""
+        self._marks |= {(key, *location): mark for location, mark in inner._marks.items()}
+
     def of(self, location: Location) -> str:
         """The position of a location, or of the nearest thing around it."""
         for length in range(len(location), -1, -1):
@@ -178,6 +182,13 @@ def _explain(error: Any, positions: Positions) -> str:
     return f"{at}: {name + ': ' if name else ''}{message}{got}"
 
 
+def _read_hardware(document: dict[str, Any], positions: Positions, directory: Path) -> None:
+    """Replace the name of a hardware file by what it holds."""
+    if isinstance(name := document.get("hardware"), str):
+        document["hardware"], inner = parse_yaml(_read(directory / name, "hardware file"), name)
+        positions.graft("hardware", inner)
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read, override and validate a config file.
 
@@ -187,12 +198,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     document, positions = parse_yaml(_read(path, "config file"), str(path))
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys; see configs/demo.yaml")
+    _read_hardware(document, positions, path.parent)
     for text in overrides:
         _apply_override(document, text, positions)
-    if isinstance(hardware := document.get("hardware"), str):
-        document["hardware"], inner = parse_yaml(_read(path.parent / hardware, "hardware file"), hardware)
-        for location, mark in inner._marks.items():
-            positions._marks[("hardware", *location)] = mark
+    _read_hardware(document, positions, path.parent)  # an override may name another file
     try:
         return Config.model_validate(document)
     except ValidationError as error:

@@ -21,8 +21,10 @@ from lrps.paths.schedule import Piece, Schedule
 FORMAT = "lrps-path/1"
 
 
-def path_identity(path: Path, config: Config, tokenizer_sha256: str, sources: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The identity of a path as JSON values. sources: version -> {manifest_sha256, rows}, of the versions it reads."""
+def path_identity(
+    path: Path, config: Config, tokenizer_sha256: str, sources: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The identity of a path as JSON values. sources: version -> {manifest_sha256, rows}, of versions with shards."""
     training = {
         "seed": config.seed,
         "model": config.model.model_dump(mode="json", exclude={"parameters"}),
@@ -37,7 +39,7 @@ def path_identity(path: Path, config: Config, tokenizer_sha256: str, sources: Ma
         "format": FORMAT,
         "path": asdict(path),
         "training": training,
-        "sources": {name: dict(sources[name]) for name in sorted(_sources_of(path))},
+        "sources": {name: dict(sources[name]) for name in sorted(_sources_of(path)) if name in sources},
     }
 
 
@@ -55,8 +57,8 @@ def path_from_json(values: Mapping[str, Any]) -> Path:
     return Path(**{**values, "parent": parent, "schedule": schedule, "segments": segments})
 
 
-def check_identity(path_json: FilePath, identity: Any) -> None:
-    """Compare a path of the plan with the directory that is there.
+def check_identity(path_json: FilePath, identity: Mapping[str, Any]) -> Path:
+    """Compare a path of the plan with the directory that is there; the path as it is there, which may be longer.
 
     Raises LineageError that names every difference: a directory is never trained on with another meaning.
     """
@@ -79,6 +81,7 @@ def check_identity(path_json: FilePath, identity: Any) -> None:
             + "\n  ".join(differences)
             + "\n  change the config back, give the plan another `name`, or delete this directory"
         )
+    return old
 
 
 def _comparable(path: Path) -> Any:

@@ -57,7 +57,7 @@ class TrainingConsole:
 
     def begin(self, path: str, start: int, stop: int, origin: str) -> None:
         """A path begins (or goes on) at `start`; origin says from what."""
-        self.say(f"{path}: steps {start} to {stop}, {origin}")
+        self.say(f"{path}: {f'steps {start} to {stop}' if start < stop else 'evaluation'}, {origin}")
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(f"{path:<12}", total=stop, completed=start, facts="")

@@ -6,15 +6,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from lrps.ledger.records import FORMAT, Counters, LedgerWriter
 from lrps.paths.graph import Path
+from lrps.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.metrics import Metrics, MetricsWriter
 from lrps.train.origin import Origin
+
+if TYPE_CHECKING:
+    from lrps.engine.deepspeed_engine import Engine
 
 
 @dataclass
@@ -131,13 +136,17 @@ class Recorder:
             self._wandb.log_evaluation(step, step * self._tokens_per_step, losses)
 
     def stop(self, outcome: str) -> None:
-        """outcome: complete | interrupted."""
+        """The attempt ends as it should. outcome: complete | interrupted."""
         self._append("stop", outcome=outcome)
-        self._close(0 if outcome == "complete" else 1)
 
-    def failure(self, error: BaseException) -> None:
-        self._append("failure", error=f"{type(error).__name__}: {error}")
-        self._close(1)
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Whatever goes wrong is in the ledger."""
+        if error is not None:
+            self._append("failure", error=f"{type(error).__name__}: {error}")
+        self._close(0 if error is None else 1)
 
     def _append(self, kind: str, **facts: Any) -> None:
         self._counters.allocated_seconds = (time.time() - self._since) * self._processes
@@ -149,3 +158,57 @@ class Recorder:
         self._metrics.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code)
+
+
+def open_recorder(plan: Plan, path: Path, engine: Engine, console: TrainingConsole, since: float) -> Recorder:
+    """The recorder of a new attempt at a path, with wandb where the config wants it."""
+    layout, config = plan.layout.path(path.name), plan.config
+    wandb: Any = None
+    if config.track.wandb != "off":
+        from lrps.track.wandb import WandbRun
+
+        wandb = WandbRun(
+            config.track,
+            plan=config.name,
+            path=path.name,
+            job=path.job,
+            directory=layout.directory,
+            config={**config.model_dump(mode="json"), "lineage": _lineage(plan, path)},
+            say=console.say,
+        )
+    return Recorder(
+        path,
+        layout,
+        console,
+        tokens_per_step=config.tokens_per_step,
+        flops_per_token=plan.costs.flops_per_token,
+        processes=engine.world_size,
+        log_every_steps=config.track.log_every_steps,
+        since=since,
+        wandb=wandb,
+    )
+
+
+def _lineage(plan: Plan, path: Path) -> dict[str, Any]:
+    sources = {part.source for segment in path.segments for part in segment.parts}
+    return {
+        "path": path.name,
+        "parent": None if path.parent is None else path.parent.path,
+        "branch_point_step": path.start,
+        "branch_point_tokens": path.start * plan.config.tokens_per_step,
+        "manifests": {name: plan.manifests[name].sha256 for name in sorted(sources)},
+    }
+
+
+def attempt_facts(plan: Plan, path: Path, engine: Engine, parameters: int) -> dict[str, Any]:
+    """What the ledger's start record says beyond the path itself."""
+    hardware = plan.config.hardware
+    price = hardware.price_per_device_hour if hardware else None
+    return {
+        "plan": plan.config.name,
+        "device": engine.device_name,
+        "parameters": parameters,
+        "manifests": _lineage(plan, path)["manifests"],
+        "price_per_device_hour": None if price is None else price.model_dump(),
+        **engine.facts,
+    }

@@ -123,3 +123,11 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="a config is a mapping"):
         load_config(tmp_path / "list.yaml")
+
+
+def test_an_override_reaches_into_a_hardware_file(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "gpu.yaml").write_text("device: H100\ndevices: 8\n")
+    file.write_text(file.read_text() + "hardware: gpu.yaml\n")
+    hardware = load_config(file, ["hardware.devices=16"]).hardware
+    assert hardware is not None
+    assert (hardware.device, hardware.devices) == ("H100", 16)
