@@ -27,6 +27,7 @@ from lrps.engine.ranks import failing_together, rank, world_size
 from lrps.errors import CheckpointError
 
 FORMAT = "lrps-fragments/1"
+FACTS = "lrps"
 WEIGHTS = "fp32"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -61,7 +62,9 @@ def write_fragments(engine: Any, directory: Path) -> list[Path]:
         for piece in pieces
         for state, tensor in piece.states.items()
     }
-    metadata = {"format": FORMAT, "adam_step": repr(_adam_step(engine)), "shapes": json.dumps(_shapes(engine))}
+    facts = {"format": FORMAT, "adam_step": _adam_step(engine), "shapes": _shapes(engine)}
+    # One entry: safetensors writes several in random order, and equal states shall be equal files.
+    metadata = {FACTS: json.dumps(facts)}
     path = directory / file_name(rank(), world_size())
     try:
         save_file(tensors, path, metadata)
@@ -144,13 +147,13 @@ class _Source:
         return paths
 
     def _add(self, path: Path, file: Any) -> None:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
+        facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))
+        if facts.get("format") != FORMAT:
             raise CheckpointError(
-                f"{path} has format {metadata.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
+                f"{path} has format {facts.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
             )
-        self._shapes = json.loads(metadata["shapes"])
-        self.adam_step = float(metadata["adam_step"])
+        self._shapes = facts["shapes"]
+        self.adam_step = float(facts["adam_step"])
         for key in file.keys():  # noqa: SIM118 - a safetensors file is no dict
             state, name, start = key.split("|")
             stored = file.get_slice(key)

@@ -1,0 +1,59 @@
+"""Writes a report into the run directory, each file as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lrps.errors import ConfigError
+from lrps.plan import Plan
+from lrps.report.figures import figures
+from lrps.report.page import render_page
+from lrps.report.totals_table import as_csv, as_latex, as_markdown
+from lrps.store.files import atomic_write_text
+
+Files = dict[str, str]
+"""Name in the report directory -> text."""
+
+
+def _html(document: Mapping[str, Any]) -> Files:
+    drawn = {
+        f"figures/{name}.svg": drawing.standalone() for figure in figures(document) for name, drawing in figure.panels
+    }
+    return {"index.html": render_page(document), **drawn}
+
+
+def _json(document: Mapping[str, Any]) -> Files:
+    """What `lrps report --json` prints."""
+    return {"comparison.json": json.dumps(document, indent=1, allow_nan=False) + "\n"}
+
+
+FORMATS: dict[str, Callable[[Mapping[str, Any]], Files]] = {
+    "html": _html,
+    "md": lambda document: {"comparison.md": as_markdown(document)},
+    "csv": lambda document: {"comparison.csv": as_csv(document)},
+    "tex": lambda document: {"comparison.tex": as_latex(document)},
+    "json": _json,
+}
+
+
+def write_report(plan: Plan, document: Mapping[str, Any], formats: Sequence[str]) -> list[Path]:
+    """Write the formats to <run>/report and return their files, figures left out: those lie beside index.html.
+
+    Raises ConfigError for a format that is not known, before anything is written, and for a directory that cannot be
+    written to.
+    """
+    wanted = [name.strip() for name in formats]
+    if unknown := [name for name in wanted if name not in FORMATS]:
+        raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
+    directory = plan.layout.report_dir
+    files = {directory / file: text for name in wanted for file, text in FORMATS[name](document).items()}
+    try:
+        for file, text in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(file, text)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot write the report: {error}; make the directory writable") from None
+    return [file for file in files if file.parent == directory]

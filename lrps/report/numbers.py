@@ -1,0 +1,47 @@
+"""Numbers as people read them. None is a value that is not known, not measured or not applicable: never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NOT_APPLICABLE = "n/a"
+_SCALES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+
+
+def short(value: float | None, unit: str = "") -> str:
+    """1.23M; None is n/a."""
+    if value is None:
+        return NOT_APPLICABLE
+    for scale, letter in _SCALES:
+        if abs(value) >= (scale * 0.9995 if scale > 1e3 else scale):  # 999.6K rounds to 1M, not to 1e+03K
+            return f"{value / scale:.3g}{letter}{unit}"
+    return f"{value:.4g}{unit}"
+
+
+def count(value: int | None) -> str:
+    """Steps and other whole numbers, with separators."""
+    return NOT_APPLICABLE if value is None else f"{value:,}"
+
+
+def amount(value: float | None) -> str:
+    """Hours and money: separators, and digits enough to tell small numbers apart."""
+    if value is None:
+        return NOT_APPLICABLE
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def ratio(value: float | None) -> str:
+    """A share as a percentage with one decimal."""
+    return NOT_APPLICABLE if value is None else f"{value:.1%}"
+
+
+def loss(value: float | None) -> str:
+    """Nats a token, or bits a byte: four decimals, since versions differ in the third."""
+    return NOT_APPLICABLE if value is None else f"{value:.4f}"
+
+
+def rows_text(data: Sequence[Mapping[str, Any]]) -> str:
+    """The rows that a path reads, as source[from:to]; of many parts the first and the last."""
+    texts = [f"{part['source']}[{short(part['from_row'])}:{short(part['to_row'])}]" for part in data]
+    return " ".join(texts) if len(texts) <= 3 else f"{texts[0]} .. {texts[-1]}"

@@ -1,0 +1,138 @@
+"""A plan as one JSON document: what `lrps plan --json` prints and plan.json holds, and what its tables show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from lrps.paths.cost import Cost, cpt_steps, ptfs_steps
+from lrps.paths.graph import Graph, Paradigm, Path
+from lrps.paths.paradigms import Increment, compile_graph
+from lrps.plan import Plan
+from lrps.store.files import atomic_write_json
+
+NEXT = "next"
+"""Name of the version that the marginal cost of the next version is computed with."""
+
+
+def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Everything a plan says, as JSON values.
+
+    done_steps: path name -> lineage step that exists already; it turns totals into what is still to do. Costs that
+    cannot be known are null.
+    """
+    done = dict(done_steps or {})
+    to_do = sum(_steps_to_do(path, done) for path in plan.graph.paths)
+    return {
+        "name": plan.config.name,
+        "run_dir": str(plan.layout.run_dir),
+        "versions": [_version(plan, increment) for increment in plan.increments],
+        "flops_per_token": plan.costs.flops_per_token,
+        "currency": plan.costs.currency,
+        "paradigms": {paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
+        "marginal": _marginal(plan),
+        "next": _next(plan),
+        "graph": _cost(plan.costs.of(plan.graph.total_steps)) | {"checkpoint_bytes": _disk(plan, plan.graph)},
+        "to_do": _cost(plan.costs.of(to_do)),
+    }
+
+
+def _steps_to_do(path: Path, done: Mapping[str, int]) -> int:
+    return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {
+        "total_steps": cost.steps,
+        "total_tokens": cost.tokens,
+        "total_flops": cost.flops,
+        "device_hours": cost.device_hours,
+        "money": cost.money,
+    }
+
+
+def _version(plan: Plan, increment: Increment) -> dict[str, Any]:
+    manifest = plan.manifests.get(increment.version)
+    batch = plan.config.batch.sequences
+    return {
+        "name": increment.version,
+        "rows": increment.rows,
+        "steps": increment.steps,
+        "tokens": increment.steps * plan.config.tokens_per_step,
+        "remainder_rows": increment.rows - increment.used(batch),
+        "manifest_sha256": manifest.sha256 if manifest else None,
+    }
+
+
+def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> dict[str, Any]:
+    steps = [increment.steps for increment in plan.increments]
+    return {
+        "kind": paradigm.kind,
+        **_cost(plan.costs.of(paradigm.total_steps)),
+        "ratio_to_ptfs": paradigm.total_steps / ptfs_steps(steps),
+        "ratio_to_cpt": paradigm.total_steps / cpt_steps(steps),
+        "checkpoint_bytes": _disk(plan, Graph((paradigm,))),
+        "steps_to_do": sum(_steps_to_do(path, done) for path in paradigm.paths),
+        "releases": [asdict(release) for release in paradigm.releases],
+        "paths": [_path(plan, path, done) for path in paradigm.paths],
+    }
+
+
+def _path(plan: Plan, path: Path, done: Mapping[str, int]) -> dict[str, Any]:
+    cost = plan.costs.of(path.steps)
+    return {
+        "name": path.name,
+        "job": path.job,
+        "parent": None if path.parent is None else {"path": path.parent.path, "step": path.parent.step},
+        "optimizer": "start" if path.parent is None else path.parent.optimizer,
+        "start_step": path.start,
+        "stop_step": path.stop,
+        "steps": path.steps,
+        "tokens": cost.tokens,
+        "flops": cost.flops,
+        "lr_start": path.lr_start,
+        "lr_stop": path.lr_stop,
+        "done_steps": path.steps - _steps_to_do(path, done),
+        "data": [
+            {"source": part.source, "from_row": part.from_row, "to_row": part.to_row}
+            for segment in path.segments
+            for part in segment.parts
+        ],
+    }
+
+
+def _disk(plan: Plan, graph: Graph) -> int | None:
+    """Bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time."""
+    if plan.costs.checkpoint_bytes is None:
+        return None
+    pinned = sum(len({*graph.branch_points(path.name), path.stop}) for path in graph.paths)
+    periodic = plan.config.checkpoint.keep_last if plan.config.checkpoint.every_steps else 0
+    return (pinned + periodic) * plan.costs.checkpoint_bytes
+
+
+def _marginal(plan: Plan) -> dict[str, Any] | None:
+    """What the last version added to each paradigm; null for a plan of one version."""
+    if len(plan.increments) < 2:
+        return None
+    return _added(plan, plan.increments[:-1], plan.increments)
+
+
+def _next(plan: Plan) -> dict[str, Any]:
+    """What one more version, of the size of the last one, would add to each paradigm."""
+    return _added(plan, plan.increments, (*plan.increments, replace(plan.increments[-1], version=NEXT)))
+
+
+def _added(plan: Plan, before: Sequence[Increment], after: Sequence[Increment]) -> dict[str, Any]:
+    fewer, more = compile_graph(plan.config, before), compile_graph(plan.config, after)
+    return {
+        new.name: {"version": after[-1].version, **_cost(plan.costs.of(new.total_steps - old.total_steps))}
+        for old, new in zip(fewer.paradigms, more.paradigms, strict=True)
+    }
+
+
+def write_plan_json(plan: Plan) -> None:
+    """Write <run>/plan.json: the resolved config beside the plan document, so that a copied run explains itself."""
+    document = {"config": plan.config.model_dump(mode="json"), "plan": plan_document(plan)}
+    plan.layout.run_dir.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(plan.layout.plan_json, document)

@@ -1,0 +1,248 @@
+"""`lrps run` as people use it: all paradigms on two ranks, run again, interrupted, grown by a version, spoiled."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lrps.ledger.reader import read_ledger, total
+from lrps.store.checkpoints import find
+from lrps.store.layout import PathLayout
+from lrps.track.metrics import read_metrics
+from tests_support import tiny_values
+
+pytestmark = pytest.mark.slow
+
+LRPS = [sys.executable, "-m", "lrps.cli"]
+PATHS = ["main", "branch-v1", "branch-v2", "straight-v1", "straight-v2", "cpt-v1", "cpt-v2"]
+STEPS = {"main": 28, "branch-v1": 20, "branch-v2": 40, "straight-v2": 40, "cpt-v2": 40}
+
+
+def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LRPS, *map(str, arguments)], capture_output=True, text=True, timeout=500)
+
+
+def tables(*arguments: str | Path) -> Any:
+    done = lrps(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def file_states(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file of a directory: its bytes and when it was written."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {str(path.relative_to(directory)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config file of a plan of two versions that was run to its end."""
+    file = tmp_path_factory.mktemp("finished") / "config.yaml"
+    values = yaml.safe_load(tiny_config.read_text())
+    file.write_text(yaml.safe_dump({**values, "runs": str(file.parent / "runs")}, sort_keys=False))
+    done = lrps("run", file)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return file
+
+
+def run_dir(file: Path) -> Path:
+    return file.parent / "runs" / "tiny"
+
+
+def path_of(file: Path, name: str) -> PathLayout:
+    return PathLayout(run_dir(file) / name)
+
+
+def test_everything_is_complete(finished: Path) -> None:
+    status = tables("status", finished)
+    assert {path["name"]: path["state"] for path in status["paths"]} == dict.fromkeys(PATHS, "complete")
+    assert all(path["step"] == path["stop_step"] for path in status["paths"])
+    report = (run_dir(finished) / "report" / "index.html").read_text()
+    assert "path-switching" in report
+    assert "<svg" in report
+
+
+def test_the_ledger_holds_what_was_planned(finished: Path) -> None:
+    report = tables("report", finished)
+    for paradigm in report["paradigms"].values():
+        measured = paradigm["measured"]
+        assert measured["total_steps"] == paradigm["total_steps"]
+        assert measured["total_tokens"] == measured["spent_tokens"] == paradigm["total_tokens"]
+        assert measured["spent_flops"] == paradigm["total_flops"]
+        assert measured["repeated_steps"] == 0
+        assert 0 < measured["training_hours"] < measured["device_hours"]
+    newest = {name: paradigm["releases"][-1] for name, paradigm in report["paradigms"].items()}
+    # Version 3 has shards but is not in the config: nothing is evaluated on it yet.
+    assert all(set(release["heldout"]) == {"v1", "v2"} for release in newest.values())
+    assert newest["path-switching"]["seen_loss"] == pytest.approx(
+        sum(e["loss"] for e in newest["path-switching"]["heldout"].values()) / 2
+    )
+
+
+def test_a_second_run_trains_nothing(finished: Path) -> None:
+    before = {name: file_states(run_dir(finished) / name) for name in PATHS}
+    began = time.monotonic()
+    done = lrps("run", finished)
+    assert done.returncode == 0, done.stderr
+    assert "everything is trained and evaluated already" in done.stdout
+    assert {name: file_states(run_dir(finished) / name) for name in PATHS} == before
+    assert time.monotonic() - began < 30, "no process group was started"
+
+
+def test_checkpoints_are_kept_for_branch_points_and_releases_only(finished: Path) -> None:
+    kept = {
+        name: sorted(int(p.name.removeprefix("step-")) for p in path_of(finished, name).branch_points.iterdir())
+        for name in PATHS
+    }
+    assert kept == {
+        "main": [8, 28],
+        **{name: [20] for name in ("branch-v1", "straight-v1", "cpt-v1")},
+        **{name: [40] for name in ("branch-v2", "straight-v2", "cpt-v2")},
+    }
+    pinned = find(path_of(finished, "main"), 28).directory / "state.json"
+    assert pinned.stat().st_nlink == 2, "a pin is a link, not a copy"
+    assert not pinned.stat().st_mode & 0o222, "a pin is read-only"
+
+
+def copied(finished: Path, into: Path) -> Path:
+    """A copy of the finished run and its config that a test may change."""
+    shutil.copytree(run_dir(finished), into / "runs" / "tiny")
+    file = into / "config.yaml"
+    values = yaml.safe_load(finished.read_text())
+    file.write_text(yaml.safe_dump({**values, "runs": str(into / "runs")}, sort_keys=False))
+    return file
+
+
+def test_a_new_version_trains_only_what_is_new(finished: Path, tiny_config: Path, tmp_path: Path) -> None:
+    file = copied(finished, tmp_path)
+    values = tiny_values(tiny_config.parent, versions=3, runs=str(tmp_path / "runs"))
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    plan = tables("plan", file)
+    to_do = {
+        path["name"]: path["steps"] - path["done_steps"]
+        for path in plan["paradigms"]["path-switching"]["paths"]
+        if path["steps"] > path["done_steps"]
+    }
+    assert to_do == {"main": 20, "branch-v3": 12}, "the rest of v2 and the part of v3 on the main path; one branch"
+    assert plan["paradigms"]["path-switching"]["steps_to_do"] == 32
+
+    before = {name: file_states(run_dir(file) / name / "branch_points") for name in PATHS}
+    done = lrps("run", file, "--paradigm", "path-switching")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    after = {path["name"]: path for path in tables("status", file)["paths"]}
+    assert {name for name, path in after.items() if path["state"] == "complete"} == {
+        *("main", "branch-v1", "branch-v2", "branch-v3"),
+        *("straight-v1", "cpt-v1"),  # released before v2: nothing new to evaluate them on
+    }
+    trained = {name: total(read_ledger(path_of(file, name).ledger)) for name in (*PATHS, "branch-v3")}
+    assert (trained["main"].spent.steps, trained["main"].attempts) == (48, 2)
+    assert trained["branch-v3"].spent.steps == 12
+    assert trained["branch-v2"].spent.steps == 12, "evaluated on v3, not trained"
+    assert trained["branch-v2"].attempts == 2
+    assert trained["straight-v2"].attempts == trained["cpt-v2"].attempts == 1, "another paradigm's"
+    for name in PATHS:
+        now = file_states(run_dir(file) / name / "branch_points")
+        assert before[name].items() <= now.items(), "no pinned byte has changed"
+
+
+def wait_for_steps(layout: PathLayout, steps: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(read_metrics(layout.metrics)) < steps:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "training did not begin"
+        time.sleep(0.01)
+
+
+def test_interrupted_and_run_again_is_the_same_run(finished: Path, tmp_path: Path) -> None:
+    values = {**yaml.safe_load(finished.read_text()), "runs": str(tmp_path / "runs")}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    command = [*LRPS, "run", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_steps(path_of(file, "main"), 12, process)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 75, stderr
+    assert "The same command goes on from there" in stderr
+    assert "Traceback" not in stderr
+    assert tables("status", file)["paths"][0]["state"] == "interrupted"
+    assert no_worker_is_left(file)
+
+    again = lrps("run", file)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    assert "resumed from main at step" in again.stdout
+    main = total(read_ledger(path_of(file, "main").ledger))
+    assert (main.attempts, main.spent.steps, main.repeated_steps) == (2, 28, 0), "it saved before it stopped"
+    for name, stop in STEPS.items():
+        ours, theirs = path_of(file, name), path_of(finished, name)
+        assert {m.step: m.loss for m in read_metrics(ours.metrics)} == {
+            m.step: m.loss for m in read_metrics(theirs.metrics)
+        }
+        assert find(ours, stop).manifest["files"] == find(theirs, stop).manifest["files"], "bit for bit"
+
+
+def no_worker_is_left(file: Path) -> bool:
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return not [line for line in processes.splitlines() if re.search(rf"lrps\.cli train {file}", line)]
+
+
+def test_all_workers_killed_and_run_again(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL leaves no time to save: the steps since the last checkpoint are repeated and booked as waste."""
+    values = {**yaml.safe_load(finished.read_text()), "runs": str(tmp_path / "runs")}
+    values["paradigms"] = {"path-switching": {"alpha": 0.6}}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    with subprocess.Popen(
+        [*LRPS, "run", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for_steps(path_of(file, "main"), 13, process)
+        workers = subprocess.run(["pgrep", "-f", f"lrps.cli train {file}"], capture_output=True, text=True, check=True)
+        for worker in workers.stdout.split():
+            os.kill(int(worker), signal.SIGKILL)
+        process.communicate(timeout=120)
+    assert process.returncode in (1, 75)
+    assert tables("status", file)["paths"][0]["state"] == "failed"
+    again = lrps("run", file)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    main = total(read_ledger(path_of(file, "main").ledger))
+    assert main.repeated_steps == main.spent.steps - 28 > 0
+    assert find(path_of(file, "main"), 28).manifest["files"] == find(path_of(finished, "main"), 28).manifest["files"]
+
+
+def test_another_plan_under_the_same_name_is_refused_before_anything_starts(finished: Path) -> None:
+    done = lrps("run", finished, "-s", "seed=8")
+    assert done.returncode == 2
+    assert "was made by another plan" in done.stderr
+    assert "training.seed: 7 there, 8 in the config" in done.stderr
+    assert {path["state"] for path in tables("status", finished, "-s", "seed=8")["paths"]} == {"foreign"}
+
+
+def test_a_damaged_shard_stops_training_before_a_wrong_token_is_used(tiny_config: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_config.parent / "shards", tmp_path / "shards")
+    shard = tmp_path / "shards" / "v1" / "v1-train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[3000] ^= 1
+    shard.write_bytes(data)
+    values = yaml.safe_load(tiny_config.read_text())
+    values["data"]["root"] = str(tmp_path / "shards")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**values, "runs": str(tmp_path / "runs")}, sort_keys=False))
+    verified = lrps("data", "verify", file)
+    assert verified.returncode == 2
+    assert "DAMAGED" in verified.stdout
+    done = lrps("run", file)
+    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    assert re.search(r"v1-train-000000\.tar: block v1-train-000000000 is damaged", done.stderr)
+    ledger = list(read_ledger(path_of(file, "main").ledger))
+    assert [record.kind for record in ledger] == ["start", "failure"], "not one step was taken"

@@ -1,0 +1,119 @@
+"""The files of a report: what is written, what is refused, and that a rerun writes the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from lrps.errors import ConfigError
+from lrps.report.comparison import comparison_document
+from lrps.report.files import write_report
+
+ALL = ("html", "md", "csv", "tex", "json")
+
+
+@pytest.fixture(scope="module")
+def document(trained: Any) -> dict[str, Any]:
+    return comparison_document(trained)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def test_all_formats_and_the_same_bytes_again(trained: Any, document: dict[str, Any]) -> None:
+    files = write_report(trained, document, ALL)
+    directory = trained.layout.report_dir
+    names = ["index.html", "comparison.md", "comparison.csv", "comparison.tex", "comparison.json"]
+    assert files == [directory / name for name in names]
+    first = contents(directory)
+    assert set(names) < set(first)
+    assert not [name for name in first if name.endswith(".tmp")]
+    write_report(trained, comparison_document(trained), ALL)
+    assert contents(directory) == first
+
+
+def test_figures_are_files_of_their_own(trained: Any, document: dict[str, Any]) -> None:
+    write_report(trained, document, ["html"])
+    figures = sorted((trained.layout.report_dir / "figures").glob("*.svg"))
+    assert len(figures) == 3 + 1 + 2 + 2 + 3 + 3
+    for file in figures:
+        root = ElementTree.fromstring(file.read_text(encoding="utf-8"))
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.find("{http://www.w3.org/2000/svg}style") is not None
+
+
+def test_only_what_was_asked_for(make: Any) -> None:
+    plan = make()
+    files = write_report(plan, comparison_document(plan), [" csv "])
+    assert [file.name for file in files] == ["comparison.csv"]
+    assert [file.name for file in plan.layout.report_dir.iterdir()] == ["comparison.csv"]
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(make: Any) -> None:
+    plan = make()
+    with pytest.raises(ConfigError, match="unknown format 'pdf'; known are html, md, csv, tex, json"):
+        write_report(plan, comparison_document(plan), ["html", "pdf"])
+    assert not plan.layout.report_dir.exists()
+
+
+def test_a_directory_that_cannot_be_written_is_explained(make: Any) -> None:
+    plan = make()
+    plan.layout.run_dir.mkdir(parents=True)
+    plan.layout.report_dir.write_text("in the way")
+    with pytest.raises(ConfigError, match="cannot write the report"):
+        write_report(plan, comparison_document(plan), ["json"])
+
+
+def test_json_is_what_the_verb_prints(trained: Any, document: dict[str, Any]) -> None:
+    (file,) = write_report(trained, document, ["json"])
+    assert file.read_text() == json.dumps(document, indent=1) + "\n"
+
+
+def test_csv_has_units_and_full_precision(trained: Any, document: dict[str, Any]) -> None:
+    (file,) = write_report(trained, document, ["csv"])
+    rows = {row["paradigm"]: row for row in csv.DictReader(io.StringIO(file.read_text()))}
+    assert list(rows) == ["path-switching", "ptfs", "cpt"]
+    row = rows["path-switching"]
+    assert (row["planned_steps"], row["planned_share_of_ptfs"], row["planned_device_hours"]) == ("2900", "0.58", "n/a")
+    assert float(row["measured_device_hours"]) == pytest.approx((2900 * 0.036 + 60) / 3600)
+    assert float(row["measured_money_eur"]) == pytest.approx(2 * (2900 * 0.036 + 60) / 3600)
+    assert rows["cpt"]["measured_repeated_steps"] == "150"
+    assert float(row["measured_share_of_ptfs"]) == pytest.approx(0.58)
+
+
+def test_nothing_is_measured_before_training(make: Any) -> None:
+    plan = make()
+    (file,) = write_report(plan, comparison_document(plan), ["csv"])
+    for row in csv.DictReader(io.StringIO(file.read_text())):
+        assert {value for key, value in row.items() if key.startswith(("measured", "seen"))} == {"n/a"}
+        assert not [key for key in row if "money" in key]
+
+
+def test_markdown_and_latex_are_tables(trained: Any, document: dict[str, Any]) -> None:
+    markdown, latex = (file.read_text() for file in write_report(trained, document, ["md", "tex"]))
+    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 3
+    assert len({line.count("|") for line in table}) == 1
+    assert "| path-switching | 2,900 |" in table[2]
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 3
+    assert len({row.count("&") for row in rows}) == 1
+    assert r"58.0\%" in rows[1]
+
+
+def test_the_report_needs_no_torch_and_no_numpy() -> None:
+    code = (
+        "import sys, lrps.report.files, lrps.report.text, lrps.report.comparison\n"
+        "print(*sorted({'torch', 'numpy', 'deepspeed', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

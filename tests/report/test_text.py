@@ -1,0 +1,96 @@
+"""What the terminal shows: at the start, half-way and at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lrps.report.comparison import comparison_document
+from lrps.report.numbers import amount, loss, ratio, rows_text, short
+from lrps.report.plan_document import plan_document
+from lrps.report.status_document import status_document
+from lrps.report.text import print_comparison, print_plan, print_status
+from lrps.status import plan_status
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "n/a"), (0, "0"), (999, "999"), (999.6, "999.6"), (1000, "1K"), (1.234e9, "1.23B"), (999_600, "1M")],
+)
+def test_short(value: float | None, text: str) -> None:
+    assert short(value) == text
+
+
+def test_numbers_for_people() -> None:
+    assert (amount(1234.5), amount(0.01234), amount(None)) == ("1,234", "0.0123", "n/a")
+    assert (ratio(0.58), ratio(None), loss(2.0), loss(None)) == ("58.0%", "n/a", "2.0000", "n/a")
+    parts = [{"source": f"v{k}", "from_row": 0, "to_row": 1000} for k in range(1, 6)]
+    assert (rows_text(parts[:1]), rows_text(parts)) == ("v1[0:1K]", "v1[0:1K] .. v5[0:1K]")
+
+
+def line_of(text: str, start: str) -> list[str]:
+    return next(line for line in text.splitlines() if line.startswith(start)).split()
+
+
+def test_plan(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan_document(make()))
+    text = capsys.readouterr().out
+    assert line_of(text, "path-switching  ")[-2:] == ["58.0%", "145.0%"]
+    assert line_of(text, "branch-v2")[1:4] == ["main", "@", "700"]
+
+
+def test_status_is_a_tree(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make()
+    formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})
+    print_status(status_document(plan, plan_status(plan)))
+    text = capsys.readouterr().out
+    assert line_of(text, "main")[1:6] == ["interrupted", "0", "850", "1,700", "50.0%"]
+    assert line_of(text, "├─ branch-v1")[2:7] == ["planned", "200", "200", "500", "0.0%"]
+    assert line_of(text, "└─ branch-v4")
+    assert line_of(text, "   └─ cpt-v3"), "a grandchild stands below its parent"
+    assert line_of(text, "main")[-1] == amount((850 * 0.036 + 12) / 3600)
+    assert line_of(text, "ptfs-v2")[-3:] == ["n/a", "n/a", "n/a"]
+    assert "EUR" not in text
+
+
+def test_comparison_of_a_finished_run(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_comparison(comparison_document(trained))
+    text = capsys.readouterr().out
+    cells = line_of(text, "path-switching  2,900")
+    assert cells[:4] == ["path-switching", "2,900", "58.0%", "145.0%"]
+    assert cells[4:8] == ["0.0457", "0.0913", "58.0%", "0"]
+    assert line_of(text, "cpt  ")[-2:-1] == ["150"]
+    assert "measured EUR" in text
+    assert "one seed" in text
+    assert "Everything is trained and evaluated." in text
+    assert "n/a" not in text
+
+
+def test_comparison_before_anything_was_trained(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_comparison(comparison_document(make()))
+    text = capsys.readouterr().out
+    assert line_of(text, "path-switching  2,900") == [
+        "path-switching",
+        "2,900",
+        "58.0%",
+        "145.0%",
+        "n/a",
+        "n/a",
+        "n/a",
+        "n/a",
+    ]
+    assert "Nothing of path-switching was measured yet." in " ".join(text.split())
+    assert "9,400 steps of 12 paths (`lrps run CONFIG`)" in " ".join(text.split())
+    assert "`lrps data build CONFIG`" in text, "the config names no shards"
+    assert "one seed" not in text
+
+
+def test_comparison_half_way(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make()
+    formulas.Run(plan).train(["main", "branch-v1"], stop_at={"main": 900})
+    print_comparison(comparison_document(plan))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Measured so far: 1,200 of 2,900 steps" in text
+    assert "0.0187 so far" in text
+    assert "8,200 steps of 11 paths" in text
