@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrps.engine.fragments import file_name, read_fragments, write_fragments
+from lrps.engine.fragments import FACTS, file_name, read_fragments, write_fragments
 from lrps.errors import CheckpointError
 
 WORLDS = (1, 2)
@@ -83,10 +84,10 @@ def rewrite(path, change):
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        facts = json.loads(file.metadata()[FACTS])
     tensors = load_file(path)
-    change(tensors, metadata)
-    save_file(tensors, path, metadata)
+    change(tensors, facts)
+    save_file(tensors, path, {FACTS: json.dumps(facts)})
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
@@ -95,6 +96,15 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert not same(state(source), state(target))
     read_fragments(target, tmp_path)
     assert same(state(source), state(target))
+
+
+def test_equal_states_are_equal_files(tmp_path):
+    written = []
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (path,) = write_fragments(plain_engine(0, steps=2), tmp_path / name)
+        written.append(path.read_bytes())
+    assert len(set(written)) == 1
 
 
 def test_state_before_the_first_step_is_zero_moments_and_the_initial_weights(tmp_path):
@@ -122,7 +132,7 @@ def test_reads_tensors_that_are_cut_into_ranges(tmp_path):
     source, target = plain_engine(0), plain_engine(1)
     write_fragments(source, tmp_path)
 
-    def cut(tensors, metadata):
+    def cut(tensors, facts):
         whole = tensors.pop("exp_avg|0.weight|0")
         tensors.update({"exp_avg|0.weight|0": whole[:4].clone(), "exp_avg|0.weight|4": whole[4:].clone()})
 
@@ -131,25 +141,25 @@ def test_reads_tensors_that_are_cut_into_ranges(tmp_path):
     assert same(state(source), state(target))
 
 
-def _drop(tensors, metadata):
+def _drop(tensors, facts):
     del tensors["exp_avg_sq|0.bias|0"]
 
 
-def _shorten(tensors, metadata):
+def _shorten(tensors, facts):
     tensors["fp32|1.weight|0"] = tensors["fp32|1.weight|0"][:-1].clone()
 
 
-def _hole(tensors, metadata):
+def _hole(tensors, facts):
     whole = tensors.pop("fp32|0.weight|0")
     tensors.update({"fp32|0.weight|0": whole[:4].clone(), "fp32|0.weight|5": whole[5:].clone()})
 
 
-def _halve(tensors, metadata):
+def _halve(tensors, facts):
     tensors["fp32|0.bias|0"] = tensors["fp32|0.bias|0"].half()
 
 
-def _format(tensors, metadata):
-    metadata["format"] = "lrps-fragments/9"
+def _format(tensors, facts):
+    facts["format"] = "lrps-fragments/9"
 
 
 @pytest.mark.parametrize(

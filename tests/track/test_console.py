@@ -15,9 +15,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
-def test_lines_where_there_is_no_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lrps.track.console.LINE_EVERY_SECONDS", 0.0)
     with TrainingConsole(total_steps=100) as console:
         console.begin("main", 40, 100, "resumed from main at step 40")
