@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from lrps.errors import DataError
+from lrps.store.files import atomic_write_bytes
 
 FORMAT = "lrps-tokens/1"
 SPLITS = ("train", "heldout")
@@ -124,30 +124,7 @@ def load_manifest(path: Path) -> Manifest:
 
 def save_manifest(manifest: Manifest, path: Path) -> None:
     """Write the manifest: afterwards all of it is there, or nothing is."""
-    write_atomic(path, manifest.canonical)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, durably, so that no reader and no crash ever sees a part of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the renames in `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    atomic_write_bytes(path, manifest.canonical)
 
 
 def _parse_manifest(values: object) -> Manifest:

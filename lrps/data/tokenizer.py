@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lrps.data.manifest import TokenizerIdentity, write_atomic
+from lrps.data.manifest import TokenizerIdentity
 from lrps.errors import ConfigError, DataError
+from lrps.store.files import atomic_write_bytes
 
 END_OF_TEXT = "<|endoftext|>"
 END_MARKS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|eos|>")
@@ -40,7 +41,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> Tokeni
     tokenizer.train_from_iterator(texts, trainer)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, tokenizer.to_str(pretty=True).encode())
+    atomic_write_bytes(path, tokenizer.to_str(pretty=True).encode())
     return load_tokenizer(path)[1]
 
 

@@ -26,9 +26,9 @@ from lrps.data.manifest import (
     TokenizerIdentity,
     manifest_path,
     save_manifest,
-    sync_directory,
 )
 from lrps.errors import DataError
+from lrps.store.files import fsync_directory
 
 TAR_BLOCK_BYTES = 512
 
@@ -110,7 +110,7 @@ class TokenWriter:
         )
         for shard in self._shards:
             os.replace(self._building / shard.name, self._manifest.parent / shard.name)
-        sync_directory(self._manifest.parent)
+        fsync_directory(self._manifest.parent)
         save_manifest(manifest, self._manifest)
         self.abort()
         return manifest

@@ -6,17 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOT_APPLICABLE = "n/a"
-_SCALES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+_TOKENS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+_BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
 
 
-def short(value: float | None, unit: str = "") -> str:
-    """1.23M; None is n/a."""
-    if value is None:
-        return NOT_APPLICABLE
-    for scale, letter in _SCALES:
+def short(value: float | None) -> str:
+    """Tokens and rows: 1.23M, 10.5B; None is n/a."""
+    return NOT_APPLICABLE if value is None else _scaled(value, _TOKENS, "")
+
+
+def size(value: float | None) -> str:
+    """Bytes on a disk: 47.4 GB."""
+    return NOT_APPLICABLE if value is None else _scaled(value, _BYTES, " B")
+
+
+def _scaled(value: float, scales: Sequence[tuple[float, str]], unit: str) -> str:
+    for scale, letter in scales:
         if abs(value) >= (scale * 0.9995 if scale > 1e3 else scale):  # 999.6K rounds to 1M, not to 1e+03K
-            return f"{value / scale:.3g}{letter}{unit}"
+            return f"{value / scale:.3g}{letter}"
     return f"{value:.4g}{unit}"
+
+
+def flops(value: float | None) -> str:
+    """1.18e21, as papers write them."""
+    return NOT_APPLICABLE if value is None else f"{value:.2e}".replace("e+", "e")
 
 
 def count(value: int | None) -> str:

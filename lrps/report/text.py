@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, loss, ratio, rows_text, short
+from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.tree import tree_rows
 
@@ -22,15 +22,15 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_row(*row)
     console = _console()
     console.print(title, style="bold", markup=False)  # not the table's own title, which wraps at the table's width
+    # A terminal that is too narrow wraps a row, which loses nothing; a table cut to its width would.
+    needed = console.measure(table, options=console.options.update(width=1000)).maximum
+    console.width = max(console.width, needed)
     console.print(table, markup=False)
     console.print()
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width that a table would have to be cut to
-        console.width = 200
-    return console
+    return Console(highlight=False, soft_wrap=True)
 
 
 def print_plan(document: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ def _path_row(path: Mapping[str, Any]) -> tuple[str, ...]:
         rows_text(path["data"]),
         f"{path['start_step']:,} .. {path['stop_step']:,}",
         short(path["tokens"]),
-        short(path["flops"]),
+        flops(path["flops"]),
         f"{path['lr_start']:.2e}",
         f"{path['lr_stop']:.2e}",
         ratio(path["done_steps"] / path["steps"]),
@@ -71,11 +71,11 @@ def _print_totals(document: Mapping[str, Any]) -> None:
     money = f"money ({document['currency']})" if document["currency"] else "money"
     columns = ("paradigm", "steps", "tokens", "FLOPs", "device-hours", money, "disk", "of PTFS", "of CPT")
     rows = [
-        (*_cost_cells(name, p), short(p["checkpoint_bytes"], "B"), ratio(p["ratio_to_ptfs"]), ratio(p["ratio_to_cpt"]))
+        (*_cost_cells(name, p), size(p["checkpoint_bytes"]), ratio(p["ratio_to_ptfs"]), ratio(p["ratio_to_cpt"]))
         for name, p in document["paradigms"].items()
     ]
     graph = document["graph"]
-    rows.append((*_cost_cells("all, shared paths once", graph), short(graph["checkpoint_bytes"], "B"), "", ""))
+    rows.append((*_cost_cells("all, shared paths once", graph), size(graph["checkpoint_bytes"]), "", ""))
     rows.append((*_cost_cells("still to do", document["to_do"]), "", "", ""))
     print_table("totals", columns, rows)
     for title, key in (("what the last version adds", "marginal"), ("what one more of its size would add", "next")):
@@ -89,7 +89,7 @@ def _cost_cells(name: str, cost: Mapping[str, Any]) -> tuple[str, ...]:
         name,
         f"{cost['total_steps']:,}",
         short(cost["total_tokens"]),
-        short(cost["total_flops"]),
+        flops(cost["total_flops"]),
         amount(cost["device_hours"]),
         amount(cost["money"]),
     )

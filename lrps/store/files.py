@@ -30,12 +30,12 @@ def _fsync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def atomic_write_text(path: Path, text: str) -> None:
-    """Write UTF-8 `text` to `path` as a whole or not at all. OSError leaves the old file and no temporary one."""
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` as a whole or not at all. OSError leaves the old file and no temporary one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -43,6 +43,11 @@ def atomic_write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, like atomic_write_bytes."""
+    atomic_write_bytes(path, text.encode())
 
 
 def atomic_write_json(path: Path, value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lrps.data.manifest import load_manifest, manifest_path, save_manifest, write_atomic
+from lrps.data.manifest import load_manifest, manifest_path, save_manifest
 from lrps.errors import DataError
 
 
@@ -106,16 +106,6 @@ def test_what_is_not_there_or_not_json_is_refused(path, tmp_path):
     path.write_text("[]")
     with pytest.raises(DataError, match="not an object"):
         load_manifest(path)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomic(path, b"old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(

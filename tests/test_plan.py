@@ -1,0 +1,58 @@
+"""From config and manifests to increments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lrps.config.loader import load_config
+from lrps.config.models import Config
+from lrps.errors import ConfigError, DataError
+from lrps.plan import make_plan
+
+MakeConfig = Callable[..., Config]
+
+
+def test_planned_tokens_are_whole_rows_and_whole_steps(make_config: MakeConfig) -> None:
+    versions = [{"name": "v1", "tokens": 1605}, {"name": "v2", "tokens": "1.6K"}]
+    plan = make_plan(make_config(data={"root": "x", "sequence_length": 8, "versions": versions}))
+    assert [(i.rows, i.steps, i.rows - i.used(2)) for i in plan.increments] == [(200, 100, 0), (200, 100, 0)]
+    three = make_plan(make_config(batch={"sequences": 3}))
+    assert [(i.rows, i.steps, i.rows - i.used(3)) for i in three.increments] == [(200, 66, 2)] * 4
+
+
+def test_a_size_that_nobody_knows_is_refused(make_config: MakeConfig) -> None:
+    for version, way_out in (({"name": "v1"}, "tokens:"), ({"name": "v1", "text": ["a.txt"]}, "lrps data build")):
+        with pytest.raises(ConfigError, match=f"version v1: no shards in nowhere.*{way_out}"):
+            make_plan(make_config(data={"root": "nowhere", "sequence_length": 8, "versions": [version]}))
+
+
+def test_shards_say_how_much_there_is(tiny_config: Path) -> None:
+    config = load_config(tiny_config)
+    plan = make_plan(config)
+    assert [i.rows for i in plan.increments] == [80, 80], "cut to the tokens of the config"
+    everything = config.data.model_copy(
+        update={"versions": tuple(v.model_copy(update={"tokens": None}) for v in config.data.versions)}
+    )
+    whole = make_plan(config.model_copy(update={"data": everything}))
+    assert [i.rows for i in whole.increments] == [m.rows(16) for m in whole.manifests.values()]
+    with pytest.raises(DataError, match=r"version v1: the config wants 6250000 rows of 16 tokens, its shards hold \d+"):
+        make_plan(load_config(tiny_config, ["data.versions.0.tokens=100M"]))
+
+
+def test_a_version_is_evaluated_on_all_so_far_and_the_next(make_config: MakeConfig) -> None:
+    plan = make_plan(make_config())
+    assert plan.heldout_versions("v1") == ("v1", "v2")
+    assert plan.heldout_versions("v4") == ("v1", "v2", "v3", "v4")
+
+
+def test_identity_names_the_data_and_the_tokenizer(tiny_config: Path) -> None:
+    plan = make_plan(load_config(tiny_config))
+    identity = plan.identity(plan.graph.by_name["branch-v2"])
+    assert identity["sources"] == {"v2": {"manifest_sha256": plan.manifests["v2"].sha256, "rows": 80}}
+    assert identity["training"]["tokenizer_sha256"] == plan.manifests["v1"].tokenizer.sha256
+    shorter = replace(plan, increments=plan.increments[:1])
+    assert "v2" not in shorter.identity(plan.graph.by_name["branch-v2"])["sources"]

@@ -1,0 +1,51 @@
+"""The README's commands run, and its file tree is the tree."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("lrps ")]
+
+
+def test_it_shows_the_two_commands() -> None:
+    assert {"make demo", "make test"} <= set(LINES)
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command: str, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(repository / "configs")
+    words = [sys.executable, "-m", "lrps.cli", *shlex.split(command)[1:]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("target", ["demo", "demo-drift", "test", "schema"])
+def test_make_has_its_targets(target: str, repository: Path) -> None:
+    done = subprocess.run(["make", "--dry-run", target], cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_file_tree_has_one_line_a_file(repository: Path) -> None:
+    tree = README.split("## Files")[1]
+    for folder in ("lrps", "tools", "launch", "configs"):
+        for file in (repository / folder).rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts and file.name != "__init__.py":
+                assert re.search(rf"^\s*{re.escape(file.name)}\s+\S", tree, re.MULTILINE), (
+                    f"{file} is not in the README"
+                )
+
+
+def test_the_picture_is_there(repository: Path) -> None:
+    (name,) = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert (repository / name).read_text().lstrip().startswith("<svg")

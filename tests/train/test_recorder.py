@@ -1,0 +1,75 @@
+"""What rank 0 writes down."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path as FilePath
+
+import pytest
+
+from lrps.ledger.reader import evaluations, read_ledger, total
+from lrps.paths.graph import Part, Path, Segment
+from lrps.paths.schedule import constant
+from lrps.store.layout import PathLayout
+from lrps.track.console import TrainingConsole
+from lrps.track.metrics import read_metrics
+from lrps.train.origin import Origin
+from lrps.train.recorder import Recorder
+
+PATH = Path("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (Part("v1", 0, 14),)),))
+
+
+def recorder(layout: PathLayout, since: float | None = None) -> Recorder:
+    return Recorder(
+        PATH,
+        layout,
+        TrainingConsole(7),
+        tokens_per_step=16,
+        flops_per_token=3,
+        processes=2,
+        log_every_steps=3,
+        since=time.time() if since is None else since,
+    )
+
+
+def train(book: Recorder, losses: list[float]) -> None:
+    book.start(Origin("start", 0, None), {"device": "cpu"})
+    for step, loss in enumerate(losses, 1):
+        book.step(step, loss, lr=0.5, grad_norm=2.0, seconds=0.25)
+
+
+def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
+    layout = PathLayout(tmp_path)
+    with recorder(layout, since=time.time() - 100) as book:
+        train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+        with book.booking("saving_seconds"):
+            time.sleep(0.01)
+        result = {"loss": 2.0, "bits_per_byte": 3.0, "tokens": 5, "manifest_sha256": "m"}
+        book.evaluation(7, {"v1": result})
+        book.stop("complete")
+    records = list(read_ledger(layout.ledger))
+    assert [record.kind for record in records] == ["start", *["heartbeat"] * 3, "evaluation", "stop"]
+    sums = total(records)
+    assert (sums.spent.steps, sums.spent.tokens, sums.spent.flops) == (7, 112, 336)
+    assert sums.spent.training_seconds == pytest.approx(7 * 0.25 * 2)
+    assert sums.spent.allocated_seconds > 200, "both processes, from the launch on"
+    assert sums.spent.saving_seconds >= 0.02
+    assert evaluations(records)[7, "v1"].loss == 2.0
+    assert sums.state == "complete"
+
+
+def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: FilePath) -> None:
+    with recorder(PathLayout(tmp_path)) as book:
+        train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    metrics = read_metrics(PathLayout(tmp_path).metrics)
+    assert [(m.step, m.loss, m.tokens) for m in metrics] == [(3, 6.0, 48), (6, 3.0, 96), (7, 1.0, 112)]
+    assert metrics[0].tokens_per_second == pytest.approx(16 / 0.25)
+
+
+def test_what_goes_wrong_is_in_the_ledger(tmp_path: FilePath) -> None:
+    book = recorder(PathLayout(tmp_path))
+    train(book, [7.0])
+    error = RuntimeError("a shard vanished")
+    book.__exit__(RuntimeError, error, None)
+    last = list(read_ledger(PathLayout(tmp_path).ledger))[-1]
+    assert (last.kind, last.step, last.facts) == ("failure", 1, {"error": "RuntimeError: a shard vanished"})
