@@ -34,7 +34,10 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
-        "dev": ["hypothesis>=6", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.6", "types-PyYAML"],
+        "dev": [
+            *("ruff>=0.6", "mypy>=1.11", "types-PyYAML"),
+            *("hypothesis>=6", "psutil>=5.9", "pytest>=8", "pytest-timeout>=2.3"),
+        ],
         "eval": ["lm-eval[hf]>=0.4.5"],
         "datatrove": ["datatrove>=0.4"],
         "nvml": ["nvidia-ml-py>=12"],

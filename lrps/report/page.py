@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrps.report.figures import figures
-from lrps.report.numbers import amount, count, loss, ratio, rows_text, short
+from lrps.report.numbers import amount, count, flops, loss, ratio, rows_text, short
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.svg import STYLE
 from lrps.report.tree import lineage, tree_rows
@@ -57,6 +57,7 @@ def _environment() -> Environment:
         "count": count,
         "loss": loss,
         "ratio": ratio,
+        "flops": flops,
         "short": short,
         "rows": rows_text,
     }

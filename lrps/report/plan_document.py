@@ -91,6 +91,8 @@ def _path(plan: Plan, path: Path, done: Mapping[str, int]) -> dict[str, Any]:
         "steps": path.steps,
         "tokens": cost.tokens,
         "flops": cost.flops,
+        "device_hours": cost.device_hours,
+        "money": cost.money,
         "lr_start": path.lr_start,
         "lr_stop": path.lr_stop,
         "done_steps": path.steps - _steps_to_do(path, done),

@@ -48,7 +48,7 @@ def print_plan(document: Mapping[str, Any]) -> None:
     _print_totals(document)
 
 
-_PATH_COLUMNS = ("path", "from", "rows", "steps", "tokens", "FLOPs", "LR first", "LR last", "done")
+_PATH_COLUMNS = ("path", "from", "rows", "steps", "tokens", "FLOPs", "device-hours", "LR first", "LR last", "done")
 
 
 def _path_row(path: Mapping[str, Any]) -> tuple[str, ...]:
@@ -61,6 +61,7 @@ def _path_row(path: Mapping[str, Any]) -> tuple[str, ...]:
         f"{path['start_step']:,} .. {path['stop_step']:,}",
         short(path["tokens"]),
         flops(path["flops"]),
+        amount(path["device_hours"]),
         f"{path['lr_start']:.2e}",
         f"{path['lr_stop']:.2e}",
         ratio(path["done_steps"] / path["steps"]),

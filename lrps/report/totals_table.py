@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
+from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 
 
@@ -40,7 +40,7 @@ def columns(document: Mapping[str, Any]) -> tuple[Column, ...]:
     planned = [
         Column("planned_steps", "planned steps", _planned("total_steps"), count),
         Column("planned_tokens", "planned tokens", _planned("total_tokens"), short),
-        Column("planned_flops", "planned FLOPs", _planned("total_flops"), short),
+        Column("planned_flops", "planned FLOPs", _planned("total_flops"), flops),
         Column("planned_share_of_ptfs", "of PTFS", _planned("ratio_to_ptfs"), ratio),
         Column("planned_share_of_cpt", "of CPT", _planned("ratio_to_cpt"), ratio),
         Column("planned_device_hours", "planned device-hours", _planned("device_hours"), amount),

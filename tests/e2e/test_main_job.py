@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -177,7 +178,7 @@ def test_interrupted_and_run_again_is_the_same_run(finished: Path, tmp_path: Pat
     assert "The same command goes on from there" in stderr
     assert "Traceback" not in stderr
     assert tables("status", file)["paths"][0]["state"] == "interrupted"
-    assert no_worker_is_left(file)
+    assert workers_of(file) == []
 
     again = lrps("run", file)
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
@@ -192,9 +193,13 @@ def test_interrupted_and_run_again_is_the_same_run(finished: Path, tmp_path: Pat
         assert find(ours, stop).manifest["files"] == find(theirs, stop).manifest["files"], "bit for bit"
 
 
-def no_worker_is_left(file: Path) -> bool:
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return not [line for line in processes.splitlines() if re.search(rf"lrps\.cli train {file}", line)]
+def workers_of(file: Path) -> list[psutil.Process]:
+    """The training processes of a config, the launcher's own processes among them."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"train", str(file)} <= set(process.info["cmdline"] or ())
+    ]
 
 
 def test_all_workers_killed_and_run_again(finished: Path, tmp_path: Path) -> None:
@@ -207,9 +212,9 @@ def test_all_workers_killed_and_run_again(finished: Path, tmp_path: Path) -> Non
         [*LRPS, "run", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         wait_for_steps(path_of(file, "main"), 13, process)
-        workers = subprocess.run(["pgrep", "-f", f"lrps.cli train {file}"], capture_output=True, text=True, check=True)
-        for worker in workers.stdout.split():
-            os.kill(int(worker), signal.SIGKILL)
+        for worker in workers_of(file):
+            with contextlib.suppress(psutil.NoSuchProcess):  # the launcher ends the others itself
+                worker.kill()
         process.communicate(timeout=120)
     assert process.returncode in (1, 75)
     assert tables("status", file)["paths"][0]["state"] == "failed"

@@ -73,7 +73,7 @@ def test_measured_cells_are_not_applicable_before_training(make: Any) -> None:
     text = words(render_page(comparison_document(make())))
     summary = text[text.index("paradigm steps") : text.index("Planned: computed")]
     row = summary[summary.index("path-switching") : summary.index("ptfs 5,000")]
-    assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05T"] + ["n/a"] * 5
+    assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05e12"] + ["n/a"] * 5
 
 
 def test_names_are_escaped(make: Any) -> None:
