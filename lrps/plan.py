@@ -5,6 +5,8 @@ The floor between what a user writes and everything that executes, accounts for 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,6 +63,12 @@ class Plan:
             if increment.version in self.manifests
         }
         return path_identity(path, self.config, ", ".join(sorted(tokenizers)), sources)
+
+    @cached_property
+    def training_sha256(self) -> str:
+        """Fingerprint of what all paths share (model, optimizer, batch, seed ...): every checkpoint carries it."""
+        training = self.identity(self.graph.paths[0])["training"]
+        return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
 
     def heldout_versions(self, version: str) -> tuple[str, ...]:
         """The versions on whose held-out sets `version` is evaluated: all so far, and the next one (transfer)."""

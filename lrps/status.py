@@ -83,10 +83,15 @@ def check_run_dir(plan: Plan) -> None:
 
 def _foreign(plan: Plan, path: Path) -> LineageError | None:
     """Why the path's directory is another plan's, if it is."""
-    path_json = plan.layout.path(path.name).path_json
+    layout = plan.layout.path(path.name)
+    if not layout.path_json.exists():
+        if saved_step(plan, path) is None:
+            return None
+        return LineageError(
+            f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory"
+        )
     try:
-        if path_json.exists():
-            check_identity(path_json, plan.identity(path))
+        check_identity(layout.path_json, plan.identity(path))
     except LineageError as error:
         return error
     return None

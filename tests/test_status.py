@@ -26,6 +26,8 @@ def plan(make_config: MakeConfig, tmp_path: Path) -> Plan:
 
 def save(plan: Plan, name: str, step: int) -> None:
     directory = plan.layout.path(name).checkpoints
+    plan.layout.path(name).directory.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(plan.layout.path(name).path_json, plan.identity(plan.graph.by_name[name]))
     temporary = checkpoints.begin(directory, step)
     (temporary / "data").write_bytes(b"weights")
     checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, {})
@@ -87,7 +89,6 @@ def test_an_incomplete_checkpoint_does_not_count(plan: Plan) -> None:
 
 def test_a_directory_of_another_plan_is_foreign(plan: Plan, make_config: MakeConfig, tmp_path: Path) -> None:
     save(plan, "main", 340)
-    atomic_write_json(plan.layout.path("main").path_json, plan.identity(plan.graph.by_name["main"]))
     assert state(plan, "main") == ("complete", 340)
     check_run_dir(plan)
     other = make_plan(make_config(runs=str(tmp_path), seed=8))
@@ -95,3 +96,11 @@ def test_a_directory_of_another_plan_is_foreign(plan: Plan, make_config: MakeCon
     assert done_steps(other) == {}
     with pytest.raises(LineageError, match="seed"):
         check_run_dir(other)
+
+
+def test_checkpoints_that_nothing_explains_are_foreign(plan: Plan) -> None:
+    save(plan, "main", 340)
+    plan.layout.path("main").path_json.unlink()
+    assert state(plan, "main") == ("foreign", 0)
+    with pytest.raises(LineageError, match=r"has checkpoints but no path\.json"):
+        check_run_dir(plan)

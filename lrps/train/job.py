@@ -14,7 +14,7 @@ from lrps.data.stream import Source, Stage
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
-from lrps.engine.ranks import ask_rank_zero
+from lrps.engine.ranks import ask_rank_zero, gather
 from lrps.errors import ConfigError, DataError, LineageError
 from lrps.paths.graph import Path
 from lrps.plan import Plan
@@ -55,6 +55,8 @@ def run_paths(plan: Plan, names: Sequence[str], stop_request: StopRequest, *, si
     todo = ask_rank_zero(lambda: sum(_steps_to_do(plan, path) for path in paths))
     with TrainingConsole(todo) as console:
         for path in paths:
+            if any(gather(stop_request.seen)):
+                return False
             if not _run_path(plan, path, stop_request, console, since, train):
                 return False
             since = time.time()

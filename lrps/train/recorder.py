@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from lrps.errors import LedgerError
 from lrps.ledger.records import FORMAT, Counters, LedgerWriter
 from lrps.paths.graph import Path
 from lrps.plan import Plan
@@ -29,6 +30,8 @@ class _Window:
     steps: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    lr: float = 0.0
+    grad_norm: float | None = None
 
 
 class Recorder:
@@ -88,17 +91,24 @@ class Recorder:
         window.steps += 1
         window.loss_sum += loss
         window.seconds += seconds
-        if step % self._log_every == 0 or step == self.path.stop:
-            self._log(lr, grad_norm)
+        window.lr, window.grad_norm = lr, grad_norm
+        if step % self._log_every == 0:
+            self._log()
 
-    def _log(self, lr: float, grad_norm: float | None) -> None:
+    def before_save(self) -> None:
+        """What a checkpoint holds is in the ledger before the checkpoint is there, or sums could fall short."""
+        if self._window.steps:
+            self._log()
+        self._ledger.sync()
+
+    def _log(self) -> None:
         window, self._window = self._window, _Window()
         metrics = Metrics(
             step=self._step,
             tokens=self._step * self._tokens_per_step,
             loss=window.loss_sum / window.steps,
-            lr=lr,
-            grad_norm=grad_norm,
+            lr=window.lr,
+            grad_norm=window.grad_norm,
             tokens_per_second=window.steps * self._tokens_per_step / max(window.seconds, 1e-9),
         )
         self._metrics.write(metrics)
@@ -143,10 +153,13 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Whatever goes wrong is in the ledger."""
-        if error is not None:
+        """Whatever goes wrong is in the ledger, unless the ledger is what went wrong."""
+        if error is None:
+            self._close(0)
+            return
+        with suppress(LedgerError, OSError):
             self._append("failure", error=f"{type(error).__name__}: {error}")
-        self._close(0 if error is None else 1)
+            self._close(1)
 
     def _append(self, kind: str, **facts: Any) -> None:
         self._counters.allocated_seconds = (time.time() - self._since) * self._processes

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lrps.data.stream import Stage
 from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
+from lrps.errors import CheckpointError
 from lrps.paths.graph import Path
 from lrps.plan import Plan
-from lrps.store.checkpoints import find, pin, prune
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, pin, prune
 from lrps.train.evaluate import evaluate_state
 from lrps.train.origin import Origin
 from lrps.train.recorder import Recorder
@@ -44,9 +45,11 @@ class Trainer:
     def run(self, origin: Origin) -> bool:
         """Train from `origin` to the path's last step and evaluate what it releases; False if asked to stop before."""
         if origin.checkpoint is not None:
+            self._check(origin.checkpoint)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step
+        self._pin_what_is_saved()
         while self.step < self.path.stop:
             stop = self._train_step()
             if stop or self._save_is_due():
@@ -56,6 +59,14 @@ class Trainer:
                 return False
         self._evaluate_earlier_states()
         return True
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        """CheckpointError if a checkpoint was put here that was trained with another model, data or optimizer."""
+        if checkpoint.identity.get("training_sha256") != self.plan.training_sha256:
+            raise CheckpointError(
+                f"{checkpoint.directory} is of another plan ({checkpoint.identity.get('plan')}, path "
+                f"{checkpoint.identity.get('path')}): its model, tokenizer, optimizer, batch or seed differ; remove it"
+            )
 
     def _train_step(self) -> bool:
         """One optimizer step; True if any rank was asked to stop."""
@@ -80,6 +91,7 @@ class Trainer:
         if self.recorder is None:
             save_checkpoint(self.engine, self.layout, self.step, self._identity())
             return
+        self.recorder.before_save()
         with self.recorder.booking("saving_seconds"):
             checkpoint = save_checkpoint(self.engine, self.layout, self.step, self._identity())
             pinned = self.step in self.branch_points
@@ -90,10 +102,19 @@ class Trainer:
             prune(self.layout.checkpoints, 1 if finished else self.plan.config.checkpoint.keep_last)
         self.recorder.checkpoint(checkpoint, pinned)
 
+    def _pin_what_is_saved(self) -> None:
+        """Pin periodic checkpoints that are branch points: a crash came before the pin, or the plan has grown."""
+        if self.recorder is None:
+            return
+        for checkpoint in complete_checkpoints(self.layout.checkpoints):
+            if checkpoint.step in self.branch_points:
+                pin(checkpoint, self.layout.branch_points)
+
     def _identity(self) -> dict[str, Any]:
         return {
             "plan": self.plan.config.name,
             "path": self.path.name,
+            "training_sha256": self.plan.training_sha256,
             "tokens": self.step * self.plan.config.tokens_per_step,
             "positions": self.stage.positions(self.step - self.path.start),
         }

@@ -139,6 +139,10 @@ def test_a_new_version_trains_only_what_is_new(finished: Path, tiny_config: Path
     assert plan["paradigms"]["path-switching"]["steps_to_do"] == 32
 
     before = {name: file_states(run_dir(file) / name / "branch_points") for name in PATHS}
+    crashed_before_its_pin = path_of(file, "main").branch_points / "step-00000028"
+    pinned = find(path_of(file, "main"), 28).manifest
+    shutil.rmtree(crashed_before_its_pin)
+    before["main"] = file_states(path_of(file, "main").branch_points)
     done = lrps("run", file, "--paradigm", "path-switching")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     after = {path["name"]: path for path in tables("status", file)["paths"]}
@@ -152,6 +156,8 @@ def test_a_new_version_trains_only_what_is_new(finished: Path, tiny_config: Path
     assert trained["branch-v2"].spent.steps == 12, "evaluated on v3, not trained"
     assert trained["branch-v2"].attempts == 2
     assert trained["straight-v2"].attempts == trained["cpt-v2"].attempts == 1, "another paradigm's"
+    assert find(path_of(file, "main"), 28).manifest == pinned, "pinned when the path went on"
+    assert crashed_before_its_pin.is_dir()
     for name in PATHS:
         now = file_states(run_dir(file) / name / "branch_points")
         assert before[name].items() <= now.items(), "no pinned byte has changed"

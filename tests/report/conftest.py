@@ -17,6 +17,7 @@ from lrps.ledger.records import FORMAT, Counters, LedgerWriter
 from lrps.paths.graph import Path
 from lrps.plan import Plan, make_plan
 from lrps.store.checkpoints import begin, publish, seal
+from lrps.store.files import atomic_write_json
 from lrps.store.layout import PathLayout
 from lrps.track.metrics import Metrics, MetricsWriter
 
@@ -85,6 +86,8 @@ class Run:
 
     def _attempt(self, path: Path, start: int, stop: int, outcome: str, saved: int) -> None:
         layout = self.plan.layout.path(path.name)
+        layout.directory.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(layout.path_json, self.plan.identity(self.plan.graph.by_name[path.name]))
         ledger, metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         counters = Counters(allocated_seconds=STARTING_SECONDS)
         facts = {"format": FORMAT, "path": path.name, "path_start": path.start, "device": "cpu", "processes": 2}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lrps.report.comparison import comparison_document
+from lrps.store.files import atomic_write_json
 
 SECONDS_A_STEP, A_PATH = 0.036, 12.0
 """Of conftest.py: a step takes 0.036 device-seconds, an attempt 10 to start and 2 to save."""
@@ -117,6 +118,7 @@ def test_checkpoints_without_their_ledger_are_not_measured(make: Any, formulas: 
     plan = make(paradigms={"ptfs": {}, "cpt": {}}, versions=1)
     path = plan.graph.by_name["ptfs-v1"]
     formulas.publish_checkpoint(plan.layout.path("ptfs-v1"), path.stop, "ptfs-v1")
+    atomic_write_json(plan.layout.path("ptfs-v1").path_json, plan.identity(path))
     paradigm = comparison_document(plan)["paradigms"]["ptfs"]
     assert (paradigm["complete"], paradigm["measured"], paradigm["measured_ratio_to_ptfs"]) == (True, None, None)
 

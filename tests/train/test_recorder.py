@@ -42,6 +42,7 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
     layout = PathLayout(tmp_path)
     with recorder(layout, since=time.time() - 100) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+        book.before_save()
         with book.booking("saving_seconds"):
             time.sleep(0.01)
         result = {"loss": 2.0, "bits_per_byte": 3.0, "tokens": 5, "manifest_sha256": "m"}
@@ -61,6 +62,8 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
 def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: FilePath) -> None:
     with recorder(PathLayout(tmp_path)) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+        book.before_save()
+        book.before_save()
     metrics = read_metrics(PathLayout(tmp_path).metrics)
     assert [(m.step, m.loss, m.tokens) for m in metrics] == [(3, 6.0, 48), (6, 3.0, 96), (7, 1.0, 112)]
     assert metrics[0].tokens_per_second == pytest.approx(16 / 0.25)

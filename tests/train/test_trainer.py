@@ -18,10 +18,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from lrps.config.loader import load_config
+from lrps.errors import CheckpointError
 from lrps.ledger.reader import read_ledger, total
-from lrps.store.checkpoints import find
+from lrps.plan import make_plan
+from lrps.store.checkpoints import Checkpoint, find
 from lrps.store.layout import PathLayout
 from lrps.track.metrics import read_metrics
+from lrps.train.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +109,18 @@ def test_a_fork_changes_no_byte_of_its_parent(laws: Path, case: str) -> None:
     before, after = json.loads((laws / case / "parent.json").read_text())
     assert before == after
     assert any(name.startswith("branch_points/step-00000028/") for name in before)
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tiny_config: Path, tmp_path: Path) -> None:
+    plan = make_plan(load_config(tiny_config))
+    other = make_plan(load_config(tiny_config, ["optimizer.weight_decay=0"]))
+    path = plan.graph.by_name["main"]
+    trainer = Trainer(plan, path, None, None, missing={}, stop_request=None, recorder=None)  # type: ignore[arg-type]
+    identity = {"plan": "tiny", "path": "main", "training_sha256": plan.training_sha256}
+    trainer._check(Checkpoint(tmp_path, 5, {"identity": identity}))
+    foreign = Checkpoint(tmp_path, 5, {"identity": {**identity, "training_sha256": other.training_sha256}})
+    with pytest.raises(CheckpointError, match=r"is of another plan \(tiny, path main\).*optimizer.* differ"):
+        trainer._check(foreign)
 
 
 def test_training_does_something(laws: Path) -> None:
