@@ -29,7 +29,9 @@ def _scaled(value: float, scales: Sequence[tuple[float, str]], unit: str) -> str
 
 def flops(value: float | None) -> str:
     """1.18e21, as papers write them."""
-    return NOT_APPLICABLE if value is None else f"{value:.2e}".replace("e+", "e")
+    if value is None:
+        return NOT_APPLICABLE
+    return f"{value:.2e}".replace("e+", "e") if value else "0"
 
 
 def count(value: int | None) -> str:

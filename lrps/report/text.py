@@ -69,31 +69,36 @@ def _path_row(path: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _print_totals(document: Mapping[str, Any]) -> None:
-    money = f"money ({document['currency']})" if document["currency"] else "money"
-    columns = ("paradigm", "steps", "tokens", "FLOPs", "device-hours", money, "disk", "of PTFS", "of CPT")
+    currency = document["currency"]
+    costs = ("paradigm", "steps", "tokens", "FLOPs", "device-hours", *((currency,) if currency else ()))
     rows = [
-        (*_cost_cells(name, p), size(p["checkpoint_bytes"]), ratio(p["ratio_to_ptfs"]), ratio(p["ratio_to_cpt"]))
+        (
+            *_cost_cells(name, p, currency),
+            size(p["checkpoint_bytes"]),
+            *(ratio(p["ratio_to_ptfs"]), ratio(p["ratio_to_cpt"])),
+        )
         for name, p in document["paradigms"].items()
     ]
     graph = document["graph"]
-    rows.append((*_cost_cells("all, shared paths once", graph), size(graph["checkpoint_bytes"]), "", ""))
-    rows.append((*_cost_cells("still to do", document["to_do"]), "", "", ""))
-    print_table("totals", columns, rows)
+    rows.append((*_cost_cells("all, shared paths once", graph, currency), size(graph["checkpoint_bytes"]), "", ""))
+    rows.append((*_cost_cells("still to do", document["to_do"], currency), "", "", ""))
+    print_table("totals", (*costs, "disk", "of PTFS", "of CPT"), rows)
     for title, key in (("what the last version adds", "marginal"), ("what one more of its size would add", "next")):
         added = document[key]
         if added:
-            print_table(title, columns[:6], (_cost_cells(name, cost) for name, cost in added.items()))
+            print_table(title, costs, (_cost_cells(name, cost, currency) for name, cost in added.items()))
 
 
-def _cost_cells(name: str, cost: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
+def _cost_cells(name: str, cost: Mapping[str, Any], currency: str | None) -> tuple[str, ...]:
+    """One row of costs; money only where there is a price."""
+    cells = (
         name,
         f"{cost['total_steps']:,}",
         short(cost["total_tokens"]),
         flops(cost["total_flops"]),
         amount(cost["device_hours"]),
-        amount(cost["money"]),
     )
+    return (*cells, amount(cost["money"])) if currency else cells
 
 
 def print_status(document: Mapping[str, Any]) -> None:
