@@ -36,7 +36,7 @@ setup(
     extras_require={
         "dev": [
             *("ruff>=0.6", "mypy>=1.11", "types-PyYAML"),
-            *("hypothesis>=6", "psutil>=5.9", "pytest>=8", "pytest-timeout>=2.3"),
+            *("hypothesis>=6", "jsonschema>=4", "psutil>=5.9", "pytest>=8", "pytest-timeout>=2.3"),
         ],
         "eval": ["lm-eval[hf]>=0.4.5"],
         "datatrove": ["datatrove>=0.4"],

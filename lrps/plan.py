@@ -17,7 +17,7 @@ from lrps.errors import ConfigError, DataError
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, Path
 from lrps.paths.paradigms import Increment, compile_graph
-from lrps.store.identity import path_identity
+from lrps.store.identity import path_identity, read_path
 from lrps.store.layout import RunLayout
 
 
@@ -32,7 +32,14 @@ class Plan:
 
     @cached_property
     def graph(self) -> Graph:
-        return compile_graph(self.config, self.increments)
+        return compile_graph(self.config, self.increments, self.existing)
+
+    @cached_property
+    def existing(self) -> dict[str, Path]:
+        """name -> path, of every path that the run directory holds already, of this plan or another."""
+        files = sorted(self.config.run_dir.glob("*/path.json"))
+        stored = {file.parent.name: read_path(file) for file in files}
+        return {name: path for name, path in stored.items() if path is not None}
 
     @cached_property
     def costs(self) -> CostModel:

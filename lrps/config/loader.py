@@ -21,9 +21,12 @@ from lrps.config.models import KINDS, Config, Cpt, PathSwitching, Ptfs, WsdS
 from lrps.errors import ConfigError
 
 Location = tuple[str | int, ...]
-_INT = re.compile(r"[-+]?[0-9][0-9_]*")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_INT = re.compile(r"[-+]?[0-9]{1,4000}|0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,4000}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_MOST_NODES = 100_000
+"""Of one document: a config has some hundred, a bomb of aliases has billions."""
 _STRATEGIES: dict[str, type[BaseModel]] = dict(zip(KINDS, (PathSwitching, Ptfs, Cpt, WsdS), strict=True))
 
 
@@ -32,6 +35,8 @@ class Positions:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.built = 0
+        """Nodes that were built so far."""
         self._marks: dict[Location, str] = {}
 
     def note(self, location: Location, mark: yaml.Mark) -> None:
@@ -65,13 +70,16 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     if text.lower() in _WORDS and text in (text.lower(), text.capitalize(), text.upper()):
         return _WORDS[text.lower()]
     if _INT.fullmatch(text):
-        return int(text)
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.fullmatch(text):
         return float(text)
-    return text
+    return float(text.replace(".", "")) if _NOT_FINITE.fullmatch(text) else text
 
 
 def _build(node: yaml.Node, location: Location, positions: Positions) -> Any:
+    positions.built += 1
+    if positions.built > _MOST_NODES:
+        raise ConfigError(f"{positions.of(location)}: its aliases repeat too much; write the values out")
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
@@ -96,11 +104,18 @@ def parse_yaml(text: str, name: str) -> tuple[Any, Positions]:
     positions = Positions(name)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None, positions
+        positions.note((), node.start_mark)
+        return _build(node, (), positions), positions
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise ConfigError(f"{at}: not valid YAML: {error.problem}") from None
-    return (None if node is None else _build(node, (), positions)), positions
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply, or an alias that holds itself; write the values out") from None
 
 
 def _read(path: Path, what: str) -> str:
@@ -119,7 +134,9 @@ def _apply_override(document: dict[str, Any], text: str, positions: Positions) -
     if not separator or not key:
         raise ConfigError(f"-s {text}: an override is written key=value, for example -s schedule.peak_lr=3e-4")
     parsed, _ = parse_yaml(value, f"-s {text}")
-    parts: list[str | int] = [int(part) if part.isdigit() else part for part in key.split(".")]
+    if not all(key.split(".")):
+        raise ConfigError(f"-s {text}: the key has an empty part; write it like schedule.peak_lr")
+    parts: list[str | int] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in key.split(".")]
     target: Any = document
     for i, part in enumerate(parts[:-1]):
         if isinstance(target, list) and isinstance(part, int) and part < len(target):
@@ -129,15 +146,21 @@ def _apply_override(document: dict[str, Any], text: str, positions: Positions) -
                 target[str(part)] = {}
             target = target[str(part)]
         else:
-            raise ConfigError(f"-s {text}: {'.'.join(map(str, parts[: i + 1]))} is not in the file")
+            raise ConfigError(f"-s {text}: {'.'.join(map(str, parts[: i + 1]))} {_no_place(target)}")
     last = parts[-1]
     if isinstance(target, list) and isinstance(last, int) and last <= len(target):
         target[last : last + 1] = [parsed]
     elif isinstance(target, dict):
         target[str(last)] = parsed
     else:
-        raise ConfigError(f"-s {text}: {key} is not in the file")
+        raise ConfigError(f"-s {text}: {key} {_no_place(target)}")
     positions.override(tuple(parts), text)
+
+
+def _no_place(target: Any) -> str:
+    if isinstance(target, list):
+        return f"is not in the file: items are numbered from 0, here to {len(target) - 1}"
+    return "is not in the file"
 
 
 def _section_keys(location: Location) -> list[str]:
@@ -173,11 +196,21 @@ def _explain(error: Any, positions: Positions) -> str:
         nearby = difflib.get_close_matches(str(raw[-1]), _section_keys(raw), 1, 0.6)
         hint = f"; did you mean '{nearby[0]}'?" if nearby else f"; known keys: {', '.join(_section_keys(raw))}"
         return f"{at}: {name}: unknown key{hint} (got {error['input']!r})"
+    if error["type"] in ("literal_error", "union_tag_invalid"):
+        context = error["ctx"]
+        allowed = re.findall(r"'([^']+)'", context.get("expected") or context["expected_tags"])
+        given = str(context.get("tag", error["input"]))
+        nearby = difflib.get_close_matches(given, allowed, 1, 0.5)
+        hint = f"; did you mean '{nearby[0]}'?" if nearby else ""
+        expected = ", ".join(allowed) or context["expected"]
+        return f"{at}: {name}: must be one of {expected}{hint} (got {given!r})"
     if error["type"] == "missing":
         return f"{at}: {name}: this key is needed"
     if error["type"] == "union_tag_not_found":
         return f"{at}: {name}: add 'kind', one of {', '.join(KINDS)}"
     message = error["msg"].removeprefix("Value error, ")
+    if not location:  # a rule over several keys names the one to look at first
+        at = positions.of(tuple(message.split(" ", 1)[0].rstrip(":").split(".")))
     got = "" if isinstance(error["input"], dict | BaseModel) else f" (got {error['input']!r})"
     return f"{at}: {name + ': ' if name else ''}{message}{got}"
 
@@ -185,7 +218,10 @@ def _explain(error: Any, positions: Positions) -> str:
 def _read_hardware(document: dict[str, Any], positions: Positions, directory: Path) -> None:
     """Replace the name of a hardware file by what it holds."""
     if isinstance(name := document.get("hardware"), str):
-        document["hardware"], inner = parse_yaml(_read(directory / name, "hardware file"), name)
+        path = directory / name
+        document["hardware"], inner = parse_yaml(_read(path, "hardware file"), str(path))
+        if not isinstance(document["hardware"], dict):
+            raise ConfigError(f"{path}: a hardware file is a mapping of keys; see configs/hardware/h100-8.yaml")
         positions.graft("hardware", inner)
 
 
@@ -201,7 +237,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     _read_hardware(document, positions, path.parent)
     for text in overrides:
         _apply_override(document, text, positions)
-    _read_hardware(document, positions, path.parent)  # an override may name another file
+        _read_hardware(document, positions, path.parent)  # it may name another file
     try:
         return Config.model_validate(document)
     except ValidationError as error:

@@ -7,36 +7,59 @@ and nothing here knows how training works.
 from __future__ import annotations
 
 import re
+from datetime import date
+from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 _MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMBGT]?)", re.IGNORECASE)
+_QUANTITY = r"([0-9]*\.?[0-9]+)\s*([KMBGT]?)"
 
 
 def parse_quantity(value: Any) -> Any:
-    """Read `10.5B` as 10500000000; leave everything that is not such a string to pydantic."""
-    if isinstance(value, str) and (match := _QUANTITY.fullmatch(value.strip())):
+    """Read `10.5B` as 10500000000, exactly; leave everything that is not such a string to pydantic."""
+    if isinstance(value, str) and len(value) < 40 and (match := re.fullmatch(_QUANTITY, value.strip(), re.IGNORECASE)):
         number, unit = match.groups()
-        scaled = float(number) * _MULTIPLES[unit.upper()]
-        return int(scaled) if scaled == int(scaled) else scaled
+        scaled = Fraction(number) * _MULTIPLES[unit.upper()]
+        return int(scaled) if scaled.denominator == 1 else float(scaled)
+    if isinstance(value, bool):
+        raise ValueError("a number such as 10.5B is needed here, not true or false")
     return value
 
 
-Count = Annotated[int, BeforeValidator(parse_quantity), Field(gt=0)]
-Quantity = Annotated[float, BeforeValidator(parse_quantity), Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+def _quantity_schema(kind: str) -> WithJsonSchema:
+    strings = {"type": "string", "pattern": f"^{_QUANTITY}$".replace("[KMBGT]", "[KMBGTkmbgt]")}
+    return WithJsonSchema({"anyOf": [{"type": kind, "exclusiveMinimum": 0}, strings]})
+
+
+Int = Annotated[int, Field(strict=True)]
+Float = Annotated[float, Field(strict=True)]
+"""Strict: pydantic would take `true` for 1 and "4" for 4, and a config that says so has a mistake in it."""
+Count = Annotated[int, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("integer")]
+Quantity = Annotated[float, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("number")]
+Share = Annotated[Float, Field(ge=0, le=1)]
 DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
 OptimizerStart = Literal["carry", "reset"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
 
 class Section(BaseModel):
-    """A mapping in the file: unknown keys are refused, values cannot change, numbers are not made from strings."""
+    """A mapping in the file: unknown keys are refused, and values cannot change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Model(Section):
@@ -78,14 +101,14 @@ class Data(Section):
     """Folder of the shards: <root>/<version>/<version>-train.manifest.json and -heldout.manifest.json."""
     tokenizer: Path | None = None
     """tokenizer.json; by default <root>/tokenizer.json."""
-    train_vocabulary: Annotated[int, Field(ge=257)] | None = None
+    train_vocabulary: Annotated[Int, Field(ge=257)] | None = None
     """Let `lrps data build` train a byte-level BPE of this size on the first version if there is no tokenizer.
     257 means plain bytes and the end-of-text token."""
-    sequence_length: Annotated[int, Field(ge=2)]
+    sequence_length: Annotated[Int, Field(ge=2)]
     """Tokens in a row."""
     order: Literal["full", "window"] = "full"
     """`full` shuffles an increment as a whole; `window` some shards at a time, for data larger than memory."""
-    heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    heldout_share: Annotated[Float, Field(gt=0, lt=0.5)] = 0.01
     """Share of documents held out for evaluation, chosen by a hash of the text."""
     versions: tuple[Version, ...]
     """The increments: at least one."""
@@ -108,23 +131,24 @@ class Data(Section):
 class Batch(Section):
     """One optimizer step. The number of processes is not part of it."""
 
-    sequences: Annotated[int, Field(ge=1)]
+    sequences: Annotated[Int, Field(ge=1)]
     """Rows in an optimizer step, over all processes and accumulation steps."""
-    micro_sequences: Annotated[int, Field(ge=1)] | None = None
+    micro_sequences: Annotated[Int, Field(ge=1)] | None = None
     """Rows that one process takes in one forward pass; by default its whole share of the batch."""
 
 
 class Schedule(Section):
     """The learning-rate path that all paradigms share; each may decay in its own way."""
 
-    peak_lr: Annotated[float, Field(gt=0)]
+    peak_lr: Annotated[Float, Field(gt=0)]
     """The maximal learning rate: the main path's, and the one every decay starts from."""
-    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    final_lr: Annotated[Float, Field(ge=0)] = 0.0
     """Where a decay ends."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[Int, Field(ge=0)] = 0
     """Linear warm-up of every path that starts from scratch."""
-    power_coefficient: Annotated[float, Field(gt=0)] | None = None
-    """Makes the stable phase of the main path min(peak_lr, power_coefficient * step ** -0.51) (Shen et al. 2024)."""
+    power_coefficient: Annotated[Float, Field(gt=0)] | None = None
+    """Makes the stable phase of main paths min(peak_lr, power_coefficient * (tokens so far) ** -0.51) (Shen et al.
+    2024). The other paradigms keep their own shape."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Schedule:
@@ -136,19 +160,19 @@ class Schedule(Section):
 class Optimizer(Section):
     """AdamW."""
 
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    eps: Annotated[Float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[Float, Field(ge=0)] = 0.1
     no_weight_decay: tuple[Literal["norms", "biases", "embeddings"], ...] = ()
     """Parameters that weight decay leaves alone; by default it is applied to all."""
-    clip_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    clip_grad_norm: Annotated[Float, Field(gt=0)] | None = 1.0
     """Global gradient norm; null switches clipping off."""
 
 
 class Engine(Section):
     """How DeepSpeed executes a step. Nothing here changes what is trained beyond rounding."""
 
-    zero_stage: Literal[0, 1, 2, 3] = 1
+    zero_stage: Annotated[Int, Field(ge=0, le=3)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 keeps fp32 master weights and needs zero_stage 1 or higher."""
     activation_checkpointing: bool = False
@@ -162,8 +186,15 @@ class Engine(Section):
         return self
 
 
+def _kind_may_come_from_the_name(schema: dict[str, Any]) -> None:
+    """For editors: `ptfs: {decay: cosine}` is complete."""
+    schema.get("required", []).clear()
+
+
 class Decaying(Section):
     """What every paradigm says about its decay."""
+
+    model_config = ConfigDict(json_schema_extra=_kind_may_come_from_the_name)
 
     alpha: Quantity = 0.6
     """Length of the decay, in the unit of `alpha_of`."""
@@ -172,8 +203,19 @@ class Decaying(Section):
     alpha_per_version: dict[str, Quantity] = {}
     """`alpha` of single versions, by name."""
     decay: DecayShape = "linear"
-    final_lr: Annotated[float, Field(ge=0)] | None = None
+    final_lr: Annotated[Float, Field(ge=0)] | None = None
     """Where this paradigm's decays end; by default schedule.final_lr."""
+
+    @model_validator(mode="after")
+    def _alpha_fits_its_unit(self) -> Self:
+        if self.alpha_of in ("steps", "tokens") and "alpha" not in self.model_fields_set:
+            raise ValueError(f"alpha_of {self.alpha_of} needs an alpha: how many {self.alpha_of} is the decay?")
+        alphas = (self.alpha, *self.alpha_per_version.values())
+        if self.alpha_of == "steps-so-far" and max(alphas) > 1:
+            raise ValueError(f"alpha {max(alphas):g} of all steps so far is more than there are; it lies in 0..1")
+        if self.decay == "multi-step" and "final_lr" in self.model_fields_set:
+            raise ValueError("a multi-step decay ends at 0.1 x peak_lr; leave final_lr out, or choose another shape")
+        return self
 
 
 class Mix(Section):
@@ -199,8 +241,8 @@ class PathSwitching(Decaying):
     release_first: bool = True
     """false: version 1 is the main path itself after increment 1, without a decay."""
     branch_data: Literal["rest", "whole"] = "rest"
-    """The rows a branch reads: those the main path would have read next (`rest`), or as many rows of a reshuffled
-    pass over the whole increment (`whole`)."""
+    """The rows a branch reads: those the main path would have read next (`rest`), or as many rows, drawn from a
+    reshuffled pass over the whole increment (`whole`): a sample of all of it, of which the main path has seen some."""
     mix: Mix = Mix()
     """Replay of older increments in the branches. The main path always reads each new row once."""
     optimizer: OptimizerStart = "carry"
@@ -222,12 +264,19 @@ class Cpt(Decaying):
     restart: Literal["rewarm", "continue", "constant"] = "rewarm"
     """`rewarm`: back to peak_lr, then decay. `continue`: go on at the last version's final rate. `constant`: all
     versions at peak_lr, none decayed."""
-    rewarm_steps: Annotated[int, Field(ge=0)] | None = None
+    rewarm_steps: Annotated[Int, Field(ge=0)] | None = None
     """Steps of the re-warm-up; by default schedule.warmup_steps."""
     alpha: Quantity = 1.0
     decay: DecayShape = "cosine"
     mix: Mix = Mix()
     optimizer: OptimizerStart = "reset"
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Self:
+        of_a_decay = {"alpha", "alpha_of", "alpha_per_version", "decay", "final_lr", "rewarm_steps"}
+        if self.restart == "constant" and (ignored := sorted(of_a_decay & self.model_fields_set)):
+            raise ValueError(f"restart: constant decays nothing; leave out {', '.join(ignored)}")
+        return self
 
 
 class WsdS(Decaying):
@@ -245,18 +294,18 @@ KINDS = ("path-switching", "ptfs", "cpt", "wsd-s")
 class Evaluation(Section):
     """Loss and bits per byte of every version on the held-out sets of all increments so far and of the next one."""
 
-    max_rows: Annotated[int, Field(ge=1)] | None = None
+    max_rows: Annotated[Int, Field(ge=1)] | None = None
     """Rows of each held-out set, from its start; all by default."""
-    batch_sequences: Annotated[int, Field(ge=1)] = 16
+    batch_sequences: Annotated[Int, Field(ge=1)] = 16
     """Rows in one forward pass of one process."""
 
 
 class Checkpoint(Section):
     """When the state is saved. Branch points, releases and the end of a path are always saved and never pruned."""
 
-    every_steps: Annotated[int, Field(ge=1)] | None = None
+    every_steps: Annotated[Int, Field(ge=1)] | None = None
     """Save each time the step is a multiple of this; null saves at the end and at branch points only."""
-    keep_last: Annotated[int, Field(ge=1)] = 2
+    keep_last: Annotated[Int, Field(ge=1)] = 2
     """Of these periodic checkpoints, keep the newest."""
 
 
@@ -265,12 +314,12 @@ class Launch(Section):
 
     launcher: Literal["local", "deepspeed"] = "local"
     """`local`: the deepspeed launcher on this machine; `deepspeed`: over the hosts of `hostfile`."""
-    processes: Annotated[int, Field(ge=1)] = 1
+    processes: Annotated[Int, Field(ge=1)] = 1
     """Processes on this machine (`local`), or on each host."""
     hostfile: Path | None = None
-    master_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    master_port: Annotated[Int, Field(ge=1, le=65535)] | None = None
     """By default a free port of this machine, or 29500 with a hostfile."""
-    paths_per_job: Annotated[int, Field(ge=1)] | None = None
+    paths_per_job: Annotated[Int, Field(ge=1)] | None = None
     """Paths that one process group trains in a row; null means all. Starting a group costs seconds."""
 
     @model_validator(mode="after")
@@ -283,11 +332,11 @@ class Launch(Section):
 class Price(Section):
     """What one device costs for one hour; without it no money is shown."""
 
-    amount: Annotated[float, Field(gt=0)]
+    amount: Annotated[Float, Field(gt=0)]
     currency: Annotated[str, Field(min_length=1, max_length=8)] = "USD"
-    source: str
+    source: Annotated[str, Field(min_length=1)]
     """Who says so, so that a reader of the report can check it."""
-    date: str
+    date: date
     """The day of the price, as YYYY-MM-DD."""
 
 
@@ -295,11 +344,12 @@ class Hardware(Section):
     """What the plan computes GPU-hours and money with."""
 
     device: str
-    """`A100`, `H100`, `H200`, `B200` ..., or `cpu`."""
-    devices: Annotated[int, Field(ge=1)] = 1
-    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """`A100`, `H100`, `H100-PCIe`, `H200`, `H20`, `B200`, or any other name (`cpu`) with or without a peak_tflops."""
+    devices: Annotated[Int, Field(ge=1)] = 1
+    """Devices at work together: device-hours over this is the time on the wall."""
+    peak_tflops: Annotated[Float, Field(gt=0)] | None = None
     """Dense bf16 peak of one device, for devices whose peak lrps does not know."""
-    mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+    mfu: Annotated[Float, Field(gt=0, le=1)] = 0.4
     """Model FLOPs utilisation that the plan assumes."""
     price_per_device_hour: Price | None = None
 
@@ -307,18 +357,32 @@ class Hardware(Section):
 class Track(Section):
     """Where metrics go. The local metrics.jsonl is always written."""
 
-    log_every_steps: Annotated[int, Field(ge=1)] = 10
+    log_every_steps: Annotated[Int, Field(ge=1)] = 10
     wandb: Literal["off", "offline", "online"] = "off"
     wandb_project: str = "lrps"
+
+
+def _as_people_write_it(schema: dict[str, Any]) -> None:
+    """For editors: a strategy whose name is its kind, and hardware by the name of a file."""
+    hardware, paradigms = schema["properties"]["hardware"], schema["properties"]["paradigms"]
+    hardware["anyOf"].append({"type": "string"})
+    ((_, strategies),) = paradigms.pop("patternProperties").items()
+    paradigms["properties"] = {
+        kind: {"anyOf": [dict(strategy), {"type": "null"}]}
+        for kind, strategy in zip(KINDS, strategies["oneOf"], strict=True)
+    }
+    paradigms["additionalProperties"] = {**strategies, "required": ["kind"]}
 
 
 class Config(Section):
     """A whole config file."""
 
+    model_config = ConfigDict(json_schema_extra=_as_people_write_it)
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
     """Name of the plan: its run directory is <runs>/<name>."""
     runs: Path = Path("runs")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Int, Field(ge=0, lt=2**32)] = 0
     """All randomness is a function of this, the step and the row."""
     model: Model
     data: Data
@@ -356,9 +420,35 @@ class Config(Section):
         }
 
     @model_validator(mode="after")
-    def _versions_known(self) -> Config:
-        names = {version.name for version in self.data.versions}
+    def _versions_known(self) -> Self:
+        names = [version.name for version in self.data.versions]
         for name, strategy in self.paradigms.items():
-            if unknown := sorted(set(strategy.alpha_per_version) - names):
-                raise ValueError(f"paradigms.{name}.alpha_per_version names {', '.join(unknown)}, which is no version")
+            for unknown in set(strategy.alpha_per_version) - set(names):
+                near = get_close_matches(unknown, names, 1)
+                hint = f"did you mean '{near[0]}'?" if near else f"the versions are {', '.join(names)}"
+                raise ValueError(f"paradigms.{name}.alpha_per_version.{unknown} is no version; {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        share, rest = divmod(self.batch.sequences, self.launch.processes)
+        if self.launch.launcher == "local" and rest:
+            raise ValueError(
+                f"batch.sequences {self.batch.sequences} does not divide over launch.processes "
+                f"{self.launch.processes}; make it a multiple of them or start fewer"
+            )
+        micro = self.batch.micro_sequences
+        if self.launch.launcher == "local" and micro is not None and share % micro:
+            raise ValueError(f"batch.micro_sequences {micro} does not divide the {share} rows of a process")
+        return self
+
+    @model_validator(mode="after")
+    def _positions_reach(self) -> Self:
+        architecture = self.model.architecture or {}
+        reach = architecture.get("max_position_embeddings", architecture.get("n_positions"))
+        if isinstance(reach, int) and reach < self.data.sequence_length:
+            raise ValueError(
+                f"data.sequence_length {self.data.sequence_length} is beyond the model's {reach} positions; "
+                "shorten it, or raise max_position_embeddings"
+            )
         return self

@@ -52,11 +52,15 @@ def count_parameters(model: Model) -> Parameters | None:
             architecture = json.loads((model.checkpoint / "config.json").read_text())
         except (OSError, ValueError) as error:
             raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json cannot be read: {error}") from None
-    count = _COUNTERS.get((architecture or {}).get("model_type", ""))
+    if not isinstance(architecture, dict):
+        raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json is not the config of a model")
+    count = _COUNTERS.get(str(architecture.get("model_type")))
     try:
-        return count(architecture) if count and architecture else None
+        return count(architecture) if count else None
     except KeyError:
         return None
+    except (TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"model.architecture: its sizes must be whole numbers above 0 ({error})") from None
 
 
 def _gated_decoder(a: Mapping[str, Any]) -> Parameters:
@@ -133,7 +137,8 @@ def peak_flops(hardware: Hardware | None) -> float | None:
     """Peak FLOP/s of one device; None when it is not known."""
     if hardware is None:
         return None
-    tflops = hardware.peak_tflops or PEAK_TFLOPS.get(hardware.device)
+    known = {name.lower(): tflops for name, tflops in PEAK_TFLOPS.items()}
+    tflops = hardware.peak_tflops or known.get(hardware.device.lower())
     return None if tflops is None else tflops * 1e12
 
 

@@ -7,8 +7,8 @@ sum T_k + sum_{k<N} D_k, PTFS sum_k sum_{i<=k} T_i, CPT and WSD-S sum T_k.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import floor
@@ -16,7 +16,16 @@ from math import floor
 from lrps.config.models import Config, Cpt, Decaying, Mix, PathSwitching, Ptfs, Strategy, WsdS
 from lrps.errors import ConfigError
 from lrps.paths.graph import Fork, Graph, Paradigm, Part, Path, Release, Segment
-from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay, Schedule, constant, warmup_stable, warmup_stable_decay
+from lrps.paths.schedule import (
+    NEEDS_POSITIVE_FINAL,
+    POWER_EXPONENT,
+    Decay,
+    Schedule,
+    constant,
+    warmup_stable,
+    warmup_stable_decay,
+)
+from lrps.paths.sharing import share
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class _Compiler:
         return f"{prefix}-{self.increments[k].version}"
 
     def decay(self, k: int) -> Decay:
-        """The decay of version k, in whole steps: at least one, at most all steps so far."""
+        """The decay of version k, in whole steps: at least one, and an absolute one at most all steps so far."""
         strategy: Decaying = self.strategy
         version = self.increments[k]
         final = self.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
@@ -84,6 +93,11 @@ class _Compiler:
             "tokens": Fraction(1, self.config.tokens_per_step),
         }[strategy.alpha_of]
         steps = floor(alpha * unit + Fraction(1, 2))
+        if steps > so_far and strategy.alpha_of in ("increment", "steps-so-far"):
+            raise ConfigError(
+                f"paradigms.{self.name}.alpha {float(alpha):g} of version {version.version} is a decay of {steps} "
+                f"steps, but there are {so_far} steps so far; a share of the increment is usually below 1"
+            )
         return Decay(strategy.decay, min(max(steps, 1), so_far), final)
 
     def whole(self, k: int) -> Segment:
@@ -91,23 +105,25 @@ class _Compiler:
         inc = self.increments[k]
         return Segment(inc.steps, (Part(inc.version, 0, inc.used(self.batch)),))
 
-    def with_replay(self, fresh: Sequence[Part], steps: int, k: int, share: float) -> Segment:
-        """`steps` steps whose rows are `fresh`, cut evenly to make room for replay of the increments before k.
+    def with_replay(self, fresh: Sequence[Part], steps: int, share: float, taken: Mapping[str, int]) -> Segment:
+        """`steps` steps whose rows are `fresh`, cut evenly to make room for replay of older increments.
 
-        Every old source goes on where its own increment ended, in proportion to its size.
+        taken: old source -> rows that the lineage has read of it; each goes on there, in proportion to its increment.
         """
         total = steps * self.batch
-        room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if k else 0
-        old = self.increments[:k]
-        sizes = [inc.used(self.batch) for inc in old]
+        room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if taken else 0
+        sizes = {increment.version: increment.rows for increment in self.increments}
+        shares = _apportion(room, [sizes[source] for source in taken])
         replay = [
-            Part(inc.version, inc.used(self.batch), rows)
-            for inc, rows in zip(old, _apportion(room, sizes), strict=True)
-            if rows
+            Part(source, position, rows) for (source, position), rows in zip(taken.items(), shares, strict=True) if rows
         ]
         new_rows = _apportion(total - room, [part.rows for part in fresh])
         new = [Part(p.source, p.from_row, rows) for p, rows in zip(fresh, new_rows, strict=True) if rows]
         return Segment(steps, (*new, *replay))
+
+    def taken_before(self, k: int) -> dict[str, int]:
+        """source -> rows that a lineage has read when it has read every increment before k once."""
+        return {increment.version: increment.used(self.batch) for increment in self.increments[:k]}
 
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:
@@ -138,6 +154,8 @@ def path_switching(c: _Compiler, s: PathSwitching) -> Paradigm:
     """One main path at the maximal rate to the last fork; version k is a branch of D_k steps that ends with
     increment k. The main path later goes over the branch's rows itself, when the next version is wanted."""
     coefficient = c.config.schedule.power_coefficient
+    if coefficient is not None:  # the law is one of tokens, the schedule one of steps
+        coefficient *= c.config.tokens_per_step**POWER_EXPONENT
     main_name = "main" if c.name == s.kind else f"{c.name}-main"
     schedule = warmup_stable(c.peak, c.warmup, coefficient)
     rows = [c.whole(k) for k in range(len(c.increments))]
@@ -162,11 +180,19 @@ def _branch(
         segments = _slice(rows, start, stop)
     else:
         increment = c.increments[k]
+        if decay.steps > increment.steps:
+            raise ConfigError(
+                f"paradigms.{c.name}.branch_data 'whole' needs a decay that is no longer than the increment; that of "
+                f"version {increment.version} is {decay.steps} steps of {increment.steps}"
+            )
         segments = (Segment(decay.steps, (Part(increment.version, increment.rows, decay.steps * c.batch),)),)
     if s.mix.replay:
-        segments = (c.with_replay([part for seg in segments for part in seg.parts], decay.steps, k, s.mix.replay),)
+        fresh = [part for segment in segments for part in segment.parts]
+        old = {name: rows for name, rows in c.taken_before(k).items() if name not in {part.source for part in fresh}}
+        segments = (c.with_replay(fresh, decay.steps, s.mix.replay, old),)
+    top = schedule.lr_at(c.warmup)
     if start < c.warmup:  # the straight warm-up and decay run, seen from its step `start`
-        falling = warmup_stable_decay(0, stop, warmup=c.warmup, lr_start=0.0, peak=c.peak, decay=decay)
+        falling = warmup_stable_decay(0, stop, warmup=c.warmup, lr_start=0.0, peak=top, decay=decay)
     else:  # at the seam the rate is the parent's, also under a power law
         falling = warmup_stable_decay(start, stop, warmup=0, lr_start=0.0, peak=schedule.lr_at(start), decay=decay)
     parent = Fork(main, start, s.optimizer) if start else None
@@ -185,18 +211,13 @@ def ptfs(c: _Compiler, s: Ptfs) -> Paradigm:
 
 def cpt(c: _Compiler, s: Cpt) -> Paradigm:
     """Every version from the last one's final state, on its own increment and declared replay."""
-    if s.restart == "continue" and c.decay(0).final == 0:
-        raise ConfigError(
-            f"paradigms.{c.name}: restart 'continue' goes on at the last version's final rate, which is 0: nothing "
-            f"would be learned; set paradigms.{c.name}.final_lr above 0, or use restart: rewarm"
-        )
     rewarm = c.warmup if s.rewarm_steps is None else s.rewarm_steps
     schedules: list[Schedule] = []
     for k, (start, stop) in enumerate(zip(c.edges, c.edges[1:], strict=False)):
         if s.restart == "constant":
             schedules.append(warmup_stable(c.peak, c.warmup) if k == 0 else constant(start, stop, c.peak))
         elif s.restart == "continue" and k:
-            schedules.append(constant(start, stop, c.decay(0).final))
+            schedules.append(constant(start, stop, _final_rate(c, schedules[-1], start)))
         else:
             warmup = rewarm if k else c.warmup
             lr_start = schedules[-1].lr_after(start) if k else 0.0
@@ -204,6 +225,15 @@ def cpt(c: _Compiler, s: Cpt) -> Paradigm:
                 warmup_stable_decay(start, stop, warmup=warmup, lr_start=lr_start, peak=c.peak, decay=c.decay(k))
             )
     return _chain(c, schedules, s.mix, s.optimizer)
+
+
+def _final_rate(c: _Compiler, last: Schedule, stop: int) -> float:
+    if (rate := last.lr_after(stop)) > 0:
+        return rate
+    raise ConfigError(
+        f"paradigms.{c.name}: restart 'continue' goes on at the last version's final rate, which is 0: nothing "
+        f"would be learned; set paradigms.{c.name}.final_lr above 0, or use restart: rewarm"
+    )
 
 
 def wsd_s(c: _Compiler, s: WsdS) -> Paradigm:
@@ -218,9 +248,11 @@ def wsd_s(c: _Compiler, s: WsdS) -> Paradigm:
 def _chain(c: _Compiler, schedules: Sequence[Schedule], mix: Mix, optimizer: str) -> Paradigm:
     """Paths that each start from the final state of the one before."""
     paths: list[Path] = []
-    for k, (start, stop) in enumerate(zip(c.edges, c.edges[1:], strict=False)):
+    taken: dict[str, int] = {}
+    for k, (start, stop) in enumerate(pairwise(c.edges)):
         whole = c.whole(k)
-        segment = c.with_replay(whole.parts, whole.steps, k, mix.replay) if mix.replay else whole
+        segment = c.with_replay(whole.parts, whole.steps, mix.replay, taken) if mix.replay else whole
+        taken |= {part.source: part.to_row for part in segment.parts}
         parent = Fork(paths[-1].name, start, optimizer) if paths else None
         paths.append(Path(c.path_name(k), c.strategy.kind, parent, start, stop, schedules[k], (segment,)))
     return Paradigm(c.name, c.strategy.kind, tuple(paths), _final_releases(c, paths))
@@ -245,42 +277,35 @@ def compile_paradigm(config: Config, name: str, increments: Sequence[Increment])
             return wsd_s(compiler, strategy)
 
 
-def compile_graph(config: Config, increments: Sequence[Increment]) -> Graph:
+def compile_graph(config: Config, increments: Sequence[Increment], existing: Mapping[str, Path] | None = None) -> Graph:
     """Compile every strategy of the config and let them share equal paths (the first CPT version is the first PTFS
-    version; a main path of another alpha is the same main path). A shared path keeps its first name.
+    version; a main path of another alpha is the same main path).
 
-    Raises ConfigError for an increment that is shorter than one step.
+    existing: name -> path, of a run directory that may have been made with other paradigms; equal paths keep those
+    names. Raises ConfigError for an increment or a warm-up that leaves no room, and for names that collide.
     """
+    _check_increments(config, increments)
+    return share(tuple(compile_paradigm(config, name, increments) for name in config.paradigms), existing)
+
+
+def _check_increments(config: Config, increments: Sequence[Increment]) -> None:
+    warmup = config.schedule.warmup_steps
     for increment in increments:
         if increment.steps < 1:
             raise ConfigError(
                 f"version {increment.version} has {increment.rows} rows, less than one batch of "
                 f"{config.batch.sequences}: add data, or lower batch.sequences"
             )
-    shared: dict[tuple[Fork | None, int], list[Path]] = {}
-    paradigms = [_share(compile_paradigm(config, name, increments), shared) for name in config.paradigms]
-    return Graph(tuple(paradigms))
-
-
-def _share(paradigm: Paradigm, known: dict[tuple[Fork | None, int], list[Path]]) -> Paradigm:
-    """Rename the paths that an earlier paradigm has already; remember the others."""
-    renamed: dict[str, str] = {}
-    paths = []
-    for path in paradigm.paths:
-        if path.parent is not None:
-            path = replace(path, parent=replace(path.parent, path=renamed[path.parent.path]))
-        alike = known.setdefault((path.parent, path.start), [])
-        twin = next((other for other in alike if _same(path, other)), None)
-        renamed[path.name] = path.name if twin is None else twin.name
-        path = path if twin is None else replace(path, name=twin.name, job=twin.job)
-        alike.append(path)
-        paths.append(path)
-    releases = tuple(replace(release, path=renamed[release.path]) for release in paradigm.releases)
-    return replace(paradigm, paths=tuple(paths), releases=releases)
-
-
-def _same(path: Path, other: Path) -> bool:
-    """Equal step for step; a main path may be longer than its twin, since it is the one kind that grows."""
-    if path.stop != other.stop and not path.job == other.job == "main":
-        return False
-    return path.extends(other) or other.extends(path)
+    if warmup >= increments[0].steps:
+        raise ConfigError(
+            f"schedule.warmup_steps {warmup} leaves no step of version {increments[0].version} "
+            f"({increments[0].steps} steps) for anything else; lower it"
+        )
+    for name, strategy in config.paradigms.items():
+        rewarm = strategy.rewarm_steps if isinstance(strategy, Cpt) and strategy.rewarm_steps is not None else warmup
+        short = [i for i in increments[1:] if i.steps <= rewarm]
+        if isinstance(strategy, Cpt) and strategy.restart == "rewarm" and short:
+            raise ConfigError(
+                f"paradigms.{name}: a re-warm-up of {rewarm} steps leaves no step of version {short[0].version} "
+                f"({short[0].steps} steps) for its decay; lower paradigms.{name}.rewarm_steps"
+            )

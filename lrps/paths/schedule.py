@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 POWER_EXPONENT = -0.51
-"""Shen et al. 2024: lr = a (tokens seen) ** -0.51."""
+"""Shen et al. 2024: lr = a (tokens so far) ** -0.51; with c tokens a step, a c ** -0.51 (steps so far) ** -0.51."""
 
 MULTI_STEP = ((Fraction(8, 10), 1.0), (Fraction(9, 10), 0.316), (Fraction(1), 0.1))
 """DeepSeek-LLM: (up to this share of the run, at this share of the peak)."""
@@ -151,7 +151,7 @@ def warmup_stable(peak: float, warmup: int, power_coefficient: float | None = No
     """The main path: a linear warm-up, then the maximal learning rate (or the power law under it), open-ended."""
     shape = "constant" if power_coefficient is None else "power"
     stable = Piece(shape, warmup, None, peak, peak, power_coefficient or 0.0)
-    return Schedule((*warmup_pieces(0, warmup, 0.0, peak), stable))
+    return Schedule((*warmup_pieces(0, warmup, 0.0, stable.lr_at(warmup)), stable))
 
 
 def warmup_stable_decay(start: int, stop: int, *, warmup: int, lr_start: float, peak: float, decay: Decay) -> Schedule:

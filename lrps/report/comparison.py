@@ -59,7 +59,7 @@ def comparison_document(plan: Plan) -> dict[str, Any]:
     document["curves"] = {path.name: _curve(plan, path) for path in plan.graph.paths}
     document["updated"] = max((s.totals.updated for s in statuses.values() if s.totals.updated), default=None)
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
-    document["price"] = None if price is None else price.model_dump()
+    document["price"] = None if price is None else price.model_dump(mode="json")
     document["lrps"] = __version__
     return document
 

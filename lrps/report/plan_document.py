@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from lrps.paths.cost import Cost, cpt_steps, ptfs_steps
+from lrps.paths.cost import cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Path
 from lrps.paths.paradigms import Increment, compile_graph
 from lrps.plan import Plan
 from lrps.store.files import atomic_write_json
 
-NEXT = "next"
-"""Name of the version that the marginal cost of the next version is computed with."""
+NEXT = "(next)"
+"""Stands for a version that is not in the config; no version of a config can have this name."""
 
 
 def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> di
         "paradigms": {paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
         "marginal": _marginal(plan),
         "next": _next(plan),
-        "graph": _cost(plan.costs.of(plan.graph.total_steps)) | {"checkpoint_bytes": _disk(plan, plan.graph)},
-        "to_do": _cost(plan.costs.of(to_do)),
+        "graph": _cost(plan, plan.graph.total_steps) | {"checkpoint_bytes": _disk(plan, plan.graph)},
+        "to_do": _cost(plan, to_do),
     }
 
 
@@ -42,12 +42,16 @@ def _steps_to_do(path: Path, done: Mapping[str, int]) -> int:
     return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
 
 
-def _cost(cost: Cost) -> dict[str, Any]:
+def _cost(plan: Plan, steps: int) -> dict[str, Any]:
+    """What some steps cost; wall_clock_hours is with all devices at work together."""
+    cost, hardware = plan.costs.of(steps), plan.config.hardware
+    hours = cost.device_hours
     return {
         "total_steps": cost.steps,
         "total_tokens": cost.tokens,
         "total_flops": cost.flops,
-        "device_hours": cost.device_hours,
+        "device_hours": hours,
+        "wall_clock_hours": None if hours is None or hardware is None else hours / hardware.devices,
         "money": cost.money,
     }
 
@@ -69,7 +73,7 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> dict[s
     steps = [increment.steps for increment in plan.increments]
     return {
         "kind": paradigm.kind,
-        **_cost(plan.costs.of(paradigm.total_steps)),
+        **_cost(plan, paradigm.total_steps),
         "ratio_to_ptfs": paradigm.total_steps / ptfs_steps(steps),
         "ratio_to_cpt": paradigm.total_steps / cpt_steps(steps),
         "checkpoint_bytes": _disk(plan, Graph((paradigm,))),
@@ -117,18 +121,18 @@ def _marginal(plan: Plan) -> dict[str, Any] | None:
     """What the last version added to each paradigm; null for a plan of one version."""
     if len(plan.increments) < 2:
         return None
-    return _added(plan, plan.increments[:-1], plan.increments)
+    return _added(plan, compile_graph(plan.config, plan.increments[:-1]), plan.graph, plan.increments[-1])
 
 
 def _next(plan: Plan) -> dict[str, Any]:
     """What one more version, of the size of the last one, would add to each paradigm."""
-    return _added(plan, plan.increments, (*plan.increments, replace(plan.increments[-1], version=NEXT)))
+    one_more = replace(plan.increments[-1], version=NEXT)
+    return _added(plan, plan.graph, compile_graph(plan.config, (*plan.increments, one_more)), one_more)
 
 
-def _added(plan: Plan, before: Sequence[Increment], after: Sequence[Increment]) -> dict[str, Any]:
-    fewer, more = compile_graph(plan.config, before), compile_graph(plan.config, after)
+def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[str, Any]:
     return {
-        new.name: {"version": after[-1].version, **_cost(plan.costs.of(new.total_steps - old.total_steps))}
+        new.name: {"version": version.version, **_cost(plan, new.total_steps - old.total_steps)}
         for old, new in zip(fewer.paradigms, more.paradigms, strict=True)
     }
 

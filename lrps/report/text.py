@@ -83,6 +83,8 @@ def _print_totals(document: Mapping[str, Any]) -> None:
     rows.append((*_cost_cells("all, shared paths once", graph, currency), size(graph["checkpoint_bytes"]), "", ""))
     rows.append((*_cost_cells("still to do", document["to_do"], currency), "", "", ""))
     print_table("totals", (*costs, "disk", "of PTFS", "of CPT"), rows)
+    if (hours := document["to_do"]["wall_clock_hours"]) is not None:
+        _console().print(f"Still to do, with all devices of the config at work together: {amount(hours)} hours.\n")
     for title, key in (("what the last version adds", "marginal"), ("what one more of its size would add", "next")):
         added = document[key]
         if added:

@@ -57,6 +57,14 @@ def path_from_json(values: Mapping[str, Any]) -> Path:
     return Path(**{**values, "parent": parent, "schedule": schedule, "segments": segments})
 
 
+def read_path(path_json: FilePath) -> Path | None:
+    """The path that a directory holds; None if its path.json cannot be read (check_identity says why)."""
+    try:
+        return path_from_json(json.loads(path_json.read_text(encoding="utf-8"))["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def check_identity(path_json: FilePath, identity: Mapping[str, Any]) -> Path:
     """Compare a path of the plan with the directory that is there; the path as it is there, which may be longer.
 

@@ -222,6 +222,6 @@ def attempt_facts(plan: Plan, path: Path, engine: Engine, parameters: int) -> di
         "device": engine.device_name,
         "parameters": parameters,
         "manifests": _lineage(plan, path)["manifests"],
-        "price_per_device_hour": None if price is None else price.model_dump(),
+        "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **engine.facts,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def file(tmp_path: Path) -> Path:
         ("1e9", 1e9),
         (".5", 0.5),
         ("-7", -7),
-        ("1_000", 1000),
+        ("1_000", "1_000"),
+        ("0x1f", 31),
+        ("-.inf", -math.inf),
         ("on", "on"),
         ("no", "no"),
         ("True", True),
@@ -34,7 +37,7 @@ def file(tmp_path: Path) -> Path:
         ("", None),
         ("'12'", "12"),
         ("2026-01-31", "2026-01-31"),
-        ("0o17", "0o17"),
+        ("0o17", 15),
         ("1e", "1e"),
     ],
 )
@@ -74,7 +77,10 @@ def test_an_override_can_add_a_section(file: Path) -> None:
     ("override", "message"),
     [
         ("schedule.peek_lr=1", "-s schedule.peek_lr=1: schedule.peek_lr: unknown key; did you mean 'peak_lr'?"),
-        ("engine.zero_stage=7", "-s engine.zero_stage=7: engine.zero_stage: Input should be 0, 1, 2 or 3 (got 7)"),
+        (
+            "engine.zero_stage=7",
+            "-s engine.zero_stage=7: engine.zero_stage: Input should be less than or equal to 3 (got 7)",
+        ),
         ("paradigms.ptfs.alhpa=1", "did you mean 'alpha'?"),
         ("nonsense", "an override is written key=value"),
         ("data.versions.9.tokens=3", "data.versions.9 is not in the file"),

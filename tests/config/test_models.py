@@ -6,16 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from lrps.config.loader import parse_yaml
 from lrps.config.models import Config, parse_quantity
 from tests_support import config_values
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("10.5B", 10_500_000_000), ("128K", 128_000), ("2m", 2_000_000), ("1T", 10**12), ("7", 7), ("0.5", 0.5)],
+    [
+        ("10.5B", 10_500_000_000),
+        ("128K", 128_000),
+        ("2m", 2_000_000),
+        ("1T", 10**12),
+        ("7", 7),
+        ("0.5", 0.5),
+        (".5B", 500_000_000),
+        ("2.01B", 2_010_000_000),
+    ],
 )
 def test_quantities(text: str, value: float) -> None:
     assert parse_quantity(text) == value
@@ -45,7 +56,10 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
         ({"engine": {"precision": "bf16", "zero_stage": 0}}, "use zero_stage 1"),
         ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "lies above peak_lr"),
         ({"paradigms": {}}, "at least 1"),
-        ({"paradigms": {"path-switching": {"alpha_per_version": {"v9": 1}}}}, "names v9, which is no version"),
+        (
+            {"paradigms": {"path-switching": {"alpha_per_version": {"v9": 1}}}},
+            "alpha_per_version.v9 is no version; the versions are v1",
+        ),
         ({"paradigms": {"path-switching": {"mix": {"new": 0.9}, "decay": "linear"}}}, None),
         ({"paradigms": {"path-switching": {"mix": {"new": 0, "replay": 1}}}}, "new must be above 0"),
         ({"paradigms": {"path-switching": {"mix": {"new": 0.5, "replay": 0.4}}}}, "must be 1, not 0.9"),
@@ -59,6 +73,29 @@ def test_refusals(changes: dict[str, Any], message: str | None) -> None:
         Config.model_validate(config_values(**changes))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch": {"sequences": True}},
+        {"batch": {"sequences": "4"}},
+        {"schedule": {"peak_lr": "3e-4"}},
+        {"schedule": {"peak_lr": float("inf")}},
+        {"paradigms": {"ptfs": {"alpha": True}}},
+        {"paradigms": {"ptfs": {"alpha": float("nan")}}},
+        {"launch": {"processes": 3}},
+        {"batch": {"sequences": 2, "micro_sequences": 4}},
+        {"paradigms": {"path-switching": {"alpha_of": "steps"}}},
+        {"paradigms": {"path-switching": {"alpha": 1.5, "alpha_of": "steps-so-far"}}},
+        {"paradigms": {"ptfs": {"decay": "multi-step", "final_lr": 1e-4}}},
+        {"paradigms": {"cpt": {"restart": "constant", "alpha": 0.5}}},
+    ],
+    ids=str,
+)
+def test_nonsense_is_not_accepted(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Config.model_validate(config_values(**changes))
+
+
 def test_version_names_must_differ() -> None:
     data = {"root": "x", "sequence_length": 8, "versions": [{"name": "v1", "tokens": 9}, {"name": "v1", "tokens": 9}]}
     with pytest.raises(ValidationError, match="v1 stands more than once"):
@@ -69,6 +106,17 @@ def test_the_schema_for_editors_is_the_models(repository: Path) -> None:
     """Regenerate with `make schema`."""
     stored = json.loads((repository / "configs" / "schema.json").read_text())
     assert stored == json.loads(json.dumps(Config.model_json_schema()))
+
+
+@pytest.mark.parametrize("name", ["demo", "drift", "llama-1.2b", "unequal"])
+def test_the_schema_accepts_the_shipped_configs(repository: Path, name: str) -> None:
+    validator = jsonschema.Draft202012Validator(Config.model_json_schema())
+    document, _ = parse_yaml((repository / "configs" / f"{name}.yaml").read_text(), name)
+    assert [error.message for error in validator.iter_errors(document)] == []
+    document["batch"]["sequenses"] = 3
+    document["paradigms"]["mine"] = {"alpha": 0.3}
+    wrong = {error.json_path for error in validator.iter_errors(document)}
+    assert wrong == {"$.batch", "$.paradigms.mine"}
 
 
 def test_every_key_is_described() -> None:

@@ -136,7 +136,7 @@ def test_the_rate_is_continuous_at_every_fork() -> None:
 def test_a_branch_under_a_power_law_starts_at_the_parents_rate() -> None:
     schedule = {"peak_lr": 1.0, "warmup_steps": 5, "power_coefficient": 2.0}
     paradigm = compiled([100, 100], schedule=schedule)
-    assert paradigm.paths[2].lr_start == pytest.approx(2.0 * (paradigm.paths[2].start + 1) ** -0.51)
+    assert paradigm.paths[2].lr_start == pytest.approx(2.0 * (16 * (paradigm.paths[2].start + 1)) ** -0.51)
 
 
 def test_a_fork_inside_the_warmup_finishes_the_warmup() -> None:
@@ -172,6 +172,58 @@ def test_replay_takes_its_share_and_goes_on_at_each_sources_next_row() -> None:
     assert parts(first) == [("v1", 80, 200)], "there is nothing to replay before version 1"
 
 
+@given(steps=st.lists(st.integers(10, 200), min_size=2, max_size=6), share=st.integers(1, 60))
+@settings(deadline=None)
+def test_no_row_is_read_twice_along_a_lineage(steps: list[int], share: int) -> None:
+    mix = {"new": 1 - share / 100, "replay": share / 100}
+    schedule = {"peak_lr": 1.0, "warmup_steps": 5}
+    for kind in ("cpt", "path-switching"):
+        paradigm = compiled(steps, kind=kind, mix=mix, schedule=schedule)
+        graph = Graph((paradigm,))
+        for path in paradigm.paths:
+            read = [row for ancestor in graph.lineage(path) for row in rows_read(ancestor, path)]
+            assert len(read) == len(set(read)), f"{path.name} reads a row twice"
+
+
+def rows_read(ancestor: Path, path: Path) -> list[tuple[str, int]]:
+    """(source, stream position) that `path` has seen through `ancestor`: of a parent only what is before the fork."""
+    read = []
+    step = ancestor.start
+    for segment in ancestor.segments:
+        steps = segment.steps if ancestor.job != "main" else max(0, min(segment.steps, path.start - step))
+        step += segment.steps
+        for part in segment.parts:
+            stop = part.from_row + part.rows * steps // segment.steps
+            read += [(part.source, row) for row in range(part.from_row, stop)]
+    return read
+
+
+@pytest.mark.parametrize("steps", [[20], [20, 30]])
+@pytest.mark.parametrize("kind", ["path-switching", "ptfs", "cpt"])
+def test_a_warmup_that_leaves_no_room_is_refused(kind: str, steps: list[int], make_config: MakeConfig) -> None:
+    config = make_config(schedule={"peak_lr": 1.0, "warmup_steps": 20}, paradigms={kind: {}})
+    with pytest.raises(ConfigError, match=r"warmup_steps 20 leaves no step of version v1 \(20 steps\)"):
+        compile_graph(config, increments(*steps))
+
+
+def test_a_rewarmup_that_leaves_no_room_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(schedule={"peak_lr": 1.0, "warmup_steps": 20}, paradigms={"cpt": {}})
+    with pytest.raises(ConfigError, match=r"re-warm-up of 20 steps leaves no step of version v2 \(15 steps\)"):
+        compile_graph(config, increments(40, 15))
+
+
+def test_a_share_beyond_all_steps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="alpha 60 of version v1 is a decay of 6000 steps, but there are 100"):
+        compiled([100, 100], alpha=60)
+
+
+def test_the_power_law_is_one_of_tokens_and_the_warmup_meets_it() -> None:
+    schedule = {"peak_lr": 1.0, "warmup_steps": 5, "power_coefficient": 2.0}
+    main = compiled([100, 100], schedule=schedule).paths[0].schedule
+    assert main.lr_at(50) == pytest.approx(2.0 * (16 * 51) ** -0.51)
+    assert main.lr_at(4) == pytest.approx(main.lr_at(5))
+
+
 # The other paradigms
 
 
@@ -203,6 +255,11 @@ def test_cpt_at_the_final_rate_zero_is_refused() -> None:
 def test_cpt_can_stay_at_the_peak() -> None:
     first, second = compiled([100, 100], kind="cpt", restart="constant").paths
     assert first.schedule.lr_at(99) == second.schedule.lr_at(150) == 1.0
+
+
+def test_cpt_goes_on_at_the_rate_that_a_multi_step_decay_ends_at() -> None:
+    first, second = compiled([100, 100], kind="cpt", restart="continue", decay="multi-step").paths
+    assert first.lr_stop == second.lr_start == pytest.approx(0.1)
 
 
 def test_wsd_s_goes_on_from_the_decayed_checkpoint_without_a_rewarm() -> None:
