@@ -26,6 +26,7 @@ setup(
         "wandb>=0.20",
         # These arrive with the packages above; named because we import them.
         "jinja2>=3.1",
+        "psutil>=5.9",
         "pydantic>=2.7,<3",
         "PyYAML>=6",
         "rich>=13",
@@ -35,8 +36,8 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("ruff>=0.6", "mypy>=1.11", "types-PyYAML"),
-            *("hypothesis>=6", "jsonschema>=4", "psutil>=5.9", "pytest>=8", "pytest-timeout>=2.3"),
+            *("ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-psutil"),
+            *("hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2.3"),
         ],
         "eval": ["lm-eval[hf]>=0.4.5"],
         "datatrove": ["datatrove>=0.4"],

@@ -21,6 +21,9 @@ from lrps.errors import INTERRUPTED, OUR_FAULT, USER_MISTAKE, LrpsError
 if TYPE_CHECKING:
     from lrps.plan import Plan
 
+CLICK_INTERRUPTED = 130
+"""What the command-line library makes of Ctrl-C."""
+
 app = typer.Typer(
     name="lrps",
     help="Pretraining of LLM version updates by learning-rate path switching.\n\n"
@@ -89,8 +92,8 @@ def run(
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = _load_plan(config_file, overrides)
     _known_paradigms(made, paradigm)
-    check_run_dir(made)
     missing = unfinished(made, paradigm or ())
+    check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     jobs = plan_jobs(made, [status.path.name for status in missing], config_file, overrides)
     if dry_run:
@@ -228,8 +231,10 @@ def main() -> None:
         app(standalone_mode=True)
     except LrpsError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on", INTERRUPTED)
+    except SystemExit as end:
+        if end.code == CLICK_INTERRUPTED:
+            _fail("interrupted; the same command goes on", INTERRUPTED)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OUR_FAULT)

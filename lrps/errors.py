@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-DONE = 0
 OUR_FAULT = 1
 USER_MISTAKE = 2
 INTERRUPTED = 75

@@ -6,28 +6,22 @@ directory shows every one of its paths complete: a killed launcher can return 0.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from types import FrameType
 
 from lrps.config.models import Launch
 from lrps.errors import INTERRUPTED, USER_MISTAKE, DataError, LrpsError, StoppedError, TrainingError
 from lrps.plan import Plan
 from lrps.status import PathStatus, path_status, plan_status, saved_step
+from lrps.supervise import supervise
 from lrps.train.origin import fork
-
-GRACE_SECONDS = 60.0
-"""How long the workers have to save after they were asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
     complete, LrpsError (the user's mistake) when the workers refused what they were given.
     """
     for job in jobs:
-        code, interrupted = _supervise(job)
+        code, interrupted = supervise(job.command, _environment(job))
         states = {name: path_status(plan, plan.graph.by_name[name]).state for name in job.paths}
         open_paths = [name for name, state in states.items() if state != "complete"]
         if not open_paths:
@@ -121,49 +115,6 @@ def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
             "the reason stands above. Mend it, and the same command goes on from the last checkpoint"
         )
         raise LrpsError(message) if code == USER_MISTAKE else TrainingError(message)
-
-
-def _supervise(job: Job) -> tuple[int, bool]:
-    """Run one job to its end. Returns (exit code, whether it was asked to stop)."""
-    # A session of its own: Ctrl-C reaches us alone, and the whole group can be signalled.
-    process = subprocess.Popen(job.command, env=_environment(job), start_new_session=True)
-    asked: list[float] = []
-
-    def stop(_: int, __: FrameType | None) -> None:
-        first = not asked
-        asked.append(time.monotonic())
-        _signal_group(process.pid, signal.SIGTERM if first else signal.SIGKILL)
-        if first:
-            print("stopping: saving at the next step (again to end at once)", file=sys.stderr, flush=True)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        while process.poll() is None:
-            if asked and time.monotonic() - asked[0] > GRACE_SECONDS:
-                _signal_group(process.pid, signal.SIGKILL)
-            time.sleep(0.1)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _wait_for_group(process.pid)
-    return process.returncode, bool(asked)
-
-
-def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
-
-
-def _wait_for_group(group: int) -> None:
-    """The launcher may end before its workers: give them the grace period to save, then end them."""
-    deadline = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except (ProcessLookupError, PermissionError):
-            return
-        time.sleep(0.1)
-    _signal_group(group, signal.SIGKILL)
 
 
 def _environment(job: Job) -> dict[str, str]:

@@ -69,13 +69,18 @@ class Plan:
             for increment in self.increments
             if increment.version in self.manifests
         }
-        return path_identity(path, self.config, ", ".join(sorted(tokenizers)), sources)
+        return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources)
 
     @cached_property
     def training_sha256(self) -> str:
         """Fingerprint of what all paths share (model, optimizer, batch, seed ...): every checkpoint carries it."""
         training = self.identity(self.graph.paths[0])["training"]
         return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
+
+    def heldout_rows(self, version: str) -> int:
+        """Rows of a held-out set that versions are evaluated on."""
+        available = self.heldout[version].rows(self.config.data.sequence_length)
+        return min(available, self.config.evaluation.max_rows or available)
 
     def heldout_versions(self, version: str) -> tuple[str, ...]:
         """The versions on whose held-out sets `version` is evaluated: all so far, and the next one (transfer)."""

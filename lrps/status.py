@@ -6,6 +6,7 @@ releases was evaluated.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lrps.errors import LineageError
@@ -74,19 +75,21 @@ def done_steps(plan: Plan) -> dict[str, int]:
     return {name: step for name, step in saved.items() if step is not None}
 
 
-def check_run_dir(plan: Plan) -> None:
-    """Raises LineageError if the run directory holds a path of another plan: found before anything is started."""
-    for path in plan.graph.paths:
-        if (error := _foreign(plan, path)) is not None:
+def check_run_dir(plan: Plan, paths: Iterable[Path]) -> None:
+    """Raises LineageError if the directory of one of `paths` or their ancestors holds a path of another plan: found
+    before anything is started."""
+    lineages = {ancestor.name: ancestor for path in paths for ancestor in plan.graph.lineage(path)}
+    for ancestor in lineages.values():
+        if (error := _foreign(plan, ancestor)) is not None:
             raise error
 
 
 def _foreign(plan: Plan, path: Path) -> LineageError | None:
     """Why the path's directory is another plan's, if it is."""
     layout = plan.layout.path(path.name)
+    if saved_step(plan, path) is None:
+        return None  # nothing was trained there that could be of another plan
     if not layout.path_json.exists():
-        if saved_step(plan, path) is None:
-            return None
         return LineageError(
             f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory"
         )
@@ -100,22 +103,22 @@ def _foreign(plan: Plan, path: Path) -> LineageError | None:
 def missing_evaluations(plan: Plan, path: Path) -> dict[int, list[str]]:
     """step -> held-out versions that the ledger has no evaluation of, for every state that the path releases.
 
-    An evaluation on a held-out set that has changed since counts as missing; versions without shards are left out.
+    An evaluation on other held-out rows than now counts as missing; versions without shards are left out.
     """
     return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger)))
 
 
 def _missing(plan: Plan, path: Path, done: dict[tuple[int, str], Evaluation]) -> dict[int, list[str]]:
     wanted = {
-        (release.step, version): plan.heldout[version].sha256
+        (release.step, version): (plan.heldout[version].sha256, plan.heldout_rows(version))
         for release in plan.graph.releases
         if release.path == path.name
         for version in plan.heldout_versions(release.version)
         if version in plan.heldout
     }
     missing: dict[int, list[str]] = {}
-    for (step, version), sha256 in wanted.items():
+    for (step, version), (sha256, rows) in wanted.items():
         evaluation = done.get((step, version))
-        if evaluation is None or evaluation.manifest_sha256 != sha256:
+        if evaluation is None or (evaluation.manifest_sha256, evaluation.rows) != (sha256, rows):
             missing.setdefault(step, []).append(version)
     return missing

@@ -26,6 +26,7 @@ FLOORS = {
     "track": 2,
     "report": 3,
     "train": 3,
+    "supervise": 1,
     "launch": 4,
     "cli": 5,
 }
@@ -34,7 +35,7 @@ DOORS = {
     "webdataset": {"data/writer.py"},
     "wandb": {"track/wandb.py"},
 }
-WITHOUT_TORCH = ("errors", "config", "paths", "ledger", "store", "data", "plan", "status", "track", "report", "launch")
+WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "cli"}
 
 
 def package(module: Path) -> str:

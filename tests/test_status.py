@@ -90,12 +90,12 @@ def test_an_incomplete_checkpoint_does_not_count(plan: Plan) -> None:
 def test_a_directory_of_another_plan_is_foreign(plan: Plan, make_config: MakeConfig, tmp_path: Path) -> None:
     save(plan, "main", 340)
     assert state(plan, "main") == ("complete", 340)
-    check_run_dir(plan)
+    check_run_dir(plan, plan.graph.paths)
     other = make_plan(make_config(runs=str(tmp_path), seed=8))
     assert state(other, "main") == ("foreign", 0)
     assert done_steps(other) == {}
     with pytest.raises(LineageError, match="seed"):
-        check_run_dir(other)
+        check_run_dir(other, other.graph.paths)
 
 
 def test_checkpoints_that_nothing_explains_are_foreign(plan: Plan) -> None:
@@ -103,4 +103,4 @@ def test_checkpoints_that_nothing_explains_are_foreign(plan: Plan) -> None:
     plan.layout.path("main").path_json.unlink()
     assert state(plan, "main") == ("foreign", 0)
     with pytest.raises(LineageError, match=r"has checkpoints but no path\.json"):
-        check_run_dir(plan)
+        check_run_dir(plan, plan.graph.paths)

@@ -295,7 +295,7 @@ class Evaluation(Section):
     """Loss and bits per byte of every version on the held-out sets of all increments so far and of the next one."""
 
     max_rows: Annotated[Int, Field(ge=1)] | None = None
-    """Rows of each held-out set, from its start; all by default."""
+    """Rows of each held-out set, drawn once and for all; all by default."""
     batch_sequences: Annotated[Int, Field(ge=1)] = 16
     """Rows in one forward pass of one process."""
 

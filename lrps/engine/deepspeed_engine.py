@@ -40,6 +40,10 @@ import deepspeed.ops  # noqa: E402
 from deepspeed.runtime.zero import parameter_offload  # noqa: E402
 
 _NEVER = 10**9
+_AFTER_NON_FINITE = (
+    "no weight was changed, and the same run would come to the same step. Train with a lower schedule.peak_lr, a "
+    "longer warm-up or other data, under another plan `name`"
+)
 # Elements; DeepSpeed's default. It allocates the whole bucket, 2 GB, however small the model is.
 _LARGEST_BUCKET = 5 * 10**8
 
@@ -170,10 +174,7 @@ class Engine:
         mean = torch.stack(losses).double().mean()
         loss, stops = self._summed(torch.stack([mean / self.world_size, torch.full_like(mean, float(stop))]))
         if not math.isfinite(loss):
-            raise NonFiniteLoss(
-                f"step {step}: the loss is {loss}. Go on from the last checkpoint with a lower learning rate, "
-                "or look at the rows of this step"
-            )
+            raise NonFiniteLoss(f"step {step}: the loss is {loss}; {_AFTER_NON_FINITE}")
         return StepResult(loss, self._update(lr, step), stops > 0)
 
     def _accumulate(self, micro: Tensor) -> Tensor:
@@ -193,10 +194,7 @@ class Engine:
             self._engine.step()
             if self._engine.skipped_steps == skipped:
                 return norm if self._stage == 0 else _as_float(self._engine.get_global_grad_norm())
-        raise NonFiniteLoss(
-            f"step {step}: the loss is finite but its gradients are not. Go on from the last checkpoint with a lower "
-            "learning rate, or look at the rows of this step"
-        )
+        raise NonFiniteLoss(f"step {step}: the loss is finite but its gradients are not; {_AFTER_NON_FINITE}")
 
     def _reduced_norm(self) -> float:
         """The norm of the reduced gradients, equal on all ranks: stage 0 would step with NaN in them."""

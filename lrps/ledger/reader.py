@@ -113,6 +113,20 @@ def total(records: Iterable[Record]) -> Totals:
     return totals
 
 
+def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
+    """What of a ledger led to step `stop`: of every attempt the records up to it, of later attempts nothing.
+
+    For a main path that has grown, or that goes further in another paradigm.
+    """
+    inside = False
+    for record in records:
+        if record.kind == "start":
+            inside = record.step < stop or record.facts["path_start"] == stop
+        inside = inside and record.step <= stop
+        if inside:
+            yield record
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Loss of a released state on one held-out set."""
@@ -123,7 +137,9 @@ class Evaluation:
     loss: float
     """Nats per predicted token."""
     bits_per_byte: float
+    rows: int
     tokens: int
+    """Predicted tokens of these rows."""
 
 
 def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], Evaluation]:

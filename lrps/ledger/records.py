@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,8 @@ class Counters:
     """Model FLOPs of these tokens (paths/cost.py); 0 when the model's formula is not known."""
     allocated_seconds: float = 0.0
     """Held, whatever was done with it."""
+    starting_seconds: float = 0.0
+    """Before the first step: starting the process group (on its first path), model, state."""
     training_seconds: float = 0.0
     """In optimizer steps: the productive part."""
     saving_seconds: float = 0.0
@@ -65,14 +68,16 @@ def line_hash(line: bytes) -> str:
 
 def attempt_files(ledger_dir: Path) -> list[Path]:
     """The files of a path's attempts, oldest first."""
-    return sorted(ledger_dir.glob("[0-9]*.jsonl"))
+    return sorted(ledger_dir.glob("[0-9]*.jsonl"), key=lambda file: int(file.stem))
 
 
-def last_line_hash(file: Path) -> str:
-    """Hash of the last whole line of an attempt; a torn last line does not count."""
-    lines = file.read_bytes().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    return line_hash(whole[-1]) if whole else NO_LINE
+def last_line_hash(files: Sequence[Path]) -> str:
+    """Hash of the last whole line of these attempts, oldest first; a torn line and an empty file do not count."""
+    for file in reversed(files):
+        whole = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        if whole:
+            return line_hash(whole[-1])
+    return NO_LINE
 
 
 class LedgerWriter:
@@ -85,7 +90,7 @@ class LedgerWriter:
         earlier = attempt_files(ledger_dir)
         self.attempt = int(earlier[-1].stem) + 1 if earlier else 0
         self.path = ledger_dir / f"{self.attempt:03d}.jsonl"
-        self._previous = last_line_hash(earlier[-1]) if earlier else NO_LINE
+        self._previous = last_line_hash(earlier)
         try:
             ledger_dir.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = open(self.path, "xb", buffering=0)  # noqa: SIM115 - held for the attempt

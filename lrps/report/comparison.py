@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 
 from lrps import __version__
-from lrps.ledger.reader import read_ledger, total
+from lrps.ledger.reader import read_ledger, total, until
 from lrps.paths.graph import Paradigm, Path
 from lrps.paths.paradigms import compile_paradigm
 from lrps.plan import Plan
@@ -39,12 +39,12 @@ def comparison_document(plan: Plan) -> dict[str, Any]:
     A path that paradigms share counts in each of them (what the paradigm costs alone) and once in `graph`.
     """
     statuses = {status.path.name: status for status in plan_status(plan)}
-    measured = {name: measured_cost(plan, status.totals) for name, status in statuses.items()}
+    measured = {path.name: _measured(plan, path, statuses[path.name]) for path in plan.graph.paths}
     versions = [increment.version for increment in plan.increments]
     document = plan_document(plan, {name: status.step for name, status in statuses.items()})
     for paradigm in plan.graph.paradigms:
         described = document["paradigms"][paradigm.name]
-        costs = measured | _shorter(plan, paradigm)
+        costs = measured | {path.name: _measured(plan, path, statuses[path.name]) for path in paradigm.paths}
         described["measured"] = _sum(costs, (path.name for path in paradigm.paths))
         described["complete"] = all(statuses[path.name].state == "complete" for path in paradigm.paths)
         described["cumulative_steps"] = _cumulative_steps(plan, paradigm)
@@ -79,11 +79,12 @@ def _sum(measured: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dic
     }
 
 
-def _shorter(plan: Plan, paradigm: Paradigm) -> dict[str, dict[str, Any]]:
-    """What a paradigm's own part of a main path cost, where another paradigm takes the shared path further."""
-    shared = (path for path in paradigm.paths if path.stop < plan.graph.by_name[path.name].stop)
-    ledgers = {path: read_ledger(plan.layout.path(path.name).ledger) for path in shared}
-    return {p.name: measured_cost(plan, total(r for r in ledger if r.step <= p.stop)) for p, ledger in ledgers.items()}
+def _measured(plan: Plan, path: Path, status: PathStatus) -> dict[str, Any]:
+    """What a path cost up to its own end: a shared main path goes further in another paradigm or another plan."""
+    if status.totals.last_step <= path.stop:
+        return measured_cost(plan, status.totals)
+    ledger = read_ledger(plan.layout.path(path.name).ledger)
+    return measured_cost(plan, total(until(ledger, path.stop)))
 
 
 def _cumulative_steps(plan: Plan, paradigm: Paradigm) -> dict[str, int]:

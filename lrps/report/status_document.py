@@ -51,7 +51,7 @@ def measured_cost(plan: Plan, totals: Totals) -> dict[str, Any]:
         "repeated_steps": totals.repeated_steps,
         "total_tokens": totals.useful_steps * plan.config.tokens_per_step,
         "spent_tokens": totals.spent.tokens,
-        "spent_flops": totals.spent.flops,
+        "spent_flops": totals.spent.flops if plan.costs.flops_per_token is not None else None,
         "device_hours": hours,
         "training_hours": totals.spent.training_seconds / 3600,
         "goodput": totals.goodput,

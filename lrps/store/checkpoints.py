@@ -108,13 +108,17 @@ def publish(
 
 def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
     """The complete checkpoints in `directory`, by ascending step: manifest in order, every file of its size."""
-    return tuple(found for found in _scan(directory) if isinstance(found, Checkpoint))
+    return tuple(found for _, found in _scan(directory) if isinstance(found, Checkpoint))
 
 
-def newest_intact(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """The newest checkpoint whose every byte is as written, and why newer ones were skipped. Reads whole files."""
+def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint in some directories whose every byte is as written, and why newer ones were skipped.
+
+    Reads the whole files of those that it tries, and of no others.
+    """
     skipped: list[str] = []
-    for found in reversed(_scan(directory)):
+    everything = [found for directory in directories for found in _scan(directory)]
+    for _, found in sorted(everything, key=lambda entry: entry[0], reverse=True):
         if isinstance(found, Checkpoint):
             try:
                 verify(found)
@@ -165,7 +169,10 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
                 f"{final} is pinned with another content than {checkpoint.directory}, and a pin never changes: "
                 "use another run name, or remove the pin together with the branches that forked from it"
             )
-        return pinned
+        if _is_intact(pinned):
+            return pinned
+        verify(checkpoint)
+        _remove(final)  # damaged: the intact copy of the same state takes its place
     temporary = begin(branch_points_dir, checkpoint.step)
     with _explained(f"cannot pin {checkpoint.directory}"):
         for name in (*checkpoint.manifest["files"], MANIFEST):
@@ -253,17 +260,25 @@ def _read(directory: Path) -> Checkpoint:
     return Checkpoint(directory, manifest["step"], manifest)
 
 
-def _scan(directory: Path) -> list[Checkpoint | CheckpointError]:
+def _is_intact(checkpoint: Checkpoint) -> bool:
+    try:
+        verify(checkpoint)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
     """Every directory that is named like a checkpoint, by ascending step: the checkpoint, or why it is none."""
     if not directory.is_dir():
         return []
     named = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
-    found: list[Checkpoint | CheckpointError] = []
-    for _, path in sorted(named):
+    found: list[tuple[int, Checkpoint | CheckpointError]] = []
+    for step, path in sorted(named):
         try:
-            found.append(_read(path))
+            found.append((step, _read(path)))
         except CheckpointError as error:
-            found.append(error)
+            found.append((step, error))
     return found
 
 
@@ -285,7 +300,7 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            way_out = "free disk space (`lrps prune` removes old periodic checkpoints) and run again"
+            way_out = "free disk space and run again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             way_out = "make the directory writable for this user and run again"
         else:

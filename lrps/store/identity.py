@@ -7,6 +7,7 @@ of its identity.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,23 +18,31 @@ from lrps.config.models import Config
 from lrps.errors import LineageError
 from lrps.paths.graph import Fork, Part, Path, Segment
 from lrps.paths.schedule import Piece, Schedule
+from lrps.store.files import sha256_file
 
 FORMAT = "lrps-path/1"
+_MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
+"""A run that was copied without its data, and a digest that only training needs, do not make a path another one."""
 
 
 def path_identity(
-    path: Path, config: Config, tokenizer_sha256: str, sources: Mapping[str, Mapping[str, Any]]
+    path: Path, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The identity of a path as JSON values. sources: version -> {manifest_sha256, rows}, of versions with shards."""
+    """The identity of a path as JSON values.
+
+    sources: version -> {manifest_sha256, rows}, of versions with shards. A local checkpoint that the model starts from
+    is named by what it holds (initial_weights), wherever it lies. What is not known (None) is not compared.
+    """
     training = {
         "seed": config.seed,
-        "model": config.model.model_dump(mode="json", exclude={"parameters"}),
+        "architecture": config.model.architecture,
         "optimizer": config.optimizer.model_dump(mode="json"),
         "batch_sequences": config.batch.sequences,
         "sequence_length": config.data.sequence_length,
         "order": config.data.order,
         "precision": config.engine.precision,
         "tokenizer_sha256": tokenizer_sha256,
+        "initial_weights": None,
     }
     return {
         "format": FORMAT,
@@ -98,7 +107,7 @@ def _comparable(path: Path) -> Any:
 
 
 def _differences(where: str, there: Any, here: Any) -> list[str]:
-    if there == here:
+    if there == here or (where in _MAY_BE_UNKNOWN and None in (there, here)):
         return []
     if isinstance(there, dict) and isinstance(here, dict):
         keys = sorted(there.keys() | here.keys())
@@ -109,3 +118,10 @@ def _differences(where: str, there: Any, here: Any) -> list[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def weights_digest(checkpoint: FilePath) -> str:
+    """Identity of a Hugging Face checkpoint: SHA-256 over the names and contents of its config and weights."""
+    files = [checkpoint / "config.json", *sorted(checkpoint.glob("*.safetensors"))]
+    listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
+    return hashlib.sha256(listed.encode()).hexdigest()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from lrps.errors import LineageError
 
@@ -17,9 +19,7 @@ def path_lock(directory: Path) -> Iterator[None]:
     """Hold the lock of a path's directory. Raises LineageError that says who holds it already."""
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _acquire(file):
             file.seek(0)
             raise LineageError(
                 f"{directory}: is being trained by {file.read().strip() or 'another process'}; wait for it, or stop it"
@@ -28,6 +28,16 @@ def path_lock(directory: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def _acquire(file: TextIO) -> bool:
+    """Take the lock, patiently enough for an `is_locked` that looks at this moment."""
+    for _ in range(20):
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def is_locked(directory: Path) -> bool:

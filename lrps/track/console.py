@@ -25,14 +25,15 @@ def seconds_text(seconds: float) -> str:
 
 
 class TrainingConsole:
-    """Progress over several paths in a row. Only rank 0 of a process group has one.
+    """Progress over several paths in a row.
 
-    total_steps: the steps that this process group is going to train, over all its paths.
+    total_steps: the steps that this process group is going to train, over all its paths. quiet: show nothing, as on
+    all ranks but the first.
     """
 
-    def __init__(self, total_steps: int) -> None:
-        self._console = Console(highlight=False, stderr=False)
-        self._live = sys.stdout.isatty()
+    def __init__(self, total_steps: int, quiet: bool = False) -> None:
+        self._console = Console(highlight=False, quiet=quiet)
+        self._live = sys.stdout.isatty() and not quiet
         self._total, self._done = total_steps, 0
         self._started = self._printed = time.monotonic()
         self._progress = Progress(

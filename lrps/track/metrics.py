@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +30,10 @@ class MetricsWriter:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - held while training
+        if torn:
+            self._file.write("\n")
 
     def write(self, metrics: Metrics) -> None:
         self._file.write(json.dumps(asdict(metrics)) + "\n")
@@ -43,9 +47,8 @@ def read_metrics(path: Path) -> list[Metrics]:
     if not path.exists():
         return []
     newest: dict[int, Metrics] = {}
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        metrics = Metrics(**json.loads(line))
-        newest[metrics.step] = metrics
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a line that a crash tore
+            metrics = Metrics(**json.loads(line))
+            newest[metrics.step] = metrics
     return [newest[step] for step in sorted(newest)]

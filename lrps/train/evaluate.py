@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def evaluate_state(plan: Plan, engine: Engine, versions: list[str]) -> dict[str, dict[str, Any]]:
     """Evaluate the engine's state on the held-out sets of `versions`; all ranks together.
 
-    Returns version -> loss (nats per predicted token), bits_per_byte, tokens, manifest_sha256. Bits per byte convert
-    with the set's own tokens per byte of text, so that models with different tokenizers can be compared.
+    Returns version -> loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256. Bits per byte
+    convert with the set's own tokens per byte of text, so that models with different tokenizers can be compared.
     """
     return {version: _evaluate_on(plan, engine, version) for version in versions}
 
@@ -30,13 +30,14 @@ def _evaluate_on(plan: Plan, engine: Engine, version: str) -> dict[str, Any]:
     manifest = plan.heldout[version]
     length = plan.config.data.sequence_length
     source = Source(manifest, plan.config.data.root / version, sequence_length=length, seed=0)
-    rows = min(source.rows, plan.config.evaluation.max_rows or source.rows)
+    rows = plan.heldout_rows(version)
     mine = np.arange(engine.rank, rows, engine.world_size)
     loss_sum, tokens = engine.sum_over_ranks(list(engine.evaluate(source.read(mine))))
     loss = loss_sum / tokens
     return {
         "loss": loss,
         "bits_per_byte": loss / math.log(2) * manifest.tokens / manifest.text_bytes,
+        "rows": rows,
         "tokens": int(tokens),
         "manifest_sha256": manifest.sha256,
     }

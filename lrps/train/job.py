@@ -9,22 +9,23 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from lrps.data.stream import Source, Stage
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
-from lrps.engine.ranks import ask_rank_zero, gather
+from lrps.engine.ranks import ask_rank_zero, gather, rank
 from lrps.errors import ConfigError, DataError, LineageError
 from lrps.paths.graph import Path
 from lrps.plan import Plan
-from lrps.status import missing_evaluations
+from lrps.status import missing_evaluations, saved_step
 from lrps.store.files import atomic_write_json
-from lrps.store.identity import check_identity
+from lrps.store.identity import check_identity, weights_digest
 from lrps.store.lock import path_lock
 from lrps.track.console import TrainingConsole
-from lrps.train.origin import newest_checkpoint, origin_of
-from lrps.train.recorder import attempt_facts, open_recorder
+from lrps.train.origin import origin_of
+from lrps.train.recorder import DeviceClock, attempt_facts, open_recorder
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
 
@@ -53,23 +54,23 @@ def run_paths(plan: Plan, names: Sequence[str], stop_request: StopRequest, *, si
     paths = [path for path in plan.graph.paths if path.name in names]
     _check_tokenizer(plan)
     todo = ask_rank_zero(lambda: sum(_steps_to_do(plan, path) for path in paths))
-    with TrainingConsole(todo) as console:
-        for path in paths:
-            if any(gather(stop_request.seen)):
-                return False
-            if not _run_path(plan, path, stop_request, console, since, train):
-                return False
-            since = time.time()
-    return True
+    with TrainingConsole(todo, quiet=rank() != 0) as console:
+        clock = DeviceClock(since)
+        finished = all(
+            not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)
+            for path in paths
+        )
+    gather(finished)  # ranks end together: the launcher gives those that are left behind 30 seconds
+    return finished
 
 
 def _steps_to_do(plan: Plan, path: Path) -> int:
-    newest, _ = newest_checkpoint(plan.layout.path(path.name))
-    return path.stop - min(max(path.start, newest.step if newest else 0), path.stop)
+    saved = saved_step(plan, path)
+    return path.stop - min(path.start if saved is None else saved, path.stop)
 
 
 def _check_tokenizer(plan: Plan) -> None:
-    """Raises DataError or ConfigError if the tokenizer is not the one of every version's shards or of the model."""
+    """Raises DataError if the tokenizer is not the one of every version's shards."""
     _, identity = load_tokenizer(plan.config.data.tokenizer_path)
     for version, manifest in plan.manifests.items():
         if manifest.tokenizer.sha256 != identity.sha256:
@@ -78,16 +79,25 @@ def _check_tokenizer(plan: Plan) -> None:
                 f"the config's tokenizer is {plan.config.data.tokenizer_path} ({identity.sha256[:12]}); "
                 "give the one that made the shards, or build the version again under another name"
             )
-    vocabulary = (plan.config.model.architecture or {}).get("vocab_size")
-    if vocabulary is not None and vocabulary < identity.vocabulary:
+
+
+def _check_model(plan: Plan, model: Any) -> None:
+    """Raises ConfigError if the model has no room for the tokens or for the length of a row."""
+    vocabulary = max((m.tokenizer.vocabulary for m in plan.manifests.values()), default=0)
+    if model.config.vocab_size < vocabulary:
         raise ConfigError(
-            f"model.architecture.vocab_size is {vocabulary}, the tokenizer has {identity.vocabulary} tokens; "
-            f"set it to {identity.vocabulary} or more"
+            f"the model has a vocabulary of {model.config.vocab_size}, the shards' tokenizer has {vocabulary} tokens; "
+            f"give model.architecture.vocab_size {vocabulary} or more, or a checkpoint of this tokenizer"
+        )
+    reach, length = getattr(model.config, "max_position_embeddings", None), plan.config.data.sequence_length
+    if reach is not None and reach < length:
+        raise ConfigError(
+            f"data.sequence_length {length} is beyond the model's {reach} positions; shorten it, or take another model"
         )
 
 
 def _run_path(
-    plan: Plan, path: Path, stop_request: StopRequest, console: TrainingConsole, since: float, train: bool
+    plan: Plan, path: Path, stop_request: StopRequest, console: TrainingConsole, clock: DeviceClock, train: bool
 ) -> bool:
     """One path under its lock; False if asked to stop before its end."""
     layout = plan.layout.path(path.name)
@@ -102,10 +112,11 @@ def _run_path(
             raise LineageError(f"{path.name} stands at step {origin.step} of {path.stop}; `lrps run` trains it first")
         stage = Stage(path.segments, _open_sources(plan, path), plan.config.batch.sequences)
         model = build_model(plan.config.model, plan.config.seed, plan.config.engine.activation_checkpointing)
+        _check_model(plan, model)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model)
         held.callback(engine.close)
-        recorder = open_recorder(plan, path, engine, console, since) if engine.rank == 0 else None
+        recorder = open_recorder(plan, path, engine, console, clock) if engine.rank == 0 else None
         trainer = Trainer(plan, path, engine, stage, missing=missing, stop_request=stop_request, recorder=recorder)
         if recorder is None:
             return trainer.run(origin)
@@ -134,7 +145,13 @@ def _open_sources(plan: Plan, path: Path) -> dict[str, Source]:
 
 
 def _claim(plan: Plan, path: Path) -> None:
-    """Check that the directory is this path's; write down what the path is, and again where it has grown."""
+    """Check that the directory is this path's; write down what the path is, and again where it has grown.
+
+    A path that never saved anything may still become another one.
+    """
     identity, path_json = plan.identity(path), plan.layout.path(path.name).path_json
-    if not path_json.exists() or check_identity(path_json, identity).stop < path.stop:
+    if plan.config.model.checkpoint is not None:
+        identity["training"]["initial_weights"] = weights_digest(plan.config.model.checkpoint)
+    begun = saved_step(plan, path) is not None and path_json.exists()
+    if not begun or check_identity(path_json, identity).stop < path.stop:
         atomic_write_json(path_json, identity)

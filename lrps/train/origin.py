@@ -41,9 +41,7 @@ class Origin:
 
 def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[str, ...]]:
     """The path's newest intact checkpoint, pinned ones included, and why newer ones were skipped."""
-    found = [newest_intact(place) for place in (layout.checkpoints, layout.branch_points)]
-    newest = max((checkpoint for checkpoint, _ in found if checkpoint), key=lambda c: c.step, default=None)
-    return newest, tuple(reason for _, reasons in found for reason in reasons)
+    return newest_intact(layout.checkpoints, layout.branch_points)
 
 
 def resume(path: Path, layout: PathLayout) -> Origin | None:

@@ -34,11 +34,18 @@ class _Window:
     grad_norm: float | None = None
 
 
+@dataclass
+class DeviceClock:
+    """From when on the devices are held for the next attempt: every second is booked on some path."""
+
+    since: float
+    """As `time.time()`: the launch of the process group, then the last record of the attempt before."""
+
+
 class Recorder:
     """Books every step and event of one attempt.
 
     processes: of the process group; every second is booked that many times, since all of them are held.
-    since: `time.time()` from which the devices are held for this attempt.
     """
 
     def __init__(
@@ -51,12 +58,12 @@ class Recorder:
         flops_per_token: int | None,
         processes: int,
         log_every_steps: int,
-        since: float,
+        clock: DeviceClock,
         wandb: Any = None,
     ) -> None:
         self.path, self.console = path, console
         self._tokens_per_step, self._flops = tokens_per_step, (flops_per_token or 0) * tokens_per_step
-        self._processes, self._log_every, self._since = processes, log_every_steps, since
+        self._processes, self._log_every, self._clock, self._since = processes, log_every_steps, clock, clock.since
         self._counters, self._window = Counters(), _Window()
         self._step = path.start
         self._ledger, self._metrics, self._wandb = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics), wandb
@@ -67,6 +74,7 @@ class Recorder:
         for reason in origin.skipped:
             self.console.say(f"{self.path.name}: skipped a checkpoint: {reason}")
         self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
+        self._counters.starting_seconds = (time.time() - self._since) * self._processes
         parent = self.path.parent
         self._append(
             "start",
@@ -132,7 +140,7 @@ class Recorder:
         self._ledger.sync()
 
     def evaluation(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """results: held-out version -> {loss, bits_per_byte, tokens, manifest_sha256}."""
+        """results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}."""
         self._step = step
         for heldout, result in results.items():
             self._append("evaluation", heldout=heldout, **result)
@@ -162,7 +170,8 @@ class Recorder:
             self._close(1)
 
     def _append(self, kind: str, **facts: Any) -> None:
-        self._counters.allocated_seconds = (time.time() - self._since) * self._processes
+        self._clock.since = time.time()
+        self._counters.allocated_seconds = (self._clock.since - self._since) * self._processes
         self._ledger.append(kind, self._step, self._counters, **facts)
 
     def _close(self, exit_code: int) -> None:
@@ -173,7 +182,7 @@ class Recorder:
             self._wandb.finish(exit_code)
 
 
-def open_recorder(plan: Plan, path: Path, engine: Engine, console: TrainingConsole, since: float) -> Recorder:
+def open_recorder(plan: Plan, path: Path, engine: Engine, console: TrainingConsole, clock: DeviceClock) -> Recorder:
     """The recorder of a new attempt at a path, with wandb where the config wants it."""
     layout, config = plan.layout.path(path.name), plan.config
     wandb: Any = None
@@ -197,7 +206,7 @@ def open_recorder(plan: Plan, path: Path, engine: Engine, console: TrainingConso
         flops_per_token=plan.costs.flops_per_token,
         processes=engine.world_size,
         log_every_steps=config.track.log_every_steps,
-        since=since,
+        clock=clock,
         wandb=wandb,
     )
 

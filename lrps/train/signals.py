@@ -1,4 +1,7 @@
-"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm) and Ctrl-C set a flag; the trainer saves at the next step and ends."""
+"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm), SIGHUP and Ctrl-C set a flag.
+
+The trainer saves at the next step and ends.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from lrps.errors import INTERRUPTED
 class StopRequest:
     """True once the process was asked to stop. A second Ctrl-C ends it at once, without saving."""
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
     def __init__(self) -> None:
         self.seen = False

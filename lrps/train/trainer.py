@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lrps.data.stream import Stage
 from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
+from lrps.engine.ranks import ask_rank_zero
 from lrps.errors import CheckpointError
 from lrps.paths.graph import Path
 from lrps.plan import Plan
@@ -49,7 +51,7 @@ class Trainer:
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step
-        self._pin_what_is_saved()
+        ask_rank_zero(self._pin_what_is_saved)
         while self.step < self.path.stop:
             stop = self._train_step()
             if stop or self._save_is_due():
@@ -88,24 +90,27 @@ class Trainer:
 
     def _save(self) -> None:
         """Save, pin what other paths or releases need, and prune what nothing needs any more."""
-        if self.recorder is None:
-            save_checkpoint(self.engine, self.layout, self.step, self._identity())
-            return
-        self.recorder.before_save()
-        with self.recorder.booking("saving_seconds"):
+        pinned = self.step in self.branch_points
+        with self._booking("saving_seconds"):
+            if self.recorder is not None:
+                self.recorder.before_save()
             checkpoint = save_checkpoint(self.engine, self.layout, self.step, self._identity())
-            pinned = self.step in self.branch_points
-            if pinned:
-                pin(checkpoint, self.layout.branch_points)
-            # At its end a path needs its pins only.
-            finished = self.step == self.path.stop
-            prune(self.layout.checkpoints, 1 if finished else self.plan.config.checkpoint.keep_last)
-        self.recorder.checkpoint(checkpoint, pinned)
+            ask_rank_zero(lambda: self._keep(checkpoint, pinned))
+        if self.recorder is not None:
+            self.recorder.checkpoint(checkpoint, pinned)
+
+    def _keep(self, checkpoint: Checkpoint, pinned: bool) -> None:
+        if pinned:
+            pin(checkpoint, self.layout.branch_points)
+        # At its end a path needs its pins only.
+        finished = self.step == self.path.stop
+        prune(self.layout.checkpoints, 1 if finished else self.plan.config.checkpoint.keep_last)
+
+    def _booking(self, counter: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.recorder is None else self.recorder.booking(counter)
 
     def _pin_what_is_saved(self) -> None:
         """Pin periodic checkpoints that are branch points: a crash came before the pin, or the plan has grown."""
-        if self.recorder is None:
-            return
         for checkpoint in complete_checkpoints(self.layout.checkpoints):
             if checkpoint.step in self.branch_points:
                 pin(checkpoint, self.layout.branch_points)
@@ -124,12 +129,10 @@ class Trainer:
         versions = self.missing.pop(self.step, None)
         if not versions:
             return
-        if self.recorder is None:
-            evaluate_state(self.plan, self.engine, versions)
-            return
-        with self.recorder.booking("evaluating_seconds"):
+        with self._booking("evaluating_seconds"):
             results = evaluate_state(self.plan, self.engine, versions)
-        self.recorder.evaluation(self.step, results)
+        if self.recorder is not None:
+            self.recorder.evaluation(self.step, results)
 
     def _evaluate_earlier_states(self) -> None:
         """Held-out sets that came later than a released state: versions that were added to a finished plan."""

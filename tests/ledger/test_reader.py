@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrps.errors import LedgerError
-from lrps.ledger.reader import Totals, evaluations, read_ledger, total
+from lrps.ledger.reader import Totals, evaluations, read_ledger, total, until
 from lrps.ledger.records import FORMAT, Counters, LedgerWriter
 
 
@@ -102,11 +102,39 @@ def test_a_removed_attempt_is_found(tmp_path: Path) -> None:
         totals(tmp_path)
 
 
+@pytest.mark.parametrize("begun", [b"", b'{"counters": {"alloc'], ids=["empty", "torn"])
+def test_an_attempt_that_died_before_its_first_record_breaks_nothing(tmp_path: Path, begun: bytes) -> None:
+    attempt(tmp_path, 0, 5)
+    (tmp_path / "001.jsonl").write_bytes(begun)
+    attempt(tmp_path, 5, 8)
+    assert (totals(tmp_path).attempts, totals(tmp_path).spent.steps) == (2, 8)
+
+
+def test_attempts_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    attempt(tmp_path, 0, 1)
+    (tmp_path / "000.jsonl").rename(tmp_path / "999.jsonl")
+    attempt(tmp_path, 1, 2)
+    attempt(tmp_path, 2, 3)
+    assert totals(tmp_path).spent.steps == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["1000.jsonl", "1001.jsonl", "999.jsonl"]
+
+
+def test_the_part_of_a_ledger_up_to_a_step(tmp_path: Path) -> None:
+    attempt(tmp_path, 0, 8)
+    attempt(tmp_path, 5, 12)
+    attempt(tmp_path, 12, 20)
+    shorter = total(until(read_ledger(tmp_path), 10))
+    assert (shorter.attempts, shorter.spent.steps, shorter.last_step) == (2, 8 + 5, 10)
+    assert shorter.repeated_steps == 3
+    assert total(until(read_ledger(tmp_path), 12)).spent.steps == 8 + 7
+    assert total(until(read_ledger(tmp_path), 99)).spent.steps == 8 + 7 + 8
+
+
 def test_the_newest_evaluation_counts(tmp_path: Path) -> None:
     writer = LedgerWriter(tmp_path)
     writer.append("start", 0, Counters(), format=FORMAT, path_start=0, device="cpu", processes=1)
     for loss in (2.0, 1.0):
-        facts = {"manifest_sha256": "m", "loss": loss, "bits_per_byte": 3.0, "tokens": 7}
+        facts = {"manifest_sha256": "m", "loss": loss, "bits_per_byte": 3.0, "rows": 1, "tokens": 7}
         writer.append("evaluation", 4, Counters(), heldout="v1", **facts)
     found = evaluations(read_ledger(tmp_path))
     assert {key: evaluation.loss for key, evaluation in found.items()} == {(4, "v1"): 1.0}

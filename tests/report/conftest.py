@@ -126,7 +126,7 @@ class Run:
         for release in dict.fromkeys(r for r in self.plan.graph.releases if r.path == path.name):
             for heldout in self.plan.heldout_versions(release.version):
                 loss = heldout_loss(path.job, release.version, heldout)
-                facts = {"heldout": heldout, "loss": loss, "bits_per_byte": loss / 2, "tokens": 65_536}
+                facts = {"heldout": heldout, "loss": loss, "bits_per_byte": loss / 2, "rows": 1024, "tokens": 65_536}
                 ledger.append("evaluation", release.step, counters, manifest_sha256="0" * 64, **facts)
 
 

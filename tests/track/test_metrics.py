@@ -28,6 +28,10 @@ def test_a_repeated_step_counts_once_and_a_torn_line_not_at_all(tmp_path: Path) 
         writer.close()
     file.write_text(file.read_text() + '{"step": 40, "to')
     assert [(m.step, m.loss) for m in read_metrics(file)] == [(10, 2.0), (20, 1.25), (30, 1.0)]
+    resumed = MetricsWriter(file)
+    resumed.write(replace(POINT, step=40, loss=0.5))
+    resumed.close()
+    assert [m.step for m in read_metrics(file)] == [10, 20, 30, 40], "a torn line does not swallow the next one"
 
 
 def test_no_file_is_no_metrics(tmp_path: Path) -> None:

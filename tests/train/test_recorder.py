@@ -14,7 +14,7 @@ from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.metrics import read_metrics
 from lrps.train.origin import Origin
-from lrps.train.recorder import Recorder
+from lrps.train.recorder import DeviceClock, Recorder
 
 PATH = Path("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (Part("v1", 0, 14),)),))
 
@@ -28,7 +28,7 @@ def recorder(layout: PathLayout, since: float | None = None) -> Recorder:
         flops_per_token=3,
         processes=2,
         log_every_steps=3,
-        since=time.time() if since is None else since,
+        clock=DeviceClock(time.time() if since is None else since),
     )
 
 
@@ -45,7 +45,7 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
         book.before_save()
         with book.booking("saving_seconds"):
             time.sleep(0.01)
-        result = {"loss": 2.0, "bits_per_byte": 3.0, "tokens": 5, "manifest_sha256": "m"}
+        result = {"loss": 2.0, "bits_per_byte": 3.0, "rows": 1, "tokens": 5, "manifest_sha256": "m"}
         book.evaluation(7, {"v1": result})
         book.stop("complete")
     records = list(read_ledger(layout.ledger))
@@ -54,6 +54,7 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
     assert (sums.spent.steps, sums.spent.tokens, sums.spent.flops) == (7, 112, 336)
     assert sums.spent.training_seconds == pytest.approx(7 * 0.25 * 2)
     assert sums.spent.allocated_seconds > 200, "both processes, from the launch on"
+    assert 200 < sums.spent.starting_seconds < sums.spent.allocated_seconds
     assert sums.spent.saving_seconds >= 0.02
     assert evaluations(records)[7, "v1"].loss == 2.0
     assert sums.state == "complete"
