@@ -37,6 +37,8 @@ def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=R
             "model": {"architecture": ARCHITECTURES[kind]},
             "data": {"root": "d", "sequence_length": LENGTH, "versions": [{"name": "v1"}]},
             "batch": {"sequences": sequences, "micro_sequences": micro},
+            # Several hosts: the config cannot know the number of processes, so dividing is up to the engine.
+            "launch": {"launcher": "deepspeed", "hostfile": "hosts"},
             "schedule": {"peak_lr": 1e-3},
             "optimizer": optimizer,
             "engine": {"zero_stage": stage, "precision": precision},
