@@ -66,11 +66,15 @@ def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson =
     """Show every path, what it costs and what is still to do. Trains nothing."""
     from lrps.report.plan_document import plan_document
     from lrps.report.text import print_plan
-    from lrps.status import done_steps
+    from lrps.status import check_run_dir, done_steps
 
     made = _load_plan(config_file, overrides)
     document = plan_document(made, done_steps(made))
     _print_json(document) if as_json else print_plan(document)
+    try:
+        check_run_dir(made, made.graph.paths)
+    except LrpsError as error:
+        typer.echo(f"note: `lrps run` would refuse this: {error}", err=True)
 
 
 @app.command()

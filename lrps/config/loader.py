@@ -27,6 +27,19 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _MOST_NODES = 100_000
 """Of one document: a config has some hundred, a bomb of aliases has billions."""
+_PLAIN = {
+    "dict_type": "a mapping of keys is needed here",
+    "model_type": "a mapping of keys is needed here",
+    "tuple_type": "a list is needed here",
+    "too_short": "at least one is needed here",
+    "int_type": "a whole number is needed here",
+    "int_from_float": "a whole number is needed here",
+    "float_type": "a number is needed here",
+    "bool_type": "true or false is needed here",
+    "finite_number": "a finite number is needed here",
+    "string_pattern_mismatch": "letters, digits, '-' and '_' only, and a letter or digit first",
+}
+"""What pydantic says in its own terms, in the file's."""
 _STRATEGIES: dict[str, type[BaseModel]] = dict(zip(KINDS, (PathSwitching, Ptfs, Cpt, WsdS), strict=True))
 
 
@@ -208,7 +221,7 @@ def _explain(error: Any, positions: Positions) -> str:
         return f"{at}: {name}: this key is needed"
     if error["type"] == "union_tag_not_found":
         return f"{at}: {name}: add 'kind', one of {', '.join(KINDS)}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if not location:  # a rule over several keys names the one to look at first
         at = positions.of(tuple(message.split(" ", 1)[0].rstrip(":").split(".")))
     got = "" if isinstance(error["input"], dict | BaseModel) else f" (got {error['input']!r})"

@@ -76,7 +76,7 @@ class Totals:
 
     @property
     def useful_steps(self) -> int:
-        """Steps of the path that exist now, each counted once."""
+        """Steps of the path that its attempts have reached, each counted once."""
         return 0 if self.first_step is None else self.last_step - self.first_step
 
     @property

@@ -86,6 +86,19 @@ def test_other_data_or_another_tokenizer_is_refused(written: FilePath, make_conf
         check_identity(written, path_identity(main, config, "other", sources()))
 
 
+def test_what_is_not_known_is_not_compared(written: FilePath, make_config: MakeConfig) -> None:
+    config = make_config()
+    main = paths(config, 3)["main"]
+    check_identity(written, path_identity(main, config, None, {}))
+    known = path_identity(main, config, "tok", sources())
+    known["training"]["initial_weights"] = "digest"
+    check_identity(written, known)
+    written.write_text(json.dumps(known))
+    known["training"]["initial_weights"] = "other"
+    with pytest.raises(LineageError, match="training.initial_weights"):
+        check_identity(written, known)
+
+
 def test_a_damaged_identity_is_refused(written: FilePath, make_config: MakeConfig) -> None:
     written.write_text(written.read_text()[:-9])
     config = make_config()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -19,8 +18,17 @@ from lrps.plan import Plan, make_plan
 from lrps.train.job import run_paths
 from lrps.train.signals import StopRequest
 
-CRASHED_AFTER = 5
-"""The copied run has no checkpoint beyond this step."""
+
+class StopAfter:
+    """A request to stop that comes in the sixth step of a path, on all ranks."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    @property
+    def seen(self) -> bool:
+        self.reads += 1  # once before the path, then once a step
+        return self.reads > 6
 
 
 def run(plan: Plan, *names: str) -> None:
@@ -32,12 +40,10 @@ def file_hashes(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def crash(run_dir: Path, into: Path) -> None:
-    """Copy a run as a crash after CRASHED_AFTER would have left it."""
-    shutil.copytree(run_dir, into, symlinks=True)
-    for checkpoint in into.glob("*/*/step-*"):
-        if int(checkpoint.name.removeprefix("step-")) > CRASHED_AFTER:
-            shutil.rmtree(checkpoint)
+def interrupt_and_resume(plan: Plan, *names: str) -> None:
+    for name in names:
+        assert not run_paths(plan, [name], StopAfter(), since=time.time())  # type: ignore[arg-type]
+        run(plan, name)
 
 
 def laws(config_file: Path, directory: Path, settings: list[str]) -> None:
@@ -49,9 +55,8 @@ def laws(config_file: Path, directory: Path, settings: list[str]) -> None:
     run(plan, "branch-v1", "branch-v2", "straight-v1")
     after = ask_rank_zero(lambda: file_hashes(main))
     ask_rank_zero(lambda: (directory / "parent.json").write_text(json.dumps([before, after])))
-    ask_rank_zero(lambda: crash(plan.layout.run_dir, directory / "resumed" / plan.layout.run_dir.name))
     resumed = make_plan(load_config(config_file, [*settings, f"runs={directory / 'resumed'}"]))
-    run(resumed, "main", "straight-v1")
+    interrupt_and_resume(resumed, "main", "straight-v1")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from lrps.errors import CheckpointError
 from lrps.ledger.reader import read_ledger, total
 from lrps.plan import make_plan
 from lrps.store.checkpoints import Checkpoint, find
+from lrps.store.identity import weights_digest
 from lrps.store.layout import PathLayout
 from lrps.track.metrics import read_metrics
 from lrps.train.trainer import Trainer
@@ -31,14 +32,17 @@ pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).with_name("laws_worker.py")
 CASES: list[dict[str, Any]] = [
-    {"name": f"zero{stage}", "settings": ["checkpoint.keep_last=9", f"engine.zero_stage={stage}", *more]}
+    {"name": f"zero{stage}", "settings": [f"engine.zero_stage={stage}", *more]}
     for stage, more in (
         (0, []),
         (1, []),
         (2, ["batch.micro_sequences=1"]),
         (3, ["model.architecture.attention_dropout=0.2"]),
     )
-] + [{"name": "bf16", "settings": ["checkpoint.keep_last=9", "engine.precision=bf16"]}]
+] + [
+    {"name": "bf16", "settings": ["engine.precision=bf16"]},
+    {"name": "from_hf", "settings": ["model={checkpoint: HF}"]},
+]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1 rank", "2 ranks"])
@@ -46,7 +50,8 @@ def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: py
     """Directory of the runs that the worker made with so many ranks."""
     root = tmp_path_factory.mktemp(f"laws{request.param}")
     (root / "config.yaml").write_text(tiny_config.read_text())
-    (root / "cases.json").write_text(json.dumps(CASES))
+    save_hf_checkpoint(root / "hf")
+    (root / "cases.json").write_text(json.dumps(CASES).replace("HF", str(root / "hf")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,6 +61,15 @@ def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: py
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return root
+
+
+def save_hf_checkpoint(directory: Path) -> None:
+    """A small llama with other weights than the seed of the config gives."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    config = LlamaConfig(**sizes, num_attention_heads=2, max_position_embeddings=64, initializer_range=0.3)
+    LlamaForCausalLM(config).save_pretrained(directory)
 
 
 def state(layout: PathLayout, step: int) -> dict[str, np.ndarray]:
@@ -87,11 +101,10 @@ def test_resume_is_exact(laws: Path, case: str) -> None:
         attempts = list(read_ledger(resumed.ledger))
         origins = [record.facts["origin"] for record in attempts if record.kind == "start"]
         assert origins == ["start", "resume"], "it did go on from a checkpoint"
-        assert total(attempts).repeated_steps == stop - 5
+        assert [record.step for record in attempts if record.kind == "start"] == [0, 6]
+        assert total(attempts).spent.steps == stop, "no step was trained twice"
         assert_equal_states(state(whole, stop), state(resumed, stop))
         assert losses(whole) == losses(resumed)
-        lines = (resumed.metrics).read_text().splitlines()
-        assert len(lines) == stop + stop - 5, "the repeated steps were trained again"
 
 
 @pytest.mark.parametrize("case", [case["name"] for case in CASES])
@@ -109,6 +122,20 @@ def test_a_fork_changes_no_byte_of_its_parent(laws: Path, case: str) -> None:
     before, after = json.loads((laws / case / "parent.json").read_text())
     assert before == after
     assert any(name.startswith("branch_points/step-00000028/") for name in before)
+
+
+def test_a_model_that_starts_from_a_checkpoint_is_known_by_its_weights(laws: Path) -> None:
+    case = laws / "from_hf" / "runs" / "tiny"
+    identity = json.loads((case / "main" / "path.json").read_text())["training"]
+    assert identity["initial_weights"] == weights_digest(laws / "hf")
+    first = losses(PathLayout(case / "main"))[1]
+    scratch = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))[1]
+    assert abs(first - scratch) > 0.05, "it did not start from the seed"
+    (weights,) = (laws / "hf").glob("*.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert weights_digest(laws / "hf") != identity["initial_weights"]
+    weights.write_bytes(whole)
 
 
 def test_a_checkpoint_of_another_plan_is_refused(tiny_config: Path, tmp_path: Path) -> None:
