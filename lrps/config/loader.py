@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lrps.config.models import KINDS, Config, Cpt, PathSwitching, Ptfs, WsdS
+from lrps.config.models import Config
+from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
 from lrps.errors import ConfigError
 
 Location = tuple[str | int, ...]

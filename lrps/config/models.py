@@ -6,60 +6,15 @@ and nothing here knows how training works.
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from difflib import get_close_matches
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-_MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
-_QUANTITY = r"([0-9]*\.?[0-9]+)\s*([KMBGT]?)"
-
-
-def parse_quantity(value: Any) -> Any:
-    """Read `10.5B` as 10500000000, exactly; leave everything that is not such a string to pydantic."""
-    if isinstance(value, str) and len(value) < 40 and (match := re.fullmatch(_QUANTITY, value.strip(), re.IGNORECASE)):
-        number, unit = match.groups()
-        scaled = Fraction(number) * _MULTIPLES[unit.upper()]
-        return int(scaled) if scaled.denominator == 1 else float(scaled)
-    if isinstance(value, bool):
-        raise ValueError("a number such as 10.5B is needed here, not true or false")
-    return value
-
-
-def _quantity_schema(kind: str) -> WithJsonSchema:
-    strings = {"type": "string", "pattern": f"^{_QUANTITY}$".replace("[KMBGT]", "[KMBGTkmbgt]")}
-    return WithJsonSchema({"anyOf": [{"type": kind, "exclusiveMinimum": 0}, strings]})
-
-
-Int = Annotated[int, Field(strict=True)]
-Float = Annotated[float, Field(strict=True)]
-"""Strict: pydantic would take `true` for 1 and "4" for 4, and a config that says so has a mistake in it."""
-Count = Annotated[int, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("integer")]
-Quantity = Annotated[float, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("number")]
-Share = Annotated[Float, Field(ge=0, le=1)]
-DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
-OptimizerStart = Literal["carry", "reset"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-
-
-class Section(BaseModel):
-    """A mapping in the file: unknown keys are refused, and values cannot change."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
+from lrps.config.strategies import KINDS, Strategy
+from lrps.config.values import Count, Float, Int, Name, Section
 
 
 class Model(Section):
@@ -73,7 +28,7 @@ class Model(Section):
     """Number of parameters, for the FLOPs of model types that `lrps plan` cannot count by itself."""
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Model:
+    def _one_origin(self) -> Self:
         if (self.architecture is None) == (self.checkpoint is None):
             raise ValueError("give exactly one of 'architecture' and 'checkpoint'")
         if self.architecture is not None:
@@ -151,7 +106,7 @@ class Schedule(Section):
     2024). The other paradigms keep their own shape."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Schedule:
+    def _ordered(self) -> Self:
         if self.final_lr > self.peak_lr:
             raise ValueError(f"final_lr {self.final_lr} lies above peak_lr {self.peak_lr}")
         return self
@@ -180,115 +135,10 @@ class Engine(Section):
     """torch.compile the model through DeepSpeed."""
 
     @model_validator(mode="after")
-    def _sound(self) -> Engine:
+    def _sound(self) -> Self:
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("bf16 with zero_stage 0 trains wrongly in DeepSpeed 0.19: use zero_stage 1")
         return self
-
-
-def _kind_may_come_from_the_name(schema: dict[str, Any]) -> None:
-    """For editors: `ptfs: {decay: cosine}` is complete."""
-    schema.get("required", []).clear()
-
-
-class Decaying(Section):
-    """What every paradigm says about its decay."""
-
-    model_config = ConfigDict(json_schema_extra=_kind_may_come_from_the_name)
-
-    alpha: Quantity = 0.6
-    """Length of the decay, in the unit of `alpha_of`."""
-    alpha_of: Literal["increment", "steps-so-far", "steps", "tokens"] = "increment"
-    """A share of the version's increment, a share of all steps so far, or an absolute number of steps or tokens."""
-    alpha_per_version: dict[str, Quantity] = {}
-    """`alpha` of single versions, by name."""
-    decay: DecayShape = "linear"
-    final_lr: Annotated[Float, Field(ge=0)] | None = None
-    """Where this paradigm's decays end; by default schedule.final_lr."""
-
-    @model_validator(mode="after")
-    def _alpha_fits_its_unit(self) -> Self:
-        if self.alpha_of in ("steps", "tokens") and "alpha" not in self.model_fields_set:
-            raise ValueError(f"alpha_of {self.alpha_of} needs an alpha: how many {self.alpha_of} is the decay?")
-        alphas = (self.alpha, *self.alpha_per_version.values())
-        if self.alpha_of == "steps-so-far" and max(alphas) > 1:
-            raise ValueError(f"alpha {max(alphas):g} of all steps so far is more than there are; it lies in 0..1")
-        if self.decay == "multi-step" and "final_lr" in self.model_fields_set:
-            raise ValueError("a multi-step decay ends at 0.1 x peak_lr; leave final_lr out, or choose another shape")
-        return self
-
-
-class Mix(Section):
-    """Shares of the rows of a path; they add up to 1."""
-
-    new: Share = 1.0
-    replay: Share = 0.0
-    """Rows of older increments, each going on at its own next position, in proportion to their size."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Mix:
-        if abs(self.new + self.replay - 1) > 1e-9:
-            raise ValueError(f"new + replay must be 1, not {self.new + self.replay:g}")
-        if self.new == 0:
-            raise ValueError("new must be above 0: a version is trained on its own increment")
-        return self
-
-
-class PathSwitching(Decaying):
-    """One main path at the maximal learning rate; a branch with a complete decay for every version."""
-
-    kind: Literal["path-switching"]
-    release_first: bool = True
-    """false: version 1 is the main path itself after increment 1, without a decay."""
-    branch_data: Literal["rest", "whole"] = "rest"
-    """The rows a branch reads: those the main path would have read next (`rest`), or as many rows, drawn from a
-    reshuffled pass over the whole increment (`whole`): a sample of all of it, of which the main path has seen some."""
-    mix: Mix = Mix()
-    """Replay of older increments in the branches. The main path always reads each new row once."""
-    optimizer: OptimizerStart = "carry"
-
-
-class Ptfs(Decaying):
-    """Every version from scratch on all data so far. By default a decay over the whole run."""
-
-    kind: Literal["ptfs"]
-    alpha: Quantity = 1.0
-    alpha_of: Literal["increment", "steps-so-far", "steps", "tokens"] = "steps-so-far"
-    decay: DecayShape = "cosine"
-
-
-class Cpt(Decaying):
-    """Every version from the last one's final state, on its own increment."""
-
-    kind: Literal["cpt"]
-    restart: Literal["rewarm", "continue", "constant"] = "rewarm"
-    """`rewarm`: back to peak_lr, then decay. `continue`: go on at the last version's final rate. `constant`: all
-    versions at peak_lr, none decayed."""
-    rewarm_steps: Annotated[Int, Field(ge=0)] | None = None
-    """Steps of the re-warm-up; by default schedule.warmup_steps."""
-    alpha: Quantity = 1.0
-    decay: DecayShape = "cosine"
-    mix: Mix = Mix()
-    optimizer: OptimizerStart = "reset"
-
-    @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> Self:
-        of_a_decay = {"alpha", "alpha_of", "alpha_per_version", "decay", "final_lr", "rewarm_steps"}
-        if self.restart == "constant" and (ignored := sorted(of_a_decay & self.model_fields_set)):
-            raise ValueError(f"restart: constant decays nothing; leave out {', '.join(ignored)}")
-        return self
-
-
-class WsdS(Decaying):
-    """WSD-S (Wen et al. 2025): the main path goes on from the decayed checkpoint, at peak_lr, without a re-warm."""
-
-    kind: Literal["wsd-s"]
-    decay: DecayShape = "inverse"
-    optimizer: OptimizerStart = "carry"
-
-
-Strategy = Annotated[PathSwitching | Ptfs | Cpt | WsdS, Field(discriminator="kind")]
-KINDS = ("path-switching", "ptfs", "cpt", "wsd-s")
 
 
 class Evaluation(Section):
@@ -323,7 +173,7 @@ class Launch(Section):
     """Paths that one process group trains in a row; null means all. Starting a group costs seconds."""
 
     @model_validator(mode="after")
-    def _hosts(self) -> Launch:
+    def _hosts(self) -> Self:
         if self.launcher == "deepspeed" and self.hostfile is None:
             raise ValueError("launcher deepspeed needs 'hostfile'; launcher local starts on this machine")
         return self

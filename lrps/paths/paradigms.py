@@ -13,7 +13,8 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import floor
 
-from lrps.config.models import Config, Cpt, Decaying, Mix, PathSwitching, Ptfs, Strategy, WsdS
+from lrps.config.models import Config
+from lrps.config.strategies import Cpt, Decaying, Mix, PathSwitching, Ptfs, Strategy, WsdS
 from lrps.errors import ConfigError
 from lrps.paths.graph import Fork, Graph, Paradigm, Part, Path, Release, Segment
 from lrps.paths.schedule import (

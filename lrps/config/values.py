@@ -1,0 +1,47 @@
+"""What the sections of a config file are made of: strict numbers, quantities such as `10.5B`, and their base class."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+_MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
+_QUANTITY = r"([0-9]*\.?[0-9]+)\s*([KMBGT]?)"
+
+
+def parse_quantity(value: Any) -> Any:
+    """Read `10.5B` as 10500000000, exactly; leave everything that is not such a string to pydantic."""
+    if isinstance(value, str) and len(value) < 40 and (match := re.fullmatch(_QUANTITY, value.strip(), re.IGNORECASE)):
+        number, unit = match.groups()
+        scaled = Fraction(number) * _MULTIPLES[unit.upper()]
+        return int(scaled) if scaled.denominator == 1 else float(scaled)
+    if isinstance(value, bool):
+        raise ValueError("a number such as 10.5B is needed here, not true or false")
+    return value
+
+
+def _quantity_schema(kind: str) -> WithJsonSchema:
+    strings = {"type": "string", "pattern": f"^{_QUANTITY}$".replace("[KMBGT]", "[KMBGTkmbgt]")}
+    return WithJsonSchema({"anyOf": [{"type": kind, "exclusiveMinimum": 0}, strings]})
+
+
+Int = Annotated[int, Field(strict=True)]
+Float = Annotated[float, Field(strict=True)]
+"""Strict: pydantic would take `true` for 1 and "4" for 4, and a config that says so has a mistake in it."""
+Count = Annotated[int, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("integer")]
+Quantity = Annotated[float, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("number")]
+Share = Annotated[Float, Field(ge=0, le=1)]
+DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
+OptimizerStart = Literal["carry", "reset"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+
+
+class Section(BaseModel):
+    """A mapping in the file: unknown keys are refused, and values cannot change."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
