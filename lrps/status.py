@@ -34,10 +34,6 @@ class PathStatus:
     totals: Totals
     evaluations: dict[tuple[int, str], Evaluation]
 
-    @property
-    def steps_to_do(self) -> int:
-        return max(0, self.path.stop - self.step)
-
 
 def path_status(plan: Plan, path: Path) -> PathStatus:
     layout = plan.layout.path(path.name)

@@ -72,7 +72,8 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
     name = manifest.version if manifest.split == "train" else f"{manifest.version} {manifest.split}"
     return (
         f"{name}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, "
-        f"{manifest.rows(sequence_length):,} rows of {sequence_length}, sha256 {manifest.sha256[:12]}"
+        f"{manifest.rows(sequence_length):,} rows of {sequence_length} "
+        f"({manifest.remainder_tokens(sequence_length):,} tokens left over), sha256 {manifest.sha256[:12]}"
     )
 
 

@@ -214,7 +214,7 @@ def cpt(c: _Compiler, s: Cpt) -> Paradigm:
     """Every version from the last one's final state, on its own increment and declared replay."""
     rewarm = c.warmup if s.rewarm_steps is None else s.rewarm_steps
     schedules: list[Schedule] = []
-    for k, (start, stop) in enumerate(zip(c.edges, c.edges[1:], strict=False)):
+    for k, (start, stop) in enumerate(pairwise(c.edges)):
         if s.restart == "constant":
             schedules.append(warmup_stable(c.peak, c.warmup) if k == 0 else constant(start, stop, c.peak))
         elif s.restart == "continue" and k:
@@ -241,7 +241,7 @@ def wsd_s(c: _Compiler, s: WsdS) -> Paradigm:
     """The main path goes on from the decayed checkpoint: stable and decay again for every increment."""
     schedules = [
         warmup_stable_decay(start, stop, warmup=0 if start else c.warmup, lr_start=0.0, peak=c.peak, decay=c.decay(k))
-        for k, (start, stop) in enumerate(zip(c.edges, c.edges[1:], strict=False))
+        for k, (start, stop) in enumerate(pairwise(c.edges))
     ]
     return _chain(c, schedules, Mix(), s.optimizer)
 

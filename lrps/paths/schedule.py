@@ -116,7 +116,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Decay:
-    """A decay by name: `shape` in DECAYS over `steps` steps, down to `final` (a rate, not a share)."""
+    """A decay by name: `shape` in SHAPES or multi-step, over `steps` steps, down to `final` (a rate, not a share)."""
 
     shape: str
     steps: int
@@ -138,9 +138,6 @@ def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[P
         for a, b, (_, level) in zip(edges, edges[1:], MULTI_STEP, strict=False)
         if b > max(a, earliest)
     )
-
-
-DECAYS = ("linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step")
 
 
 def warmup_pieces(start: int, steps: int, lr_start: float, lr_stop: float) -> tuple[Piece, ...]:

@@ -183,17 +183,14 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     return _read(final)
 
 
-def prunable(checkpoints_dir: Path, keep_last: int, protected_steps: Collection[int] = ()) -> tuple[Checkpoint, ...]:
-    """What `prune` would remove: of the complete checkpoints that are not protected, all but the newest."""
+def prune(checkpoints_dir: Path, keep_last: int) -> list[Path]:
+    """Remove all complete checkpoints but the newest `keep_last`, and return their directories.
+
+    What must stay is pinned elsewhere, out of reach. Incomplete ones are left for a person to look at.
+    """
     if keep_last < 1:
         raise ValueError(f"keep_last must be at least 1, not {keep_last}")
-    periodic = [found for found in complete_checkpoints(checkpoints_dir) if found.step not in protected_steps]
-    return tuple(periodic[:-keep_last])
-
-
-def prune(checkpoints_dir: Path, keep_last: int, protected_steps: Collection[int] = ()) -> list[Path]:
-    """Remove what `prunable` says and return those directories. Incomplete ones are left for a person to look at."""
-    removed = [checkpoint.directory for checkpoint in prunable(checkpoints_dir, keep_last, protected_steps)]
+    removed = [checkpoint.directory for checkpoint in complete_checkpoints(checkpoints_dir)[:-keep_last]]
     with _explained(f"cannot prune {checkpoints_dir}"):
         for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
             shutil.rmtree(leftover)

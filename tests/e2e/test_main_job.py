@@ -307,6 +307,43 @@ def test_all_workers_killed_and_run_again(finished: Path, tmp_path: Path) -> Non
     assert find(path_of(file, "main"), 28).manifest["files"] == find(path_of(finished, "main"), 28).manifest["files"]
 
 
+def test_evaluate_fills_in_what_is_missing_and_trains_nothing(finished: Path, tmp_path: Path) -> None:
+    file = copied(finished, tmp_path)
+    fewer = ("-s", "evaluation.max_rows=5")
+    done = lrps("evaluate", file, "branch-v1", *fewer)
+    assert done.returncode == 0, done.stderr
+    states = {path["name"]: path["state"] for path in tables("status", file, *fewer)["paths"]}
+    assert (states["branch-v1"], states["branch-v2"]) == ("complete", "trained")
+    branch = total(read_ledger(path_of(file, "branch-v1").ledger))
+    assert (branch.attempts, branch.spent.steps) == (2, 12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ((), "branch-v1 stands at step 8 of 20; `lrps run` trains it first"),
+        (("-s", "model.architecture.vocab_size=200"), "give model.architecture.vocab_size 257 or more"),
+        (("-s", "data.tokenizer=TOKENIZER"), "give the one that made the shards"),
+    ],
+    ids=["not trained", "a model too small", "another tokenizer"],
+)
+def test_a_worker_refuses_with_the_way_out(
+    finished: Path, tmp_path: Path, settings: tuple[str, ...], told: str
+) -> None:
+    file = copied(finished, tmp_path)
+    shutil.rmtree(path_of(file, "branch-v1").directory)
+    other = tmp_path / "other.json"
+    other.write_text((Path(yaml.safe_load(file.read_text())["data"]["root"]) / "tokenizer.json").read_text() + " ")
+    words = [word.replace("TOKENIZER", str(other)) for word in settings]
+    if "vocab_size" in " ".join(words):
+        words += ["-s", f"runs={tmp_path / 'fresh'}"]
+    verb, name = ("train", "main") if words else ("evaluate", "branch-v1")
+    done = lrps(verb, file, name, *words)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_another_plan_under_the_same_name_is_refused_before_anything_starts(finished: Path) -> None:
     done = lrps("run", finished, "-s", "seed=8")
     assert done.returncode == 2

@@ -22,7 +22,6 @@ from lrps.store.checkpoints import (
     find,
     newest_intact,
     pin,
-    prunable,
     prune,
     publish,
     seal,
@@ -223,11 +222,10 @@ def test_find_says_which_steps_exist(tmp_path):
 @settings(max_examples=40, deadline=None)
 @given(
     present=st.sets(st.integers(0, 12), max_size=8),
-    protected=st.sets(st.integers(0, 12)),
     broken=st.sets(st.integers(0, 12), max_size=2),
     keep_last=st.integers(1, 4),
 )
-def test_prune_keeps_what_is_protected_newest_or_incomplete(present, protected, broken, keep_last):
+def test_prune_keeps_what_is_newest_or_incomplete(present, broken, keep_last):
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for step in present:
@@ -235,15 +233,13 @@ def test_prune_keeps_what_is_protected_newest_or_incomplete(present, protected, 
         for step in present & broken:
             (directory / directory_name(step) / "state.json").unlink()
         unfinished = begin(directory, 99)
-        planned = [checkpoint.directory for checkpoint in prunable(directory, keep_last, protected)]
-        removed = prune(directory, keep_last, protected)
-        assert removed == planned
-        periodic = sorted(present - broken - protected)
+        removed = prune(directory, keep_last)
+        periodic = sorted(present - broken)
         gone = set(periodic[:-keep_last])
         assert {directory_name(step) for step in gone} == {path.name for path in removed}
         left = {path.name for path in directory.iterdir()}
         assert left == {directory_name(step) for step in present - gone} | {unfinished.name}
-        assert prune(directory, keep_last, protected) == []
+        assert prune(directory, keep_last) == []
 
 
 def test_a_prune_that_crashed_leaves_no_half_checkpoint_and_is_finished_by_the_next(tmp_path, monkeypatch):
