@@ -206,6 +206,24 @@ def test_without_hard_links_a_pin_is_a_copy(tmp_path, monkeypatch, code):
     assert not os.path.samefile(pinned.directory / "state.json", saved.directory / "state.json")
 
 
+def test_a_damaged_pin_is_replaced_by_an_intact_copy_of_the_same_state(tmp_path):
+    layout = PathLayout(tmp_path)
+    pinned = pin(save(layout.checkpoints, 4), layout.branch_points)
+    damaged = pinned.directory / "a.safetensors"
+    damaged.unlink()
+    damaged.write_bytes(b"stat3")
+    again = save(layout.checkpoints, 4)  # trained once more, to the same state
+    verify(pin(again, layout.branch_points))
+    assert damaged.read_bytes() == b"state"
+    for directory in (layout.branch_points, layout.checkpoints):
+        file = directory / "step-00000004" / "a.safetensors"
+        file.unlink()
+        file.write_bytes(b"stat3")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        pin(again, layout.branch_points)
+    assert damaged.exists(), "nothing is thrown away for something that is no better"
+
+
 def test_find_says_which_steps_exist(tmp_path):
     layout = PathLayout(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint of step 3; there is none yet"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,13 @@ def test_it_is_free_again_afterwards(tmp_path: Path) -> None:
             assert str(os.getpid()) in (tmp_path / "new" / "lock").read_text()
     assert not is_locked(tmp_path / "new")
     assert not is_locked(tmp_path / "never")
+
+
+def test_a_glance_at_the_lock_does_not_keep_a_trainer_out(tmp_path: Path) -> None:
+    with path_lock(tmp_path):
+        pass
+    with open(tmp_path / "lock", encoding="utf-8") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)  # what is_locked holds for a moment
+        threading.Timer(0.2, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with path_lock(tmp_path):
+            pass
