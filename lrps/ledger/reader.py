@@ -48,12 +48,20 @@ def _parse(line: bytes, where: str) -> Record:
 
 
 def read_ledger(ledger_dir: Path) -> Iterator[Record]:
-    """The records of all attempts of a path, oldest first, with the hash chain checked across attempts."""
+    """The records of all attempts of a path, oldest first, with the hash chain checked across attempts.
+
+    A record is given out once the line after it has vouched for it; only the very last one has none.
+    """
     previous = NO_LINE
+    held: Record | None = None
     for file in attempt_files(ledger_dir):
         for record in read_attempt(file, previous):
             previous = line_hash(record.line())
-            yield record
+            if held is not None:
+                yield held
+            held = record
+    if held is not None:
+        yield held
 
 
 @dataclass

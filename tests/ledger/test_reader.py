@@ -85,6 +85,13 @@ def test_any_changed_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
         totals(directory)
 
 
+def test_a_changed_key_is_a_changed_line_and_no_missing_key(tmp_path: Path) -> None:
+    file = attempt(tmp_path, 0, 2)
+    file.write_bytes(file.read_bytes().replace(b'"processes"', b'"processez"', 1))
+    with pytest.raises(LedgerError, match=r"000\.jsonl:2: this line does not follow"):
+        totals(tmp_path)
+
+
 @pytest.mark.parametrize("line", [0, 2, 4])
 def test_a_removed_line_is_found(tmp_path: Path, line: int) -> None:
     file = attempt(tmp_path, 0, 5)
