@@ -25,6 +25,7 @@ setup(
         "numpy>=1.26",
         "wandb>=0.20",
         # These arrive with the packages above; named because we import them.
+        "fsspec>=2024.2",
         "jinja2>=3.1",
         "psutil>=5.9",
         "pydantic>=2.7,<3",
@@ -38,8 +39,14 @@ setup(
         "dev": [
             *("ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-psutil"),
             *("hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2.3"),
+            # Readers and servers that the tests hold our data against.
+            *("datasets>=3", "datatrove>=0.4", "moto[s3,server]>=5", "pyarrow>=15", "s3fs", "zstandard>=0.22"),
         ],
         "eval": ["lm-eval[hf]>=0.4.5"],
+        "parquet": ["pyarrow>=15"],
+        "zst": ["zstandard>=0.22"],
+        "s3": ["s3fs"],
+        "gs": ["gcsfs"],
         "datatrove": ["datatrove>=0.4"],
         "nvml": ["nvidia-ml-py>=12"],
     },

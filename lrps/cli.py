@@ -5,18 +5,19 @@ Heavy imports stay inside the verbs that need them: plan, status and report star
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from lrps import __version__
-from lrps.errors import INTERRUPTED, OUR_FAULT, USER_MISTAKE, LrpsError
+from lrps.cli_data import data_app
+from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
 
 if TYPE_CHECKING:
     from lrps.plan import Plan
@@ -34,15 +35,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Build and check the shards of the data versions.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file, for example configs/demo.yaml.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key: -s schedule.peak_lr=3e-4. May be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 OnlyParadigms = Annotated[
     list[str] | None,
     typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
@@ -57,10 +51,6 @@ def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
     return make_plan(load_config(config_file, overrides or ()))
 
 
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=1))
-
-
 @app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Trains nothing."""
@@ -70,7 +60,7 @@ def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson =
 
     made = _load_plan(config_file, overrides)
     document = plan_document(made, done_steps(made))
-    _print_json(document) if as_json else print_plan(document)
+    print_json(document) if as_json else print_plan(document)
     try:
         check_run_dir(made, made.graph.paths)
     except LrpsError as error:
@@ -142,7 +132,7 @@ def status(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson
 
     made = _load_plan(config_file, overrides)
     document = status_document(made, plan_status(made))
-    _print_json(document) if as_json else print_status(document)
+    print_json(document) if as_json else print_status(document)
 
 
 @app.command()
@@ -159,7 +149,7 @@ def report(
 
     made = _load_plan(config_file, overrides)
     if as_json:
-        _print_json(comparison_document(made))
+        print_json(comparison_document(made))
     else:
         _write_report(made, tuple(formats.split(",")))
 
@@ -173,32 +163,6 @@ def _write_report(made: Plan, formats: Sequence[str]) -> None:
     print_comparison(document)
     for file in write_report(made, document, formats):
         typer.echo(str(file))
-
-
-@data_app.command("build")
-def data_build(config_file: ConfigFile, overrides: Overrides = None) -> None:
-    """Tokenize the `text` of every version into shards; train the tokenizer first if the config says so.
-
-    Versions that are built already stay as they are.
-    """
-    from lrps.config.loader import load_config
-    from lrps.data.build import build_data
-
-    build_data(load_config(config_file, overrides or ()))
-
-
-@data_app.command("verify")
-def data_verify(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check every byte of every shard against the manifests."""
-    from lrps.config.loader import load_config
-    from lrps.data.build import verify_data
-
-    verifications = verify_data(load_config(config_file, overrides or ()), quiet=as_json)
-    faults = [verification for verification in verifications if not verification["ok"]]
-    if as_json:
-        _print_json({"ok": not faults, "manifests": verifications})
-    if faults:
-        raise typer.Exit(USER_MISTAKE)
 
 
 @app.command()

@@ -28,14 +28,17 @@ FLOORS = {
     "train": 3,
     "supervise": 1,
     "launch": 4,
+    "audit": 2,
     "cli": 5,
+    "cli_data": 5,
+    "cli_options": 0,
 }
 DOORS = {
     "deepspeed": {"engine/deepspeed_engine.py"},
     "webdataset": {"data/writer.py"},
     "wandb": {"track/wandb.py"},
 }
-WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "cli"}
+WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "cli", "cli_data"}
 
 
 def package(module: Path) -> str:

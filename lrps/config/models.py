@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.strategies import KINDS, Strategy
-from lrps.config.values import Count, Float, Int, Name, Section
+from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
 
 class Model(Section):
@@ -44,9 +44,21 @@ class Version(Section):
     name: Name
     """Name of the version and of its folder below data.root."""
     text: tuple[Path, ...] = ()
-    """Text files (.txt, .jsonl) that `lrps data build` tokenizes into this version's shards."""
+    """Text files (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) that `lrps data build` tokenizes into this version's
+    shards."""
+    url: str | None = None
+    """Where shards that were built elsewhere lie: a folder, https://, s3://, gs://, hf:// or any other address that
+    fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
+    shard comes into data.cache when it is first needed."""
     tokens: Count | None = None
     """Train on this many tokens of the increment (`10.5B`). Needed while the shards do not exist; all by default."""
+
+
+class Rehearsal(Version):
+    """A version that is no increment: rows made for rehearsal, read by the paradigms whose `mix` asks for them."""
+
+    since: Name
+    """The first version whose mix may read it; later ones go on where the lineage stopped reading."""
 
 
 class Data(Section):
@@ -65,8 +77,29 @@ class Data(Section):
     """`full` shuffles an increment as a whole; `window` some shards at a time, for data larger than memory."""
     heldout_share: Annotated[Float, Field(gt=0, lt=0.5)] = 0.01
     """Share of documents held out for evaluation, chosen by a hash of the text."""
+    text_key: Annotated[str, Field(min_length=1)] = "text"
+    """The key (.jsonl) or column (.parquet) of the text."""
+    attention_across_documents: bool = True
+    """true: a token sees all tokens before it in its row. false: only those of its own document, and positions begin
+    anew with each document."""
+    cache: Path | None = None
+    """Folder of the shards that come from a version's `url`, by content, best on a disk of the node; by default
+    <root>/cache."""
+    cache_limit: Bytes | None = None
+    """Remove the shards that were not used for the longest time beyond this (`500GB`); nothing by default."""
     versions: tuple[Version, ...]
     """The increments: at least one."""
+    rehearsal: tuple[Rehearsal, ...] = ()
+    """Rows for rehearsal, each set a version of its own that `mix: {rehearsal: 0.1}` reads."""
+
+    @property
+    def cache_path(self) -> Path:
+        return self.cache or self.root / "cache"
+
+    @property
+    def sources(self) -> tuple[Version, ...]:
+        """Everything that has shards: the increments, then the rehearsal sets."""
+        return (*self.versions, *self.rehearsal)
 
     @property
     def tokenizer_path(self) -> Path:
@@ -74,13 +107,28 @@ class Data(Section):
 
     @field_validator("versions")
     @classmethod
-    def _unique(cls, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+    def _at_least_one(cls, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         if not versions:
             raise ValueError("name at least one version")
-        names = [v.name for v in versions]
+        return versions
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [version.name for version in self.sources]
         if doubled := {n for n in names if names.count(n) > 1}:
             raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} stands more than once")
-        return versions
+        return self
+
+    @model_validator(mode="after")
+    def _rehearsal_begins_somewhere(self) -> Self:
+        names = [version.name for version in self.versions]
+        for rehearsal in self.rehearsal:
+            if rehearsal.since not in names:
+                raise ValueError(
+                    f"rehearsal.{rehearsal.name}.since: {rehearsal.since} is no version; "
+                    f"the versions are {', '.join(names)}"
+                )
+        return self
 
 
 class Batch(Section):

@@ -48,11 +48,13 @@ class Mix(Section):
     new: Share = 1.0
     replay: Share = 0.0
     """Rows of older increments, each going on at its own next position, in proportion to their size."""
+    rehearsal: Share = 0.0
+    """Rows of data.rehearsal, likewise."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if abs(self.new + self.replay - 1) > 1e-9:
-            raise ValueError(f"new + replay must be 1, not {self.new + self.replay:g}")
+        if abs((total := self.new + self.replay + self.rehearsal) - 1) > 1e-9:
+            raise ValueError(f"new + replay + rehearsal must be 1, not {total:g}")
         if self.new == 0:
             raise ValueError("new must be above 0: a version is trained on its own increment")
         return self

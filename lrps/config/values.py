@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 _MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _QUANTITY = r"([0-9]*\.?[0-9]+)\s*([KMBGT]?)"
+_BYTE_MULTIPLES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BYTES = r"([0-9]*\.?[0-9]+)\s*([kMGT]?)B"
 
 
 def parse_quantity(value: Any) -> Any:
@@ -23,6 +25,16 @@ def parse_quantity(value: Any) -> Any:
     return value
 
 
+def parse_bytes(value: Any) -> Any:
+    """Read `500GB` as 500000000000; leave everything that is not such a string to pydantic."""
+    if isinstance(value, str) and len(value) < 40 and (match := re.fullmatch(_BYTES, value.strip())):
+        number, unit = match.groups()
+        return int(Fraction(number) * _BYTE_MULTIPLES[unit])
+    if isinstance(value, bool):
+        raise ValueError("a size such as 500GB is needed here, not true or false")
+    return value
+
+
 def _quantity_schema(kind: str) -> WithJsonSchema:
     strings = {"type": "string", "pattern": f"^{_QUANTITY}$".replace("[KMBGT]", "[KMBGTkmbgt]")}
     return WithJsonSchema({"anyOf": [{"type": kind, "exclusiveMinimum": 0}, strings]})
@@ -33,6 +45,14 @@ Float = Annotated[float, Field(strict=True)]
 """Strict: pydantic would take `true` for 1 and "4" for 4, and a config that says so has a mistake in it."""
 Count = Annotated[int, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("integer")]
 Quantity = Annotated[float, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("number")]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    Field(gt=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_BYTES}$"}]}
+    ),
+]
 Share = Annotated[Float, Field(ge=0, le=1)]
 DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
 OptimizerStart = Literal["carry", "reset"]
