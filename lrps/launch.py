@@ -18,7 +18,7 @@ from pathlib import Path as FilePath
 
 from lrps.config.models import Launch
 from lrps.errors import INTERRUPTED, USER_MISTAKE, DataError, LrpsError, StoppedError, TrainingError
-from lrps.plan import Plan
+from lrps.plan import Plan, shards_command
 from lrps.status import PathStatus, path_status, plan_status, saved_step
 from lrps.supervise import supervise
 from lrps.train.origin import fork
@@ -77,12 +77,13 @@ def _free_port() -> int:
 
 
 def check_data(plan: Plan) -> None:
-    """Raises DataError if a version of the plan has no shards: nothing is started that must fail."""
-    missing = [increment.version for increment in plan.increments if increment.version not in plan.manifests]
+    """Raises DataError if something that the plan reads has no shards: nothing is started that must fail."""
+    read = {source for path in plan.graph.paths for source in path.sources}
+    missing = [each for each in plan.config.data.sources if each.name in read - plan.manifests.keys()]
     if missing:
-        raise DataError(
-            f"no shards in {plan.config.data.root} for version {', '.join(missing)}; run `lrps data build CONFIG` first"
-        )
+        names = ", ".join(version.name for version in missing)
+        commands = " and ".join(dict.fromkeys(f"`{shards_command(version)}`" for version in missing))
+        raise DataError(f"no shards in {plan.config.data.root} for version {names}; run {commands} first")
 
 
 def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lrps.config.models import Config, Version
+from lrps.config.models import Config, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.errors import ConfigError, DataError
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, Path
-from lrps.paths.paradigms import Increment, compile_graph
+from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph
 from lrps.store.identity import path_identity, read_path
 from lrps.store.layout import RunLayout
 
@@ -28,11 +28,12 @@ class Plan:
     config: Config
     increments: tuple[Increment, ...]
     manifests: dict[str, Manifest]
-    """Train manifests by version, of those versions whose shards exist."""
+    """Train manifests by name, of those increments and rehearsal sets whose shards exist."""
+    rehearsal: tuple[RehearsalSet, ...] = ()
 
     @cached_property
     def graph(self) -> Graph:
-        return compile_graph(self.config, self.increments, self.existing)
+        return compile_graph(self.config, self.increments, self.existing, self.rehearsal)
 
     @cached_property
     def existing(self) -> dict[str, Path]:
@@ -49,8 +50,11 @@ class Plan:
     def layout(self) -> RunLayout:
         return RunLayout(self.config.run_dir)
 
-    def increment(self, version: str) -> Increment:
-        return next(increment for increment in self.increments if increment.version == version)
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """name -> rows that the plan counts, of every source: the increments, then the rehearsal sets."""
+        increments = {increment.version: increment.rows for increment in self.increments}
+        return increments | {each.name: each.rows for each in self.rehearsal}
 
     @cached_property
     def heldout(self) -> dict[str, Manifest]:
@@ -62,12 +66,9 @@ class Plan:
         """What makes a path's directory this plan's; sources whose shards do not exist yet are known by name only."""
         tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
         sources = {
-            increment.version: {
-                "manifest_sha256": self.manifests[increment.version].sha256,
-                "rows": increment.rows,
-            }
-            for increment in self.increments
-            if increment.version in self.manifests
+            name: {"manifest_sha256": self.manifests[name].sha256, "rows": rows}
+            for name, rows in self.rows.items()
+            if name in self.manifests
         }
         return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources)
 
@@ -89,25 +90,32 @@ class Plan:
 
 
 def make_plan(config: Config) -> Plan:
-    """Read the manifests that exist and lay out the increments.
+    """Read the manifests that exist and lay out the increments and the rehearsal sets.
 
     Raises DataError for a damaged manifest or one that is smaller than the config says, ConfigError for a version
     with neither shards nor a planned number of tokens.
     """
-    manifests: dict[str, Manifest] = {}
-    increments = []
-    for version in config.data.versions:
-        path = manifest_path(config.data.root, version.name, "train")
-        if path.exists():
-            manifests[version.name] = load_manifest(path)
-        increments.append(_increment(config, version, manifests.get(version.name)))
-    return Plan(config, tuple(increments), manifests)
+    data = config.data
+    files = {source.name: manifest_path(data.root, source.name, "train") for source in data.sources}
+    manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
+    rows = {source.name: _rows(config, source, manifests.get(source.name)) for source in data.sources}
+    increments = (Increment(v.name, rows[v.name], rows[v.name] // config.batch.sequences) for v in data.versions)
+    rehearsal = (RehearsalSet(each.name, rows[each.name], each.since) for each in data.rehearsal)
+    return Plan(config, tuple(increments), manifests, tuple(rehearsal))
 
 
-def _increment(config: Config, version: Version, manifest: Manifest | None) -> Increment:
+def shards_command(version: Version) -> str:
+    """The command that brings the manifests of a version, so that its data can be planned with and read."""
+    return f"lrps data {'fetch' if version.url else 'build'} CONFIG"
+
+
+def _rows(config: Config, version: Version, manifest: Manifest | None) -> int:
+    """Rows of a source: those of its shards, cut to the tokens that the config wants of them."""
     length = config.data.sequence_length
     if manifest is None and version.tokens is None:
-        way_out = "run `lrps data build CONFIG`" if version.text else "say how many with `tokens:`, or give its `text:`"
+        way_out = "say how many with `tokens:`, or give its `text:` or `url:`"
+        if version.text or version.url:
+            way_out = f"run `{shards_command(version)}`"
         raise ConfigError(
             f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {way_out}"
         )
@@ -115,9 +123,10 @@ def _increment(config: Config, version: Version, manifest: Manifest | None) -> I
     if version.tokens is not None:
         wanted = version.tokens // length
         if wanted > rows:
+            where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
             raise DataError(
                 f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
-                f"lower data.versions.{version.name}.tokens or leave it out to use all"
+                f"lower data.{where}.{version.name}.tokens or leave it out to use all"
             )
         rows = wanted
-    return Increment(version.name, rows, rows // config.batch.sequences)
+    return rows

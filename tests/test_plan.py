@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.errors import ConfigError, DataError
+from lrps.errors import ConfigError, DataError, LineageError
 from lrps.plan import make_plan
+from lrps.store.identity import check_identity
 
 MakeConfig = Callable[..., Config]
 
@@ -41,6 +43,42 @@ def test_shards_say_how_much_there_is(tiny_config: Path) -> None:
     assert [i.rows for i in whole.increments] == [m.rows(16) for m in whole.manifests.values()]
     with pytest.raises(DataError, match=r"version v1: the config wants 6250000 rows of 16 tokens, its shards hold \d+"):
         make_plan(load_config(tiny_config, ["data.versions.0.tokens=100M"]))
+
+
+def test_rehearsal_sets_are_known_by_their_shards_or_their_tokens(tiny_config: Path) -> None:
+    sets = [
+        "data.rehearsal=[{name: v3, since: v2}, {name: later, since: v2, tokens: 85}]",
+        "paradigms.cpt.mix={new: 0.8, rehearsal: 0.2}",
+    ]
+    plan = make_plan(load_config(tiny_config, sets))
+    assert [(each.name, each.rows, each.since) for each in plan.rehearsal] == [
+        ("v3", plan.manifests["v3"].rows(16), "v2"),
+        ("later", 5, "v2"),
+    ]
+    assert list(plan.rows) == ["v1", "v2", "v3", "later"]
+    assert [increment.version for increment in plan.increments] == list(plan.heldout) == ["v1", "v2"]
+    with pytest.raises(ConfigError, match="version r: no shards in .*tokens:"):
+        make_plan(load_config(tiny_config, ["data.rehearsal=[{name: r, since: v2}]"]))
+    with pytest.raises(DataError, match=r"lower data.rehearsal.v3.tokens"):
+        make_plan(load_config(tiny_config, ["data.rehearsal=[{name: v3, since: v2, tokens: 100M}]"]))
+
+
+def test_a_path_is_another_one_with_other_rehearsal_data(tiny_config: Path, tmp_path: Path) -> None:
+    mixed = ["paradigms.cpt.mix={new: 0.8, rehearsal: 0.2}", "data.rehearsal=[{name: v3, since: v2, tokens: 320}]"]
+    plan, plain = make_plan(load_config(tiny_config, mixed)), make_plan(load_config(tiny_config))
+    first, second = (plan.identity(plan.graph.by_name[name]) for name in ("cpt-v1", "cpt-v2"))
+    assert second["sources"]["v3"] == {"manifest_sha256": plan.manifests["v3"].sha256, "rows": 20}
+    assert first == plain.identity(plain.graph.by_name["cpt-v1"]), "the set is not there yet"
+
+    path_json = tmp_path / "path.json"
+    path_json.write_text(json.dumps(second))
+    check_identity(path_json, second)
+    built_again = replace(plan, manifests=plan.manifests | {"v3": plan.manifests["v2"]})
+    with pytest.raises(LineageError, match=r"sources.v3.manifest_sha256"):
+        check_identity(path_json, built_again.identity(plan.graph.by_name["cpt-v2"]))
+    larger = make_plan(load_config(tiny_config, [mixed[0], mixed[1].replace("320", "480")]))
+    with pytest.raises(LineageError, match=r"sources.v3.rows: 20 there, 30 in the config"):
+        check_identity(path_json, larger.identity(larger.graph.by_name["cpt-v2"]))
 
 
 def test_a_version_is_evaluated_on_all_so_far_and_the_next(make_config: MakeConfig) -> None:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from lrps.config.strategies import KINDS, Strategy
+from lrps.config.addresses import Address
+from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
 
@@ -46,7 +47,7 @@ class Version(Section):
     text: tuple[Path, ...] = ()
     """Text files (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) that `lrps data build` tokenizes into this version's
     shards."""
-    url: str | None = None
+    url: Address | None = None
     """Where shards that were built elsewhere lie: a folder, https://, s3://, gs://, hf:// or any other address that
     fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
     shard comes into data.cache when it is first needed."""
@@ -58,7 +59,8 @@ class Rehearsal(Version):
     """A version that is no increment: rows made for rehearsal, read by the paradigms whose `mix` asks for them."""
 
     since: Name
-    """The first version whose mix may read it; later ones go on where the lineage stopped reading."""
+    """The first version whose mix may read it; later ones go on where the lineage stopped reading. A set that is added
+    to a trained plan begins with a version that is still to come: trained paths stay what they are."""
 
 
 class Data(Section):
@@ -81,7 +83,8 @@ class Data(Section):
     """The key (.jsonl) or column (.parquet) of the text."""
     attention_across_documents: bool = True
     """true: a token sees all tokens before it in its row. false: only those of its own document, and positions begin
-    anew with each document."""
+    anew with each document and each row; for models that can (llama, mistral, qwen2, qwen3, gpt2 and most with
+    rotary positions), which is tried out before training."""
     cache: Path | None = None
     """Folder of the shards that come from a version's `url`, by content, best on a disk of the node; by default
     <root>/cache."""
@@ -178,6 +181,9 @@ class Engine(Section):
     zero_stage: Annotated[Int, Field(ge=0, le=3)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 keeps fp32 master weights and needs zero_stage 1 or higher."""
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = None
+    """The attention kernel; by default the one that transformers takes. The flash kernels need their package, a GPU
+    and bf16; they skip other documents instead of masking them (data.attention_across_documents: false)."""
     activation_checkpointing: bool = False
     compile: bool = False
     """torch.compile the model through DeepSpeed."""
@@ -186,6 +192,8 @@ class Engine(Section):
     def _sound(self) -> Self:
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("bf16 with zero_stage 0 trains wrongly in DeepSpeed 0.19: use zero_stage 1")
+        if self.attention in ("flash_attention_2", "flash_attention_3") and self.precision != "bf16":
+            raise ValueError(f"attention {self.attention} computes in bf16 only: use precision bf16, or sdpa")
         return self
 
 
@@ -320,11 +328,25 @@ class Config(Section):
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
         names = [version.name for version in self.data.versions]
-        for name, strategy in self.paradigms.items():
-            for unknown in set(strategy.alpha_per_version) - set(names):
+        keys = ("alpha_per_version", "mix_per_version")
+        paradigms = self.paradigms.items()
+        named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
+        for where, of_versions in named:
+            for unknown in of_versions.keys() - set(names):
                 near = get_close_matches(unknown, names, 1)
                 hint = f"did you mean '{near[0]}'?" if near else f"the versions are {', '.join(names)}"
-                raise ValueError(f"paradigms.{name}.alpha_per_version.{unknown} is no version; {hint}")
+                raise ValueError(f"paradigms.{where}.{unknown} is no version; {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_rehearse(self) -> Self:
+        for name, strategy in self.paradigms.items():
+            mixes = (strategy.mix, *strategy.mix_per_version.values()) if isinstance(strategy, Mixing) else ()
+            if any(mix.rehearsal for mix in mixes) and not self.data.rehearsal:
+                raise ValueError(
+                    f"paradigms.{name}: its mix has a share of rehearsal, but there is no rehearsal data; add a set "
+                    "to data.rehearsal, or give the share to new or replay"
+                )
         return self
 
     @model_validator(mode="after")

@@ -49,7 +49,7 @@ class Mix(Section):
     replay: Share = 0.0
     """Rows of older increments, each going on at its own next position, in proportion to their size."""
     rehearsal: Share = 0.0
-    """Rows of data.rehearsal, likewise."""
+    """Rows of the sets of data.rehearsal that there are for the version, likewise."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -60,7 +60,20 @@ class Mix(Section):
         return self
 
 
-class PathSwitching(Decaying):
+class Mixing(Decaying):
+    """What the paradigms say that read other rows beside those of the version's own increment. A share for which there
+    is nothing yet (version 1 has nothing to replay) goes to the new rows."""
+
+    mix: Mix = Mix()
+    """What a branch or a CPT path reads. The main path always reads each new row once, and nothing else."""
+    mix_per_version: dict[str, Mix] = Field(default_factory=dict)
+    """`mix` of single versions, by name."""
+
+    def mix_of(self, version: str) -> Mix:
+        return self.mix_per_version.get(version, self.mix)
+
+
+class PathSwitching(Mixing):
     """One main path at the maximal learning rate; a branch with a complete decay for every version."""
 
     kind: Literal["path-switching"]
@@ -69,8 +82,6 @@ class PathSwitching(Decaying):
     branch_data: Literal["rest", "whole"] = "rest"
     """The rows a branch reads: those the main path would have read next (`rest`), or as many rows, drawn from a
     reshuffled pass over the whole increment (`whole`): a sample of all of it, of which the main path has seen some."""
-    mix: Mix = Mix()
-    """Replay of older increments in the branches. The main path always reads each new row once."""
     optimizer: OptimizerStart = "carry"
 
 
@@ -83,7 +94,7 @@ class Ptfs(Decaying):
     decay: DecayShape = "cosine"
 
 
-class Cpt(Decaying):
+class Cpt(Mixing):
     """Every version from the last one's final state, on its own increment."""
 
     kind: Literal["cpt"]
@@ -94,7 +105,6 @@ class Cpt(Decaying):
     """Steps of the re-warm-up; by default schedule.warmup_steps."""
     alpha: Quantity = 1.0
     decay: DecayShape = "cosine"
-    mix: Mix = Mix()
     optimizer: OptimizerStart = "reset"
 
     @model_validator(mode="after")

@@ -1,7 +1,8 @@
 """What a graph will cost: FLOPs, device-hours, money and disk, from the config alone. Imports no torch.
 
 FLOPs per trained token = 6 (N - input embedding, unless it is tied to the output) + 12 L H Q S: PaLM, appendix B
-(L layers, H heads, Q head size, S sequence length; no causal halving, no recomputation).
+(L layers, H heads, Q head size, S sequence length; no causal halving, no recomputation). Every token is taken to
+attend over a whole row, so with attention within documents the formula is an upper bound.
 """
 
 from __future__ import annotations

@@ -105,6 +105,11 @@ class Path:
     def rows(self) -> int:
         return sum(segment.rows for segment in self.segments)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of what it reads, in the order in which they come first."""
+        return tuple(dict.fromkeys(part.source for segment in self.segments for part in segment.parts))
+
     def extends(self, other: Path) -> bool:
         """True if this path, cut at other.stop, is `other` step for step (names aside)."""
         if (self.parent, self.start) != (other.parent, other.start) or self.stop < other.stop:

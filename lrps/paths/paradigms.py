@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from math import floor
 
 from lrps.config.models import Config
-from lrps.config.strategies import Cpt, Decaying, Mix, PathSwitching, Ptfs, Strategy, WsdS
+from lrps.config.strategies import Cpt, Decaying, Mix, Mixing, PathSwitching, Ptfs, Strategy, WsdS
 from lrps.errors import ConfigError
 from lrps.paths.graph import Fork, Graph, Paradigm, Part, Path, Release, Segment
 from lrps.paths.schedule import (
@@ -43,13 +43,23 @@ class Increment:
 
 
 @dataclass(frozen=True)
+class RehearsalSet:
+    """Rows that are no version's increment: the mixes of version `since` and of later ones may read them."""
+
+    name: str
+    rows: int
+    since: str
+
+
+@dataclass(frozen=True)
 class _Compiler:
-    """What every paradigm needs: the config, the increments, and the steps before each of them."""
+    """What every paradigm needs: the config, the data, and the steps before each increment."""
 
     config: Config
     name: str
     strategy: Strategy
     increments: Sequence[Increment]
+    rehearsal: Sequence[RehearsalSet]
 
     @property
     def batch(self) -> int:
@@ -106,25 +116,37 @@ class _Compiler:
         inc = self.increments[k]
         return Segment(inc.steps, (Part(inc.version, 0, inc.used(self.batch)),))
 
-    def with_replay(self, fresh: Sequence[Part], steps: int, share: float, taken: Mapping[str, int]) -> Segment:
-        """`steps` steps whose rows are `fresh`, cut evenly to make room for replay of older increments.
+    def mixed(self, k: int, segments: tuple[Segment, ...], taken: Mapping[str, int]) -> tuple[Segment, ...]:
+        """The steps of version k, their new rows cut evenly to make room for what its mix adds to them.
 
-        taken: old source -> rows that the lineage has read of it; each goes on there, in proportion to its increment.
+        taken: source -> rows that the lineage has read of it; each source goes on there. A share for which there is
+        no source yet stays with the new rows.
         """
-        total = steps * self.batch
-        room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if taken else 0
-        sizes = {increment.version: increment.rows for increment in self.increments}
-        shares = _apportion(room, [sizes[source] for source in taken])
-        replay = [
-            Part(source, position, rows) for (source, position), rows in zip(taken.items(), shares, strict=True) if rows
-        ]
+        mix = self.strategy.mix_of(self.increments[k].version) if isinstance(self.strategy, Mixing) else Mix()
+        so_far = {increment.version for increment in self.increments[: k + 1]}
+        sets = {each.name: each.rows for each in self.rehearsal if each.since in so_far}
+        if not mix.replay and not (mix.rehearsal and sets):
+            return segments
+        fresh = [part for segment in segments for part in segment.parts]
+        newer = {part.source for part in fresh}
+        old = {each.version: each.rows for each in self.increments[:k] if each.version not in newer}
+        total = sum(part.rows for part in fresh)
+        added = [*_drawn(old, mix.replay, total, taken), *_drawn(sets, mix.rehearsal, total, taken)]
+        room = sum(part.rows for part in added)
         new_rows = _apportion(total - room, [part.rows for part in fresh])
         new = [Part(p.source, p.from_row, rows) for p, rows in zip(fresh, new_rows, strict=True) if rows]
-        return Segment(steps, (*new, *replay))
+        return (Segment(sum(segment.steps for segment in segments), (*new, *added)),)
 
     def taken_before(self, k: int) -> dict[str, int]:
         """source -> rows that a lineage has read when it has read every increment before k once."""
         return {increment.version: increment.used(self.batch) for increment in self.increments[:k]}
+
+
+def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[Part]:
+    """`share` of `total` rows out of sources of these sizes, in proportion, each from where it was left."""
+    room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if sizes else 0
+    shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
+    return [Part(source, taken.get(source, 0), rows) for source, rows in shares if rows]
 
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:
@@ -187,10 +209,7 @@ def _branch(
                 f"version {increment.version} is {decay.steps} steps of {increment.steps}"
             )
         segments = (Segment(decay.steps, (Part(increment.version, increment.rows, decay.steps * c.batch),)),)
-    if s.mix.replay:
-        fresh = [part for segment in segments for part in segment.parts]
-        old = {name: rows for name, rows in c.taken_before(k).items() if name not in {part.source for part in fresh}}
-        segments = (c.with_replay(fresh, decay.steps, s.mix.replay, old),)
+    segments = c.mixed(k, segments, c.taken_before(k))
     top = schedule.lr_at(c.warmup)
     if start < c.warmup:  # the straight warm-up and decay run, seen from its step `start`
         falling = warmup_stable_decay(0, stop, warmup=c.warmup, lr_start=0.0, peak=top, decay=decay)
@@ -211,7 +230,7 @@ def ptfs(c: _Compiler, s: Ptfs) -> Paradigm:
 
 
 def cpt(c: _Compiler, s: Cpt) -> Paradigm:
-    """Every version from the last one's final state, on its own increment and declared replay."""
+    """Every version from the last one's final state, on its own increment and what its mix adds."""
     rewarm = c.warmup if s.rewarm_steps is None else s.rewarm_steps
     schedules: list[Schedule] = []
     for k, (start, stop) in enumerate(pairwise(c.edges)):
@@ -225,7 +244,7 @@ def cpt(c: _Compiler, s: Cpt) -> Paradigm:
             schedules.append(
                 warmup_stable_decay(start, stop, warmup=warmup, lr_start=lr_start, peak=c.peak, decay=c.decay(k))
             )
-    return _chain(c, schedules, s.mix, s.optimizer)
+    return _chain(c, schedules, s.optimizer)
 
 
 def _final_rate(c: _Compiler, last: Schedule, stop: int) -> float:
@@ -243,19 +262,18 @@ def wsd_s(c: _Compiler, s: WsdS) -> Paradigm:
         warmup_stable_decay(start, stop, warmup=0 if start else c.warmup, lr_start=0.0, peak=c.peak, decay=c.decay(k))
         for k, (start, stop) in enumerate(pairwise(c.edges))
     ]
-    return _chain(c, schedules, Mix(), s.optimizer)
+    return _chain(c, schedules, s.optimizer)
 
 
-def _chain(c: _Compiler, schedules: Sequence[Schedule], mix: Mix, optimizer: str) -> Paradigm:
+def _chain(c: _Compiler, schedules: Sequence[Schedule], optimizer: str) -> Paradigm:
     """Paths that each start from the final state of the one before."""
     paths: list[Path] = []
     taken: dict[str, int] = {}
     for k, (start, stop) in enumerate(pairwise(c.edges)):
-        whole = c.whole(k)
-        segment = c.with_replay(whole.parts, whole.steps, mix.replay, taken) if mix.replay else whole
-        taken |= {part.source: part.to_row for part in segment.parts}
+        segments = c.mixed(k, (c.whole(k),), taken)
+        taken |= {part.source: part.to_row for segment in segments for part in segment.parts}
         parent = Fork(paths[-1].name, start, optimizer) if paths else None
-        paths.append(Path(c.path_name(k), c.strategy.kind, parent, start, stop, schedules[k], (segment,)))
+        paths.append(Path(c.path_name(k), c.strategy.kind, parent, start, stop, schedules[k], segments))
     return Paradigm(c.name, c.strategy.kind, tuple(paths), _final_releases(c, paths))
 
 
@@ -263,10 +281,12 @@ def _final_releases(c: _Compiler, paths: Sequence[Path]) -> tuple[Release, ...]:
     return tuple(Release(inc.version, path.name, path.stop) for inc, path in zip(c.increments, paths, strict=True))
 
 
-def compile_paradigm(config: Config, name: str, increments: Sequence[Increment]) -> Paradigm:
+def compile_paradigm(
+    config: Config, name: str, increments: Sequence[Increment], rehearsal: Sequence[RehearsalSet] = ()
+) -> Paradigm:
     """Compile one strategy of the config alone, with its own path names."""
     strategy = config.paradigms[name]
-    compiler = _Compiler(config, name, strategy, increments)
+    compiler = _Compiler(config, name, strategy, increments, rehearsal)
     match strategy:
         case PathSwitching():
             return path_switching(compiler, strategy)
@@ -278,15 +298,23 @@ def compile_paradigm(config: Config, name: str, increments: Sequence[Increment])
             return wsd_s(compiler, strategy)
 
 
-def compile_graph(config: Config, increments: Sequence[Increment], existing: Mapping[str, Path] | None = None) -> Graph:
+def compile_graph(
+    config: Config,
+    increments: Sequence[Increment],
+    existing: Mapping[str, Path] | None = None,
+    rehearsal: Sequence[RehearsalSet] = (),
+) -> Graph:
     """Compile every strategy of the config and let them share equal paths (the first CPT version is the first PTFS
     version; a main path of another alpha is the same main path).
 
     existing: name -> path, of a run directory that may have been made with other paradigms; equal paths keep those
-    names. Raises ConfigError for an increment or a warm-up that leaves no room, and for names that collide.
+    names. rehearsal: sets whose `since` is none of these increments are not read.
+    Raises ConfigError for an increment, a set or a warm-up that leaves no room, and for names that collide.
     """
     _check_increments(config, increments)
-    return share(tuple(compile_paradigm(config, name, increments) for name in config.paradigms), existing)
+    if empty := [each.name for each in rehearsal if each.rows < 1]:
+        raise ConfigError(f"rehearsal set {', '.join(empty)} has less than one row: add data, or leave it out")
+    return share(tuple(compile_paradigm(config, name, increments, rehearsal) for name in config.paradigms), existing)
 
 
 def _check_increments(config: Config, increments: Sequence[Increment]) -> None:

@@ -90,6 +90,7 @@ def _measured(plan: Plan, path: Path, status: PathStatus) -> dict[str, Any]:
 def _cumulative_steps(plan: Plan, paradigm: Paradigm) -> dict[str, int]:
     """version -> steps that all versions up to it take together, had the paradigm ended there."""
     counts = range(1, len(plan.increments) + 1)
+    # What is rehearsed changes no number of steps.
     totals = (compile_paradigm(plan.config, paradigm.name, plan.increments[:n]).total_steps for n in counts)
     return {increment.version: steps for increment, steps in zip(plan.increments, totals, strict=True)}
 

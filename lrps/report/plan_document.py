@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import accumulate
 from typing import Any
 
 from lrps.paths.cost import cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Path
-from lrps.paths.paradigms import Increment, compile_graph
+from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph
 from lrps.plan import Plan
 from lrps.store.files import atomic_write_json
 
@@ -28,6 +29,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> di
         "name": plan.config.name,
         "run_dir": str(plan.layout.run_dir),
         "versions": [_version(plan, increment) for increment in plan.increments],
+        "rehearsal": [_rehearsal(plan, each) for each in plan.rehearsal],
         "flops_per_token": plan.costs.flops_per_token,
         "currency": plan.costs.currency,
         "paradigms": {paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
@@ -57,7 +59,6 @@ def _cost(plan: Plan, steps: int) -> dict[str, Any]:
 
 
 def _version(plan: Plan, increment: Increment) -> dict[str, Any]:
-    manifest = plan.manifests.get(increment.version)
     batch = plan.config.batch.sequences
     return {
         "name": increment.version,
@@ -65,8 +66,23 @@ def _version(plan: Plan, increment: Increment) -> dict[str, Any]:
         "steps": increment.steps,
         "tokens": increment.steps * plan.config.tokens_per_step,
         "remainder_rows": increment.rows - increment.used(batch),
-        "manifest_sha256": manifest.sha256 if manifest else None,
+        "manifest_sha256": _manifest_sha256(plan, increment.version),
     }
+
+
+def _rehearsal(plan: Plan, each: RehearsalSet) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "since": each.since,
+        "rows": each.rows,
+        "tokens": each.rows * plan.config.data.sequence_length,
+        "manifest_sha256": _manifest_sha256(plan, each.name),
+    }
+
+
+def _manifest_sha256(plan: Plan, source: str) -> str | None:
+    manifest = plan.manifests.get(source)
+    return manifest.sha256 if manifest else None
 
 
 def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> dict[str, Any]:
@@ -105,7 +121,20 @@ def _path(plan: Plan, path: Path, done: Mapping[str, int]) -> dict[str, Any]:
             for segment in path.segments
             for part in segment.parts
         ],
+        "mix_tokens": _mix_tokens(plan, path),
     }
+
+
+def _mix_tokens(plan: Plan, path: Path) -> dict[str, int]:
+    """Tokens of a path by what they are to its lineage. Replay: increments that end where the path starts, or before;
+    a path that starts from scratch reads nothing but new rows and rehearsal."""
+    ends = accumulate(increment.steps for increment in plan.increments)
+    old = {increment.version for increment, end in zip(plan.increments, ends, strict=True) if end <= path.start}
+    kinds = dict.fromkeys(old, "replay") | dict.fromkeys((each.name for each in plan.rehearsal), "rehearsal")
+    tokens = {"new": 0, "replay": 0, "rehearsal": 0}
+    for part in (part for segment in path.segments for part in segment.parts):
+        tokens[kinds.get(part.source, "new")] += part.rows * plan.config.data.sequence_length
+    return tokens
 
 
 def _disk(plan: Plan, graph: Graph) -> int | None:
@@ -121,13 +150,15 @@ def _marginal(plan: Plan) -> dict[str, Any] | None:
     """What the last version added to each paradigm; null for a plan of one version."""
     if len(plan.increments) < 2:
         return None
-    return _added(plan, compile_graph(plan.config, plan.increments[:-1]), plan.graph, plan.increments[-1])
+    *before, last = plan.increments
+    return _added(plan, compile_graph(plan.config, before, rehearsal=plan.rehearsal), plan.graph, last)
 
 
 def _next(plan: Plan) -> dict[str, Any]:
     """What one more version, of the size of the last one, would add to each paradigm."""
     one_more = replace(plan.increments[-1], version=NEXT)
-    return _added(plan, plan.graph, compile_graph(plan.config, (*plan.increments, one_more)), one_more)
+    more = compile_graph(plan.config, (*plan.increments, one_more), rehearsal=plan.rehearsal)
+    return _added(plan, plan.graph, more, one_more)
 
 
 def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[str, Any]:

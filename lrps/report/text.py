@@ -34,7 +34,7 @@ def _console() -> Console:
 
 
 def print_plan(document: Mapping[str, Any]) -> None:
-    """The plan as tables: versions, every path of every paradigm, totals and the marginal cost."""
+    """The plan as tables: the data, every path of every paradigm, what mixed paths read, totals and marginal cost."""
     print_table(
         f"{document['name']}: data versions",
         ("version", "rows", "steps", "tokens", "rows left over"),
@@ -43,8 +43,19 @@ def print_plan(document: Mapping[str, Any]) -> None:
             for v in document["versions"]
         ),
     )
+    if document["rehearsal"]:
+        print_table(
+            "rehearsal sets",
+            ("set", "since", "rows", "tokens"),
+            ((r["name"], r["since"], f"{r['rows']:,}", short(r["tokens"])) for r in document["rehearsal"]),
+            left=2,
+        )
     for name, paradigm in document["paradigms"].items():
         print_table(name, _PATH_COLUMNS, (_path_row(path) for path in paradigm["paths"]), left=3)
+    mixes = {p["name"]: p["mix_tokens"] for paradigm in document["paradigms"].values() for p in paradigm["paths"]}
+    if mixed := {name: tokens for name, tokens in mixes.items() if tokens["replay"] or tokens["rehearsal"]}:
+        rows = ((name, *map(short, tokens.values())) for name, tokens in mixed.items())
+        print_table("tokens of the mixed paths", ("path", "new", "replay", "rehearsal"), rows)
     _print_totals(document)
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from lrps.config.loader import parse_yaml
 from lrps.config.models import Config
+from lrps.config.strategies import Cpt
 from tests_support import config_values
 
 
@@ -32,6 +33,10 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
         ({"model": {}}, "exactly one of 'architecture' and 'checkpoint'"),
         ({"model": {"architecture": {"hidden_size": 3}}}, "needs model_type and vocab_size"),
         ({"engine": {"precision": "bf16", "zero_stage": 0}}, "use zero_stage 1"),
+        (
+            {"engine": {"attention": "flash_attention_2"}},
+            r"attention flash_attention_2 computes in bf16 only: use precision bf16, or sdpa",
+        ),
         ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "lies above peak_lr"),
         ({"paradigms": {}}, "at least 1"),
         (
@@ -41,6 +46,18 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
         ({"paradigms": {"path-switching": {"mix": {"new": 0.9}, "decay": "linear"}}}, None),
         ({"paradigms": {"path-switching": {"mix": {"new": 0, "replay": 1}}}}, "new must be above 0"),
         ({"paradigms": {"path-switching": {"mix": {"new": 0.5, "replay": 0.4}}}}, "must be 1, not 0.9"),
+        (
+            {"paradigms": {"cpt": {"mix_per_version": {"v11": {"new": 1.0}}}}},
+            "paradigms.cpt.mix_per_version.v11 is no version; did you mean 'v1'?",
+        ),
+        (
+            {"paradigms": {"cpt": {"mix": {"new": 0.9, "rehearsal": 0.1}}}},
+            "there is no rehearsal data; add a set to data.rehearsal, or give the share",
+        ),
+        (
+            {"paradigms": {"cpt": {"mix_per_version": {"v2": {"new": 0.9, "rehearsal": 0.1}}}}},
+            "paradigms.cpt: its mix has a share of rehearsal",
+        ),
         ({"launch": {"launcher": "deepspeed"}}, "needs 'hostfile'"),
         ({"name": "../elsewhere"}, "match pattern"),
         ({"seed": -1}, "greater than or equal to 0"),
@@ -72,6 +89,36 @@ def test_refusals(changes: dict[str, Any], message: str | None) -> None:
 def test_nonsense_is_not_accepted(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Config.model_validate(config_values(**changes))
+
+
+def rehearsing(*sets: dict[str, Any], **paradigms: Any) -> Config:
+    data = {**config_values()["data"], "rehearsal": sets}
+    return Config.model_validate(config_values(data=data, **({"paradigms": paradigms} if paradigms else {})))
+
+
+def test_rehearsal_sets_are_sources_but_no_versions() -> None:
+    config = rehearsing({"name": "r", "since": "v2", "tokens": 80})
+    assert [version.name for version in config.data.versions] == ["v1", "v2", "v3", "v4"]
+    assert [source.name for source in config.data.sources] == ["v1", "v2", "v3", "v4", "r"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": "v1", "since": "v2", "tokens": 80}, "v1 stands more than once"),
+        ({"name": "r", "since": "v9", "tokens": 80}, "rehearsal.r.since: v9 is no version; the versions are v1"),
+    ],
+)
+def test_rehearsal_sets_that_fit_nowhere_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        rehearsing(wrong)
+
+
+def test_the_mix_of_a_version() -> None:
+    mixes = {"mix": {"new": 0.9, "replay": 0.1}, "mix_per_version": {"v3": {"new": 0.5, "rehearsal": 0.5}}}
+    cpt = rehearsing({"name": "r", "since": "v1", "tokens": 80}, cpt=mixes).paradigms["cpt"]
+    assert isinstance(cpt, Cpt)
+    assert [cpt.mix_of(v).new for v in ("v1", "v3", "not in the config")] == [0.9, 0.5, 0.9]
 
 
 def test_version_names_must_differ() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lrps.config.models import Config
 from lrps.errors import ConfigError
 from lrps.paths.graph import Graph, Paradigm, Path
-from lrps.paths.paradigms import Increment, compile_graph, compile_paradigm
+from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph, compile_paradigm
 from tests_support import config_values
 
 MakeConfig = Callable[..., Config]
@@ -25,13 +25,15 @@ def increments(*steps: int, spare: int = 1) -> list[Increment]:
 
 
 def compiled(steps: list[int], **strategy: Any) -> Paradigm:
-    """One strategy, called as its kind, over versions of these steps."""
-    kind = strategy.pop("kind", "path-switching")
+    """One strategy, called as its kind, over versions of these steps; `sets`: (name, rows, since) for rehearsal."""
+    kind, sets = strategy.pop("kind", "path-switching"), strategy.pop("sets", ())
     schedule = strategy.pop("schedule", {"peak_lr": 1.0, "warmup_steps": 5})
     versions = [{"name": f"v{k}"} for k in range(1, len(steps) + 1)]
-    data = {"root": "nowhere", "sequence_length": 8, "versions": versions}
+    # A set of a version that is still to come is no part of a config, but it may be one of a grown plan's.
+    named = [{"name": name, "since": "v1"} for name, _, _ in sets]
+    data = {"root": "nowhere", "sequence_length": 8, "versions": versions, "rehearsal": named}
     config = Config.model_validate(config_values(data=data, schedule=schedule, paradigms={kind: strategy}))
-    return compile_paradigm(config, kind, increments(*steps))
+    return compile_paradigm(config, kind, increments(*steps), [RehearsalSet(*each) for each in sets])
 
 
 def parts(path: Path) -> list[tuple[str, int, int]]:
@@ -196,6 +198,123 @@ def rows_read(ancestor: Path, path: Path) -> list[tuple[str, int]]:
             stop = part.from_row + part.rows * steps // segment.steps
             read += [(part.source, row) for row in range(part.from_row, stop)]
     return read
+
+
+# Rehearsal
+
+THIRDS = {"new": 0.7, "replay": 0.1, "rehearsal": 0.2}
+
+
+def test_branches_read_the_sets_so_far_from_their_beginning() -> None:
+    branches = compiled([100, 100, 100], mix=THIRDS, sets=[("a", 30, "v2"), ("b", 90, "v3")]).paths[1:]
+    assert [parts(branch) for branch in branches] == [
+        [("v1", 80, 200)],
+        [("v2", 80, 164), ("v1", 200, 212), ("a", 0, 24)],
+        [("v3", 80, 164), ("v1", 200, 206), ("v2", 200, 206), ("a", 0, 6), ("b", 0, 18)],
+    ]
+
+
+def test_cpt_goes_on_in_every_set_where_the_last_version_stopped() -> None:
+    paths = compiled([100, 100, 100], kind="cpt", mix=THIRDS, sets=[("a", 30, "v1"), ("b", 30, "v3")]).paths
+    assert [parts(path) for path in paths] == [
+        [("v1", 0, 160), ("a", 0, 40)],  # 30 rows: a second epoch has begun
+        [("v2", 0, 140), ("v1", 160, 180), ("a", 40, 80)],
+        [("v3", 0, 140), ("v1", 180, 190), ("v2", 140, 150), ("a", 80, 100), ("b", 0, 20)],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["path-switching", "cpt"])
+def test_a_version_may_have_a_mix_of_its_own(kind: str) -> None:
+    mixes = {"v2": {"new": 0.5, "rehearsal": 0.5}, "v3": {"new": 0.75, "replay": 0.25}}
+    *_, second, third = compiled([100] * 3, kind=kind, mix_per_version=mixes, sets=[("a", 30, "v1")]).paths
+    assert [part.source for part in second.segments[0].parts] == ["v2", "a"]
+    assert second.segments[0].parts[1].rows == second.rows // 2
+    assert [part.source for part in third.segments[0].parts] == ["v3", "v1", "v2"]
+    assert third.segments[0].parts[0].rows == third.rows * 3 // 4
+
+
+@pytest.mark.parametrize(("kind", "more"), [("ptfs", {}), ("wsd-s", {"final_lr": 0.1})])
+def test_paradigms_without_a_mix_read_no_sets(kind: str, more: dict[str, Any]) -> None:
+    beside = compiled([100] * 3, kind=kind, sets=[("a", 9, "v1")], **more)
+    assert compiled([100] * 3, kind=kind, **more) == beside
+
+
+def test_a_share_that_nothing_fills_changes_nothing() -> None:
+    """Not even how a decay that is longer than its increment goes over the two of them."""
+    strategy = {"alpha": 30, "alpha_of": "steps", "sets": [("a", 9, "v3")]}
+    assert compiled([100, 10], mix={"new": 0.9, "rehearsal": 0.1}, **strategy) == compiled([100, 10], **strategy)
+
+
+def test_an_empty_set_is_refused(make_config: MakeConfig) -> None:
+    sets = [RehearsalSet("a", 1, "v1"), RehearsalSet("b", 0, "v1")]
+    with pytest.raises(ConfigError, match="rehearsal set b has less than one row"):
+        compile_graph(make_config(), increments(100), rehearsal=sets)
+
+
+@st.composite
+def rehearsed(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
+    """Steps of versions, and a strategy with sets and mixes."""
+    steps = draw(st.lists(st.integers(10, 200), min_size=1, max_size=5))
+    names = [f"v{k}" for k in range(1, len(steps) + 1)]
+    sizes = draw(st.lists(st.tuples(st.integers(1, 400), st.sampled_from(names)), min_size=1, max_size=4))
+    shares = st.tuples(st.integers(0, 45), st.integers(0, 45)).map(
+        lambda p: {"new": (100 - p[0] - p[1]) / 100, "replay": p[0] / 100, "rehearsal": p[1] / 100}
+    )
+    return steps, {
+        "kind": draw(st.sampled_from(["path-switching", "cpt"])),
+        "sets": [(f"r{i}", rows, since) for i, (rows, since) in enumerate(sizes)],
+        "alpha": draw(st.integers(1, 100)) / 100,
+        "mix": draw(shares),
+        "mix_per_version": draw(st.dictionaries(st.sampled_from(names), shares)),
+    }
+
+
+def rows_of_kind(path: Path, mark: str) -> dict[str, int]:
+    """Rows of a path by source, of those whose names begin with `mark`."""
+    parts = (part for segment in path.segments for part in segment.parts)
+    return {part.source: part.rows for part in parts if part.source.startswith(mark)}
+
+
+@given(rehearsed())
+@settings(deadline=None)
+def test_shares_are_exact(made: tuple[list[int], dict[str, Any]]) -> None:
+    steps, strategy = made
+    paradigm = compiled(steps, **strategy)
+    releases = {release.path: release.version for release in paradigm.releases}
+    for path in (path for path in paradigm.paths if path.job != "main"):
+        version = releases[path.name]
+        assert all(segment.rows == 2 * segment.steps for segment in path.segments)
+        share = strategy["mix_per_version"].get(version, strategy["mix"])["rehearsal"]
+        sizes = {name: rows for name, rows, since in strategy["sets"] if since <= version}
+        found = rows_of_kind(path, "r")
+        taken = sum(found.values())
+        assert abs(taken - (share * path.rows if sizes else 0)) <= 0.5 + 1e-9, "the nearest whole number"
+        assert found.keys() <= sizes.keys()
+        assert all(abs(found.get(n, 0) - taken * rows / sum(sizes.values())) < 1 for n, rows in sizes.items())
+
+
+@given(rehearsed())
+@settings(deadline=None)
+def test_every_source_goes_on_where_its_lineage_stopped(made: tuple[list[int], dict[str, Any]]) -> None:
+    steps, strategy = made
+    graph = Graph((compiled(steps, **strategy),))
+    for path in graph.paths:
+        read: dict[str, list[int]] = {}
+        for source, row in (row for ancestor in graph.lineage(path) for row in rows_read(ancestor, path)):
+            read.setdefault(source, []).append(row)
+        for source, rows in read.items():
+            assert rows == list(range(len(rows))), f"{path.name} leaves out or repeats rows of {source}"
+
+
+@given(made=rehearsed(), more=st.integers(10, 200), rows=st.integers(1, 400))
+@settings(deadline=None)
+def test_what_comes_later_changes_no_earlier_path(made: tuple[list[int], dict[str, Any]], more: int, rows: int) -> None:
+    steps, strategy = made
+    later = {**strategy, "sets": [*strategy["sets"], ("rx", rows, f"v{len(steps) + 1}")]}
+    before = compiled(steps, **strategy)
+    assert compiled(steps, **later) == before
+    grown = {path.name: path for path in compiled([*steps, more], **later).paths}
+    assert all(path == grown[path.name] or path.job == "main" for path in before.paths)
 
 
 @pytest.mark.parametrize("steps", [[20], [20, 30]])

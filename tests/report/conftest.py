@@ -157,6 +157,20 @@ def make(tmp_path: FilePath) -> MakePlan:
     return lambda **changes: make_plan(config(tmp_path, **changes))
 
 
+@pytest.fixture
+def rehearsing(make: MakePlan, tmp_path: FilePath) -> Plan:
+    """A plan with a rehearsal set that the branches read from version 2 on, and replay in both paradigms that mix."""
+    data = config(tmp_path).data.model_dump()
+    return make(
+        data={**data, "rehearsal": [{"name": "r", "since": "v2", "tokens": 30 * ROW_TOKENS}]},
+        paradigms={
+            "path-switching": {"mix": {"new": 0.7, "replay": 0.1, "rehearsal": 0.2}},
+            "ptfs": {},
+            "cpt": {"mix": {"new": 0.9, "replay": 0.1}},
+        },
+    )
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A plan that is done: cpt-v3 died once at step 1,400 and went on from 1,250. Tests only read it."""

@@ -31,6 +31,11 @@ def words(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", bare)).split())
 
 
+def test_rehearsal_sets_are_described(rehearsing: Any) -> None:
+    text = words(render_page(comparison_document(rehearsing)))
+    assert "r rehearsal since v2: 30 rows, 1.92K tokens; manifest n/a (no shards yet)" in text
+
+
 def test_the_headline_is_computed(page: str) -> None:
     text = words(page)
     assert "4 versions: path-switching takes 2,900 steps, 58.0% of those of training every version from scratch" in text

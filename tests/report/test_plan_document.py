@@ -65,6 +65,22 @@ def test_what_is_done_is_not_to_do(make: Any) -> None:
     assert document["paradigms"]["cpt"]["steps_to_do"] == 1500
 
 
+def test_a_mix_is_counted_in_tokens(make: Any, rehearsing: Any) -> None:
+    document = plan_document(rehearsing)
+    assert document["rehearsal"] == [
+        {"name": "r", "since": "v2", "rows": 30, "tokens": 30 * 64, "manifest_sha256": None}
+    ]
+    mixes = {p["name"]: p["mix_tokens"] for q in document["paradigms"].values() for p in q["paths"]}
+    branch = {"new": 840 * 64, "replay": 120 * 64, "rehearsal": 240 * 64}
+    assert mixes["branch-v2"] == mixes["branch-v4"] == branch
+    assert mixes["branch-v1"] == {"new": 1200 * 64, "replay": 0, "rehearsal": 0}
+    assert mixes["ptfs-v3"] == {"new": 6000 * 64, "replay": 0, "rehearsal": 0}
+    assert mixes["cpt-v3"] == {"new": 1800 * 64, "replay": 200 * 64, "rehearsal": 0}
+    paths = [path for paradigm in document["paradigms"].values() for path in paradigm["paths"]]
+    assert all(path["tokens"] == sum(path["mix_tokens"].values()) for path in paths)
+    assert document["graph"] == plan_document(make())["graph"], "a mix costs nothing"
+
+
 def test_unknown_costs_are_null(make: Any) -> None:
     unknown = plan_document(make(model={"architecture": {"model_type": "unheard-of", "vocab_size": 9}}))
     assert {unknown["graph"][key] for key in ("total_flops", "device_hours", "money", "checkpoint_bytes")} == {None}

@@ -40,6 +40,17 @@ def test_plan(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert line_of(text, "branch-v2")[1:4] == ["main", "@", "700"]
 
 
+def test_plan_shows_what_mixed_paths_read(make: Any, rehearsing: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan_document(rehearsing))
+    text = capsys.readouterr().out
+    assert line_of(text, "r  ") == ["r", "v2", "30", "1.92K"]
+    *_, mixes = text.partition("tokens of the mixed paths")
+    assert line_of(mixes, "branch-v2") == ["branch-v2", "53.8K", "7.68K", "15.4K"]
+    assert line_of(mixes, "cpt-v3") == ["cpt-v3", "115K", "12.8K", "0"]
+    print_plan(plan_document(make()))
+    assert "mixed paths" not in capsys.readouterr().out, "there are none"
+
+
 def test_status_is_a_tree(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})
