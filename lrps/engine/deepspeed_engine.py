@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lrps.config.models import Config
-from lrps.engine import fragments, ranks
+from lrps.engine import fragments, packing, ranks
 from lrps.engine.model import parameter_groups
 from lrps.errors import ConfigError, TrainingError
 
@@ -96,9 +96,15 @@ def process_group() -> Iterator[None]:
 class Engine:
     """A model under DeepSpeed ZeRO with AdamW. All methods are collective unless they say otherwise."""
 
-    def __init__(self, config: Config, model: nn.Module) -> None:
-        """Take over `model` (fp32, on the CPU). ConfigError if the batch does not divide over the processes."""
+    def __init__(self, config: Config, model: nn.Module, document_end: int | None = None) -> None:
+        """Take over `model` (fp32, on the CPU).
+
+        document_end: the token that ends a document, given if attention shall stay within documents. ConfigError if
+        the model lets them meet, or if the batch does not divide over the processes.
+        """
         self._micro_rows, self._accumulation = _division(config)
+        self._document_end = document_end
+        self._flat = document_end is not None and _takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
         optimizer = torch.optim.AdamW(
@@ -112,6 +118,8 @@ class Engine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
         )
+        if document_end is not None:
+            self._check_documents(model, document_end)
         if config.engine.compile:
             self._engine.compile()
         self._engine.train()
@@ -132,6 +140,22 @@ class Engine:
             if self._stage >= 2:
                 settings["data_types"] = {"grad_accum_dtype": "fp32"}
         return settings
+
+    @torch.no_grad()
+    def _check_documents(self, model: nn.Module, end: int) -> None:
+        """ConfigError if documents meet in the model, whatever it is given. It is left in eval mode."""
+        self._engine.eval()
+        why = None
+        if "position_ids" not in inspect.signature(model.forward).parameters:
+            why = "takes no position_ids"
+        elif packing.documents_meet(lambda rows: self._logits(rows.to(self._engine.device)), end):
+            why = "lets what stands in one document change the next one"
+        if why is not None:
+            self.close()
+            raise ConfigError(
+                f"data.attention_across_documents: a {model.config.model_type} model {why}; leave the key out, "
+                "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
+            )
 
     @property
     def rank(self) -> int:
@@ -162,9 +186,11 @@ class Engine:
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
     def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int, stop: bool = False) -> StepResult:
-        """One optimizer step at learning rate `lr` on this rank's `rows`: int64 token ids (rows_per_rank, length).
+        """One optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
-        The global random state becomes a function of (seed, step, rank); dropout alone uses it. NonFiniteLoss on all
+        The global random state becomes a function of (seed, step, rank); dropout alone uses it. Every token of a row
+        but the first one counts in the loss; the first one of a document too, which is predicted from the end mark
+        before it: so all rows weigh the same, and a loss is a mean whatever the micro-batches. NonFiniteLoss on all
         ranks, with the weights as they were, if the loss or the gradients are not finite.
         """
         if len(rows) != self.rows_per_rank:
@@ -178,12 +204,21 @@ class Engine:
         return StepResult(loss, self._update(lr, step), stops > 0)
 
     def _accumulate(self, micro: Tensor) -> Tensor:
-        loss = self._engine(input_ids=micro, labels=micro).loss
+        loss = self._engine(**self._inputs(micro), labels=packing.labels(micro, self._flat)).loss
         self._engine.backward(loss)
         # Tells DeepSpeed the end of a micro-batch; the last one's is the optimizer step, which `_update` takes.
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
         return loss.detach()
+
+    def _inputs(self, rows: Tensor) -> dict[str, Any]:
+        if self._document_end is None:
+            return {"input_ids": rows}
+        return packing.inputs(rows, self._document_end, self._flat)
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        """(rows, length, vocabulary)."""
+        return self._engine(**self._inputs(rows)).logits.reshape(*rows.shape, -1)
 
     def _update(self, lr: float, step: int) -> float | None:
         norm = self._reduced_norm() if self._stage == 0 else None
@@ -203,9 +238,10 @@ class Engine:
 
     @torch.no_grad()
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
-        """(sum of the token losses in nats, predicted tokens) of this rank's rows: int64 (any number, length).
+        """(sum of the token losses in nats, predicted tokens) of this rank's rows: token ids (any number, length).
 
-        Ranks may have different numbers of rows, none included. The random state stays as it is.
+        Attention is that of training. Ranks may have different numbers of rows, none included. The random state stays
+        as it is.
         """
         length = rows.shape[1]
         batches = list(self._to_device(rows).split(self._eval_rows)) if len(rows) else []
@@ -217,7 +253,7 @@ class Engine:
         try:
             for index in range(passes):
                 batch = batches[index] if index < len(batches) else padding
-                logits = self._engine(input_ids=batch).logits
+                logits = self._logits(batch)
                 if index < len(batches):
                     total += _token_losses(logits, batch)
         finally:
@@ -233,7 +269,8 @@ class Engine:
         return values.tolist()
 
     def _to_device(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64)).to(self._engine.device)
+        # Widened where they are used: shards have 2 bytes a token, the copy to a GPU need not have 8.
+        return torch.from_numpy(np.ascontiguousarray(rows)).to(self._engine.device).long()
 
     def write_fragments(self, directory: Path) -> list[Path]:
         """Write this rank's share of the state into `directory`; see lrps.engine.fragments. Not collective."""
@@ -253,6 +290,12 @@ class Engine:
         gc.collect()  # The engine is full of cycles.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _takes_cu_seqlens(model: nn.Module) -> bool:
+    from transformers.utils.generic import is_flash_attention_requested
+
+    return bool(is_flash_attention_requested(model.config))
 
 
 def _division(config: Config) -> tuple[int, int]:

@@ -20,14 +20,19 @@ from lrps.errors import ConfigError
 _ROPE_ALIASES = ("rope_theta", "rope_scaling")
 
 
-def build_model(model: Model, seed: int, activation_checkpointing: bool = False) -> nn.Module:
+def build_model(
+    model: Model, seed: int, activation_checkpointing: bool = False, attention: str | None = None
+) -> nn.Module:
     """A PreTrainedModel in fp32 on the CPU: initialised from `seed`, or from the local checkpoint directory.
 
-    The global random state is left as it was. ConfigError names a wrong key, or what the directory lacks.
+    attention: the kernel, by transformers' name; None leaves the choice to transformers. The global random state is
+    left as it was. ConfigError names a wrong key, or what the directory lacks.
     """
     built = (
         _from_checkpoint(model.checkpoint) if model.checkpoint else _from_architecture(model.architecture or {}, seed)
     )
+    if attention is not None:
+        _set_attention(built, attention)
     built.config.use_cache = False
     if getattr(built, "loss_type", None) is None:
         built.loss_type = "ForCausalLM"  # What transformers takes anyway where a class has no entry, with a warning.
@@ -35,6 +40,18 @@ def build_model(model: Model, seed: int, activation_checkpointing: bool = False)
         # Re-entrant checkpointing would drop gradients of frozen inputs and does not go with compile.
         built.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return built
+
+
+def _set_attention(model: Any, attention: str) -> None:
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(attention)
+    # A package that is missing, a device that is too old, a model that the kernel does not fit.
+    except Exception as error:
+        raise ConfigError(f"engine.attention: {error}; take another one, or leave the key out") from error
+    # Some models have their attention built in, and transformers only warns.
+    if attention != before == model.config._attn_implementation:
+        raise ConfigError(f"engine.attention: a {model.config.model_type} model has {before} only; leave the key out")
 
 
 def parameter_groups(model: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:

@@ -112,7 +112,8 @@ def total(records: Iterable[Record]) -> Totals:
             closed = asdict(totals.spent)
             totals.attempts += 1
             totals.device, totals.processes = record.facts["device"], record.facts["processes"]
-            if totals.first_step is None:
+            if totals.first_step != record.facts["path_start"]:
+                # The first attempt, or one after attempts that saved nothing: until then a path may become another.
                 totals.first_step = totals.last_step = record.facts["path_start"]
         totals.spent = Counters(**{key: closed[key] + value for key, value in asdict(record.counters).items()})
         totals.last_step = max(totals.last_step, record.step)

@@ -33,9 +33,12 @@ class Counters:
     steps: int = 0
     """Optimizer steps executed, repeated ones included."""
     tokens: int = 0
-    """Tokens trained on: steps x rows x row length. A packed row counts all its tokens."""
+    """Tokens trained on: steps x rows x row length. Rows are packed without padding, so every token of a row counts,
+    the end marks of documents included, whether attention crosses documents or not. (One fewer of a row is predicted,
+    as its first token has nothing before it: the tokens of an evaluation are rows x (row length - 1).)"""
     flops: int = 0
-    """Model FLOPs of these tokens (paths/cost.py); 0 when the model's formula is not known."""
+    """Model FLOPs of these tokens (paths/cost.py); 0 when the model's formula is not known. An upper bound where
+    attention stays within documents."""
     allocated_seconds: float = 0.0
     """Held, whatever was done with it."""
     starting_seconds: float = 0.0

@@ -15,6 +15,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrps.config.models import Config
+from lrps.data.manifest import MIXTURE, ORDER
 from lrps.errors import LineageError
 from lrps.paths.graph import Fork, Part, Path, Segment
 from lrps.paths.schedule import Piece, Schedule
@@ -33,27 +34,27 @@ def path_identity(
     sources: version -> {manifest_sha256, rows}, of versions with shards. A local checkpoint that the model starts from
     is named by what it holds (initial_weights), wherever it lies. What is not known (None) is not compared.
     """
-    training = {
+    training: dict[str, Any] = {
         "seed": config.seed,
         "architecture": config.model.architecture,
         "optimizer": config.optimizer.model_dump(mode="json"),
         "batch_sequences": config.batch.sequences,
         "sequence_length": config.data.sequence_length,
         "order": config.data.order,
+        "row_order": [ORDER, MIXTURE],
         "precision": config.engine.precision,
         "tokenizer_sha256": tokenizer_sha256,
         "initial_weights": None,
     }
+    if not config.data.attention_across_documents:
+        # Only where it departs from the default: directories from before the key stay what they were.
+        training["attention_across_documents"] = False
     return {
         "format": FORMAT,
         "path": asdict(path),
         "training": training,
-        "sources": {name: dict(sources[name]) for name in sorted(_sources_of(path)) if name in sources},
+        "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
     }
-
-
-def _sources_of(path: Path) -> set[str]:
-    return {part.source for segment in path.segments for part in segment.parts}
 
 
 def path_from_json(values: Mapping[str, Any]) -> Path:

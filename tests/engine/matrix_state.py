@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import packed_cases
 import torch
 from safetensors.torch import load_file
 
@@ -26,10 +27,14 @@ DROPOUT = {
     "bos_token_id": 0, "eos_token_id": 0,
 }  # fmt: skip
 GPT2 = {**DROPOUT, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-ARCHITECTURES = {"llama": LLAMA, "gpt2": GPT2, "dropout": DROPOUT}
+ARCHITECTURES = {
+    "llama": LLAMA, "gpt2": GPT2, "dropout": DROPOUT,
+    **{f"packed {kind}": architecture for kind, architecture in packed_cases.ARCHITECTURES.items()},
+    **packed_cases.CANNOT,
+}  # fmt: skip
 
 
-def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=ROWS, **optimizer):
+def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=ROWS, checkpointing=False, **optimizer):
     optimizer = {"no_weight_decay": ["norms", "biases"], **optimizer}
     return Config.model_validate(
         {
@@ -41,7 +46,7 @@ def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=R
             "launch": {"launcher": "deepspeed", "hostfile": "hosts"},
             "schedule": {"peak_lr": 1e-3},
             "optimizer": optimizer,
-            "engine": {"zero_stage": stage, "precision": precision},
+            "engine": {"zero_stage": stage, "precision": precision, "activation_checkpointing": checkpointing},
             "paradigms": {"ptfs": {}},
             "evaluation": {"batch_sequences": 2},
         }
@@ -49,8 +54,9 @@ def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=R
 
 
 @contextlib.contextmanager
-def running(config, seed=0):
-    engine = Engine(config, build_model(config.model, seed))
+def running(config, seed=0, document_end=None, prepare=lambda model: model):
+    model = build_model(config.model, seed, config.engine.activation_checkpointing)
+    engine = Engine(config, prepare(model), document_end)
     try:
         yield engine
     finally:
@@ -66,7 +72,7 @@ def share(rows):
     return rows[rank() * each : (rank() + 1) * each]
 
 
-def train(engine, steps):
+def train(engine, steps, batch=batch):
     return [engine.train_step(share(batch(step)), lr=1e-2, seed=5, step=step) for step in steps]
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 from matrix_state import (
+    LENGTH,
+    ROWS,
     STEPS,
     assembled,
     batch,
@@ -26,6 +28,7 @@ from matrix_state import (
     state_of,
     train,
 )
+from packed_cases import CANNOT, END, loss_alone, packed_rows, with_reference_flash
 
 from lrps.engine import fragments
 from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
@@ -96,6 +99,25 @@ def continuation(out):
     return found
 
 
+def bare_steps(config, loss_of):
+    """(model, [(loss, norm)]) of five steps of a bare AdamW loop."""
+    model = build_model(config.model, 0)
+    adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=(0.9, 0.95))
+    told = []
+    for step in range(5):
+        loss = loss_of(model, step)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        adam.step()
+        adam.zero_grad()
+        told.append((float(loss.detach()), float(norm)))
+    return model, told
+
+
+def plain_step(model, ids):
+    return model(input_ids=ids, labels=ids).loss
+
+
 def reference(out):
     """Five steps of a bare AdamW loop on the whole batch, beside the engine on its shares and micro-batches."""
     found = {}
@@ -105,25 +127,54 @@ def reference(out):
     )  # fmt: skip
     for kind, stage, precision, micro in cases:
         config = make_config(kind, stage, precision, micro, clip_grad_norm=0.5)
-        model = build_model(config.model, 0)
-        adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), betas=(0.9, 0.95))
-        bare = []
-        for step in range(5):
-            for group in adam.param_groups:
-                group["lr"] = 1e-2
-            ids = torch.from_numpy(batch(step))
-            loss = model(input_ids=ids, labels=ids).loss
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-            adam.step()
-            adam.zero_grad()
-            bare.append((float(loss.detach()), float(norm)))
+        model, bare = bare_steps(config, lambda model, step: plain_step(model, torch.from_numpy(batch(step))))
         with running(config) as engine:
             ours = losses(train(engine, range(5)))
             now = state_of(engine, out)
         apart = [float((now[f"fp32|{n}"] - p.detach().flatten()).abs().max()) for n, p in model.named_parameters()
                  ] if now else [0.0]  # fmt: skip
         found[f"{kind} s{stage} {precision} micro {micro}"] = {"bare": bare, "ours": ours, "weights_apart": max(apart)}
+    return found
+
+
+def documents(out):
+    """Steps and evaluations of packed rows, beside a bare loop that gives the model one document at a time."""
+    found = {}
+    for kind, stage, checkpointing, flash in (
+        ("llama", 1, False, False), ("gpt2", 3, True, False), ("qwen3", 3, True, True), ("mistral", 0, False, True),
+    ):  # fmt: skip
+        config = make_config(f"packed {kind}", stage, micro=1, checkpointing=checkpointing, clip_grad_norm=0.5)
+        model, bare = bare_steps(config, lambda model, step: loss_alone(model, packed(step)))
+        with torch.no_grad():
+            expected = float(loss_alone(model, packed(100)))
+        prepare = with_reference_flash if flash else lambda model: model
+        with running(config, document_end=END, prepare=prepare) as engine:
+            ours = losses(train(engine, range(5), batch=lambda step: packed(step).numpy()))
+            loss, tokens = engine.sum_over_ranks(list(engine.evaluate(share(packed(100).numpy()))))
+        with running(config) as engine:
+            across = losses(train(engine, [0], batch=lambda step: packed(step).numpy()))
+        found[f"{kind} s{stage}{' flash' if flash else ''}"] = {
+            "bare": bare, "ours": ours, "across": across, "evaluation": [expected, loss / tokens, tokens],
+        }  # fmt: skip
+    return found
+
+
+def packed(step):
+    return packed_rows(step, ROWS, LENGTH)
+
+
+def passed(out):
+    """Names of what the model is called with, in a step and in an evaluation."""
+    found = {}
+    for document_end in (None, END):
+        with running(make_config("packed llama"), document_end=document_end) as engine:
+            calls = []
+            engine._engine.module.register_forward_pre_hook(
+                lambda module, args, kwargs, calls=calls: calls.append([len(args), *sorted(kwargs)]), with_kwargs=True
+            )
+            train(engine, [0])
+            engine.evaluate(share(batch(0))[:1])
+            found[str(document_end)] = calls
     return found
 
 
@@ -246,6 +297,9 @@ def refusals(out):
         gather(None)
         found["flipped"] = expect(CheckpointError, lambda: load_checkpoint(engine, good))
         found["changed"] = different(before, state_of(engine, out))
+    for kind in CANNOT:
+        refused = running(make_config(kind, 3), document_end=END)
+        found[kind] = expect(ConfigError, refused.__enter__)
     found["indivisible"] = expect(ConfigError, lambda: running(make_config(sequences=5, micro=2)).__enter__())
     return found
 
@@ -305,7 +359,7 @@ def wait_for(paths, seconds=300):
         time.sleep(0.1)
 
 
-CASES_BEFORE = (save_all, continuation, reference, non_finite, evaluation, dropout, leaks)
+CASES_BEFORE = (save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks)
 CASES_AFTER = (load_all, groups, reset, refusals)
 
 

@@ -21,6 +21,41 @@ def test_steps_equal_a_bare_adamw_loop(matrix, world):
         assert values["weights_apart"] < weights, case
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_steps_within_documents_equal_a_loop_over_single_documents(matrix, world):
+    found = matrix[world]["documents"]
+    assert len(found) == 4
+    for case, values in found.items():
+        for (bare_loss, bare_norm), (loss, norm) in zip(values["bare"], values["ours"], strict=True):
+            assert loss == pytest.approx(bare_loss, rel=2e-6), case
+            assert norm == pytest.approx(bare_norm, rel=2e-4), case
+        expected, mean, tokens = values["evaluation"]
+        assert mean == pytest.approx(expected, rel=2e-6), case
+        assert tokens == 4 * 15, "the first token of a document is predicted too"
+        assert abs(values["across"][0][0] - values["ours"][0][0]) > 0.01, "attention across documents is another thing"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_model_is_told_nothing_new_where_attention_crosses_documents(matrix, world):
+    found = matrix[world]["passed"]
+    assert found["None"] == [[0, "input_ids", "labels"], [0, "input_ids"]]
+    assert found["5"] == [[0, "input_ids", "labels", "position_ids"], [0, "input_ids", "position_ids"]]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("falcon", "a falcon model lets what stands in one document change the next one; leave the key out"),
+        ("mamba", "a mamba model takes no position_ids; leave the key out"),
+    ],
+)
+def test_a_model_that_lets_documents_meet_is_refused(matrix, world, kind, told):
+    messages = matrix[world]["refusals"][kind]
+    assert len(messages) == world
+    assert all(message.startswith(f"data.attention_across_documents: {told}") for message in messages)
+
+
 def test_world_size_changes_rounding_only(matrix):
     for case, one in matrix[1]["continuation"].items():
         two = matrix[2]["continuation"][case]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
@@ -75,6 +76,23 @@ def test_activation_checkpointing_changes_no_gradient():
 def test_wrong_architectures_are_refused(change, told):
     with pytest.raises(ConfigError, match=told):
         build({**LLAMA, **change})
+
+
+def test_the_attention_kernel_is_the_one_that_was_asked_for():
+    assert build(LLAMA).config._attn_implementation == "sdpa"
+    assert build(LLAMA, attention="eager").config._attn_implementation == "eager"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash_attn is installed")
+def test_a_kernel_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"engine.attention: .*FlashAttention2.*leave the key out"):
+        build(LLAMA, attention="flash_attention_2")
+
+
+def test_a_model_with_its_attention_built_in_takes_no_other():
+    bloom = {"model_type": "bloom", "vocab_size": 97, "hidden_size": 32, "n_layer": 1, "n_head": 4}
+    with pytest.raises(ConfigError, match=r"engine.attention: a bloom model has eager only; leave the key out"):
+        build(bloom, attention="sdpa")
 
 
 def test_aliases_of_the_config_class_and_rope_theta_are_known():

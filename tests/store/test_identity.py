@@ -75,6 +75,23 @@ def test_another_plan_is_refused_with_the_difference(
     assert "give the plan another `name`" in str(caught.value)
 
 
+def test_attention_within_documents_is_part_of_it_where_it_is_asked_for(
+    written: FilePath, make_config: MakeConfig, tmp_path: FilePath
+) -> None:
+    config = make_config()
+    data = config.data.model_dump(mode="json", exclude_none=True)
+    within = make_config(data={**data, "attention_across_documents": False})
+    plain = path_identity(paths(config, 3)["main"], config, "tok", sources())
+    other = path_identity(paths(within, 3)["main"], within, "tok", sources())
+    assert "attention_across_documents" not in plain["training"], "directories from before the key are not foreign"
+    with pytest.raises(LineageError, match="training.attention_across_documents: null there, false in the config"):
+        check_identity(written, other)
+    written.write_text(json.dumps(other))
+    check_identity(written, other)
+    with pytest.raises(LineageError, match="training.attention_across_documents: false there, null in the config"):
+        check_identity(written, plain)
+
+
 def test_other_data_or_another_tokenizer_is_refused(written: FilePath, make_config: MakeConfig) -> None:
     config = make_config()
     main = paths(config, 3)["main"]

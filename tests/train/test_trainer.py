@@ -42,6 +42,7 @@ CASES: list[dict[str, Any]] = [
 ] + [
     {"name": "bf16", "settings": ["engine.precision=bf16"]},
     {"name": "from_hf", "settings": ["model={checkpoint: HF}"]},
+    {"name": "documents", "settings": ["data.attention_across_documents=false", "batch.micro_sequences=1"]},
 ]
 
 
@@ -153,6 +154,16 @@ def test_a_checkpoint_of_another_plan_is_refused(tiny_config: Path, tmp_path: Pa
 def test_training_does_something(laws: Path) -> None:
     main = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))
     assert main[28] < main[1] - 1.0
+
+
+def test_attention_within_documents_is_another_training(laws: Path) -> None:
+    across, within = (laws / case / "runs" / "tiny" / "main" for case in ("zero1", "documents"))
+    one, other = losses(PathLayout(across)), losses(PathLayout(within))
+    apart = [abs(one[step] - other[step]) for step in one]
+    assert 1e-4 < max(apart) < 1.0
+    trained = [json.loads((path / "path.json").read_text())["training"] for path in (across, within)]
+    assert "attention_across_documents" not in trained[0]
+    assert trained[1] == {**trained[0], "attention_across_documents": False}
 
 
 def test_zero_stages_agree(laws: Path) -> None:
