@@ -1,0 +1,133 @@
+"""Which rows the steps of a path take, and what a lineage of paths has used: pure functions of the plan's parts.
+
+Worked out from the parts alone, not by the stage that served the rows: a second opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrps.audit.evidence import Evidence
+from lrps.audit.result import Difference, Leg, Lineage, Use
+from lrps.data.mixture import Mixture
+from lrps.paths.graph import Part, Path, Segment
+
+
+def taken(segment: Segment, steps: int) -> list[Part]:
+    """What the segment's first steps take of each of its parts."""
+    rows = segment.rows // segment.steps * steps
+    counts = Mixture([part.rows for part in segment.parts]).taken(rows) if len(segment.parts) > 1 else (rows,)
+    return [Part(part.source, part.from_row, count) for part, count in zip(segment.parts, counts, strict=True)]
+
+
+def begun(path: Path, stop: int) -> Iterator[tuple[int, list[Part]]]:
+    """(lineage step at which it begins, what it takes up to lineage step `stop`) of every segment begun by then."""
+    start = path.start
+    for segment in path.segments:
+        if start >= stop:
+            return
+        yield start, taken(segment, min(stop - start, segment.steps))
+        start += segment.steps
+
+
+def positions(path: Path, step: int) -> tuple[dict[str, int], dict[str, int]]:
+    """source -> the position that comes next after lineage step `step`: of sources begun by then, and of later ones."""
+    reached: dict[str, int] = {}
+    for _, parts in begun(path, step):
+        ends = {part.source: 0 for part in parts}
+        for part in parts:
+            ends[part.source] = max(ends[part.source], part.to_row)
+        reached |= ends
+    later: dict[str, int] = {}
+    for part in (part for segment in path.segments for part in segment.parts):
+        if part.source not in reached:
+            later.setdefault(part.source, part.from_row)
+    return reached, later
+
+
+def legs(run: Mapping[str, Evidence], name: str) -> tuple[Leg, ...] | None:
+    """The lineage of a path as far as it is saved, oldest leg first; None if an ancestor is not there."""
+    evidence = run[name]
+    found = [Leg(name, evidence.path.start, evidence.chain.end)]
+    while (parent := run[found[-1].path].path.parent) is not None:
+        ancestor = run.get(parent.path)
+        if ancestor is None or not ancestor.path.start < parent.step <= ancestor.path.stop:
+            return None
+        found.append(Leg(parent.path, ancestor.path.start, parent.step))
+    return tuple(reversed(found))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Positions of a source that one segment takes, from lineage step `step` on; rows: an epoch of the source."""
+
+    evidence: Evidence
+    step: int
+    part: Part
+
+    @property
+    def rows(self) -> int | None:
+        source = self.evidence.sources.get(self.part.source)
+        return None if source is None or source.rows < 1 else source.rows
+
+
+def _reads(run: Mapping[str, Evidence], lineage: Sequence[Leg]) -> Iterator[_Read]:
+    for leg in lineage:
+        evidence = run[leg.path]
+        for step, parts in begun(evidence.path, leg.stop):
+            for part in sorted(parts, key=lambda part: part.from_row):
+                if part.rows:
+                    yield _Read(evidence, step, part)
+
+
+def use(run: Mapping[str, Evidence], lineage: tuple[Leg, ...]) -> tuple[Lineage, tuple[Difference, ...]]:
+    """What a lineage used, and where it reads a row again or leaves one out.
+
+    Of every epoch the lineage reads a prefix, piece after piece: each piece begins where the last one ended.
+    """
+    used: dict[tuple[str, int], int] = {}
+    lengths: dict[str, int] = {}
+    differences: list[Difference] = []
+    for read in _reads(run, lineage):
+        if read.rows is None:
+            what = "the path reads a source of which it does not say how many rows it has"
+            differences.append(_difference(read, what, "rows", None))
+            continue
+        lengths[read.part.source] = read.rows
+        for epoch, first, count in _by_epoch(read.part, read.rows):
+            reached = used.get((read.part.source, epoch), 0)
+            if first != reached:
+                kind = f"{first - reached} rows left out" if first > reached else f"{_again(first, count, reached)}"
+                expected, found = (epoch * read.rows + position for position in (reached, first))
+                differences.append(_difference(read, f"{kind} in epoch {epoch}: the next position", expected, found))
+            used[read.part.source, epoch] = max(reached, first + count)
+    last = {source: max(epoch for name, epoch in used if name == source) for source in lengths}
+    uses = tuple(
+        Use(source, epoch, rows, lengths[source], later_epoch_begun=rows < lengths[source] and epoch < last[source])
+        for (source, epoch), rows in sorted(used.items())
+    )
+    tip = run[lineage[-1].path]
+    tokens = sum(entry.rows for entry in uses) * tip.training.sequence_length
+    ledger_tokens = sum(run[leg.path].chain.tokens(leg.stop) for leg in lineage)
+    return Lineage(lineage, tip.path.stop, uses, tokens, ledger_tokens), tuple(differences)
+
+
+def _again(first: int, count: int, reached: int) -> str:
+    return f"{min(reached - first, count)} rows used twice"
+
+
+def _by_epoch(part: Part, rows: int) -> Iterator[tuple[int, int, int]]:
+    """(epoch, first position within it, positions) of a part of a source of so many rows."""
+    position = part.from_row
+    while position < part.to_row:
+        epoch, first = divmod(position, rows)
+        count = min(rows - first, part.to_row - position)
+        yield epoch, first, count
+        position += count
+
+
+def _difference(read: _Read, what: str, expected: Any, found: Any) -> Difference:
+    evidence = read.evidence
+    return Difference(what, evidence.path.name, evidence.path_json, read.step, read.part.source, expected, found)

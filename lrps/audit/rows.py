@@ -1,0 +1,164 @@
+"""Every row of every lineage worked out one by one: what the mixtures deal and the orders give, from manifests alone.
+
+The rest of the audit counts positions; this proves that positions are rows, each row once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+import numpy as np
+
+from lrps.audit.evidence import Evidence
+from lrps.audit.result import Difference, Lineage
+from lrps.data.files import LocalFiles
+from lrps.data.manifest import load_manifest, manifest_path
+from lrps.data.mixture import Mixture
+from lrps.data.stream import Source
+from lrps.errors import DataError
+from lrps.paths.graph import Segment
+
+CHUNK_ROWS = 2**20
+
+Progress = Callable[[int, int], None]
+"""Called with the rows that are done and the rows there are to do."""
+
+
+@dataclass(frozen=True)
+class _Mix:
+    """The first `rows` rows of a mixed segment that begins at lineage step `step`."""
+
+    evidence: Evidence
+    step: int
+    segment: Segment
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The longest prefix of an epoch that any lineage used; evidence: a path of that lineage that knows the source."""
+
+    evidence: Evidence
+    source: str
+    epoch: int
+    rows: int
+
+
+def recompute(
+    paths: Iterable[Evidence], lineages: Iterable[Lineage], data_root: FilePath, progress: Progress
+) -> tuple[int, Difference | None]:
+    """How many rows of all epochs were worked out, and the first difference.
+
+    The lineages must be without a difference so far. Shards are not needed, only their manifests.
+    """
+    run = {evidence.path.name: evidence for evidence in paths}
+    mixes = [mix for evidence in run.values() for mix in _mixes(evidence)]
+    epochs = _epochs(run, lineages)
+    total = sum(mix.rows for mix in mixes) + sum(epoch.rows for epoch in epochs)
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(done, total)
+
+    for mix in mixes:
+        if (difference := _check_mix(mix, advance)) is not None:
+            return 0, difference
+    for number, epoch in enumerate(epochs):
+        if (difference := _check_epoch(epoch, data_root, advance)) is not None:
+            return sum(proved.rows for proved in epochs[:number]), difference
+    return sum(epoch.rows for epoch in epochs), None
+
+
+def _mixes(evidence: Evidence) -> Iterator[_Mix]:
+    start = evidence.path.start
+    for segment in evidence.path.segments:
+        steps = min(max(evidence.chain.end - start, 0), segment.steps)
+        if steps and len(segment.parts) > 1:
+            yield _Mix(evidence, start, segment, segment.rows // segment.steps * steps)
+        start += segment.steps
+
+
+def _epochs(run: dict[str, Evidence], lineages: Iterable[Lineage]) -> list[_Epoch]:
+    longest: dict[tuple[object, ...], _Epoch] = {}
+    for lineage in lineages:
+        for used in lineage.uses:
+            evidence = next(run[leg.path] for leg in lineage.legs if used.source in run[leg.path].sources)
+            key = (used.source, evidence.sources[used.source], evidence.training, used.epoch)
+            if key not in longest or longest[key].rows < used.rows:
+                longest[key] = _Epoch(evidence, used.source, used.epoch, used.rows)
+    return list(longest.values())
+
+
+def _check_mix(mix: _Mix, advance: Callable[[int], None]) -> Difference | None:
+    """Each part is dealt its own rows in order, none twice, and as many as the audit counted."""
+    mixture = Mixture([part.rows for part in mix.segment.parts])
+    dealt = np.zeros(len(mix.segment.parts), np.int64)
+    for first in range(0, mix.rows, CHUNK_ROWS):
+        stop = min(first + CHUNK_ROWS, mix.rows)
+        parts, index = mixture.assign(np.arange(first, stop))
+        counted = mixture.taken(stop)
+        for number, part in enumerate(mix.segment.parts):
+            found = index[parts == number]
+            wrong = np.flatnonzero(found != np.arange(dealt[number], dealt[number] + len(found)))
+            dealt[number] += len(found)
+            if len(wrong) or dealt[number] != counted[number]:
+                what = f"the mixture does not deal rows {first} to {stop} of these steps in the order of the part"
+                step = mix.step + first // (mix.segment.rows // mix.segment.steps)
+                path = mix.evidence
+                return Difference(
+                    what, path.path.name, path.path_json, step, part.source, counted[number], int(dealt[number])
+                )
+        advance(stop - first)
+    return None
+
+
+def _check_epoch(epoch: _Epoch, data_root: FilePath, advance: Callable[[int], None]) -> Difference | None:
+    """The positions of the epoch's prefix give as many different rows, all of them the source's."""
+    name, says = epoch.evidence.path.name, epoch.evidence.sources[epoch.source]
+    file = manifest_path(data_root, epoch.source, "train")
+    try:
+        source = _open(epoch, file)
+    except DataError as error:
+        return Difference(str(error), name, file, None, epoch.source)
+    if source.manifest.sha256 != says.manifest_sha256:
+        what = "the manifest is not the one that the path was trained with"
+        return Difference(what, name, file, None, epoch.source, says.manifest_sha256, source.manifest.sha256)
+    seen = np.zeros(says.rows // 8 + 1, np.uint8)
+    start = epoch.epoch * says.rows
+    for first in range(0, epoch.rows, CHUNK_ROWS):
+        rows = source.order(np.arange(start + first, start + min(first + CHUNK_ROWS, epoch.rows)))
+        if len(wrong := np.flatnonzero(_seen_before(seen, rows) | (rows < 0) | (rows >= says.rows))):
+            position, row = start + first + int(wrong[0]), int(rows[wrong[0]])
+            what = f"position {position} gives a row that is not the source's, or was given before in the epoch"
+            return Difference(what, name, file, None, epoch.source, "another row", row)
+        np.bitwise_or.at(seen, rows >> 3, _bit(rows))
+        advance(len(rows))
+    return None
+
+
+def _open(epoch: _Epoch, file: FilePath) -> Source:
+    training = epoch.evidence.training
+    return Source(
+        load_manifest(file),
+        LocalFiles(file.parent),
+        sequence_length=training.sequence_length,
+        seed=training.seed,
+        order=training.order,
+        rows=epoch.evidence.sources[epoch.source].rows,
+    )
+
+
+def _bit(rows: np.ndarray) -> np.ndarray:
+    return np.left_shift(np.uint8(1), (rows & 7).astype(np.uint8))
+
+
+def _seen_before(seen: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which of the rows are marked in `seen` (a bit a row), or stand earlier in `rows`. Rows out of range are not."""
+    within = np.clip(rows, 0, len(seen) * 8 - 1)
+    repeated = np.ones(len(rows), bool)
+    repeated[np.unique(rows, return_index=True)[1]] = False
+    return repeated | (seen[within >> 3] & _bit(within) != 0)
