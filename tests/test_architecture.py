@@ -35,7 +35,7 @@ FLOORS = {
 }
 DOORS = {
     "deepspeed": {"engine/deepspeed_engine.py"},
-    "webdataset": {"data/writer.py"},
+    "webdataset": {"data/writer.py", "data/remote.py"},
     "wandb": {"track/wandb.py"},
 }
 WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "cli", "cli_data"}

@@ -21,6 +21,9 @@ class ShardFiles(Protocol):
     def prefetch(self, shards: Iterable[Shard]) -> None:
         """Start to make these shards local, in this order and in the background; returns at once, never raises."""
 
+    def release(self, shard: Shard) -> None:
+        """The reader has closed the file that `path` gave: a cache may remove it."""
+
 
 class LocalFiles:
     """Shards that lie in a folder."""
@@ -32,4 +35,7 @@ class LocalFiles:
         return self._directory / shard.name
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
-        """Nothing to do: the kernel reads ahead."""
+        """Nothing to do: they are here."""
+
+    def release(self, shard: Shard) -> None:
+        """Nothing to do: nothing is ever removed."""

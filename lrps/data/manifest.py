@@ -9,26 +9,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from lrps.errors import DataError
 from lrps.store.files import atomic_write_bytes
 
 FORMAT = "lrps-tokens/1"
+ORDER = "feistel-splitmix64/1"
+MIXTURE = "balanced-bresenham/1"
+"""How rows are shuffled (order.py) and sources interleaved (mixture.py): any change takes a new name here, and the
+golden vectors of their tests with it. A path's identity carries both, so that no run goes on with other rows."""
+
 SPLITS = ("train", "heldout")
 ITEM_BYTES = {"uint16": 2, "uint32": 4}
 WAY_OUT = "Restore it from where it was copied, or delete it and run `lrps data build CONFIG`."
 
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_SHARDS_FOLLOW = b' "shards": [\n'
 _KINDS = {"str": str, "int": int, "dict[str, Any]": dict}
 _T = TypeVar("_T")
 
 
-class Member(NamedTuple):
-    """One block of tokens: `tokens` items from byte `offset` of the shard; crc32 of exactly those bytes."""
+class Block(NamedTuple):
+    """`tokens` items from byte `offset` of a shard; crc32 of exactly those bytes. key: its name in the tar."""
 
     key: str
     offset: int
@@ -36,16 +44,49 @@ class Member(NamedTuple):
     crc32: int
 
 
-@dataclass(frozen=True)
+class Blocks:
+    """All blocks of a manifest in their order, a column each: a million take 16 MB, as objects they took 300 MB."""
+
+    def __init__(self, version: str, split: str) -> None:
+        self._prefix = f"{version}-{split}-"
+        self.offsets = array("Q")
+        self.tokens = array("I")
+        self.crc32s = array("I")
+
+    def append(self, offset: int, tokens: int, crc32: int) -> None:
+        self.offsets.append(offset)
+        self.tokens.append(tokens)
+        self.crc32s.append(crc32)
+
+    def key(self, number: int) -> str:
+        """Webdataset's key of a block: unique over all versions."""
+        return f"{self._prefix}{number:09d}"
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, number: int) -> Block:
+        return Block(self.key(number), self.offsets[number], self.tokens[number], self.crc32s[number])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blocks) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar file. url: where it can be fetched, relative to the manifest unless it names a scheme."""
+    """One tar file. url: where it can be fetched, relative to the manifest unless it names a scheme.
+
+    blocks: the numbers of its blocks in the manifest; in the file they are written out as `members`.
+    """
 
     name: str
     url: str
     bytes: int
     sha256: str
     tokens: int
-    members: tuple[Member, ...]
+    blocks: range
 
 
 @dataclass(frozen=True)
@@ -75,28 +116,38 @@ class Manifest:
     tokenizer: TokenizerIdentity
     provenance: dict[str, Any]
     shards: tuple[Shard, ...]
+    blocks: Blocks
 
     def rows(self, sequence_length: int) -> int:
         """Whole rows of `sequence_length` tokens; a row never spans two blocks."""
-        return sum(member.tokens // sequence_length for shard in self.shards for member in shard.members)
+        return sum(tokens // sequence_length for tokens in self.blocks.tokens)
 
     def remainder_tokens(self, sequence_length: int) -> int:
         """Tokens at the ends of blocks that no row of `sequence_length` holds."""
         return self.tokens - self.rows(sequence_length) * sequence_length
 
-    @cached_property
-    def canonical(self) -> bytes:
-        """The manifest's file: the same values always give the same bytes."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shards"}
+    def canonical(self) -> Iterator[bytes]:
+        """The manifest's file in pieces: the same values always give the same bytes."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("shards", "blocks")}
         head = json.dumps(values | {"tokenizer": asdict(self.tokenizer)}, indent=1, sort_keys=True, ensure_ascii=False)
-        shards = ",\n".join(json.dumps(vars(shard), sort_keys=True, ensure_ascii=False) for shard in self.shards)
-        head = head.removesuffix("\n}")
-        return f'{head},\n "shards": [\n{shards}\n ]\n}}\n'.encode()
+        yield head.removesuffix("\n}").encode() + b",\n" + _SHARDS_FOLLOW
+        # One shard a line, so that a reader needs to hold one shard only.
+        for number, shard in enumerate(self.shards):
+            yield (",\n" if number else "").encode() + self._shard_line(shard)
+        yield b"\n ]\n}\n"
+
+    def _shard_line(self, shard: Shard) -> bytes:
+        values = {f.name: getattr(shard, f.name) for f in fields(shard) if f.name != "blocks"}
+        values["members"] = [self.blocks[number] for number in shard.blocks]
+        return json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
 
     @cached_property
     def sha256(self) -> str:
         """The identity of the version: plans, checkpoints and ledgers carry it."""
-        return hashlib.sha256(self.canonical).hexdigest()
+        digest = hashlib.sha256()
+        for piece in self.canonical():
+            digest.update(piece)
+        return digest.hexdigest()
 
 
 def manifest_path(root: Path, version: str, split: str) -> Path:
@@ -111,23 +162,43 @@ def manifest_path(root: Path, version: str, split: str) -> Path:
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; anything missing, unknown or contradictory in it is a DataError."""
     try:
-        values = json.loads(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            return _parse_manifest(*_values(file))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such manifest. Run `lrps data build CONFIG` to make it.") from None
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not JSON ({error}). {WAY_OUT}") from None
-    try:
-        return _parse_manifest(values)
     except ValueError as error:
         raise DataError(f"{path}: {error}. {WAY_OUT}") from None
 
 
 def save_manifest(manifest: Manifest, path: Path) -> None:
     """Write the manifest: afterwards all of it is there, or nothing is."""
-    atomic_write_bytes(path, manifest.canonical)
+    atomic_write_bytes(path, b"".join(manifest.canonical()))
 
 
-def _parse_manifest(values: object) -> Manifest:
+def _values(file: BinaryIO) -> tuple[Any, Iterable[Any]]:
+    """The JSON of a manifest without its shards, and that of the shards, one at a time where they stand in lines."""
+    head: list[bytes] = []
+    for line in file:
+        if line == _SHARDS_FOLLOW:
+            return json.loads(b"".join([*head, _SHARDS_FOLLOW, b"]}"])), _shard_lines(file)
+        head.append(line)
+    values = json.loads(b"".join(head))
+    shards = values.get("shards") if isinstance(values, dict) else None
+    return values, shards if isinstance(shards, list) else ()
+
+
+def _shard_lines(file: BinaryIO) -> Iterator[Any]:
+    for line in file:
+        if line == b" ]\n" and file.read() == b"}\n":
+            return
+        if line != b"\n":
+            yield json.loads(line.removesuffix(b"\n").removesuffix(b","))
+    raise json.JSONDecodeError("it does not end with its shards", "", 0)
+
+
+def _parse_manifest(values: object, shards: Iterable[object]) -> Manifest:
     # The format is looked at first: a later format may well have other keys, and that is the better message.
     if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
         raise ValueError(f"format {values['format']!r} is not {FORMAT!r}, the one that this lrps reads")
@@ -135,29 +206,42 @@ def _parse_manifest(values: object) -> Manifest:
     if not isinstance(named["shards"], list):
         raise ValueError("'shards' of the manifest is not a list")
     named["tokenizer"] = TokenizerIdentity(**_named(named["tokenizer"], TokenizerIdentity, "the tokenizer"))
-    named["shards"] = tuple(_parse_shard(shard, number) for number, shard in enumerate(named["shards"]))
+    if named["split"] not in SPLITS or named["dtype"] not in ITEM_BYTES:
+        raise ValueError(f"split {named['split']!r} or dtype {named['dtype']!r} is not of {FORMAT}")
+    blocks = named["blocks"] = Blocks(named["version"], named["split"])
+    named["shards"] = tuple(_parse_shard(shard, number, blocks) for number, shard in enumerate(shards))
     manifest = Manifest(**named)
     _check_sums(manifest)
     return manifest
 
 
-def _parse_shard(values: object, number: int) -> Shard:
+def _parse_shard(values: object, number: int, blocks: Blocks) -> Shard:
     named = _named(values, Shard, f"shard {number}")
-    try:
-        members = tuple(Member(*member) for member in named["members"])
-    except TypeError:
-        raise ValueError(f"shard {number}: a member is not [key, offset, tokens, crc32]") from None
+    members, first = named.pop("members"), len(blocks)
+    if not isinstance(members, list):
+        raise ValueError(f"shard {number}: 'members' is {members!r}, which is not [[key, offset, tokens, crc32], ...]")
     for member in members:
-        if [type(value) for value in member] != [str, int, int, int] or member.offset < 0 or member.tokens < 1:
-            raise ValueError(f"shard {number}: {list(member)} is not [key, offset, tokens, crc32]")
-    return Shard(**named | {"members": members})
+        try:
+            key, offset, tokens, crc32 = member
+            good = type(offset) is type(tokens) is type(crc32) is int and tokens > 0 and key == blocks.key(len(blocks))
+            if not good:
+                raise ValueError
+            blocks.append(offset, tokens, crc32)
+        except (TypeError, ValueError, OverflowError):
+            wanted = blocks.key(len(blocks))
+            raise ValueError(f"shard {number}: {member!r} is not [key, offset, tokens, crc32] of {wanted}") from None
+    if named["url"] == named["name"]:
+        named["url"] = named["name"]  # one string in memory, not two
+    return Shard(**named, blocks=range(first, len(blocks)))
 
 
 def _named(values: object, kind: type[_T], where: str) -> dict[str, Any]:
     """`values` as keyword arguments of the dataclass `kind`: all keys, no others, plain fields of the right type."""
     if not isinstance(values, dict):
         raise ValueError(f"{where} is not an object")
-    wanted = {f.name: _KINDS.get(str(f.type)) for f in fields(kind)}  # type: ignore[arg-type]
+    wanted = {f.name: _KINDS.get(str(f.type)) for f in fields(kind) if f.name != "blocks"}  # type: ignore[arg-type]
+    if kind is Shard:
+        wanted["members"] = None  # what the file has in place of `blocks`
     if missing := wanted.keys() - values.keys():
         raise ValueError(f"{where} has no {', '.join(sorted(missing))}")
     if unknown := values.keys() - wanted.keys():
@@ -171,14 +255,15 @@ def _named(values: object, kind: type[_T], where: str) -> dict[str, Any]:
 
 
 def _check_sums(manifest: Manifest) -> None:
-    if manifest.split not in SPLITS or manifest.dtype not in ITEM_BYTES:
-        raise ValueError(f"split {manifest.split!r} or dtype {manifest.dtype!r} is not of {FORMAT}")
+    item, blocks = ITEM_BYTES[manifest.dtype], manifest.blocks
     for shard in manifest.shards:
         if Path(shard.name).name != shard.name:
             raise ValueError(f"{shard.name!r} is not a plain file name")
-        if (found := sum(member.tokens for member in shard.members)) != shard.tokens:
+        if (found := sum(blocks.tokens[number] for number in shard.blocks)) != shard.tokens:
             raise ValueError(f"{shard.name} says {shard.tokens} tokens, its members add up to {found}")
-        ends = (member.offset + member.tokens * ITEM_BYTES[manifest.dtype] for member in shard.members)
+        if any(blocks.offsets[number] % item for number in shard.blocks):
+            raise ValueError(f"a member of {shard.name} does not begin at a whole {manifest.dtype}")
+        ends = (blocks.offsets[number] + blocks.tokens[number] * item for number in shard.blocks)
         if max(ends, default=0) > shard.bytes:
             raise ValueError(f"a member of {shard.name} ends beyond its {shard.bytes} bytes")
     if (found := sum(shard.tokens for shard in manifest.shards)) != manifest.tokens:

@@ -1,23 +1,25 @@
 """Rows of tokens by position: sources, and the stages of a path that mix them.
 
-Everything read here is a pure function of (manifests, seed, step): no worker, no iterator, no state to save. Must not
-import torch or webdataset; shards are mapped, not parsed.
+Everything read here is a pure function of (manifests, seed, row of the stage): no worker, no iterator, no state to
+save; files that will be needed are fetched in the background, rows never. Must not import torch or webdataset; shards
+are mapped, not parsed.
 """
 
 from __future__ import annotations
 
-import mmap
-import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 import numpy as np
 
-from lrps.data.manifest import Manifest, Member, Shard
+from lrps.data.checks import Checks
+from lrps.data.files import ShardFiles
+from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
-from lrps.data.order import Order
+from lrps.data.order import WINDOW_SHARDS, Order
+from lrps.data.span import Span, rows_between
 from lrps.errors import ConfigError, DataError
 from lrps.paths.graph import Segment
 
@@ -28,15 +30,15 @@ DRAW_ROWS = 8192
 class Source:
     """A manifest cut into rows of `sequence_length` tokens, each row within one block, in the source's own order.
 
-    directory: where the shards lie. rows: use only the first so many rows of the files (all by default); an epoch is
-    that long then, and the order another one. Files are opened and blocks checked (size, crc32) when they are first
+    files: gives the shards. rows: use only the first so many rows of the files (all by default); an epoch is
+    that long then, and the order another one. Files are mapped and blocks checked (size, crc32) when they are first
     needed, once in a process: a damaged token stops training before it is used.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        directory: Path,
+        files: ShardFiles,
         *,
         sequence_length: int,
         seed: int,
@@ -45,98 +47,128 @@ class Source:
     ) -> None:
         self.manifest = manifest
         self.sequence_length = sequence_length
-        available = manifest.rows(sequence_length)
+        self.dtype = np.dtype(manifest.dtype)
+        block_rows = np.asarray(manifest.blocks.tokens) // np.uint32(sequence_length)
+        self._first_row = np.zeros(len(block_rows) + 1, np.int64)
+        np.cumsum(block_rows, out=self._first_row[1:])
+        available = int(self._first_row[-1])
         self.rows = available if rows is None else rows
         if not 0 < self.rows <= available:
             raise DataError(
                 f"{manifest.version} ({manifest.split}) has {available} rows of {sequence_length} tokens, "
                 f"{max(self.rows, 1)} are needed: shorten the sequence length or add data"
             )
-        self._directory = Path(directory)
-        self._dtype = np.dtype(manifest.dtype)
-        self._read_ahead = order == "window"
-        self._members = [(number, member) for number, shard in enumerate(manifest.shards) for member in shard.members]
-        block_rows = [member.tokens // sequence_length for _, member in self._members]
-        self._first_row = np.cumsum([0, *block_rows])
-        whole = [sum(m.tokens // sequence_length for m in shard.members) for shard in manifest.shards]
-        marks = [min(mark, self.rows) for mark in accumulate(whole, initial=0)]
-        shard_rows = [b - a for a, b in pairwise(marks) if b > a]
+        marks = [min(int(self._first_row[shard.blocks.stop]), self.rows) for shard in manifest.shards]
+        shard_rows = [b - a for a, b in pairwise([0, *marks]) if b > a]
         self._order = Order(shard_rows, seed=seed, name=manifest.version, mode=order)
-        self._maps: dict[int, mmap.mmap] = {}
-        self._blocks: list[np.ndarray | None] = [None] * len(self._members)
+        self._windowed = order == "window"
+        self._files = files
+        self._first_block = np.array([shard.blocks.start for shard in manifest.shards])
+        self._offsets = np.asarray(manifest.blocks.offsets)
+        self.span = Span([shard.bytes for shard in manifest.shards])
+        self._mapped: dict[int, None] = {}  # a set that knows which came first
+        self._checks = Checks(manifest, files)
+        self._ready = np.zeros(len(block_rows), bool)
+        self.all_ready = False
+        """True once every block is prepared, for good."""
 
     def order(self, positions: np.ndarray) -> np.ndarray:
         """The rows of the source at these positions (1-D, >= 0) of its stream."""
         return self._order(positions)
 
     def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(block, row within the block) at these positions of the stream."""
+        """Of the rows at these positions of the stream: their blocks, and their addresses once these are prepared."""
         rows = self._order(positions)
         blocks = np.searchsorted(self._first_row, rows, "right") - 1
-        return blocks, rows - self._first_row[blocks]
+        row_bytes = self.sequence_length * self.dtype.itemsize
+        addresses = self.span.starts[self._shards_of(blocks)] + self._offsets[blocks].astype(np.int64)
+        return blocks, addresses + (rows - self._first_row[blocks]) * row_bytes
 
-    def block(self, number: int) -> np.ndarray:
-        """The rows of one block, (rows, sequence_length), mapped; checked against the manifest at first touch."""
-        block = self._blocks[number]
-        if block is None:
-            block = self._blocks[number] = self._open_block(*self._members[number])
-        return block
+    def announce(self, blocks: np.ndarray) -> None:
+        """Let these blocks be fetched and checked in the background, in this order."""
+        if not self._windowed and self._checks.whole[blocks].all():
+            return
+        fresh, first = np.unique(blocks, return_index=True)
+        blocks = fresh[np.argsort(first)]
+        shards = self._shards_of(blocks).tolist()
+        self._files.prefetch([self.manifest.shards[shard] for shard in dict.fromkeys(shards)])
+        self._checks.announce(zip(shards, blocks.tolist(), strict=True))
+
+    def prepare(self, blocks: np.ndarray) -> None:
+        """Map and check these blocks, as far as they are not: their rows may be read until the next call.
+
+        DataError for a damaged or missing file.
+        """
+        ready = self._ready[blocks]
+        if ready.all():
+            return
+        needed = np.unique(self._shards_of(blocks)).tolist()
+        missing = [shard for shard in needed if shard not in self._mapped]
+        if self._windowed:
+            # Two windows are enough; a cache may remove the files of those before.
+            spare = [shard for shard in self._mapped if shard not in needed]
+            for shard in spare[: max(0, len(self._mapped) + len(missing) - 2 * WINDOW_SHARDS)]:
+                self._unmap(shard)
+        for shard in missing:
+            self._map(shard)
+        for number in np.unique(blocks[~ready]).tolist():
+            shard = int(self._shards_of(np.array(number)))
+            block = self.manifest.blocks[number]
+            address = int(self.span.starts[shard]) + block.offset
+            self._checks.require(shard, number, self.span.bytes_at(address, block.tokens * self.dtype.itemsize))
+            self._ready[number] = True
+        self.all_ready = not self._windowed and bool(self._ready.all())
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """The rows at these positions, (len(positions), sequence_length), in the dtype of the manifest."""
-        blocks, rows = self.locate(positions)
-        batch = np.empty((len(rows), self.sequence_length), self._dtype)
-        for line, (block, row) in enumerate(zip(blocks.tolist(), rows.tolist(), strict=True)):
-            batch[line] = self.block(block)[row]
-        return batch
+        blocks, addresses = self.locate(positions)
+        self.prepare(blocks)
+        rows = rows_between(self.span.start, self.span.stop, self.dtype, self.sequence_length)
+        return rows[(addresses - self.span.start) // self.dtype.itemsize]
 
-    def _open_block(self, number: int, member: Member) -> np.ndarray:
+    def _shards_of(self, blocks: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._first_block, blocks, "right") - 1
+
+    def _map(self, number: int) -> None:
         shard = self.manifest.shards[number]
-        if number not in self._maps:
-            self._maps[number] = self._map_shard(shard)
-        tokens = np.frombuffer(self._maps[number], self._dtype, member.tokens, member.offset)
-        if (found := zlib.crc32(tokens.data)) != member.crc32:
-            raise DataError(
-                f"{self._directory / shard.name}: block {member.key} is damaged (crc32 {found:08x}, the manifest says "
-                f"{member.crc32:08x}). Restore the file; `lrps data verify` names every damaged one."
-            )
-        rows = member.tokens // self.sequence_length
-        return tokens[: rows * self.sequence_length].reshape(rows, self.sequence_length)
-
-    def _map_shard(self, shard: Shard) -> mmap.mmap:
-        path = self._directory / shard.name
+        path = self._files.path(shard)
         try:
-            with open(path, "rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (FileNotFoundError, ValueError):  # ValueError: an empty file cannot be mapped
-            found = "is empty" if path.exists() else "is missing"
-            raise DataError(f"{path} {found}: {shard.bytes} bytes expected. {_RESTORE}") from None
-        if len(mapped) != shard.bytes:
-            raise DataError(f"{path} has {len(mapped)} bytes, {shard.bytes} expected. {_RESTORE}")
-        if self._read_ahead:
-            mapped.madvise(mmap.MADV_WILLNEED)
-        return mapped
+            self.span.map(number, path, read_ahead=self._windowed)
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing: {shard.bytes} bytes expected. {_RESTORE}") from None
+        except ValueError as error:
+            raise DataError(f"{error}. {_RESTORE}") from None
+        self._mapped[number] = None
+
+    def _unmap(self, number: int) -> None:
+        shard = self.manifest.shards[number]
+        self._ready[shard.blocks.start : shard.blocks.stop] = False
+        self.span.unmap(number)
+        del self._mapped[number]
+        self._files.release(shard)
 
 
 _RESTORE = "Copy it again from where the version was built, or build the version again: `lrps data build CONFIG`."
 
 
 class Stage:
-    """The rows of one path: `batch_rows` rows a step, segment after segment, each segment's parts mixed evenly.
+    """The rows of one path: segment after segment, each segment's parts mixed evenly.
 
-    Steps count from the stage's start. DataError if a segment names a source that is not there, or sources do not fit
+    The row stream does not know of batches: its state is one integer. `batch` cuts it into steps of `batch_rows` rows,
+    counted from the stage's start. DataError if a segment names a source that is not there, or sources do not fit
     together.
     """
 
     def __init__(self, segments: Sequence[Segment], sources: Mapping[str, Source], batch_rows: int) -> None:
         _check_sources(segments, sources, batch_rows)
         self.batch_rows = batch_rows
-        self._segments = [_Segment(segment, sources, batch_rows) for segment in segments]
-        self._starts = [0, *accumulate(segment.steps for segment in segments)]
-        self.steps = self._starts[-1]
+        self._segments = [_Segment(segment, sources) for segment in segments]
+        self._starts = [0, *accumulate(segment.rows for segment in segments)]
+        self.rows = self._starts[-1]
+        self.steps = sum(segment.steps for segment in segments)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> np.ndarray:
-        """This rank's slice of the global batch of `step`: int64, (batch_rows / world, sequence_length).
+        """This rank's slice of the global batch of `step`: (batch_rows / world, sequence_length), in the shards' dtype.
 
         The ranks' slices, in the order of ranks, are the global batch whatever the world size, which may change
         between any two steps.
@@ -149,8 +181,26 @@ class Stage:
                 f"a batch of {self.batch_rows} rows cannot be dealt to {world} ranks: change batch.sequences or the "
                 "number of processes so that one divides the other"
             )
-        segment, step = self._at(step)
-        return segment.read(step * self.batch_rows + rank * rows, rows)
+        if not 0 <= step < self.steps:
+            raise IndexError(f"step {step} is not in a stage of {self.steps} steps")
+        return self.read(step * self.batch_rows + rank * rows, rows)
+
+    def read(self, first: int, rows: int, sequence_length: int | None = None) -> np.ndarray:
+        """Rows [first, first + rows) of the stage: (rows, sequence_length), in the shards' dtype.
+
+        However the stream is cut into reads, and whoever made the reads before, the rows are the same.
+        sequence_length: a divisor of the sources' own; each row then becomes several shorter sequences, in order.
+        """
+        if not (first >= 0 and rows >= 0 and first + rows <= self.rows):
+            raise IndexError(f"rows {first} to {first + rows} are not in a stage of {self.rows} rows")
+        parts: list[np.ndarray] = []
+        done = 0
+        while done < rows or not parts:
+            number = min(bisect_right(self._starts, first + done), len(self._segments)) - 1
+            parts.append(self._segments[number].read(first + done - self._starts[number], rows - done))
+            done += len(parts[-1])
+        batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return batch if sequence_length is None else _cut(batch, sequence_length)
 
     def positions(self, step: int) -> dict[str, int]:
         """Source -> the position of its stream that comes next after `step` steps: what a fork inherits.
@@ -159,46 +209,50 @@ class Stage:
         """
         if not 0 <= step <= self.steps:
             raise IndexError(f"step {step} is not in a stage of {self.steps} steps")
+        rows = step * self.batch_rows
         positions: dict[str, int] = {}
         for start, segment in zip(self._starts, self._segments, strict=False):
-            reached = segment.positions(min(max(step - start, 0), segment.steps) * self.batch_rows)
-            positions = positions | reached if start < step else reached | positions
+            reached = segment.positions(min(max(rows - start, 0), segment.rows))
+            positions = positions | reached if start < rows else reached | positions
         return positions
 
     def rows_of(self, step: int) -> list[tuple[str, int, int]]:
-        """(source, epoch, row) of every row of the global batch of `step`, in order; for audits and tests."""
-        segment, step = self._at(step)
-        return segment.rows_of(np.arange(step * self.batch_rows, (step + 1) * self.batch_rows))
-
-    def _at(self, step: int) -> tuple[_Segment, int]:
+        """(source, epoch, row) of every row of the global batch of `step`, in order; for tests."""
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is not in a stage of {self.steps} steps")
-        number = bisect_right(self._starts, step) - 1
-        return self._segments[number], step - self._starts[number]
+        first = step * self.batch_rows
+        number = bisect_right(self._starts, first) - 1
+        first -= self._starts[number]
+        return self._segments[number].rows_of(np.arange(first, first + self.batch_rows))
 
 
 class _Segment:
     """A segment over open sources; its rows are counted from its own start."""
 
-    def __init__(self, segment: Segment, sources: Mapping[str, Source], batch_rows: int) -> None:
-        self.steps = segment.steps
+    def __init__(self, segment: Segment, sources: Mapping[str, Source]) -> None:
+        self.rows = segment.rows
         self._parts = segment.parts
-        self._sources = [sources[part.source] for part in segment.parts]
+        self._sources = [sources[name] for name in {part.source: None for part in segment.parts}]
+        self._source_of_part = np.array([self._sources.index(sources[part.source]) for part in segment.parts])
         self._from_rows = np.array([part.from_row for part in segment.parts], np.int64)
         self._mixture = Mixture([part.rows for part in segment.parts])
-        # Whole batches, so that no batch needs two draws.
-        self._draw_rows = max(1, DRAW_ROWS // batch_rows) * batch_rows
-        self._drawn: tuple[int, list[tuple[int, int, int]]] = (-1, [])
+        # One view over all sources, so that a batch is one gather; what lies between them is never touched.
+        self._start = min(source.span.start for source in self._sources)
+        stop = max(source.span.stop for source in self._sources)
+        self._dtype = self._sources[0].dtype
+        self._tokens = rows_between(self._start, stop, self._dtype, self._sources[0].sequence_length)
+        self._draws: dict[int, _Draw] = {}
 
     def read(self, first: int, rows: int) -> np.ndarray:
-        number, first = divmod(first, self._draw_rows)
-        if self._drawn[0] != number:
-            self._drawn = (number, self._draw(number))
-        batch = np.empty((rows, self._sources[0].sequence_length), np.int64)
-        sources = self._sources
-        for line, (part, block, row) in enumerate(self._drawn[1][first : first + rows]):
-            batch[line] = sources[part].block(block)[row]
-        return batch
+        """Rows from `first` on: as many as are wanted, or up to the end of the draw."""
+        number, first = divmod(first, DRAW_ROWS)
+        draw = self._draw(number)
+        wanted = slice(first, first + rows)
+        sources, blocks = draw.sources[wanted], draw.blocks[wanted]
+        for index, source in enumerate(self._sources):
+            if not source.all_ready:
+                source.prepare(blocks[sources == index])
+        return self._tokens[draw.items[wanted]]
 
     def positions(self, rows: int) -> dict[str, int]:
         reached: dict[str, int] = {}
@@ -210,7 +264,7 @@ class _Segment:
         parts, positions = self._assign(t)
         found = []
         for part, position in zip(parts.tolist(), positions.tolist(), strict=True):
-            source = self._sources[part]
+            source = self._sources[self._source_of_part[part]]
             row = int(source.order(np.array([position]))[0])
             found.append((self._parts[part].source, position // source.rows, row))
         return found
@@ -220,15 +274,39 @@ class _Segment:
         parts, index = self._mixture.assign(t)
         return parts, self._from_rows[parts] + index
 
-    def _draw(self, number: int) -> list[tuple[int, int, int]]:
-        """(part, block, row within the block) of one run of `_draw_rows` rows."""
-        start = number * self._draw_rows
-        parts, positions = self._assign(np.arange(start, min(start + self._draw_rows, self._mixture.rows)))
-        blocks, rows = np.empty_like(positions), np.empty_like(positions)
-        for part, source in enumerate(self._sources):
-            chosen = parts == part
-            blocks[chosen], rows[chosen] = source.locate(positions[chosen])
-        return list(zip(parts.tolist(), blocks.tolist(), rows.tolist(), strict=True))
+    def _draw(self, number: int) -> _Draw:
+        """The rows of one draw; the files of the draw after it are fetched meanwhile."""
+        if number not in self._draws:
+            self._draws = {n: self._draws.get(n) or self._place(n) for n in (number, number + 1)}
+        return self._draws[number]
+
+    def _place(self, number: int) -> _Draw:
+        start = min(number * DRAW_ROWS, self.rows)
+        parts, positions = self._assign(np.arange(start, min(start + DRAW_ROWS, self.rows)))
+        sources = self._source_of_part[parts]
+        blocks, addresses = np.empty_like(positions), np.empty_like(positions)
+        for index in np.unique(sources).tolist():
+            chosen = sources == index
+            blocks[chosen], addresses[chosen] = self._sources[index].locate(positions[chosen])
+            self._sources[index].announce(blocks[chosen])
+        return _Draw(sources, blocks, (addresses - self._start) // self._dtype.itemsize)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Where a run of rows lies: source (index), block of the source, and first item in the segment's view."""
+
+    sources: np.ndarray
+    blocks: np.ndarray
+    items: np.ndarray
+
+
+def _cut(rows: np.ndarray, sequence_length: int) -> np.ndarray:
+    if sequence_length < 1 or rows.shape[1] % sequence_length:
+        raise ConfigError(
+            f"rows of {rows.shape[1]} tokens cannot be cut into sequences of {sequence_length}: take a divisor"
+        )
+    return rows.reshape(-1, sequence_length)
 
 
 def _check_sources(segments: Sequence[Segment], sources: Mapping[str, Source], batch_rows: int) -> None:
@@ -247,3 +325,5 @@ def _check_sources(segments: Sequence[Segment], sources: Mapping[str, Source], b
         raise DataError(f"{', '.join(used)} are cut into rows of different lengths: use one sequence length")
     if len({sources[name].manifest.tokenizer.sha256 for name in used}) > 1:
         raise DataError(f"{', '.join(used)} were made with different tokenizers: build them with the same one")
+    if len({sources[name].dtype for name in used}) > 1:
+        raise DataError(f"{', '.join(used)} store tokens in different widths: build them with the same lrps")

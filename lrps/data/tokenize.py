@@ -1,29 +1,133 @@
-"""Text files -> one version: its training and its held-out split, each document ended by the end mark.
+"""Documents -> one version: its training and its held-out split, each document ended by the end mark.
 
-Idempotent: a version that was made from the same inputs is returned as it is. Must not import torch or webdataset
-(the writer does).
+Two steps. `tokenize_part` is pure and idempotent, so any engine may run it, anywhere and again: the process pool here,
+a job array, datatrove. `finalize_version` packs the parts in order; what it writes does not depend on who made them.
+Must not import torch or webdataset (the writer does).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from lrps.data.manifest import SPLITS, Manifest, load_manifest, manifest_path
+from lrps.data.documents import PART_BYTES, TEXT_KEY, Part, Progress, parts_of, read_documents, unwatched
+from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
+from lrps.data.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.pool import run_all
 from lrps.data.tokenizer import load_tokenizer
-from lrps.data.writer import TokenWriter
+from lrps.data.writer import TokenWriter, token_dtype
 from lrps.errors import ConfigError, DataError
 
-BATCH_BYTES = 2**20
+BATCH_CHARACTERS = 2**20
+HASH_CHUNK_BYTES = 2**22
 MAKER = "lrps.data.tokenize/1"
 """Takes a new number when the same text would give other tokens."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the tokens of a document and the split that it is in. identity: of the tokenizer at the path."""
+
+    tokenizer_path: Path
+    identity: TokenizerIdentity
+    heldout_share: float
+    heldout_salt: str = "lrps"
+    text_key: str = TEXT_KEY
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.heldout_share < 1:
+            raise ConfigError(f"a held-out share of {self.heldout_share} is not in [0, 1)")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Its entries in the manifest, where the tokenizer stands already."""
+        values = {"maker": MAKER, "heldout_share": self.heldout_share, "heldout_salt": self.heldout_salt}
+        # Only where it says something: versions that were built before there was a choice stay valid.
+        return values if self.text_key == TEXT_KEY else values | {"text_key": self.text_key}
+
+    def is_heldout(self, text: str) -> bool:
+        return is_heldout(text, self.heldout_share, self.heldout_salt)
+
+
+@dataclass(frozen=True)
+class VersionText:
+    """The text of one version, and where its shards go."""
+
+    root: Path
+    version: str
+    inputs: tuple[Path, ...]
+    recipe: Recipe
+    part_bytes: int = PART_BYTES
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(parts_of(self.inputs, self.part_bytes))
+
+    @property
+    def directory(self) -> Path:
+        return manifest_path(self.root, self.version, SPLITS[0]).parent
+
+    def part_file(self, part: Part, sha256: str) -> Path:
+        """Where the tokens of a part go: its name tells everything that they depend on.
+
+        sha256: of the part's input file. So another recipe or text never finds the left-overs of this one, and those
+        who share the work need to hash only the files that they read.
+        """
+        made_by = json.dumps([self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes], sort_keys=True)
+        folder = f".parts-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
+        return self.directory / folder / f"{sha256[:32]}{part.suffix}-{part.start:015d}.npz"
+
+    def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[Job]:
+        """The parts of a share, or all, each with its file, in order. fingerprints: of the files that it reads."""
+        parts = self.parts if share is None else share.take(self.parts)
+        return [Job(part, self.part_file(part, fingerprints[part.path].sha256)) for part in parts]
+
+    def provenance(self, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Any]:
+        inputs = [{"name": path.name, **fingerprints[path]._asdict()} for path in self.inputs]
+        return self.recipe.provenance | {"inputs": inputs}
+
+
+class Fingerprint(NamedTuple):
+    """What makes two input files the same one."""
+
+    bytes: int
+    sha256: str
+
+
+class Job(NamedTuple):
+    """A part and the file that its tokens go to."""
+
+    part: Part
+    path: Path
+
+
+class Share(NamedTuple):
+    """Number `number` of `of` equal shares of the work, counted from 1 as in `3/16`."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            raise ConfigError(f"a share is written I/N with 1 <= I <= N, as 3/16, not {text!r}")
+        return cls(int(number), int(of))
+
+    def take(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """Neighbours, so that few files are read by two shares. All shares together take every part once."""
+        return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
 
 
 def is_heldout(text: str, share: float, salt: str) -> bool:
@@ -32,139 +136,115 @@ def is_heldout(text: str, share: float, salt: str) -> bool:
     return int.from_bytes(digest, "little") < share * 2**64
 
 
-def tokenize_version(
-    inputs: Sequence[Path],
-    root: Path,
-    version: str,
-    tokenizer_path: Path,
-    *,
-    heldout_share: float,
-    heldout_salt: str = "lrps",
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Manifest, Manifest]:
-    """Write the splits of `version` under `root` and return their manifests, (train, heldout).
+def fingerprint_inputs(
+    inputs: Iterable[Path], processes: int = 1, progress: Progress = unwatched
+) -> dict[Path, Fingerprint]:
+    """Size and hash of every input, each file once; progress in bytes. DataError for a file that cannot be read."""
+    paths = list(dict.fromkeys(inputs))
+    return dict(zip(paths, run_all(_fingerprint, paths, processes, progress), strict=True))
 
-    inputs: `.txt` files of one document each, `.jsonl` files of one {"text": ...} a line. Documents without any
-    visible character are left out and counted. progress is called with the number of bytes of text that each batch
-    added. DataError if the version exists and was made from anything else.
+
+def tokenize_jobs(jobs: Sequence[Job], recipe: Recipe, processes: int = 1, progress: Progress = unwatched) -> None:
+    """`tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
+    run_all(partial(_tokenize_job, recipe), jobs, processes, progress)
+
+
+def tokenize_part(part: Part, path: Path, recipe: Recipe, progress: Progress = unwatched) -> None:
+    """Write the tokens of a part to `path`, whole or not at all; nothing is done if they are there.
+
+    progress is called with bytes of input and adds up to `part.bytes`. DataError for input that cannot be read, a
+    full disk, or a tokenizer that is not the recipe's any more.
     """
-    if not 0 <= heldout_share < 1:
-        raise ConfigError(f"a held-out share of {heldout_share} is not in [0, 1)")
-    paths = [Path(path) for path in inputs]
-    tokenizer, identity = load_tokenizer(tokenizer_path)
-    recipe = {
-        "maker": MAKER,
-        "inputs": [_fingerprint(path) for path in paths],
-        "heldout_share": heldout_share,
-        "heldout_salt": heldout_salt,
-    }
-    found = {split: _built(root, version, split, recipe, identity.sha256) for split in SPLITS}
-    manifests = {split: manifest for split, manifest in found.items() if manifest is not None}
-    if len(manifests) < len(SPLITS):
-        with ExitStack() as stack:
-            # A build that was cut off between its two manifests goes on with the missing split only.
-            writers = {
-                split: stack.enter_context(TokenWriter(root, version, split, identity))
-                for split in SPLITS
-                if split not in manifests
-            }
+    if is_complete(path):
+        progress(part.bytes)
+        return
+    tokenizer = _tokenizer(recipe.tokenizer_path, recipe.identity)
+    taken = empty = 0
 
-            def writer_of(text: str) -> TokenWriter | None:
-                return writers.get("heldout" if is_heldout(text, heldout_share, heldout_salt) else "train")
+    def take(count: int) -> None:
+        nonlocal taken
+        taken += count
 
-            empty = 0
-            for texts in _batches(paths):
+    try:
+        with PartWriter(path) as writer:
+            for texts in _batches(read_documents(part, recipe.text_key, take)):
                 visible = [text for text in texts if text.strip()]
                 empty += len(texts) - len(visible)
-                done = _write_texts(visible, tokenizer, identity.eos, writer_of)
-                if progress is not None:
-                    progress(done)
-            provenance = recipe | {"empty_documents": empty}
-            manifests |= {split: writer.close(provenance) for split, writer in writers.items()}
+                for split, tokens, documents in _encode(visible, tokenizer, recipe):
+                    writer.add(split, tokens, documents)
+                progress(taken)
+                taken = 0
+            writer.close(empty)
+        progress(taken)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Manifest]:
+    """The splits that exist, by name. DataError if one was made from anything but this text."""
+    return {split: manifest for split in SPLITS if (manifest := _built(text, split, fingerprints)) is not None}
+
+
+def unfinished(jobs: Iterable[Job]) -> list[Job]:
+    """Those whose tokens nobody has written yet, in order."""
+    return [job for job in jobs if not is_complete(job.path)]
+
+
+def finalize_version(
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], progress: Progress = unwatched
+) -> tuple[Manifest, Manifest]:
+    """Pack the parts into the shards of both splits, remove them, and return the manifests, (train, heldout).
+
+    A version that was made from this text is returned as it is; of one that was cut off between its two manifests
+    only the missing split is written. DataError if a part is missing or damaged, the disk is full, or the version was
+    made from anything else. progress in bytes of input.
+    """
+    manifests = built_manifests(text, fingerprints)
+    if len(manifests) < len(SPLITS):
+        if missing := unfinished(text.jobs(fingerprints)):
+            named = "; ".join(str(job.part) for job in missing[:3]) + ("; ..." if len(missing) > 3 else "")
+            raise DataError(
+                f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
+                "Run `lrps data tokenize CONFIG` with the shares that are missing."
+            )
+        try:
+            manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
+        except OSError as error:
+            raise _cannot_write(text.directory, error) from None
+    for folder in text.directory.glob(".parts-*"):
+        shutil.rmtree(folder, ignore_errors=True)
     return manifests["train"], manifests["heldout"]
 
 
-def read_documents(path: Path) -> Iterator[str]:
-    """The texts of one input file, in order, empty ones included."""
-    if path.suffix == ".txt":
-        yield _decode(path.read_bytes(), str(path))
-    elif path.suffix == ".jsonl":
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _text_of(line, f"{path}, line {number}")
-    else:
-        raise DataError(f"{path}: cannot read {path.suffix or 'a file without a suffix'}. Give .txt or .jsonl files.")
+def _pack(
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], splits: Sequence[str], progress: Progress
+) -> dict[str, Manifest]:
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(TokenWriter(text.root, text.version, split, text.recipe.identity))
+            for split in splits
+        }
+        empty = 0
+        for part, path in text.jobs(fingerprints):
+            for split, tokens, documents in read_part(path):
+                if split in writers:
+                    writers[split].add_documents(tokens, documents[:, 0], int(documents[:, 1].sum()))
+            empty += empty_documents(path)
+            progress(part.bytes)
+        provenance = text.provenance(fingerprints) | {"empty_documents": empty}
+        return {split: writer.close(provenance) for split, writer in writers.items()}
 
 
-def _text_of(line: bytes, where: str) -> str:
-    try:
-        record = json.loads(_decode(line, where))
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON ({error}). Write one object a line.") from None
-    text = record.get("text") if isinstance(record, dict) else None
-    if not isinstance(text, str):
-        raise DataError(f'{where}: has no string under "text". Write one {{"text": ...}} a line.')
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where}: its text has half a surrogate pair, which is no character. Repair it.") from None
-    return text
-
-
-def _decode(data: bytes, where: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 at byte {error.start}. Convert the file to UTF-8.") from None
-
-
-def _write_texts(
-    texts: list[str], tokenizer: Tokenizer, eos: int, writer_of: Callable[[str], TokenWriter | None]
-) -> int:
-    """Hand every text's tokens to its writer, if it has one; the bytes of all texts."""
-    # Text that spells an end mark is text: it must not end a document.
-    tokenizer.encode_special_tokens = True
-    done = 0
-    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-        text_bytes = len(text.encode())
-        if (writer := writer_of(text)) is not None:
-            writer.add_document(np.array([*encoding.ids, eos], np.int64), text_bytes)
-        done += text_bytes
-    return done
-
-
-def _batches(paths: Sequence[Path]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for path in paths:
-        for text in read_documents(path):
-            batch.append(text)
-            characters += len(text)
-            if characters >= BATCH_BYTES:
-                yield batch
-                batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"name": path.name, "bytes": file.tell(), "sha256": digest}
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
-
-
-def _built(root: Path, version: str, split: str, recipe: dict[str, Any], tokenizer_sha256: str) -> Manifest | None:
+def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprint]) -> Manifest | None:
     """The split's manifest if it was made by this recipe, None if there is none yet."""
-    path = manifest_path(root, version, split)
+    path = manifest_path(text.root, text.version, split)
     if not path.exists():
         return None
     manifest = load_manifest(path)
-    changed = [key for key, value in recipe.items() if manifest.provenance.get(key) != value]
-    if manifest.tokenizer.sha256 != tokenizer_sha256:
+    wanted = {"text_key": TEXT_KEY} | text.provenance(fingerprints)
+    found = {"text_key": TEXT_KEY} | manifest.provenance
+    changed = [key for key, value in wanted.items() if found.get(key) != value]
+    if manifest.tokenizer.sha256 != text.recipe.identity.sha256:
         changed.append("tokenizer")
     if changed:
         raise DataError(
@@ -172,3 +252,60 @@ def _built(root: Path, version: str, split: str, recipe: dict[str, Any], tokeniz
             "version, or delete this one with everything that was trained on it"
         )
     return manifest
+
+
+def _tokenize_job(recipe: Recipe, job: Job, progress: Progress) -> None:
+    tokenize_part(job.part, job.path, recipe, progress)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path, identity: TokenizerIdentity) -> Tokenizer:
+    """Loaded once a process: a large vocabulary takes half a second."""
+    tokenizer, found = load_tokenizer(path)
+    if found != identity:
+        raise DataError(f"{path} was changed while it was in use. Start again, with one tokenizer for all.")
+    # Text that spells an end mark is text: it must not end a document.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _encode(texts: list[str], tokenizer: Tokenizer, recipe: Recipe) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(split, tokens, [[tokens, text bytes], ...]) of the texts, in order within each split."""
+    found: dict[str, list[tuple[list[int], int]]] = {split: [] for split in SPLITS}
+    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+        split = "heldout" if recipe.is_heldout(text) else "train"
+        found[split].append(([*encoding.ids, recipe.identity.eos], len(text.encode())))
+    for split, documents in found.items():
+        if documents:
+            tokens = np.fromiter(chain.from_iterable(ids for ids, _ in documents), token_dtype(recipe.identity))
+            yield split, tokens, np.array([(len(ids), text_bytes) for ids, text_bytes in documents], np.int64)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in documents:
+        batch.append(text)
+        characters += len(text) + 1  # many empty ones are a batch too
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _fingerprint(path: Path, progress: Progress) -> Fingerprint:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(HASH_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                progress(len(chunk))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
+    return Fingerprint(size, digest.hexdigest())
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot write ({error.strerror or error}). Make room, then the same command goes on.")

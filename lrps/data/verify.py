@@ -1,70 +1,162 @@
 """Whether the files of a version are, to the last byte, the ones that its manifest describes.
 
-Reads everything once. Must not import torch or webdataset.
+Reads everything once, several shards at a time. Must not import torch or webdataset.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from lrps.data.manifest import ITEM_BYTES, Manifest, Shard, load_manifest
+from rich.console import Console
 
-CHUNK_BYTES = 2**22
+from lrps.config.models import Config
+from lrps.data.cache import CachedFiles, open_files
+from lrps.data.manifest import ITEM_BYTES, SPLITS, Block, Manifest, Shard, load_manifest, manifest_path
+from lrps.data.progress import byte_progress
+from lrps.errors import DataError
+
+CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found whole before the first fault. fault: file, block and what is wrong; None if nothing is."""
+    """What was found. shards, blocks, bytes: those that are whole. faults: file, block and what is wrong with it."""
 
     manifest: Path
     shards: int
     blocks: int
     bytes: int
-    fault: str | None = None
+    faults: tuple[str, ...] = ()
+    elsewhere: int = 0
+    """Shards that are not on this machine: they are checked when they are downloaded."""
 
     @property
     def ok(self) -> bool:
-        return self.fault is None
+        return not self.faults
 
 
-def verify_manifest(path: Path, progress: Callable[[int], None] | None = None) -> Verification:
-    """Check the size and sha256 of every shard and the crc32 of every block beside the manifest at `path`.
+def verify_manifest(
+    path: Path,
+    place: Callable[[Shard], Path | None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
+) -> Verification:
+    """Check the size and sha256 of every shard of the manifest at `path`, and the crc32 of every block.
 
-    progress is called with the bytes of each shard that was found whole. DataError if the manifest itself is wrong.
+    place: where a shard's file is, None if it is elsewhere; by default beside the manifest. progress is called, from
+    several threads, with numbers of bytes that add up to all that were read. threads: by default one for each core;
+    the two hashes let others run. DataError if the manifest itself is wrong.
     """
     path = Path(path)
     manifest = load_manifest(path)
-    blocks = checked_bytes = 0
-    for number, shard in enumerate(manifest.shards):
-        if (fault := _shard_fault(path.parent / shard.name, shard, manifest)) is not None:
-            return Verification(path, number, blocks, checked_bytes, fault)
-        blocks += len(shard.members)
-        checked_bytes += shard.bytes
-        if progress is not None:
-            progress(shard.bytes)
-    return Verification(path, len(manifest.shards), blocks, checked_bytes)
+    place = place or (lambda shard: path.parent / shard.name)
+    progress = progress or (lambda _: None)
+    here = [(shard, file) for shard in manifest.shards if (file := place(shard)) is not None]
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        faults = list(pool.map(lambda pair: _fault(pair[1], pair[0], manifest, progress), here))
+    whole = [shard for (shard, _), fault in zip(here, faults, strict=True) if fault is None]
+    return Verification(
+        path,
+        len(whole),
+        sum(len(shard.blocks) for shard in whole),
+        sum(shard.bytes for shard in whole),
+        tuple(fault for fault in faults if fault is not None),
+        len(manifest.shards) - len(here),
+    )
 
 
-def _shard_fault(path: Path, shard: Shard, manifest: Manifest) -> str | None:
-    if not path.is_file():
+def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
+    """Check every shard on this machine of every version that has a manifest; one JSON-like result a manifest.
+
+    Raises DataError if no version has one.
+    """
+    data = config.data
+    candidates = [
+        (source.name, manifest_path(data.root, source.name, split)) for source in data.sources for split in SPLITS
+    ]
+    found = [(name, path) for name, path in candidates if path.exists()]
+    if not found:
+        raise DataError(f"no shards in {data.root}; run `lrps data build CONFIG` (or `fetch`) first")
+    console = Console(highlight=False, quiet=quiet)
+    results = []
+    with byte_progress(console) as progress:
+        for name, path in found:
+            files = open_files(data, name)
+            place = files.find if isinstance(files, CachedFiles) else None
+            task = progress.add_task(path.stem, total=sum(shard.bytes for shard in load_manifest(path).shards))
+            verification = verify_manifest(path, place, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
+            progress.remove_task(task)
+            console.print(_verdict(verification), markup=False, soft_wrap=True)
+            results.append(
+                {
+                    "manifest": str(path),
+                    "ok": verification.ok,
+                    "faults": list(verification.faults),
+                    "shards_elsewhere": verification.elsewhere,
+                }
+            )
+    return results
+
+
+def _verdict(verification: Verification) -> str:
+    faults = "".join(f"\n  DAMAGED: {fault}" for fault in verification.faults)
+    elsewhere = f", {verification.elsewhere} shards not on this machine" if verification.elsewhere else ""
+    return (
+        f"{verification.manifest}: {verification.shards} shards, {verification.blocks} blocks, every byte as written"
+        f"{elsewhere}{faults}"
+    )
+
+
+def _fault(path: Path, shard: Shard, manifest: Manifest, progress: Callable[[int], None]) -> str | None:
+    """What is wrong with the file of a shard. Where a block is damaged, its name says more than the file's hash."""
+    try:
+        with open(path, "rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) != shard.bytes:
+                return f"{path} has {size} bytes, {shard.bytes} expected"
+            digest = hashlib.sha256()
+            for block, length in _stretches(shard, manifest):
+                crc32 = 0
+                for chunk in _chunks(file, length):
+                    digest.update(chunk)
+                    if block is not None:
+                        crc32 = zlib.crc32(chunk, crc32)
+                    progress(len(chunk))
+                if block is not None and crc32 != block.crc32:
+                    return f"{path}: block {block.key} is damaged (crc32 {crc32:08x}, not {block.crc32:08x})"
+    except FileNotFoundError:
         return f"{path} is missing"
-    if (size := path.stat().st_size) != shard.bytes:
-        return f"{path} has {size} bytes, {shard.bytes} expected"
-    with open(path, "rb") as file:
-        # The blocks first: where one is damaged, its name says more than the hash of the whole file.
-        for member in shard.members:
-            file.seek(member.offset)
-            data = file.read(member.tokens * ITEM_BYTES[manifest.dtype])
-            if zlib.crc32(data) != member.crc32:
-                return f"{path}: block {member.key} is damaged (crc32 {zlib.crc32(data):08x}, not {member.crc32:08x})"
-        file.seek(0)
-        digest = hashlib.sha256()
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
     if digest.hexdigest() != shard.sha256:
         return f"{path} is damaged outside its tokens (sha256 {digest.hexdigest()}, not {shard.sha256})"
     return None
+
+
+def _stretches(shard: Shard, manifest: Manifest) -> Iterator[tuple[Block | None, int]]:
+    """(block, bytes) from the first byte of the shard to its last; no block where there is no token."""
+    at = 0
+    for number in shard.blocks:
+        block = manifest.blocks[number]
+        length = block.tokens * ITEM_BYTES[manifest.dtype]
+        yield None, block.offset - at
+        yield block, length
+        at = block.offset + length
+    yield None, shard.bytes - at
+
+
+def _chunks(file: BinaryIO, length: int) -> Iterator[memoryview]:
+    """The next `length` bytes; the same memory is used for each chunk. OSError if the file ends before."""
+    buffer = memoryview(bytearray(min(length, CHUNK_BYTES)))
+    while length:
+        found = file.readinto(buffer[: min(length, len(buffer))])  # type: ignore[attr-defined]
+        if not found:
+            raise OSError(0, "it became shorter while it was read")
+        yield buffer[:found]
+        length -= found

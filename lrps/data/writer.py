@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,8 +21,8 @@ import numpy as np
 
 from lrps.data.manifest import (
     FORMAT,
+    Blocks,
     Manifest,
-    Member,
     Shard,
     TokenizerIdentity,
     manifest_path,
@@ -56,10 +57,11 @@ class TokenWriter:
             raise DataError(f"{self._manifest} exists, and a version never changes: name the new data another version")
         self._version, self._split, self._tokenizer = version, split, tokenizer
         self._blocks_per_shard = blocks_per_shard
-        self._buffer = np.empty(block_tokens, np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32)
+        self._buffer = np.empty(block_tokens, token_dtype(tokenizer))
         self._fill = 0
-        self._starts: list[int] = []
-        self._documents = self._text_bytes = self._blocks = 0
+        self._starts: list[np.ndarray] = []
+        self._documents = self._text_bytes = 0
+        self._blocks = Blocks(version, split)
         self._shards: list[Shard] = []
         self._shard: _ShardFile | None = None
         self._building = self._manifest.parent / f".building-{split}"
@@ -73,24 +75,36 @@ class TokenWriter:
 
     def add_document(self, tokens: np.ndarray, text_bytes: int) -> None:
         """Append one document: 1-D integer ids of at least one token, end mark included. text_bytes: its UTF-8 size."""
-        if tokens.ndim != 1 or not len(tokens):
-            raise ValueError(f"a document is a 1-D array of one or more tokens, not {tokens.shape}")
-        if int(tokens.min()) < 0 or int(tokens.max()) >= self._tokenizer.vocabulary:
-            raise DataError(
-                f"document {self._documents} of {self._version} has a token outside the vocabulary of "
-                f"{self._tokenizer.vocabulary}: tokenize it with {self._tokenizer.name}"
-            )
-        self._documents += 1
+        self.add_documents(tokens, np.array([len(tokens)]), text_bytes)
+
+    def add_documents(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int) -> None:
+        """Append documents that follow each other in `tokens`, of `lengths` tokens each; the same as one by one."""
+        if tokens.ndim != 1 or lengths.min(initial=1) < 1 or lengths.sum() != len(tokens):
+            raise ValueError(f"{tokens.shape} tokens are not documents of one or more tokens each: {lengths}")
+        starts = np.cumsum(lengths) - lengths
+        self._check_vocabulary(tokens, starts)
+        self._documents += len(lengths)
         self._text_bytes += text_bytes
-        self._starts.append(self._fill)
         done = 0
         while done < len(tokens):
             taken = min(len(tokens) - done, len(self._buffer) - self._fill)
+            first, last = np.searchsorted(starts, (done, done + taken))
+            self._starts.append((starts[first:last] + (self._fill - done)).astype(np.uint32))
             self._buffer[self._fill : self._fill + taken] = tokens[done : done + taken]
             done += taken
             self._fill += taken
             if self._fill == len(self._buffer):
                 self._flush()
+
+    def _check_vocabulary(self, tokens: np.ndarray, starts: np.ndarray) -> None:
+        vocabulary = self._tokenizer.vocabulary
+        if tokens.min(initial=0) < 0 or tokens.max(initial=0) >= vocabulary:
+            position = np.argmax((tokens < 0) | (tokens >= vocabulary))
+            document = self._documents + int(np.searchsorted(starts, position, "right")) - 1
+            raise DataError(
+                f"document {document} of {self._version} has a token outside the vocabulary of {vocabulary}: "
+                f"tokenize it with {self._tokenizer.name}"
+            )
 
     def close(self, provenance: dict[str, Any]) -> Manifest:
         """Write what is left, put the shards in their place and, last, the manifest, which is returned."""
@@ -107,6 +121,7 @@ class TokenWriter:
             tokenizer=self._tokenizer,
             provenance=provenance,
             shards=tuple(self._shards),
+            blocks=self._blocks,
         )
         for shard in self._shards:
             os.replace(self._building / shard.name, self._manifest.parent / shard.name)
@@ -120,7 +135,8 @@ class TokenWriter:
         if self._lock is None:
             return
         if self._shard is not None:
-            self._shard.file.close()
+            with suppress(OSError):  # on a full disk even this may fail
+                self._shard.file.close()
             self._shard = None
         shutil.rmtree(self._building, ignore_errors=True)
         os.close(self._lock)
@@ -131,13 +147,11 @@ class TokenWriter:
             return
         if self._shard is None:
             name = f"{self._version}-{self._split}-{len(self._shards):06d}.tar"
-            self._shard = _ShardFile(self._building / name)
-        key = f"{self._version}-{self._split}-{self._blocks:09d}"
-        self._shard.add_block(key, self._buffer[: self._fill], np.asarray(self._starts, np.uint32))
-        self._blocks += 1
+            self._shard = _ShardFile(self._building / name, self._blocks)
+        self._shard.add_block(self._buffer[: self._fill], np.concatenate(self._starts))
         self._fill = 0
         self._starts = []
-        if len(self._shard.members) == self._blocks_per_shard:
+        if len(self._blocks) - self._shard.first_block == self._blocks_per_shard:
             self._finish_shard()
 
     def _finish_shard(self) -> None:
@@ -146,13 +160,20 @@ class TokenWriter:
             self._shard = None
 
 
+def token_dtype(tokenizer: TokenizerIdentity) -> np.dtype:
+    """The smallest type that holds every token of the vocabulary."""
+    return np.dtype(np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32)
+
+
 class _ShardFile:
     """One growing tar that knows its hash and where its tokens lie. It is its own file object under the TarWriter."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, blocks: Blocks) -> None:
+        """blocks: those of the whole version, to which the shard's are added."""
         import webdataset
 
-        self.members: list[Member] = []
+        self.first_block = len(blocks)
+        self._blocks = blocks
         self.file = open(path, "wb")  # noqa: SIM115  (closed by finish or by the writer's abort)
         self._path = path
         self._bytes = 0
@@ -165,16 +186,18 @@ class _ShardFile:
         self._bytes += len(data)
         return self.file.write(data)
 
-    def add_block(self, key: str, tokens: np.ndarray, starts: np.ndarray) -> None:
+    def add_block(self, tokens: np.ndarray, starts: np.ndarray) -> None:
+        key = self._blocks.key(len(self._blocks))
         block = _npy(tokens)
         self._tar.write({"__key__": key, "docs.npy": _npy(starts), "tokens.npy": block})
         # TarWriter sorts the fields, so the tokens are the last member, padded to whole tar blocks. numpy pads its
         # own header to 64 bytes, which keeps the tokens aligned for a reader that maps the file.
         padded = -(-len(block) // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
         offset = self._tar.tarstream.offset - padded + len(block) - tokens.nbytes
-        self.members.append(Member(key, offset, len(tokens), zlib.crc32(tokens.data)))
+        self._blocks.append(offset, len(tokens), zlib.crc32(tokens.data))
 
     def finish(self) -> Shard:
+        blocks = range(self.first_block, len(self._blocks))
         self._tar.close()
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -184,8 +207,8 @@ class _ShardFile:
             url=self._path.name,
             bytes=self._bytes,
             sha256=self._sha256.hexdigest(),
-            tokens=sum(member.tokens for member in self.members),
-            members=tuple(self.members),
+            tokens=sum(self._blocks.tokens[blocks.start : blocks.stop]),
+            blocks=blocks,
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from lrps.data.cache import open_files
 from lrps.data.stream import Source, Stage
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
@@ -18,7 +19,7 @@ from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, gather, rank
 from lrps.errors import ConfigError, DataError, LineageError
 from lrps.paths.graph import Path
-from lrps.plan import Plan
+from lrps.plan import Plan, shards_command
 from lrps.status import missing_evaluations, saved_step
 from lrps.store.files import atomic_write_json
 from lrps.store.identity import check_identity, weights_digest
@@ -111,10 +112,11 @@ def _run_path(
         if origin.step < path.stop and not train:
             raise LineageError(f"{path.name} stands at step {origin.step} of {path.stop}; `lrps run` trains it first")
         stage = Stage(path.segments, _open_sources(plan, path), plan.config.batch.sequences)
-        model = build_model(plan.config.model, plan.config.seed, plan.config.engine.activation_checkpointing)
+        how = plan.config.engine
+        model = build_model(plan.config.model, plan.config.seed, how.activation_checkpointing, how.attention)
         _check_model(plan, model)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        engine = Engine(plan.config, model)
+        engine = Engine(plan.config, model, _document_end(plan))
         held.callback(engine.close)
         recorder = open_recorder(plan, path, engine, console, clock) if engine.rank == 0 else None
         trainer = Trainer(plan, path, engine, stage, missing=missing, stop_request=stop_request, recorder=recorder)
@@ -127,19 +129,29 @@ def _run_path(
             return finished
 
 
+def _document_end(plan: Plan) -> int | None:
+    """The token that ends a document where attention stays within documents; all shards have the same."""
+    if plan.config.data.attention_across_documents:
+        return None
+    return next(manifest.tokenizer.eos for manifest in plan.manifests.values())
+
+
 def _open_sources(plan: Plan, path: Path) -> dict[str, Source]:
     """The sources that the path reads, cut to the rows that the plan counts."""
     sources: dict[str, Source] = {}
-    for name in {part.source: None for segment in path.segments for part in segment.parts}:
+    for name in path.sources:
         if name not in plan.manifests:
-            raise DataError(f"{path.name} reads version {name}, which has no shards yet; run `lrps data build CONFIG`")
+            version = next(source for source in plan.config.data.sources if source.name == name)
+            raise DataError(
+                f"{path.name} reads version {name}, which has no shards yet; run `{shards_command(version)}`"
+            )
         sources[name] = Source(
             plan.manifests[name],
-            plan.config.data.root / name,
+            open_files(plan.config.data, name),
             sequence_length=plan.config.data.sequence_length,
             seed=plan.config.seed,
             order=plan.config.data.order,
-            rows=plan.increment(name).rows,
+            rows=plan.rows[name],
         )
     return sources
 

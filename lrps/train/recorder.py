@@ -212,13 +212,12 @@ def open_recorder(plan: Plan, path: Path, engine: Engine, console: TrainingConso
 
 
 def _lineage(plan: Plan, path: Path) -> dict[str, Any]:
-    sources = {part.source for segment in path.segments for part in segment.parts}
     return {
         "path": path.name,
         "parent": None if path.parent is None else path.parent.path,
         "branch_point_step": path.start,
         "branch_point_tokens": path.start * plan.config.tokens_per_step,
-        "manifests": {name: plan.manifests[name].sha256 for name in sorted(sources)},
+        "manifests": {name: plan.manifests[name].sha256 for name in sorted(path.sources)},
     }
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +37,114 @@ def build_version(identity: TokenizerIdentity) -> BuildVersion:
             return writer.close({"made_by": "the tests"})
 
     return build
+
+
+class WebServer:
+    """A folder on loopback. script[path]: how the next requests go wrong: a status, `cut`, `hold`, `wrong`, `long`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.script: dict[str, deque] = defaultdict(deque)
+        self.go_on = threading.Event()
+        """Lets the answers that `hold` after their first half go on."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.host}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self.go_on.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(web) -> type[BaseHTTPRequestHandler]:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                web.requests.append(path)
+                web.headers.append(dict(self.headers))
+                step = web.script[path].popleft() if web.script[path] else "good"
+                if isinstance(step, str) and step.startswith("http"):
+                    self.send_response(302)
+                    self.send_header("Location", step)
+                    self.end_headers()
+                elif isinstance(step, int) or not (web.root / path[1:]).is_file():
+                    self.send_error(step if isinstance(step, int) else 404)
+                else:
+                    self.answer((web.root / path[1:]).read_bytes(), step)
+
+            def answer(self, content: bytes, step: str) -> None:
+                if step == "wrong":
+                    content = content[:-1] + bytes([content[-1] ^ 1])
+                if step == "long":
+                    content *= 1000
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                half = len(content) // 2
+                self.wfile.write(content[:half])
+                self.wfile.flush()
+                if step == "hold":
+                    web.go_on.wait(60)
+                if step != "cut":
+                    self.wfile.write(content[half:])
+
+            def log_message(self, *_: object) -> None:
+                """Nothing: the tests look at `requests`."""
+
+            def handle(self) -> None:
+                with suppress(ConnectionError):  # A reader may go away.
+                    super().handle()
+
+        return Handler
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebServer]:
+    """A web server over an empty folder."""
+    root = tmp_path / "web"
+    root.mkdir()
+    server = WebServer(root)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No patience between the tries."""
+    monkeypatch.setattr("lrps.data.remote.RETRY_SECONDS", (0.01, 0.01, 0.01))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a real S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bytes], None]:
+    """Put an object into the bucket `lake`; credentials and endpoint stand in the environment, as for a user."""
+    import boto3
+    import fsspec
+
+    environment = {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "planted-key-id",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="lake")
+    return lambda key, content: client.put_object(Bucket="lake", Key=key, Body=content)

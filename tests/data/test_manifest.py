@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lrps.data.manifest import load_manifest, manifest_path, save_manifest
 from lrps.errors import DataError
@@ -18,6 +20,13 @@ from lrps.errors import DataError
 def path(tmp_path, build_version) -> Path:
     build_version(tmp_path)
     return manifest_path(tmp_path, "v1", "train")
+
+
+@pytest.fixture(scope="module")
+def canonical(tmp_path_factory, build_version) -> bytes:
+    root = tmp_path_factory.mktemp("canonical")
+    build_version(root)
+    return manifest_path(root, "v1", "train").read_bytes()
 
 
 def test_a_saved_manifest_comes_back_equal_and_with_equal_bytes(path, tmp_path):
@@ -34,7 +43,7 @@ def test_the_identity_is_the_hash_of_the_file(path):
 def test_a_manifest_without_shards_is_whole(tmp_path, build_version):
     manifest = build_version(tmp_path, tokens=0)
     assert load_manifest(manifest_path(tmp_path, "v1", "train")) == manifest
-    assert (manifest.tokens, manifest.rows(4), manifest.shards) == (0, 0, ())
+    assert (manifest.tokens, manifest.rows(4), manifest.shards, len(manifest.blocks)) == (0, 0, (), 0)
 
 
 def test_rows_are_counted_within_blocks(path):
@@ -84,7 +93,11 @@ def set_key(*keys: str | int, to: Any) -> Callable[[Any], None]:
         (set_key("shards", 0, "name", to="../x.tar"), "plain file name"),
         (set_key("shards", 0, "members", 0, to=["k", 1, 2]), r"is not \[key, offset"),
         (set_key("shards", 0, "members", 0, 2, to="256"), r"is not \[key, offset"),
-        (set_key("shards", 0, "members", to=3), r"is not \[key, offset"),
+        (set_key("shards", 0, "members", to=3), r"is not \[\[key, offset"),
+        (set_key("shards", 0, "members", 0, 0, to="v1-train-000000001"), "of v1-train-000000000"),
+        (set_key("shards", 0, "members", 0, 1, to=1025), "does not begin at a whole uint16"),
+        (set_key("shards", 0, "members", 0, 1, to=-2), r"is not \[key, offset"),
+        (set_key("shards", 0, "members", 0, 3, to=2**32), r"is not \[key, offset"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_its_file_and_a_way_out(path, change, message):
@@ -97,12 +110,24 @@ def test_a_wrong_manifest_is_refused_with_its_file_and_a_way_out(path, change, m
     assert "lrps data build CONFIG" in str(error.value)
 
 
+def test_any_layout_of_the_same_json_is_the_same_manifest(path):
+    manifest = load_manifest(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
+    assert load_manifest(path) == manifest
+    assert load_manifest(path).sha256 == manifest.sha256
+
+
+@given(data=st.data())
+def test_a_manifest_that_was_cut_is_refused(data, canonical, tmp_path_factory):
+    cut = tmp_path_factory.mktemp("cut") / "manifest.json"
+    cut.write_bytes(canonical[: data.draw(st.integers(0, len(canonical) - 2))])
+    with pytest.raises(DataError, match="not JSON"):
+        load_manifest(cut)
+
+
 def test_what_is_not_there_or_not_json_is_refused(path, tmp_path):
     with pytest.raises(DataError, match=r"no such manifest.*lrps data build"):
         load_manifest(tmp_path / "none.json")
-    path.write_text(path.read_text()[:-20])
-    with pytest.raises(DataError, match="not JSON"):
-        load_manifest(path)
     path.write_text("[]")
     with pytest.raises(DataError, match="not an object"):
         load_manifest(path)

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.data.manifest import Manifest
+from lrps.data.files import LocalFiles
+from lrps.data.manifest import Manifest, Shard
 from lrps.data.stream import Source, Stage
 from lrps.errors import ConfigError, DataError
 from lrps.paths.graph import Part, Segment
@@ -29,7 +31,7 @@ def built(tmp_path_factory, build_version) -> tuple[Path, dict[str, Manifest]]:
 @pytest.fixture(scope="session")
 def sources(built) -> dict[str, Source]:
     root, manifests = built
-    return {v: Source(m, root / v, sequence_length=L, seed=3) for v, m in manifests.items()}
+    return {v: Source(m, LocalFiles(root / v), sequence_length=L, seed=3) for v, m in manifests.items()}
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +50,7 @@ def source_row(source: Source, first_token: int) -> int:
 @pytest.mark.parametrize("order", ["full", "window"])
 def test_an_epoch_reads_each_row_once_and_no_row_spans_two_blocks(order, built):
     root, manifests = built
-    source = Source(manifests["v1"], root / "v1", sequence_length=L, seed=0, order=order)
+    source = Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, order=order)
     batch = source.read(np.arange(source.rows))
     starts = [block + offset for block in range(0, 5000, 256) for offset in range(0, min(256, 5000 - block) - L + 1, L)]
     assert batch.shape == (len(starts), L)
@@ -77,7 +79,7 @@ def test_a_stage_reads_exactly_the_parts_it_names(stage, sources):
 def test_a_batch_holds_the_rows_it_says(step, stage, sources):
     tokens = stage.batch(step)
     assert tokens.shape == (BATCH, L)
-    assert tokens.dtype == np.int64
+    assert tokens.dtype == np.uint16
     named = [row for _, _, row in stage.rows_of(step)]
     assert [source_row(sources["v1"], token) for token in tokens[:, 0].tolist()] == named
 
@@ -97,6 +99,83 @@ def test_a_batch_depends_on_its_step_only(stage, sources, steps):
         assert np.array_equal(batches[step], fresh.batch(step))
     for step in range(27):
         assert np.array_equal(batches[step], stage.batch(step))
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_the_row_stream_does_not_know_of_batches_ranks_or_restarts(data, built, sources):
+    """World size, batch and sequence length change between any two steps, with or without a new process."""
+    mixed = Segment(20, (Part("v1", 60, 190), Part("v2", 7, 30), Part("v3", 0, 20)))
+    segments = [Segment(5, (Part("v1", 0, 60),)), mixed, Segment(2, (Part("v3", 20, 24),))]
+    straight = Stage(segments, sources, BATCH)
+    stage, done, tokens = straight, 0, []
+    while done < straight.rows:
+        if data.draw(st.booleans()):
+            root, manifests = built
+            again = {v: Source(m, LocalFiles(root / v), sequence_length=L, seed=3) for v, m in manifests.items()}
+            stage = Stage(segments, again, BATCH)
+        world = data.draw(st.sampled_from([1, 2, 3, 4, 8]))
+        rows = min(world * data.draw(st.integers(1, 20)), (straight.rows - done) // world * world) // world
+        if rows == 0:
+            world, rows = 1, straight.rows - done
+        length = data.draw(st.sampled_from([L, L // 2, L // 5]))
+        for rank in range(world):
+            part = stage.read(done + rank * rows, rows, length)
+            assert part.shape == (rows * L // length, length)
+            tokens.append(part.reshape(-1))
+        done += rows * world
+    assert np.array_equal(np.concatenate(tokens), straight.read(0, straight.rows).reshape(-1))
+
+
+def test_rows_outside_and_lengths_that_do_not_divide_are_refused(stage):
+    assert stage.read(stage.rows, 0).shape == (0, L)
+    for first, rows in ((-1, 1), (0, stage.rows + 1), (stage.rows, 1)):
+        with pytest.raises(IndexError, match="not in a stage of 324 rows"):
+            stage.read(first, rows)
+    with pytest.raises(ConfigError, match="cannot be cut into sequences of 3"):
+        stage.read(0, 1, 3)
+
+
+class Recorded(LocalFiles):
+    """Local files that remember what was asked of them."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.announced: list[str] = []
+        self.open: set[str] = set()
+        self.most_open = 0
+
+    def path(self, shard: Shard) -> Path:
+        self.open.add(shard.name)
+        self.most_open = max(self.most_open, len(self.open))
+        return super().path(shard)
+
+    def prefetch(self, shards: Iterable[Shard]) -> None:
+        self.announced += [shard.name for shard in shards]
+
+    def release(self, shard: Shard) -> None:
+        self.open.remove(shard.name)
+
+
+def test_files_are_announced_in_the_order_of_need_before_they_are_read(tmp_path, build_version, monkeypatch):
+    monkeypatch.setattr("lrps.data.stream.DRAW_ROWS", 48)
+    manifest = build_version(tmp_path, tokens=40 * 1024)
+    files = Recorded(tmp_path / "v1")
+    source = Source(manifest, files, sequence_length=L, seed=3, order="window")
+    stage = Stage([Segment(60, (Part("v1", 0, 60 * 24),))], {"v1": source}, 24)
+    first_need = list(dict.fromkeys(shard_of(manifest, row) for step in range(60) for _, _, row in stage.rows_of(step)))
+    files.open.clear()
+    for step in range(60):
+        stage.batch(step)
+        assert files.open <= set(files.announced)
+    assert list(dict.fromkeys(files.announced)) == first_need
+    assert files.most_open <= 24  # of four windows of eight shards two, and the one that is checked ahead
+    assert len(first_need) == 32
+
+
+def shard_of(manifest: Manifest, row: int) -> str:
+    """Shards of 4 blocks of 12 rows."""
+    return manifest.shards[row // 48].name
 
 
 @pytest.mark.parametrize("draw_rows", [1, 12, 30, 8192])
@@ -131,11 +210,11 @@ def test_a_fork_goes_on_where_its_parent_stood(sources):
 
 def test_the_order_is_fixed_by_a_source_name_and_seed_alone(built, sources, build_version, tmp_path):
     root, manifests = built
-    rebuilt = Source(build_version(tmp_path, "v1"), tmp_path / "v1", sequence_length=L, seed=3)
+    rebuilt = Source(build_version(tmp_path, "v1"), LocalFiles(tmp_path / "v1"), sequence_length=L, seed=3)
     assert np.array_equal(rebuilt.read(np.arange(50)), sources["v1"].read(np.arange(50)))
-    other_name = Source(replace(manifests["v1"], version="w1"), root / "v1", sequence_length=L, seed=3)
+    other_name = Source(replace(manifests["v1"], version="w1"), LocalFiles(root / "v1"), sequence_length=L, seed=3)
     assert not np.array_equal(other_name.read(np.arange(50)), sources["v1"].read(np.arange(50)))
-    other_seed = Source(manifests["v1"], root / "v1", sequence_length=L, seed=4)
+    other_seed = Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=4)
     assert not np.array_equal(other_seed.read(np.arange(50)), sources["v1"].read(np.arange(50)))
 
 
@@ -148,15 +227,16 @@ def copy_of(built, tmp_path: Path) -> tuple[Manifest, Path]:
 @pytest.mark.parametrize("byte", [0, 1, 100, 239, 511])
 def test_a_flipped_byte_stops_the_reader_before_the_block_is_used(byte, built, tmp_path):
     manifest, directory = copy_of(built, tmp_path)
-    shard, member = manifest.shards[1], manifest.shards[1].members[2]
+    shard = manifest.shards[1]
+    block = manifest.blocks[shard.blocks[2]]
     data = bytearray((directory / shard.name).read_bytes())
-    data[member.offset + byte] ^= 16
+    data[block.offset + byte] ^= 16
     (directory / shard.name).write_bytes(data)
-    source = Source(manifest, directory, sequence_length=L, seed=0)
+    source = Source(manifest, LocalFiles(directory), sequence_length=L, seed=0)
     damaged = range(6 * 12, 7 * 12)  # the rows of block 6
     for position in range(source.rows):
         if int(source.order(np.array([position]))[0]) in damaged:
-            with pytest.raises(DataError, match=rf"{shard.name}: block {member.key} is damaged.*Restore"):
+            with pytest.raises(DataError, match=rf"{shard.name}: block {block.key} is damaged.*Restore"):
                 source.read(np.array([position]))
         else:
             assert source.read(np.array([position])).shape == (1, L)
@@ -168,34 +248,38 @@ def test_files_that_are_missing_or_short_are_named(built, tmp_path):
     shards[0].unlink()
     shards[1].write_bytes(shards[1].read_bytes()[:-1])
     shards[2].write_bytes(b"")
-    source = Source(manifest, directory, sequence_length=L, seed=0)
+    source = Source(manifest, LocalFiles(directory), sequence_length=L, seed=0)
+
+    def of_block(number: int) -> np.ndarray:
+        return np.flatnonzero(source.order(np.arange(source.rows)) // 12 == number)
+
     with pytest.raises(DataError, match=rf"{shards[0]} is missing: \d+ bytes expected.*lrps data build"):
-        source.block(0)
+        source.read(of_block(0))
     with pytest.raises(DataError, match=rf"{shards[1]} has \d+9 bytes, \d+ expected"):
-        source.block(4)
-    with pytest.raises(DataError, match=rf"{shards[2]} is empty"):
-        source.block(8)
+        source.read(of_block(4))
+    with pytest.raises(DataError, match=rf"{shards[2]} has 0 bytes, \d+ expected"):
+        source.read(of_block(8))
 
 
 def test_shards_are_opened_when_needed_only(built, tmp_path):
     _, manifests = built
-    Source(manifests["v1"], tmp_path / "nowhere", sequence_length=L, seed=0)
+    Source(manifests["v1"], LocalFiles(tmp_path / "nowhere"), sequence_length=L, seed=0)
 
 
 def test_too_little_data_for_one_row_is_refused(built):
     root, manifests = built
     with pytest.raises(DataError, match="has 0 rows of 257 tokens, 1 are needed"):
-        Source(manifests["v1"], root / "v1", sequence_length=257, seed=0)
+        Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=257, seed=0)
     available = manifests["v1"].rows(L)
     with pytest.raises(DataError, match=f"has {available} rows of {L} tokens, {available + 1} are needed"):
-        Source(manifests["v1"], root / "v1", sequence_length=L, seed=0, rows=available + 1)
+        Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, rows=available + 1)
 
 
 @pytest.mark.parametrize("order", ["full", "window"])
 @pytest.mark.parametrize("rows", [1, 30, 200])
 def test_a_source_of_some_rows_is_the_first_of_its_file(order, rows, built):
     root, manifests = built
-    source = Source(manifests["v1"], root / "v1", sequence_length=L, seed=0, order=order, rows=rows)
+    source = Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, order=order, rows=rows)
     for epoch in range(2):
         found = source.order(np.arange(epoch * rows, (epoch + 1) * rows))
         assert sorted(found.tolist()) == list(range(rows))
@@ -208,11 +292,11 @@ def test_a_stage_refuses_sources_that_do_not_fit(built, sources):
         Stage([mixed], {"v1": sources["v1"]}, BATCH)
     with pytest.raises(DataError, match="not 5 a step"):
         Stage([mixed], sources, 5)
-    longer = Source(manifests["v2"], root / "v2", sequence_length=2 * L, seed=3)
+    longer = Source(manifests["v2"], LocalFiles(root / "v2"), sequence_length=2 * L, seed=3)
     with pytest.raises(DataError, match="different lengths"):
         Stage([mixed], sources | {"v2": longer}, BATCH)
     tokenizer = replace(manifests["v2"].tokenizer, sha256="1" * 64)
-    foreign = Source(replace(manifests["v2"], tokenizer=tokenizer), root / "v2", sequence_length=L, seed=3)
+    foreign = Source(replace(manifests["v2"], tokenizer=tokenizer), LocalFiles(root / "v2"), sequence_length=L, seed=3)
     with pytest.raises(DataError, match="different tokenizers"):
         Stage([mixed], sources | {"v2": foreign}, BATCH)
 

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lrps.data.manifest import TokenizerIdentity, load_manifest, manifest_path
 from lrps.data.writer import TokenWriter
@@ -35,9 +39,25 @@ def test_a_plain_webdataset_reads_the_shards(tmp_path, build_version):
     manifest = build_version(tmp_path)
     urls = [str(tmp_path / "v1" / shard.name) for shard in manifest.shards]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
-    assert [s["__key__"] for s in samples] == [m.key for shard in manifest.shards for m in shard.members]
+    assert [s["__key__"] for s in samples] == [block.key for block in manifest.blocks]
     assert np.array_equal(np.concatenate([s["tokens.npy"] for s in samples]), np.arange(5000))
     assert samples[0]["docs.npy"].dtype == np.uint32
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_datasets_reads_the_shards(streaming, tmp_path, build_version, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import load_dataset
+
+    manifest = build_version(tmp_path)
+    files = {"train": [str(tmp_path / "v1" / shard.name) for shard in manifest.shards]}
+    samples = list(
+        load_dataset(
+            "webdataset", data_files=files, split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")
+        )
+    )
+    assert [s["__key__"] for s in samples] == [block.key for block in manifest.blocks]
+    assert [token for s in samples for token in s["tokens.npy"]] == list(range(5000))
 
 
 def test_documents_start_where_the_blocks_say(tmp_path, identity):
@@ -60,7 +80,7 @@ def test_members_lie_aligned_where_the_manifest_says(tmp_path, build_version):
     for shard in manifest.shards:
         data = (tmp_path / "v1" / shard.name).read_bytes()
         assert len(data) == shard.bytes
-        for member in shard.members:
+        for member in map(manifest.blocks.__getitem__, shard.blocks):
             assert member.offset % 64 == 0
             found.append(np.frombuffer(data, np.uint16, member.tokens, member.offset))
     assert np.array_equal(np.concatenate(found), np.arange(5000))
@@ -72,7 +92,7 @@ def test_the_dtype_holds_the_vocabulary(vocabulary, dtype, tmp_path):
         writer.add_document(np.array([vocabulary - 1]), 1)
         manifest = writer.close({})
     assert manifest.dtype == dtype
-    member = manifest.shards[0].members[0]
+    member = manifest.blocks[0]
     data = (tmp_path / "v1" / manifest.shards[0].name).read_bytes()
     assert np.frombuffer(data, dtype, 1, member.offset) == [vocabulary - 1]
 
@@ -89,6 +109,38 @@ def test_a_token_outside_the_vocabulary_is_refused_instead_of_wrapped(token, tmp
 def test_a_document_has_tokens(tmp_path, identity):
     with TokenWriter(tmp_path, "v1", "train", identity) as writer, pytest.raises(ValueError, match="one or more"):
         writer.add_document(np.array([], np.int64), 0)
+
+
+@given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 20), st.integers(1, 5), st.data())
+def test_documents_at_once_are_the_same_as_one_by_one(lengths, block_tokens, batches, data):
+    tokens, identity = np.arange(sum(lengths), dtype=np.uint16), TokenizerIdentity("t", "0" * 64, 2**16, 0)
+    sizes = {"block_tokens": block_tokens, "blocks_per_shard": 3}
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(lengths)), min_size=batches, max_size=batches)))
+    ends = np.cumsum([0, *lengths])
+    with tempfile.TemporaryDirectory() as folder:
+        with TokenWriter(Path(folder) / "one", "v1", "train", identity, **sizes) as writer:
+            for start, stop in pairwise(ends):
+                writer.add_document(tokens[start:stop], 3)
+            writer.close({})
+        with TokenWriter(Path(folder) / "many", "v1", "train", identity, **sizes) as writer:
+            for first, last in pairwise([0, *cuts, len(lengths)]):
+                some = np.array(lengths[first:last], np.int64)
+                writer.add_documents(tokens[ends[first] : ends[last]], some, 3 * len(some))
+            writer.close({})
+        assert files(Path(folder) / "one") == files(Path(folder) / "many")
+
+
+@pytest.mark.parametrize("lengths", [[1, 0, 2], [1, 1], [4], [4, -1]])
+def test_lengths_must_cut_the_tokens_into_documents(lengths, tmp_path, identity):
+    with TokenWriter(tmp_path, "v1", "train", identity) as writer, pytest.raises(ValueError, match="one or more"):
+        writer.add_documents(np.arange(3), np.array(lengths), 0)
+
+
+def test_the_document_with_the_wrong_token_is_named(tmp_path, identity):
+    with TokenWriter(tmp_path, "v1", "train", identity) as writer:
+        writer.add_document(np.arange(3), 3)
+        with pytest.raises(DataError, match="document 2 of v1 has a token outside the vocabulary of 65536"):
+            writer.add_documents(np.array([1, 2, 3, 2**16, 1]), np.array([3, 2]), 5)
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path, identity):

@@ -1,0 +1,138 @@
+"""`lrps data fetch`: the manifests of versions that were built elsewhere, and on request their shards.
+
+Must not import torch.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from lrps.config.addresses import redact
+from lrps.config.models import Config, Version
+from lrps.data.cache import CachedFiles
+from lrps.data.manifest import SPLITS, Manifest, Shard, load_manifest, manifest_path
+from lrps.data.progress import byte_progress
+from lrps.data.remote import MissingError, TransientError, read_pieces, resolve, with_retries
+from lrps.errors import ConfigError, DataError
+from lrps.store.files import atomic_write_bytes
+
+
+def fetch_data(config: Config, *, shards: bool = False) -> None:
+    """Copy the manifests of every version with a `url` to data.root and say what came; with `shards` those too.
+
+    Raises ConfigError if no version has a `url`, DataError for what cannot be had or is not what it should be.
+    """
+    console = Console(highlight=False)
+    for manifest in fetch_manifests(config):
+        total = sum(shard.bytes for shard in manifest.shards)
+        console.print(
+            f"{manifest.version} ({manifest.split}): {manifest.tokens:,} tokens in {len(manifest.shards):,} shards of "
+            f"{total:,} bytes, sha256 {manifest.sha256[:12]}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if shards:
+        fetch_shards(config, console)
+
+
+def fetch_manifests(config: Config) -> list[Manifest]:
+    """Copy both manifests of every version with a `url` to data.root, byte for byte, and return them.
+
+    Each is checked before it is kept. A version without held-out set has one manifest. DataError if another manifest
+    of that name is there already: a version never changes.
+    """
+    sources = _sources(config)
+    found = [_fetch_manifest(config.data.root, source, split) for source in sources for split in SPLITS]
+    return [manifest for manifest in found if manifest is not None]
+
+
+def fetch_shards(config: Config, console: Console) -> None:
+    """Download every shard of the fetched manifests into data.cache that is not on this machine yet.
+
+    DataError if they do not fit into data.cache_limit together.
+    """
+    data = config.data
+    bar = byte_progress(console)
+    task = bar.add_task("shards", total=None)
+    todo: list[tuple[CachedFiles, list[Shard]]] = []
+    for source in _sources(config):
+        files = CachedFiles(
+            data.root / source.name,
+            str(source.url),
+            data.cache_path,
+            data.cache_limit,
+            lambda done: bar.advance(task, done),
+        )
+        manifests = (manifest_path(data.root, source.name, split) for split in SPLITS)
+        known = (shard for path in manifests if path.exists() for shard in load_manifest(path).shards)
+        todo.append((files, [shard for shard in known if files.find(shard) is None]))
+    total = sum(shard.bytes for _, shards in todo for shard in shards)
+    if data.cache_limit is not None and total > data.cache_limit:
+        raise DataError(
+            f"the shards that are missing have {total:,} bytes, data.cache_limit is {data.cache_limit:,}; raise it, or "
+            "leave out --shards: training downloads what it needs"
+        )
+    bar.update(task, total=total)
+    with bar:
+        for files, shards in todo:
+            _download(files, shards)
+    count = sum(len(shards) for _, shards in todo)
+    console.print(f"{count:,} shards ({total:,} bytes) came to {data.cache_path}", markup=False, soft_wrap=True)
+
+
+def _download(files: CachedFiles, shards: list[Shard]) -> None:
+    files.prefetch(shards)  # Several at once, in the order in which they are waited for here.
+    for shard in shards:
+        files.path(shard)
+        files.release(shard)
+
+
+def _sources(config: Config) -> list[Version]:
+    if not (sources := [source for source in config.data.sources if source.url is not None]):
+        raise ConfigError("no version has a `url:`; name the address of the folder that holds its manifests and shards")
+    return sources
+
+
+def _fetch_manifest(root: Path, source: Version, split: str) -> Manifest | None:
+    """The manifest, now in its place; None if it is the held-out one and there is none."""
+    url, place = str(source.url), manifest_path(root, source.name, split)
+    address = resolve(url, place.name)
+    where = f"{place.name} at {redact(address)}"
+    try:
+        content = with_retries(lambda: b"".join(read_pieces(address)))
+    except (MissingError, TransientError) as error:
+        # A command cannot say that there is no such file; it only fails.
+        absent = isinstance(error, MissingError) or url.startswith("pipe:")
+        if split != "train" and absent:
+            return None
+        raise DataError(f"{error}. Correct data.versions.{source.name}.url, or put the manifest there") from None
+    manifest = _checked(content, place.name, where)
+    if (manifest.version, manifest.split) != (source.name, split):
+        raise DataError(
+            f"{where} is that of version {manifest.version} ({manifest.split}); give the version of the config that "
+            "name, or correct its url"
+        )
+    for shard in manifest.shards:
+        resolve(url, shard.url)
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(place, content)
+    elif place.read_bytes() != content:
+        raise DataError(
+            f"{where} is not the one in {place}, and a version never changes: give the new data another name, or "
+            "delete the local manifest if nothing was trained on it"
+        )
+    return manifest
+
+
+def _checked(content: bytes, name: str, where: str) -> Manifest:
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / name
+        copy.write_bytes(content)
+        try:
+            return load_manifest(copy)
+        except DataError as error:
+            raise DataError(str(error).replace(str(copy), where)) from None

@@ -1,0 +1,81 @@
+"""A span of virtual memory in which the files of a version have their places side by side.
+
+Rows of any shards can then be gathered by one numpy call at the speed of a single memory map. Reserving costs neither
+memory nor disk; a file is mapped, read only, when it is needed. Python's own mmap cannot place a file, so this calls
+the C library. Must not import anything of ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_FAILED = ctypes.c_void_p(-1).value
+_FIXED = 0x10
+_PROT_NONE = 0
+_NOTHING_THERE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+
+class Span:
+    """Room for files of these sizes, none of them mapped yet. Given back when the object goes.
+
+    Touching a place where no file is mapped ends the process: map first. `starts[k]` is the address of file k.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        rounded = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
+        self._sizes = list(sizes)
+        self._bytes = max(sum(rounded), mmap.PAGESIZE)
+        self.start = _map(None, self._bytes, _PROT_NONE, _NOTHING_THERE, -1)
+        self.stop = self.start + self._bytes
+        self.starts = self.start + np.cumsum([0, *rounded[:-1]], dtype=np.int64)
+        weakref.finalize(self, _libc.munmap, self.start, self._bytes)
+
+    def map(self, number: int, path: Path, *, read_ahead: bool = False) -> None:
+        """Put a file of exactly the size that was announced into its place. OSError if it cannot be opened."""
+        address, size = int(self.starts[number]), self._sizes[number]
+        with open(path, "rb") as file:
+            if (found := os.fstat(file.fileno()).st_size) != size:
+                raise ValueError(f"{path} has {found} bytes, {size} expected")
+            _map(address, size, mmap.PROT_READ, mmap.MAP_SHARED | _FIXED, file.fileno())
+        if read_ahead:
+            _libc.madvise(address, size, mmap.MADV_WILLNEED)
+
+    def unmap(self, number: int) -> None:
+        """Let go of a file; its place stays reserved."""
+        _map(int(self.starts[number]), self._sizes[number], _PROT_NONE, _NOTHING_THERE | _FIXED, -1)
+
+    def bytes_at(self, address: int, size: int) -> memoryview:
+        """`size` bytes of a mapped file."""
+        return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+
+
+def rows_between(start: int, stop: int, dtype: np.dtype, length: int) -> np.ndarray:
+    """Every run of `length` items in [start, stop), as rows of a view: row i begins at start + i * itemsize.
+
+    For gathering with an array of row numbers. The spans that it is used on must outlive it.
+    """
+    memory = memoryview((ctypes.c_char * (stop - start)).from_address(start))
+    items: np.ndarray = np.frombuffer(memory, dtype)
+    shape = (max(len(items) - length + 1, 0), length)
+    return as_strided(items, shape, (dtype.itemsize, dtype.itemsize), writeable=False)
+
+
+def _map(address: int | None, size: int, protection: int, flags: int, descriptor: int) -> int:
+    found = _libc.mmap(address, size, protection, flags, descriptor, 0)
+    if found == _FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot map {size} bytes: {os.strerror(number)}; raise `ulimit -v`")
+    return found
