@@ -5,8 +5,6 @@ The floor between what a user writes and everything that executes, accounts for 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +15,7 @@ from lrps.errors import ConfigError, DataError
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, Path
 from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph
-from lrps.store.identity import path_identity, read_path
+from lrps.store.identity import path_identity, read_path, training_digest
 from lrps.store.layout import RunLayout
 
 
@@ -75,8 +73,7 @@ class Plan:
     @cached_property
     def training_sha256(self) -> str:
         """Fingerprint of what all paths share (model, optimizer, batch, seed ...): every checkpoint carries it."""
-        training = self.identity(self.graph.paths[0])["training"]
-        return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
+        return training_digest(self.identity(self.graph.paths[0]))
 
     def heldout_rows(self, version: str) -> int:
         """Rows of a held-out set that versions are evaluated on."""

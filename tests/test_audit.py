@@ -91,6 +91,7 @@ def save(plan: Plan, path: Path, stage: Stage, step: int) -> Checkpoint:
     identity = {
         "plan": plan.config.name,
         "path": path.name,
+        "training_sha256": plan.training_sha256,
         "tokens": step * plan.config.tokens_per_step,
         "positions": stage.positions(step - path.start),
     }
@@ -113,23 +114,41 @@ def recorder_of(plan: Plan, path: Path, origin: Origin) -> Recorder:
         clock=DeviceClock(time.time()),
     )
     manifests = {name: plan.manifests[name].sha256 for name in path.sources}
-    book.start(origin, {"device": "cpu", "manifests": manifests})
+    rows = {name: plan.rows[name] for name in path.sources}
+    book.start(origin, {"device": "cpu", "manifests": manifests, "rows": rows})
     return book
 
 
-def attempt(plan: Plan, path: Path, origin: Origin, steps: float, ending: str) -> None:
+def attempt(plan: Plan, path: Path, origin: Origin, steps: float, ending: str, lag: int = 0) -> None:
+    """lag: steps that a save is in flight, unless something waits for it."""
     stage = Stage(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
     book = recorder_of(plan, path, origin)
     last = min(origin.step + steps, path.stop)
+    pinned = plan.graph.branch_points(path.name)
+    in_flight: int | None = None
+
+    def publish(confirmed: bool = True) -> None:
+        nonlocal in_flight
+        if in_flight is not None:
+            checkpoint = save(plan, path, stage, in_flight)
+            if confirmed:
+                book.checkpoint(checkpoint, in_flight in pinned)
+        in_flight = None
+
     for step in range(origin.step + 1, int(last) + 1):
         book.step(step, 1.0, 0.1, None, 0.01)
-        stops = step == last and ending in ("stop", "published")
-        due = step % plan.config.checkpoint.every_steps == 0 or step in plan.graph.branch_points(path.name)
-        if stops or due or step == path.stop:
+        dies = step == last and ending == "published"  # between a publication and its record
+        if in_flight is not None and step == in_flight + lag and not dies:
+            publish()
+        stops = (step == last and ending == "stop") or (dies and in_flight is None)
+        if stops or step % plan.config.checkpoint.every_steps == 0 or step in pinned or step == path.stop:
+            publish()
             book.before_save()
-            checkpoint = save(plan, path, stage, step)
-            if not (step == last and ending == "published"):
-                book.checkpoint(checkpoint, step in plan.graph.branch_points(path.name))
+            in_flight = step
+            if not dies and (stops or step == path.stop or lag == 0):
+                publish()
+    if ending == "published":
+        publish(confirmed=False)
     if ending == "stop":
         book.stop("complete" if last == path.stop else "interrupted")
     if ending == "failure":
@@ -151,7 +170,9 @@ def source_of(plan: Plan, name: str) -> Source:
     )
 
 
-def train(plan: Plan, interruptions: Iterable[Interruption] = (), names: Iterable[str] | None = None) -> FilePath:
+def train(
+    plan: Plan, interruptions: Iterable[Interruption] = (), names: Iterable[str] | None = None, lag: int = 0
+) -> FilePath:
     """Bring the paths of a plan to their end, with these interruptions on the way; the run directory."""
     endings: Iterator[tuple[float, str]] = chain(interruptions, repeat((math.inf, "stop")))
     for path in plan.graph.paths if names is None else [plan.graph.by_name[name] for name in names]:
@@ -159,7 +180,7 @@ def train(plan: Plan, interruptions: Iterable[Interruption] = (), names: Iterabl
         layout.directory.mkdir(parents=True, exist_ok=True)
         atomic_write_json(layout.path_json, plan.identity(path))
         while (origin := origin_of(path, plan.layout)).step < path.stop:
-            attempt(plan, path, origin, *next(endings))
+            attempt(plan, path, origin, *next(endings), lag)
     return plan.layout.run_dir
 
 
@@ -198,6 +219,7 @@ few = settings(
     paradigms=paradigms(),
     before=interruptions,
     after=interruptions,
+    lag=st.integers(0, 5),
 )
 @few
 def test_an_interrupted_and_grown_run_is_clean(
@@ -207,13 +229,14 @@ def test_an_interrupted_and_grown_run_is_clean(
     paradigms: dict[str, Any],
     before: list[Interruption],
     after: list[Interruption],
+    lag: int,
 ) -> None:
     runs = tmp_path_factory.mktemp("runs")
     try:
         first, grown = (plan_of(runs, versions, paradigms, spare) for versions in (steps[:2], steps))
         assert first.graph.paths
-        train(first, before)
-        run_dir = train(grown, after)
+        train(first, before, lag=lag)
+        run_dir = train(grown, after, lag=lag)
     except (ConfigError, LineageError):
         assume(False)  # no room for the warm-up; a main path that has passed the fork of an older version
     audit = audit_run(run_dir)
@@ -240,7 +263,9 @@ def last_records(plan: Plan, name: str) -> list[Record]:
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A run of three paradigms over three versions with replay, some of its attempts interrupted."""
     plan = plan_of(tmp_path_factory.mktemp("clean"), [10, 12, 11], PARADIGMS)
-    train(plan, [(3, "stop"), (6, "kill"), (9, "stop"), (2, "failure"), (5, "published"), (4, "torn"), (0, "kill")])
+    train(
+        plan, [(3, "stop"), (6, "kill"), (9, "stop"), (2, "failure"), (5, "published"), (4, "torn"), (0, "kill")], lag=1
+    )
     return plan
 
 
@@ -348,7 +373,8 @@ def rewrite(ledger: FilePath, change: Callable[[int, Record], Record | None]) ->
 
 
 def moved(record: Record, steps: int) -> Record:
-    return replace(record, step=record.step + steps)
+    saved = {"saved_step": record.saved_step + steps} if "saved_step" in record.facts else {}
+    return replace(record, step=record.step + steps, facts={**record.facts, **saved})
 
 
 def resumed_attempt(run: FilePath) -> tuple[PathLayout, int]:
@@ -409,7 +435,9 @@ def fork_moved(run: FilePath) -> str:
 def fork_never_saved(run: FilePath) -> str:
     rewrite(
         run / "main" / "ledger",
-        lambda _, record: record if record.kind not in ("checkpoint", "branch-point") or record.step != 15 else None,
+        lambda _, record: (
+            record if record.kind not in ("checkpoint", "branch-point") or record.saved_step != 15 else None
+        ),
     )
     return r"main at step 15: the ledger knows nothing of this checkpoint|forked from main at a step that was never"
 
@@ -449,6 +477,15 @@ def ledger_step_skipped(run: FilePath) -> str:
     return r"ptfs-v3 at step \d+: a record of \d+ steps from step \d+ stands at another step"
 
 
+def ledger_saved_the_unheard(run: FilePath) -> str:
+    def unheard(_: int, record: Record) -> Record:
+        earlier = {"saved_step": record.saved_step - 1} if record.kind == "checkpoint" else {}
+        return replace(record, facts={**record.facts, **earlier})
+
+    rewrite(run / "ptfs-v3" / "ledger", unheard)
+    return r"ptfs-v3 at step 9: the ledger says that a state was saved that it never heard of: expected .*8.*, found 7"
+
+
 def ledger_line_changed(run: FilePath) -> str:
     file = attempt_files(run / "ptfs-v3" / "ledger")[0]
     file.write_bytes(file.read_bytes().replace(b'"loss":1.0', b'"loss":0.9', 1))
@@ -461,7 +498,16 @@ def ledger_of_another_manifest(run: FilePath) -> str:
         return replace(record, facts={**record.facts, "manifests": named | {"v1": "f" * 64}} if named else record.facts)
 
     rewrite(run / "ptfs-v3" / "ledger", other)
-    return r"ptfs-v3 at step 0, v1: the attempt read another manifest than the path's: expected \w+, found f{64}"
+    return r"ptfs-v3 at step 0, v1: .* a source whose `manifests` are not the path's: expected \w+, found f{64}"
+
+
+def ledger_of_other_rows(run: FilePath) -> str:
+    def other(_: int, record: Record) -> Record:
+        rows = record.facts.get("rows", {})
+        return replace(record, facts={**record.facts, "rows": rows | {"v2": 7}} if rows else record.facts)
+
+    rewrite(run / "ptfs-v3" / "ledger", other)
+    return r"ptfs-v3 at step 0, v2: .* a source whose `rows` are not the path's: expected \d+, found 7"
 
 
 def shifted(source: str, by: int) -> Callable[[dict[str, Any]], None]:
@@ -492,16 +538,27 @@ def left_out(run: FilePath) -> str:
 
 def another_manifest(run: FilePath) -> str:
     edit(run / "branch-v2" / "path.json", lambda values: values["sources"]["v1"].update(manifest_sha256="e" * 64))
-    return r"branch-v2 at step 15, v1: the attempt read another manifest"
+    return r"branch-v2 at step 15, v1: the attempt read a source whose `manifests` are not the path's"
+
+
+def rows_everywhere(run: FilePath, path: str, rows: int) -> None:
+    """As if the path had been trained on so many rows of v1."""
+
+    def other(_: int, record: Record) -> Record:
+        known = record.facts.get("rows", {})
+        return replace(record, facts={**record.facts, "rows": known | {"v1": rows}} if known else record.facts)
+
+    rewrite(run / path / "ledger", other)
+    edit(run / path / "path.json", lambda values: values["sources"]["v1"].update(rows=rows))
 
 
 def another_epoch(run: FilePath) -> str:
-    edit(run / "branch-v2" / "path.json", lambda values: values["sources"]["v1"].update(rows=22))
+    rows_everywhere(run, "branch-v2", 22)
     return r"branch-v2 at step 15, v1: the source has another manifest or other rows than in main: .*'rows': 21.*22"
 
 
 def no_rows_known(run: FilePath) -> str:
-    edit(run / "ptfs-v3" / "path.json", lambda values: values["sources"]["v1"].update(rows=0))
+    rows_everywhere(run, "ptfs-v3", 0)
     return r"ptfs-v3 at step 0, v1: the path reads a source of which it does not say how many rows it has"
 
 
@@ -512,7 +569,7 @@ def another_batch(run: FilePath) -> str:
 
 def another_seed(run: FilePath) -> str:
     edit(run / "branch-v2" / "path.json", lambda values: values["training"].update(seed=8))
-    return r"branch-v2 at step 15: seed, order, batch or row length are not those of main"
+    return r"branch-v2 at step \d+: the checkpoint's `training_sha256` is not what path.json gives"
 
 
 def another_row_order(run: FilePath) -> str:
@@ -523,7 +580,8 @@ def another_row_order(run: FilePath) -> str:
 FAULTS: list[Callable[[FilePath], str]] = [
     *(position_off, position_missing, tokens_off, checkpoint_changed, foreign_checkpoint, unknown_checkpoint),
     *(fork_moved, fork_never_saved, parent_gone, path_unreadable, attempt_too_late, attempt_gone),
-    *(ledger_tokens_off, ledger_step_skipped, ledger_line_changed, ledger_of_another_manifest),
+    *(ledger_tokens_off, ledger_step_skipped, ledger_saved_the_unheard, ledger_line_changed),
+    *(ledger_of_another_manifest, ledger_of_other_rows),
     *(used_twice, left_out, another_manifest, another_epoch, no_rows_known, another_batch, another_seed),
     another_row_order,
 ]

@@ -128,18 +128,20 @@ def plain_webdataset(bench: Bench) -> Epoch:
 
 def litdata(bench: Bench) -> Epoch:
     import litdata
+    import torch
     from litdata.streaming.cache import Cache
 
     folder = bench.root / "litdata"
     if not folder.exists():
         cache = Cache(str(folder), chunk_bytes="64MB", item_loader=litdata.TokensLoader(block_size=bench.length))
         for index, row in enumerate(np.memmap(bench.flat, np.uint16, "r").reshape(-1, bench.length)):
-            cache[index] = np.asarray(row)
+            cache[index] = torch.from_numpy(np.array(row))
         cache.done()
         cache.merge()
     loader = litdata.TokensLoader(block_size=bench.length)
     dataset = litdata.StreamingDataset(str(folder), item_loader=loader, shuffle=True)
-    return lambda: batched(iter(dataset), bench.batch)
+    # A generator: every `iter` of the dataset itself begins anew.
+    return lambda: batched((row for row in dataset), bench.batch)
 
 
 def batched(rows: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

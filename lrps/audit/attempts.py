@@ -54,15 +54,17 @@ class _Attempt:
     steps: int = 0
     tokens: int = 0
     saved: list[int] = field(default_factory=list)
-    unconfirmed: int | None = None
+    heard: dict[int, int] = field(default_factory=dict)
+    """Step -> tokens, of the heartbeats since the newest saved state: the state of any of them may be saved."""
 
     @property
     def reached(self) -> int:
         return self.start + self.steps
 
-    @property
-    def history(self) -> tuple[Stretch, ...]:
-        return (*self.base, Stretch(self.start, self.reached, self.tokens)) if self.steps else self.base
+    def history(self, step: int) -> tuple[Stretch, ...]:
+        """What led to the state of a step that the attempt has reached."""
+        tokens = self.heard.get(step, self.tokens)
+        return (*self.base, Stretch(self.start, step, tokens)) if step > self.start else self.base
 
 
 def follow(
@@ -70,16 +72,17 @@ def follow(
     path: Path,
     *,
     start_facts: Mapping[str, Any],
-    manifests: Mapping[str, str],
+    source_facts: Mapping[str, Mapping[str, Any]],
     files: Sequence[FilePath],
     on_disk: Collection[int],
 ) -> Chain:
     """The chain of a path's attempts.
 
-    start_facts: what every attempt's start record must say. manifests: source -> sha256. files: those of the attempts,
-    oldest first. on_disk: steps of complete checkpoints; a crash may come between a checkpoint and its record.
+    start_facts: what every attempt's start record must say. source_facts: `manifests` and `rows`, each by source.
+    files: those of the attempts, oldest first. on_disk: steps of complete checkpoints; a crash may come between a
+    checkpoint and its record.
     """
-    follower = _Follower(path, start_facts, manifests, files)
+    follower = _Follower(path, start_facts, source_facts, files)
     try:
         for record in records:
             follower.take(record)
@@ -90,9 +93,13 @@ def follow(
 
 class _Follower:
     def __init__(
-        self, path: Path, start_facts: Mapping[str, Any], manifests: Mapping[str, str], files: Sequence[FilePath]
+        self,
+        path: Path,
+        start_facts: Mapping[str, Any],
+        source_facts: Mapping[str, Mapping[str, Any]],
+        files: Sequence[FilePath],
     ) -> None:
-        self.path, self.start_facts, self.manifests, self.files = path, start_facts, manifests, files
+        self.path, self.start_facts, self.source_facts, self.files = path, start_facts, source_facts, files
         self.saves: dict[int, tuple[Stretch, ...]] = {path.start: ()}
         self.attempts: list[_Attempt] = []
         self.differences: list[Difference] = []
@@ -109,11 +116,11 @@ class _Follower:
         attempt = self.attempts[-1]
         self._check(record, attempt)
         attempt.steps, attempt.tokens = record.counters.steps, record.counters.tokens
-        # The heartbeat is on disk before the checkpoint, whose own record may be lost in a crash.
-        attempt.unconfirmed = attempt.reached if record.kind in ("heartbeat", "failure") else None
+        if record.kind in ("heartbeat", "failure"):
+            attempt.heard[attempt.reached] = attempt.tokens
         if record.kind == "checkpoint":
-            self._save(attempt, attempt.reached)
-            attempt.unconfirmed = None
+            self._check_saved(record, attempt)
+            self._save(attempt, record.saved_step)
 
     def _begin(self, record: Record) -> _Attempt:
         attempt = _Attempt(
@@ -131,10 +138,16 @@ class _Follower:
             if (found := record.facts.get(key)) != expected:
                 what = f"the ledger's `{key}` is not the path's"
                 attempt.doubts.append(self._difference(what, attempt, record.step, expected, found))
-        for source, found in record.facts.get("manifests", {}).items():
-            if found != (expected := self.manifests.get(source)):
-                what = "the attempt read another manifest than the path's"
-                attempt.doubts.append(self._difference(what, attempt, record.step, expected, found, source))
+        for key, by_source in self.source_facts.items():
+            stated = record.facts.get(key)
+            if not (isinstance(stated, dict) and stated):
+                what = f"the ledger does not say the `{key}` of what the attempt read"
+                attempt.doubts.append(self._difference(what, attempt, record.step, dict(by_source), stated))
+                continue
+            for source, found in stated.items():
+                if found != (expected := by_source.get(source)):
+                    what = f"the attempt read a source whose `{key}` are not the path's"
+                    attempt.doubts.append(self._difference(what, attempt, record.step, expected, found, source))
         return attempt
 
     def _check(self, record: Record, attempt: _Attempt) -> None:
@@ -152,17 +165,27 @@ class _Follower:
             what = f"a record of {counters.steps} steps from step {attempt.start} stands at another step"
             self._differ(what, attempt, record.step, reached, record.step)
 
+    def _check_saved(self, record: Record, attempt: _Attempt) -> None:
+        """The state is of the step that the attempt has reached, or of one before that the ledger has heard of."""
+        if (step := record.saved_step) != attempt.reached and step not in attempt.heard:
+            what = "the ledger says that a state was saved that it never heard of"
+            self._differ(what, attempt, record.step, [*attempt.heard, attempt.reached], step)
+
     def _save(self, attempt: _Attempt, step: int) -> None:
         self.differences += attempt.doubts
         attempt.doubts = []
         attempt.saved.append(step)
-        self.saves[step] = attempt.history
+        self.saves[step] = attempt.history(step)
+        attempt.heard = {later: tokens for later, tokens in attempt.heard.items() if later > step}
 
     def _settle(self, saved: Collection[int]) -> None:
-        """An attempt that died may have saved in its very last moment: then that step is among `saved`."""
-        step = self.attempts[-1].unconfirmed if self.attempts else None
-        if step is not None and step in saved and step not in self.saves:
-            self._save(self.attempts[-1], step)
+        """An attempt that died may have published a save without its record: then that step is among `saved`.
+
+        The heartbeat is on disk before the checkpoint, which others may follow while it is written.
+        """
+        for step in sorted(self.attempts[-1].heard) if self.attempts else ():
+            if step in saved and step not in self.saves:
+                self._save(self.attempts[-1], step)
 
     def chain(self, on_disk: Collection[int]) -> Chain:
         self._settle(on_disk)

@@ -18,7 +18,7 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
 from lrps.paths.graph import Path
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
-from lrps.store.identity import path_from_json
+from lrps.store.identity import path_from_json, training_digest
 from lrps.store.layout import PathLayout
 
 
@@ -40,6 +40,8 @@ class Training:
     sequence_length: int
     row_order: tuple[str, ...]
     """The names of the order within a source and of the mixture."""
+    sha256: str
+    """Of everything that path.json says of the training, as the checkpoints carry it."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -72,7 +74,9 @@ def read_run(run_dir: FilePath) -> tuple[tuple[Evidence, ...], tuple[Difference,
     marks = ("path.json", "ledger", "checkpoints", "branch_points")
     directories = sorted({found.parent for mark in marks for found in run_dir.glob(f"[!.]*/{mark}")})
     if not directories:
-        raise LineageError(f"{run_dir} holds no path: give the directory of a run that was begun, or its config")
+        raise LineageError(
+            f"{run_dir} holds no path that was begun: train one with `lrps run CONFIG`, or give the directory of a run"
+        )
     read = [_read_path(PathLayout(directory)) for directory in directories]
     paths = sorted((one for one in read if isinstance(one, Evidence)), key=lambda one: (one.path.start, one.path.name))
     return tuple(paths), tuple(one for one in read if isinstance(one, Difference))
@@ -83,7 +87,7 @@ def _read_path(layout: PathLayout) -> Evidence | Difference:
     try:
         values = json.loads(layout.path_json.read_text(encoding="utf-8"))
         path = path_from_json(values["path"])
-        training = _training(values["training"])
+        training = _training(values)
         sources = {
             source: Source(facts["manifest_sha256"], int(facts["rows"])) for source, facts in values["sources"].items()
         }
@@ -98,20 +102,27 @@ def _read_path(layout: PathLayout) -> Evidence | Difference:
     )
 
 
-def _training(facts: Mapping[str, Any]) -> Training:
+def _training(values: Mapping[str, Any]) -> Training:
+    facts = values["training"]
     known = {key: facts[key] for key in ("seed", "order", "batch_sequences", "sequence_length")}
-    return Training(**known, row_order=tuple(facts.get("row_order", ())))
+    return Training(**known, row_order=tuple(facts.get("row_order", ())), sha256=training_digest(values))
 
 
 def _read_checkpoints(layout: PathLayout, name: str) -> tuple[tuple[Checkpoint, ...], tuple[Difference, ...]]:
     places = (layout.branch_points, layout.checkpoints)
-    complete = tuple(checkpoint for place in places for checkpoint in complete_checkpoints(place))
+    complete = tuple(one for place in places for one in complete_checkpoints(place) if _says_where_it_stands(one))
     whole = {checkpoint.directory for checkpoint in complete}
     named = {directory for place in places for directory in place.glob("step-*")}
     what = "the checkpoint is incomplete or was changed after it was written"
     # is_dir: one may have been pruned while it was looked at.
     damaged = tuple(Difference(what, name, directory) for directory in sorted(named - whole) if directory.is_dir())
     return complete, damaged
+
+
+def _says_where_it_stands(checkpoint: Checkpoint) -> bool:
+    identity = checkpoint.identity
+    positions = identity.get("positions") if isinstance(identity, dict) else None
+    return isinstance(positions, dict) and all(type(position) is int for position in positions.values())
 
 
 def _read_chain(
@@ -131,7 +142,10 @@ def _read_chain(
         read_ledger(layout.ledger),
         path,
         start_facts=start_facts,
-        manifests={name: source.manifest_sha256 for name, source in sources.items()},
+        source_facts={
+            "manifests": {name: source.manifest_sha256 for name, source in sources.items()},
+            "rows": {name: source.rows for name, source in sources.items()},
+        },
         files=[file for file in attempt_files(layout.ledger) if _begun(file)] or [layout.ledger],
         on_disk={checkpoint.step for checkpoint in checkpoints},
     )

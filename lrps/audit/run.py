@@ -100,12 +100,12 @@ def _check_checkpoint(evidence: Evidence, checkpoint: Checkpoint) -> Iterator[Di
         saves = sorted(evidence.chain.saves)
         what = "the ledger knows nothing of this checkpoint"
         yield Difference(what, path.name, file, step, expected=f"one of {saves}", found=step)
-    stated = {"path": path.name, "tokens": step * evidence.training.tokens_per_step}
-    for key, expected in stated.items():
+    tokens, training = step * evidence.training.tokens_per_step, evidence.training.sha256
+    for key, expected in {"path": path.name, "tokens": tokens, "training_sha256": training}.items():
         if (found := identity.get(key)) != expected:
-            what = f"the checkpoint's `{key}` does not follow from its path and step"
+            what = f"the checkpoint's `{key}` is not what path.json gives"
             yield Difference(what, path.name, file, step, expected=expected, found=found)
-    found_positions = identity.get("positions", {})
+    found_positions = identity["positions"]
     reached, later = positions(path, step)
     # A path may have grown since: sources that it had not begun then need not be there.
     wanted = reached | {source: position for source, position in later.items() if source in found_positions}

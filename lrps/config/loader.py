@@ -194,11 +194,11 @@ def _section_of(annotation: Any) -> Any:
     """The model inside an annotation such as `Hardware | None` or `tuple[Version, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, typing.Annotated):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, dict, typing.Annotated):
         for argument in typing.get_args(annotation):
             if (found := _section_of(argument)) is not None:
                 return found
-    return Config if typing.get_origin(annotation) is dict else None
+    return None
 
 
 def _explain(error: Any, positions: Positions) -> str:

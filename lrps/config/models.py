@@ -6,6 +6,7 @@ and nothing here knows how training works.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -61,6 +62,12 @@ class Rehearsal(Version):
     since: Name
     """The first version whose mix may read it; later ones go on where the lineage stopped reading. A set that is added
     to a trained plan begins with a version that is still to come: trained paths stay what they are."""
+
+
+def _no_version(unknown: str, names: Sequence[str]) -> str:
+    near = get_close_matches(unknown, names, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"the versions are {', '.join(names)}"
+    return f"{unknown} is no version; {hint}"
 
 
 class Data(Section):
@@ -127,10 +134,7 @@ class Data(Section):
         names = [version.name for version in self.versions]
         for rehearsal in self.rehearsal:
             if rehearsal.since not in names:
-                raise ValueError(
-                    f"rehearsal.{rehearsal.name}.since: {rehearsal.since} is no version; "
-                    f"the versions are {', '.join(names)}"
-                )
+                raise ValueError(f"rehearsal.{rehearsal.name}.since: {_no_version(rehearsal.since, names)}")
         return self
 
 
@@ -210,9 +214,29 @@ class Checkpoint(Section):
     """When the state is saved. Branch points, releases and the end of a path are always saved and never pruned."""
 
     every_steps: Annotated[Int, Field(ge=1)] | None = None
-    """Save each time the step is a multiple of this; null saves at the end and at branch points only."""
+    """Save each time the step is a multiple of this; null: at the end and at branch points only."""
+    every_minutes: Annotated[Float, Field(gt=0)] | None = None
+    """Save as well when the last save is so long ago, by the clock of the first process."""
     keep_last: Annotated[Int, Field(ge=1)] = 2
     """Of these periodic checkpoints, keep the newest."""
+    keep_every_steps: Annotated[Int, Field(ge=1)] | None = None
+    """Keep those whose step is a multiple of this, too; itself a multiple of every_steps."""
+    asynchronous: bool = True
+    """Train on while a copy of the state is written. Steps stand still for the copy and the publication only: about a
+    tenth of an awaited save, whatever the size. The copy costs host memory for as long as a path is trained, 12 bytes
+    (fp32 weights and two moments) for each parameter that a process owns; from a GPU it is pinned. Writing and hashing
+    take a core of each process; where training uses them all, steps are slower meanwhile. At a path's end, before an
+    evaluation and when asked to stop, saves are awaited all the same; so is the one before, where the disk is slower
+    than `every_steps`."""
+
+    @model_validator(mode="after")
+    def _kept_are_saved(self) -> Self:
+        kept, saved = self.keep_every_steps, self.every_steps
+        if kept is not None and (saved is None or kept % saved):
+            raise ValueError(
+                f"keep_every_steps {kept} keeps what every_steps saves, which is {saved}; make it a multiple of that"
+            )
+        return self
 
 
 class Launch(Section):
@@ -333,9 +357,7 @@ class Config(Section):
         named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
         for where, of_versions in named:
             for unknown in of_versions.keys() - set(names):
-                near = get_close_matches(unknown, names, 1)
-                hint = f"did you mean '{near[0]}'?" if near else f"the versions are {', '.join(names)}"
-                raise ValueError(f"paradigms.{where}.{unknown} is no version; {hint}")
+                raise ValueError(f"paradigms.{where}.{_no_version(unknown, names)}")
         return self
 
     @model_validator(mode="after")
@@ -347,7 +369,19 @@ class Config(Section):
                     f"paradigms.{name}: its mix has a share of rehearsal, but there is no rehearsal data; add a set "
                     "to data.rehearsal, or give the share to new or replay"
                 )
+            self._check_sets_of_versions(name, strategy)
         return self
+
+    def _check_sets_of_versions(self, name: str, strategy: Strategy) -> None:
+        """Who gives a version a share of rehearsal by name shall not get none of it in silence."""
+        names = [version.name for version in self.data.versions]
+        first = min((names.index(rehearsal.since) for rehearsal in self.data.rehearsal), default=0)
+        for version, mix in strategy.mix_per_version.items() if isinstance(strategy, Mixing) else ():
+            if mix.rehearsal and names.index(version) < first:
+                raise ValueError(
+                    f"paradigms.{name}.mix_per_version.{version}: there is no rehearsal data before version "
+                    f"{names[first]}; lower the `since` of a set, or give the share to new or replay"
+                )
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

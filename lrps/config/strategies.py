@@ -54,7 +54,7 @@ class Mix(Section):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if abs((total := self.new + self.replay + self.rehearsal) - 1) > 1e-9:
-            raise ValueError(f"new + replay + rehearsal must be 1, not {total:g}")
+            raise ValueError(f"new + replay + rehearsal must be 1 (new is 1 unless it is given), not {total:g}")
         if self.new == 0:
             raise ValueError("new must be above 0: a version is trained on its own increment")
         return self

@@ -13,22 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from lrps.config.models import Config, Data, Version
-from lrps.data import documents
-from lrps.data.documents import parts_of, read_documents
+from lrps.data.documents import Progress, parts_of, read_documents
+from lrps.data.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.manifest import SPLITS, Manifest, manifest_path
 from lrps.data.pool import available_processes
+from lrps.data.progress import byte_progress
 from lrps.data.tokenize import (
-    Fingerprint,
     Job,
     Recipe,
     Share,
     VersionText,
     built_manifests,
     finalize_version,
-    fingerprint_inputs,
     tokenize_jobs,
     unfinished,
 )
@@ -49,7 +47,7 @@ def build_data(config: Config, processes: int | None = None) -> None:
         fingerprints = _fingerprints(text, text.inputs, processes, console)
         if len(built_manifests(text, fingerprints)) < len(SPLITS):
             _tokenize(text, text.jobs(fingerprints), processes, console)
-        _finalize(text, fingerprints, config.data.sequence_length, console)
+        _finalize(text, fingerprints, config.data, console)
 
 
 def tokenize_data(
@@ -61,11 +59,11 @@ def tokenize_data(
     """
     console = Console(highlight=False)
     for text in version_texts(config, names):
-        if all(manifest_path(text.root, text.version, split).exists() for split in SPLITS):
+        if _is_built(config.data, text.version):
             built_manifests(text, _fingerprints(text, text.inputs, processes, console))
             console.print(f"{text.version}: built already", markup=False, soft_wrap=True)
             continue
-        inputs = [part.path for part in (share.take(text.parts) if share else text.parts)]
+        inputs = [path for part in (share.take(text.parts) if share else text.parts) for path in part.paths]
         _tokenize(text, text.jobs(_fingerprints(text, inputs, processes, console), share), processes, console)
 
 
@@ -74,13 +72,13 @@ def finalize_data(config: Config, names: Sequence[str] = (), processes: int | No
     console = Console(highlight=False)
     for text in version_texts(config, names):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
-        _finalize(text, fingerprints, config.data.sequence_length, console)
+        _finalize(text, fingerprints, config.data, console)
 
 
 def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText]:
     """The text of every version and rehearsal set that has some, or of the named ones; trains the tokenizer if needed.
 
-    ConfigError for a name without text, DataError for files that are missing.
+    ConfigError for a name without text or a file that one version names twice, DataError for files that are missing.
     """
     data = config.data
     with_text = {version.name: version for version in data.sources if version.text}
@@ -91,11 +89,26 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
     wanted = [version for name, version in with_text.items() if name in names or not names]
     if missing := [str(path) for version in wanted for path in version.text if not path.exists()]:
         raise DataError(f"no such text: {', '.join(missing)}; correct data.versions[].text, or make the files first")
+    for version in wanted:
+        if not _is_built(data, version.name):
+            _refuse_doubled(version)
     if not data.tokenizer_path.exists():
         _train_tokenizer(data, next(iter(with_text.values())))
     _, identity = load_tokenizer(data.tokenizer_path)
     recipe = Recipe(data.tokenizer_path, identity, data.heldout_share, text_key=data.text_key)
     return [VersionText(data.root, version.name, version.text, recipe) for version in wanted]
+
+
+def _is_built(data: Data, version: str) -> bool:
+    return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
+
+
+def _refuse_doubled(version: Version) -> None:
+    files: dict[Path, Path] = {}
+    for path in version.text:
+        if (other := files.setdefault(path.resolve(), path)) is not path:
+            same = f"{path} twice" if other == path else f"{other} and {path}, which are the same file"
+            raise ConfigError(f"the text of {version.name} names {same}: remove one of them from its `text:`")
 
 
 def _fingerprints(
@@ -120,13 +133,13 @@ def _tokenize(text: VersionText, jobs: Sequence[Job], processes: int | None, con
     )
 
 
-def _finalize(
-    text: VersionText, fingerprints: Mapping[Path, Fingerprint], sequence_length: int, console: Console
-) -> None:
+def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data: Data, console: Console) -> None:
     with _bar(console, f"{text.version}: packing", sum(part.bytes for part in text.parts)) as progress:
         manifests = finalize_version(text, fingerprints, progress)
     for manifest in manifests:
-        console.print(_summary(manifest, sequence_length), markup=False, soft_wrap=True)
+        console.print(_summary(manifest, data.sequence_length), markup=False, soft_wrap=True)
+    if text.version in [version.name for version in data.versions] and not manifests[1].rows(data.sequence_length):
+        console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
     if empty := manifests[0].provenance["empty_documents"]:
         console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
 
@@ -136,15 +149,10 @@ def _processes(asked: int | None, total_bytes: int) -> int:
 
 
 @contextmanager
-def _bar(console: Console, description: str, total: int, done: int = 0) -> Iterator[documents.Progress]:
-    with _progress(console) as progress:
+def _bar(console: Console, description: str, total: int, done: int = 0) -> Iterator[Progress]:
+    with byte_progress(console) as progress:
         task = progress.add_task(description, total=total, completed=done)
         yield lambda count: progress.advance(task, count)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
 def _train_tokenizer(data: Data, first: Version) -> None:
@@ -166,4 +174,13 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
         f"{name}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, "
         f"{manifest.rows(sequence_length):,} rows of {sequence_length} "
         f"({manifest.remainder_tokens(sequence_length):,} tokens left over), sha256 {manifest.sha256[:12]}"
+    )
+
+
+def _nothing_held_out(manifest: Manifest, data: Data) -> str:
+    found = f"{manifest.tokens:,} tokens, no whole row" if manifest.documents else "no document"
+    return (
+        f"warning: {manifest.version} holds out {found}, so nothing can be evaluated on it; a version never changes. "
+        f"Raise data.heldout_share (now {data.heldout_share:g}) or add text, and build it under another name, or again "
+        f"without {data.root / manifest.version}"
     )

@@ -56,6 +56,8 @@ class CachedFiles:
     called with every number of bytes that came in, from any thread; negative if they are dropped.
     """
 
+    restore = "Delete it: it is downloaded again when it is needed."
+
     def __init__(
         self,
         directory: Path,
@@ -72,17 +74,27 @@ class CachedFiles:
         self._pending: deque[Shard] = deque()
         self._asked: set[str] = set()
         self._working = 0
+        self._told = False
         _allow_many_files()
 
     def find(self, shard: Shard) -> Path | None:
-        """Where the shard is on this machine; None if it would have to be downloaded."""
+        """Where the shard is on this machine now; it may be gone the moment after, unless it is kept."""
         places = (self._directory / shard.name, self._cached(shard))
         return next((place for place in places if place.exists()), None)
 
     def path(self, shard: Shard) -> Path:
         """The local file of the shard, downloaded if need be; it stays in use until `release` or the object's end."""
         local = self._directory / shard.name
-        return local if local.exists() else self._use(shard)
+        if local.exists():
+            return local
+        with self._mutex:
+            self._asked.add(shard.sha256)
+        try:
+            return self._use(shard)
+        except BaseException:
+            with self._mutex:
+                self._asked.discard(shard.sha256)
+            raise
 
     def release(self, shard: Shard) -> None:
         """Let the shard be evicted from now on."""
@@ -110,21 +122,38 @@ class CachedFiles:
                 self._working += 1
                 threading.Thread(target=self._work, daemon=True, name="lrps-prefetch").start()
 
-    def _work(self) -> None:
-        while (shard := self._next()) is not None:
-            try:
-                if not (self._directory / shard.name).exists():
-                    self._use(shard, within_limit=True)
-            except Exception:
-                with self._mutex:
-                    self._asked.discard(shard.sha256)  # There may be room, or a network, when it is asked for again.
-
-    def _next(self) -> Shard | None:
+    def close(self) -> None:
+        """Nothing is fetched any more, and every shard may be evicted."""
         with self._mutex:
-            if self._pending:
-                return self._pending.popleft()
-            self._working -= 1
-            return None
+            self._pending.clear()
+            self._asked.clear()
+            held = [self._in_use.pop(sha256) for sha256 in list(self._in_use)]
+        for descriptor in held:
+            _touch(descriptor)
+            os.close(descriptor)
+
+    def _work(self) -> None:
+        while self._prefetch_next():
+            pass
+
+    def _prefetch_next(self) -> bool:
+        """Make the next pending shard local; False if there is none."""
+        with self._mutex:
+            if not self._pending:
+                self._working -= 1
+                return False
+            shard = self._pending.popleft()
+            if shard.sha256 not in self._asked:
+                return True  # Released before its turn came.
+        try:
+            if not (self._directory / shard.name).exists():
+                self._use(shard, within_limit=True)
+        except Exception:
+            with self._mutex:
+                self._asked.discard(shard.sha256)  # There may be room, or a network, when it is asked for again.
+        if shard.sha256 not in self._asked:
+            self.release(shard)  # While it came.
+        return True
 
     def _cached(self, shard: Shard) -> Path:
         if not _SHA256.fullmatch(shard.sha256):  # It becomes a path, and comes from outside.
@@ -215,7 +244,9 @@ class CachedFiles:
             text = f"{self._cache}: {total:,} bytes are in use at once, data.cache_limit is {self._limit:,}"
             if within_limit:
                 raise DataError(text)
-            _log.warning("%s; the limit is exceeded", text)
+            if not self._told:
+                self._told = True
+                _log.warning("%s; the limit is exceeded", text)
 
 
 _NOT_OURS = "Copy the shard there again; if it is right there, fetch the manifest again."

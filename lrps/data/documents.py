@@ -6,11 +6,12 @@ pyarrow and zstandard are optional and imported late. Must not import torch, web
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -37,14 +38,16 @@ def unwatched(done_bytes: int) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class Piece:
     """Some documents of one input file, in order.
 
-    start: a byte of a .jsonl file, or a row group of a .parquet file; else 0. bytes: its share of the file.
+    start, stop: bytes of the file, or row groups of a .parquet file; only these and .jsonl files are cut. bytes: its
+    share of the file.
     """
 
     path: Path
     start: int
+    stop: int
     bytes: int
 
     @property
@@ -53,8 +56,28 @@ class Part:
 
     def __str__(self) -> str:
         if self.suffix == ".parquet":
-            return f"{self.path}, row group {self.start}"
+            return f"{self.path}, row groups {self.start} to {self.stop - 1}"
         return f"{self.path} from byte {self.start:,}" if self.start else str(self.path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pieces that follow each other in the inputs: what is tokenized at once."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(piece.bytes for piece in self.pieces)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its input files, each once, in order."""
+        return tuple(dict.fromkeys(piece.path for piece in self.pieces))
+
+    def __str__(self) -> str:
+        first, last = self.pieces[0], self.pieces[-1]
+        return str(first) if first == last else f"{first} to {last}"
 
 
 def suffix_of(path: Path) -> str:
@@ -69,76 +92,96 @@ def suffix_of(path: Path) -> str:
 def parts_of(inputs: Sequence[Path], part_bytes: int = PART_BYTES) -> list[Part]:
     """Cut the inputs into parts, in order: a function of the inputs alone, whoever calls it and wherever.
 
-    A .jsonl file is cut every `part_bytes` (a line belongs to the part that it starts in), a .parquet file by row
-    group; any other file is one part. DataError for a file that is missing or of an unknown kind.
+    A .jsonl file is cut every `part_bytes` (a line belongs to the part that it starts in), a .parquet file between row
+    groups; any other file is one piece. Neighbours of `part_bytes` together are one part: each costs a file of tokens.
+    DataError for a file that is missing or of an unknown kind.
     """
-    parts: list[Part] = []
-    for path in inputs:
-        suffix = suffix_of(path)
-        size = _size(path)
-        if suffix == ".parquet":
-            parts += _row_groups(path)
-        elif suffix == ".jsonl" and size:
-            parts += [Part(path, start, min(part_bytes, size - start)) for start in range(0, size, part_bytes)]
-        else:
-            parts.append(Part(path, 0, size))
-    return parts
+    pieces = (piece for path in inputs for piece in _pieces(path, part_bytes))
+    return [Part(tuple(run)) for run in _runs(pieces, part_bytes)]
+
+
+def _pieces(path: Path, part_bytes: int) -> list[Piece]:
+    suffix = suffix_of(path)
+    size = _size(path)
+    if suffix == ".parquet":
+        runs = _runs(_row_groups(path), part_bytes)
+        return [Piece(path, run[0].start, run[-1].stop, sum(group.bytes for group in run)) for run in runs]
+    if suffix == ".jsonl" and size:
+        stops = [(start, min(start + part_bytes, size)) for start in range(0, size, part_bytes)]
+        return [Piece(path, start, stop, stop - start) for start, stop in stops]
+    return [Piece(path, 0, size, size)]
+
+
+def _runs(pieces: Iterable[Piece], limit: int) -> Iterator[list[Piece]]:
+    """The pieces in order, together as far as they stay within `limit` bytes; a larger one stands alone."""
+    run: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if run and size + piece.bytes > limit:
+            yield run
+            run, size = [], 0
+        run.append(piece)
+        size += piece.bytes
+    if run:
+        yield run
 
 
 def read_documents(part: Part, text_key: str = TEXT_KEY, progress: Progress = unwatched) -> Iterator[str]:
-    """The texts of a part, in order, empty ones included. progress adds up to `part.bytes`.
+    """The texts of a part, in order, empty ones included; null is an empty one. progress adds up to `part.bytes`.
 
     text_key: the key of a JSON line, or the column, that holds the text. DataError with the place of whatever cannot
     be read.
     """
-    if part.suffix == ".txt":
-        with _reading(part.path):
-            data = part.path.read_bytes()
-        progress(part.bytes)
-        yield _decode(data, str(part.path))
-    elif part.suffix == ".parquet":
-        yield from _parquet_texts(part, text_key, progress)
-    elif part.suffix == ".jsonl":
-        for line, where in _lines_of_range(part, progress):
-            yield _text_of(line, text_key, where)
-    else:
-        for line, where in _lines_of_stream(part, progress):
-            yield _text_of(line, text_key, where)
+    for piece in part.pieces:
+        if piece.suffix == ".txt":
+            with _reading(piece.path):
+                data = piece.path.read_bytes()
+            progress(piece.bytes)
+            yield _decode(data.removeprefix(codecs.BOM_UTF8), str(piece.path))
+        elif piece.suffix == ".parquet":
+            yield from _parquet_texts(piece, text_key, progress)
+        else:
+            lines = _lines_of_range if piece.suffix == ".jsonl" else _lines_of_stream
+            for line, where in lines(piece, progress):
+                yield _text_of(line, text_key, where)
 
 
-def _lines_of_range(part: Part, progress: Progress) -> Iterator[tuple[bytes, str]]:
-    """The lines that start in the part's bytes, without blank ones."""
-    with _reading(part.path), open(part.path, "rb") as file:
-        if part.start:
-            # The rest of a line that starts before the part; nothing but its "\n" if one ends just there.
-            file.seek(part.start - 1)
+def _lines_of_range(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, str]]:
+    """The lines that start in the piece's bytes, without blank ones."""
+    with _reading(piece.path), open(piece.path, "rb") as file:
+        if piece.start:
+            # The rest of a line that starts before the piece; nothing but its "\n" if one ends just there.
+            file.seek(piece.start - 1)
             file.readline()
         position, number = file.tell(), 0
-        stop = part.start + part.bytes
-        reported = part.start
-        while position < stop and (line := file.readline()):
-            # Only the first part knows the number of a line without reading what lies before.
+        reported = piece.start
+        while position < piece.stop and (line := file.readline()):
+            # Only the first piece knows the number of a line without reading what lies before.
             number += 1
-            where = f"{part.path}, line at byte {position}" if part.start else f"{part.path}, line {number}"
+            where = f"{piece.path}, line at byte {position}" if piece.start else f"{piece.path}, line {number}"
             position += len(line)
-            reported = _report(min(position, stop), reported, progress)
+            reported = _report(min(position, piece.stop), reported, progress)
+            if number == 1 and not piece.start:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 yield line, where
-    progress(stop - reported)
+    progress(piece.stop - reported)
 
 
-def _lines_of_stream(part: Part, progress: Progress) -> Iterator[tuple[bytes, str]]:
+def _lines_of_stream(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, str]]:
     """The lines of a compressed file, without blank ones."""
-    with _reading(part.path), open(part.path, "rb") as file:
+    with _reading(piece.path), open(piece.path, "rb") as file:
         reported = 0
-        lines = gzip.GzipFile(fileobj=file) if part.suffix == ".jsonl.gz" else io.BufferedReader(_ZstdStream(file))
-        if not part.bytes:
+        lines = gzip.GzipFile(fileobj=file) if piece.suffix == ".jsonl.gz" else io.BufferedReader(_ZstdStream(file))
+        if not piece.bytes:
             raise EOFError
         for number, line in enumerate(lines, 1):
-            reported = _report(min(file.tell(), part.bytes), reported, progress)
+            reported = _report(min(file.tell(), piece.bytes), reported, progress)
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
-                yield line, f"{part.path}, line {number}"
-    progress(part.bytes - reported)
+                yield line, f"{piece.path}, line {number}"
+    progress(piece.bytes - reported)
 
 
 def _report(position: int, reported: int, progress: Progress) -> int:
@@ -183,29 +226,31 @@ class _ZstdStream(io.RawIOBase):
         return self._library.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
 
 
-def _row_groups(path: Path) -> list[Part]:
+def _row_groups(path: Path) -> Iterator[Piece]:
     with _reading(path), _parquet_file(path) as file:
-        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    sizes = [sum(group.column(k).total_compressed_size for k in range(group.num_columns)) for group in groups]
-    return [Part(path, number, size) for number, size in enumerate(sizes)]
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            size = sum(group.column(k).total_compressed_size for k in range(group.num_columns))
+            yield Piece(path, number, number + 1, size)
 
 
-def _parquet_texts(part: Part, column: str, progress: Progress) -> Iterator[str]:
-    with _reading(part.path), _parquet_file(part.path) as file:
+def _parquet_texts(piece: Piece, column: str, progress: Progress) -> Iterator[str]:
+    with _reading(piece.path), _parquet_file(piece.path) as file:
         if column not in (columns := file.schema_arrow.names):
-            raise DataError(f'{part.path}: has no column "{column}", only {", ".join(columns)}. Name it: data.text_key')
-        rows = file.metadata.row_group(part.start).num_rows
-        before = sum(file.metadata.row_group(number).num_rows for number in range(part.start))
+            found = ", ".join(columns)
+            raise DataError(f'{piece.path}: has no column "{column}", only {found}. Name it: data.text_key')
+        groups = range(piece.start, piece.stop)
+        rows, before = (sum(file.metadata.row_group(k).num_rows for k in some) for some in (groups, range(piece.start)))
         done = reported = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[part.start], columns=[column]):
+        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=list(groups), columns=[column]):
             for row, text in enumerate(batch.column(0).to_pylist(), before + done + 1):
-                if not isinstance(text, str):
-                    raise DataError(f'{part.path}, row {row}: has no string in column "{column}". Give every row one.')
-                yield text
+                if not isinstance(text, str | None):
+                    raise DataError(f'{piece.path}, row {row}: has no string in column "{column}". Give every row one.')
+                yield text or ""
             done += batch.num_rows
-            progress(part.bytes * done // rows - reported)
-            reported = part.bytes * done // rows
-    progress(part.bytes - reported)
+            progress(piece.bytes * done // rows - reported)
+            reported = piece.bytes * done // rows
+    progress(piece.bytes - reported)
 
 
 def _parquet_file(path: Path) -> Any:
@@ -246,11 +291,13 @@ def _text_of(line: bytes, key: str, where: str) -> str:
         record = json.loads(_decode(line, where))
     except ValueError as error:
         raise DataError(f"{where}: not JSON ({error}). Write one object a line.") from None
-    text = record.get(key) if isinstance(record, dict) else None
-    if not isinstance(text, str):
+    except RecursionError:
+        raise DataError(f"{where}: its JSON is nested too deeply. Write one flat object a line.") from None
+    if not (isinstance(record, dict) and key in record and isinstance(record[key], str | None)):
         raise DataError(
             f'{where}: has no string under "{key}". Write one {{"{key}": ...}} a line, or name its key: data.text_key'
         )
+    text = record[key] or ""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lrps.config.addresses import redact
 from lrps.config.models import Config, Version
-from lrps.data.cache import CachedFiles
+from lrps.data.cache import PREFETCH_SHARDS, CachedFiles
 from lrps.data.manifest import SPLITS, Manifest, Shard, load_manifest, manifest_path
 from lrps.data.progress import byte_progress
 from lrps.data.remote import MissingError, TransientError, read_pieces, resolve, with_retries
@@ -84,8 +84,9 @@ def fetch_shards(config: Config, console: Console) -> None:
 
 
 def _download(files: CachedFiles, shards: list[Shard]) -> None:
-    files.prefetch(shards)  # Several at once, in the order in which they are waited for here.
-    for shard in shards:
+    for number, shard in enumerate(shards):
+        if number % PREFETCH_SHARDS == 0:  # Several at once, in the order in which they are waited for here.
+            files.prefetch(shards[number : number + PREFETCH_SHARDS])
         files.path(shard)
         files.release(shard)
 

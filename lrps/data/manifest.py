@@ -256,15 +256,21 @@ def _named(values: object, kind: type[_T], where: str) -> dict[str, Any]:
 
 def _check_sums(manifest: Manifest) -> None:
     item, blocks = ITEM_BYTES[manifest.dtype], manifest.blocks
+    if len({shard.name for shard in manifest.shards}) < len(manifest.shards):
+        raise ValueError("two shards have the same name")
     for shard in manifest.shards:
-        if Path(shard.name).name != shard.name:
+        if Path(shard.name).name != shard.name or shard.name == "..":
             raise ValueError(f"{shard.name!r} is not a plain file name")
         if (found := sum(blocks.tokens[number] for number in shard.blocks)) != shard.tokens:
             raise ValueError(f"{shard.name} says {shard.tokens} tokens, its members add up to {found}")
         if any(blocks.offsets[number] % item for number in shard.blocks):
             raise ValueError(f"a member of {shard.name} does not begin at a whole {manifest.dtype}")
-        ends = (blocks.offsets[number] + blocks.tokens[number] * item for number in shard.blocks)
-        if max(ends, default=0) > shard.bytes:
+        end = 0
+        for number in shard.blocks:
+            if blocks.offsets[number] < end:
+                raise ValueError(f"the members of {shard.name} overlap, or are not in the order of their offsets")
+            end = blocks.offsets[number] + blocks.tokens[number] * item
+        if end > shard.bytes:
             raise ValueError(f"a member of {shard.name} ends beyond its {shard.bytes} bytes")
     if (found := sum(shard.tokens for shard in manifest.shards)) != manifest.tokens:
         raise ValueError(f"it says {manifest.tokens} tokens, its shards add up to {found}")

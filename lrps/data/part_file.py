@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from lrps.errors import DataError
-from lrps.store.files import fsync_directory
 
 CHUNK_TOKENS = 2**22
 LAST = "empty_documents"
@@ -61,10 +60,9 @@ class PartWriter:
         self._write_chunk()
         self._write(LAST, np.array(empty_documents, np.int64))
         self._zip.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.close()
+        # No fsync: what a power cut damages is found when it is read, and made again.
         os.replace(self._temporary, self._path)
-        fsync_directory(self._path.parent)
 
     def _write_chunk(self) -> None:
         for split, waiting in self._waiting.items():

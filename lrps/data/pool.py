@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -49,7 +50,8 @@ def run_all(
     pool = ProcessPoolExecutor(processes, context, _start_worker, (held, done_bytes))
     with held, lifeline, pool:
         try:
-            futures = [pool.submit(_work, work, item) for item in items]
+            with _interrupt_held_back():
+                futures = [pool.submit(_work, work, item) for item in items]
             _watch(futures, lambda: done_bytes.value, progress)
             return [future.result() for future in futures]
         except BaseException as error:
@@ -60,6 +62,19 @@ def run_all(
                     "What is done is kept: the same command goes on."
                 ) from None
             raise
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Ctrl-C comes after the context, and never to a process that is started in it, not even while that one starts.
+
+    The terminal sends it to the workers too, but the lifeline ends them: one traceback is enough.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _watch(futures: Sequence[Future[Result]], done_bytes: Callable[[], int], progress: Progress) -> None:
@@ -87,7 +102,6 @@ def _start_worker(lifeline: Connection, done_bytes: Any) -> None:
         os._exit(1)
 
     _progress = progress
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers too: one traceback is enough
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=end_with_the_pool, daemon=True).start()
 

@@ -12,7 +12,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -41,15 +41,18 @@ class Span:
         self.start = _map(None, self._bytes, _PROT_NONE, _NOTHING_THERE, -1)
         self.stop = self.start + self._bytes
         self.starts = self.start + np.cumsum([0, *rounded[:-1]], dtype=np.int64)
-        weakref.finalize(self, _libc.munmap, self.start, self._bytes)
+        # Not at exit: another thread may still read then, and the process is gone anyway.
+        weakref.finalize(self, _libc.munmap, self.start, self._bytes).atexit = False
 
-    def map(self, number: int, path: Path, *, read_ahead: bool = False) -> None:
-        """Put a file of exactly the size that was announced into its place. OSError if it cannot be opened."""
+    def map(self, number: int, file: BinaryIO, *, read_ahead: bool = False) -> None:
+        """Put an open file of exactly the size that was announced into its place.
+
+        ValueError if it has another size, OSError if the system refuses.
+        """
         address, size = int(self.starts[number]), self._sizes[number]
-        with open(path, "rb") as file:
-            if (found := os.fstat(file.fileno()).st_size) != size:
-                raise ValueError(f"{path} has {found} bytes, {size} expected")
-            _map(address, size, mmap.PROT_READ, mmap.MAP_SHARED | _FIXED, file.fileno())
+        if (found := os.fstat(file.fileno()).st_size) != size:
+            raise ValueError(f"{file.name} has {found} bytes, {size} expected")
+        _map(address, size, mmap.PROT_READ, mmap.MAP_SHARED | _FIXED, file.fileno())
         if read_ahead:
             _libc.madvise(address, size, mmap.MADV_WILLNEED)
 
@@ -77,5 +80,7 @@ def _map(address: int | None, size: int, protection: int, flags: int, descriptor
     found = _libc.mmap(address, size, protection, flags, descriptor, 0)
     if found == _FAILED:
         number = ctypes.get_errno()
-        raise OSError(number, f"cannot map {size} bytes: {os.strerror(number)}; raise `ulimit -v`")
+        raise OSError(
+            number, f"cannot map {size} bytes ({os.strerror(number)}); raise `ulimit -v` or `sysctl vm.max_map_count`"
+        )
     return found

@@ -1,20 +1,22 @@
 """Rows of tokens by position: sources, and the stages of a path that mix them.
 
 Everything read here is a pure function of (manifests, seed, row of the stage): no worker, no iterator, no state to
-save; files that will be needed are fetched in the background, rows never. Must not import torch or webdataset; shards
-are mapped, not parsed.
+save. Files that will be needed are fetched, and their blocks checked, in the background; rows are never read ahead.
+For one thread. Must not import torch or webdataset; shards are mapped, not parsed.
 """
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
 
-from lrps.data.checks import Checks
+from lrps.data.checks import Checks, file_identity
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
@@ -63,11 +65,13 @@ class Source:
         self._order = Order(shard_rows, seed=seed, name=manifest.version, mode=order)
         self._windowed = order == "window"
         self._files = files
+        weakref.finalize(self, files.close)
         self._first_block = np.array([shard.blocks.start for shard in manifest.shards])
         self._offsets = np.asarray(manifest.blocks.offsets)
         self.span = Span([shard.bytes for shard in manifest.shards])
         self._mapped: dict[int, None] = {}  # a set that knows which came first
         self._checks = Checks(manifest, files)
+        self._announced: deque[set[int]] = deque(maxlen=2)
         self._ready = np.zeros(len(block_rows), bool)
         self.all_ready = False
         """True once every block is prepared, for good."""
@@ -85,12 +89,19 @@ class Source:
         return blocks, addresses + (rows - self._first_row[blocks]) * row_bytes
 
     def announce(self, blocks: np.ndarray) -> None:
-        """Let these blocks be fetched and checked in the background, in this order."""
+        """Let these blocks be fetched and checked in the background, in this order.
+
+        Files that were announced for the time before last, and that nobody needed here, are released.
+        """
         if not self._windowed and self._checks.whole[blocks].all():
             return
         fresh, first = np.unique(blocks, return_index=True)
         blocks = fresh[np.argsort(first)]
         shards = self._shards_of(blocks).tolist()
+        past = set().union(*self._announced)
+        self._announced.append(set(shards))
+        for shard in past.difference(*self._announced, self._mapped):
+            self._files.release(self.manifest.shards[shard])
         self._files.prefetch([self.manifest.shards[shard] for shard in dict.fromkeys(shards)])
         self._checks.announce(zip(shards, blocks.tolist(), strict=True))
 
@@ -133,11 +144,15 @@ class Source:
         shard = self.manifest.shards[number]
         path = self._files.path(shard)
         try:
-            self.span.map(number, path, read_ahead=self._windowed)
+            with open(path, "rb") as file:
+                self.span.map(number, file, read_ahead=self._windowed)
+                self._checks.opened(number, file_identity(file.fileno()))
         except FileNotFoundError:
-            raise DataError(f"{path} is missing: {shard.bytes} bytes expected. {_RESTORE}") from None
+            raise DataError(f"{path} is missing: {shard.bytes} bytes expected. {self._files.restore}") from None
         except ValueError as error:
-            raise DataError(f"{error}. {_RESTORE}") from None
+            raise DataError(f"{error}. {self._files.restore}") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}; it must be a file that you may read") from None
         self._mapped[number] = None
 
     def _unmap(self, number: int) -> None:
@@ -146,9 +161,6 @@ class Source:
         self.span.unmap(number)
         del self._mapped[number]
         self._files.release(shard)
-
-
-_RESTORE = "Copy it again from where the version was built, or build the version again: `lrps data build CONFIG`."
 
 
 class Stage:
@@ -246,7 +258,7 @@ class _Segment:
     def read(self, first: int, rows: int) -> np.ndarray:
         """Rows from `first` on: as many as are wanted, or up to the end of the draw."""
         number, first = divmod(first, DRAW_ROWS)
-        draw = self._draw(number)
+        draw = self._draw(number, first)
         wanted = slice(first, first + rows)
         sources, blocks = draw.sources[wanted], draw.blocks[wanted]
         for index, source in enumerate(self._sources):
@@ -274,13 +286,14 @@ class _Segment:
         parts, index = self._mixture.assign(t)
         return parts, self._from_rows[parts] + index
 
-    def _draw(self, number: int) -> _Draw:
-        """The rows of one draw; the files of the draw after it are fetched meanwhile."""
+    def _draw(self, number: int, first: int) -> _Draw:
+        """The rows of one draw, needed from `first` on; the files of the draw after it are fetched meanwhile."""
         if number not in self._draws:
-            self._draws = {n: self._draws.get(n) or self._place(n) for n in (number, number + 1)}
+            needed = {number: first, number + 1: 0}
+            self._draws = {n: self._draws.get(n) or self._place(n, since) for n, since in needed.items()}
         return self._draws[number]
 
-    def _place(self, number: int) -> _Draw:
+    def _place(self, number: int, needed: int) -> _Draw:
         start = min(number * DRAW_ROWS, self.rows)
         parts, positions = self._assign(np.arange(start, min(start + DRAW_ROWS, self.rows)))
         sources = self._source_of_part[parts]
@@ -288,7 +301,7 @@ class _Segment:
         for index in np.unique(sources).tolist():
             chosen = sources == index
             blocks[chosen], addresses[chosen] = self._sources[index].locate(positions[chosen])
-            self._sources[index].announce(blocks[chosen])
+            self._sources[index].announce(blocks[needed:][chosen[needed:]])
         return _Draw(sources, blocks, (addresses - self._start) // self._dtype.itemsize)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from lrps.data.documents import PART_BYTES, TEXT_KEY, Part, Progress, parts_of, read_documents, unwatched
+from lrps.data.fingerprint import Fingerprint, changed_inputs, check_unchanged
 from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
 from lrps.data.part_file import PartWriter, empty_documents, is_complete, read_part
 from lrps.data.pool import run_all
@@ -30,7 +31,6 @@ from lrps.data.writer import TokenWriter, token_dtype
 from lrps.errors import ConfigError, DataError
 
 BATCH_CHARACTERS = 2**20
-HASH_CHUNK_BYTES = 2**22
 MAKER = "lrps.data.tokenize/1"
 """Takes a new number when the same text would give other tokens."""
 
@@ -78,38 +78,35 @@ class VersionText:
     def directory(self) -> Path:
         return manifest_path(self.root, self.version, SPLITS[0]).parent
 
-    def part_file(self, part: Part, sha256: str) -> Path:
+    def part_file(self, part: Part, fingerprints: Mapping[Path, Fingerprint]) -> Path:
         """Where the tokens of a part go: its name tells everything that they depend on.
 
-        sha256: of the part's input file. So another recipe or text never finds the left-overs of this one, and those
-        who share the work need to hash only the files that they read.
+        fingerprints: of the part's input files. So another recipe or text never finds the left-overs of this one, and
+        those who share the work need to hash only the files that they read.
         """
-        made_by = json.dumps([self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes], sort_keys=True)
-        folder = f".parts-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
-        return self.directory / folder / f"{sha256[:32]}{part.suffix}-{part.start:015d}.npz"
+        made_by = [self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes]
+        made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
+        return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
 
     def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[Job]:
         """The parts of a share, or all, each with its file, in order. fingerprints: of the files that it reads."""
         parts = self.parts if share is None else share.take(self.parts)
-        return [Job(part, self.part_file(part, fingerprints[part.path].sha256)) for part in parts]
+        return [
+            Job(part, self.part_file(part, fingerprints), {path: fingerprints[path] for path in part.paths})
+            for part in parts
+        ]
 
     def provenance(self, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Any]:
-        inputs = [{"name": path.name, **fingerprints[path]._asdict()} for path in self.inputs]
+        inputs = [{"name": path.name, **fingerprints[path].provenance} for path in self.inputs]
         return self.recipe.provenance | {"inputs": inputs}
 
 
-class Fingerprint(NamedTuple):
-    """What makes two input files the same one."""
-
-    bytes: int
-    sha256: str
-
-
 class Job(NamedTuple):
-    """A part and the file that its tokens go to."""
+    """A part, the file that its tokens go to, and what its input files must still be when it is made."""
 
     part: Part
     path: Path
+    inputs: Mapping[Path, Fingerprint]
 
 
 class Share(NamedTuple):
@@ -136,27 +133,19 @@ def is_heldout(text: str, share: float, salt: str) -> bool:
     return int.from_bytes(digest, "little") < share * 2**64
 
 
-def fingerprint_inputs(
-    inputs: Iterable[Path], processes: int = 1, progress: Progress = unwatched
-) -> dict[Path, Fingerprint]:
-    """Size and hash of every input, each file once; progress in bytes. DataError for a file that cannot be read."""
-    paths = list(dict.fromkeys(inputs))
-    return dict(zip(paths, run_all(_fingerprint, paths, processes, progress), strict=True))
-
-
 def tokenize_jobs(jobs: Sequence[Job], recipe: Recipe, processes: int = 1, progress: Progress = unwatched) -> None:
     """`tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
-    run_all(partial(_tokenize_job, recipe), jobs, processes, progress)
+    run_all(partial(tokenize_part, recipe), jobs, processes, progress)
 
 
-def tokenize_part(part: Part, path: Path, recipe: Recipe, progress: Progress = unwatched) -> None:
-    """Write the tokens of a part to `path`, whole or not at all; nothing is done if they are there.
+def tokenize_part(recipe: Recipe, job: Job, progress: Progress = unwatched) -> None:
+    """Write the tokens of a part to its file, whole or not at all; nothing is done if they are there.
 
-    progress is called with bytes of input and adds up to `part.bytes`. DataError for input that cannot be read, a
-    full disk, or a tokenizer that is not the recipe's any more.
+    progress is called with bytes of input and adds up to `part.bytes`. DataError for input that cannot be read or was
+    changed since it was hashed, a full disk, or a tokenizer that is not the recipe's any more.
     """
-    if is_complete(path):
-        progress(part.bytes)
+    if is_complete(job.path):
+        progress(job.part.bytes)
         return
     tokenizer = _tokenizer(recipe.tokenizer_path, recipe.identity)
     taken = empty = 0
@@ -166,18 +155,22 @@ def tokenize_part(part: Part, path: Path, recipe: Recipe, progress: Progress = u
         taken += count
 
     try:
-        with PartWriter(path) as writer:
-            for texts in _batches(read_documents(part, recipe.text_key, take)):
-                visible = [text for text in texts if text.strip()]
-                empty += len(texts) - len(visible)
-                for split, tokens, documents in _encode(visible, tokenizer, recipe):
-                    writer.add(split, tokens, documents)
-                progress(taken)
-                taken = 0
+        with PartWriter(job.path) as writer:
+            try:
+                for texts in _batches(read_documents(job.part, recipe.text_key, take)):
+                    visible = [text for text in texts if text.strip()]
+                    empty += len(texts) - len(visible)
+                    for split, tokens, documents in _encode(visible, tokenizer, recipe):
+                        writer.add(split, tokens, documents)
+                    progress(taken)
+                    taken = 0
+            finally:
+                # Also where reading failed: a file that was changed is the cause, not the line that could not be read.
+                check_unchanged(job.inputs)
             writer.close(empty)
         progress(taken)
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise _cannot_write(job.path, error) from None
 
 
 def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Manifest]:
@@ -211,8 +204,7 @@ def finalize_version(
             manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
         except OSError as error:
             raise _cannot_write(text.directory, error) from None
-    for folder in text.directory.glob(".parts-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    _remove_parts(text)
     return manifests["train"], manifests["heldout"]
 
 
@@ -224,15 +216,38 @@ def _pack(
             split: stack.enter_context(TokenWriter(text.root, text.version, split, text.recipe.identity))
             for split in splits
         }
+        documents = dict.fromkeys(SPLITS, 0)
         empty = 0
-        for part, path in text.jobs(fingerprints):
-            for split, tokens, documents in read_part(path):
+        for part, path, _ in text.jobs(fingerprints):
+            for split, tokens, sizes in read_part(path):
+                documents[split] += len(sizes)
                 if split in writers:
-                    writers[split].add_documents(tokens, documents[:, 0], int(documents[:, 1].sum()))
+                    writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
             empty += empty_documents(path)
             progress(part.bytes)
+        _refuse_changed(text, fingerprints)
+        if not documents["train"]:
+            _remove_parts(text)
+            raise DataError(
+                f"{text.version}: no document to train on: {documents['heldout']:,} held out, {empty:,} empty. "
+                "Give it more text, or a smaller data.heldout_share."
+            )
         provenance = text.provenance(fingerprints) | {"empty_documents": empty}
         return {split: writer.close(provenance) for split, writer in writers.items()}
+
+
+def _refuse_changed(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
+    """DataError if an input was changed; its parts, whose names tell what it was, are removed."""
+    changed = set(changed_inputs(fingerprints))
+    for job in text.jobs(fingerprints):
+        if not changed.isdisjoint(job.part.paths):
+            job.path.unlink(missing_ok=True)
+    check_unchanged(fingerprints)
+
+
+def _remove_parts(text: VersionText) -> None:
+    for folder in text.directory.glob(".parts-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprint]) -> Manifest | None:
@@ -252,10 +267,6 @@ def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprin
             "version, or delete this one with everything that was trained on it"
         )
     return manifest
-
-
-def _tokenize_job(recipe: Recipe, job: Job, progress: Progress) -> None:
-    tokenize_part(job.part, job.path, recipe, progress)
 
 
 @lru_cache(maxsize=1)
@@ -294,17 +305,8 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _fingerprint(path: Path, progress: Progress) -> Fingerprint:
-    digest, size = hashlib.sha256(), 0
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(HASH_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-                progress(len(chunk))
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
-    return Fingerprint(size, digest.hexdigest())
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:

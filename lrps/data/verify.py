@@ -60,14 +60,14 @@ def verify_manifest(
     progress = progress or (lambda _: None)
     here = [(shard, file) for shard in manifest.shards if (file := place(shard)) is not None]
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        faults = list(pool.map(lambda pair: _fault(pair[1], pair[0], manifest, progress), here))
-    whole = [shard for (shard, _), fault in zip(here, faults, strict=True) if fault is None]
+        faults = list(pool.map(lambda pair: _faults(pair[1], pair[0], manifest, progress), here))
+    whole = [shard for (shard, _), found in zip(here, faults, strict=True) if not found]
     return Verification(
         path,
         len(whole),
         sum(len(shard.blocks) for shard in whole),
         sum(shard.bytes for shard in whole),
-        tuple(fault for fault in faults if fault is not None),
+        tuple(fault for found in faults for fault in found),
         len(manifest.shards) - len(here),
     )
 
@@ -93,7 +93,8 @@ def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
             task = progress.add_task(path.stem, total=sum(shard.bytes for shard in load_manifest(path).shards))
             verification = verify_manifest(path, place, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
             progress.remove_task(task)
-            console.print(_verdict(verification), markup=False, soft_wrap=True)
+            way_out = "" if verification.ok else f"\n  {files.restore}"
+            console.print(_verdict(verification) + way_out, markup=False, soft_wrap=True)
             results.append(
                 {
                     "manifest": str(path),
@@ -114,29 +115,29 @@ def _verdict(verification: Verification) -> str:
     )
 
 
-def _fault(path: Path, shard: Shard, manifest: Manifest, progress: Callable[[int], None]) -> str | None:
-    """What is wrong with the file of a shard. Where a block is damaged, its name says more than the file's hash."""
+def _faults(path: Path, shard: Shard, manifest: Manifest, progress: Callable[[int], None]) -> list[str]:
+    """What is wrong with the file of a shard: every damaged block by its name, else the hash of the whole."""
+    damaged: list[str] = []
+    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
             if (size := os.fstat(file.fileno()).st_size) != shard.bytes:
-                return f"{path} has {size} bytes, {shard.bytes} expected"
-            digest = hashlib.sha256()
+                return [f"{path} has {size} bytes, {shard.bytes} expected"]
             for block, length in _stretches(shard, manifest):
                 crc32 = 0
                 for chunk in _chunks(file, length):
                     digest.update(chunk)
-                    if block is not None:
-                        crc32 = zlib.crc32(chunk, crc32)
+                    crc32 = zlib.crc32(chunk, crc32) if block is not None else 0
                     progress(len(chunk))
                 if block is not None and crc32 != block.crc32:
-                    return f"{path}: block {block.key} is damaged (crc32 {crc32:08x}, not {block.crc32:08x})"
+                    damaged.append(f"{path}: block {block.key} is damaged (crc32 {crc32:08x}, not {block.crc32:08x})")
     except FileNotFoundError:
-        return f"{path} is missing"
+        return [f"{path} is missing"]
     except OSError as error:
-        return f"{path} cannot be read ({error.strerror})"
-    if digest.hexdigest() != shard.sha256:
-        return f"{path} is damaged outside its tokens (sha256 {digest.hexdigest()}, not {shard.sha256})"
-    return None
+        return [f"{path} cannot be read ({error.strerror})"]
+    if digest.hexdigest() != shard.sha256 and not damaged:
+        return [f"{path} is damaged outside its tokens (sha256 {digest.hexdigest()}, not {shard.sha256})"]
+    return damaged
 
 
 def _stretches(shard: Shard, manifest: Manifest) -> Iterator[tuple[Block | None, int]]:

@@ -1,7 +1,6 @@
 """Writes one split of one version as tar shards: complete and byte-reproducible, or not at all.
 
-The only module of the project that imports webdataset, and it does so late: webdataset takes over a second to load,
-and training only reads. Must not import torch.
+Imports webdataset late: it takes over a second to load, and training only reads. Must not import torch.
 """
 
 from __future__ import annotations
@@ -135,8 +134,7 @@ class TokenWriter:
         if self._lock is None:
             return
         if self._shard is not None:
-            with suppress(OSError):  # on a full disk even this may fail
-                self._shard.file.close()
+            self._shard.discard()
             self._shard = None
         shutil.rmtree(self._building, ignore_errors=True)
         os.close(self._lock)
@@ -174,7 +172,7 @@ class _ShardFile:
 
         self.first_block = len(blocks)
         self._blocks = blocks
-        self.file = open(path, "wb")  # noqa: SIM115  (closed by finish or by the writer's abort)
+        self._file = open(path, "wb")  # noqa: SIM115  (closed by finish or discard)
         self._path = path
         self._bytes = 0
         self._sha256 = hashlib.sha256()
@@ -184,7 +182,7 @@ class _ShardFile:
     def write(self, data: bytes) -> int:
         self._sha256.update(data)
         self._bytes += len(data)
-        return self.file.write(data)
+        return self._file.write(data)
 
     def add_block(self, tokens: np.ndarray, starts: np.ndarray) -> None:
         key = self._blocks.key(len(self._blocks))
@@ -199,9 +197,9 @@ class _ShardFile:
     def finish(self) -> Shard:
         blocks = range(self.first_block, len(self._blocks))
         self._tar.close()
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
         return Shard(
             name=self._path.name,
             url=self._path.name,
@@ -210,6 +208,13 @@ class _ShardFile:
             tokens=sum(self._blocks.tokens[blocks.start : blocks.stop]),
             blocks=blocks,
         )
+
+    def discard(self) -> None:
+        """Close the file of a shard that nobody will want."""
+        # Or their finalizers would write the end of the tar into the closed file, and complain.
+        self._tar.tarstream.closed = self._tar.tarstream.fileobj.closed = True
+        with suppress(OSError):  # on a full disk even this may fail
+            self._file.close()
 
 
 def _npy(array: np.ndarray) -> bytes:

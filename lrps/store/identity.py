@@ -22,6 +22,8 @@ from lrps.paths.schedule import Piece, Schedule
 from lrps.store.files import sha256_file
 
 FORMAT = "lrps-path/1"
+_UNLESS_SAID = {"training.attention_across_documents": True}
+"""What a key means that an identity does not have: it holds what departs from the default."""
 _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
 """A run that was copied without its data, and a digest that only training needs, do not make a path another one."""
 
@@ -55,6 +57,15 @@ def path_identity(
         "training": training,
         "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
     }
+
+
+def training_digest(identity: Mapping[str, Any]) -> str:
+    """Fingerprint of what all paths of a plan share (model, optimizer, batch, seed ...): checkpoints carry it.
+
+    Without the digest of the initial weights, which only path.json knows.
+    """
+    shared = {**identity["training"], "initial_weights": None}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
 def path_from_json(values: Mapping[str, Any]) -> Path:
@@ -112,7 +123,8 @@ def _differences(where: str, there: Any, here: Any) -> list[str]:
         return []
     if isinstance(there, dict) and isinstance(here, dict):
         keys = sorted(there.keys() | here.keys())
-        return [line for key in keys for line in _differences(f"{where}.{key}", there.get(key), here.get(key))]
+        pairs = {key: [each.get(key, _UNLESS_SAID.get(f"{where}.{key}")) for each in (there, here)] for key in keys}
+        return [line for key, pair in pairs.items() for line in _differences(f"{where}.{key}", *pair)]
     return [f"{where}: {_short(there)} there, {_short(here)} in the config"]
 
 

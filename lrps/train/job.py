@@ -5,6 +5,7 @@ Starting a process group costs seconds, a path of a small plan too: so one group
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import time
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ def run_job(plan: Plan, names: Sequence[str], *, train: bool = True) -> bool:
     """
     since = float(os.environ.pop(LAUNCHED_AT, time.time()))
     stop_request = StopRequest()
+    faulthandler.enable()  # A mapped shard that is cut, or whose disk fails, ends a process without a word (SIGBUS).
     with process_group():
         return run_paths(plan, names, stop_request, since=since, train=train)
 
@@ -74,7 +76,8 @@ def _check_tokenizer(plan: Plan) -> None:
     """Raises DataError if the tokenizer is not the one of every version's shards."""
     _, identity = load_tokenizer(plan.config.data.tokenizer_path)
     for version, manifest in plan.manifests.items():
-        if manifest.tokenizer.sha256 != identity.sha256:
+        found = manifest.tokenizer
+        if (found.sha256, found.vocabulary, found.eos) != (identity.sha256, identity.vocabulary, identity.eos):
             raise DataError(
                 f"version {version} was tokenized with {manifest.tokenizer.name} ({manifest.tokenizer.sha256[:12]}), "
                 f"the config's tokenizer is {plan.config.data.tokenizer_path} ({identity.sha256[:12]}); "

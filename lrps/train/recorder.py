@@ -134,9 +134,12 @@ class Recorder:
         setattr(self._counters, counter, spent)
 
     def checkpoint(self, checkpoint: Checkpoint, pinned: bool) -> None:
-        self._append("checkpoint", bytes=checkpoint.bytes, directory=checkpoint.directory.name)
+        """A checkpoint is published, of this step or of an earlier one."""
+        self._append(
+            "checkpoint", saved_step=checkpoint.step, bytes=checkpoint.bytes, directory=checkpoint.directory.name
+        )
         if pinned:
-            self._append("branch-point", directory=checkpoint.directory.name)
+            self._append("branch-point", saved_step=checkpoint.step, directory=checkpoint.directory.name)
         self._ledger.sync()
 
     def evaluation(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
@@ -230,6 +233,7 @@ def attempt_facts(plan: Plan, path: Path, engine: Engine, parameters: int) -> di
         "device": engine.device_name,
         "parameters": parameters,
         "manifests": _lineage(plan, path)["manifests"],
+        "rows": {name: plan.rows[name] for name in sorted(path.sources)},
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **engine.facts,
     }

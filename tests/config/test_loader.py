@@ -82,6 +82,7 @@ def test_an_override_can_add_a_section(file: Path) -> None:
             "-s engine.zero_stage=7: engine.zero_stage: Input should be less than or equal to 3 (got 7)",
         ),
         ("paradigms.ptfs.alhpa=1", "did you mean 'alpha'?"),
+        ("paradigms.cpt.mix_per_version={v2: {new: 0.9, reply: 0.1}}", "did you mean 'replay'?"),
         ("nonsense", "an override is written key=value"),
         ("data.versions.9.tokens=3", "data.versions.9 is not in the file"),
         ("paradigms.mine={}", "add 'kind', one of path-switching, ptfs, cpt, wsd-s"),

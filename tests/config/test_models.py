@@ -45,7 +45,10 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
         ),
         ({"paradigms": {"path-switching": {"mix": {"new": 0.9}, "decay": "linear"}}}, None),
         ({"paradigms": {"path-switching": {"mix": {"new": 0, "replay": 1}}}}, "new must be above 0"),
-        ({"paradigms": {"path-switching": {"mix": {"new": 0.5, "replay": 0.4}}}}, "must be 1, not 0.9"),
+        (
+            {"paradigms": {"path-switching": {"mix": {"new": 0.5, "replay": 0.4}}}},
+            "must be 1 .new is 1 unless it is given., not 0.9",
+        ),
         (
             {"paradigms": {"cpt": {"mix_per_version": {"v11": {"new": 1.0}}}}},
             "paradigms.cpt.mix_per_version.v11 is no version; did you mean 'v1'?",
@@ -59,6 +62,9 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
             "paradigms.cpt: its mix has a share of rehearsal",
         ),
         ({"launch": {"launcher": "deepspeed"}}, "needs 'hostfile'"),
+        ({"checkpoint": {"keep_every_steps": 100}}, "keeps what every_steps saves, which is None"),
+        ({"checkpoint": {"keep_every_steps": 100, "every_steps": 30}}, "which is 30; make it a multiple of that"),
+        ({"checkpoint": {"every_minutes": 0}}, "greater than 0"),
         ({"name": "../elsewhere"}, "match pattern"),
         ({"seed": -1}, "greater than or equal to 0"),
     ],
@@ -106,12 +112,19 @@ def test_rehearsal_sets_are_sources_but_no_versions() -> None:
     ("wrong", "message"),
     [
         ({"name": "v1", "since": "v2", "tokens": 80}, "v1 stands more than once"),
+        ({"name": "r", "since": "v11", "tokens": 80}, "rehearsal.r.since: v11 is no version; did you mean 'v1'"),
         ({"name": "r", "since": "v9", "tokens": 80}, "rehearsal.r.since: v9 is no version; the versions are v1"),
     ],
 )
 def test_rehearsal_sets_that_fit_nowhere_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         rehearsing(wrong)
+
+
+def test_a_version_before_any_set_cannot_be_given_a_share_by_name() -> None:
+    mixes = {"mix_per_version": {"v2": {"new": 0.9, "rehearsal": 0.1}}}
+    with pytest.raises(ValidationError, match=r"mix_per_version\.v2: there is no rehearsal data before version v3"):
+        rehearsing({"name": "r", "since": "v3", "tokens": 80}, cpt=mixes)
 
 
 def test_the_mix_of_a_version() -> None:

@@ -376,6 +376,35 @@ def test_prefetch_stops_at_the_limit_and_evicts_nothing_that_it_brought(web, cac
     assert caplog.text == ""
 
 
+def test_nothing_is_prefetched_for_nobody(web, cache, make_shard):
+    shards = [make_shard(f"{k:02d}.tar") for k in range(40)]
+    files = CachedFiles(Path("nowhere"), web.url, cache)
+    web.script["/00.tar"].append("hold")
+    web.script["/01.tar"].append("hold")
+    files.prefetch(shards)
+    eventually(lambda: len(web.requests) == 2)
+    for shard in shards[:20]:
+        files.release(shard)
+    web.go_on.set()
+    eventually(lambda: files._working == 0)
+    assert sorted(web.requests) == ["/00.tar", "/01.tar"] + [f"/{k}.tar" for k in range(20, 40)]
+    assert files._in_use.keys() == {shard.sha256 for shard in shards[20:]}
+
+
+def test_after_closing_nothing_more_comes_and_nothing_is_kept(web, cache, make_shard):
+    shards = [make_shard(f"{k:02d}.tar") for k in range(40)]
+    files = CachedFiles(Path("nowhere"), web.url, cache)
+    web.script["/00.tar"].append("hold")
+    web.script["/01.tar"].append("hold")
+    files.prefetch(shards)
+    eventually(lambda: len(web.requests) == 2)
+    files.close()
+    web.go_on.set()
+    eventually(lambda: files._working == 0)
+    assert len(web.requests) == 2
+    assert not files._in_use
+
+
 def test_the_interpreter_ends_while_something_is_prefetched(web, cache, make_shard):
     shard = make_shard()
     web.script["/a.tar"].append("hold")

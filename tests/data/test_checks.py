@@ -9,7 +9,7 @@ import pytest
 
 from lrps.data.checks import Checks
 from lrps.data.files import LocalFiles
-from lrps.data.manifest import Manifest
+from lrps.data.manifest import Manifest, Shard
 from lrps.data.stream import Source, Stage
 from lrps.errors import DataError
 from lrps.paths.graph import Part, Segment
@@ -54,6 +54,19 @@ def test_what_is_wrong_in_the_background_is_left_for_the_reader(built):
     assert np.flatnonzero(checks.whole).tolist() == [0, 9]
 
 
+class FarAway(LocalFiles):
+    def find(self, shard: Shard) -> None:
+        """Not on this machine."""
+
+
+def test_nothing_is_downloaded_to_be_checked(built):
+    directory, manifest = built
+    checks = Checks(manifest, FarAway(directory))
+    checks.announce([(0, 1), (2, 11)])
+    checks._thread.join(timeout=10)
+    assert not checks.whole.any()
+
+
 def test_a_block_is_required_once(built):
     directory, manifest = built
     checks = Checks(manifest, LocalFiles(directory))
@@ -63,6 +76,31 @@ def test_a_block_is_required_once(built):
         checks.require(0, 2, memoryview(b"x" + tokens[1:]))
     checks.require(0, 2, memoryview(tokens))
     checks.require(0, 2, memoryview(b""))
+
+
+def test_another_file_in_the_place_of_a_checked_one_is_checked_anew(built, tmp_path):
+    """As a repair by rsync does: what was checked by name is forgotten when the reader opens another file."""
+    directory, manifest = built
+    source = Source(manifest, LocalFiles(directory), sequence_length=20, seed=1)
+    source._checks.announce([(1, n) for n in range(4, 8)])
+    wait_until(source._checks, [4, 5, 6, 7])
+    file = directory / manifest.shards[1].name
+    other = tmp_path / "other"
+    shutil.copy(file, other)
+    damage(other, manifest.blocks[6].offset)
+    other.replace(file)
+    with pytest.raises(DataError, match="v1-train-000000006 is damaged"):
+        source.read(np.arange(source.rows))
+
+
+def test_what_cannot_be_read_is_told(built):
+    directory, manifest = built
+    file = directory / manifest.shards[1].name
+    file.unlink()
+    file.mkdir()
+    source = Source(manifest, LocalFiles(directory), sequence_length=20, seed=1)
+    with pytest.raises(DataError, match=f"{file} cannot be read: Is a directory; it must be a file"):
+        source.read(np.arange(source.rows))
 
 
 @pytest.mark.parametrize("order", ["full", "window"])

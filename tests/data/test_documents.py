@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import random
@@ -18,7 +19,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.data.documents import SUFFIXES, Part, parts_of, read_documents
+from lrps.data.documents import SUFFIXES, parts_of, read_documents
 from lrps.errors import DataError
 
 TEXTS = ["one", "", "zwei\nZeilen", "trois é", *(f"text {n} " * (n % 50) for n in range(600))]
@@ -84,15 +85,51 @@ def test_parts_hold_every_line_once_however_they_are_cut(texts, part_bytes, ende
         parts = parts_of([path], part_bytes)
         assert [text for part in parts for text in read_documents(part)] == texts
         assert sum(part.bytes for part in parts) == path.stat().st_size
-        # The parts are those of the file alone: what is beside it changes nothing.
-        assert parts_of([path, path], part_bytes) == parts * 2
+        # A file is cut in the same places whatever is beside it, and neighbours share a part as far as they fit.
+        pieces = [piece for part in parts for piece in part.pieces]
+        both = parts_of([path, path], part_bytes)
+        assert [piece for part in both for piece in part.pieces] == pieces * 2
+        assert all(part.bytes <= part_bytes for part in both)
 
 
-def test_a_parquet_file_is_cut_by_row_group(tmp_path: Path) -> None:
+def test_a_parquet_file_is_cut_between_row_groups(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", TEXTS)
-    parts = parts_of([path])
-    assert [part.start for part in parts] == [0, 1, 2]
+    parts = parts_of([path], 1)
+    assert [(piece.start, piece.stop) for part in parts for piece in part.pieces] == [(0, 1), (1, 2), (2, 3)]
     assert list(read_documents(parts[1])) == TEXTS[250:500]
+    sizes = [part.bytes for part in parts]
+    first, second = parts_of([path], sum(sizes[:2]))
+    assert [(piece.start, piece.stop) for part in (first, second) for piece in part.pieces] == [(0, 2), (2, 3)]
+    assert list(read_documents(first)) == TEXTS[:500]
+    assert (str(first), str(second)) == (f"{path}, row groups 0 to 1", f"{path}, row groups 2 to 2")
+
+
+def test_small_neighbours_are_one_part(tmp_path: Path) -> None:
+    inputs = [write(tmp_path / f"a{n:02d}{suffix}", TEXTS[:9]) for n, suffix in enumerate(SUFFIXES * 3)]
+    (part,) = parts_of(inputs)
+    assert part.paths == tuple(inputs)
+    assert part.bytes == sum(piece.bytes for one in inputs for alone in parts_of([one]) for piece in alone.pieces)
+    assert str(part) == f"{inputs[0]} to {inputs[-1]}, row groups 0 to 0"
+    alone = [text for path in inputs for text in read(path)]
+    assert list(read_documents(part)) == alone
+    for limit in (1, 300, 1000):
+        parts = parts_of(inputs, limit)
+        assert [text for part in parts for text in read_documents(part)] == alone
+        assert all(part.bytes <= limit or len(part.pieces) == 1 for part in parts)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".txt"])
+def test_a_byte_order_mark_is_no_text(suffix: str, tmp_path: Path) -> None:
+    data = codecs.BOM_UTF8 + (b"text" if suffix == ".txt" else lines(["one", "two"]))
+    pack = {".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.compress}.get(suffix, bytes)
+    (tmp_path / f"a{suffix}").write_bytes(pack(data))
+    assert read(tmp_path / f"a{suffix}", part_bytes=5) == (["text"] if suffix == ".txt" else ["one", "two"])
+
+
+def test_null_is_an_empty_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": null}\n{"text": "x"}\n')
+    pq.write_table(pa.table({"text": [None, "x"]}), tmp_path / "b.parquet")
+    assert read(tmp_path / "a.jsonl") == read(tmp_path / "b.parquet") == ["", "x"]
 
 
 def test_inputs_without_documents(tmp_path: Path) -> None:
@@ -104,7 +141,8 @@ def test_inputs_without_documents(tmp_path: Path) -> None:
 def test_compressed_files_are_streamed(suffix: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"a{suffix}", (random.Random(n).randbytes(5000).hex() for n in range(3000)))
     tracemalloc.start()
-    assert sum(map(len, read_documents(Part(path, 0, path.stat().st_size)))) == 30_000_000
+    (part,) = parts_of([path])
+    assert sum(map(len, read_documents(part))) == 30_000_000
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10_000_000
@@ -117,6 +155,7 @@ def test_compressed_files_are_streamed(suffix: str, tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "x"}\n{"body": "y"}\n', r'a\.jsonl, line 2: has no string under "text".*data\.text_key'),
         ("a.jsonl", b'["x"]\n', r'line 1: has no string under "text"'),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1: its text has half a surrogate pair"),
+        ("a.jsonl", b'\n{"text": ' + b"[" * 10**6 + b"\n", r"a\.jsonl, line 2: its JSON is nested too deeply"),
         ("a.jsonl", b'{"text": "\xff"}\n', "line 1: not UTF-8 at byte 10"),
         ("a.jsonl", lines(["x" * 20] * 100) + b"oops\n", r"a\.jsonl, line at byte 4200: not JSON"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n{"text": 3}\n'), r"a\.jsonl\.gz, line 2: has no string"),
@@ -147,9 +186,9 @@ def test_a_parquet_file_needs_the_column_and_a_text_in_every_row(tmp_path: Path)
         read(path)
     with pytest.raises(DataError, match=r'row 1: has no string in column "id"'):
         read(path, "id")
-    pq.write_table(pa.table({"text": ["x"] * 700 + [None]}), path, row_group_size=300)
-    with pytest.raises(DataError, match=r'a\.parquet, row 701: has no string in column "text"'):
-        read(path)
+    pq.write_table(pa.table({"text": [b"x"] * 700}), path, row_group_size=300)
+    with pytest.raises(DataError, match=r'a\.parquet, row 301: has no string in column "text"'):
+        list(read_documents(parts_of([path], 1)[1]))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from lrps.data.pool import available_processes, run_all
 
 WORK = """
-    import os, sys, time
+    import os, signal, sys, time
     from pathlib import Path
     from lrps.data.pool import run_all
     from lrps.errors import DataError
@@ -31,6 +31,10 @@ WORK = """
             time.sleep(0.5)
             raise DataError("number 0 is no good")
         time.sleep(60)
+
+    def interrupt_itself(number, progress):
+        os.kill(os.getpid(), signal.SIGINT)
+        return number
 
     def say_who_and_wait(folder, progress):
         (folder / str(os.getpid())).touch()
@@ -97,6 +101,34 @@ def test_workers_end_with_the_process_that_started_them(end, script, tmp_path) -
     if end == signal.SIGINT:
         assert errors.splitlines()[-1] == "KeyboardInterrupt", errors
         assert "SpawnProcess" not in errors, "one traceback is enough"
+
+
+@pytest.mark.slow
+def test_workers_leave_ctrl_c_to_the_process_that_started_them(script) -> None:
+    done = subprocess.run(
+        script("print(run_all(interrupt_itself, range(4), 2, lambda count: None))"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3]\n", "")
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_workers_start_is_one_traceback(script, tmp_path) -> None:
+    main = subprocess.Popen(
+        script(f"run_all(say_who_and_wait, [Path({str(tmp_path)!r})] * 4, 2, print)"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    # The tracker of semaphores, and a worker that has just begun.
+    wait_until(lambda: len(psutil.Process(main.pid).children()) == 2)
+    os.killpg(main.pid, signal.SIGINT)
+    _, errors = main.communicate(timeout=30)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt", errors
+    assert errors.count("Traceback") == 1, errors
 
 
 def running(pid: int) -> bool:

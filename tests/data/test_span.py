@@ -20,10 +20,15 @@ def files(tmp_path) -> list[Path]:
     return files
 
 
+def put(span: Span, number: int, path: Path) -> None:
+    with open(path, "rb") as file:
+        span.map(number, file, read_ahead=True)
+
+
 def test_rows_of_any_files_are_gathered_in_one_call(files):
     span = Span([file.stat().st_size for file in files])
     for number in (2, 0, 1):
-        span.map(number, files[number])
+        put(span, number, files[number])
     rows = rows_between(span.start, span.stop, np.dtype(np.uint16), 4)
     places = (span.starts[[1, 0, 2, 1]] + [2 * 4996, 0, 2, 6] - span.start) // 2
     assert rows[places].tolist() == [
@@ -37,7 +42,7 @@ def test_rows_of_any_files_are_gathered_in_one_call(files):
 def test_a_view_may_reach_over_several_spans(files):
     spans = [Span([file.stat().st_size]) for file in files]
     for span, file in zip(spans, files, strict=True):
-        span.map(0, file)
+        put(span, 0, file)
     start = min(span.start for span in spans)
     rows = rows_between(start, max(span.stop for span in spans), np.dtype(np.uint16), 1)
     assert rows[[(span.start - start) // 2 for span in spans]].tolist() == [[0], [10_000], [20_000]]
@@ -46,16 +51,14 @@ def test_a_view_may_reach_over_several_spans(files):
 def test_a_file_of_another_size_or_no_file_is_refused(files):
     span = Span([20, 20])
     with pytest.raises(ValueError, match="has 10000 bytes, 20 expected"):
-        span.map(0, files[1])
-    with pytest.raises(FileNotFoundError):
-        span.map(0, files[0].with_name("none"))
-    span.map(0, files[0])
+        put(span, 0, files[1])
+    put(span, 0, files[0])
 
 
 def test_an_unmapped_file_may_be_mapped_again(files):
     span = Span([20])
     for _ in range(3):
-        span.map(0, files[0], read_ahead=True)
+        put(span, 0, files[0])
         assert span.bytes_at(span.start, 20)[2] == 1
         span.unmap(0)
 
@@ -63,7 +66,7 @@ def test_an_unmapped_file_may_be_mapped_again(files):
 def test_more_room_than_memory_costs_nothing_and_is_given_back(files):
     for _ in range(200):  # 200 TB, one after the other
         span = Span([2**40, 20])
-        span.map(1, files[0])
+        put(span, 1, files[0])
         del span
         gc.collect()
 
@@ -75,5 +78,5 @@ def test_touching_what_is_not_mapped_ends_the_process():
 
 
 def test_too_much_room_is_an_error_with_a_way_out():
-    with pytest.raises(OSError, match="cannot map .* bytes: .*ulimit -v"):
+    with pytest.raises(OSError, match="cannot map .* bytes .*ulimit -v"):
         Span([2**60])

@@ -144,6 +144,8 @@ class Recorded(LocalFiles):
         self.announced: list[str] = []
         self.open: set[str] = set()
         self.most_open = 0
+        self.held: set[str] = set()
+        self.most_held = 0
 
     def path(self, shard: Shard) -> Path:
         self.open.add(shard.name)
@@ -151,10 +153,14 @@ class Recorded(LocalFiles):
         return super().path(shard)
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
-        self.announced += [shard.name for shard in shards]
+        names = [shard.name for shard in shards]
+        self.announced += names
+        self.held |= set(names)
+        self.most_held = max(self.most_held, len(self.held))
 
     def release(self, shard: Shard) -> None:
-        self.open.remove(shard.name)
+        self.open.discard(shard.name)
+        self.held.discard(shard.name)
 
 
 def test_files_are_announced_in_the_order_of_need_before_they_are_read(tmp_path, build_version, monkeypatch):
@@ -169,8 +175,23 @@ def test_files_are_announced_in_the_order_of_need_before_they_are_read(tmp_path,
         stage.batch(step)
         assert files.open <= set(files.announced)
     assert list(dict.fromkeys(files.announced)) == first_need
-    assert files.most_open <= 24  # of four windows of eight shards two, and the one that is checked ahead
+    assert files.most_open <= 16  # of four windows of eight shards two
     assert len(first_need) == 32
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_a_rank_keeps_no_files_of_the_other_ranks(first, tmp_path, build_version, monkeypatch):
+    """What is announced for all ranks, and needed by others only, is released again; nothing of the past is asked."""
+    monkeypatch.setattr("lrps.data.stream.DRAW_ROWS", 48)
+    manifest = build_version(tmp_path, tokens=60 * 1024)
+    files = Recorded(tmp_path / "v1")
+    source = Source(manifest, files, sequence_length=L, seed=3, order="window")
+    stage = Stage([Segment(120, (Part("v1", 0, 120 * 24),))], {"v1": source}, 24)
+    for step in range(first, 120):
+        stage.batch(step, rank=7, world=24)
+    needed = {shard_of(manifest, row) for step in range(first, 120) for _, _, row in stage.rows_of(step)}
+    assert set(files.announced) == needed
+    assert files.most_held <= 16 + 3 * 16  # mapped, and announced for two draws and the one before
 
 
 def shard_of(manifest: Manifest, row: int) -> str:
@@ -236,7 +257,7 @@ def test_a_flipped_byte_stops_the_reader_before_the_block_is_used(byte, built, t
     damaged = range(6 * 12, 7 * 12)  # the rows of block 6
     for position in range(source.rows):
         if int(source.order(np.array([position]))[0]) in damaged:
-            with pytest.raises(DataError, match=rf"{shard.name}: block {block.key} is damaged.*Restore"):
+            with pytest.raises(DataError, match=rf"{shard.name}: block {block.key} is damaged.*Copy it again"):
                 source.read(np.array([position]))
         else:
             assert source.read(np.array([position])).shape == (1, L)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lrps.data import tokenize
 from lrps.data.documents import PART_BYTES
+from lrps.data.fingerprint import fingerprint_inputs
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.tokenize import (
     Recipe,
@@ -26,7 +27,6 @@ from lrps.data.tokenize import (
     VersionText,
     built_manifests,
     finalize_version,
-    fingerprint_inputs,
     is_heldout,
     tokenize_jobs,
     tokenize_part,
@@ -107,7 +107,7 @@ def test_documents_one_by_one_give_the_same_bytes(tmp_path, tokenizer_path):
     tokenizer, identity = load_tokenizer(tokenizer_path)
     provenance = {
         "maker": "lrps.data.tokenize/1",
-        "inputs": [{"name": p.name, **fingerprint_inputs([p])[p]._asdict()} for p in inputs],
+        "inputs": [{"name": p.name, **fingerprint_inputs([p])[p].provenance} for p in inputs],
         "heldout_share": 0.1,
         "heldout_salt": "lrps",
         "empty_documents": 1,
@@ -163,7 +163,7 @@ def test_progress_adds_up_to_the_input(tmp_path, tokenizer_path, monkeypatch):
     tokenized: list[int] = []
     packed: list[int] = []
     fingerprints = fingerprint_inputs(inputs, progress=hashed.append)
-    tokenize_part(*text.jobs(fingerprints)[0], text.recipe, tokenized.append)
+    tokenize_part(text.recipe, text.jobs(fingerprints)[0], tokenized.append)
     assert (sum(tokenized), len([count for count in tokenized if count]) > 2) == (300_000, True)
     tokenize_jobs(text.jobs(fingerprints)[1:], text.recipe, progress=tokenized.append)
     finalize_version(text, fingerprints, packed.append)
@@ -220,23 +220,24 @@ def test_damaged_parts_are_made_again(tmp_path, tokenizer_path):
 def test_parts_of_another_recipe_are_never_mixed_in(tmp_path, tokenizer_path):
     inputs = [jsonl(tmp_path / "a.jsonl", TEXTS), jsonl(tmp_path / "b.jsonl", TEXTS[:9])]
     fingerprints = fingerprint_inputs(inputs)
-    text = version_text(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+    each_alone = inputs[0].stat().st_size
+    text = version_text(inputs, tmp_path, tokenizer_path, each_alone, heldout_share=0.1)
     tokenize_jobs(text.jobs(fingerprints), text.recipe)
     for part_bytes, changes in [
-        (PART_BYTES, {"heldout_share": 0.2}),
-        (PART_BYTES, {"heldout_share": 0.1, "heldout_salt": "other"}),
-        (PART_BYTES, {"heldout_share": 0.1, "text_key": "source"}),
-        (100, {"heldout_share": 0.1}),
+        (each_alone, {"heldout_share": 0.2}),
+        (each_alone, {"heldout_share": 0.1, "heldout_salt": "other"}),
+        (each_alone, {"heldout_share": 0.1, "text_key": "source"}),
+        (each_alone - 1, {"heldout_share": 0.1}),
     ]:
         other = version_text(inputs, tmp_path, tokenizer_path, part_bytes, **changes)
         assert unfinished(other.jobs(fingerprints)) == other.jobs(fingerprints)
     train_tokenizer(TEXTS, 290, tmp_path / "other.json")
-    other = version_text(inputs, tmp_path, tmp_path / "other.json", heldout_share=0.1)
+    other = version_text(inputs, tmp_path, tmp_path / "other.json", each_alone, heldout_share=0.1)
     assert len(unfinished(other.jobs(fingerprints))) == 2
     jsonl(inputs[0], TEXTS[1:])
-    changed = version_text(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
-    missing = unfinished(changed.jobs(fingerprint_inputs(inputs)))
-    assert [job.part.path for job in missing] == inputs[:1], "the text that did not change is not tokenized again"
+    changed = version_text(inputs, tmp_path, tokenizer_path, each_alone, heldout_share=0.1)
+    (missing,) = unfinished(changed.jobs(fingerprint_inputs(inputs)))
+    assert missing.part.paths == (inputs[0],), "the text that did not change is not tokenized again"
 
 
 def test_a_tokenizer_that_changes_in_between_is_refused(tmp_path, tokenizer_path):
@@ -280,6 +281,13 @@ def test_empty_documents_are_counted_and_left_out(tmp_path, tokenizer_path):
     train, heldout = build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)
     assert train.provenance["empty_documents"] == 2
     assert (train.documents, heldout.documents, heldout.shards) == (1, 0, ())
+
+
+@pytest.mark.parametrize(("texts", "found"), [([" "], "0 held out, 1 empty"), (TEXTS[:2], "2 held out, 0 empty")])
+def test_a_version_without_training_documents_is_refused(texts, found, tmp_path, tokenizer_path):
+    with pytest.raises(DataError, match=rf"v1: no document to train on: {found}.*data\.heldout_share"):
+        build([jsonl(tmp_path / "a.jsonl", texts)], tmp_path, tokenizer_path, heldout_share=0.999)
+    assert list((tmp_path / "v1").iterdir()) == []
 
 
 def test_provenance_names_the_inputs(tmp_path, tokenizer_path):
@@ -342,7 +350,7 @@ def test_unreadable_input_leaves_no_version(tmp_path, tokenizer_path):
     inputs = [jsonl(tmp_path / "a.jsonl", TEXTS), tmp_path / "b.jsonl"]
     inputs[1].write_text('{"text": 3}\n')
     with pytest.raises(DataError, match="line 1: has no string"):
-        build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+        build(inputs, tmp_path, tokenizer_path, inputs[0].stat().st_size, heldout_share=0.1)
     assert [path.name.split("-")[0] for path in tmp_path.glob("v1/*")] == [".parts"]
     assert len(list(tmp_path.glob("v1/.parts-*/*"))) == 1, "the part that could be made"
 

@@ -79,7 +79,20 @@ def test_shards_that_changed_places_are_found(fresh):
     data = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(data)
-    assert len(verify_manifest(path).faults) == 2
+    assert len(verify_manifest(path).faults) == 8  # the blocks of both
+
+
+def test_every_damaged_block_is_named(fresh):
+    path, manifest = fresh
+    file = path.parent / manifest.shards[0].name
+    data = bytearray(file.read_bytes())
+    for number in (0, 2):
+        data[manifest.blocks[number].offset] ^= 1
+    file.write_bytes(data)
+    assert [manifest.blocks[n].key in fault for n, fault in zip((0, 2), verify_manifest(path).faults, strict=True)] == [
+        True,
+        True,
+    ]
 
 
 def test_shards_may_lie_elsewhere(fresh, tmp_path):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 import tempfile
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 
@@ -152,6 +155,35 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, identity):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    assert list((tmp_path / "v1").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trouble", "last_line"),
+    [
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))", "OSError: [Errno 27] File too large"),
+    ],
+)
+def test_an_interrupted_build_says_nothing_but_why(trouble, last_line, tmp_path):
+    script = f"""
+        import resource
+        from pathlib import Path
+        import numpy as np
+        from lrps.data.manifest import TokenizerIdentity
+        from lrps.data.writer import TokenWriter
+
+        identity = TokenizerIdentity("t", "0" * 64, 2**16, 0)
+        with TokenWriter(Path({str(tmp_path)!r}), "v1", "train", identity, block_tokens=999) as writer:
+            writer.add_document(np.arange(9999), 1)
+            {trouble}
+            writer.add_document(np.arange(9999), 1)
+            writer.close({{}})
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == last_line
+    assert "Exception ignored" not in done.stderr
     assert list((tmp_path / "v1").iterdir()) == []
 
 

@@ -84,11 +84,11 @@ def test_attention_within_documents_is_part_of_it_where_it_is_asked_for(
     plain = path_identity(paths(config, 3)["main"], config, "tok", sources())
     other = path_identity(paths(within, 3)["main"], within, "tok", sources())
     assert "attention_across_documents" not in plain["training"], "directories from before the key are not foreign"
-    with pytest.raises(LineageError, match="training.attention_across_documents: null there, false in the config"):
+    with pytest.raises(LineageError, match="training.attention_across_documents: true there, false in the config"):
         check_identity(written, other)
     written.write_text(json.dumps(other))
     check_identity(written, other)
-    with pytest.raises(LineageError, match="training.attention_across_documents: false there, null in the config"):
+    with pytest.raises(LineageError, match="training.attention_across_documents: false there, true in the config"):
         check_identity(written, plain)
 
 
