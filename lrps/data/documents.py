@@ -242,7 +242,9 @@ def _parquet_texts(piece: Piece, column: str, progress: Progress) -> Iterator[st
         groups = range(piece.start, piece.stop)
         rows, before = (sum(file.metadata.row_group(k).num_rows for k in some) for some in (groups, range(piece.start)))
         done = reported = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=list(groups), columns=[column]):
+        # One group after the other: asked for several, pyarrow holds them all.
+        batches = (batch for k in groups for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[k], columns=[column]))
+        for batch in batches:
             for row, text in enumerate(batch.column(0).to_pylist(), before + done + 1):
                 if not isinstance(text, str | None):
                     raise DataError(f'{piece.path}, row {row}: has no string in column "{column}". Give every row one.')

@@ -199,7 +199,9 @@ def _scrub(text: str, url: str) -> str:
     query, user = url.partition("?")[2], re.search(r"//(.*)@", url)
     values = [part.partition("=")[2] for part in query.split("&")]
     secrets = [query, *values, *map(unquote, values)]
-    secrets += [user[1], *user[1].split(":", 1), *map(unquote, user[1].split(":", 1))] if user else []
+    if user:
+        parts = user[1].split(":", 1)
+        secrets += [user[1], *parts, *map(unquote, parts), base64.b64encode(unquote(user[1]).encode()).decode()]
     secrets += [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= 8]
     text = text.replace(url, redact(url)).replace(url.partition(":")[2], redact(url))
     for secret in sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True):
