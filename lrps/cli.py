@@ -16,7 +16,9 @@ import typer
 
 from lrps import __version__
 from lrps.cli_data import data_app
+from lrps.cli_export import export
 from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli_store import convert, prune
 from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.command()(export)
+app.command()(prune)
+app.command()(convert)
 
 OnlyParadigms = Annotated[
     list[str] | None,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lrps.errors import LineageError
+from lrps.errors import CheckpointError, ConfigError, LineageError
 from lrps.ledger.reader import Evaluation, Totals, evaluations, read_ledger, total
 from lrps.paths.graph import Path
 from lrps.plan import Plan
-from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify
 from lrps.store.identity import check_identity
 from lrps.store.lock import is_locked
 
@@ -63,6 +63,26 @@ def saved_step(plan: Plan, path: Path) -> int | None:
     layout = plan.layout.path(path.name)
     places = (layout.checkpoints, layout.branch_points)
     return max((c.step for place in places for c in complete_checkpoints(place)), default=None)
+
+
+def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpoint:
+    """The checkpoint of a path at `step`, or its newest one, every byte as it was written.
+
+    Raises ConfigError if the plan has no such path, CheckpointError if there is no such checkpoint or it is damaged,
+    LineageError if the directory is another plan's.
+    """
+    if name not in plan.graph.by_name:
+        raise ConfigError(f"the plan has no path {name}; it has {', '.join(plan.graph.by_name)}")
+    check_run_dir(plan, [plan.graph.by_name[name]])
+    layout = plan.layout.path(name)
+    if step is not None:
+        found = find(layout, step)
+        verify(found)
+        return found
+    newest, skipped = newest_intact(layout.checkpoints, layout.branch_points)
+    if newest is None:
+        raise CheckpointError("\n  ".join((f"{layout.directory} has no intact checkpoint", *skipped)))
+    return newest
 
 
 def done_steps(plan: Plan) -> dict[str, int]:

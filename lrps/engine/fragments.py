@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,30 +49,45 @@ def file_name(index: int, count: int) -> str:
     return f"fragments-{index:05d}-of-{count:05d}.safetensors"
 
 
-def write_fragments(engine: Any, directory: Path) -> list[Path]:
-    """Write this rank's pieces into `directory` and return its files. Not collective; not yet durable.
+@dataclass(frozen=True)
+class Fragments:
+    """What one rank saves: the content of its file."""
 
-    CheckpointError if the file cannot be written.
-    """
+    file: str
+    tensors: Mapping[str, Tensor]
+    """`state|name|start` -> 1-D fp32 values."""
+    facts: Mapping[str, Any]
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the file into `directory` and return it. Not collective; not yet durable.
+
+        CheckpointError if it cannot be written.
+        """
+        tensors = {key: tensor.cpu() for key, tensor in self.tensors.items()}
+        # One entry: safetensors writes several in random order, and equal states shall be equal files.
+        metadata = {FACTS: json.dumps(self.facts)}
+        path = directory / self.file
+        try:
+            save_file(tensors, path, metadata)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"cannot write {path}: {error}. Free disk space or mend permissions, then rerun"
+            ) from error
+        return [path]
+
+
+def own_fragments(engine: Any) -> Fragments:
+    """This rank's share of the state, in views of the live memory: the next step changes them. Not collective."""
     pieces = _pieces(engine)
     if engine.zero_optimization_stage() == 0:  # Every rank holds everything: deal the parameters round.
         pieces = pieces[rank() :: world_size()]
     tensors = {
-        f"{state}|{piece.name}|{piece.start}": tensor.detach().to("cpu", copy=True)
+        f"{state}|{piece.name}|{piece.start}": tensor.detach()
         for piece in pieces
         for state, tensor in piece.states.items()
     }
     facts = {"format": FORMAT, "adam_step": _adam_step(engine), "shapes": _shapes(engine)}
-    # One entry: safetensors writes several in random order, and equal states shall be equal files.
-    metadata = {FACTS: json.dumps(facts)}
-    path = directory / file_name(rank(), world_size())
-    try:
-        save_file(tensors, path, metadata)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error}. Free disk space or mend permissions, then rerun"
-        ) from error
-    return [path]
+    return Fragments(file_name(rank(), world_size()), tensors, facts)
 
 
 def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> None:
@@ -125,7 +140,7 @@ class _Source:
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.directory = directory
         self._index: dict[tuple[str, str], list[tuple[int, int, Any, str]]] = {}
-        self._shapes: dict[str, list[int]] = {}
+        self.shapes: dict[str, list[int]] = {}
         self.adam_step = 0.0
         for path in self._files():
             try:
@@ -152,7 +167,7 @@ class _Source:
             raise CheckpointError(
                 f"{path} has format {facts.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
             )
-        self._shapes = facts["shapes"]
+        self.shapes = facts["shapes"]
         self.adam_step = float(facts["adam_step"])
         for key in file.keys():  # noqa: SIM118 - a safetensors file is no dict
             state, name, start = key.split("|")
@@ -165,8 +180,8 @@ class _Source:
     def check_model(self, shapes: Mapping[str, list[int]]) -> None:
         """CheckpointError if names or shapes are another model's."""
         way_out = "it is a checkpoint of another model: give the `model` section that it was trained with"
-        for name in (*shapes, *self._shapes):
-            here, there = shapes.get(name), self._shapes.get(name)
+        for name in (*shapes, *self.shapes):
+            here, there = shapes.get(name), self.shapes.get(name)
             if here != there:
                 raise CheckpointError(
                     f"{self.directory}: parameter {name} is {there or 'absent'} there and {here or 'absent'} in the "
@@ -186,6 +201,40 @@ class _Source:
                 f"{self.directory}: parameter {piece.name} lacks elements {position} to {piece.stop} of {state}; "
                 "the checkpoint is not whole, use an older one"
             )
+
+
+class State:
+    """The state of a checkpoint, one tensor at a time, without an engine."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+
+    @property
+    def shapes(self) -> Mapping[str, Sequence[int]]:
+        """Every parameter's, by name, in the model's order."""
+        return self._source.shapes
+
+    @property
+    def adam_step(self) -> float:
+        return self._source.adam_step
+
+    def read(self, name: str, state: str = WEIGHTS) -> Tensor:
+        """A whole parameter, or one of its MOMENTS. CheckpointError for a gap."""
+        whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
+        piece = Piece(name, 0, {WEIGHTS: whole.view(-1)})
+        for start, values in self._source.ranges(state, piece):
+            piece.states[WEIGHTS][start : start + values.stop - values.start].copy_(values.read())
+        return whole
+
+
+@contextmanager
+def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -> Iterator[State]:
+    """The state in fragments of any topology. CheckpointError if they are not of a model of these shapes."""
+    with ExitStack() as stack:
+        source = _Source(directory, stack)
+        if shapes is not None:
+            source.check_model(shapes)
+        yield State(source)
 
 
 # Where DeepSpeed keeps its state

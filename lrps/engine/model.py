@@ -42,6 +42,19 @@ def build_model(
     return built
 
 
+def build_skeleton(model: Model) -> nn.Module:
+    """The model that `build_model` makes, but for its values: config, names and shapes, which take no memory.
+
+    ConfigError as `build_model`.
+    """
+    with torch.device("meta"):
+        return (
+            _from_checkpoint_config(model.checkpoint)
+            if model.checkpoint
+            else _from_architecture(model.architecture or {}, seed=0)
+        )
+
+
 def _set_attention(model: Any, attention: str) -> None:
     before = model.config._attn_implementation
     try:
@@ -127,14 +140,30 @@ def _nearest(word: str, known: Any) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(sorted(known)[:40])}"
 
 
-def _from_checkpoint(directory: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
+def check_checkpoint_directory(directory: Path) -> None:
+    """ConfigError if no Hugging Face model lies there."""
     if not (directory / "config.json").is_file():
         raise ConfigError(
             f"model.checkpoint: {directory} {'has no config.json' if directory.is_dir() else 'is no directory'}; "
             "give the local directory of a Hugging Face model (lrps downloads nothing)"
         )
+
+
+def _from_checkpoint_config(directory: Path) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_checkpoint_directory(directory)
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    except Exception as error:
+        raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
+
+
+def _from_checkpoint(directory: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    check_checkpoint_directory(directory)
     try:
         model, told = AutoModelForCausalLM.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True

@@ -141,9 +141,15 @@ def _disk(plan: Plan, graph: Graph) -> int | None:
     """Bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time."""
     if plan.costs.checkpoint_bytes is None:
         return None
-    pinned = sum(len({*graph.branch_points(path.name), path.stop}) for path in graph.paths)
-    periodic = plan.config.checkpoint.keep_last if plan.config.checkpoint.every_steps else 0
-    return (pinned + periodic) * plan.costs.checkpoint_bytes
+    settings = plan.config.checkpoint
+    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
+    periodic = settings.keep_last if settings.every_steps else 0
+    return (kept + periodic) * plan.costs.checkpoint_bytes
+
+
+def _kept_steps(graph: Graph, path: Path, every: int | None) -> set[int]:
+    multiples = range(path.start // every * every + every, path.stop, every) if every else ()
+    return {*graph.branch_points(path.name), path.stop, *multiples}
 
 
 def _marginal(plan: Plan) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 `step-00000480/` holds data files and `manifest.json`, which lists the size and SHA-256 of each. It is filled under
 another name beside it and renamed as the last act, so a crash leaves the checkpoints that were there before.
-Floor 1: imports lrps.errors and the standard library; what the data files mean is the engine's affair.
+Floor 1: imports no torch; what the data files mean is the engine's affair.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from lrps.errors import CheckpointError
 from lrps.store.files import atomic_write_text, fsync_directory, fsync_file, sha256_file
 from lrps.store.layout import PathLayout
+from lrps.store.retention import retention
 
 FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
@@ -111,6 +112,15 @@ def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
     return tuple(found for _, found in _scan(directory) if isinstance(found, Checkpoint))
 
 
+def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]:
+    """(step, directory, why) of every directory that is named like a checkpoint and is none, by ascending step."""
+    return tuple(
+        (step, directory / directory_name(step), str(found))
+        for step, found in _scan(directory)
+        if not isinstance(found, Checkpoint)
+    )
+
+
 def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
     """The newest checkpoint in some directories whose every byte is as written, and why newer ones were skipped.
 
@@ -183,20 +193,35 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     return _read(final)
 
 
-def prune(checkpoints_dir: Path, keep_last: int) -> list[Path]:
-    """Remove all complete checkpoints but the newest `keep_last`, and return their directories.
+def prune(checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None) -> list[Path]:
+    """Remove the complete checkpoints that `retention` lets go, and return their directories.
 
-    What must stay is pinned elsewhere, out of reach. Incomplete ones are left for a person to look at.
+    What must stay for other paths is pinned elsewhere, out of reach. Incomplete ones are left for a person to look at.
     """
-    if keep_last < 1:
-        raise ValueError(f"keep_last must be at least 1, not {keep_last}")
-    removed = [checkpoint.directory for checkpoint in complete_checkpoints(checkpoints_dir)[:-keep_last]]
+    there = {checkpoint.step: checkpoint.directory for checkpoint in complete_checkpoints(checkpoints_dir)}
+    stays = retention(there, {}, keep_last, keep_every_steps)
+    removed = [directory for step, directory in there.items() if stays[step] is None]
     with _explained(f"cannot prune {checkpoints_dir}"):
         for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
             shutil.rmtree(leftover)
         for directory in removed:
             _remove(directory)
     return removed
+
+
+def remove(directory: Path) -> None:
+    """Remove a checkpoint's directory, or one of `leftovers`, so that a crash leaves no half one under its name."""
+    with _explained(f"cannot remove {directory}"):
+        if directory.name.startswith((_TEMPORARY, _PRUNED)):
+            shutil.rmtree(directory)
+        else:
+            _remove(directory)
+
+
+def leftovers(directory: Path) -> tuple[Path, ...]:
+    """What interrupted saves, pins and removals left in a directory of checkpoints, unless one is at work there."""
+    names = (f"{_TEMPORARY}step-*", f"{_PRUNED}step-*")
+    return tuple(sorted(path for name in names for path in directory.glob(name)))
 
 
 def _remove(directory: Path) -> None:
@@ -252,6 +277,8 @@ def _read(directory: Path) -> Checkpoint:
     if directory_name(manifest["step"]) != directory.name:
         raise CheckpointError(f"{directory} holds step {manifest['step']}: give the directory its own name back")
     for name, entry in manifest["files"].items():
+        if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
+            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {way_out}")
         if not _has_size(directory / name, entry["bytes"]):
             raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {way_out}")
     return Checkpoint(directory, manifest["step"], manifest)

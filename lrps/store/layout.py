@@ -41,6 +41,10 @@ class PathLayout:
         """The released model as a Hugging Face directory."""
         return self.directory / "model"
 
+    def model_of(self, step: int) -> Path:
+        """The same of a step that is no release: an undecayed branch point, say."""
+        return self.directory / f"model-step-{step:08d}"
+
 
 @dataclass(frozen=True)
 class RunLayout:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lrps.config.models import Model, Optimizer
-from lrps.engine.model import build_model, parameter_groups
+from lrps.engine.model import build_model, build_skeleton, parameter_groups
 from lrps.errors import ConfigError
 
 LLAMA = {
@@ -172,3 +172,13 @@ def test_rms_norms_are_norms_and_an_untied_head_is_no_embedding():
 def test_an_empty_group_is_left_out():
     model = build(LLAMA)  # It has no biases.
     assert len(parameter_groups(model, Optimizer(no_weight_decay=("biases",)))) == 1
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, {**LLAMA, "tie_word_embeddings": True}, GPT2], ids=str)
+def test_a_skeleton_has_the_names_and_shapes_and_no_values(architecture, tmp_path):
+    model = build(architecture)
+    model.save_pretrained(tmp_path)
+    for described in (Model(architecture=architecture), Model(checkpoint=tmp_path)):
+        skeleton = build_skeleton(described)
+        assert {n: p.shape for n, p in weights(skeleton).items()} == {n: p.shape for n, p in weights(model).items()}
+        assert {p.device.type for p in skeleton.parameters()} == {"meta"}

@@ -81,6 +81,20 @@ def test_a_mix_is_counted_in_tokens(make: Any, rehearsing: Any) -> None:
     assert document["graph"] == plan_document(make())["graph"], "a mix costs nothing"
 
 
+def test_the_disk_holds_what_is_kept(make: Any) -> None:
+    def states(**checkpoint: int) -> int:
+        plan = make(paradigms={"ptfs": {}}, checkpoint=checkpoint)
+        total, each = plan_document(plan)["graph"]["checkpoint_bytes"], plan.costs.checkpoint_bytes
+        assert total % each == 0
+        return int(total // each)
+
+    ends = [path.stop for path in make(paradigms={"ptfs": {}}).graph.paths]
+    assert states() == len(ends)
+    assert states(every_steps=100, keep_last=3) == len(ends) + 3
+    multiples = sum(len({*range(300, end, 300)} | {end}) for end in ends)
+    assert states(every_steps=100, keep_last=3, keep_every_steps=300) == multiples + 3
+
+
 def test_unknown_costs_are_null(make: Any) -> None:
     unknown = plan_document(make(model={"architecture": {"model_type": "unheard-of", "vocab_size": 9}}))
     assert {unknown["graph"][key] for key in ("total_flops", "device_hours", "money", "checkpoint_bytes")} == {None}

@@ -148,6 +148,17 @@ def test_a_missing_file_makes_it_incomplete(tmp_path, name):
     assert name in skipped[0]
 
 
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "below/a", "..", "."])
+def test_a_manifest_names_no_file_elsewhere(tmp_path, name):
+    saved = save(tmp_path / "checkpoints", 480)
+    files = {name: {"bytes": 0, "sha256": ""}}
+    manifest = checkpoints._render({**saved.manifest, "files": files})
+    (saved.directory / "manifest.json").write_text(manifest)
+    with pytest.raises(CheckpointError, match="which is not in its directory"):
+        pin(saved, tmp_path / "branch_points")
+        find(PathLayout(tmp_path), 480)
+
+
 def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path):
     save(tmp_path, 1).directory.rename(tmp_path / directory_name(2))
     assert steps(tmp_path) == []
@@ -206,6 +217,40 @@ def test_without_hard_links_a_pin_is_a_copy(tmp_path, monkeypatch, code):
     assert not os.path.samefile(pinned.directory / "state.json", saved.directory / "state.json")
 
 
+def other_file_system(here):
+    """A writable directory on another file system than `here`."""
+    for place in ("/dev/shm", tempfile.gettempdir(), str(Path.home())):
+        if os.access(place, os.W_OK) and os.stat(place).st_dev != here.stat().st_dev:
+            return place
+    return pytest.skip("there is one file system here")
+
+
+def test_a_pin_on_another_file_system_is_a_read_only_copy_that_outlives_the_original(tmp_path):
+    saved = save(tmp_path, 4, b"x" * 5000)
+    before = contents(saved.directory)
+    with tempfile.TemporaryDirectory(dir=other_file_system(tmp_path)) as elsewhere:
+        pinned = pin(saved, Path(elsewhere) / "branch_points")
+        assert {path.stat().st_mode & 0o777 for path in pinned.directory.iterdir()} == {0o444}
+        assert (saved.directory / "state.json").stat().st_mode & 0o200, "the original is as it was"
+        (saved.directory / "a.safetensors").write_bytes(b"y" * 5000)
+        shutil.rmtree(saved.directory)
+        verify(pinned)
+        assert contents(pinned.directory) == before
+        assert pin(pinned, Path(elsewhere) / "branch_points") == pinned
+
+
+def test_a_disk_that_fills_while_a_pin_is_copied_leaves_no_pin(tmp_path, monkeypatch):
+    layout = PathLayout(tmp_path)
+    saved = save(layout.checkpoints, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "another file system")))
+        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(CheckpointError, match="cannot pin .*free disk space"):
+            pin(saved, layout.branch_points)
+    assert complete_checkpoints(layout.branch_points) == ()
+    verify(pin(saved, layout.branch_points))
+
+
 def test_a_damaged_pin_is_replaced_by_an_intact_copy_of_the_same_state(tmp_path):
     layout = PathLayout(tmp_path)
     pinned = pin(save(layout.checkpoints, 4), layout.branch_points)
@@ -242,8 +287,9 @@ def test_find_says_which_steps_exist(tmp_path):
     present=st.sets(st.integers(0, 12), max_size=8),
     broken=st.sets(st.integers(0, 12), max_size=2),
     keep_last=st.integers(1, 4),
+    every=st.none() | st.integers(1, 6),
 )
-def test_prune_keeps_what_is_newest_or_incomplete(present, broken, keep_last):
+def test_prune_keeps_what_is_newest_incomplete_or_a_multiple(present, broken, keep_last, every):
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for step in present:
@@ -251,13 +297,13 @@ def test_prune_keeps_what_is_newest_or_incomplete(present, broken, keep_last):
         for step in present & broken:
             (directory / directory_name(step) / "state.json").unlink()
         unfinished = begin(directory, 99)
-        removed = prune(directory, keep_last)
+        removed = prune(directory, keep_last, every)
         periodic = sorted(present - broken)
-        gone = set(periodic[:-keep_last])
+        gone = {step for step in periodic[:-keep_last] if not every or step % every}
         assert {directory_name(step) for step in gone} == {path.name for path in removed}
         left = {path.name for path in directory.iterdir()}
         assert left == {directory_name(step) for step in present - gone} | {unfinished.name}
-        assert prune(directory, keep_last) == []
+        assert prune(directory, keep_last, every) == []
 
 
 def test_a_prune_that_crashed_leaves_no_half_checkpoint_and_is_finished_by_the_next(tmp_path, monkeypatch):

@@ -1,0 +1,76 @@
+"""`lrps export`: the verb that writes released models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrps.cli_options import ConfigFile, Overrides
+from lrps.config.values import parse_bytes
+from lrps.errors import ConfigError
+
+DTYPES = ("fp32", "bf16")
+
+
+def export(
+    config_file: ConfigFile,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Names of paths, as `lrps plan` shows them.")
+    ] = None,
+    overrides: Overrides = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what is this version; without PATH, of every path.")
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead of <run>/<path>/model, or model-step-N beside it.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="fp32|bf16", help="Of the weights; by default engine.precision.")
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Of one file of weights.")] = "5GB",
+    force: Annotated[bool, typer.Option("--force", help="Replace an export of another state or form.")] = False,
+) -> None:
+    """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
+
+    `AutoModelForCausalLM.from_pretrained(DIR)` loads them. Needs no GPU and no process group, and memory for about
+    one file of weights. An export that is there already is left as it is.
+    """
+    from lrps.config.loader import load_config
+    from lrps.export.states import chosen_states
+    from lrps.plan import make_plan
+    from lrps.report.numbers import size
+
+    plan = make_plan(load_config(config_file, overrides or ()))
+    states = chosen_states(plan, paths or (), version, step)
+    if out is not None and len(states) > 1:
+        raise ConfigError(f"--out takes one model, these are {len(states)}; name one path")
+    kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
+
+    # Takes seconds, for torch: after everything that can be told without it.
+    from lrps.export.release import Form, export_state
+
+    form = Form(kind, shard_bytes)
+    for state in states:
+        directory = out or state.directory(plan.layout.path(state.path.name))
+        exported = export_state(plan, state, directory, form, force=force)
+        told = f"{size(exported.bytes)}, {form.dtype}" if exported.made else "was there already"
+        typer.echo(f"{state.path.name} at step {state.step}: {exported.directory} ({told})")
+
+
+def _dtype(name: str) -> str:
+    if name not in DTYPES:
+        raise ConfigError(f"--dtype {name}: take {' or '.join(DTYPES)}")
+    return name
+
+
+def _shard_bytes(size: str) -> int:
+    found = parse_bytes(size)
+    if not isinstance(found, int) or found < 1:
+        raise ConfigError(f"--max-shard-size {size}: give a size such as 5GB or 500MB")
+    return found

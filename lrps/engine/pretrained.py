@@ -1,0 +1,163 @@
+"""A checkpoint as the files that `from_pretrained` reads: weights in shards, config.json, generation_config.json.
+
+No process group and no engine. Parameters are read one at a time, so that memory holds about one shard. Must not
+import deepspeed; imports transformers when called, because that takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lrps.config.models import Model
+from lrps.engine.fragments import State, open_state
+from lrps.engine.model import build_model, build_skeleton
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What was written."""
+
+    architecture: str
+    """The class of transformers that loads it."""
+    model_type: str
+    parameters: int
+    """Tied ones counted once."""
+
+
+def write_pretrained(
+    model: Model, seed: int, fragments: Path, directory: Path, *, dtype: str, max_shard_bytes: int, document_end: int
+) -> Pretrained:
+    """Write the weights in the directory `fragments`, of any topology, as a Hugging Face model.
+
+    dtype: a key of DTYPES; bf16 is rounded as torch does. document_end: the token that ends a document: generation
+    stops at it and begins after it. ConfigError or CheckpointError if the model and the weights do not go together;
+    OSError or SafetensorError if a file cannot be written.
+    """
+    skeleton: Any = build_skeleton(model)
+    parameters = dict(skeleton.named_parameters())
+    buffers = _persistent_buffers(skeleton, model, seed)
+    with open_state(fragments, {name: list(values.shape) for name, values in parameters.items()}) as weights:
+        stored = _Stored(skeleton, parameters, buffers, weights, DTYPES[dtype])
+        _write_shards(stored, directory, max_shard_bytes)
+    _write_config(skeleton, directory, DTYPES[dtype], document_end)
+    count = sum(values.numel() for values in parameters.values())
+    return Pretrained(type(skeleton).__name__, skeleton.config.model_type, count)
+
+
+def _persistent_buffers(skeleton: nn.Module, model: Model, seed: int) -> dict[str, Tensor]:
+    """What belongs to a model and is not trained, which few models have: the values that it began with."""
+    known = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
+    names = [name for name in skeleton.state_dict() if name not in known]
+    if not names:
+        return {}
+    values = build_model(model, seed).state_dict()
+    return {name: values[name] for name in names}
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The tensors of a model as its files hold them, made when they are asked for.
+
+    transformers 5 fuses some parameters, the experts of a mixture, in memory only; its files hold them apart.
+    """
+
+    skeleton: nn.Module
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    weights: State
+    dtype: torch.dtype
+
+    def sizes(self) -> dict[str, int]:
+        """Name in the files -> bytes, in the order of `tensors`."""
+        return {
+            name: values.nbytes
+            for group in self._groups
+            for name, values in self._converted({one: self._empty(one) for one in group}).items()
+        }
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for group in self._groups:
+            # Memory of its own for each: views of one tensor cannot be saved.
+            for name, values in self._converted({one: self._read(one) for one in group}).items():
+                yield name, values.clone(memory_format=torch.contiguous_format)
+
+    @cached_property
+    def _groups(self) -> list[list[str]]:
+        """Parameters and buffers one by one, unless the files join several into one: then all together."""
+        names = [*self.parameters, *self.buffers]
+        alone = {n: v.shape for name in names for n, v in self._converted({name: self._empty(name)}).items()}
+        together = {n: v.shape for n, v in self._converted({name: self._empty(name) for name in names}).items()}
+        return [[name] for name in names] if alone == together else [names]
+
+    def _converted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        from transformers.core_model_loading import revert_weight_conversion
+
+        return revert_weight_conversion(self.skeleton, tensors)
+
+    def _empty(self, name: str) -> Tensor:
+        return self._rounded(self.parameters[name]) if name in self.parameters else self.buffers[name].to("meta")
+
+    def _read(self, name: str) -> Tensor:
+        return self._rounded(self.weights.read(name)) if name in self.parameters else self.buffers[name]
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        return values.detach().to(self.dtype)
+
+
+def _write_shards(stored: _Stored, directory: Path, max_shard_bytes: int) -> None:
+    """model.safetensors, or model-00001-of-00003.safetensors and so on with their index."""
+    sizes = stored.sizes()
+    shards = _shards(sizes, max_shard_bytes)
+    files = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    if len(shards) == 1:
+        files = ["model.safetensors"]
+    tensors = stored.tensors()
+    for file, names in zip(files, shards, strict=True):
+        save_file(dict(islice(tensors, len(names))), directory / file, {"format": "pt"})
+    if len(shards) > 1:
+        index = {
+            "metadata": {"total_size": sum(sizes.values())},
+            "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
+        }
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def _shards(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
+    """The names in their order, cut before a shard grows beyond `largest` bytes; a larger tensor is one of its own."""
+    shards: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes.items():
+        if shards[-1] and held + size > largest:
+            shards.append([])
+            held = 0
+        shards[-1].append(name)
+        held += size
+    return shards
+
+
+def _write_config(skeleton: Any, directory: Path, dtype: torch.dtype, document_end: int) -> None:
+    from transformers import GenerationConfig
+
+    config = skeleton.config
+    config.architectures = [type(skeleton).__name__]
+    config.dtype = str(dtype).removeprefix("torch.")
+    config.use_cache = True
+    # The token before the first one of a document is, in training, the end of another one.
+    config.bos_token_id = config.eos_token_id = document_end
+    config.save_pretrained(directory)
+    GenerationConfig(bos_token_id=document_end, eos_token_id=document_end, pad_token_id=document_end).save_pretrained(
+        directory
+    )

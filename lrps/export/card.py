@@ -1,0 +1,164 @@
+"""What a released model says about itself, from the plan, the run directory and the ledgers: as JSON, as README.md.
+
+Nothing here depends on the time or the machine of the export: the same state gives the same card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lrps import __version__
+from lrps.audit.lineage import begun
+from lrps.data.manifest import TokenizerIdentity
+from lrps.export.states import State
+from lrps.ledger.reader import evaluations, read_ledger, total, until
+from lrps.paths.graph import Path
+from lrps.plan import Plan
+from lrps.report.numbers import amount, count, flops, loss, ratio
+from lrps.report.status_document import measured_cost
+from lrps.store.checkpoints import Checkpoint
+
+_TEMPLATE = "card.md.j2"
+_SUMMED = ("repeated_steps", "spent_tokens", "spent_flops", "device_hours", "training_hours", "money")
+
+
+@dataclass(frozen=True)
+class _Leg:
+    """The part of a lineage that one path trained: up to the fork of the next one, or to the exported step."""
+
+    path: Path
+    stop: int
+
+
+def card_document(
+    plan: Plan, state: State, checkpoint: Checkpoint, tokenizer: TokenizerIdentity, model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The card as JSON values. model: what was written. What is not known, as a cost without a price, is null."""
+    lineage = plan.graph.lineage(state.path)
+    stops = [*(path.start for path in lineage[1:]), state.step]
+    legs = [_Leg(path, stop) for path, stop in zip(lineage, stops, strict=True)]
+    stored = [json.loads(plan.layout.path(leg.path.name).path_json.read_text(encoding="utf-8")) for leg in legs]
+    config, data = plan.config, _data(plan, legs, stored)
+    return {
+        "lrps": __version__,
+        "plan": config.name,
+        "path": state.path.name,
+        "step": state.step,
+        "tokens": state.step * config.tokens_per_step,
+        "versions": list(state.versions),
+        "paradigms": {p.name: p.kind for p in plan.graph.paradigms if any(q.name == state.path.name for q in p.paths)},
+        "model": dict(model),
+        "checkpoint": {
+            "directory": str(checkpoint.directory.relative_to(plan.layout.run_dir)),
+            "digest": checkpoint.manifest["digest"],
+            **{key: checkpoint.identity[key] for key in ("training_sha256", "precision", "zero_stage", "world_size")},
+            "versions": dict(checkpoint.identity["versions"]),
+        },
+        "learning_rate": {"peak": config.schedule.peak_lr, "reached": state.path.schedule.lr_after(state.step)},
+        "initial_weights": stored[0]["training"].get("initial_weights"),
+        "lineage": [_described(leg) for leg in legs],
+        "data": data,
+        "tokenizer": asdict(tokenizer),
+        "batch_sequences": config.batch.sequences,
+        "sequence_length": config.data.sequence_length,
+        "attention_across_documents": config.data.attention_across_documents,
+        "seed": config.seed,
+        "optimizer": config.optimizer.model_dump(mode="json"),
+        "heldout": _heldout(plan, state, {source["name"] for source in data}),
+        "cost": _cost(plan, legs),
+    }
+
+
+def render_card(document: Mapping[str, Any]) -> str:
+    """README.md as the Hub reads it: front matter, then Markdown."""
+    environment = Environment(
+        loader=FileSystemLoader(FilePath(__file__).parent),
+        autoescape=False,  # Markdown
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"amount": amount, "count": count, "flops": flops, "loss": loss, "ratio": ratio, "lr": _lr}
+    return environment.get_template(_TEMPLATE).render(document)
+
+
+def _lr(rate: float) -> str:
+    return f"{rate:.4g}"
+
+
+def _described(leg: _Leg) -> dict[str, Any]:
+    path, stop = leg.path, leg.stop
+    return {
+        "path": path.name,
+        "parent": None if path.parent is None else asdict(path.parent),
+        "start_step": path.start,
+        "stop_step": stop,
+        "lr_start": path.lr_start,
+        "lr_stop": path.schedule.lr_after(stop),
+        "pieces": [
+            {"shape": piece.shape, "from_step": max(piece.start, path.start), "to_step": min(piece.stop or stop, stop)}
+            for piece in path.schedule.clipped(path.start, stop)
+        ],
+    }
+
+
+def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every source that the lineage read, in the order in which it came: hash, rows, and how many were read.
+
+    stored: the path.json of each leg, which knows the hashes also where a run was copied without its data.
+    """
+    read: Counter[str] = Counter()
+    known: dict[str, Any] = {}
+    for leg, identity in zip(legs, stored, strict=True):
+        known |= identity["sources"]
+        for part in (part for _, parts in begun(leg.path, leg.stop) for part in parts):
+            read[part.source] += part.rows
+    return [
+        {
+            "name": name,
+            "manifest_sha256": known[name]["manifest_sha256"],
+            "rows": known[name]["rows"],
+            "read_rows": rows,
+            "read_tokens": rows * plan.config.data.sequence_length,
+        }
+        for name, rows in read.items()
+        if rows
+    ]
+
+
+def _heldout(plan: Plan, state: State, trained: set[str]) -> list[dict[str, Any]]:
+    """The newest evaluation of this state on each held-out set."""
+    found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger))
+    order = [increment.version for increment in plan.increments]
+    mine = [evaluation for (step, _), evaluation in found.items() if step == state.step]
+    mine.sort(key=lambda evaluation: order.index(evaluation.heldout) if evaluation.heldout in order else len(order))
+    return [{**asdict(evaluation), "trained": evaluation.heldout in trained} for evaluation in mine]
+
+
+def _cost(plan: Plan, legs: Sequence[_Leg]) -> dict[str, Any]:
+    """What every leg really cost, and the sums; null where a ledger is not there."""
+    measured = [
+        {
+            "path": leg.path.name,
+            **measured_cost(plan, total(until(read_ledger(plan.layout.path(leg.path.name).ledger), leg.stop))),
+        }
+        for leg in legs
+    ]
+    whole = all(leg["attempts"] for leg in measured)
+    price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
+    return {
+        "legs": measured,
+        "price": None if price is None else price.model_dump(mode="json"),
+        **{
+            key: sum(leg[key] for leg in measured) if whole and all(leg[key] is not None for leg in measured) else None
+            for key in _SUMMED
+        },
+    }

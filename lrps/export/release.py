@@ -1,0 +1,94 @@
+"""Exports one state: checks that it is what the plan says, then writes weights, tokenizer, card and facts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lrps.data.manifest import TokenizerIdentity
+from lrps.data.tokenizer import load_tokenizer
+from lrps.engine.model import check_checkpoint_directory
+from lrps.engine.pretrained import write_pretrained
+from lrps.errors import CheckpointError, DataError
+from lrps.export.card import card_document, render_card
+from lrps.export.directory import holds, new_directory, seal_directory
+from lrps.export.states import State
+from lrps.export.tokenizer import write_tokenizer
+from lrps.plan import Plan
+from lrps.status import check_run_dir
+from lrps.store.checkpoints import Checkpoint, find, verify
+from lrps.store.files import atomic_write_text
+from lrps.store.identity import check_identity, training_digest, weights_digest
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a state is written. dtype: fp32 or bf16. max_shard_bytes: of a file of weights."""
+
+    dtype: str
+    max_shard_bytes: int = 5 * 10**9
+
+
+@dataclass(frozen=True)
+class Exported:
+    """made: False if the directory held this very state in this form already."""
+
+    directory: Path
+    made: bool
+    bytes: int
+
+
+def export_state(plan: Plan, state: State, directory: Path, form: Form, *, force: bool = False) -> Exported:
+    """Write the state as a Hugging Face model to `directory`, as a whole or not at all.
+
+    An existing export of the same state and form is left as it is, unless forced; CheckpointError for anything else
+    that is there. Everything is read from files, so that any machine can do it: no GPU, no process group, memory for
+    about one shard. An LrpsError if the state was not saved, is damaged, or is of another plan, model or tokenizer.
+    """
+    checkpoint = find(plan.layout.path(state.path.name), state.step)
+    identity = {"checkpoint": checkpoint.manifest["digest"], **asdict(form)}
+    if holds(directory, identity, force=force):
+        return Exported(directory, False, sum(path.stat().st_size for path in directory.iterdir()))
+    data = plan.config.data
+    _, tokenizer = load_tokenizer(data.tokenizer_path)
+    _check(plan, state, checkpoint, tokenizer)
+    verify(checkpoint)
+    with new_directory(directory) as temporary:
+        written = write_pretrained(
+            plan.config.model,
+            plan.config.seed,
+            checkpoint.directory,
+            temporary,
+            dtype=form.dtype,
+            max_shard_bytes=form.max_shard_bytes,
+            document_end=tokenizer.eos,
+        )
+        write_tokenizer(data.tokenizer_path, temporary, data.sequence_length)
+        card = card_document(plan, state, checkpoint, tokenizer, {**asdict(written), "dtype": form.dtype})
+        atomic_write_text(temporary / "README.md", render_card(card))
+        size = seal_directory(temporary, {"state": identity, **card})
+    return Exported(directory, True, size)
+
+
+def _check(plan: Plan, state: State, checkpoint: Checkpoint, tokenizer: TokenizerIdentity) -> None:
+    """LineageError, DataError or CheckpointError if the state is not what the config says."""
+    check_run_dir(plan, [state.path])
+    identity, path_json = plan.identity(state.path), plan.layout.path(state.path.name).path_json
+    trained_with = identity["training"]["tokenizer_sha256"]
+    if trained_with not in (None, tokenizer.sha256):
+        raise DataError(
+            f"{plan.config.data.tokenizer_path} ({tokenizer.sha256[:12]}) is not the tokenizer that made the shards "
+            f"({trained_with[:12]}); give that one as data.tokenizer"
+        )
+    identity["training"]["tokenizer_sha256"] = tokenizer.sha256
+    if checkpoint.identity.get("training_sha256") != training_digest(identity):
+        raise CheckpointError(
+            f"{checkpoint.directory} is of another plan ({checkpoint.identity.get('plan')}, path "
+            f"{checkpoint.identity.get('path')}): its model, tokenizer, optimizer, batch or seed differ; give the "
+            "config and the tokenizer that it was trained with"
+        )
+    if plan.config.model.checkpoint is not None:
+        # Its config says what the weights mean; other files under the same name would give another model.
+        check_checkpoint_directory(plan.config.model.checkpoint)
+        identity["training"]["initial_weights"] = weights_digest(plan.config.model.checkpoint)
+        check_identity(path_json, identity)

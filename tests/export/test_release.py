@@ -1,0 +1,221 @@
+"""A release is the state that was trained, whole, explained, and never half there."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lrps.data.tokenizer import load_tokenizer
+from lrps.engine.model import build_model
+from lrps.errors import CheckpointError, ConfigError, DataError, LineageError
+from lrps.export.directory import FACTS
+from lrps.export.release import Form, export_state
+from lrps.export.states import chosen_states
+from lrps.plan import Plan
+from lrps.store.files import sha256_file
+from lrps.store.identity import weights_digest
+
+ROWS = torch.arange(48).view(3, 16)
+
+
+def export(plan: Plan, name: str, step: int | None = None, *, dtype: str = "fp32", **options: Any) -> Any:
+    (state,) = chosen_states(plan, [name], step=step)
+    directory = options.pop("directory", None) or state.directory(plan.layout.path(name))
+    shard = options.pop("max_shard_bytes", 5 * 10**9)
+    return export_state(plan, state, directory, Form(dtype, shard), **options)
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=ROWS).logits
+
+
+def contents(directory: FilePath) -> dict[str, tuple[int, bytes]]:
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in sorted(directory.iterdir())}
+
+
+@pytest.mark.parametrize(("name", "step"), [("branch-v2", None), ("main", 28), ("main", 8)])
+def test_a_release_and_a_branch_point_compute_what_was_trained(
+    plan: Plan, truth: Callable[..., Any], name: str, step: int | None
+) -> None:
+    exported = export(plan, name, step)
+    assert exported.made
+    assert exported.directory == plan.layout.path(name).directory / (
+        "model" if step is None else f"model-step-{step:08d}"
+    )
+    there = AutoModelForCausalLM.from_pretrained(exported.directory)
+    assert torch.equal(logits(there), logits(truth(plan, name, step or 40)))
+    tokenizer = AutoTokenizer.from_pretrained(exported.directory)
+    generated = there.generate(**tokenizer("path switch", return_tensors="pt"), max_new_tokens=5, do_sample=False)
+    assert tokenizer.decode(generated[0]).startswith("path switch")
+
+
+def test_facts_name_the_state_and_every_file(plan: Plan) -> None:
+    exported = export(plan, "branch-v2", max_shard_bytes=10_000)
+    facts = json.loads((exported.directory / FACTS).read_text())
+    files = {file.name: file for file in exported.directory.iterdir() if file.name != FACTS}
+    assert facts["files"] == {n: {"bytes": f.stat().st_size, "sha256": sha256_file(f)} for n, f in files.items()}
+    assert {"README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} < set(
+        files
+    )
+    assert exported.bytes == sum(file.stat().st_size for file in exported.directory.iterdir())
+    assert facts["state"]["checkpoint"] == facts["checkpoint"]["digest"]
+
+
+def test_a_second_export_changes_nothing(plan: Plan) -> None:
+    first = export(plan, "branch-v1")
+    before = contents(first.directory)
+    again = export(plan, "branch-v1")
+    assert (again.made, again.bytes) == (False, first.bytes)
+    assert contents(first.directory) == before
+    forced = export(plan, "branch-v1", force=True)
+    assert forced.made
+    assert {n: data for n, (_, data) in contents(first.directory).items()} == {n: d for n, (_, d) in before.items()}
+
+
+@pytest.mark.parametrize("how", [{"dtype": "bf16"}, {"max_shard_bytes": 10_000}], ids=str)
+def test_another_form_is_refused_unless_forced(plan: Plan, how: dict[str, Any]) -> None:
+    first = export(plan, "branch-v1")
+    before = contents(first.directory)
+    with pytest.raises(CheckpointError, match="holds another state, or the same in another form"):
+        export(plan, "branch-v1", **how)
+    assert contents(first.directory) == before
+    assert export(plan, "branch-v1", **how, force=True).made
+    assert contents(first.directory) != before
+    assert not export(plan, "branch-v1", **how).made
+    assert sorted(p.name for p in first.directory.parent.glob("*model*")) == ["model"], "nothing is left over"
+
+
+def test_another_state_and_a_torn_export_are_refused(plan: Plan, tmp_path: FilePath) -> None:
+    out = tmp_path / "out"
+    export(plan, "branch-v1", directory=out)
+    with pytest.raises(CheckpointError, match="holds another state"):
+        export(plan, "branch-v2", directory=out)
+    (out / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match="--force to replace it"):
+        export(plan, "branch-v1", directory=out)
+
+
+def test_what_others_put_there_is_never_replaced(plan: Plan, tmp_path: FilePath) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years")
+    for force in (False, True):
+        with pytest.raises(CheckpointError, match="holds what `lrps export` did not write"):
+            export(plan, "branch-v1", directory=tmp_path / "home", force=force)
+    (tmp_path / "empty").mkdir()
+    assert export(plan, "branch-v1", directory=tmp_path / "empty").made
+
+
+def test_a_full_disk_leaves_nothing(plan: Plan) -> None:
+    kept = export(plan, "branch-v1").directory
+    before = contents(kept)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot export to .*model: .*then run again"):
+            export(plan, "branch-v1", dtype="bf16", force=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(kept) == before
+    assert [path.name for path in kept.parent.glob("*model*")] == ["model"]
+
+
+def test_what_a_crash_left_is_in_nobodys_way(plan: Plan) -> None:
+    left = plan.layout.path("branch-v1").directory / ".tmp-model"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    assert "half" not in {data for _, data in contents(export(plan, "branch-v1").directory).values()}
+    assert not left.exists()
+
+
+def test_a_step_that_was_not_saved_names_those_that_were(plan: Plan) -> None:
+    with pytest.raises(CheckpointError, match="has no checkpoint of step 9; complete are steps 8, 28"):
+        export(plan, "main", 9)
+    shutil.rmtree(plan.layout.path("branch-v2").directory)
+    with pytest.raises(CheckpointError, match=r"has no checkpoint of step 40; there is none yet. Train the path first"):
+        export(plan, "branch-v2")
+
+
+def test_a_damaged_checkpoint_is_refused(plan: Plan, damaged: Callable[..., FilePath]) -> None:
+    file = damaged(plan, "branch-v2", 40)
+    with pytest.raises(CheckpointError, match=f"{file.name} is damaged"):
+        export(plan, "branch-v2")
+    assert not plan.layout.path("branch-v2").model.exists()
+
+
+def test_another_plan_is_refused(make: Callable[..., Plan]) -> None:
+    with pytest.raises(LineageError, match="training.seed: 7 there, 8 in the config"):
+        export(make("seed=8"), "branch-v2")
+
+
+def test_a_checkpoint_that_was_put_there_is_refused(make: Callable[..., Plan]) -> None:
+    plan = make()
+    other = make("name=other", "seed=8")
+    shutil.copytree(plan.layout.run_dir, other.layout.run_dir)
+    for path in other.graph.paths:
+        layout = other.layout.path(path.name)
+        layout.path_json.write_text(json.dumps(other.identity(path)))
+    with pytest.raises(CheckpointError, match=r"is of another plan \(tiny, path branch-v2\)"):
+        export(other, "branch-v2")
+
+
+def test_no_tokenizer_and_another_one_are_refused(make: Callable[..., Plan], tmp_path: FilePath) -> None:
+    with pytest.raises(DataError, match="cannot read a tokenizer"):
+        export(make(f"data.tokenizer={tmp_path / 'none.json'}"), "branch-v2")
+    plan = make()
+    (tmp_path / "other.json").write_text(plan.config.data.tokenizer_path.read_text() + " ")
+    with pytest.raises(DataError, match="is not the tokenizer that made the shards"):
+        export(make(f"data.tokenizer={tmp_path / 'other.json'}"), "branch-v2")
+
+
+def test_a_copied_run_without_shards_needs_its_tokenizer_only(make: Callable[..., Plan], tmp_path: FilePath) -> None:
+    whole = make()
+    expected = contents(export(whole, "branch-v2", directory=tmp_path / "expected").directory)
+    tokenizer = whole.config.data.tokenizer_path
+    bare = make(f"data.root={tmp_path / 'elsewhere'}", f"data.tokenizer={tokenizer}")
+    assert bare.manifests == {}
+    there = contents(export(bare, "branch-v2").directory)
+    assert {name: data for name, (_, data) in there.items()} == {name: data for name, (_, data) in expected.items()}
+    other = tmp_path / "other.json"
+    other.write_text(tokenizer.read_text() + " ")
+    with pytest.raises((CheckpointError, LineageError), match="plan"):
+        export(make(f"data.root={tmp_path / 'elsewhere'}", f"data.tokenizer={other}"), "main", 8)
+
+
+def test_a_model_that_began_elsewhere_is_known_by_its_files(
+    make: Callable[..., Plan], truth: Callable[..., Any], train_path: Callable[..., None], tmp_path: FilePath
+) -> None:
+    began = tmp_path / "began"
+    build_model(make().config.model, 3).save_pretrained(began)
+    plan = make("name=grown", f"model={{checkpoint: {began}}}")
+    train_path(plan, plan.graph.by_name["main"])
+    exported = export(plan, "main", 8).directory
+    there = AutoModelForCausalLM.from_pretrained(exported)
+    assert torch.equal(logits(there), logits(truth(plan, "main", 8)))
+    assert f"SHA-256 of its config and weights `{weights_digest(began)}`" in (exported / "README.md").read_text()
+    config = json.loads((began / "config.json").read_text())
+    (began / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    with pytest.raises(LineageError, match="training.initial_weights"):
+        export(plan, "main", 28)
+    shutil.rmtree(began)
+    with pytest.raises(ConfigError, match=r"model.checkpoint: .* is no directory; give the local directory"):
+        export(plan, "main", 28)
+
+
+def test_the_tokenizer_encodes_as_training_did(plan: Plan) -> None:
+    exported = export(plan, "branch-v2")
+    ours, identity = load_tokenizer(plan.config.data.tokenizer_path)
+    theirs = AutoTokenizer.from_pretrained(exported.directory)
+    for text in ("path switch rate", "  Zürich\n\t'tis , 中", ""):
+        ids = theirs(text).input_ids
+        assert ids == ours.encode(text, add_special_tokens=False).ids
+        assert theirs.decode(ids) == ours.decode(ids, skip_special_tokens=False) == text
+    assert theirs.eos_token_id == identity.eos

@@ -1,0 +1,99 @@
+"""`lrps prune` and `lrps convert` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from lrps.config.loader import load_config
+from lrps.plan import make_plan
+from lrps.store import checkpoints
+from lrps.store.files import atomic_write_json
+from tests_support import config_values
+
+SHAPES = {"weight": [2, 3]}
+
+
+def lrps(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    """The file of a config whose main path has checkpoints of steps 50, 60 and 70."""
+    file = tmp_path / "small.yaml"
+    keep = {"every_steps": 10, "keep_last": 2}
+    file.write_text(yaml.safe_dump(config_values(runs=str(tmp_path / "runs"), checkpoint=keep), sort_keys=False))
+    plan = make_plan(load_config(file))
+    layout = plan.layout.path("main")
+    for step in (50, 60, 70):
+        temporary = checkpoints.begin(layout.checkpoints, step)
+        data = temporary / "fragments-00000-of-00001.safetensors"
+        facts = {"format": "lrps-fragments/1", "adam_step": step, "shapes": SHAPES}
+        states = {f"{state}|weight|0": torch.full((6,), float(step)) for state in ("fp32", "exp_avg", "exp_avg_sq")}
+        save_file(states, data, {"lrps": json.dumps(facts)})
+        checkpoints.publish(temporary, step, {data.name: checkpoints.seal(data)}, {"path": "main", "step": step})
+    atomic_write_json(layout.path_json, plan.identity(plan.graph.by_name["main"]))
+    return file
+
+
+def test_prune(config_file: Path) -> None:
+    dry = json.loads(lrps("prune", str(config_file), "--dry-run", "--json").stdout)
+    assert (dry["dry_run"], [each["step"] for each in dry["checkpoints"] if each["goes"]]) == (True, [50])
+    done = lrps("prune", str(config_file))
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 are gone" in done.stdout
+    again = json.loads(lrps("prune", str(config_file), "--json").stdout)
+    assert ([each["step"] for each in again["checkpoints"]], again["freed_bytes"]) == ([60, 70], 0)
+    assert "branch_points/step-N" in lrps("prune", "--help").stdout
+
+
+def test_convert(config_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "universal"
+    done = lrps("convert", str(config_file), "main", str(out))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out / "global_step70_universal")
+    lrps("convert", str(config_file), "main", str(out), "--step", "50")
+    assert (out / "latest_universal").read_text() == "global_step50_universal"
+    values = torch.load(out / "global_step50_universal" / "zero" / "weight" / "exp_avg.pt", weights_only=True)["param"]
+    assert torch.equal(values, torch.full((2, 3), 50.0))
+    states = torch.load(out / "global_step70_universal" / "mp_rank_00_model_states.pt", weights_only=True)
+    assert (states["global_steps"], states["global_samples"]) == (70, 140)
+    assert states["lrps"] == {"path": "main", "step": 70}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere", "OUT"], "the plan has no path nowhere; it has main, branch-v1"),
+        (["main", "OUT", "--step", "55"], "complete are steps 50, 60, 70"),
+        (["branch-v2", "OUT"], "branch-v2 has no intact checkpoint"),
+        (["main", "OUT", "-s", "seed=9"], "was made by another plan"),
+    ],
+)
+def test_convert_explains_what_it_cannot_do(arguments: list[str], told: str, config_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "universal"
+    done = lrps("convert", str(config_file), *(word.replace("OUT", str(out)) for word in arguments))
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert told in done.stderr
+    assert not out.exists()
+
+
+def test_convert_finds_damage(config_file: Path, tmp_path: Path) -> None:
+    newest = make_plan(load_config(config_file)).layout.path("main").checkpoints / "step-00000070"
+    data = newest / "fragments-00000-of-00001.safetensors"
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    asked = lrps("convert", str(config_file), "main", str(tmp_path / "one"), "--step", "70")
+    assert asked.returncode == 2
+    assert "is damaged" in asked.stderr
+    newest_intact = lrps("convert", str(config_file), "main", str(tmp_path / "two"))
+    assert newest_intact.stdout.strip().endswith("global_step60_universal")
