@@ -43,6 +43,10 @@ class TrainingError(LrpsError):
     exit_code = OUR_FAULT
 
 
+class NonFiniteLoss(TrainingError):  # noqa: N818
+    """Loss or gradients are not finite, on all ranks. No weight was changed; the engine can save and close only."""
+
+
 class StoppedError(LrpsError):
     """Stopped by a signal after saving; the same command goes on."""
 

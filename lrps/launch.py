@@ -104,7 +104,7 @@ def run_jobs(plan: Plan, jobs: Sequence[Job]) -> None:
     complete, LrpsError (the user's mistake) when the workers refused what they were given.
     """
     for job in jobs:
-        code, interrupted = supervise(job.command, _environment(job))
+        code, interrupted = supervise(job.command, _environment(job), plan.config.launch.grace_seconds)
         states = {name: path_status(plan, plan.graph.by_name[name]).state for name in job.paths}
         open_paths = [name for name, state in states.items() if state != "complete"]
         if not open_paths:

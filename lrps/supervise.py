@@ -7,6 +7,7 @@ whatever they have to save.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -17,19 +18,16 @@ from types import FrameType
 
 import psutil
 
-GRACE_SECONDS = 300.0
-"""How long the workers have to save after they were asked to stop."""
-
 ORPHAN_SECONDS = 5.0
 """How long workers may outlive their launcher before they are asked to stop."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
-def supervise(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+def supervise(command: Sequence[str], environment: Mapping[str, str], grace_seconds: float) -> tuple[int, bool]:
     """Run a command to its end and that of its whole group. Returns (exit code, whether it was asked to stop).
 
-    The first signal asks the workers to save and end; a second Ctrl-C, or the end of the grace period, kills them.
+    The first signal asks the workers to save and end; a second Ctrl-C, or `grace_seconds` later, kills them.
     """
     # A session of its own: Ctrl-C reaches us alone, and the whole group can be signalled.
     process = subprocess.Popen(command, env=environment, start_new_session=True)
@@ -50,10 +48,17 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
                 if now - orphaned > ORPHAN_SECONDS:
                     requests.note(signal.SIGTERM)
                     group.ask_to_stop("the launcher ended before its workers; they save and end")
-            if requests.times and now - requests.times[0] > GRACE_SECONDS:
+            if requests.times and now - requests.times[0] > grace_seconds:
+                _say(f"killing what did not end within launch.grace_seconds, {grace_seconds:g}")
                 group.kill()
+                grace_seconds = math.inf
             time.sleep(0.1)
     return process.returncode, bool(requests.times)
+
+
+def _say(what: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"stopping: {what}", file=sys.stderr, flush=True)
 
 
 class _Requests:
@@ -81,8 +86,7 @@ class _Group:
 
     def ask_to_stop(self, reason: str) -> None:
         """SIGTERM to the workers; where they cannot be told apart (other hosts), to all."""
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"stopping: {reason}", file=sys.stderr, flush=True)
+        _say(reason)
         for process in self._workers() or self._members():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()

@@ -22,15 +22,19 @@ FLOORS = {
     "data": 1,
     "plan": 2,
     "status": 2,
+    "prune": 2,
     "engine": 2,
     "track": 2,
     "report": 3,
     "train": 3,
     "supervise": 1,
+    "export": 3,
     "launch": 4,
     "audit": 2,
     "cli": 5,
     "cli_data": 5,
+    "cli_export": 5,
+    "cli_store": 5,
     "cli_options": 0,
 }
 DOORS = {
@@ -38,7 +42,7 @@ DOORS = {
     "webdataset": {"data/writer.py", "data/remote.py"},
     "wandb": {"track/wandb.py"},
 }
-WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "cli", "cli_data"}
+WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "export", "cli", "cli_data", "cli_export", "cli_store"}
 
 
 def package(module: Path) -> str:
@@ -77,7 +81,7 @@ def test_low_floors_do_not_name_torch(module: Path) -> None:
     assert not {name.split(".")[0] for name in imports(module)} & {"torch", "transformers", "deepspeed"}
 
 
-@pytest.mark.parametrize("verb", ["plan", "status", "report --json", "run --dry-run"])
+@pytest.mark.parametrize("verb", ["plan", "status", "report --json", "run --dry-run", "prune --dry-run"])
 def test_light_verbs_import_nothing_heavy(verb: str, repository: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from lrps.cli import app\n"

@@ -100,6 +100,11 @@ def test_tables_name_every_path(verb: str, config_file: Path) -> None:
         (["data", "verify", "CONFIG"], "no shards in nowhere"),
         (["report", "CONFIG", "--format", "pdf"], "html"),
         (["run", "CONFIG", "--launcher", "magic"], "launch.launcher"),
+        (["export", "CONFIG"], "name the paths to export, or give --version"),
+        (["export", "CONFIG", "branch-v2"], "has no checkpoint of step 200; there is none yet. Train the path first"),
+        (["export", "CONFIG", "branch-v2", "--dtype", "int4"], "--dtype int4: take fp32 or bf16"),
+        (["export", "CONFIG", "branch-v2", "--max-shard-size", "big"], "--max-shard-size big: give a size such as 5GB"),
+        (["export", "CONFIG", "--version", "v1", "--out", "DIR"], "--out takes one model, these are 2; name one path"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(arguments: list[str], told: str, config_file: Path) -> None:
@@ -118,5 +123,5 @@ def test_a_dry_run_prints_the_command_and_writes_nothing(config_file: Path) -> N
 
 def test_help_teaches(repository: Path) -> None:
     assert "lrps plan configs/demo.yaml" in lrps("--help").stdout
-    for verb in ("plan", "run", "train", "evaluate", "status", "report"):
+    for verb in ("plan", "run", "train", "evaluate", "status", "report", "export"):
         assert "CONFIG" in lrps(verb, "--help").stdout

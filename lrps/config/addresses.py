@@ -25,5 +25,11 @@ def redact(address: str) -> str:
     return re.sub(user, "", re.sub(r"[?#].*", "?...", address, flags=re.DOTALL))
 
 
+def conceal(text: str) -> str:
+    """Lines that may quote addresses, each address without its secrets; what follows one on its line may go too."""
+    text = re.sub(r"\bpipe:.*", "pipe:...", text)
+    return re.sub(r"(://[^?#\n]*)[?#].*", r"\1?...", re.sub(r"(?<=://).*@", "", text))
+
+
 Address = Annotated[str, PlainSerializer(redact, when_used="json-unless-none")]
 """Redacted wherever a config is written down: plan.json, the tracker."""

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lrps.config.addresses import conceal
 from lrps.config.models import Config
 from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
 from lrps.errors import ConfigError
@@ -150,6 +151,8 @@ def _apply_override(document: dict[str, Any], text: str, positions: Positions) -
     parsed, _ = parse_yaml(value, f"-s {text}")
     if not all(key.split(".")):
         raise ConfigError(f"-s {text}: the key has an empty part; write it like schedule.peak_lr")
+    if conceal(value) != value:  # Process lists show it, launchers log it, trackers keep it.
+        raise ConfigError(f"-s {key}: an address with a password, a query or a command belongs into the config file")
     parts: list[str | int] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in key.split(".")]
     target: Any = document
     for i, part in enumerate(parts[:-1]):
@@ -243,8 +246,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read, override and validate a config file.
 
     overrides: `a.b=value` texts; the value is YAML, list items are numbered from 0.
-    Raises ConfigError that lists ALL faults, each as file:line:column, key, what is wrong and the nearest name.
+    Raises ConfigError that lists ALL faults, each as file:line:column, key, what is wrong and the nearest name; it
+    shows no secret of an address.
     """
+    try:
+        return _load(path, overrides)
+    except ConfigError as error:
+        raise ConfigError(conceal(str(error))) from None
+
+
+def _load(path: Path, overrides: Sequence[str]) -> Config:
     document, positions = parse_yaml(_read(path, "config file"), str(path))
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys; see configs/demo.yaml")

@@ -251,6 +251,12 @@ class Launch(Section):
     """By default a free port of this machine, or 29500 with a hostfile."""
     paths_per_job: Annotated[Int, Field(ge=1)] | None = None
     """Paths that one process group trains in a row; null means all. Starting a group costs seconds."""
+    grace_seconds: Annotated[Float, Field(gt=0)] = 300.0
+    """How long the processes may take to save once they were asked to stop; then they are killed. Stay below what the
+    cluster leaves between its signal and its kill."""
+    collective_timeout_minutes: Annotated[Float, Field(gt=0)] = 30.0
+    """How long a process waits for another one that is stuck; then all end. Longer than the first process takes to
+    read or write a whole checkpoint, since the others wait for that too."""
 
     @model_validator(mode="after")
     def _hosts(self) -> Self:

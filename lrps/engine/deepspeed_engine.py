@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.constants import default_pg_timeout
 
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
 from lrps.engine.model import parameter_groups
-from lrps.errors import ConfigError, TrainingError
+from lrps.errors import ConfigError, NonFiniteLoss
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -48,10 +50,6 @@ _AFTER_NON_FINITE = (
 _LARGEST_BUCKET = 5 * 10**8
 
 
-class NonFiniteLoss(TrainingError):  # noqa: N818
-    """Loss or gradients are not finite. No weight was changed; the engine is good for saving and closing only."""
-
-
 @dataclass(frozen=True)
 class StepResult:
     """What a step tells: equal on all ranks."""
@@ -62,11 +60,18 @@ class StepResult:
     """Global norm before clipping."""
     stop: bool
     """True if any rank asked to stop."""
+    sealed: bool
+    """True if every rank said so."""
+    due: bool
+    """True if any rank said so."""
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """A process group from the launcher's environment, or of this process alone; always destroyed at the end."""
+def process_group(timeout: timedelta = default_pg_timeout) -> Iterator[None]:
+    """A process group from the launcher's environment, or of this process alone; always destroyed at the end.
+
+    timeout: how long a rank waits for another one in anything collective. TrainingError if one is stuck or gone.
+    """
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     if alone:
@@ -82,8 +87,11 @@ def process_group() -> Iterator[None]:
         # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
-        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
-        yield
+        with ranks.naming_the_lost():
+            deepspeed.init_distributed(
+                dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
+            )
+            yield
     finally:
         # Without this one run in four aborts at exit. Then forget DeepSpeed's wrapper, which thinks that it is alive.
         if dist.is_initialized():
@@ -185,23 +193,36 @@ class Engine:
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
-    def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int, stop: bool = False) -> StepResult:
+    def train_step(
+        self,
+        rows: np.ndarray,
+        *,
+        lr: float,
+        seed: int,
+        step: int,
+        stop: bool = False,
+        sealed: bool = False,
+        due: bool = False,
+    ) -> StepResult:
         """One optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
         The global random state becomes a function of (seed, step, rank); dropout alone uses it. Every token of a row
         but the first one counts in the loss; the first one of a document too, which is predicted from the end mark
         before it: so all rows weigh the same, and a loss is a mean whatever the micro-batches. NonFiniteLoss on all
         ranks, with the weights as they were, if the loss or the gradients are not finite.
+
+        stop, sealed, due: flags of this rank, which the ranks agree on at no cost: the loss is summed anyway.
         """
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         torch.manual_seed(_derived_seed(seed, step, self.rank))
         losses = [self._accumulate(micro) for micro in self._to_device(rows).split(self._micro_rows)]
         mean = torch.stack(losses).double().mean()
-        loss, stops = self._summed(torch.stack([mean / self.world_size, torch.full_like(mean, float(stop))]))
+        flags = mean.new_tensor([stop, sealed, due])
+        loss, stops, seals, dues = self._summed(torch.stack([mean / self.world_size, *flags]))
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"step {step}: the loss is {loss}; {_AFTER_NON_FINITE}")
-        return StepResult(loss, self._update(lr, step), stops > 0)
+        return StepResult(loss, self._update(lr, step), stops > 0, seals == self.world_size, dues > 0)
 
     def _accumulate(self, micro: Tensor) -> Tensor:
         loss = self._engine(**self._inputs(micro), labels=packing.labels(micro, self._flat)).loss
@@ -272,9 +293,9 @@ class Engine:
         # Widened where they are used: shards have 2 bytes a token, the copy to a GPU need not have 8.
         return torch.from_numpy(np.ascontiguousarray(rows)).to(self._engine.device).long()
 
-    def write_fragments(self, directory: Path) -> list[Path]:
-        """Write this rank's share of the state into `directory`; see lrps.engine.fragments. Not collective."""
-        return fragments.write_fragments(self._engine, directory)
+    def own_fragments(self) -> fragments.Fragments:
+        """This rank's share of the state, which the next step changes; see lrps.engine.fragments. Not collective."""
+        return fragments.own_fragments(self._engine)
 
     def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
         """Set the state from fragments of any topology: weights and Adam, or weights only (`reset`)."""

@@ -6,6 +6,8 @@ deepspeed or anything above lrps.errors.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -54,6 +56,30 @@ def failing_together() -> Iterator[None]:
         if told is not None:
             kind, message = told
             raise kind(f"rank {other}: {message}")
+
+
+_LOST = re.compile(r"timed out|timeout|connection (was )?(closed|reset)|broken pipe|socket", re.IGNORECASE)
+_REASON_SECONDS = 3.0
+
+
+@contextmanager
+def naming_the_lost() -> Iterator[None]:
+    """What torch raises when another rank is stuck or gone is a TrainingError that says so.
+
+    It is raised a little later, so that a rank that failed for a reason of its own says it first and gives the exit
+    code. (NCCL tells of a stuck rank in a thread of its own, which ends the process.)
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        told = (str(error) or repr(error)).splitlines()[0]
+        if world_size() == 1 or not _LOST.search(told):
+            raise
+        time.sleep(_REASON_SECONDS)
+        raise TrainingError(
+            f"rank {rank()} lost another process, which failed, was killed or is stuck ({told}); what stands first "
+            "above says why. A stuck one is waited for as long as launch.collective_timeout_minutes says"
+        ) from error
 
 
 def ask_rank_zero(question: Callable[[], T]) -> T:

@@ -60,6 +60,12 @@ class Record:
     facts: dict[str, Any]
     previous: str
 
+    @property
+    def saved_step(self) -> int:
+        """Of a checkpoint's record: the step of the saved state. `step` is where training stood when it was published,
+        which may be further: an asynchronous save takes some steps."""
+        return int(self.facts.get("saved_step", self.step))
+
     def line(self) -> bytes:
         """The record as the file holds it; equal records are equal bytes."""
         return (json.dumps(asdict(self), separators=(",", ":"), sort_keys=True, allow_nan=False) + "\n").encode()

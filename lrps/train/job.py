@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 from lrps.data.cache import open_files
@@ -17,7 +18,7 @@ from lrps.data.stream import Source, Stage
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
-from lrps.engine.ranks import ask_rank_zero, gather, rank
+from lrps.engine.ranks import ask_rank_zero, gather, naming_the_lost, rank
 from lrps.errors import ConfigError, DataError, LineageError
 from lrps.paths.graph import Path
 from lrps.plan import Plan, shards_command
@@ -43,7 +44,7 @@ def run_job(plan: Plan, names: Sequence[str], *, train: bool = True) -> bool:
     since = float(os.environ.pop(LAUNCHED_AT, time.time()))
     stop_request = StopRequest()
     faulthandler.enable()  # A mapped shard that is cut, or whose disk fails, ends a process without a word (SIGBUS).
-    with process_group():
+    with process_group(timedelta(minutes=plan.config.launch.collective_timeout_minutes)):
         return run_paths(plan, names, stop_request, since=since, train=train)
 
 
@@ -125,7 +126,7 @@ def _run_path(
         trainer = Trainer(plan, path, engine, stage, missing=missing, stop_request=stop_request, recorder=recorder)
         if recorder is None:
             return trainer.run(origin)
-        with recorder:
+        with recorder, naming_the_lost():
             recorder.start(origin, attempt_facts(plan, path, engine, parameters))
             finished = trainer.run(origin)
             recorder.stop("complete" if finished else "interrupted")

@@ -53,7 +53,7 @@ def resume(path: Path, layout: PathLayout) -> Origin | None:
     newest, skipped = newest_checkpoint(layout)
     if newest is not None:
         return Origin("resume", newest.step, newest, skipped=skipped)
-    saved = [record.step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
+    saved = [record.saved_step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
     if saved or skipped:
         reasons = skipped or (f"its ledger says that step {max(saved)} was saved, but no checkpoint is there",)
         raise CheckpointError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lrps.data.stream import Stage
-from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
+from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.ranks import ask_rank_zero
-from lrps.errors import CheckpointError
+from lrps.errors import CheckpointError, NonFiniteLoss
 from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, pin, prune
@@ -42,7 +43,9 @@ class Trainer:
         self.layout = plan.layout.path(path.name)
         self.branch_points = plan.graph.branch_points(path.name)
         self.missing = missing
+        self.saver = Saver(engine, self.layout)
         self.step = path.start
+        self.saved_at, self.due = time.monotonic(), False
 
     def run(self, origin: Origin) -> bool:
         """Train from `origin` to the path's last step and evaluate what it releases; False if asked to stop before."""
@@ -52,14 +55,29 @@ class Trainer:
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step
         ask_rank_zero(self._pin_what_is_saved)
+        try:
+            if self._some_save_is_in_flight():
+                self.saver.prepare()
+            finished = self._train()
+        except NonFiniteLoss:
+            # On all ranks, and the state in flight is a good one to go on from.
+            self._publish(self.saver.finish)
+            raise
+        finally:
+            self.saver.close()
+        if finished:
+            self._evaluate_earlier_states()
+        return finished
+
+    def _train(self) -> bool:
+        """Every step to the path's last one; False if asked to stop before."""
         while self.step < self.path.stop:
             stop = self._train_step()
             if stop or self._save_is_due():
-                self._save()
+                self._save(stop)
             self._evaluate()
             if stop and self.step < self.path.stop:
                 return False
-        self._evaluate_earlier_states()
         return True
 
     def _check(self, checkpoint: Checkpoint) -> None:
@@ -71,40 +89,80 @@ class Trainer:
             )
 
     def _train_step(self) -> bool:
-        """One optimizer step; True if any rank was asked to stop."""
+        """One optimizer step; True if any rank was asked to stop. Publishes the save in flight once all wrote it."""
         began = time.monotonic()
         lr = self.path.schedule.lr_at(self.step)
         rows = self.stage.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
         result = self.engine.train_step(
-            rows, lr=lr, seed=self.plan.config.seed, step=self.step, stop=self.stop_request.seen
+            rows,
+            lr=lr,
+            seed=self.plan.config.seed,
+            step=self.step,
+            stop=self.stop_request.seen,
+            sealed=self.saver.sealed,
+            due=self._clock_says_save(began),
         )
+        self.due = result.due
         self.step += 1
         if self.recorder is not None:
             self.recorder.step(self.step, result.loss, lr, result.grad_norm, time.monotonic() - began)
+        if result.sealed:
+            self._publish(self.saver.finish)
         return result.stop
+
+    def _clock_says_save(self, now: float) -> bool:
+        """By the clock of rank 0; the ranks agree on it with the loss of the step."""
+        minutes = self.plan.config.checkpoint.every_minutes
+        return self.recorder is not None and minutes is not None and now - self.saved_at >= 60 * minutes
 
     def _save_is_due(self) -> bool:
         every = self.plan.config.checkpoint.every_steps
         periodic = every is not None and self.step % every == 0
-        return periodic or self.step in self.branch_points or self.step == self.path.stop
+        return periodic or self.due or self.step in self.branch_points or self.step == self.path.stop
 
-    def _save(self) -> None:
-        """Save, pin what other paths or releases need, and prune what nothing needs any more."""
-        pinned = self.step in self.branch_points
+    def _some_save_is_in_flight(self) -> bool:
+        """True if the steps to come hold a save that nothing waits for."""
+        settings = self.plan.config.checkpoint
+        periodic = settings.every_steps is not None or settings.every_minutes is not None
+        return settings.asynchronous and (periodic or any(self.step < b < self.path.stop for b in self.branch_points))
+
+    def _save(self, stop: bool) -> None:
+        """Save the state; while it is written the steps go on, unless something waits for it."""
+        self.saved_at = time.monotonic()
+        self._publish(self.saver.finish)  # One at a time: where the disk is slower than the steps, they wait here.
         with self._booking("saving_seconds"):
             if self.recorder is not None:
                 self.recorder.before_save()
-            checkpoint = save_checkpoint(self.engine, self.layout, self.step, self._identity())
-            ask_rank_zero(lambda: self._keep(checkpoint, pinned))
+        # Whoever reads of a path's end or of an evaluation finds the state there.
+        awaited = stop or self.step == self.path.stop or self.step in self.missing
+        if awaited or not self.plan.config.checkpoint.asynchronous:
+            self._publish(lambda: save_checkpoint(self.engine, self.layout, self.step, self._identity()), awaited=True)
+        else:
+            with self._booking("saving_seconds"):
+                self.saver.begin(self.step, self._identity())
+
+    def _publish(self, save: Callable[[], Checkpoint | None], awaited: bool = False) -> None:
+        """Pin what other paths or releases need of what `save` gives, and prune what nothing needs any more."""
+        with self._booking("saving_seconds"):
+            checkpoint = save()
+            if checkpoint is None:
+                return
+            pinned = checkpoint.step in self.branch_points
+            ask_rank_zero(lambda: self._keep(checkpoint, pinned, awaited))
         if self.recorder is not None:
             self.recorder.checkpoint(checkpoint, pinned)
 
-    def _keep(self, checkpoint: Checkpoint, pinned: bool) -> None:
+    def _keep(self, checkpoint: Checkpoint, pinned: bool, awaited: bool) -> None:
         if pinned:
             pin(checkpoint, self.layout.branch_points)
         # At its end a path needs its pins only.
-        finished = self.step == self.path.stop
-        prune(self.layout.checkpoints, 1 if finished else self.plan.config.checkpoint.keep_last)
+        finished = checkpoint.step == self.path.stop
+        settings = self.plan.config.checkpoint
+        keep_last = 1 if finished else settings.keep_last
+        # Removing gigabytes takes its time. What cannot be removed is tried again, and told at the path's end.
+        removed = self.saver.queue(lambda: prune(self.layout.checkpoints, keep_last, settings.keep_every_steps))
+        if awaited:
+            removed.result()
 
     def _booking(self, counter: str) -> AbstractContextManager[None]:
         return nullcontext() if self.recorder is None else self.recorder.booking(counter)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrps.config.addresses import redact, scheme_of
+from lrps.config.addresses import conceal, redact, scheme_of
 from lrps.config.models import Config
 from lrps.plan import make_plan
 from lrps.report.plan_document import write_plan_json
@@ -22,6 +22,20 @@ from tests_support import config_values
 )
 def test_an_address_is_shown_without_its_secrets(url, shown):
     assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("url: unknown key (got 'https://me:s3cret@host/v1')", "url: unknown key (got 'https://host/v1')"),
+        ("a: ['s3://lake/v1?s3cret', 'gs://me:s3 c/ret@lake']\nb: fine?", "a: ['s3://lake']\nb: fine?"),
+        ("got 'pipe:TOKEN=s3cret curl'\nb", "got 'pipe:...\nb"),
+        ("did you mean 'url'?", "did you mean 'url'?"),
+    ],
+)
+def test_an_address_in_a_message_is_shown_without_its_secrets(text, shown):
+    assert "s3cret" not in conceal(text)
+    assert conceal(text) == shown
 
 
 def test_schemes():

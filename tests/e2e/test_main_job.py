@@ -13,11 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
+from transformers import AutoModelForCausalLM
 
-from lrps.ledger.reader import read_ledger, total
+from lrps.config.loader import load_config
+from lrps.data.cache import open_files
+from lrps.data.stream import Source
+from lrps.ledger.reader import evaluations, read_ledger, total
+from lrps.plan import make_plan
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
 from lrps.track.metrics import read_metrics
@@ -168,6 +175,9 @@ def test_a_new_version_trains_only_what_is_new(finished: Path, tiny_config: Path
     pinned = find(path_of(file, "main"), 28).manifest
     shutil.rmtree(crashed_before_its_pin)
     before["main"] = file_states(path_of(file, "main").branch_points)
+    pruned = {each["directory"]: each for each in tables("prune", file, "--damaged")["checkpoints"]}
+    assert not any(each["goes"] for each in pruned.values()), "a finished run holds nothing that is not needed"
+    assert pruned["main/checkpoints/step-00000028"]["reason"] == "fork of branch-v2"
     done = lrps("run", file, "--paradigm", "path-switching")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     after = {path["name"]: path for path in tables("status", file)["paths"]}
@@ -316,6 +326,27 @@ def test_evaluate_fills_in_what_is_missing_and_trains_nothing(finished: Path, tm
     assert (states["branch-v1"], states["branch-v2"]) == ("complete", "trained")
     branch = total(read_ledger(path_of(file, "branch-v1").ledger))
     assert (branch.attempts, branch.spent.steps) == (2, 12)
+
+
+def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tmp_path: Path) -> None:
+    file = copied(finished, tmp_path)
+    done = lrps("export", file, "--version", "v2", "--max-shard-size", "20kB")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["branch-v2", "straight-v2", "cpt-v2"]
+    plan = make_plan(load_config(file))
+    for name in ("branch-v2", "straight-v2", "cpt-v2"):
+        model = AutoModelForCausalLM.from_pretrained(path_of(file, name).model)
+        card = (path_of(file, name).model / "README.md").read_text()
+        for (step, version), evaluation in evaluations(read_ledger(path_of(file, name).ledger)).items():
+            files = open_files(plan.config.data, version)
+            source = Source(plan.heldout[version], files, sequence_length=16, seed=0)
+            rows = torch.from_numpy(source.read(np.arange(evaluation.rows)).astype(np.int64))
+            with torch.no_grad():
+                loss = float(model(input_ids=rows, labels=rows).loss)
+            assert (step, loss) == (40, pytest.approx(evaluation.loss, rel=1e-5))
+            assert f"| {version} | {evaluation.loss:.4f} |" in card
+            assert plan.manifests[version].sha256 in card
+    assert {path["state"] for path in tables("status", file)["paths"]} == {"complete"}
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,15 @@ def _environment(world: int, rank: int, port: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def matrix(tmp_path_factory):
+def matrix_directory(tmp_path_factory):
+    """Where the worker leaves what it saves: read it after `matrix`."""
+    return tmp_path_factory.mktemp("matrix")
+
+
+@pytest.fixture(scope="session")
+def matrix(matrix_directory):
     """{1: findings, 2: findings} of the worker at both world sizes, which run side by side."""
-    out = tmp_path_factory.mktemp("matrix")
+    out = matrix_directory
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -103,7 +103,7 @@ def state_of(engine, out):
     """All of the engine's state, on rank 0 (an empty dict elsewhere)."""
     directory = out / f"state-{world_size()}"
     ask_rank_zero(lambda: (shutil.rmtree(directory, ignore_errors=True), directory.mkdir(parents=True))[0])
-    engine.write_fragments(directory)
+    engine.own_fragments().write(directory)
     gather(None)
     state = assembled(directory) if rank() == 0 else {}
     gather(None)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import sys
+import threading
 import time
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -30,13 +33,14 @@ from matrix_state import (
     train,
 )
 from packed_cases import CANNOT, END, loss_alone, packed_rows, with_reference_flash
+from universal_cases import universal
 
 from lrps.engine import fragments
-from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
-from lrps.engine.deepspeed_engine import NonFiniteLoss, process_group
+from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
+from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.model import build_model, parameter_groups
 from lrps.engine.ranks import gather, rank, world_size
-from lrps.errors import CheckpointError, ConfigError
+from lrps.errors import CheckpointError, ConfigError, NonFiniteLoss
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
 
@@ -264,6 +268,53 @@ def expect(error, action):
     return gather("nothing")
 
 
+@contextmanager
+def full_disk(of_rank):
+    """Files of one rank can grow to 8 kB and no further."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if rank() == of_rank:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def asynchronous(out):
+    """Saves that are written after training went on, beside synchronous ones of the same states."""
+    found = {}
+    for stage, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "fp32")):
+        one, other = (PathLayout(out / f"{how}-{world_size()}-{stage}") for how in ("awaited", "in-flight"))
+        told = {"sealed": [], "published": [], "manifests": []}
+        with running(make_config("llama", stage, precision)) as engine, closing(Saver(engine, other)) as saver:
+            saver.prepare()
+            for step in (2, 4):  # The second one uses the buffers of the first again.
+                train(engine, range(step - 2, step))
+                gate = threading.Event()
+                saver.queue(gate.wait)
+                saver.begin(step, {"tokens": step})
+                save_checkpoint(engine, one, step, {"tokens": step})
+                train(engine, [step])
+                told["sealed"].append(saver.sealed)
+                gate.set()
+                told["published"].append(saver.finish().step)
+                told["manifests"].append([find(place, step).manifest for place in (one, other)])
+            with full_disk(world_size() - 1):
+                saver.begin(6, {})
+                told["error"] = expect(CheckpointError, saver.finish)
+            told["left"] = sorted(path.name for path in other.checkpoints.iterdir())
+            saver.begin(8, {})
+        gather(None)
+        told["closed"] = sorted(path.name for path in other.checkpoints.iterdir())
+        found[f"s{stage} {precision}"] = told
+    return found
+
+
+def sealed(out):
+    """What a step says to ranks that wrote their parts at different times."""
+    with running(make_config("llama", 1)) as engine:
+        return [engine.train_step(share(batch(0)), lr=0.0, seed=0, step=0, sealed=flag).sealed
+                for flag in (False, rank() == world_size() - 1, True)]  # fmt: skip
+
+
 def refusals(out):
     """Errors on one rank reach all; nothing is half done."""
     last = world_size() - 1
@@ -274,16 +325,8 @@ def refusals(out):
         found["identity"] = good.identity
         found["state_json"] = json.loads((good.directory / "state.json").read_text())
         before = state_of(engine, out)
-        write = engine.write_fragments
-
-        def full(directory):
-            if rank() == last:
-                raise CheckpointError("No space left on device")
-            return write(directory)
-
-        engine.write_fragments = full
-        found["save"] = expect(CheckpointError, lambda: save_checkpoint(engine, place, 2, {}))
-        del engine.write_fragments
+        with full_disk(last):
+            found["save"] = expect(CheckpointError, lambda: save_checkpoint(engine, place, 2, {}))
         found["left"] = sorted(path.name for path in place.checkpoints.iterdir())
         found["other model"] = expect(
             CheckpointError,
@@ -319,9 +362,10 @@ def evaluation(out):
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
                 "expected": plain_loss("gpt2", initial, "fp32", rows),
             }  # fmt: skip
-            stops = [engine.train_step(share(batch(1)), lr=0.0, seed=0, step=1, stop=flag).stop
-                     for flag in (False, rank() == world_size() - 1)]  # fmt: skip
-            found[f"s{stage}"]["stops"] = gather(stops)
+            for flag in ("stop", "due"):
+                told = [getattr(engine.train_step(share(batch(1)), lr=0.0, seed=0, step=1, **{flag: raised}), flag)
+                        for raised in (False, rank() == world_size() - 1)]  # fmt: skip
+                found[f"s{stage}"][flag] = gather(told)
     return found
 
 
@@ -360,8 +404,11 @@ def wait_for(paths, seconds=300):
         time.sleep(0.1)
 
 
-CASES_BEFORE = (save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks)
-CASES_AFTER = (load_all, groups, reset, refusals)
+CASES_BEFORE = (
+    *(save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks),
+    *(asynchronous, sealed),
+)
+CASES_AFTER = (load_all, groups, reset, refusals, universal)
 
 
 def main(out):

@@ -12,7 +12,7 @@ WORLDS = (1, 2)
 def test_a_full_disk_on_one_rank_fails_on_all_and_leaves_the_old_checkpoint(matrix, world):
     found = matrix[world]["refusals"]
     assert len(found["save"]) == world
-    assert all("No space left on device" in message for message in found["save"])
+    assert all("File too large" in message for message in found["save"])
     assert found["left"] == ["step-00000001"]
 
 
@@ -38,3 +38,37 @@ def test_identity_holds_the_callers_and_the_engines_facts(matrix, world):
     assert (identity["step"], identity["world_size"], identity["zero_stage"]) == (1, world, 3)
     assert set(identity["versions"]) == {"torch", "deepspeed", "transformers"}
     assert matrix[world]["refusals"]["state_json"] == identity
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", ["s0 fp32", "s1 fp32", "s2 bf16", "s3 fp32"])
+def test_a_save_in_flight_is_the_synchronous_one_byte_for_byte(matrix, world, case):
+    found = matrix[world]["asynchronous"][case]
+    assert found["sealed"] == [False, False], "they were written after a further step"
+    assert found["published"] == [2, 4]
+    for awaited, in_flight in found["manifests"]:
+        assert awaited == in_flight
+    files = [pair[0]["files"] for pair in found["manifests"]]
+    assert all(files[0][name] != files[1][name] for name in files[0]), "the states of the two steps differ"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", ["s0 fp32", "s1 fp32", "s2 bf16", "s3 fp32"])
+def test_an_error_of_one_writer_thread_reaches_all_ranks(matrix, world, case):
+    found = matrix[world]["asynchronous"][case]
+    assert len(found["error"]) == world
+    for message in found["error"]:
+        assert "cannot write" in message
+        assert "Free disk space" in message
+    assert found["left"] == ["step-00000002", "step-00000004"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_closing_drops_what_is_not_published(matrix, world):
+    for found in matrix[world]["asynchronous"].values():
+        assert found["closed"] == ["step-00000002", "step-00000004"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_step_tells_when_all_ranks_have_sealed(matrix, world):
+    assert matrix[world]["sealed"] == [False, world == 1, True]

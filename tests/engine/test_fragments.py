@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrps.engine.fragments import FACTS, file_name, read_fragments, write_fragments
+from lrps.engine.fragments import FACTS, file_name, own_fragments, read_fragments
 from lrps.errors import CheckpointError
 
 WORLDS = (1, 2)
@@ -92,7 +92,7 @@ def rewrite(path, change):
 
 def test_what_is_written_is_what_is_read(tmp_path):
     source, target = plain_engine(0, steps=3), plain_engine(1)
-    assert [p.name for p in write_fragments(source, tmp_path)] == ["fragments-00000-of-00001.safetensors"]
+    assert [p.name for p in own_fragments(source).write(tmp_path)] == ["fragments-00000-of-00001.safetensors"]
     assert not same(state(source), state(target))
     read_fragments(target, tmp_path)
     assert same(state(source), state(target))
@@ -102,7 +102,7 @@ def test_equal_states_are_equal_files(tmp_path):
     written = []
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-        (path,) = write_fragments(plain_engine(0, steps=2), tmp_path / name)
+        (path,) = own_fragments(plain_engine(0, steps=2)).write(tmp_path / name)
         written.append(path.read_bytes())
     assert len(set(written)) == 1
 
@@ -110,7 +110,7 @@ def test_equal_states_are_equal_files(tmp_path):
 def test_state_before_the_first_step_is_zero_moments_and_the_initial_weights(tmp_path):
     engine = plain_engine(steps=0)
     weights = {name: p.detach().clone() for name, p in engine.module.named_parameters()}
-    write_fragments(engine, tmp_path)
+    own_fragments(engine).write(tmp_path)
     stored = load_file(tmp_path / file_name(0, 1))
     for name, weight in weights.items():
         assert torch.equal(stored[f"fp32|{name}|0"], weight.flatten())
@@ -122,7 +122,7 @@ def test_state_before_the_first_step_is_zero_moments_and_the_initial_weights(tmp
 
 def test_step_counts_are_tensors_of_their_own(tmp_path):
     engine = plain_engine()
-    write_fragments(engine, tmp_path)
+    own_fragments(engine).write(tmp_path)
     read_fragments(engine, tmp_path)
     counters = [engine.optimizer.state[p]["step"] for p in engine.module.parameters()]
     assert len({counter.data_ptr() for counter in counters}) == len(counters)
@@ -130,7 +130,7 @@ def test_step_counts_are_tensors_of_their_own(tmp_path):
 
 def test_reads_tensors_that_are_cut_into_ranges(tmp_path):
     source, target = plain_engine(0), plain_engine(1)
-    write_fragments(source, tmp_path)
+    own_fragments(source).write(tmp_path)
 
     def cut(tensors, facts):
         whole = tensors.pop("exp_avg|0.weight|0")
@@ -174,7 +174,7 @@ def _format(tensors, facts):
 )
 def test_a_lacking_fragment_is_refused_before_anything_changes(tmp_path, change, told):
     engine = plain_engine()
-    write_fragments(engine, tmp_path)
+    own_fragments(engine).write(tmp_path)
     rewrite(tmp_path / file_name(0, 1), change)
     target = plain_engine(1)
     before = state(target)
@@ -184,7 +184,7 @@ def test_a_lacking_fragment_is_refused_before_anything_changes(tmp_path, change,
 
 
 def test_another_models_checkpoint_is_refused_by_parameter(tmp_path):
-    write_fragments(plain_engine(width=5), tmp_path)
+    own_fragments(plain_engine(width=5)).write(tmp_path)
     with pytest.raises(
         CheckpointError, match=r"parameter 0.weight is \[5, 3\] there and \[6, 3\] in the model; .*`model`"
     ):
@@ -195,7 +195,7 @@ def test_an_incomplete_set_of_files_is_refused(tmp_path):
     engine = plain_engine()
     with pytest.raises(CheckpointError, match="holds no fragments"):
         read_fragments(engine, tmp_path)
-    path = write_fragments(engine, tmp_path)[0]
+    path = own_fragments(engine).write(tmp_path)[0]
     path.rename(tmp_path / file_name(1, 2))
     with pytest.raises(CheckpointError, match="not one whole set"):
         read_fragments(engine, tmp_path)
@@ -203,7 +203,7 @@ def test_an_incomplete_set_of_files_is_refused(tmp_path):
 
 def test_a_cut_file_is_refused(tmp_path):
     engine = plain_engine()
-    path = write_fragments(engine, tmp_path)[0]
+    path = own_fragments(engine).write(tmp_path)[0]
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_fragments(engine, tmp_path)
@@ -211,7 +211,7 @@ def test_a_cut_file_is_refused(tmp_path):
 
 def test_a_missing_directory_is_a_checkpoint_error(tmp_path):
     with pytest.raises(CheckpointError, match="cannot write"):
-        write_fragments(plain_engine(), tmp_path / "absent")
+        own_fragments(plain_engine()).write(tmp_path / "absent")
 
 
 def test_an_unknown_start_of_the_optimizer_is_refused(tmp_path):
@@ -221,7 +221,7 @@ def test_an_unknown_start_of_the_optimizer_is_refused(tmp_path):
 
 def test_reset_reads_no_moments(tmp_path):
     source, target = plain_engine(0), plain_engine(1)
-    write_fragments(source, tmp_path)
+    own_fragments(source).write(tmp_path)
     rewrite(tmp_path / file_name(0, 1), _drop)
     read_fragments(target, tmp_path, "reset")
     for name, (weight, first, second, step) in state(target).items():

@@ -11,7 +11,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ CASES: list[dict[str, Any]] = [
         (3, ["model.architecture.attention_dropout=0.2"]),
     )
 ] + [
-    {"name": "bf16", "settings": ["engine.precision=bf16"]},
+    {"name": "bf16", "settings": ["engine.precision=bf16", "checkpoint.asynchronous=false"]},
     {"name": "from_hf", "settings": ["model={checkpoint: HF}"]},
     {"name": "documents", "settings": ["data.attention_across_documents=false", "batch.micro_sequences=1"]},
 ]
@@ -149,6 +151,35 @@ def test_a_checkpoint_of_another_plan_is_refused(tiny_config: Path, tmp_path: Pa
     foreign = Checkpoint(tmp_path, 5, {"identity": {**identity, "training_sha256": other.training_sha256}})
     with pytest.raises(CheckpointError, match=r"is of another plan \(tiny, path main\).*optimizer.* differ"):
         trainer._check(foreign)
+
+
+def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(load_config(tiny_config, ["checkpoint={every_minutes: 2}"]))
+    told: list[bool] = []
+
+    def train_step(rows: Any, *, due: bool, **_: Any) -> SimpleNamespace:
+        told.append(due)
+        return SimpleNamespace(loss=1.0, grad_norm=1.0, stop=False, sealed=False, due=due or ranks_say)
+
+    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=train_step)
+    stage: Any = SimpleNamespace(batch=lambda *_: None)
+    request: Any = SimpleNamespace(seen=False)
+    recorder: Any = SimpleNamespace(step=lambda *_: None)
+    now, ranks_say = [1000.0], False
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    first, other = (
+        Trainer(plan, plan.graph.by_name["main"], engine, stage, missing={}, stop_request=request, recorder=each)
+        for each in (recorder, None)
+    )
+    for minute, saves in ((0, False), (1.9, False), (2, True)):
+        now[0] = 1000.0 + 60 * minute
+        first._train_step()
+        assert (told[-1], first._save_is_due()) == (saves, saves)
+    other._train_step()
+    assert (told[-1], other._save_is_due()) == (False, False), "its own clock says nothing"
+    ranks_say = True
+    other._train_step()
+    assert (told[-1], other._save_is_due()) == (False, True), "rank 0 has said so"
 
 
 def test_training_does_something(laws: Path) -> None:

@@ -1,0 +1,56 @@
+"""Two ranks of which one fails or hangs: what the other one says, and when."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKER = """
+import sys, time
+from datetime import timedelta
+import torch.distributed as dist
+from lrps.engine.ranks import gather, naming_the_lost
+from lrps.errors import DataError, TrainingError
+try:
+    with naming_the_lost():
+        dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=int(sys.argv[1]), world_size=2,
+                                timeout=timedelta(seconds=5))
+        gather(0)
+        if sys.argv[1] == "1":
+            if sys.argv[3] == "stuck":
+                time.sleep(12)
+            raise DataError("a reason of its own")
+        gather(1)
+except (DataError, TrainingError) as error:
+    dist.destroy_process_group()  # the other one hears of it before this one has said why
+    print(f"{type(error).__name__}: {error}", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("case", "first"), [("failing", "DataError"), ("stuck", "TrainingError")])
+def test_who_is_left_says_so_after_the_reason(case: str, first: str, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    with open(told, "w") as log:
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "store"), case],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=log,
+            )
+            for rank in (0, 1)
+        ]
+        assert [rank.wait(60) for rank in ranks] == [0, 0]
+    lines = told.read_text().splitlines()
+    assert [line.split(":")[0] for line in lines] == [first, *({"DataError", "TrainingError"} - {first})]
+    assert any("rank 0 lost another process" in line for line in lines)
+
+
+def test_another_error_stays_what_it_is() -> None:
+    from lrps.engine.ranks import naming_the_lost
+
+    with pytest.raises(RuntimeError, match="connection closed by hand"), naming_the_lost():
+        raise RuntimeError("connection closed by hand")  # without a process group

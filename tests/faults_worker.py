@@ -1,0 +1,26 @@
+"""What tests/e2e/test_faults.py runs in processes of its own: one rank of a process group, without a launcher.
+
+Imported by name (see pyproject.toml): the server that forks the ranks has paid for the imports of torch and deepspeed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import transformers.models.llama.modeling_llama  # noqa: F401 - paid for once
+
+from lrps.config.loader import load_config
+from lrps.plan import make_plan
+from lrps.train.job import run_job
+
+
+def run_rank(file: Path, settings: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """Train all paths of a config as the rank that `environment` says."""
+    os.environ.update(environment)
+    with open(log, "a") as told:
+        os.dup2(told.fileno(), 1)
+        os.dup2(told.fileno(), 2)
+    plan = make_plan(load_config(file, settings))
+    assert run_job(plan, [path.name for path in plan.graph.paths])
