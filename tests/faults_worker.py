@@ -1,6 +1,6 @@
 """What tests/e2e/test_faults.py runs in processes of its own: one rank of a process group, without a launcher.
 
-Imported by name (see pyproject.toml): the server that forks the ranks has paid for the imports of torch and deepspeed.
+Imported by name: pytest puts this folder on the path (pyproject.toml).
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import transformers.models.llama.modeling_llama  # noqa: F401 - paid for once
 
 from lrps.config.loader import load_config
 from lrps.plan import make_plan

@@ -166,7 +166,12 @@ def _from_checkpoint(directory: Path) -> Any:
     check_checkpoint_directory(directory)
     try:
         model, told = AutoModelForCausalLM.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+            directory,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,  # Weights in other files are pickles, and the identity of a run does not see them.
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error

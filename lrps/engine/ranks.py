@@ -59,7 +59,7 @@ def failing_together() -> Iterator[None]:
 
 
 _LOST = re.compile(r"timed out|timeout|connection (was )?(closed|reset)|broken pipe|socket", re.IGNORECASE)
-_REASON_SECONDS = 3.0
+_REASON_SECONDS = 2.0
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import base64
 import importlib.util
 import subprocess
 import sys
 import time
 from contextlib import closing
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -202,6 +205,12 @@ def test_a_secret_is_never_shown(url, web, s3, monkeypatch, caplog, capfd):
     shown = f"{caught.value} {caught.value.__cause__} {caplog.text} {''.join(capfd.readouterr())}"
     assert len(str(caught.value)) > 10
     assert "pl4nted" not in shown, shown
+
+
+def test_a_header_that_a_server_repeats_is_scrubbed():
+    header = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    error = HTTPError("http://host/a.tar", 403, f"not for Basic {header}", Message(), None)
+    assert "not for Basic ***" in str(remote._explained(error, "http://me:pl4nted%2Bsecret@host/a.tar"))
 
 
 def test_what_a_library_says_of_the_environment_is_scrubbed(monkeypatch):

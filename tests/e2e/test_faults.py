@@ -1,6 +1,6 @@
 """Killed at random moments again and again, a plan ends as if undisturbed, and what it lost is booked as waste.
 
-LRPS_FAULTS in the environment is the number of kills, 8 without it: `LRPS_FAULTS=40 pytest -s tests/e2e/test_faults.py`
+LRPS_FAULTS in the environment is the number of kills, 6 without it: `LRPS_FAULTS=40 pytest -s tests/e2e/test_faults.py`
 says where they struck. LRPS_FAULTS_SEED chooses other moments. The ranks are forked from a process that has imported
 everything, so that a kill costs a second or two; what the launcher does with dying ranks is in test_main_job.py.
 """
@@ -33,7 +33,7 @@ from lrps.track.metrics import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
-FAULTS = int(os.environ.get("LRPS_FAULTS", "8"))
+FAULTS = int(os.environ.get("LRPS_FAULTS", "6"))
 SEED = int(os.environ.get("LRPS_FAULTS_SEED", "0"))
 RANKS = 2
 
@@ -55,7 +55,7 @@ def config_below(directory: Path, tiny_config: Path) -> Path:
 def server() -> ForkServerContext:
     """Forks processes that have imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faults_worker"])
+    context.set_forkserver_preload(["lrps.train.job", "transformers.models.llama.modeling_llama"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("TOKENIZERS_PARALLELISM", "false")
