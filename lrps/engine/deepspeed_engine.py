@@ -126,6 +126,7 @@ class Engine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
         )
+        _wait_no_longer_than(timedelta(minutes=config.launch.collective_timeout_minutes))
         if document_end is not None:
             self._check_documents(model, document_end)
         if config.engine.compile:
@@ -311,6 +312,12 @@ class Engine:
         gc.collect()  # The engine is full of cycles.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _wait_no_longer_than(timeout: timedelta) -> None:
+    """DeepSpeed reduces gradients in groups of its own, which it makes with torch's default timeout."""
+    for group in dist.distributed_c10d._world.pg_map:
+        dist.distributed_c10d._set_pg_timeout(timeout, group)
 
 
 def _takes_cu_seqlens(model: nn.Module) -> bool:
