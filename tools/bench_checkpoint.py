@@ -32,6 +32,7 @@ from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, rank, world_size
+from lrps.engine.universal import write_universal
 from lrps.store.checkpoints import Checkpoint, find, newest_intact, pin, prune
 from lrps.store.layout import PathLayout
 
@@ -138,10 +139,17 @@ def pin_it(bench: Bench, checkpoint: Checkpoint) -> None:
     ask_rank_zero(lambda: pin(checkpoint, bench.layout.branch_points))
 
 
+def convert(bench: Bench, checkpoint: Checkpoint) -> None:
+    out = bench.layout.directory / "universal"
+    ask_rank_zero(lambda: write_universal(checkpoint.directory, out, checkpoint.step, 0, {}))
+    ask_rank_zero(lambda: shutil.rmtree(out))
+
+
 USES: dict[str, Callable[[Bench, Checkpoint], None]] = {
     "pin as a branch point": pin_it,
     "fork: verify and load": fork,
     "resume: find intact and load": resume,
+    "convert to universal": convert,
 }
 """What is done with a checkpoint: all ranks do it, and its ratio to the awaited save becomes a column."""
 COLUMNS = (STALL, FIRST, LOST, IN_FLIGHT, *USES)
