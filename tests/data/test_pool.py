@@ -45,7 +45,9 @@ WORK = """
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[[str], list[str]]:
     def write(main: str) -> list[str]:
-        body = textwrap.indent(textwrap.dedent(main), "    ")
+        # Where the tests run in the background of a script, the shell has told everything to ignore Ctrl-C.
+        hears = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+        body = textwrap.indent(f"import signal\n{hears}\n{textwrap.dedent(main)}", "    ")
         (tmp_path / "work.py").write_text(f'{textwrap.dedent(WORK)}\nif __name__ == "__main__":\n{body}\n')
         return [sys.executable, str(tmp_path / "work.py")]
 
