@@ -376,13 +376,19 @@ def test_prefetch_stops_at_the_limit_and_evicts_nothing_that_it_brought(web, cac
     assert caplog.text == ""
 
 
-def test_nothing_is_prefetched_for_nobody(web, cache, make_shard):
+def held_prefetch(web, cache, make_shard):
+    """Files of which 40 shards were asked for; the server has been asked for two and answers none yet."""
     shards = [make_shard(f"{k:02d}.tar") for k in range(40)]
     files = CachedFiles(Path("nowhere"), web.url, cache)
     web.script["/00.tar"].append("hold")
     web.script["/01.tar"].append("hold")
     files.prefetch(shards)
     eventually(lambda: len(web.requests) == 2)
+    return files, shards
+
+
+def test_nothing_is_prefetched_for_nobody(web, cache, make_shard):
+    files, shards = held_prefetch(web, cache, make_shard)
     for shard in shards[:20]:
         files.release(shard)
     web.go_on.set()
@@ -392,12 +398,7 @@ def test_nothing_is_prefetched_for_nobody(web, cache, make_shard):
 
 
 def test_after_closing_nothing_more_comes_and_nothing_is_kept(web, cache, make_shard):
-    shards = [make_shard(f"{k:02d}.tar") for k in range(40)]
-    files = CachedFiles(Path("nowhere"), web.url, cache)
-    web.script["/00.tar"].append("hold")
-    web.script["/01.tar"].append("hold")
-    files.prefetch(shards)
-    eventually(lambda: len(web.requests) == 2)
+    files, _ = held_prefetch(web, cache, make_shard)
     files.close()
     web.go_on.set()
     eventually(lambda: files._working == 0)
