@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli_options import AsJson, ConfigFile, Overrides, Run, print_json, run_of
 from lrps.errors import USER_MISTAKE, ConfigError
 
 Versions = Annotated[
@@ -103,9 +102,7 @@ def data_verify(config_file: ConfigFile, overrides: Overrides = None, as_json: A
 
 @data_app.command("audit")
 def data_audit(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The directory of a run, also of a copied one, or its config file.")
-    ],
+    run: Run,
     overrides: Overrides = None,
     rows: Annotated[
         bool,
@@ -128,7 +125,7 @@ def data_audit(
     from lrps.audit.run import audit_run
     from lrps.report.audit_document import audit_document, print_audit
 
-    run_dir, configured = _run_of(run, overrides)
+    run_dir, configured = run_of(run, overrides)
     root = data_root or configured
     if rows and root is None:
         raise ConfigError("--rows reads the manifests: say where they lie with --data DIR, or give the config as RUN")
@@ -141,13 +138,3 @@ def data_audit(
     print_json(document) if as_json else print_audit(document)
     if not audit.ok:
         raise typer.Exit(USER_MISTAKE)
-
-
-def _run_of(run: Path, overrides: Sequence[str] | None) -> tuple[Path, Path | None]:
-    """The directory of a run and, where a config says it, the folder of its data."""
-    if run.is_dir():
-        return run, None
-    from lrps.config.loader import load_config
-
-    config = load_config(run, overrides or ())
-    return config.run_dir, config.data.root

@@ -23,7 +23,7 @@ from lrps.data.mixture import Mixture
 from lrps.data.order import WINDOW_SHARDS, Order
 from lrps.data.span import Span, rows_between
 from lrps.errors import ConfigError, DataError
-from lrps.paths.graph import Segment
+from lrps.paths.graph import Part, Segment
 
 DRAW_ROWS = 8192
 """Rows whose place is worked out in one go; a memo of a pure function, never part of a state."""
@@ -228,6 +228,12 @@ class Stage:
             positions = positions | reached if start < rows else reached | positions
         return positions
 
+    def taken(self, step: int) -> list[tuple[Part, int]]:
+        """(part, rows of it) that the first `step` steps read, of every part in order."""
+        rows = step * self.batch_rows
+        pairs = zip(self._starts, self._segments, strict=False)
+        return [one for start, segment in pairs for one in segment.taken(min(max(rows - start, 0), segment.rows))]
+
     def rows_of(self, step: int) -> list[tuple[str, int, int]]:
         """(source, epoch, row) of every row of the global batch of `step`, in order; for tests."""
         if not 0 <= step < self.steps:
@@ -266,9 +272,12 @@ class _Segment:
                 source.prepare(blocks[sources == index])
         return self._tokens[draw.items[wanted]]
 
+    def taken(self, rows: int) -> list[tuple[Part, int]]:
+        return [(part, int(taken)) for part, taken in zip(self._parts, self._mixture.taken(rows), strict=True)]
+
     def positions(self, rows: int) -> dict[str, int]:
         reached: dict[str, int] = {}
-        for part, taken in zip(self._parts, self._mixture.taken(rows), strict=True):
+        for part, taken in self.taken(rows):
             reached[part.source] = max(part.from_row + taken, reached.get(part.source, 0))
         return reached
 

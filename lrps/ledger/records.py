@@ -1,41 +1,53 @@
-"""The ledger's records and the one writer of an attempt's file.
+"""The ledger's records: what one line says, and how a line is written and read.
 
-Format `lrps-ledger/1`: JSON lines, one record a line, written in one piece. Every record carries the SHA-256 of the
-line before it (`previous`), so that a line that was changed, removed or inserted later is found; the first record
-of an attempt carries that of the last line of the attempt before. Counters are cumulative within the attempt: any
-record alone says what was spent so far.
+Format `lrps-ledger/2`: JSON lines, one record a line, `{"sha256": .., "kind": .., "step": .., "time": .., "counters":
+{..}, "facts": {..}}` without blanks. `sha256` is over that of the line before and the rest of the line, so that a line
+that was changed, removed or inserted later is found, the last one too; the first record of an attempt goes on from the
+last line of the attempt before. Counters are cumulative within the attempt: any record alone says what was spent by
+then.
 
-kinds: start, heartbeat, checkpoint, branch-point, evaluation, stop, failure.
+kinds and their facts beside others: start (format, path, path_start, parent, origin, device, processes, price),
+heartbeat (loss), checkpoint (saved_step, bytes), branch-point (saved_step), evaluation (heldout, loss, ..), stop
+(outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..), stop.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
 
 from lrps.errors import LedgerError
 
-FORMAT = "lrps-ledger/1"
-KINDS = ("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "stop", "failure")
+FORMAT = "lrps-ledger/2"
+KINDS = ("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "export", "stop", "failure")
 NO_LINE = "0" * 64
+_HEAD, _HASH, _TAIL = slice(11), slice(11, 75), slice(75, 77)
+"""A line is `{"sha256":"`, its hash, `",`, and the rest."""
+_REST = slice(77, None)
+"""What the hash is over, with the hash of the line before."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Counters:
     """What an attempt spent so far. Seconds are device-seconds: wall-clock times the number of processes."""
 
     steps: int = 0
     """Optimizer steps executed, repeated ones included."""
+    repeated_steps: int = 0
+    """Of these, steps that an earlier attempt had trained and lost."""
     tokens: int = 0
     """Tokens trained on: steps x rows x row length. Rows are packed without padding, so every token of a row counts,
     the end marks of documents included, whether attention crosses documents or not. (One fewer of a row is predicted,
     as its first token has nothing before it: the tokens of an evaluation are rows x (row length - 1).)"""
+    repeated_tokens: int = 0
+    """Those of the repeated steps. The other tokens are replayed, rehearsed, or unique (paths/usage.py)."""
+    replayed_tokens: int = 0
+    rehearsal_tokens: int = 0
     flops: int = 0
     """Model FLOPs of these tokens (paths/cost.py); 0 when the model's formula is not known. An upper bound where
     attention stays within documents."""
@@ -44,21 +56,39 @@ class Counters:
     starting_seconds: float = 0.0
     """Before the first step: starting the process group (on its first path), model, state."""
     training_seconds: float = 0.0
-    """In optimizer steps: the productive part."""
+    """In optimizer steps that no attempt had trained before: the productive part."""
+    repeating_seconds: float = 0.0
+    """In repeated steps."""
     saving_seconds: float = 0.0
     evaluating_seconds: float = 0.0
+    energy_joules: float | None = None
+    """Of the devices, by their own counters (NVML); None where they have none. Read whenever all processes meet."""
+
+    @property
+    def unique_tokens(self) -> int:
+        """Rows that the lineage had never trained on."""
+        return self.tokens - self.repeated_tokens - self.replayed_tokens - self.rehearsal_tokens
+
+    @property
+    def other_seconds(self) -> float:
+        """Held, and none of what is counted: reading data, pruning, waiting for other processes, logging."""
+        busy = self.starting_seconds + self.training_seconds + self.repeating_seconds
+        return max(0.0, self.allocated_seconds - busy - self.saving_seconds - self.evaluating_seconds)
 
 
-@dataclass(frozen=True)
-class Record:
+_COUNTERS = tuple(field.name for field in fields(Counters))
+
+
+class Record(NamedTuple):
     """One line. `step` counts along the path's lineage; `facts` depend on the kind."""
 
     kind: str
-    time: str
     step: int
+    time: str
     counters: Counters
     facts: dict[str, Any]
-    previous: str
+    sha256: str
+    """Of this line and, through it, of all lines before."""
 
     @property
     def saved_step(self) -> int:
@@ -66,64 +96,55 @@ class Record:
         which may be further: an asynchronous save takes some steps."""
         return int(self.facts.get("saved_step", self.step))
 
-    def line(self) -> bytes:
-        """The record as the file holds it; equal records are equal bytes."""
-        return (json.dumps(asdict(self), separators=(",", ":"), sort_keys=True, allow_nan=False) + "\n").encode()
+
+def render(kind: str, step: int, time: str, counters: Counters, facts: dict[str, Any], previous: str) -> bytes:
+    """The line of a record that follows the line with the hash `previous`. ValueError for a number that JSON lacks."""
+    values = {"kind": kind, "step": step, "time": time, "counters": asdict(counters), "facts": facts}
+    rest = (json.dumps(values, separators=(",", ":"), allow_nan=False)[1:] + "\n").encode()
+    return b'{"sha256":"%b",%b' % (_chained(previous.encode(), rest).encode(), rest)
+
+
+def is_heartbeat(line: bytes) -> bool:
+    return line.startswith(b'"kind":"heartbeat"', 77)
+
+
+def check_line(line: bytes, previous: str | None) -> str:
+    """The hash of a whole line that follows the line with the hash `previous`; None does not check that.
+
+    Raises LedgerError, without saying where, for a line that is not the one that was written.
+    """
+    stated = line[_HASH]
+    if line[_HEAD] != b'{"sha256":"' or line[_TAIL] != b'",':
+        raise LedgerError(f"not a record of a ledger of format {FORMAT}; restore the file from a copy")
+    if previous is not None and _chained(previous.encode(), line[_REST]).encode() != stated:
+        raise LedgerError(
+            "this line, or one before it, was changed, removed or inserted after it was written; restore the file from "
+            "a copy"
+        )
+    return stated.decode(errors="replace")
+
+
+def parse(line: bytes, previous: str | None) -> Record:
+    """The record of such a line. Raises LedgerError as `check_line` does."""
+    stated = check_line(line, previous)
+    try:
+        _, kind, step, time, counters, facts = from_json(line).values()
+        if tuple(counters) != _COUNTERS or kind not in KINDS:
+            raise LedgerError("a record of another version of lrps; read it with the lrps that wrote it")
+        return Record(kind, step, time, Counters(*counters.values()), facts, stated)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise LedgerError(f"not a record of the ledger ({error}); restore the file from a copy") from None
+
+
+def _chained(previous: bytes, rest: bytes) -> str:
+    return hashlib.sha256(previous + rest).hexdigest()
 
 
 def line_hash(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
+    """The hash that a whole line carries."""
+    return line[_HASH].decode(errors="replace")
 
 
 def attempt_files(ledger_dir: Path) -> list[Path]:
     """The files of a path's attempts, oldest first."""
     return sorted(ledger_dir.glob("[0-9]*.jsonl"), key=lambda file: int(file.stem))
-
-
-def last_line_hash(files: Sequence[Path]) -> str:
-    """Hash of the last whole line of these attempts, oldest first; a torn line and an empty file do not count."""
-    for file in reversed(files):
-        whole = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        if whole:
-            return line_hash(whole[-1])
-    return NO_LINE
-
-
-class LedgerWriter:
-    """Appends to the file of a new attempt. One process (rank 0) writes, one write call a record.
-
-    Raises LedgerError if the file cannot be written: training that is not accounted for must not go on.
-    """
-
-    def __init__(self, ledger_dir: Path) -> None:
-        earlier = attempt_files(ledger_dir)
-        self.attempt = int(earlier[-1].stem) + 1 if earlier else 0
-        self.path = ledger_dir / f"{self.attempt:03d}.jsonl"
-        self._previous = last_line_hash(earlier)
-        try:
-            ledger_dir.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = open(self.path, "xb", buffering=0)  # noqa: SIM115 - held for the attempt
-        except OSError as error:
-            raise LedgerError(f"{self.path}: cannot write the ledger: {error}; make the directory writable") from None
-
-    def append(self, kind: str, step: int, counters: Counters, **facts: Any) -> Record:
-        """Write one record. Facts are JSON values; a non-finite number must be given as a string."""
-        if kind not in KINDS:
-            raise ValueError(f"unknown kind of record: {kind}")
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        record = Record(kind, now, step, Counters(**asdict(counters)), facts, self._previous)
-        line = record.line()
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError("the disk is full")
-        except OSError as error:
-            raise LedgerError(f"{self.path}: cannot write the ledger: {error}; free space, then rerun") from None
-        self._previous = line_hash(line)
-        return record
-
-    def sync(self) -> None:
-        """Make everything written so far survive a crash of the machine."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()

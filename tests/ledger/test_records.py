@@ -1,62 +1,76 @@
-"""Writing: one file an attempt, a chain over all lines."""
+"""Lines: what is written is what is read, and nothing else is."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import asdict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lrps.errors import LedgerError
-from lrps.ledger.records import FORMAT, NO_LINE, Counters, LedgerWriter, attempt_files, line_hash
+from lrps.ledger.records import KINDS, NO_LINE, Counters, line_hash, parse, render
+
+counts, seconds = st.integers(0, 10**24), st.floats(0, 1e9)
+counters = st.builds(
+    Counters,
+    *[counts] * 7,
+    *[seconds] * 6,
+    st.none() | seconds,
+)
+facts = st.dictionaries(st.text(max_size=8), st.none() | st.booleans() | counts | seconds | st.text(max_size=20))
 
 
-def test_records_are_chained_within_and_across_attempts(tmp_path: Path) -> None:
-    for _ in range(2):
-        writer = LedgerWriter(tmp_path)
-        writer.append("start", 0, Counters(), format=FORMAT)
-        writer.append("stop", 3, Counters(steps=3), outcome="complete")
-        writer.close()
-    assert [file.name for file in attempt_files(tmp_path)] == ["000.jsonl", "001.jsonl"]
-    lines = [line for file in attempt_files(tmp_path) for line in file.read_bytes().splitlines(keepends=True)]
-    assert [json.loads(line)["previous"] for line in lines] == [NO_LINE, *(line_hash(line) for line in lines[:-1])]
+@given(st.sampled_from(KINDS), st.integers(0, 10**9), counters, facts)
+def test_a_line_says_its_record(kind: str, step: int, spent: Counters, told: dict[str, object]) -> None:
+    line = render(kind, step, "2026-01-01T00:00:00.000+00:00", spent, told, NO_LINE)
+    assert line.count(b"\n") == 1
+    record = parse(line, NO_LINE)
+    assert (record.kind, record.step, record.counters, record.facts) == (kind, step, spent, told)
+    assert record.sha256 == line_hash(line)
 
 
-def test_a_torn_line_is_no_link_of_the_chain(tmp_path: Path) -> None:
-    first = LedgerWriter(tmp_path)
-    first.append("start", 0, Counters(), format=FORMAT)
-    first.close()
-    whole = first.path.read_bytes()
-    first.path.write_bytes(whole + b'{"kind": "heartb')
-    second = LedgerWriter(tmp_path)
-    assert second.append("start", 0, Counters(), format=FORMAT).previous == line_hash(whole)
+@given(st.data())
+def test_any_changed_byte_is_told(data: st.DataObject) -> None:
+    line = render("heartbeat", 7, "now", Counters(steps=7), {"loss": 1.5}, NO_LINE)[:-1]
+    at = data.draw(st.integers(0, len(line) - 1))
+    changed = data.draw(st.integers(0, 255).filter(lambda byte: byte != line[at]))
+    with pytest.raises(LedgerError, match="copy|another version"):
+        parse(line[:at] + bytes([changed]) + line[at + 1 :] + b"\n", NO_LINE)
 
 
-def test_counters_are_copied(tmp_path: Path) -> None:
-    counters = Counters()
-    record = LedgerWriter(tmp_path).append("start", 0, counters, format=FORMAT)
-    counters.steps = 9
-    assert record.counters.steps == 0
+def test_a_line_follows_the_one_before_it() -> None:
+    first = render("start", 0, "now", Counters(), {}, NO_LINE)
+    second = render("heartbeat", 1, "now", Counters(), {}, line_hash(first))
+    assert parse(second, line_hash(first)).step == 1
+    with pytest.raises(LedgerError, match="changed, removed or inserted"):
+        parse(second, NO_LINE)
+    assert parse(second, None).step == 1, "not checked where the line before is not known"
 
 
-def test_an_unknown_kind_and_a_number_json_lacks_are_refused(tmp_path: Path) -> None:
-    writer = LedgerWriter(tmp_path)
-    with pytest.raises(ValueError, match="unknown kind"):
-        writer.append("pause", 0, Counters())
-    with pytest.raises(ValueError, match="JSON"):
-        writer.append("heartbeat", 0, Counters(), loss=float("nan"))
+def test_a_line_of_another_lrps_is_told() -> None:
+    line = render("heartbeat", 7, "now", Counters(), {}, NO_LINE)
+    with pytest.raises(LedgerError, match="^not a record of a ledger of format lrps-ledger/2"):
+        parse(b'{"counters":{},"facts":{},"kind":"start"}\n', NO_LINE)
+    with pytest.raises(LedgerError, match="another version"):
+        parse(line.replace(b'"steps"', b'"stepz"', 1), None)
+    with pytest.raises(LedgerError, match="another version"):
+        parse(line.replace(b"heartbeat", b"heartbeet"), None)
 
 
-def test_a_full_disk_is_an_error() -> None:
-    writer = LedgerWriter.__new__(LedgerWriter)
-    writer.path, writer._previous = Path("/dev/full"), NO_LINE
-    with open("/dev/full", "wb", buffering=0) as full:
-        writer._file = full
-        with pytest.raises(LedgerError, match="free space, then rerun"):
-            writer.append("start", 0, Counters(), format=FORMAT)
-
-
-def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LedgerError, match="cannot write the ledger"):
-        LedgerWriter(tmp_path / "file" / "ledger")
+def test_tokens_and_seconds_are_parted() -> None:
+    spent = Counters(
+        tokens=100,
+        repeated_tokens=10,
+        replayed_tokens=20,
+        rehearsal_tokens=30,
+        allocated_seconds=50.0,
+        starting_seconds=1.0,
+        training_seconds=2.0,
+        repeating_seconds=3.0,
+        saving_seconds=4.0,
+        evaluating_seconds=5.0,
+    )
+    assert (spent.unique_tokens, spent.other_seconds) == (40, 35.0)
+    assert json.loads(json.dumps(asdict(spent))) == asdict(spent)

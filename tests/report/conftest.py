@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Path
 from lrps.plan import Plan, make_plan
 from lrps.store.checkpoints import begin, publish, seal
@@ -76,26 +77,30 @@ class Run:
         """
         for path in self.plan.graph.paths:
             if names is None or path.name in names:
-                begin_at = path.start
+                begin_at = reached = path.start
                 if fail_at and path.name in fail_at:
                     reached, begin_at = fail_at[path.name]
                     self._attempt(path, path.start, reached, "failure", saved=begin_at)
                 stop = (stop_at or {}).get(path.name, path.stop)
-                self._attempt(path, begin_at, stop, "complete" if stop == path.stop else "interrupted", saved=stop)
+                outcome = "complete" if stop == path.stop else "interrupted"
+                self._attempt(path, begin_at, stop, outcome, saved=stop, reached=reached)
         return self
 
-    def _attempt(self, path: Path, start: int, stop: int, outcome: str, saved: int) -> None:
+    def _attempt(self, path: Path, start: int, stop: int, outcome: str, saved: int, reached: int = 0) -> None:
+        """reached: step that an earlier attempt had trained to."""
         layout = self.plan.layout.path(path.name)
         layout.directory.mkdir(parents=True, exist_ok=True)
         atomic_write_json(layout.path_json, self.plan.identity(self.plan.graph.by_name[path.name]))
         ledger, metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
-        counters = Counters(allocated_seconds=STARTING_SECONDS)
+        counters = Counters(allocated_seconds=STARTING_SECONDS, starting_seconds=STARTING_SECONDS)
         facts = {"format": FORMAT, "path": path.name, "path_start": path.start, "device": "cpu", "processes": 2}
+        if self.plan.config.hardware and (price := self.plan.config.hardware.price_per_device_hour):
+            facts["price_per_device_hour"] = price.model_dump(mode="json")
         ledger.append("start", start, counters, **facts)
         # A branch point is always a step that the ledger has a record of, as are the logged steps.
         logged = {*range(start + 10, stop, 10), *self.plan.graph.branch_points(path.name), stop}
         for step in sorted(step for step in logged if start < step <= stop):
-            self._spend(counters, step - start)
+            self._spend(counters, step - start, repeated=max(0, min(step, reached) - start))
             metrics.write(self._metrics(path, step))
             ledger.append("heartbeat", step, counters, loss=training_loss(path, step))
         if saved > path.start:
@@ -112,11 +117,13 @@ class Run:
         ledger.close()
         metrics.close()
 
-    def _spend(self, counters: Counters, steps: int) -> None:
+    def _spend(self, counters: Counters, steps: int, repeated: int) -> None:
         counters.steps, counters.tokens = steps, steps * BATCH * ROW_TOKENS
+        counters.repeated_steps, counters.repeated_tokens = repeated, repeated * BATCH * ROW_TOKENS
         counters.flops = counters.tokens * (self.plan.costs.flops_per_token or 0)
-        counters.training_seconds = steps * SECONDS_A_STEP
-        counters.allocated_seconds = STARTING_SECONDS + counters.training_seconds
+        counters.repeating_seconds = repeated * SECONDS_A_STEP
+        counters.training_seconds = (steps - repeated) * SECONDS_A_STEP
+        counters.allocated_seconds = STARTING_SECONDS + steps * SECONDS_A_STEP
 
     def _metrics(self, path: Path, step: int) -> Metrics:
         lr = path.schedule.lr_at(step - 1)

@@ -7,28 +7,30 @@ from pathlib import Path as FilePath
 
 import pytest
 
-from lrps.ledger.reader import evaluations, read_ledger, total
+from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.totals import total
 from lrps.paths.graph import Part, Path, Segment
 from lrps.paths.schedule import constant
+from lrps.paths.usage import Usage
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.metrics import read_metrics
+from lrps.train.account import Account, DeviceClock, Rate
 from lrps.train.origin import Origin
-from lrps.train.recorder import DeviceClock, Recorder
+from lrps.train.recorder import Recorder
 
 PATH = Path("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (Part("v1", 0, 14),)),))
 
 
 def recorder(layout: PathLayout, since: float | None = None) -> Recorder:
+    clock = DeviceClock(time.time() if since is None else since)
+    account = Account(Rate(16, 3, 2), clock, lambda step: Usage(16 * step), reached=0)
     return Recorder(
         PATH,
         layout,
         TrainingConsole(7),
-        tokens_per_step=16,
-        flops_per_token=3,
-        processes=2,
+        account,
         log_every_steps=3,
-        clock=DeviceClock(time.time() if since is None else since),
     )
 
 
@@ -43,7 +45,7 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
     with recorder(layout, since=time.time() - 100) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
         book.before_save()
-        with book.booking("saving_seconds"):
+        with book.account.booking("saving_seconds"):
             time.sleep(0.01)
         result = {"loss": 2.0, "bits_per_byte": 3.0, "rows": 1, "tokens": 5, "manifest_sha256": "m"}
         book.evaluation(7, {"v1": result})

@@ -1,0 +1,109 @@
+"""`lrps ledger`: the verbs that read what was really spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrps.cli_options import AsJson, Overrides, Run, print_json, run_of
+from lrps.errors import USER_MISTAKE, ConfigError
+
+if TYPE_CHECKING:
+    from lrps.ledger.records import Record
+
+ledger_app = typer.Typer(
+    help="What was really spent: read, check and export the ledgers of a run.\n\n"
+    "A ledger is one file an attempt at a path, one JSON record a line; every line holds a hash over all lines before.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@ledger_app.command()
+def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check every line of every ledger of a run, and that forks point at what their parents have trained.
+
+    A torn last line is no fault: the writer died in it. Anything that was changed, removed or inserted is named with
+    file and line, and the exit code is 2. Lines that were cut off at the end leave no trace in the file: keep what
+    `ends with` says to tell, or run `lrps data audit`, which compares with the checkpoints.
+    """
+    from lrps.ledger.check import check_run
+    from lrps.report.ledger_document import check_document, print_check
+
+    run_dir, _ = run_of(run, overrides)
+    document = check_document(run_dir, check_run(run_dir))
+    print_json(document) if as_json else print_check(document)
+    if not document["ok"]:
+        raise typer.Exit(USER_MISTAKE)
+
+
+@ledger_app.command()
+def show(
+    run: Run,
+    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="Show the records of this path.")] = None,
+    overrides: Overrides = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Only these records: evaluation, checkpoint, failure, ...")
+    ] = None,
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many records.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What every path has cost; with PATH or --kind, the last records.
+
+    unique: tokens that the lineage had never trained on; replayed: older increments, later passes; repeated: steps
+    that were lost in a crash and trained again. Device-hours are wall-clock hours times processes.
+    """
+    from lrps.ledger.check import ledger_dirs
+    from lrps.ledger.reader import read_ledger
+    from lrps.ledger.records import KINDS
+    from lrps.ledger.totals import total
+    from lrps.report.ledger_document import print_records, print_totals, records_document, totals_document
+
+    run_dir, _ = run_of(run, overrides)
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"--kind {kind}: a ledger has {', '.join(KINDS)}")
+    if path is None and kind is None:
+        paths = {name: each for name, each in ledger_dirs(run_dir).items() if name}
+        document = totals_document(
+            run_dir, {name: total(read_ledger(each, heartbeats=False)) for name, each in paths.items()}
+        )
+        print_json(document) if as_json else print_totals(document)
+        return
+    records = (one for one in _records(run_dir, path) if kind in (None, one[2].kind))
+    found = records_document(records, last)
+    print_json(found) if as_json else print_records(found)
+
+
+@ledger_app.command()
+def export(
+    run: Run,
+    parquet: Annotated[Path, typer.Option("--parquet", metavar="FILE", help="The file to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write all records of a run as one Parquet file, a row a record: for SQL and data frames."""
+    from lrps.ledger.parquet import write_parquet
+
+    run_dir, _ = run_of(run, overrides)
+    rows = write_parquet(_records(run_dir, None), parquet)
+    typer.echo(f"{parquet}: {rows:,} records")
+
+
+def _records(run_dir: Path, path: str | None) -> Iterator[tuple[str, int, Record]]:
+    """(path, attempt, record) of one path, or of all."""
+    from lrps.ledger.check import ledger_dirs
+    from lrps.ledger.reader import read_attempt
+    from lrps.ledger.records import NO_LINE, attempt_files
+
+    directories = ledger_dirs(run_dir)
+    if path is not None and path not in directories:
+        known = ", ".join(name for name in directories if name) or "none"
+        raise ConfigError(f"{run_dir} has no ledger of a path {path}; it has {known}")
+    for name, directory in directories.items():
+        previous = NO_LINE
+        for file in attempt_files(directory) if path in (None, name) else ():
+            for record in read_attempt(file, previous):
+                previous = record.sha256
+                yield name, int(file.stem), record

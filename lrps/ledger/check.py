@@ -1,0 +1,112 @@
+"""Checks the ledgers of a whole run: every line, and that forks point at what their parents have trained."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from math import inf
+from pathlib import Path
+
+from lrps.errors import LedgerError
+from lrps.ledger.reader import read_attempt
+from lrps.ledger.records import NO_LINE, Counters, Record, attempt_files
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """One attempt's file. fault: the first line that is not the one that was written, or what does not add up."""
+
+    path: str
+    file: Path
+    records: int
+    kinds: dict[str, int]
+    torn: bool
+    """Its last line is half written: the writer died in it. No fault."""
+    reached: int
+    """Highest step of a record."""
+    parent: tuple[str, int] | None
+    """Path and step that the attempt's path forked from."""
+    last_sha256: str
+    """Of its last whole line: kept elsewhere, it proves later that nothing was cut off at the end."""
+    fault: str | None = None
+
+
+def ledger_dirs(run_dir: Path) -> dict[str, Path]:
+    """Name of a path -> its ledger's directory, of every path of a run that has one; "" is the run's own ledger."""
+    found = sorted(run_dir.glob("[!.]*/ledger"))
+    own = run_dir / "ledger"
+    return {**({"": own} if attempt_files(own) else {}), **{each.parent.name: each for each in found}}
+
+
+def check_run(run_dir: Path) -> tuple[FileCheck, ...]:
+    """Check every ledger of a run, in the order of paths and attempts, each file in constant memory.
+
+    Raises LedgerError if there is none.
+    """
+    directories = ledger_dirs(run_dir)
+    if not directories:
+        raise LedgerError(f"{run_dir} holds no ledger: give the directory of a run, or its config file")
+    checks = [check for path, directory in directories.items() for check in _check_ledger(path, directory)]
+    reached: dict[str, float] = {}
+    for check in checks:  # How far a damaged one went is not known.
+        reached[check.path] = max(inf if check.fault else check.reached, reached.get(check.path, 0))
+    return tuple(check if check.fault else replace(check, fault=_fork_fault(check, reached)) for check in checks)
+
+
+def _fork_fault(check: FileCheck, reached: Mapping[str, float]) -> str | None:
+    if check.parent is None:
+        return None
+    parent, step = check.parent
+    if parent not in reached:
+        return f"{check.file}:1: forked from {parent}, whose ledger is not here; copy it too, or its cost is missing"
+    if reached[parent] < step:
+        return f"{check.file}:1: forked from {parent} at step {step}, whose ledger ends at step {reached[parent]}"
+    return None
+
+
+def _check_ledger(path: str, ledger_dir: Path) -> Iterator[FileCheck]:
+    """A file that is damaged does not hide faults in later ones: the next is checked from its own first line."""
+    previous: str | None = NO_LINE
+    for file in attempt_files(ledger_dir):
+        checked = _check_file(path, file, previous)
+        # A damaged file cannot say what the next one goes on from.
+        previous = None if checked.fault else checked.last_sha256
+        yield checked
+
+
+def _check_file(path: str, file: Path, previous: str | None) -> FileCheck:
+    kinds, last, reached, fault = Counter[str](), previous or NO_LINE, 0, None
+    parent: tuple[str, int] | None = None
+    before: Record | None = None
+    try:
+        for number, record in enumerate(read_attempt(file, previous), 1):
+            _check_order(record, before, f"{file}:{number}")
+            if record.kind == "start" and (stated := record.facts.get("parent")):
+                parent = stated["path"], stated["step"]
+            kinds[record.kind] += 1
+            before, last, reached = record, record.sha256, max(reached, record.step)
+    except LedgerError as error:
+        fault = str(error)
+    return FileCheck(path, file, kinds.total(), dict(kinds), _is_torn(file), reached, parent, last, fault)
+
+
+def _is_torn(file: Path) -> bool:
+    with open(file, "rb") as lines:
+        if not lines.seek(0, os.SEEK_END):
+            return False
+        lines.seek(-1, os.SEEK_END)
+        return lines.read(1) != b"\n"
+
+
+def _check_order(record: Record, before: Record | None, where: str) -> None:
+    """What an attempt has spent never becomes less, and its parts never more than the whole."""
+    now = record.counters
+    if before is not None and any(getattr(now, name) < getattr(before.counters, name) for name in _GROWING):
+        raise LedgerError(f"{where}: its counters are less than in the line before; restore the file from a copy")
+    if now.unique_tokens < 0 or now.repeated_steps > now.steps:
+        raise LedgerError(f"{where}: parts of the tokens or steps are more than all; restore the file from a copy")
+
+
+_GROWING = tuple(field.name for field in fields(Counters) if field.name != "energy_joules")

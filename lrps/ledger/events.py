@@ -1,0 +1,25 @@
+"""The run's own ledger: what is done to a run beside training, one file an event, in the same chain of lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
+from lrps.store.lock import path_lock
+
+
+def book_event(ledger_dir: Path, kind: str, step: int, seconds: float, **facts: Any) -> None:
+    """Append an event that has ended. seconds: of one process on a CPU; they are no device-seconds of any path.
+
+    Events may end at the same time in several processes: each waits for the lock. Raises LedgerError.
+    """
+    with path_lock(ledger_dir):
+        writer = LedgerWriter(ledger_dir)
+        writer.append("start", step, Counters(), format=FORMAT, job=kind, path_start=step, device="cpu", processes=1)
+        spent = Counters(allocated_seconds=seconds)
+        writer.append(kind, step, spent, **facts)
+        writer.append("stop", step, spent, outcome="complete")
+        writer.sync()
+        writer.close()

@@ -1,0 +1,70 @@
+"""Writing: one file an attempt, a chain over all lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lrps.errors import LedgerError
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.records import FORMAT, NO_LINE, Counters, attempt_files, parse
+from lrps.ledger.writer import LedgerWriter, last_line_hash
+
+
+def test_records_are_chained_within_and_across_attempts(tmp_path: Path) -> None:
+    hashes = [NO_LINE]
+    for _ in range(2):
+        writer = LedgerWriter(tmp_path)
+        hashes.append(writer.append("start", 0, Counters(), format=FORMAT).sha256)
+        hashes.append(writer.append("stop", 3, Counters(steps=3), outcome="complete").sha256)
+        writer.close()
+    assert [file.name for file in attempt_files(tmp_path)] == ["000.jsonl", "001.jsonl"]
+    lines = [line for file in attempt_files(tmp_path) for line in file.read_bytes().splitlines(keepends=True)]
+    assert [json.loads(line)["sha256"] for line in lines] == hashes[1:]
+    assert [parse(line, before).sha256 for line, before in zip(lines, hashes, strict=False)] == hashes[1:]
+    assert len(set(hashes)) == 5
+
+
+def test_a_torn_line_is_no_link_of_the_chain(tmp_path: Path) -> None:
+    first = LedgerWriter(tmp_path)
+    start = first.append("start", 0, Counters(), format=FORMAT)
+    first.close()
+    first.path.write_bytes(first.path.read_bytes() + b'{"sha256": "heartb')
+    assert last_line_hash(attempt_files(tmp_path)) == start.sha256
+    second = LedgerWriter(tmp_path)
+    second.append("start", 0, Counters(), format=FORMAT)
+    assert len(list(read_ledger(tmp_path))) == 2
+
+
+def test_what_is_given_back_is_what_is_read(tmp_path: Path) -> None:
+    counters = Counters(steps=2, allocated_seconds=1.23456, energy_joules=7.5)
+    record = LedgerWriter(tmp_path).append("start", 0, counters, format=FORMAT, named={"v1": "x"})
+    counters.steps = 9
+    assert list(read_ledger(tmp_path)) == [record]
+    assert (record.counters.steps, record.counters.allocated_seconds) == (2, 1.235)
+
+
+def test_an_unknown_kind_and_a_number_json_lacks_are_refused(tmp_path: Path) -> None:
+    writer = LedgerWriter(tmp_path)
+    with pytest.raises(ValueError, match="unknown kind"):
+        writer.append("pause", 0, Counters())
+    with pytest.raises(ValueError, match="JSON"):
+        writer.append("heartbeat", 0, Counters(), loss=float("nan"))
+    assert writer.path.read_bytes() == b""
+
+
+def test_a_full_disk_is_an_error() -> None:
+    writer = LedgerWriter.__new__(LedgerWriter)
+    writer.path, writer._previous = Path("/dev/full"), NO_LINE
+    with open("/dev/full", "wb", buffering=0) as full:
+        writer._file = full
+        with pytest.raises(LedgerError, match="free space, then rerun"):
+            writer.append("start", 0, Counters(), format=FORMAT)
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="make the directory writable"):
+        LedgerWriter(tmp_path / "file" / "ledger")

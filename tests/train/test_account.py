@@ -1,0 +1,61 @@
+"""What an attempt spends: every device-second and token once, of the kind that it is."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrps.paths.usage import Usage
+from lrps.train.account import Account, DeviceClock, Rate
+
+RATE = Rate(tokens_per_step=10, flops_per_token=3, processes=2)
+
+
+def mixed(step: int) -> Usage:
+    """Of every ten tokens six are new, three replayed and one rehearsal."""
+    return Usage(6 * step, 3 * step, step)
+
+
+@given(st.integers(0, 20), st.integers(0, 30), st.integers(0, 20))
+def test_steps_that_were_lost_are_repeated_and_all_else_is_of_its_kind(start: int, reached: int, steps: int) -> None:
+    account = Account(RATE, DeviceClock(time.time()), mixed, max(start, reached))
+    account.begin(start)
+    for step in range(start + 1, start + steps + 1):
+        account.step(step, 0.5)
+    spent = account.counters()
+    new = [step for step in range(start + 1, start + steps + 1) if step > max(start, reached)]
+    assert (spent.steps, spent.repeated_steps) == (steps, steps - len(new))
+    assert (spent.tokens, spent.flops) == (10 * steps, 30 * steps)
+    assert spent.repeated_tokens == 10 * (steps - len(new))
+    assert (spent.unique_tokens, spent.replayed_tokens, spent.rehearsal_tokens) == tuple(
+        n * len(new) for n in (6, 3, 1)
+    )
+    assert spent.training_seconds == pytest.approx(len(new))
+    assert spent.repeating_seconds == pytest.approx(steps - len(new))
+
+
+def test_every_process_is_held_from_the_launch_to_the_next_attempts_start() -> None:
+    launched = time.time() - 10
+    clock = DeviceClock(launched)
+    first = Account(RATE, clock, mixed, 0)
+    first.begin(0)
+    with first.booking("saving_seconds"):
+        time.sleep(0.01)
+    spent = first.counters()
+    assert spent.starting_seconds >= 20, "two processes"
+    assert spent.allocated_seconds >= spent.starting_seconds + spent.saving_seconds
+    assert spent.saving_seconds >= 0.02
+    between = clock.since - launched
+    assert spent.allocated_seconds == pytest.approx(2 * between)
+    assert Account(RATE, clock, mixed, 0).counters().allocated_seconds < 1, "what the first booked is not booked again"
+
+
+def test_energy_is_what_the_devices_counted_since_the_first_reading() -> None:
+    account = Account(RATE, DeviceClock(time.time()), mixed, 0)
+    assert account.counters().energy_joules is None
+    account.energy(1000.0)
+    account.energy(1250.0)
+    assert account.counters().energy_joules == 250.0
