@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,39 +40,3 @@ def prune(
     plan = make_plan(load_config(config_file, overrides or ()))
     document = prune_document(plan, prune_run(plan, dry_run=dry_run, damaged=damaged), dry_run=dry_run)
     print_json(document) if as_json else print_prune(document)
-
-
-def convert(
-    config_file: ConfigFile,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Name of a path, as `lrps plan` shows it.")],
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; several steps may lie there.")],
-    overrides: Overrides = None,
-    step: Annotated[
-        int | None, typer.Option("--step", metavar="N", help="The state after N steps; by default the newest.")
-    ] = None,
-) -> None:
-    """Write a checkpoint in DeepSpeed's universal format: weights, Adam moments and step, to go on with elsewhere.
-
-    A script of your own reads it under ZeRO 1, 2 or 3, with any number of processes, fp32 or bf16:
-
-    \b
-      deepspeed.initialize(..., config={..., "checkpoint": {"load_universal": True}})
-      engine.load_checkpoint(DIR, load_lr_scheduler_states=False)
-
-    The state is exact. Learning rate, betas, eps and weight decay stay those of the script. The parameters need the
-    same names, so build the model with transformers. Under ZeRO 3 DeepSpeed 0.19 gives all parameter groups one step
-    counter, which torch's Adam then counts up once a group; part them after loading:
-
-    \b
-      for state in engine.optimizer.optimizer.state.values():
-          state["step"] = state["step"].clone()
-    """
-    from lrps.config.loader import load_config
-    from lrps.engine.universal import write_universal
-    from lrps.plan import make_plan
-    from lrps.status import intact_checkpoint
-
-    plan = make_plan(load_config(config_file, overrides or ()))
-    checkpoint = intact_checkpoint(plan, path, step)
-    samples = checkpoint.step * plan.config.batch.sequences
-    typer.echo(str(write_universal(checkpoint.directory, out, checkpoint.step, samples, {"lrps": checkpoint.identity})))

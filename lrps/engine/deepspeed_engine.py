@@ -29,6 +29,7 @@ from torch.distributed.constants import default_pg_timeout
 
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
+from lrps.engine.energy import used_joules
 from lrps.engine.model import parameter_groups
 from lrps.errors import ConfigError, NonFiniteLoss
 
@@ -179,6 +180,14 @@ class Engine:
         """`cpu`, or the product name of this rank's GPU."""
         device = self._engine.device
         return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu"
+
+    def used_joules(self) -> float | None:
+        """By the energy counters of all ranks' GPUs; None where one has none. Collective on GPUs, free on CPUs."""
+        device = torch.device(self._engine.device)
+        if device.type != "cuda":
+            return None
+        each = ranks.gather(used_joules(device))
+        return None if None in each else sum(joules for joules in each if joules is not None)
 
     @property
     def rows_per_rank(self) -> int:

@@ -18,7 +18,8 @@ from lrps import __version__
 from lrps.audit.lineage import begun
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import State
-from lrps.ledger.reader import evaluations, read_ledger, total, until
+from lrps.ledger.reader import evaluations, read_ledger, until
+from lrps.ledger.totals import total
 from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.report.numbers import amount, count, flops, loss, ratio
@@ -63,6 +64,7 @@ def card_document(
         },
         "learning_rate": {"peak": config.schedule.peak_lr, "reached": state.path.schedule.lr_after(state.step)},
         "initial_weights": stored[0]["training"].get("initial_weights"),
+        "initial_state": stored[0].get("initial_state"),
         "lineage": [_described(leg) for leg in legs],
         "data": data,
         "tokenizer": asdict(tokenizer),
@@ -136,7 +138,7 @@ def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]])
 
 def _heldout(plan: Plan, state: State, trained: set[str]) -> list[dict[str, Any]]:
     """The newest evaluation of this state on each held-out set."""
-    found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger))
+    found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger, heartbeats=False))
     order = [increment.version for increment in plan.increments]
     mine = [evaluation for (step, _), evaluation in found.items() if step == state.step]
     mine.sort(key=lambda evaluation: order.index(evaluation.heldout) if evaluation.heldout in order else len(order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from lrps.export.card import card_document, render_card
 from lrps.export.directory import holds, new_directory, seal_directory
 from lrps.export.states import State
 from lrps.export.tokenizer import write_tokenizer
+from lrps.ledger.events import book_event
 from lrps.plan import Plan
 from lrps.status import check_run_dir
 from lrps.store.checkpoints import Checkpoint, find, verify
 from lrps.store.files import atomic_write_text
-from lrps.store.identity import check_identity, training_digest, weights_digest
+from lrps.store.identity import check_identity, training_digest
+from lrps.store.initial import with_initial_weights
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def export_state(plan: Plan, state: State, directory: Path, form: Form, *, force
     _, tokenizer = load_tokenizer(data.tokenizer_path)
     _check(plan, state, checkpoint, tokenizer)
     verify(checkpoint)
+    began = time.monotonic()
     with new_directory(directory) as temporary:
         written = write_pretrained(
             plan.config.model,
@@ -67,6 +71,8 @@ def export_state(plan: Plan, state: State, directory: Path, form: Form, *, force
         card = card_document(plan, state, checkpoint, tokenizer, {**asdict(written), "dtype": form.dtype})
         atomic_write_text(temporary / "README.md", render_card(card))
         size = seal_directory(temporary, {"state": identity, **card})
+    facts = {"path": state.path.name, "directory": str(directory), "bytes": size, "checkpoint": identity["checkpoint"]}
+    book_event(plan.layout.ledger, "export", state.step, time.monotonic() - began, **facts, dtype=form.dtype)
     return Exported(directory, True, size)
 
 
@@ -87,8 +93,10 @@ def _check(plan: Plan, state: State, checkpoint: Checkpoint, tokenizer: Tokenize
             f"{checkpoint.identity.get('path')}): its model, tokenizer, optimizer, batch or seed differ; give the "
             "config and the tokenizer that it was trained with"
         )
-    if plan.config.model.checkpoint is not None:
+    model = plan.config.model
+    if model.checkpoint is not None:
         # Its config says what the weights mean; other files under the same name would give another model.
-        check_checkpoint_directory(plan.config.model.checkpoint)
-        identity["training"]["initial_weights"] = weights_digest(plan.config.model.checkpoint)
-        check_identity(path_json, identity)
+        check_checkpoint_directory(model.checkpoint)
+    # A state that training began with need not be there any more: path.json knows it, and so does the card.
+    if model.checkpoint is not None or (model.initial_state is not None and model.initial_state.exists()):
+        check_identity(path_json, with_initial_weights(identity, model))

@@ -24,11 +24,13 @@ from lrps.paths.graph import Path
 from lrps.plan import Plan, shards_command
 from lrps.status import missing_evaluations, saved_step
 from lrps.store.files import atomic_write_json
-from lrps.store.identity import check_identity, weights_digest
+from lrps.store.identity import check_identity
+from lrps.store.initial import initial_checkpoint, with_initial_weights
 from lrps.store.lock import path_lock
 from lrps.track.console import TrainingConsole
+from lrps.train.account import DeviceClock
 from lrps.train.origin import origin_of
-from lrps.train.recorder import DeviceClock, attempt_facts, open_recorder
+from lrps.train.recorder import attempt_facts, open_recorder
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
 
@@ -109,7 +111,7 @@ def _run_path(
     with ExitStack() as held:
         ask_rank_zero(lambda: held.enter_context(path_lock(layout.directory)))
         ask_rank_zero(lambda: _claim(plan, path))
-        origin = ask_rank_zero(lambda: origin_of(path, plan.layout))
+        origin = ask_rank_zero(lambda: origin_of(path, plan.layout, initial_checkpoint(plan.config.model)))
         missing = ask_rank_zero(lambda: missing_evaluations(plan, path))
         if origin.step >= path.stop and not missing:
             return True
@@ -122,7 +124,7 @@ def _run_path(
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         held.callback(engine.close)
-        recorder = open_recorder(plan, path, engine, console, clock) if engine.rank == 0 else None
+        recorder = open_recorder(plan, path, engine, stage, console, clock) if engine.rank == 0 else None
         trainer = Trainer(plan, path, engine, stage, missing=missing, stop_request=stop_request, recorder=recorder)
         if recorder is None:
             return trainer.run(origin)
@@ -165,9 +167,8 @@ def _claim(plan: Plan, path: Path) -> None:
 
     A path that never saved anything may still become another one.
     """
-    identity, path_json = plan.identity(path), plan.layout.path(path.name).path_json
-    if plan.config.model.checkpoint is not None:
-        identity["training"]["initial_weights"] = weights_digest(plan.config.model.checkpoint)
+    path_json = plan.layout.path(path.name).path_json
+    identity = with_initial_weights(plan.identity(path), plan.config.model)
     begun = saved_step(plan, path) is not None and path_json.exists()
     if not begun or check_identity(path_json, identity).stop < path.stop:
         atomic_write_json(path_json, identity)

@@ -1,5 +1,7 @@
 """Where a path begins in this attempt. Resuming a path and forking a new one are different things:
 
+A start has no checkpoint, unless the config names a state from elsewhere; its steps count from 0 all the same.
+
 | item                       | resume                | fork                                             |
 |----------------------------|-----------------------|--------------------------------------------------|
 | checkpoint                 | the path's own newest | the parent's at the fork step, left untouched    |
@@ -21,12 +23,13 @@ from lrps.store.layout import PathLayout, RunLayout
 
 @dataclass(frozen=True)
 class Origin:
-    """The state that an attempt begins with. checkpoint None: the initial weights."""
+    """The state that an attempt begins with."""
 
     verb: str
     """start | fork | resume."""
     step: int
     checkpoint: Checkpoint | None
+    """None: the initial weights. That of a start is a state from elsewhere, of any step."""
     optimizer: str = "carry"
     skipped: tuple[str, ...] = ()
     """Newer checkpoints that could not be used, and why."""
@@ -34,6 +37,8 @@ class Origin:
     def __str__(self) -> str:
         if self.checkpoint is None:
             return "from the initial weights"
+        if self.verb == "start":
+            return f"from the state in {self.checkpoint.directory}"
         where = self.checkpoint.directory.parent.parent.name
         moments = ", optimizer reset" if self.optimizer == "reset" else ""
         return f"{self.verb}{'d' if self.verb == 'resume' else 'ed'} from {where} at step {self.step}{moments}"
@@ -85,8 +90,8 @@ def fork(path: Path, run: RunLayout) -> Origin:
     return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
 
 
-def origin_of(path: Path, run: RunLayout) -> Origin:
-    """Resume if the path was begun, else fork from its parent, else start from the initial weights."""
+def origin_of(path: Path, run: RunLayout, initial: Checkpoint | None = None) -> Origin:
+    """Resume if the path was begun, else fork from its parent, else start: from `initial`, or the initial weights."""
     if (resumed := resume(path, run.path(path.name))) is not None:
         return resumed
-    return Origin("start", 0, None) if path.parent is None else fork(path, run)
+    return Origin("start", 0, initial) if path.parent is None else fork(path, run)

@@ -1,25 +1,29 @@
-"""What rank 0 writes down while a path is trained: ledger, metrics, terminal, wandb. One object a path and attempt."""
+"""What rank 0 writes down while a path is trained: ledger, metrics, terminal, trackers. One object an attempt."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lrps.errors import LedgerError
-from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+from lrps.ledger.records import FORMAT, Record
+from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.store.checkpoints import Checkpoint
+from lrps.store.initial import initial_weights
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.metrics import Metrics, MetricsWriter
+from lrps.track.tracker import Spent, Trackers, open_trackers
+from lrps.train.account import Account, DeviceClock, open_account
 from lrps.train.origin import Origin
 
 if TYPE_CHECKING:
+    from lrps.data.stream import Stage
     from lrps.engine.deepspeed_engine import Engine
 
 
@@ -34,39 +38,24 @@ class _Window:
     grad_norm: float | None = None
 
 
-@dataclass
-class DeviceClock:
-    """From when on the devices are held for the next attempt: every second is booked on some path."""
-
-    since: float
-    """As `time.time()`: the launch of the process group, then the last record of the attempt before."""
-
-
 class Recorder:
-    """Books every step and event of one attempt.
-
-    processes: of the process group; every second is booked that many times, since all of them are held.
-    """
+    """Writes down every step and event of one attempt, with what the account says was spent by then."""
 
     def __init__(
         self,
         path: Path,
         layout: PathLayout,
         console: TrainingConsole,
+        account: Account,
         *,
-        tokens_per_step: int,
-        flops_per_token: int | None,
-        processes: int,
         log_every_steps: int,
-        clock: DeviceClock,
-        wandb: Any = None,
+        trackers: Trackers | None = None,
     ) -> None:
-        self.path, self.console = path, console
-        self._tokens_per_step, self._flops = tokens_per_step, (flops_per_token or 0) * tokens_per_step
-        self._processes, self._log_every, self._clock, self._since = processes, log_every_steps, clock, clock.since
-        self._counters, self._window = Counters(), _Window()
-        self._step = path.start
-        self._ledger, self._metrics, self._wandb = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics), wandb
+        self.path, self.console, self.account = path, console, account
+        self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
+        self._step, self._window = path.start, _Window()
+        self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
+        self._trackers = trackers or Trackers()
 
     def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
         """facts: what a reader needs to know the attempt by: device, versions, hashes, price."""
@@ -74,7 +63,7 @@ class Recorder:
         for reason in origin.skipped:
             self.console.say(f"{self.path.name}: skipped a checkpoint: {reason}")
         self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
-        self._counters.starting_seconds = (time.time() - self._since) * self._processes
+        self.account.begin(origin.step)
         parent = self.path.parent
         self._append(
             "start",
@@ -83,19 +72,18 @@ class Recorder:
             path_start=self.path.start,
             parent=None if parent is None else {"path": parent.path, "step": parent.step},
             origin=origin.verb,
-            processes=self._processes,
+            skipped=list(origin.skipped),
+            processes=self.account.rate.processes,
             tokens_per_step=self._tokens_per_step,
             **facts,
         )
+        self._trackers.start(origin.step)
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float | None, seconds: float) -> None:
         """One optimizer step is done; `step` counts the steps of the lineage that are done now."""
         self._step = step
-        counters, window = self._counters, self._window
-        counters.steps += 1
-        counters.tokens += self._tokens_per_step
-        counters.flops += self._flops
-        counters.training_seconds += seconds * self._processes
+        self.account.step(step, seconds)
+        window = self._window
         window.steps += 1
         window.loss_sum += loss
         window.seconds += seconds
@@ -120,18 +108,9 @@ class Recorder:
             tokens_per_second=window.steps * self._tokens_per_step / max(window.seconds, 1e-9),
         )
         self._metrics.write(metrics)
-        self._append("heartbeat", loss=metrics.loss)
+        spent = self._append("heartbeat", loss=metrics.loss).counters
         self.console.show(metrics)
-        if self._wandb is not None:
-            self._wandb.log(metrics)
-
-    @contextmanager
-    def booking(self, counter: str) -> Iterator[None]:
-        """Book the time inside as `saving_seconds` or `evaluating_seconds`."""
-        began = time.monotonic()
-        yield
-        spent = getattr(self._counters, counter) + (time.monotonic() - began) * self._processes
-        setattr(self._counters, counter, spent)
+        self._trackers.log(metrics, Spent(spent.allocated_seconds / 3600, spent.flops))
 
     def checkpoint(self, checkpoint: Checkpoint, pinned: bool) -> None:
         """A checkpoint is published, of this step or of an earlier one."""
@@ -153,8 +132,7 @@ class Recorder:
             f"{self.path.name}: held-out loss at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        if self._wandb is not None:
-            self._wandb.log_evaluation(step, step * self._tokens_per_step, losses)
+        self._trackers.log_evaluation(step, step * self._tokens_per_step, results)
 
     def stop(self, outcome: str) -> None:
         """The attempt ends as it should. outcome: complete | interrupted."""
@@ -172,45 +150,28 @@ class Recorder:
             self._append("failure", error=f"{type(error).__name__}: {error}")
             self._close(1)
 
-    def _append(self, kind: str, **facts: Any) -> None:
-        self._clock.since = time.time()
-        self._counters.allocated_seconds = (self._clock.since - self._since) * self._processes
-        self._ledger.append(kind, self._step, self._counters, **facts)
+    def _append(self, kind: str, **facts: Any) -> Record:
+        return self._ledger.append(kind, self._step, self.account.counters(), **facts)
 
     def _close(self, exit_code: int) -> None:
         self._ledger.sync()
         self._ledger.close()
         self._metrics.close()
-        if self._wandb is not None:
-            self._wandb.finish(exit_code)
+        self._trackers.finish(exit_code)
 
 
-def open_recorder(plan: Plan, path: Path, engine: Engine, console: TrainingConsole, clock: DeviceClock) -> Recorder:
-    """The recorder of a new attempt at a path, with wandb where the config wants it."""
+def open_recorder(
+    plan: Plan, path: Path, engine: Engine, stage: Stage, console: TrainingConsole, clock: DeviceClock
+) -> Recorder:
+    """The recorder of a new attempt at a path, with the trackers that the config wants."""
     layout, config = plan.layout.path(path.name), plan.config
-    wandb: Any = None
-    if config.track.wandb != "off":
-        from lrps.track.wandb import WandbRun
-
-        wandb = WandbRun(
-            config.track,
-            plan=config.name,
-            path=path.name,
-            job=path.job,
-            directory=layout.directory,
-            config={**config.model_dump(mode="json"), "lineage": _lineage(plan, path)},
-            say=console.say,
-        )
     return Recorder(
         path,
         layout,
         console,
-        tokens_per_step=config.tokens_per_step,
-        flops_per_token=plan.costs.flops_per_token,
-        processes=engine.world_size,
+        open_account(plan, path, stage, engine.world_size, clock),
         log_every_steps=config.track.log_every_steps,
-        clock=clock,
-        wandb=wandb,
+        trackers=open_trackers(plan, path, lineage=_lineage(plan, path), devices=engine.world_size, say=console.say),
     )
 
 
@@ -232,6 +193,7 @@ def attempt_facts(plan: Plan, path: Path, engine: Engine, parameters: int) -> di
         "plan": plan.config.name,
         "device": engine.device_name,
         "parameters": parameters,
+        "initial_state": initial_weights(plan.config.model) if plan.config.model.initial_state else None,
         "manifests": _lineage(plan, path)["manifests"],
         "rows": {name: plan.rows[name] for name in sorted(path.sources)},
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),

@@ -50,10 +50,12 @@ class Trainer:
     def run(self, origin: Origin) -> bool:
         """Train from `origin` to the path's last step and evaluate what it releases; False if asked to stop before."""
         if origin.checkpoint is not None:
-            self._check(origin.checkpoint)
+            if origin.verb != "start":  # A state from elsewhere was trained as it liked; its model is checked below.
+                self._check(origin.checkpoint)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step
+        self._read_energy()
         ask_rank_zero(self._pin_what_is_saved)
         try:
             if self._some_save_is_in_flight():
@@ -149,6 +151,7 @@ class Trainer:
                 return
             pinned = checkpoint.step in self.branch_points
             ask_rank_zero(lambda: self._keep(checkpoint, pinned, awaited))
+        self._read_energy()
         if self.recorder is not None:
             self.recorder.checkpoint(checkpoint, pinned)
 
@@ -164,8 +167,14 @@ class Trainer:
         if awaited:
             removed.result()
 
+    def _read_energy(self) -> None:
+        """Book what the devices of all ranks have used; where one does not count, nothing."""
+        joules = self.engine.used_joules()
+        if joules is not None and self.recorder is not None:
+            self.recorder.account.energy(joules)
+
     def _booking(self, counter: str) -> AbstractContextManager[None]:
-        return nullcontext() if self.recorder is None else self.recorder.booking(counter)
+        return nullcontext() if self.recorder is None else self.recorder.account.booking(counter)
 
     def _pin_what_is_saved(self) -> None:
         """Pin periodic checkpoints that are branch points: a crash came before the pin, or the plan has grown."""
@@ -189,6 +198,7 @@ class Trainer:
             return
         with self._booking("evaluating_seconds"):
             results = evaluate_state(self.plan, self.engine, versions)
+        self._read_energy()
         if self.recorder is not None:
             self.recorder.evaluation(self.step, results)
 

@@ -22,7 +22,7 @@ def test_a_plain_deepspeed_script_finds_the_state_and_goes_on(matrix, world, cas
     assert told["loaded"]
     assert told["different"] == [], "weights and both moments, to the bit"
     assert set(told["adam_steps"]) == {3.0}
-    assert told["counters"] == (1 if case.endswith("s3") else 2), "what the help of `lrps convert` says of ZeRO 3"
+    assert told["counters"] == (1 if case.endswith("s3") else 2), "what the help of to-universal says of ZeRO 3"
     assert (told["global_steps"], told["tokens"]) == (3, 192)
     assert told["weight_decay"] == [0.1, 0.0], "those of the script, group by group"
     assert told["elsewhere"] == pytest.approx(told["here"], rel=1e-3 if "bf16" in case else 1e-6)

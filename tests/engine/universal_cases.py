@@ -1,9 +1,12 @@
-"""A plain DeepSpeed engine, such as another script has, that loads what lrps wrote in the universal format."""
+"""A plain DeepSpeed engine, such as another script has: it loads what lrps wrote, and lrps reads what it saved."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import deepspeed
 import torch
+from deepspeed.checkpoint import ds_to_universal
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 from matrix_state import ROWS, STEPS, assembled, batch, losses, make_config, running, share, train
 
@@ -11,6 +14,7 @@ from lrps.engine.checkpointing import load_checkpoint
 from lrps.engine.model import build_model, parameter_groups
 from lrps.engine.ranks import ask_rank_zero, world_size
 from lrps.engine.universal import write_universal
+from lrps.engine.universal_import import import_universal
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
 
@@ -41,7 +45,7 @@ def _elsewhere(out, source, stage):
         told["adam_steps"] = [float(state["step"]) for state in adam.values()]
         told["counters"] = len({state["step"].data_ptr() for state in adam.values()})
         told["weight_decay"] = [group["weight_decay"] for group in engine.optimizer.param_groups]
-        for state in adam.values():  # As the help of `lrps convert` says of ZeRO 3.
+        for state in adam.values():  # As the help of `lrps convert to-universal` says of ZeRO 3.
             state["step"] = state["step"].clone()
         told["elsewhere"] = [plain_step(engine, step) for step in range(STEPS, STEPS + 4)]
     finally:
@@ -52,9 +56,44 @@ def _elsewhere(out, source, stage):
     return told
 
 
+def imported(out):
+    """For each stage how a script's own run goes on, and how lrps does from what DeepSpeed made of its checkpoint."""
+    return {f"s{stage} {precision}": _from_elsewhere(out, stage, precision)
+            for stage, precision in ((1, "fp32"), (2, "bf16"), (3, "fp32"))}  # fmt: skip
+
+
+def _from_elsewhere(out, stage, precision):
+    config, place = make_config("llama", stage, precision), out / f"deepspeed-{world_size()}-{stage}"
+    engine = plain_engine(config, stage, precision)
+    try:
+        for step in range(STEPS):
+            plain_step(engine, step)
+        engine.save_checkpoint(str(place))
+        checkpoint = ask_rank_zero(lambda: _converted(config, place))
+        if stage < 3:  # DeepSpeed 0.19 links the moments of the first group only, unless it is asked again.
+            engine.optimizer._hp_optimizer_states_linked = False
+            engine.optimizer._lazy_init_hp_params_optimizer_state()
+        told = {"different": different(engine, assembled(checkpoint.directory))}
+        told["theirs"] = [plain_step(engine, step) for step in range(STEPS, STEPS + 4)]
+    finally:
+        engine.destroy()
+    with running(config, seed=3) as own:
+        load_checkpoint(own, checkpoint)
+        told["ours"] = [loss for loss, _ in losses(train(own, range(STEPS, STEPS + 4)))]
+    return {**told, "step": checkpoint.step, "origin": checkpoint.identity["origin"]}
+
+
+def _converted(config, place):
+    names = {"input_folder": str(place / "global_step3"), "output_folder": str(place / "global_step3_universal")}
+    work = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False}
+    ds_to_universal.main(SimpleNamespace(**names, **work, strict=True, inject_missing_state=True))
+    return import_universal(config.model, place, place / "ours").checkpoint
+
+
 def plain_engine(config, stage, precision):
     model = build_model(config.model, 11)
-    adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=config.optimizer.betas)
+    groups = parameter_groups(model, config.optimizer)
+    adam = torch.optim.AdamW(groups, lr=1e-2, betas=config.optimizer.betas, fused=True)
     settings = {
         "train_micro_batch_size_per_gpu": len(share(batch(0))),
         "gradient_clipping": config.optimizer.clip_grad_norm,

@@ -15,12 +15,13 @@ from lrps.config.loader import load_config
 from lrps.engine.checkpointing import save_checkpoint
 from lrps.engine.fragments import own_fragments
 from lrps.engine.model import build_model
-from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Path
 from lrps.plan import Plan, make_plan
 from lrps.store.checkpoints import find, pin
 from lrps.store.files import atomic_write_json
-from lrps.store.identity import weights_digest
+from lrps.store.initial import with_initial_weights
 
 SECONDS_A_STEP = 36.0
 """100 steps are one device-hour."""
@@ -57,10 +58,7 @@ def train(plan: Plan, path: Path) -> None:
     """Write down what training the path would have left; costs and losses are made up."""
     layout = plan.layout.path(path.name)
     layout.directory.mkdir(parents=True, exist_ok=True)
-    identity = plan.identity(path)
-    if plan.config.model.checkpoint is not None:
-        identity["training"]["initial_weights"] = weights_digest(plan.config.model.checkpoint)
-    atomic_write_json(layout.path_json, identity)
+    atomic_write_json(layout.path_json, with_initial_weights(plan.identity(path), plan.config.model))
     ledger, counters = LedgerWriter(layout.ledger), Counters()
     start = {"format": FORMAT, "path": path.name, "path_start": path.start, "device": "cpu", "processes": 2}
     ledger.append("start", path.start, counters, **start)

@@ -117,3 +117,16 @@ def test_what_was_not_measured_is_not_made_up(plan: Plan) -> None:
     text = render_card(card)
     assert "| main | not measured |" in text
     assert "| **lineage** | | | n/a | n/a | n/a |" in text
+
+
+def test_a_state_that_another_trainer_wrote_is_named(plan: Plan) -> None:
+    origin = {"tag": "global_step480_universal", "deepspeed": "0.19.8", "sha256": "f" * 64}
+    card = {**document(plan, "main", 8), "initial_weights": "a" * 64, "initial_state": {"step": 480, "origin": origin}}
+    lineage = render_card(card).split("## Lineage")[1].split("## Data")[0]
+    assert f"optimizer state of a checkpoint from elsewhere, digest `{'a' * 64}`:" in lineage
+    assert (
+        f"step 480 in `global_step480_universal`, which DeepSpeed 0.19.8 wrote, SHA-256 of its files `{'f' * 64}`."
+        in lineage
+    )
+    assert "the initial weights" not in lineage
+    assert "None" not in render_card({**card, "initial_state": {"step": 480, "origin": {**origin, "deepspeed": None}}})

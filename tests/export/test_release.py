@@ -20,6 +20,7 @@ from lrps.export.directory import FACTS
 from lrps.export.release import Form, export_state
 from lrps.export.states import chosen_states
 from lrps.plan import Plan
+from lrps.store.checkpoints import find
 from lrps.store.files import sha256_file
 from lrps.store.identity import weights_digest
 
@@ -208,6 +209,34 @@ def test_a_model_that_began_elsewhere_is_known_by_its_files(
     shutil.rmtree(began)
     with pytest.raises(ConfigError, match=r"model.checkpoint: .* is no directory; give the local directory"):
         export(plan, "main", 28)
+
+
+def test_a_lineage_that_began_with_a_state_from_elsewhere_says_so(
+    make: Callable[..., Plan], train_path: Callable[..., None], tmp_path: FilePath
+) -> None:
+    donor = find(make().layout.path("main"), 8)
+    began = tmp_path / "began" / donor.directory.name
+    shutil.copytree(donor.directory, began)
+    plan = make("name=grown", f"model.initial_state={began}")
+    for name in ("main", "branch-v1"):
+        train_path(plan, plan.graph.by_name[name])
+    exported = export(plan, "branch-v1").directory
+    card, facts = (exported / "README.md").read_text(), json.loads((exported / "lrps.json").read_text())
+    assert "| main | a state from elsewhere | 0 to 8 |" in card
+    assert f"a checkpoint from elsewhere, digest `{donor.manifest['digest']}`" in card
+    assert "step 8 of path `main` of the plan `tiny`" in card
+    assert "drawn from the seed" not in card
+    assert facts["initial_weights"] == donor.manifest["digest"]
+    assert (facts["initial_state"]["step"], facts["initial_state"]["path"]) == (8, "main")
+    other = find(make().layout.path("main"), 28)
+    shutil.copytree(other.directory, tmp_path / "other" / other.directory.name)
+    changed = make("name=grown", f"model.initial_state={tmp_path / 'other' / other.directory.name}")
+    with pytest.raises(LineageError, match="training.initial_weights"):
+        export(changed, "main", 8)
+    with pytest.raises(LineageError, match="training.initial_state: true there, false in the config"):
+        export(make("name=grown"), "main", 8)
+    shutil.rmtree(began)
+    assert export(plan, "main", 8).made, "what it began with need not be there any more"
 
 
 def test_the_tokenizer_encodes_as_training_did(plan: Plan) -> None:

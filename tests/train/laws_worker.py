@@ -14,7 +14,12 @@ from pathlib import Path
 from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.ranks import ask_rank_zero
+from lrps.engine.universal import write_universal
+from lrps.engine.universal_import import import_universal
+from lrps.errors import CheckpointError
 from lrps.plan import Plan, make_plan
+from lrps.store.checkpoints import find
+from lrps.store.layout import PathLayout
 from lrps.train.job import run_paths
 from lrps.train.signals import StopRequest
 
@@ -59,8 +64,28 @@ def laws(config_file: Path, directory: Path, settings: list[str]) -> None:
     interrupt_and_resume(resumed, "main", "straight-v1")
 
 
+def take_over(root: Path) -> None:
+    """What another trainer would have left: the end of a main path, through DeepSpeed's universal format."""
+    trained = PathLayout(root / "zero1" / "runs" / "tiny" / "main")
+    write_universal(find(trained, 28).directory, root / "state", 28, 112, {})
+    import_universal(load_config(root / "config.yaml").model, root / "state", root / "state")
+
+
+def refuse(root: Path, settings: list[str]) -> None:
+    """Start another model from that state."""
+    wider = [*settings, "model.architecture.hidden_size=32", f"runs={root / 'refused'}"]
+    try:
+        run(make_plan(load_config(root / "config.yaml", wider)), "main")
+    except CheckpointError as error:
+        told = str(error)
+        ask_rank_zero(lambda: (root / "refused.txt").write_text(told))
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     with process_group():
         for case in json.loads((root / "cases.json").read_text()):
+            if case["name"] == "from_state":
+                ask_rank_zero(lambda: take_over(root))
+                refuse(root, case["settings"])
             laws(root / "config.yaml", root / case["name"], case["settings"])

@@ -7,7 +7,8 @@ from pathlib import Path as FilePath
 import pytest
 
 from lrps.errors import CheckpointError, LineageError
-from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Fork, Part, Path, Segment
 from lrps.paths.schedule import constant
 from lrps.store import checkpoints
@@ -41,6 +42,16 @@ def test_a_new_path_starts_from_the_initial_weights(run: RunLayout) -> None:
     origin = origin_of(MAIN, run)
     assert (origin.verb, origin.step, origin.checkpoint) == ("start", 0, None)
     assert str(origin) == "from the initial weights"
+
+
+def test_a_state_from_elsewhere_is_what_only_a_path_without_a_parent_starts_from(run: RunLayout) -> None:
+    elsewhere = checkpoints.open_checkpoint(save(RunLayout(run.run_dir / "other"), "main", 480))
+    origin = origin_of(MAIN, run, elsewhere)
+    assert (origin.verb, origin.step, origin.checkpoint) == ("start", 0, elsewhere), "steps count from 0"
+    assert str(origin) == f"from the state in {elsewhere.directory}"
+    save(run, "main", 10, pinned=True)
+    assert str(origin_of(MAIN, run, elsewhere)) == "resumed from main at step 10"
+    assert str(origin_of(BRANCH, run, elsewhere)) == "forked from main at step 10, optimizer reset"
 
 
 def test_a_begun_path_resumes_from_its_newest_checkpoint(run: RunLayout) -> None:

@@ -18,13 +18,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
 from lrps.errors import CheckpointError
-from lrps.ledger.reader import read_ledger, total
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.totals import total
 from lrps.plan import make_plan
-from lrps.store.checkpoints import Checkpoint, find
+from lrps.store.checkpoints import Checkpoint, find, open_checkpoint
 from lrps.store.identity import weights_digest
 from lrps.store.layout import PathLayout
 from lrps.track.metrics import read_metrics
@@ -44,6 +47,7 @@ CASES: list[dict[str, Any]] = [
 ] + [
     {"name": "bf16", "settings": ["engine.precision=bf16", "checkpoint.asynchronous=false"]},
     {"name": "from_hf", "settings": ["model={checkpoint: HF}"]},
+    {"name": "from_state", "settings": ["model.initial_state=STATE/step-00000028", "engine.zero_stage=2"]},
     {"name": "documents", "settings": ["data.attention_across_documents=false", "batch.micro_sequences=1"]},
 ]
 
@@ -54,7 +58,8 @@ def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: py
     root = tmp_path_factory.mktemp(f"laws{request.param}")
     (root / "config.yaml").write_text(tiny_config.read_text())
     save_hf_checkpoint(root / "hf")
-    (root / "cases.json").write_text(json.dumps(CASES).replace("HF", str(root / "hf")))
+    cases = json.dumps(CASES).replace("HF", str(root / "hf")).replace("STATE", str(root / "state"))
+    (root / "cases.json").write_text(cases)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -139,6 +144,35 @@ def test_a_model_that_starts_from_a_checkpoint_is_known_by_its_weights(laws: Pat
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert weights_digest(laws / "hf") != identity["initial_weights"]
     weights.write_bytes(whole)
+
+
+def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Path) -> None:
+    began, donor = laws / "state" / "step-00000028", laws / "zero1" / "runs" / "tiny" / "main"
+    run = laws / "from_state" / "runs" / "tiny"
+    digest = open_checkpoint(began).manifest["digest"]
+    for name in ("main", "straight-v1"):
+        first = next(iter(read_ledger(PathLayout(run / name).ledger)))
+        assert (first.facts["origin"], first.step, first.facts["initial_state"]) == ("start", 0, digest)
+    written = json.loads((run / "main" / "path.json").read_text())
+    assert (written["training"]["initial_weights"], written["initial_state"]["step"]) == (digest, 28)
+    assert written["initial_state"]["origin"]["tag"] == "global_step28_universal"
+    (held,) = {load_facts(find(PathLayout(run / "main"), 8).directory)["adam_step"]}
+    assert held == 28 + 8, "the count of Adam goes on, that of the plan begins"
+    scratch, trained = losses(PathLayout(donor)), losses(PathLayout(run / "main"))
+    assert trained[1] < scratch[1] - 1.0
+    audit = audit_run(run)
+    assert (audit.ok, audit.differences) == (True, ())
+
+
+def load_facts(directory: Path) -> dict[str, Any]:
+    with safe_open(next(directory.glob("*.safetensors")), "numpy") as file:
+        return json.loads(file.metadata()["lrps"])
+
+
+def test_a_state_of_another_model_is_refused_before_a_step(laws: Path) -> None:
+    told = (laws / "refused.txt").read_text()
+    assert "parameter model.embed_tokens.weight is [257, 16] there and [257, 32] in the model" in told
+    assert list((laws / "refused").rglob("step-*")) == []
 
 
 def test_a_checkpoint_of_another_plan_is_refused(tiny_config: Path, tmp_path: Path) -> None:
