@@ -6,16 +6,26 @@ releases was evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from lrps.errors import CheckpointError, ConfigError, LineageError
-from lrps.ledger.reader import Evaluation, Totals, evaluations, read_ledger, total
+from lrps.ledger.pace import AttemptPace, attempt_paces
+from lrps.ledger.reader import Evaluation, evaluations, read_ledger
+from lrps.ledger.records import Record
+from lrps.ledger.totals import Totals, total
 from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify
 from lrps.store.identity import check_identity
-from lrps.store.lock import is_locked
+from lrps.store.layout import PathLayout
+from lrps.store.lock import is_locked, last_host
+from lrps.track.metrics import Metrics
+from lrps.track.recent import RecentMetrics
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,50 @@ class PathStatus:
     """Lineage step of the newest complete checkpoint; the path's start while there is none."""
     totals: Totals
     evaluations: dict[tuple[int, str], Evaluation]
+    live_step: int
+    """Lineage step of the newest record: where training stands now, or stood when it ended."""
+    recent: tuple[Metrics, ...] = ()
+    """The last logged steps up to `live_step`, oldest first."""
+    tokens_per_second: float | None = None
+    """As last logged; None while the newest attempt has logged nothing."""
+    paces: tuple[AttemptPace, ...] = ()
+    """One an attempt, oldest first."""
+    silent_seconds: float | None = None
+    """Since a running path has last written anything."""
+    trouble: str | None = None
+    """What could not be read of the path's files."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the files of a path say; who follows a running graph keeps it between two looks (follow.py)."""
+
+    foreign: bool
+    saved: int | None
+    """Lineage step of the newest complete checkpoint."""
+    records: Sequence[Record]
+    recent: tuple[Metrics, ...]
 
 
 def path_status(plan: Plan, path: Path) -> PathStatus:
+    """The status of one path, read strictly. Raises LedgerError for a ledger that was changed."""
     layout = plan.layout.path(path.name)
-    if _foreign(plan, path) is not None:
-        return PathStatus(path, "foreign", path.start, Totals(), {})
-    records = list(read_ledger(layout.ledger))
+    # A trainer that ends in between shall not look killed, so the lock comes before what it lets go of last.
+    locked = is_locked(layout.directory)
+    if is_foreign(plan, path):
+        return judge(plan, path, Findings(True, None, (), ()), locked)
+    records = tuple(read_ledger(layout.ledger, heartbeats=False))
+    recent = RecentMetrics().refreshed(layout.metrics).newest
+    return judge(plan, path, Findings(False, saved_step(plan, path), records, recent), locked)
+
+
+def judge(plan: Plan, path: Path, findings: Findings, locked: bool) -> PathStatus:
+    """What the findings make of a path. locked: whether its lock was held before they were read."""
+    if findings.foreign:
+        return PathStatus(path, "foreign", path.start, Totals(), {}, path.start)
+    records, saved, layout = findings.records, findings.saved, plan.layout.path(path.name)
     totals, found = total(records), evaluations(records)
-    saved = saved_step(plan, path)
-    if is_locked(layout.directory):
+    if locked or (totals.state == "running" and (is_locked(layout.directory) or _runs_elsewhere(plan, layout, totals))):
         state = "running"
     elif saved is not None and saved >= path.stop:
         state = "trained" if _missing(plan, path, found) else "complete"
@@ -50,7 +94,58 @@ def path_status(plan: Plan, path: Path) -> PathStatus:
         state = "failed"  # the last record is a heartbeat and nobody is there: the process was killed
     else:
         state = "planned" if totals.state == "complete" else totals.state
-    return PathStatus(path, state, path.start if saved is None else saved, totals, found)
+    step = path.start if saved is None else saved
+    live_step, logging = _live_step(records, findings.recent, step)
+    recent = tuple(metrics for metrics in findings.recent if metrics.step <= live_step)
+    return PathStatus(
+        path,
+        state,
+        step,
+        totals,
+        found,
+        live_step=live_step,
+        recent=recent,
+        tokens_per_second=recent[-1].tokens_per_second if recent and logging else None,
+        paces=attempt_paces(records),
+        silent_seconds=_silence(layout, totals) if state == "running" else None,
+    )
+
+
+_WHERE_TRAINING_STANDS = ("start", "heartbeat", "checkpoint")
+"""Kinds of records whose step is that; an evaluation may be of an earlier state."""
+
+
+def _live_step(records: Sequence[Record], recent: Sequence[Metrics], saved: int) -> tuple[int, bool]:
+    """Where training stands, and whether the newest attempt has logged a step."""
+    newest = next((record for record in reversed(records) if record.kind in _WHERE_TRAINING_STANDS), None)
+    logged = recent[-1].step if recent else None
+    if newest is None:
+        return saved if logged is None else logged, logged is not None
+    if newest.kind == "start" or logged is None:
+        return newest.step, False  # the metrics are of attempts before
+    return max(newest.step, logged), True
+
+
+def _runs_elsewhere(plan: Plan, layout: PathLayout, totals: Totals) -> bool:
+    """True if another host's trainer may be alive: it has written in the time after which one that is stuck ends."""
+    if last_host(layout.directory) in (None, socket.gethostname()):
+        return False
+    age = time.time() - (_seconds(totals.updated) or 0.0)
+    return age < plan.config.launch.collective_timeout_minutes * 60
+
+
+def _silence(layout: PathLayout, totals: Totals) -> float:
+    """Seconds since a path's trainer has last written: a record, a logged step, or its name when it began."""
+    signs = [_seconds(totals.updated) or 0.0]
+    for file in (layout.metrics, layout.directory / "lock"):
+        with suppress(FileNotFoundError):
+            signs.append(file.stat().st_mtime)
+    return max(0.0, time.time() - max(signs))
+
+
+def _seconds(iso_time: str | None) -> float | None:
+    """A record's time as `time.time()` gives it."""
+    return None if iso_time is None else datetime.fromisoformat(iso_time).timestamp()
 
 
 def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
@@ -85,9 +180,14 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
     return newest
 
 
+def is_foreign(plan: Plan, path: Path) -> bool:
+    """True if the path's directory is another plan's."""
+    return _foreign(plan, path) is not None
+
+
 def done_steps(plan: Plan) -> dict[str, int]:
     """path name -> its saved step, of the paths of this plan that have one."""
-    saved = {path.name: saved_step(plan, path) for path in plan.graph.paths if _foreign(plan, path) is None}
+    saved = {path.name: saved_step(plan, path) for path in plan.graph.paths if not is_foreign(plan, path)}
     return {name: step for name, step in saved.items() if step is not None}
 
 
@@ -121,7 +221,7 @@ def missing_evaluations(plan: Plan, path: Path) -> dict[int, list[str]]:
 
     An evaluation on other held-out rows than now counts as missing; versions without shards are left out.
     """
-    return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger)))
+    return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
 
 
 def _missing(plan: Plan, path: Path, done: dict[tuple[int, str], Evaluation]) -> dict[int, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import pytest
 
 from lrps.config.models import Config
 from lrps.errors import LineageError
-from lrps.ledger.records import FORMAT, Counters, LedgerWriter
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
 from lrps.plan import Plan, make_plan
-from lrps.status import check_run_dir, done_steps, path_status
+from lrps.status import Findings, check_run_dir, done_steps, judge, path_status
 from lrps.store import checkpoints
 from lrps.store.files import atomic_write_json
 from lrps.store.lock import path_lock
+from lrps.track.metrics import Metrics, MetricsWriter
 
 MakeConfig = Callable[..., Config]
 
@@ -104,3 +109,85 @@ def test_checkpoints_that_nothing_explains_are_foreign(plan: Plan) -> None:
     assert state(plan, "main") == ("foreign", 0)
     with pytest.raises(LineageError, match=r"has checkpoints but no path\.json"):
         check_run_dir(plan, plan.graph.paths)
+
+
+def log(plan: Plan, name: str, *steps: int) -> None:
+    writer = MetricsWriter(plan.layout.path(name).metrics)
+    for step in steps:
+        writer.write(Metrics(step, step * 16, loss=step / 7, lr=1e-3, grad_norm=1.0, tokens_per_second=160.0))
+    writer.close()
+
+
+def test_the_live_step_is_the_newest_record(plan: Plan) -> None:
+    main = plan.graph.by_name["main"]
+    save(plan, "main", 20)
+    log(plan, "main", 10, 20, 30, 40)
+    attempt(plan, "main", ("heartbeat", 30, {}))
+    status = path_status(plan, main)
+    assert (status.step, status.live_step, status.tokens_per_second) == (20, 40, 160.0)
+    assert [metrics.step for metrics in status.recent] == [10, 20, 30, 40]
+
+
+def test_an_attempt_that_has_logged_nothing_stands_where_it_starts(plan: Plan) -> None:
+    save(plan, "main", 20)
+    log(plan, "main", 10, 20, 30)
+    attempt(plan, "main", ("heartbeat", 30, {}))
+    LedgerWriter(plan.layout.path("main").ledger).append(
+        "start", 20, Counters(), format=FORMAT, path_start=0, device="cpu", processes=2
+    )
+    status = path_status(plan, plan.graph.by_name["main"])
+    assert (status.live_step, [metrics.step for metrics in status.recent]) == (20, [10, 20])
+    assert status.tokens_per_second is None, "the speed of another attempt is not this one's"
+
+
+def test_an_evaluation_of_an_earlier_state_does_not_set_training_back(plan: Plan) -> None:
+    attempt(plan, "main", ("checkpoint", 340, {}), ("stop", 200, {"outcome": "interrupted"}))
+    assert path_status(plan, plan.graph.by_name["main"]).live_step == 340
+
+
+def test_a_path_without_records_is_known_by_its_metrics(plan: Plan) -> None:
+    assert path_status(plan, plan.graph.by_name["branch-v2"]).live_step == 140
+    log(plan, "branch-v2", 150)
+    assert path_status(plan, plan.graph.by_name["branch-v2"]).live_step == 150
+
+
+def minutes_ago(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
+    """Let that much time pass."""
+    now = time.time() + 60 * minutes
+    monkeypatch.setattr("lrps.status.time.time", lambda: now)
+
+
+def test_a_trainer_on_another_host_is_known_by_what_it_writes(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(plan, "main", ("heartbeat", 30, {}))
+    lock = plan.layout.path("main").directory / "lock"
+    with path_lock(lock.parent):
+        pass
+    assert state(plan, "main")[0] == "failed", "of this host: its lock is free, so it is dead"
+    lock.write_text("process 7 on another-host\n")
+    assert state(plan, "main")[0] == "running"
+    minutes_ago(monkeypatch, 29)
+    status = path_status(plan, plan.graph.by_name["main"])
+    assert status.state == "running"
+    assert status.silent_seconds == pytest.approx(29 * 60, abs=10)
+    minutes_ago(monkeypatch, 31)
+    assert state(plan, "main")[0] == "failed", "one that is stuck would have ended"
+
+
+def test_a_trainer_that_begins_or_ends_during_a_look_was_not_killed(plan: Plan) -> None:
+    main = plan.graph.by_name["main"]
+    attempt(plan, "main", ("heartbeat", 30, {}))
+    findings = Findings(False, None, tuple(read_ledger(plan.layout.path("main").ledger)), ())
+    with path_lock(plan.layout.path("main").directory):
+        assert judge(plan, main, findings, locked=False).state == "running", "it began after its lock was looked at"
+    assert judge(plan, main, findings, locked=True).state == "running", "it ended after that"
+    assert judge(plan, main, findings, locked=False).state == "failed"
+
+
+def test_who_starts_again_after_a_long_time_is_not_silent(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(plan, "main", ("stop", 30, {"outcome": "interrupted"}))
+    minutes_ago(monkeypatch, 1000)
+    with path_lock(plan.layout.path("main").directory):
+        os.utime(plan.layout.path("main").directory / "lock", (time.time() - 5,) * 2)
+        status = path_status(plan, plan.graph.by_name["main"])
+        assert status.state == "running"
+        assert status.silent_seconds == pytest.approx(5, abs=1)

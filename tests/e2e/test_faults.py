@@ -11,11 +11,13 @@ import contextlib
 import multiprocessing
 import os
 import random
+import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -26,9 +28,12 @@ from faults_worker import run_rank
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
-from lrps.ledger.reader import read_ledger, total
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.totals import total
 from lrps.plan import Plan, make_plan
+from lrps.store.checkpoints import newest_intact
 from lrps.store.layout import PathLayout
+from lrps.store.transfer import push_run
 from lrps.track.metrics import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -213,6 +218,35 @@ def test_a_stuck_rank_ends_the_run(server: ForkServerContext, tiny_config: Path,
     (*_, last) = read_ledger(PathLayout(attempt.run_dir / "main").ledger)
     assert last.kind == "failure"
     assert "TrainingError: rank 0 lost another process" in last.facts["error"]
+
+
+def test_a_run_goes_on_from_an_object_store_as_if_it_had_never_moved(
+    server: ForkServerContext,
+    undisturbed: Plan,
+    tiny_config: Path,
+    tmp_path: Path,
+    s3: Callable[[str, bytes], None],
+) -> None:
+    file = config_below(tmp_path, tiny_config)
+    attempt = Attempt(server, file)
+    assert attempt.wait_for(12), attempt.told()
+    push_run(attempt.run_dir, "s3://lake/teams/tiny")  # while it is trained
+    for rank in attempt.ranks:
+        rank.kill()
+    assert not attempt.end()
+    shutil.rmtree(attempt.run_dir)  # the machine is gone
+    pull = [sys.executable, "-m", "lrps.cli", "pull", str(file), "s3://lake/teams/tiny"]
+    subprocess.run(pull, check=True, timeout=120)
+    layout = PathLayout(attempt.run_dir / "main")
+    newest, _ = newest_intact(layout.checkpoints, layout.branch_points)
+    assert newest is not None
+    saved = [record.saved_step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
+    assert newest.step in saved
+    again = Attempt(server, file)
+    assert again.end(), again.told()[-3000:]
+    assert_same_run(undisturbed, again.run_dir)
+    push_run(again.run_dir, "s3://lake/teams/tiny")
+    assert {group.action for group in push_run(again.run_dir, "s3://lake/teams/tiny").groups} == {"skip"}
 
 
 @pytest.fixture

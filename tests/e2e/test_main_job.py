@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM
 from lrps.config.loader import load_config
 from lrps.data.cache import open_files
 from lrps.data.stream import Source
-from lrps.ledger.reader import evaluations, read_ledger, total
+from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.totals import total
 from lrps.plan import make_plan
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
@@ -58,8 +59,11 @@ def finished(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     file = tmp_path_factory.mktemp("finished") / "config.yaml"
     values = yaml.safe_load(tiny_config.read_text())
     file.write_text(yaml.safe_dump({**values, "runs": str(file.parent / "runs")}, sort_keys=False))
-    done = lrps("run", file)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    watching = [*LRPS, "status", str(file), "--watch", "--every", "0.3", "--json"]
+    with open(file.with_name("watched.jsonl"), "w") as seen, subprocess.Popen(watching, stdout=seen) as watcher:
+        done = lrps("run", file)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert watcher.wait(timeout=60) == 0, "everything is complete"
     return file
 
 
@@ -78,6 +82,19 @@ def test_everything_is_complete(finished: Path) -> None:
     report = (run_dir(finished) / "report" / "index.html").read_text()
     assert "path-switching" in report
     assert "<svg" in report
+
+
+def test_who_watched_has_seen_it_run(finished: Path) -> None:
+    lines = finished.with_name("watched.jsonl").read_text().splitlines()
+    looks = [{path["name"]: path for path in json.loads(line)["paths"]} for line in lines]
+    states = [list(dict.fromkeys(look[name]["state"] for look in looks)) for name in PATHS]
+    course = ["planned", "running", "complete"]
+    assert all(seen == [state for state in course if state in seen] for seen in states), "none seemed to have failed"
+    assert any("running" in seen for seen in states)
+    done = [sum(path["live_step"] for path in look.values()) for look in looks]
+    assert done == sorted(done)
+    assert any(look["main"]["live_step"] > look["main"]["step"] for look in looks), "it sees more than checkpoints"
+    assert all(path["warning"] is None for look in looks for path in look.values())
 
 
 def test_the_ledger_holds_what_was_planned(finished: Path) -> None:

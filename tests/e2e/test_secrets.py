@@ -102,7 +102,7 @@ def config(tiny_config: Path, place: Path, url: str) -> Callable[..., Path]:
     def write(file: str, **changes: Any) -> Path:
         values = yaml.safe_load(tiny_config.read_text())
         values |= {"runs": str(place / "runs"), "paradigms": {"ptfs": {}}}
-        values["track"]["wandb"] = "offline"
+        values["track"]["trackers"] = ["wandb", "tensorboard", "trackio"]
         values["data"]["versions"] = [{"name": "v1", "tokens": 1280, "url": url}]
         values["data"] |= changes.pop("data", {})
         (place / file).write_text(yaml.safe_dump({**values, **changes}, sort_keys=False))

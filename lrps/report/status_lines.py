@@ -1,0 +1,75 @@
+"""What a status says in lines of text: the totals, the warnings, and all of it where there is no terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from lrps.report.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
+from lrps.track.console import seconds_text
+
+
+def duration(seconds: float | None) -> str:
+    """3m40s, or n/a."""
+    return NOT_APPLICABLE if seconds is None else seconds_text(seconds)
+
+
+def mfu_text(value: float | None) -> str:
+    """A percentage; what is there is never shown as 0."""
+    return "<0.1%" if value is not None and 0 < value < 0.0005 else ratio(value)
+
+
+def done_share(path: Mapping[str, Any]) -> float:
+    """How much of its steps a path has done; of one that does not run, what its newest checkpoint holds."""
+    here = path["live_step"] if path["state"] == "running" else path["step"]
+    steps = path["stop_step"] - path["start_step"]
+    return float(min(max(here - path["start_step"], 0), steps) / steps)
+
+
+def totals_line(document: Mapping[str, Any]) -> str:
+    """Steps, device-hours and money of the graph, so far and to come."""
+    total, to_come = document["total_steps"], document["to_come"]
+    currency = document["currency"]
+    basis = "" if to_come["basis"] is None else f", {to_come['basis']}"
+    done = total - to_come["steps"]
+    return (
+        f"{count(done)} of {count(total)} steps ({ratio(done / total)}); "
+        f"spent {_cost(document['spent'], currency)}; to come {_cost(to_come, currency)}{basis}; "
+        f"ETA {duration(document['eta_seconds'])}"
+    )
+
+
+def _cost(cost: Mapping[str, Any], currency: str | None) -> str:
+    money = f" ({amount(cost['money'])} {currency})" if currency else ""
+    return f"{amount(cost['device_hours'])} device-hours{money}"
+
+
+def warning_lines(document: Mapping[str, Any]) -> list[str]:
+    """One a path that something is wrong with."""
+    return [f"warning: {path['name']}: {path['warning']}" for path in document["paths"] if path["warning"]]
+
+
+def states_text(paths: Iterable[Mapping[str, Any]]) -> str:
+    """8 complete, 6 planned."""
+    return ", ".join(f"{number} {state}" for state, number in Counter(path["state"] for path in paths).items())
+
+
+def status_block(document: Mapping[str, Any]) -> Iterator[str]:
+    """The time and the totals, a line for every path that is under way or in trouble, and the warnings."""
+    time = datetime.fromisoformat(document["time"]).astimezone().strftime("%H:%M:%S")
+    yield f"{time} {document['name']}: {document['state']}: {states_text(document['paths'])}"
+    yield f"  {totals_line(document)}"
+    yield from (f"  {path_line(p)}" for p in document["paths"] if p["state"] not in ("planned", "trained", "complete"))
+    yield from (f"  {line}" for line in warning_lines(document))
+
+
+def path_line(path: Mapping[str, Any]) -> str:
+    """Where one path stands."""
+    text = f"{path['name']}: {path['state']}, step {count(path['live_step'])} of {count(path['stop_step'])}"
+    text += f", loss {loss(path['loss'])}"
+    if path["state"] != "running":
+        return text
+    text += f", {short(path['tokens_per_second'])} tokens/s, MFU {mfu_text(path['mfu'])}"
+    return f"{text}, ETA {duration(path['eta_seconds'])}"

@@ -1,0 +1,37 @@
+"""A status in lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrps.report.status_document import status_document
+from lrps.report.status_lines import done_share, mfu_text, status_block
+from lrps.status import plan_status
+from lrps.store.lock import path_lock
+
+
+def test_the_block_names_what_is_under_way_or_in_trouble(make: Any, formulas: Any) -> None:
+    plan = make()
+    formulas.Run(plan).train(["main", "ptfs-v1", "cpt-v2"], stop_at={"main": 850, "cpt-v2": 700})
+    with path_lock(plan.layout.path("main").directory):
+        document = status_document(plan, plan_status(plan))
+    document["paths"][0]["warning"] = "no sign of life for 4m00s"
+    head, totals, *paths, warning = status_block(document)
+    assert head[9:] == "small: running: 1 running, 9 planned, 1 complete, 1 interrupted"
+    assert totals.startswith("  1,550 of 9,400 steps (16.5%); spent ")
+    assert [line.split(", loss")[0] for line in paths] == [
+        "  main: running, step 850 of 1,700",
+        "  cpt-v2: interrupted, step 700 of 1,000",
+    ]
+    assert warning == "  warning: main: no sign of life for 4m00s"
+
+
+def test_what_is_done() -> None:
+    path = {"state": "failed", "start_step": 200, "stop_step": 600, "step": 300, "live_step": 400}
+    assert done_share(path) == 0.25, "what follows the checkpoint is lost"
+    assert done_share({**path, "state": "running"}) == 0.5
+    assert done_share({**path, "step": 900}) == 1.0, "of a path that went further in another plan"
+
+
+def test_a_small_mfu_is_not_shown_as_none() -> None:
+    assert [mfu_text(value) for value in (None, 1e-6, 0.4321)] == ["n/a", "<0.1%", "43.2%"]
