@@ -497,6 +497,15 @@ def ledger_of_another_manifest(run: FilePath) -> str:
     return r"ptfs-v3 at step 0, v1: .* a source whose `manifests` are not the path's: expected \w+, found f{64}"
 
 
+def ledger_of_another_initial_state(run: FilePath) -> str:
+    def other(_: int, record: Record) -> Record:
+        started = record.kind == "start"
+        return record._replace(facts={**record.facts, "initial_state": "e" * 64} if started else record.facts)
+
+    rewrite(run / "main" / "ledger", other)
+    return r"main at step 0: the ledger's `initial_state` is not the path's: expected None, found e{64}"
+
+
 def ledger_of_other_rows(run: FilePath) -> str:
     def other(_: int, record: Record) -> Record:
         rows = record.facts.get("rows", {})
@@ -577,7 +586,7 @@ FAULTS: list[Callable[[FilePath], str]] = [
     *(position_off, position_missing, tokens_off, checkpoint_changed, foreign_checkpoint, unknown_checkpoint),
     *(fork_moved, fork_never_saved, parent_gone, path_unreadable, attempt_too_late, attempt_gone),
     *(ledger_tokens_off, ledger_step_skipped, ledger_saved_the_unheard, ledger_line_changed),
-    *(ledger_of_another_manifest, ledger_of_other_rows),
+    *(ledger_of_another_manifest, ledger_of_another_initial_state, ledger_of_other_rows),
     *(used_twice, left_out, another_manifest, another_epoch, no_rows_known, another_batch, another_seed),
     another_row_order,
 ]

@@ -42,6 +42,8 @@ class Training:
     """The names of the order within a source and of the mixture."""
     sha256: str
     """Of everything that path.json says of the training, as the checkpoints carry it."""
+    initial_state: str | None
+    """Digest of the state that paths without a parent start from, where the config names one."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -105,7 +107,8 @@ def _read_path(layout: PathLayout) -> Evidence | Difference:
 def _training(values: Mapping[str, Any]) -> Training:
     facts = values["training"]
     known = {key: facts[key] for key in ("seed", "order", "batch_sequences", "sequence_length")}
-    return Training(**known, row_order=tuple(facts.get("row_order", ())), sha256=training_digest(values))
+    order, initial = tuple(facts.get("row_order", ())), facts["initial_weights"] if facts.get("initial_state") else None
+    return Training(**known, row_order=order, sha256=training_digest(values), initial_state=initial)
 
 
 def _read_checkpoints(layout: PathLayout, name: str) -> tuple[tuple[Checkpoint, ...], tuple[Difference, ...]]:
@@ -137,6 +140,7 @@ def _read_chain(
         "path_start": path.start,
         "parent": None if path.parent is None else {"path": path.parent.path, "step": path.parent.step},
         "tokens_per_step": training.tokens_per_step,
+        "initial_state": training.initial_state,
     }
     return follow(
         read_ledger(layout.ledger),
