@@ -29,12 +29,20 @@ class CheckpointError(LrpsError):
     """A checkpoint that is missing, incomplete, damaged or of another model."""
 
 
+class TransferError(LrpsError):
+    """A run that cannot be copied to or from its address: a store out of reach, no right, no room."""
+
+
 class LineageError(LrpsError):
     """A run directory that does not belong to the plan, or a fork that cannot be made."""
 
 
 class LedgerError(LrpsError):
     """A ledger file that was changed after it was written."""
+
+
+class TrackerError(LrpsError):
+    """A tracker's server that refuses or cannot be reached, or a package of it that is not installed."""
 
 
 class TrainingError(LrpsError):

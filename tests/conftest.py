@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -52,3 +53,34 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_data(load_config(file))
     file.write_text(yaml.safe_dump(tiny_values(root, versions=2), sort_keys=False))
     return file
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """A real S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bytes], None]:
+    """Put an object into the bucket `lake`; credentials and endpoint stand in the environment, as for a user."""
+    import boto3
+    import fsspec
+
+    environment = {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*s3_server.get_host_and_port()),
+        "AWS_ACCESS_KEY_ID": "planted-key-id",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="lake")
+    return lambda key, content: client.put_object(Bucket="lake", Key=key, Body=content)

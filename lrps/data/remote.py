@@ -37,7 +37,7 @@ _FOREIGN_SCHEMES = {"http", "https", "s3", "s3a", "gs", "gcs", "hf", "az", "abfs
 # which quoting here would not protect. No part begins with a dot or a dash: no `..`, no option.
 _RELATIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*(/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
 _SECRET_NAME = re.compile(r"SECRET|TOKEN(?!IZER)|PASSW|CREDENTIAL|SIGNATURE|_KEY\b|SAS\b", re.IGNORECASE)
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -172,10 +172,10 @@ def _explained(error: Exception, url: str) -> DataError:
     if isinstance(error, DataError):
         return error
     if isinstance(error, HTTPError):
-        return _http_error(error.code, f"{where}: HTTP {error.code} {_scrub(str(error.reason), url)}")
-    text = f"{where}: {_scrub(str(error), url) or type(error).__name__}"
+        return _http_error(error.code, f"{where}: HTTP {error.code} {scrub(str(error.reason), url)}")
+    text = f"{where}: {scrub(str(error), url) or type(error).__name__}"
     if isinstance(error, ImportError):
-        extra = _EXTRAS.get(scheme_of(url))
+        extra = EXTRAS.get(scheme_of(url))
         return DataError(f"{text}; run `pip install 'lrps[{extra}]'`" if extra else text)
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{where}: there is no such file")
@@ -194,7 +194,7 @@ def _http_error(status: int, text: str) -> DataError:
     return TransientError(text) if status in (408, 425, 429) or status >= 500 else DataError(text)
 
 
-def _scrub(text: str, url: str) -> str:
+def scrub(text: str, url: str) -> str:
     """`text`, which some library wrote, without the secrets of the address and of the environment."""
     query, user = url.partition("?")[2], re.search(r"//(.*)@", url)
     values = [part.partition("=")[2] for part in query.split("&")]

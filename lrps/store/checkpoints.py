@@ -13,21 +13,26 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from lrps.errors import CheckpointError
 from lrps.store.files import atomic_write_text, fsync_directory, fsync_file, sha256_file
 from lrps.store.layout import PathLayout
-from lrps.store.retention import retention
+from lrps.store.retention import retention, younger
 
 FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
-_TEMPORARY, _PRUNED = ".tmp-", ".pruned-"
+_TEMPORARY, _PRUNED, _DAMAGED = ".tmp-", ".pruned-", ".damaged-"
 _NAME = re.compile(r"step-([0-9]{8,})")
+_WAY_OUT = (
+    "remove it and fetch it from a copy (`lrps pull`), or remove it with every later checkpoint of that path, in "
+    "checkpoints/ and in branch_points/, so that `lrps run` trains them again"
+)
 # Errors of os.link that mean "not on this file system", where copying is the way out.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -49,6 +54,22 @@ class Checkpoint:
     def bytes(self) -> int:
         """Size of the data files."""
         return sum(entry["bytes"] for entry in self.manifest["files"].values())
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A directory that is named like a checkpoint and is no intact one; as text, why."""
+
+    directory: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+    @property
+    def aside(self) -> Path:
+        """Where `set_aside` takes it."""
+        return self.directory.with_name(f"{_DAMAGED}{self.directory.name}")
 
 
 def directory_name(step: int) -> str:
@@ -121,22 +142,23 @@ def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]
     )
 
 
-def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """The checkpoint that is this directory. CheckpointError says why it is not a complete one."""
+    return _read(directory)
+
+
+def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """The newest checkpoint in some directories whose every byte is as written, and why newer ones were skipped.
 
     Reads the whole files of those that it tries, and of no others.
     """
-    skipped: list[str] = []
-    everything = [found for directory in directories for found in _scan(directory)]
-    for _, found in sorted(everything, key=lambda entry: entry[0], reverse=True):
-        if isinstance(found, Checkpoint):
-            try:
-                verify(found)
-                return found, tuple(skipped)
-            except CheckpointError as error:
-                skipped.append(str(error))
-        else:
-            skipped.append(str(found))
+    skipped: list[Skipped] = []
+    everything = [(*found, directory) for directory in directories for found in _scan(directory)]
+    for step, found, directory in sorted(everything, key=lambda entry: entry[0], reverse=True):
+        fault = found if isinstance(found, CheckpointError) else _fault(found)
+        if fault is None and isinstance(found, Checkpoint):
+            return found, tuple(skipped)
+        skipped.append(Skipped(directory / directory_name(step), str(fault).partition("; ")[0]))
     return None, tuple(skipped)
 
 
@@ -149,7 +171,7 @@ def verify(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None
             with _explained(f"cannot read {path}"):
                 digest = sha256_file(path)
             if digest != entry["sha256"]:
-                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; use an older checkpoint")
+                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_WAY_OUT}")
 
 
 def find(path_layout: PathLayout, step: int) -> Checkpoint:
@@ -169,37 +191,57 @@ def find(path_layout: PathLayout, step: int) -> Checkpoint:
 def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     """Keep a checkpoint for good, as hard links (copies across file systems), read-only. Doing it twice is fine.
 
-    CheckpointError if another state of the same step is pinned already: branches may have forked from it.
+    A pin that is damaged is set aside for an intact state. CheckpointError if another state of the same step is pinned
+    already: branches may have forked from it.
     """
     final = branch_points_dir / checkpoint.directory.name
     if final.exists():
-        pinned = _read(final)
-        if pinned.manifest != checkpoint.manifest:
+        pinned = _intact(final)
+        if pinned is None:
+            verify(checkpoint)
+        elif pinned.manifest == checkpoint.manifest:
+            return pinned
+        else:
             raise CheckpointError(
                 f"{final} is pinned with another content than {checkpoint.directory}, and a pin never changes: "
                 "use another run name, or remove the pin together with the branches that forked from it"
             )
-        if _is_intact(pinned):
-            return pinned
-        verify(checkpoint)
-        _remove(final)  # damaged: the intact copy of the same state takes its place
     temporary = begin(branch_points_dir, checkpoint.step)
     with _explained(f"cannot pin {checkpoint.directory}"):
         for name in (*checkpoint.manifest["files"], MANIFEST):
             _link(checkpoint.directory / name, temporary / name)
         fsync_directory(temporary)
+        if final.exists():
+            set_aside(final)
         os.rename(temporary, final)
         fsync_directory(branch_points_dir)
     return _read(final)
 
 
-def prune(checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None) -> list[Path]:
+def set_aside(directory: Path) -> Path:
+    """Take a damaged checkpoint out of the way, so that nothing counts or finds it: `.damaged-step-N`, which is told.
+
+    One of the same step that was set aside before makes room. Nothing else removes it but `remove`.
+    """
+    aside = Skipped(directory, "").aside
+    with _explained(f"cannot set {directory} aside"):
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.rename(directory, aside)
+        fsync_directory(directory.parent)
+    return aside
+
+
+def prune(
+    checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None, keep_hours: float | None = None
+) -> list[Path]:
     """Remove the complete checkpoints that `retention` lets go, and return their directories.
 
     What must stay for other paths is pinned elsewhere, out of reach. Incomplete ones are left for a person to look at.
     """
-    there = {checkpoint.step: checkpoint.directory for checkpoint in complete_checkpoints(checkpoints_dir)}
-    stays = retention(there, {}, keep_last, keep_every_steps)
+    complete = {checkpoint.step: checkpoint for checkpoint in complete_checkpoints(checkpoints_dir)}
+    there = {step: checkpoint.directory for step, checkpoint in complete.items()}
+    stays = retention(there, young(complete, keep_hours), keep_last, keep_every_steps)
     removed = [directory for step, directory in there.items() if stays[step] is None]
     with _explained(f"cannot prune {checkpoints_dir}"):
         for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
@@ -209,10 +251,17 @@ def prune(checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = 
     return removed
 
 
+def young(checkpoints: Mapping[int, Checkpoint], keep_hours: float | None) -> dict[int, str]:
+    """step -> why it stays, of the checkpoints whose manifest was written less than `keep_hours` ago; None: of none."""
+    written = {step: (each.directory / MANIFEST).stat().st_mtime for step, each in checkpoints.items()}
+    return younger(written, time.time(), keep_hours)
+
+
 def remove(directory: Path) -> None:
-    """Remove a checkpoint's directory, or one of `leftovers`, so that a crash leaves no half one under its name."""
+    """Remove a checkpoint's directory, or one of `leftovers` or `damaged_ones`, so that a crash leaves no half one
+    under its name."""
     with _explained(f"cannot remove {directory}"):
-        if directory.name.startswith((_TEMPORARY, _PRUNED)):
+        if directory.name.startswith((_TEMPORARY, _PRUNED, _DAMAGED)):
             shutil.rmtree(directory)
         else:
             _remove(directory)
@@ -222,6 +271,11 @@ def leftovers(directory: Path) -> tuple[Path, ...]:
     """What interrupted saves, pins and removals left in a directory of checkpoints, unless one is at work there."""
     names = (f"{_TEMPORARY}step-*", f"{_PRUNED}step-*")
     return tuple(sorted(path for name in names for path in directory.glob(name)))
+
+
+def damaged_ones(directory: Path) -> tuple[Path, ...]:
+    """What `set_aside` took out of the way in a directory of checkpoints."""
+    return tuple(sorted(directory.glob(f"{_DAMAGED}step-*")))
 
 
 def _remove(directory: Path) -> None:
@@ -256,40 +310,61 @@ def _render(manifest: Mapping[str, Any]) -> str:
     return json.dumps({**body, "digest": digest}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _read(directory: Path) -> Checkpoint:
-    """The checkpoint in `directory`. CheckpointError says why it is not complete."""
-    path = directory / MANIFEST
-    way_out = "use an older checkpoint, or remove it and train on from one"
+def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
+    """The manifest in a file of this content, wherever it lies: `path` names it, and its directory the step."""
     try:
-        text = path.read_bytes().decode()
+        text = content.decode()
         manifest = json.loads(text)
         intact = isinstance(manifest, dict) and _render(manifest) == text
-    except FileNotFoundError:
-        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {way_out}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); {way_out}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {_WAY_OUT}") from error
     if not intact:
-        raise CheckpointError(f"{path} was changed after it was written; {way_out}")
+        raise CheckpointError(f"{path} was changed after it was written; {_WAY_OUT}")
     if manifest.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
         )
-    if directory_name(manifest["step"]) != directory.name:
-        raise CheckpointError(f"{directory} holds step {manifest['step']}: give the directory its own name back")
-    for name, entry in manifest["files"].items():
+    if directory_name(manifest["step"]) != path.parent.name:
+        raise CheckpointError(f"{path.parent} holds step {manifest['step']}: give the directory its own name back")
+    for name in manifest["files"]:
         if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
-            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {way_out}")
+            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {_WAY_OUT}")
+    return manifest
+
+
+def _read(directory: Path) -> Checkpoint:
+    """The checkpoint in `directory`. CheckpointError says why it is not complete."""
+    path = directory / MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {_WAY_OUT}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {_WAY_OUT}") from error
+    manifest = read_manifest(content, path)
+    for name, entry in manifest["files"].items():
         if not _has_size(directory / name, entry["bytes"]):
-            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {way_out}")
+            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {_WAY_OUT}")
     return Checkpoint(directory, manifest["step"], manifest)
 
 
-def _is_intact(checkpoint: Checkpoint) -> bool:
+def _fault(checkpoint: Checkpoint) -> CheckpointError | None:
+    """What `verify` says of it; None if every byte is as written."""
     try:
         verify(checkpoint)
+    except CheckpointError as error:
+        return error
+    return None
+
+
+def _intact(directory: Path) -> Checkpoint | None:
+    """The checkpoint in `directory` if every byte of it is as written."""
+    try:
+        found = _read(directory)
+        verify(found)
     except CheckpointError:
-        return False
-    return True
+        return None
+    return found
 
 
 def _scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:

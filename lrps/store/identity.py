@@ -22,7 +22,7 @@ from lrps.paths.schedule import Piece, Schedule
 from lrps.store.files import sha256_file
 
 FORMAT = "lrps-path/1"
-_UNLESS_SAID = {"training.attention_across_documents": True}
+_UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
 """What a key means that an identity does not have: it holds what departs from the default."""
 _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
 """A run that was copied without its data, and a digest that only training needs, do not make a path another one."""
@@ -33,8 +33,8 @@ def path_identity(
 ) -> dict[str, Any]:
     """The identity of a path as JSON values.
 
-    sources: version -> {manifest_sha256, rows}, of versions with shards. A local checkpoint that the model starts from
-    is named by what it holds (initial_weights), wherever it lies. What is not known (None) is not compared.
+    sources: version -> {manifest_sha256, rows}, of versions with shards. What the model starts from, if not from the
+    seed, is named by what it holds (initial_weights), wherever it lies. What is not known (None) is not compared.
     """
     training: dict[str, Any] = {
         "seed": config.seed,
@@ -51,6 +51,9 @@ def path_identity(
     if not config.data.attention_across_documents:
         # Only where it departs from the default: directories from before the key stay what they were.
         training["attention_across_documents"] = False
+    if config.model.initial_state is not None:
+        # Which one says its digest; this, that the seed does not.
+        training["initial_state"] = True
     return {
         "format": FORMAT,
         "path": asdict(path),
@@ -93,24 +96,33 @@ def check_identity(path_json: FilePath, identity: Mapping[str, Any]) -> Path:
     """
     try:
         there = json.loads(path_json.read_text(encoding="utf-8"))
-        old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(identity["path"])))
+        old = path_from_json(there["path"])
+        differences = identity_differences(there, identity)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LineageError(
             f"{path_json}: cannot be read as a path's identity ({error}); restore it from a copy"
         ) from None
-    differences = _differences("training", there["training"], identity["training"])
-    shared = there["sources"].keys() & identity["sources"].keys()
-    for name in sorted(shared):
-        differences += _differences(f"sources.{name}", there["sources"][name], identity["sources"][name])
-    if not (new.extends(old) or old.extends(new)):
-        differences += _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates"]
     if differences:
         raise LineageError(
             f"{path_json.parent}: was made by another plan:\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(f"{each} in the config" for each in differences)
             + "\n  change the config back, give the plan another `name`, or delete this directory"
         )
     return old
+
+
+def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What tells two identities apart, each as `key: VALUE there, VALUE`, the latter being what is here.
+
+    None if one path is the other or goes on from it. ValueError, KeyError or TypeError for what is no identity.
+    """
+    old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
+    differences = _differences("training", there["training"], here["training"])
+    for name in sorted(there["sources"].keys() & here["sources"].keys()):
+        differences += _differences(f"sources.{name}", there["sources"][name], here["sources"][name])
+    if not (new.extends(old) or old.extends(new)):
+        differences += _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates than"]
+    return differences
 
 
 def _comparable(path: Path) -> Any:
@@ -125,7 +137,7 @@ def _differences(where: str, there: Any, here: Any) -> list[str]:
         keys = sorted(there.keys() | here.keys())
         pairs = {key: [each.get(key, _UNLESS_SAID.get(f"{where}.{key}")) for each in (there, here)] for key in keys}
         return [line for key, pair in pairs.items() for line in _differences(f"{where}.{key}", *pair)]
-    return [f"{where}: {_short(there)} there, {_short(here)} in the config"]
+    return [f"{where}: {_short(there)} there, {_short(here)}"]
 
 
 def _short(value: Any) -> str:

@@ -116,35 +116,3 @@ def web(tmp_path: Path) -> Iterator[WebServer]:
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """No patience between the tries."""
     monkeypatch.setattr("lrps.data.remote.RETRY_SECONDS", (0.01, 0.01, 0.01))
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """The address of a real S3 server on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bytes], None]:
-    """Put an object into the bucket `lake`; credentials and endpoint stand in the environment, as for a user."""
-    import boto3
-    import fsspec
-
-    environment = {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "planted-key-id",
-        "AWS_SECRET_ACCESS_KEY": "planted-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="lake")
-    return lambda key, content: client.put_object(Bucket="lake", Key=key, Body=content)

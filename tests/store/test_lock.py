@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lrps.errors import LineageError
-from lrps.store.lock import is_locked, path_lock
+from lrps.store.lock import is_locked, last_host, path_lock
 
 HOLDER = """
 import sys
@@ -53,3 +54,13 @@ def test_a_glance_at_the_lock_does_not_keep_a_trainer_out(tmp_path: Path) -> Non
         threading.Timer(0.2, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
         with path_lock(tmp_path):
             pass
+
+
+def test_the_host_of_the_last_trainer_stays_known(tmp_path: Path) -> None:
+    assert last_host(tmp_path) is None
+    for _ in range(2):
+        with path_lock(tmp_path):
+            assert last_host(tmp_path) == socket.gethostname()
+    assert last_host(tmp_path) == socket.gethostname()
+    (tmp_path / "lock").write_bytes(b"\xff\xfe")
+    assert last_host(tmp_path), "whatever the file holds"
