@@ -23,7 +23,7 @@ setup(
         "transformers>=5,<6",
         "webdataset>=1.0,<2",
         "numpy>=1.26",
-        "wandb>=0.20",
+        "wandb>=0.31",
         # These arrive with the packages above; named because we import them.
         "fsspec>=2024.2",
         "jinja2>=3.1",
@@ -41,6 +41,7 @@ setup(
             *("hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2.3"),
             # Readers and servers that the tests hold our data against.
             *("datasets>=3", "datatrove>=0.4", "moto[s3,server]>=5", "pyarrow>=15", "s3fs", "zstandard>=0.22"),
+            *("tensorboard>=2.16", "trackio>=0.43", "wandb-workspaces>=0.4.13"),
         ],
         "eval": ["lm-eval[hf]>=0.4.5"],
         "parquet": ["pyarrow>=15"],
@@ -49,5 +50,9 @@ setup(
         "gs": ["gcsfs"],
         "datatrove": ["datatrove>=0.4"],
         "nvml": ["nvidia-ml-py>=12"],
+        # Trackers beside wandb, and the dashboard that `lrps wandb workspace` makes.
+        "tensorboard": ["tensorboard>=2.16"],
+        "trackio": ["trackio>=0.43"],
+        "wandb-workspaces": ["wandb-workspaces>=0.4.13"],
     },
 )

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from lrps import __version__
+from lrps.cli_compare import compare, sweep
+from lrps.cli_convert import convert_app
 from lrps.cli_data import data_app
 from lrps.cli_export import export
+from lrps.cli_ledger import ledger_app
 from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
-from lrps.cli_store import convert, prune
+from lrps.cli_store import prune
+from lrps.cli_transfer import pull, push
+from lrps.cli_wandb import wandb_app
 from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
 
 if TYPE_CHECKING:
@@ -38,9 +43,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(wandb_app, name="wandb")
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(convert_app, name="convert")
+app.command()(compare)
+app.command()(sweep)
 app.command()(export)
 app.command()(prune)
-app.command()(convert)
+app.command()(push)
+app.command()(pull)
 
 OnlyParadigms = Annotated[
     list[str] | None,
@@ -87,6 +98,7 @@ def run(
     from lrps.launch import check_data, check_forks, plan_jobs, run_jobs, unfinished
     from lrps.report.plan_document import write_plan_json
     from lrps.status import check_run_dir
+    from lrps.track.tracker import check_trackers
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = _load_plan(config_file, overrides)
@@ -94,6 +106,7 @@ def run(
     missing = unfinished(made, paradigm or ())
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
+    check_trackers(made.config.track)
     jobs = plan_jobs(made, [status.path.name for status in missing], config_file, overrides)
     if dry_run:
         for job in jobs:
@@ -122,20 +135,42 @@ def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = N
 
 
 def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
+    from lrps.track.tracker import check_trackers
+
+    made = _load_plan(config_file, overrides)
+    check_trackers(made.config.track)
+
+    # Takes seconds, for torch: after everything that can be told without it.
     from lrps.train.job import run_job
 
-    if not run_job(_load_plan(config_file, overrides), paths, train=train):
+    if not run_job(made, paths, train=train):
         raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
-def status(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show the tree of paths with state, step, loss and cost so far."""
+def status(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    live: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again; with --json one line a time.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 2.0,
+) -> None:
+    """Show the tree of paths: state, step, loss, speed, time to go, cost so far and to come.
+
+    Reads files only, on any host that sees the run directory. --watch ends with 0 when everything is complete or on
+    Ctrl-C, with 1 when a path has failed meanwhile and none runs any more.
+    """
+    made = _load_plan(config_file, overrides)
+    if live:
+        from lrps.report.watch import watch
+
+        raise typer.Exit(watch(made, every, as_json))
     from lrps.report.status_document import status_document
     from lrps.report.text import print_status
     from lrps.status import plan_status
 
-    made = _load_plan(config_file, overrides)
     document = status_document(made, plan_status(made))
     print_json(document) if as_json else print_status(document)
 

@@ -47,14 +47,14 @@ class Launch(Section):
     """Where the training processes start."""
 
     launcher: Launcher = "local"
-    """`local`: the deepspeed launcher on this machine; `deepspeed`: over the hosts of `hostfile`; `torchrun`: torchrun on
+    """`local`: the deepspeed launcher on this machine; `deepspeed`: the same over `hostfile`; `torchrun` on
     this machine; `slurm`: jobs of a Slurm cluster."""
     processes: Annotated[Int, Field(ge=1)] = 1
     """Processes on this machine (`local`, `torchrun`), or on each host."""
     hostfile: Path | None = None
     master_port: Annotated[Int, Field(ge=1, le=65535)] | None = None
     """By default a free port of this machine, or 29500 with a hostfile."""
-    resources: dict[PathKind, Resources] = {}
+    resources: dict[PathKind, Resources] = Field(default_factory=dict)
     """Per kind of path (main, branch, ptfs, cpt, wsd-s) what its process group gets, where it is not one node with
     `processes` processes: a branch may have fewer than the main path."""
     at_once: Annotated[Int, Field(ge=1)] = 1

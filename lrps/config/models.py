@@ -15,17 +15,24 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.addresses import Address
+from lrps.config.launching import Launch
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
 
 class Model(Section):
-    """A Hugging Face causal language model: freshly initialised, or from a local checkpoint."""
+    """A Hugging Face causal language model: freshly initialised, from a local checkpoint, or from a whole state."""
 
     architecture: dict[str, Any] | None = None
     """Fields of the Hugging Face config, `model_type` and `vocab_size` among them. Initialised from `seed`."""
     checkpoint: Path | None = None
     """A local Hugging Face checkpoint directory to start from, instead of `architecture`."""
+    initial_state: Path | None = None
+    """Directory of a checkpoint (`.../step-00000480`) whose weights, Adam moments and Adam step count every path
+    without a parent starts from, PTFS paths among them, instead of weights drawn from `seed`. `lrps convert
+    from-universal` writes one from DeepSpeed's universal format; one of another run serves too. Only with
+    `architecture`, which must be that of the state. Steps, tokens and costs count from 0: what was trained elsewhere is
+    not in the plan. Keep it until every path is trained."""
     parameters: Count | None = None
     """Number of parameters, for the FLOPs of model types that `lrps plan` cannot count by itself."""
 
@@ -33,6 +40,8 @@ class Model(Section):
     def _one_origin(self) -> Self:
         if (self.architecture is None) == (self.checkpoint is None):
             raise ValueError("give exactly one of 'architecture' and 'checkpoint'")
+        if self.checkpoint is not None and self.initial_state is not None:
+            raise ValueError("initial_state has all the weights: give its model as 'architecture', not as 'checkpoint'")
         if self.architecture is not None:
             missing = [key for key in ("model_type", "vocab_size") if key not in self.architecture]
             if missing:
@@ -221,6 +230,9 @@ class Checkpoint(Section):
     """Of these periodic checkpoints, keep the newest."""
     keep_every_steps: Annotated[Int, Field(ge=1)] | None = None
     """Keep those whose step is a multiple of this, too; itself a multiple of every_steps."""
+    keep_hours: Annotated[Float, Field(gt=0)] | None = None
+    """Keep those that are younger than this, too: of which the manifest was written less than so many hours ago. What
+    has grown older goes with the next save, or with `lrps prune`; what a pull brings is as young as the pull."""
     asynchronous: bool = True
     """Train on while a copy of the state is written. Steps stand still for the copy and the publication only: about a
     tenth of an awaited save, whatever the size. The copy costs host memory for as long as a path is trained, 12 bytes
@@ -236,32 +248,6 @@ class Checkpoint(Section):
             raise ValueError(
                 f"keep_every_steps {kept} keeps what every_steps saves, which is {saved}; make it a multiple of that"
             )
-        return self
-
-
-class Launch(Section):
-    """Where the training processes start."""
-
-    launcher: Literal["local", "deepspeed"] = "local"
-    """`local`: the deepspeed launcher on this machine; `deepspeed`: over the hosts of `hostfile`."""
-    processes: Annotated[Int, Field(ge=1)] = 1
-    """Processes on this machine (`local`), or on each host."""
-    hostfile: Path | None = None
-    master_port: Annotated[Int, Field(ge=1, le=65535)] | None = None
-    """By default a free port of this machine, or 29500 with a hostfile."""
-    paths_per_job: Annotated[Int, Field(ge=1)] | None = None
-    """Paths that one process group trains in a row; null means all. Starting a group costs seconds."""
-    grace_seconds: Annotated[Float, Field(gt=0)] = 300.0
-    """How long the processes may take to save once they were asked to stop; then they are killed. Stay below what the
-    cluster leaves between its signal and its kill."""
-    collective_timeout_minutes: Annotated[Float, Field(gt=0)] = 30.0
-    """How long a process waits for another one that is stuck; then all end. Longer than the first process takes to
-    read or write a whole checkpoint, since the others wait for that too."""
-
-    @model_validator(mode="after")
-    def _hosts(self) -> Self:
-        if self.launcher == "deepspeed" and self.hostfile is None:
-            raise ValueError("launcher deepspeed needs 'hostfile'; launcher local starts on this machine")
         return self
 
 
@@ -290,12 +276,32 @@ class Hardware(Section):
     price_per_device_hour: Price | None = None
 
 
+class Wandb(Section):
+    """How runs are known to Weights & Biases. Every WANDB_* environment variable goes before these."""
+
+    mode: Literal["offline", "online"] = "offline"
+    """`offline` writes below the run directory, for `wandb sync` later; `online` falls back to it where the server
+    cannot be reached."""
+    project: Annotated[str, Field(min_length=1)] = "lrps"
+    entity: str | None = None
+    """A user or a team; by default that of the API key."""
+    tags: tuple[str, ...] = ()
+
+
 class Track(Section):
     """Where metrics go. The local metrics.jsonl is always written."""
 
     log_every_steps: Annotated[Int, Field(ge=1)] = 10
-    wandb: Literal["off", "offline", "online"] = "off"
-    wandb_project: str = "lrps"
+    trackers: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ()
+    """What gets a copy; none by default. tensorboard and trackio are extras: `pip install 'lrps[tensorboard]'`."""
+    wandb: Wandb = Wandb()
+
+    @field_validator("trackers")
+    @classmethod
+    def _each_once(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(trackers)) < len(trackers):
+            raise ValueError("name each tracker once")
+        return trackers
 
 
 def _as_people_write_it(schema: dict[str, Any]) -> None:

@@ -1,74 +1,93 @@
-"""The one door to wandb. Imported only when the config asks for it; training never depends on it."""
+"""A path as a run of Weights & Biases. Imported only when the config asks for it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-from lrps.config.models import Track
-from lrps.track.metrics import Metrics
+from lrps.config.models import Wandb
+from lrps.track.tracker import TrackedPath
+
+INIT_TIMEOUT_SECONDS = 20.0
+FINISH_TIMEOUT_SECONDS = 60.0
+"""How long devices may stand idle for a server that does not answer. What it did not get stays on disk."""
+
+
+def run_id(plan: str, path: str) -> str:
+    """Of a path, in every attempt. A plan is many runs, so WANDB_RUN_ID takes the place of the plan's name in it."""
+    return f"{os.environ.get('WANDB_RUN_ID', plan)}-{path}"
+
+
+def unless_in_environment(**settings: Any) -> dict[str, Any]:
+    """The settings whose WANDB_* variable is not set: wandb reads those that are by itself."""
+    return {key: value for key, value in settings.items() if f"WANDB_{key.upper()}" not in os.environ}
 
 
 class WandbRun:
     """One run a path, under the same id in every attempt, grouped by plan. The lineage is in its config, since
-    artifacts cannot be used offline.
+    artifacts cannot be used offline (`lrps wandb link` adds them later).
 
-    A failure to reach or start wandb is said once and ends tracking, never training.
+    Each call of `log` is a row of its own: wandb drops rows whose step goes backwards, as it does when a path resumes
+    from before its last logged step. So wandb counts rows, and the axes are our own `tokens` and `step`.
     """
 
-    def __init__(
-        self,
-        track: Track,
-        *,
-        plan: str,
-        path: str,
-        job: str,
-        directory: Path,
-        config: Mapping[str, Any],
-        say: Callable[[str], None],
-    ) -> None:
-        self._say, self._failed = say, False
-        self._run: Any = None
-        self._attempt(lambda: self._start(track, plan, path, job, directory, config))
+    name = "wandb"
 
-    def _start(self, track: Track, plan: str, path: str, job: str, directory: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Wandb, path: TrackedPath, say: Callable[[str], None]) -> None:
+        self._settings, self._path, self._say = settings, path, say
+        self._run: Any = None
+
+    def start(self, _step: int) -> None:
         import wandb
 
-        directory.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", track.wandb_project),
-            group=os.environ.get("WANDB_RUN_GROUP", plan),
-            job_type=job,
-            name=path,
-            id=f"{plan}-{path}",
-            resume="allow",
-            mode=os.environ.get("WANDB_MODE", track.wandb),  # type: ignore[arg-type]
-            dir=os.environ.get("WANDB_DIR", str(directory)),
-            config=dict(config),
-            settings=wandb.Settings(console="off", silent=True),
-        )
+        mode = os.environ.get("WANDB_MODE", self._settings.mode)
+        try:
+            self._run = self._init(mode)
+        except (wandb.Error, OSError) as error:
+            with suppress(OSError):
+                wandb.teardown()  # Its service died, or holds the run's id for the start that failed.
+            if mode == "online":
+                self._say(
+                    f"wandb: {error}; {self._path.path} is tracked offline, send it later with "
+                    f"`wandb sync {self._path.directory}/wandb/offline-run-*`"
+                )
+                mode = "offline"
+            self._run = self._init(mode)
         self._run.define_metric("*", step_metric="tokens")
 
-    def log(self, metrics: Metrics) -> None:
-        values = {f"train/{key}": value for key, value in asdict(metrics).items() if value is not None}
-        self._attempt(lambda: self._run.log(values | {"tokens": metrics.tokens}, step=metrics.step))
+    def _init(self, mode: str) -> Any:
+        import wandb
 
-    def log_evaluation(self, step: int, tokens: int, losses: Mapping[str, float]) -> None:
-        """losses: held-out version -> nats a token."""
-        named = {f"heldout/{name}/loss": loss for name, loss in losses.items()}
-        self._attempt(lambda: self._run.log(named | {"tokens": tokens}, step=step))
+        path = self._path
+        path.directory.mkdir(parents=True, exist_ok=True)
+        named = unless_in_environment(
+            project=self._settings.project,
+            entity=self._settings.entity,
+            tags=list(self._settings.tags) or None,
+            run_group=path.plan,
+            job_type=path.job,
+            dir=str(path.directory),
+            resume="allow",
+        )
+        if "run_group" in named:
+            named["group"] = named.pop("run_group")
+        quiet = unless_in_environment(
+            console="off", silent=True, init_timeout=INIT_TIMEOUT_SECONDS, finish_timeout=FINISH_TIMEOUT_SECONDS
+        )
+        prefix = os.environ.get("WANDB_NAME")
+        return wandb.init(
+            id=run_id(path.plan, path.path),
+            name=path.path if prefix is None else f"{prefix}-{path.path}",
+            mode=mode,  # type: ignore[arg-type]
+            config=dict(path.config),
+            settings=wandb.Settings(**quiet),
+            **named,
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({"step": step, **values})
 
     def finish(self, exit_code: int) -> None:
-        self._attempt(lambda: self._run.finish(exit_code=exit_code))
-
-    def _attempt(self, act: Callable[[], Any]) -> None:
-        if self._failed:
-            return
-        try:
-            act()
-        except Exception as error:
-            self._failed = True
-            self._say(f"wandb: {error}; training goes on without it, metrics.jsonl has everything")
+        self._run.finish(exit_code=exit_code)

@@ -60,8 +60,8 @@ class Recorder:
     def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
         """facts: what a reader needs to know the attempt by: device, versions, hashes, price."""
         self._step = origin.step
-        for reason in origin.skipped:
-            self.console.say(f"{self.path.name}: skipped a checkpoint: {reason}")
+        for skipped in origin.skipped:
+            self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
         self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
         self.account.begin(origin.step)
         parent = self.path.parent
@@ -72,7 +72,7 @@ class Recorder:
             path_start=self.path.start,
             parent=None if parent is None else {"path": parent.path, "step": parent.step},
             origin=origin.verb,
-            skipped=list(origin.skipped),
+            skipped=[str(skipped) for skipped in origin.skipped],
             processes=self.account.rate.processes,
             tokens_per_step=self._tokens_per_step,
             **facts,
@@ -120,6 +120,10 @@ class Recorder:
         if pinned:
             self._append("branch-point", saved_step=checkpoint.step, directory=checkpoint.directory.name)
         self._ledger.sync()
+
+    def warn(self, text: str) -> None:
+        """Tell what went wrong without ending the attempt."""
+        self.console.say(f"{self.path.name}: {text}")
 
     def evaluation(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
         """results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}."""

@@ -32,12 +32,17 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
     [
         ({"model": {}}, "exactly one of 'architecture' and 'checkpoint'"),
         ({"model": {"architecture": {"hidden_size": 3}}}, "needs model_type and vocab_size"),
+        ({"model": {"checkpoint": "hf", "initial_state": "step-00000480"}}, "give its model as 'architecture'"),
+        ({"model": {"initial_state": "step-00000480"}}, "exactly one of 'architecture' and 'checkpoint'"),
         ({"engine": {"precision": "bf16", "zero_stage": 0}}, "use zero_stage 1"),
         (
             {"engine": {"attention": "flash_attention_2"}},
             r"attention flash_attention_2 computes in bf16 only: use precision bf16, or sdpa",
         ),
         ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "lies above peak_lr"),
+        ({"track": {"trackers": ["wandb", "wandb"]}}, "name each tracker once"),
+        ({"track": {"trackers": ["mlflow"]}}, "'wandb', 'tensorboard' or 'trackio'"),
+        ({"track": {"wandb": {"mode": "off"}}}, "'offline' or 'online'"),
         ({"paradigms": {}}, "at least 1"),
         (
             {"paradigms": {"path-switching": {"alpha_per_version": {"v9": 1}}}},

@@ -1,0 +1,66 @@
+"""The verbs of `lrps wandb`: what Weights & Biases can be told once the runs are on its server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+
+if TYPE_CHECKING:
+    from lrps.plan import Plan
+
+wandb_app = typer.Typer(
+    name="wandb",
+    help="After `wandb sync`: lineage as artifacts, and the dashboard of a plan.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Entity = Annotated[
+    str | None, typer.Option(metavar="NAME", help="User or team; else WANDB_ENTITY, track.wandb.entity, the API key's.")
+]
+Project = Annotated[str | None, typer.Option(metavar="NAME", help="Else WANDB_PROJECT, track.wandb.project.")]
+
+
+@wandb_app.command()
+def link(config_file: ConfigFile, overrides: Overrides = None, entity: Entity = None, project: Project = None) -> None:
+    """Add the lineage as artifacts: each branch point and final checkpoint, by reference, and who forked from which.
+
+    Nothing of a checkpoint is uploaded but its size and hashes. Run it again whenever more was synced; what is there
+    stays.
+    """
+    from lrps.track.wandb_link import link as link_runs
+
+    link_runs(_load_plan(config_file, overrides), entity, project, typer.echo)
+
+
+@wandb_app.command()
+def workspace(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    entity: Entity = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the dashboard: all paths over tokens and cost, and the held-out loss of each version.
+
+    Makes a new view of the project each time. --json prints the specification instead and needs no server.
+    """
+    from lrps.track.wandb_workspace import save_workspace, workspace_spec
+
+    plan = _load_plan(config_file, overrides)
+    if as_json:
+        settings = plan.config.track.wandb
+        print_json(workspace_spec(plan, entity or settings.entity or "", project or settings.project))
+    else:
+        typer.echo(save_workspace(plan, entity, project))
+
+
+def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
+    from lrps.config.loader import load_config
+    from lrps.plan import make_plan
+
+    return make_plan(load_config(config_file, overrides or ()))

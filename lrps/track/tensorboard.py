@@ -1,0 +1,52 @@
+"""TensorBoard event files of a path. The one door to tensorboard, an extra; imported when an attempt starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from lrps.track.tracker import TrackedPath
+
+
+class TensorboardRun:
+    """Event files in <path>/tensorboard: `tensorboard --logdir runs/<plan>` overlays all paths, each by its name.
+
+    The x-axis is the step of the lineage, so a branch begins where it forks. Steps that are logged again replace what
+    a killed attempt had logged of them. Written with tensorboard's own writer, which needs no torch.
+    """
+
+    name = "tensorboard"
+
+    def __init__(self, path: TrackedPath) -> None:
+        self._path = path
+        self._writer: Any = None
+
+    def start(self, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.plugins.text.summary_v2 import text_pb
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._writer = EventFileWriter(str(self._path.directory / "tensorboard"))
+        # Readers drop what earlier files say of this step and later ones.
+        self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
+        config = yaml.safe_dump(dict(self._path.config), sort_keys=False)
+        self._add(step + 1, summary=text_pb("config", "\n".join(f"    {line}" for line in config.splitlines())))
+        self._writer.flush()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._add(step, summary=Summary(value=scalars))
+        self._writer.flush()
+
+    def finish(self, _exit_code: int) -> None:
+        self._writer.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.add_event(Event(wall_time=time.time(), step=step, **content))
