@@ -5,18 +5,21 @@ One JSON document; tables, figures and the page draw it. A value that was not me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from math import isfinite
 from typing import Any
 
 from lrps import __version__
-from lrps.ledger.reader import read_ledger, total, until
-from lrps.paths.graph import Paradigm, Path
-from lrps.paths.paradigms import compile_paradigm
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.records import Record
+from lrps.paths.graph import Path
 from lrps.plan import Plan
+from lrps.report.estimate import Sample, estimate, samples_of
 from lrps.report.plan_document import plan_document
-from lrps.report.status_document import measured_cost
+from lrps.report.version_costs import ParadigmCosts, PathCost, paradigm_costs, path_cost
 from lrps.status import PathStatus, plan_status
 from lrps.track.metrics import read_metrics
 
@@ -26,36 +29,50 @@ _SUMMED = (
     "repeated_steps",
     "total_tokens",
     "spent_tokens",
+    "unique_tokens",
+    "replayed_tokens",
+    "rehearsal_tokens",
+    "repeated_tokens",
     "spent_flops",
     "device_hours",
     "training_hours",
+    "productive_hours",
     "money",
+    "energy_kwh",
 )
 
 
-def comparison_document(plan: Plan) -> dict[str, Any]:
+def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[str, Any]:
     """The plan document with `measured` beside every total and path, and the evaluations of every release.
 
-    A path that paradigms share counts in each of them (what the paradigm costs alone) and once in `graph`.
+    A path that paradigms share counts in each of them (what the paradigm costs alone) and once in `graph`. What
+    versions cost is in the `cost` of the releases: {marginal, shared, lineage} (paths/attribution.py), each {steps,
+    tokens, flops, device_hours, training_hours, money, energy_kwh, basis}; what belongs to none in `unreleased`.
+    Where a paradigm was not trained to its end, `estimate` is what all of it is going to cost, by the model in
+    `cost_model` (estimate.py).
+    elsewhere: what other runs measured, for a run that measured nothing.
     """
     statuses = {status.path.name: status for status in plan_status(plan)}
-    measured = {path.name: _measured(plan, path, statuses[path.name]) for path in plan.graph.paths}
+    ledgers = _ledgers(plan, statuses)
+    measured = {path.name: _path_cost(plan, path, statuses, ledgers).measured() for path in plan.graph.paths}
     versions = [increment.version for increment in plan.increments]
     document = plan_document(plan, {name: status.step for name, status in statuses.items()})
+    model = estimate(plan, samples_of(plan, ledgers), elsewhere)
     for paradigm in plan.graph.paradigms:
         described = document["paradigms"][paradigm.name]
-        costs = measured | {path.name: _measured(plan, path, statuses[path.name]) for path in paradigm.paths}
-        described["measured"] = _sum(costs, (path.name for path in paradigm.paths))
+        costs = {path.name: _path_cost(plan, path, statuses, ledgers) for path in paradigm.paths}
+        described["measured"] = _sum({name: cost.measured() for name, cost in costs.items()}, costs)
         described["complete"] = all(statuses[path.name].state == "complete" for path in paradigm.paths)
-        described["cumulative_steps"] = _cumulative_steps(plan, paradigm)
         described["releases"] = [
             _release(release, statuses[release["path"]], versions) for release in described["releases"]
         ]
+        _describe_costs(described, paradigm_costs(paradigm, costs, model))
         for path in described["paths"]:
             path["state"] = statuses[path["name"]].state
-            path["measured"] = costs[path["name"]]
+            path["measured"] = costs[path["name"]].measured()
     _compare_measured(document["paradigms"])
     document["graph"]["measured"] = _sum(measured, statuses)
+    document["cost_model"] = model.as_json()
     document["curves"] = {path.name: _curve(plan, path) for path in plan.graph.paths}
     document["updated"] = max((s.totals.updated for s in statuses.values() if s.totals.updated), default=None)
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
@@ -64,35 +81,49 @@ def comparison_document(plan: Plan) -> dict[str, Any]:
     return document
 
 
+def measured_samples(plan: Plan) -> tuple[Sample, ...]:
+    """What a run measured, for others that are compared with it."""
+    return samples_of(plan, _ledgers(plan, {status.path.name: status for status in plan_status(plan)}))
+
+
+def _ledgers(plan: Plan, statuses: Mapping[str, PathStatus]) -> dict[str, tuple[Record, ...]]:
+    """path -> its records; none of a path that is not begun, or whose directory is another plan's."""
+    begun = {name for name, status in statuses.items() if status.totals.attempts}
+    return {name: tuple(read_ledger(plan.layout.path(name).ledger)) if name in begun else () for name in statuses}
+
+
+def _path_cost(
+    plan: Plan, path: Path, statuses: Mapping[str, PathStatus], ledgers: Mapping[str, tuple[Record, ...]]
+) -> PathCost:
+    return path_cost(plan, path, statuses[path.name], ledgers[path.name])
+
+
+def _describe_costs(described: dict[str, Any], costs: ParadigmCosts) -> None:
+    described["estimate"] = costs.whole.as_json() if costs.whole.modelled else None
+    described["unreleased"] = None if costs.unreleased is None else costs.unreleased.as_json()
+    marginal = accumulate(int(of_version["marginal"].steps) for of_version in costs.releases.values())
+    described["cumulative_steps"] = dict(zip(costs.releases, marginal, strict=True))
+    for release in described["releases"]:
+        release["cost"] = {key: cost.as_json() for key, cost in costs.releases[release["version"]].items()}
+
+
 def _sum(measured: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any] | None:
     """The costs of several paths; None while none of them has begun."""
     parts = [measured[name] for name in names if measured[name]["attempts"]]
     if not parts:
         return None
     sums = {key: None if any(p[key] is None for p in parts) else sum(p[key] for p in parts) for key in _SUMMED}
-    productive = sum((part["goodput"] or 0) * part["device_hours"] for part in parts)
+    uses = Counter[str]()
+    for part in parts:
+        uses.update(part["device_hours_by_use"])
     return {
         **sums,
-        "goodput": productive / sums["device_hours"] if sums["device_hours"] else None,
+        "device_hours_by_use": dict(uses),
+        "goodput": sums["productive_hours"] / sums["device_hours"] if sums["device_hours"] else None,
+        "money_basis": ", ".join(sorted({part["money_basis"] for part in parts if part["money_basis"]})) or None,
         "device": ", ".join(sorted({part["device"] for part in parts})),
         "processes": max(part["processes"] for part in parts),
     }
-
-
-def _measured(plan: Plan, path: Path, status: PathStatus) -> dict[str, Any]:
-    """What a path cost up to its own end: a shared main path goes further in another paradigm or another plan."""
-    if status.totals.last_step <= path.stop:
-        return measured_cost(plan, status.totals)
-    ledger = read_ledger(plan.layout.path(path.name).ledger)
-    return measured_cost(plan, total(until(ledger, path.stop)))
-
-
-def _cumulative_steps(plan: Plan, paradigm: Paradigm) -> dict[str, int]:
-    """version -> steps that all versions up to it take together, had the paradigm ended there."""
-    counts = range(1, len(plan.increments) + 1)
-    # What is rehearsed changes no number of steps.
-    totals = (compile_paradigm(plan.config, paradigm.name, plan.increments[:n]).total_steps for n in counts)
-    return {increment.version: steps for increment, steps in zip(plan.increments, totals, strict=True)}
 
 
 def _release(release: Mapping[str, Any], status: PathStatus, versions: list[str]) -> dict[str, Any]:

@@ -1,28 +1,34 @@
-"""The table of totals, one row a paradigm, as CSV, Markdown and LaTeX. The page and the terminal show parts of it.
+"""The table of totals, one row a paradigm, and what versions cost, as CSV, Markdown and LaTeX. The page and the
+terminal show parts of it.
 
-CSV keeps numbers as they are, with the unit in the column's name; the others write them for people.
+CSV keeps numbers as they are, with the unit in the column's name; the others write them for people. `total` is measured
+where a paradigm was trained to its end, and else modelled: its basis says which.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
 from lrps.report.summary import ONE_RUN, headline, still_to_do
+from lrps.report.tags import MODELLED, legend, tag, tagged, whole_cost
+from lrps.report.versions_table import EXPLAINED, TITLE, records, shown
 
 
 @dataclass(frozen=True)
 class Column:
-    """key: name in the CSV, unit included. head: title for people. read: the value of a paradigm; None is n/a."""
+    """key: name in the CSV, unit included. head: title for people. read: the value of a paradigm; None is n/a. basis:
+    of that value; what is modelled is marked for people."""
 
     key: str
     head: str
     read: Callable[[Mapping[str, Any]], Any]
     show: Callable[[Any], str]
+    basis: Callable[[Mapping[str, Any]], str | None] = lambda _: "measured"
 
 
 def _measured(key: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -33,8 +39,32 @@ def _planned(key: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda paradigm: paradigm[key]
 
 
+def _total(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda paradigm: whole_cost(paradigm)[key]
+
+
+def _modelled(key: str, head: str, read: str) -> Column:
+    """A planned cost: by the config's hardware."""
+    return Column(key, head, _planned(read), amount, lambda _: "modelled")
+
+
+def _total_columns(currency: str | None) -> tuple[Column, ...]:
+    basis = _total("basis")
+    money = (
+        [Column(f"total_money_{currency.lower()}", f"total {currency}", _total("money"), amount, basis)]
+        if currency
+        else []
+    )
+    return (
+        Column("total_device_hours", "total device-hours", _total("device_hours"), amount, basis),
+        *money,
+        Column("total_energy_kwh", "total kWh", _total("energy_kwh"), amount, basis),
+        Column("total_basis", "basis", lambda p: tag(_total("device_hours")(p), basis(p)), str),
+    )
+
+
 def columns(document: Mapping[str, Any]) -> tuple[Column, ...]:
-    """Planned first, then measured; money only where the config has a price."""
+    """Planned first, then measured, then what all of it costs; money only where the config has a price."""
     currency = document["currency"]
     newest = document["versions"][-1]["name"]
     planned = [
@@ -43,7 +73,7 @@ def columns(document: Mapping[str, Any]) -> tuple[Column, ...]:
         Column("planned_flops", "planned FLOPs", _planned("total_flops"), flops),
         Column("planned_share_of_ptfs", "of PTFS", _planned("ratio_to_ptfs"), ratio),
         Column("planned_share_of_cpt", "of CPT", _planned("ratio_to_cpt"), ratio),
-        Column("planned_device_hours", "planned device-hours", _planned("device_hours"), amount),
+        _modelled("planned_device_hours", "planned device-hours", "device_hours"),
     ]
     measured = [
         Column("measured_steps", "measured steps", _measured("total_steps"), count),
@@ -58,43 +88,83 @@ def columns(document: Mapping[str, Any]) -> tuple[Column, ...]:
     ]
     if currency:
         unit = currency.lower()
-        planned.append(Column(f"planned_money_{unit}", f"planned {currency}", _planned("money"), amount))
+        planned.append(_modelled(f"planned_money_{unit}", f"planned {currency}", "money"))
         measured.insert(4, Column(f"measured_money_{unit}", f"measured {currency}", _measured("money"), amount))
-    return (*planned, *measured)
+    return (*planned, *measured, *_total_columns(currency))
 
 
 def _shown(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Titles and rows for people."""
     chosen = columns(document)
-    rows = [[name, *(c.show(c.read(p)) for c in chosen)] for name, p in document["paradigms"].items()]
+    rows = [
+        [name, *(tagged(c.show(c.read(p)), c.basis(p)) for c in chosen)] for name, p in document["paradigms"].items()
+    ]
     return ["paradigm", *(column.head for column in chosen)], rows
 
 
 def as_csv(document: Mapping[str, Any]) -> str:
     """Comma-separated, full precision, n/a where there is no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     chosen = columns(document)
-    writer.writerow(["paradigm", *(column.key for column in chosen)])
+    rows = []
     for name, paradigm in document["paradigms"].items():
         values = [column.read(paradigm) for column in chosen]
-        writer.writerow([name, *(NOT_APPLICABLE if value is None else value for value in values)])
+        rows.append([name, *(NOT_APPLICABLE if value is None else value for value in values)])
+    return csv_text(["paradigm", *(column.key for column in chosen)], rows)
+
+
+def versions_as_csv(document: Mapping[str, Any]) -> str:
+    """What versions cost: a row a paradigm, version and way of counting."""
+    return csv_text(*records(document))
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
     return text.getvalue()
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
-    """A GitHub table below the headline."""
-    head, rows = _shown(document)
-    rule = ["---", *("---:" for _ in head[1:])]
-    lines = ["| " + " | ".join(_escaped(cells, "|", "\\|")) + " |" for cells in (head, rule, *rows)]
-    parts = (f"# {document['name']}", headline(document), "\n".join(lines), ONE_RUN, still_to_do(document))
+    """GitHub tables below the headline."""
+    parts = (
+        f"# {document['name']}",
+        headline(document),
+        markdown_table(*_shown(document)),
+        legend(document["cost_model"]),
+        ONE_RUN,
+        still_to_do(document),
+        f"## {TITLE.capitalize()}",
+        markdown_table(*shown(document), left=2),
+        EXPLAINED,
+    )
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A GitHub table; the first `left` columns are text."""
+    rule = ["---" if index < left else "---:" for index in range(len(head))]
+    return "\n".join("| " + " | ".join(_escaped(cells, "|", "\\|")) + " |" for cells in (head, rule, *rows))
 
 
 def as_latex(document: Mapping[str, Any]) -> str:
     """A tabular with rules of booktabs."""
-    head, rows = _shown(document)
-    lines = [r"% Needs \usepackage{booktabs}.", rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
+    return _explained(document) + _tabular(*_shown(document))
+
+
+def versions_as_latex(document: Mapping[str, Any]) -> str:
+    """What versions cost, likewise."""
+    return _explained(document) + _tabular(*shown(document), left=2)
+
+
+def _explained(document: Mapping[str, Any]) -> str:
+    """The mark, as a comment for who sets the table."""
+    return f"% {legend(document['cost_model'])}\n"
+
+
+def _tabular(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    alignment = "l" * left + "r" * (len(head) - left)
+    lines = [r"% Needs \usepackage{booktabs}.", rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
     lines += [_latex_row(head), r"\midrule", *map(_latex_row, rows), r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
@@ -102,6 +172,7 @@ def as_latex(document: Mapping[str, Any]) -> str:
 def _latex_row(cells: Sequence[str]) -> str:
     for special in "&%$#_{}":
         cells = _escaped(cells, special, "\\" + special)
+    cells = _escaped(cells, MODELLED, r"\textasciitilde{}")
     return " & ".join(cells) + r" \\"
 
 

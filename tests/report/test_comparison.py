@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lrps.paths.paradigms import compile_paradigm
 from lrps.report.comparison import comparison_document
 from lrps.store.files import atomic_write_json
 
@@ -135,3 +136,13 @@ def test_a_loss_that_is_no_number_is_left_out(make: Any, formulas: Any) -> None:
         file.write(json.dumps(line) + "\n")
     curve = comparison_document(plan)["curves"]["ptfs-v1"]
     assert curve["loss_steps"] == list(range(10, 500, 10))
+
+
+def test_cumulative_steps_are_those_of_plans_that_end_earlier(make: Any) -> None:
+    strategy = {"alpha": 0.9, "alpha_of": "steps-so-far", "alpha_per_version": {"v3": 0.1}, "release_first": False}
+    paradigms = {"path-switching": strategy, "ptfs": {}, "cpt": {}, "wsd-s": {"final_lr": 1e-4}}
+    plan = make(paradigms=paradigms)
+    found = comparison_document(plan)["paradigms"]
+    for name in paradigms:
+        ends = [compile_paradigm(plan.config, name, plan.increments[:n]).total_steps for n in (1, 2, 3, 4)]
+        assert list(found[name]["cumulative_steps"].values()) == ends
