@@ -46,6 +46,8 @@ def test_the_file_tree_has_one_line_a_file(repository: Path) -> None:
                 )
 
 
-def test_the_picture_is_there(repository: Path) -> None:
-    (name,) = re.findall(r"!\[.*?\]\((.*?)\)", README)
-    assert (repository / name).read_text().lstrip().startswith("<svg")
+def test_the_pictures_are_there(repository: Path) -> None:
+    names = re.findall(r"!\[.+?\]\((.*?)\)", README)
+    starts = {".svg": b"<svg", ".png": b"\x89PNG"}
+    assert [Path(name).suffix for name in names] == [".svg", ".png"]
+    assert all((repository / name).read_bytes().startswith(starts[Path(name).suffix]) for name in names)

@@ -9,7 +9,7 @@ from functools import cached_property
 from lrps.report.axes import Axis
 from lrps.report.svg import SLOTS, Drawing, Point, element, fitted, label, marker, polyline, spread, text_width
 
-WIDTH, HEIGHT = 430.0, 276.0
+WIDTH, HEIGHT = 400.0, 262.0
 _BOTTOM, _RIGHT = HEIGHT - 42.0, 14.0
 _LONGEST_LABEL = 120.0
 _LINE = 13.5

@@ -19,6 +19,7 @@ from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.report.estimate import Sample, estimate, samples_of
 from lrps.report.plan_document import plan_document
+from lrps.report.provenance import provenance
 from lrps.report.version_costs import ParadigmCosts, PathCost, paradigm_costs, path_cost
 from lrps.status import PathStatus, plan_status
 from lrps.track.metrics import read_metrics
@@ -78,6 +79,7 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
     document["price"] = None if price is None else price.model_dump(mode="json")
     document["lrps"] = __version__
+    document["provenance"] = provenance(plan)
     return document
 
 

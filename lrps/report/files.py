@@ -11,7 +11,7 @@ from lrps.errors import ConfigError
 from lrps.plan import Plan
 from lrps.report.figures import figures
 from lrps.report.page import render_page
-from lrps.report.totals_table import as_csv, as_latex, as_markdown
+from lrps.report.totals_table import as_csv, as_latex, as_markdown, versions_as_csv, versions_as_latex
 from lrps.store.files import atomic_write_text
 
 Files = dict[str, str]
@@ -33,8 +33,8 @@ def _json(document: Mapping[str, Any]) -> Files:
 FORMATS: dict[str, Callable[[Mapping[str, Any]], Files]] = {
     "html": _html,
     "md": lambda document: {"comparison.md": as_markdown(document)},
-    "csv": lambda document: {"comparison.csv": as_csv(document)},
-    "tex": lambda document: {"comparison.tex": as_latex(document)},
+    "csv": lambda document: {"comparison.csv": as_csv(document), "versions.csv": versions_as_csv(document)},
+    "tex": lambda document: {"comparison.tex": as_latex(document), "versions.tex": versions_as_latex(document)},
     "json": _json,
 }
 

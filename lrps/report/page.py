@@ -13,17 +13,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrps.report.figures import figures
+from lrps.report.goodput_figure import USES
 from lrps.report.numbers import amount, count, flops, loss, ratio, rows_text, short
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.svg import STYLE
-from lrps.report.tree import lineage, tree_rows
+from lrps.report.tags import legend, whole_cost
+from lrps.report.tree import paths_once, tree_rows
+from lrps.report.versions_table import EXPLAINED, UNRELEASED
 
 _TEMPLATE = "page.html.j2"
 
 
 def render_page(document: Mapping[str, Any]) -> str:
     """The whole page. document: what comparison_document makes; names in it may be anything, they are escaped."""
-    paths = _paths(document)
     return (
         _environment()
         .get_template(_TEMPLATE)
@@ -32,11 +34,15 @@ def render_page(document: Mapping[str, Any]) -> str:
             headline=headline(document),
             still_to_do=still_to_do(document),
             one_run=ONE_RUN,
-            figures=[
-                (figure, [Markup(drawing.inline()) for _, drawing in figure.panels]) for figure in figures(document)
-            ],
-            rows=list(tree_rows(paths)),
-            roots=lineage(paths),
+            figures={
+                figure.name: (figure, [Markup(drawing.inline()) for _, drawing in figure.panels])
+                for figure in figures(document)
+            },
+            rows=list(tree_rows(paths_once(document))),
+            uses=_uses(document),
+            legend=legend(document["cost_model"]),
+            explained=EXPLAINED,
+            unreleased=UNRELEASED,
             chart_style=Markup(STYLE),
             any_loss=any(release["heldout"] for p in document["paradigms"].values() for release in p["releases"]),
         )
@@ -60,21 +66,18 @@ def _environment() -> Environment:
         "flops": flops,
         "short": short,
         "rows": rows_text,
+        "steps": _steps,
+        "whole_cost": whole_cost,
     }
     return environment
 
 
-def _paths(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every path of the graph once, the longest of a shared one, with the paradigms and releases that it serves."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, paradigm in document["paradigms"].items():
-        for path in paradigm["paths"]:
-            known = found.get(path["name"])
-            longest = path if known is None or path["stop_step"] > known["stop_step"] else known
-            versions = {r["version"]: None for r in paradigm["releases"] if r["path"] == path["name"]}
-            found[path["name"]] = {
-                **longest,
-                "paradigms": [*(known["paradigms"] if known else ()), name],
-                "versions": list(dict.fromkeys([*(known["versions"] if known else ()), *versions])),
-            }
-    return list(found.values())
+def _uses(document: Mapping[str, Any]) -> list[str]:
+    """What device time went into, of all paradigms, useful uses first."""
+    measured = document["graph"]["measured"]
+    return [use for use in USES if measured and measured["device_hours_by_use"].get(use)]
+
+
+def _steps(value: float) -> str:
+    """A share of steps need not be whole."""
+    return count(round(value))

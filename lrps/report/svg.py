@@ -31,6 +31,10 @@ STYLE = (
     ".chart .line{fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round;stroke-linecap:round}"
     ".chart .thick{stroke-width:3.2}.chart .mark{fill:currentColor;stroke:currentColor;stroke-width:1.4}"
     ".chart .hollow,.chart .paper{fill:#fff}.chart .paper{stroke:none}.chart .leader{stroke:currentColor;opacity:.5}"
+    ".chart .track{fill:none;stroke:currentColor;stroke-width:3}.chart .track.thick{stroke-width:5.5}"
+    ".chart .to-do{stroke-width:1.4;stroke-dasharray:4 2.5}.chart .part{stroke:currentColor;stroke-width:.8}"
+    ".chart .solid{fill:currentColor}.chart .ink{fill:currentColor;stroke:none}"
+    ".chart .stripe{fill:none;stroke:currentColor}.chart .group{font-size:12px;font-weight:600}"
     ".chart .cell{fill:currentColor;stroke:none}.chart .own{fill:none;stroke:#1b1f24;stroke-width:1.6}"
     + "".join(f".chart .d{slot}{{stroke-dasharray:{dash}}}" for slot, dash in enumerate(_DASHES) if slot)
     + _slots(_LIGHT)
@@ -98,13 +102,14 @@ def text_width(words: str, size: float = 11) -> float:
     return ems * size
 
 
-def fitted(words: str, width: float, size: float = 11) -> str:
-    """The text, cut with an ellipsis where it is longer than `width`."""
+def fitted(words: str, width: float, size: float = 11, end: int = 0) -> str:
+    """The text, cut with an ellipsis where it is longer than `width`; its last `end` letters stay."""
     if text_width(words, size) <= width:
         return words
-    while words and text_width(words + "…", size) > width:
+    words, tail = words[: len(words) - end], words[len(words) - end :]
+    while words and text_width(f"{words}…{tail}", size) > width:
         words = words[:-1]
-    return words + "…"
+    return f"{words}…{tail}"
 
 
 def polyline(points: Sequence[Point], class_: str) -> str:

@@ -39,3 +39,20 @@ def _below(node: Node, indent: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         last = number == len(node.children)
         yield f"{indent}{'└─ ' if last else '├─ '}{child.path['name']}", child.path
         yield from _below(child, indent + ("   " if last else "│  "))
+
+
+def paths_once(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every path of a comparison once, the longest form of a shared one, with the `paradigms` and `versions` that it
+    serves."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, paradigm in document["paradigms"].items():
+        for path in paradigm["paths"]:
+            known = found.get(path["name"])
+            longest = path if known is None or path["stop_step"] > known["stop_step"] else known
+            versions = {r["version"]: None for r in paradigm["releases"] if r["path"] == path["name"]}
+            found[path["name"]] = {
+                **longest,
+                "paradigms": [*(known["paradigms"] if known else ()), name],
+                "versions": list(dict.fromkeys([*(known["versions"] if known else ()), *versions])),
+            }
+    return list(found.values())

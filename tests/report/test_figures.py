@@ -35,11 +35,14 @@ def hints(root: ElementTree.Element) -> list[str]:
 def test_a_finished_run_has_every_figure(drawn: dict[str, Figure]) -> None:
     assert list(drawn) == [
         "learning-rate",
+        "lineage",
         "cumulative-cost",
-        "heldout-loss",
         "loss-against-cost",
-        "training-loss",
+        "heldout-loss",
+        "ageing",
         "forgetting",
+        "training-loss",
+        "goodput",
     ]
     assert [name for name, _ in drawn["forgetting"].panels] == [
         "forgetting-path-switching",
@@ -50,7 +53,8 @@ def test_a_finished_run_has_every_figure(drawn: dict[str, Figure]) -> None:
 
 
 def test_only_what_is_planned_is_drawn_before_training(make: Any) -> None:
-    assert [figure.name for figure in figures(comparison_document(make()))] == ["learning-rate", "cumulative-cost"]
+    found = [figure.name for figure in figures(comparison_document(make()))]
+    assert found == ["learning-rate", "lineage", "cumulative-cost"]
 
 
 def test_branches_fork_from_the_main_path_at_the_maximal_rate(drawn: dict[str, Figure]) -> None:
@@ -83,8 +87,8 @@ def test_a_shared_main_path_ends_where_the_paradigm_stops(make: Any) -> None:
 
 def test_cumulative_cost_says_its_numbers(drawn: dict[str, Figure]) -> None:
     said = hints(parsed(drawn["cumulative-cost"]))
-    assert "path-switching up to v4: 2,900 steps" in said
-    assert "ptfs up to v3: 3,000 steps" in said
+    assert "path-switching v4: 2,900 steps planned, all versions so far" in said
+    assert "ptfs v3: 3,000 steps planned, all versions so far" in said
     assert len(said) == 12
 
 

@@ -32,7 +32,8 @@ def contents(directory: Path) -> dict[str, bytes]:
 def test_all_formats_and_the_same_bytes_again(trained: Any, document: dict[str, Any]) -> None:
     files = write_report(trained, document, ALL)
     directory = trained.layout.report_dir
-    names = ["index.html", "comparison.md", "comparison.csv", "comparison.tex", "comparison.json"]
+    tables = ["comparison.md", "comparison.csv", "versions.csv", "comparison.tex", "versions.tex"]
+    names = ["index.html", *tables, "comparison.json"]
     assert files == [directory / name for name in names]
     first = contents(directory)
     assert set(names) < set(first)
@@ -44,7 +45,7 @@ def test_all_formats_and_the_same_bytes_again(trained: Any, document: dict[str, 
 def test_figures_are_files_of_their_own(trained: Any, document: dict[str, Any]) -> None:
     write_report(trained, document, ["html"])
     figures = sorted((trained.layout.report_dir / "figures").glob("*.svg"))
-    assert len(figures) == 3 + 1 + 2 + 2 + 3 + 3
+    assert len(figures) == 3 + 1 + 2 + 2 + 2 + 2 + 3 + 3 + 1
     for file in figures:
         root = ElementTree.fromstring(file.read_text(encoding="utf-8"))
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -54,8 +55,8 @@ def test_figures_are_files_of_their_own(trained: Any, document: dict[str, Any]) 
 def test_only_what_was_asked_for(make: Any) -> None:
     plan = make()
     files = write_report(plan, comparison_document(plan), [" csv "])
-    assert [file.name for file in files] == ["comparison.csv"]
-    assert [file.name for file in plan.layout.report_dir.iterdir()] == ["comparison.csv"]
+    assert [file.name for file in files] == ["comparison.csv", "versions.csv"]
+    assert {file.name for file in plan.layout.report_dir.iterdir()} == {"comparison.csv", "versions.csv"}
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(make: Any) -> None:
@@ -79,7 +80,7 @@ def test_json_is_what_the_verb_prints(trained: Any, document: dict[str, Any]) ->
 
 
 def test_csv_has_units_and_full_precision(trained: Any, document: dict[str, Any]) -> None:
-    (file,) = write_report(trained, document, ["csv"])
+    file, _ = write_report(trained, document, ["csv"])
     rows = {row["paradigm"]: row for row in csv.DictReader(io.StringIO(file.read_text()))}
     assert list(rows) == ["path-switching", "ptfs", "cpt"]
     row = rows["path-switching"]
@@ -92,22 +93,22 @@ def test_csv_has_units_and_full_precision(trained: Any, document: dict[str, Any]
 
 def test_nothing_is_measured_before_training(make: Any) -> None:
     plan = make()
-    (file,) = write_report(plan, comparison_document(plan), ["csv"])
+    file, _ = write_report(plan, comparison_document(plan), ["csv"])
     for row in csv.DictReader(io.StringIO(file.read_text())):
         assert {value for key, value in row.items() if key.startswith(("measured", "seen"))} == {"n/a"}
         assert not [key for key in row if "money" in key]
 
 
 def test_markdown_and_latex_are_tables(trained: Any, document: dict[str, Any]) -> None:
-    markdown, latex = (file.read_text() for file in write_report(trained, document, ["md", "tex"]))
-    table = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + 3
-    assert len({line.count("|") for line in table}) == 1
-    assert "| path-switching | 2,900 |" in table[2]
-    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == 1 + 3
-    assert len({row.count("&") for row in rows}) == 1
-    assert r"58.0\%" in rows[1]
+    markdown, *latex = (file.read_text() for file in write_report(trained, document, ["md", "tex"]))
+    blocks = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
+    assert [len(block) for block in blocks] == [2 + 3, 2 + 3 * 4], "totals, and what the versions cost"
+    assert all(len({line.count("|") for line in block}) == 1 for block in blocks)
+    assert "| path-switching | 2,900 |" in blocks[0][2]
+    tables = [[line for line in text.splitlines() if line.endswith(r"\\")] for text in latex]
+    assert [len(rows) for rows in tables] == [1 + 3, 1 + 3 * 4]
+    assert all(len({row.count("&") for row in rows}) == 1 for rows in tables)
+    assert r"58.0\%" in tables[0][1]
 
 
 def test_the_report_needs_no_torch_and_no_numpy() -> None:

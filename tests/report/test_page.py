@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 from lrps.report.comparison import comparison_document
+from lrps.report.figures import figures
+from lrps.report.goodput_figure import USES
 from lrps.report.page import render_page
+from lrps.report.provenance import provenance
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "link"}
@@ -40,7 +44,7 @@ def test_the_headline_is_computed(page: str) -> None:
     text = words(page)
     assert "4 versions: path-switching takes 2,900 steps, 58.0% of those of training every version from scratch" in text
     assert "Measured: 0.0457 device-hours on cpu, 58.0% of the training time of PTFS." in text
-    assert "The last version adds, in steps: path-switching 800, ptfs 2,000, cpt 500." in text
+    assert "One more version of its size would add, in steps: path-switching 800, ptfs 2,500, cpt 500." in text
 
 
 def test_another_plan_has_another_headline(make: Any) -> None:
@@ -52,33 +56,88 @@ def test_another_plan_has_another_headline(make: Any) -> None:
 
 
 def test_every_section_is_there(page: str) -> None:
-    titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert titles == ["Summary", "Goodput", "Figures", "Paths", "Lineage", "Method", "Provenance"]
+    titles = re.findall(r"<h2 id=.*?>(.*?)</h2>", page)
+    assert titles == [
+        "Summary",
+        "Paths",
+        "What each version costs",
+        "What the versions are worth",
+        "Goodput",
+        "Method",
+        "Provenance",
+    ]
     text = words(page)
     assert "EMNLP 2024, arXiv 2410.04103" in text
     assert "Not claimed: the perplexities" in text
     assert "our contract, 2026-01-31" in text
-    assert page.count("<svg") == 3 + 1 + 2 + 2 + 3 + 3
+
+
+def test_every_figure_is_shown_once_and_says_what_it_is(trained: Any, page: str) -> None:
+    shown = figures(comparison_document(trained))
+    assert page.count("<svg") == sum(len(figure.panels) for figure in shown) == page.count("</title><desc>")
+    assert [page.count(f'<figure id="{figure.name}"') for figure in shown] == [1] * len(shown)
+    assert all(len(drawing.description) > 60 for figure in shown for _, drawing in figure.panels)
 
 
 def test_it_is_one_small_file(page: str) -> None:
     assert len(page.encode()) < 200_000
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert not re.findall(r"https?:|@import|url\(", page)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert not re.findall(r"https?:|@import|url\((?!#)", page)
     assert "<script" not in page
 
 
 def test_it_says_when_the_run_was_written_and_not_when_it_was_drawn(trained: Any, page: str) -> None:
     updated = comparison_document(trained)["updated"]
-    assert updated in page
+    assert updated[:19] + " UTC" in page
     assert render_page(comparison_document(trained)) == page
 
 
 def test_measured_cells_are_not_applicable_before_training(make: Any) -> None:
     text = words(render_page(comparison_document(make())))
-    summary = text[text.index("paradigm steps") : text.index("Planned: computed")]
+    summary = text[text.index("paradigm steps") : text.index("◆ measured")]
     row = summary[summary.index("path-switching") : summary.index("ptfs 5,000")]
-    assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05e12"] + ["n/a"] * 5
+    assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05e12"] + ["n/a"] * 6
+    assert "Tokens" not in re.findall(r'aria-label="(\w+)"', render_page(comparison_document(make())))
+
+
+def test_costs_say_whether_they_are_measured_or_modelled(page: str, make: Any, formulas: Any) -> None:
+    costs = re.findall(r'<abbr title="(\w+)">(.)</abbr>', page)
+    assert set(costs) == {("measured", "◆")}
+    assert "~ modelled" not in page
+    plan = make(hardware=formulas.PRICED)
+    formulas.Run(plan).train(["main", "branch-v1"])
+    half = render_page(comparison_document(plan))
+    assert set(re.findall(r'<abbr title="(\w+)">(.)</abbr>', half)) == {("measured", "◆"), ("modelled", "~")}
+    assert "~ modelled, in whole or in part" in half
+
+
+def test_each_version_has_its_three_costs(page: str) -> None:
+    text = words(page)
+    table = text[text.index("added (marginal)") : text.index("marginal: what the version added")]
+    rows = re.findall(r"v(\d) ([\d,]+) ([\d.]+) ◆ ([\d.]+) ◆ ([\d,]+) ([\d.]+) ◆ ([\d.]+) ◆ ([\d,]+)", table)
+    steps = [(version, marginal, shared, lineage) for version, marginal, _, _, shared, _, _, lineage in rows]
+    assert steps[:4] == [
+        ("1", "500", "350", "500"),
+        ("2", "800", "517", "1,000"),
+        ("3", "800", "767", "1,500"),
+        ("4", "800", "1,267", "2,000"),
+    ]
+    assert len(steps) == 3 * 4
+    assert steps[4:8] == [(str(k), *[f"{500 * k:,}"] * 3) for k in range(1, 5)], "ptfs shares nothing"
+
+
+def test_tokens_are_told_by_kind(page: str) -> None:
+    assert re.search(r"cpt 512K 550K 512K 0 0 38.4K", words(page)), "150 steps were lost and trained again"
+
+
+def test_provenance_is_shown_where_it_is_known(trained: Any, page: str) -> None:
+    made = provenance(trained) | {"software": {"torch": ["2.9"], "deepspeed": ["0.18.1", "0.18.2"]}}
+    text = words(render_page(comparison_document(trained) | {"provenance": made}))
+    assert f"fingerprint of model, optimizer, batch and seed {trained.training_sha256[:16]} " in text
+    assert "torch 2.9, deepspeed 0.18.1, 0.18.2" in text
+    assert "lrps ledger verify CONFIG checks every line" in words(page)
+    assert "16 attempts" not in text
+    assert "13 attempts" in text, "12 paths, of which one began twice"
 
 
 def test_names_are_escaped(make: Any) -> None:
@@ -112,15 +171,19 @@ MEASURE = """
 function look(svgs) {
   const found = {outside: [], overlaps: []};
   for (const svg of svgs) {
-    const box = svg.getBoundingClientRect(), slack = 1;
+    const box = svg.getBoundingClientRect(), slack = 1, name = svg.querySelector('title').textContent;
+    const beyond = a => a.left < box.left - slack || a.right > box.right + slack || a.top < box.top - slack
+      || a.bottom > box.bottom + slack;
+    for (const shape of svg.querySelectorAll('path, rect, circle'))
+      if (!shape.closest('defs') && beyond(shape.getBoundingClientRect()))
+        found.outside.push(name + ': a ' + shape.tagName);
     const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
     texts.forEach(([words, a], i) => {
-      if (a.left < box.left - slack || a.right > box.right + slack || a.top < box.top - slack
-          || a.bottom > box.bottom + slack) found.outside.push(svg.querySelector('title').textContent + ': ' + words);
+      if (beyond(a)) found.outside.push(name + ': ' + words);
       for (const [other, b] of texts.slice(i + 1))
         if (a.left + slack < b.right && b.left + slack < a.right && a.top + 2 * slack < b.bottom
             && b.top + 2 * slack < a.bottom)
-          found.overlaps.push(svg.querySelector('title').textContent + ': ' + words + ' / ' + other);
+          found.overlaps.push(name + ': ' + words + ' / ' + other);
     });
   }
   return found;
@@ -129,6 +192,8 @@ const found = look(document.querySelectorAll('svg.chart'));
 found.width = innerWidth;
 found.page = document.documentElement.scrollWidth;
 found.figures = document.querySelectorAll('svg.chart').length;
+found.cut = [...document.querySelectorAll('h1, h2, p, figcaption, dd, dt, nav a')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth).map(e => e.textContent);
 const control = document.createElement('div');
 control.innerHTML = '<svg class="chart" viewBox="0 0 99 99"><title>control</title><text x="5" y="50">one</text>'
   + '<text x="9" y="52">two</text><text x="80" y="20">far too long for its figure</text></svg>';
@@ -138,51 +203,80 @@ control.innerHTML = '<pre id="found"></pre>';
 control.firstChild.textContent = JSON.stringify(found);
 </script>
 """
+WIDTHS = (1280, 700, 380)
 
 
-def look(page: str, width: int, directory: Path) -> dict[str, Any]:
-    """What a headless browser of this width finds: texts outside their figure, overlapping texts, the page's width.
+def look(pages: Mapping[str, str], directory: Path) -> dict[str, dict[str, Any]]:
+    """What a headless browser finds in each page at each width: texts and shapes outside of their figure, texts that
+    overlap or are cut off, the page's width.
 
-    The page stands in a frame: a browser's own window has a least width.
+    The pages stand in frames: a browser's own window has a least width, and one browser does for all.
     """
-    (directory / "page.html").write_text(page.replace("</body>", MEASURE + "</body>"), encoding="utf-8")
-    frame = (
-        f'<iframe id="f" src="page.html" style="width:{width}px;height:900px;border:0"></iframe><pre id="found"></pre>'
-        "<script>onload = () => { document.getElementById('found').textContent ="
-        "document.getElementById('f').contentDocument.getElementById('found').textContent }</script>"
+    frames = []
+    for name, page in pages.items():
+        (directory / f"{name}.html").write_text(page.replace("</body>", MEASURE + "</body>"), encoding="utf-8")
+        for width in WIDTHS:
+            style = f"width:{width}px;height:900px;border:0"
+            frames.append(f'<iframe id="{name} {width}" src="{name}.html" style="{style}"></iframe>')
+    script = (
+        '<pre id="found"></pre><script>onload = () => { const found = {}; for (const f of document.querySelectorAll('
+        "'iframe')) found[f.id] = JSON.parse(f.contentDocument.getElementById('found').textContent);"
+        "document.getElementById('found').textContent = JSON.stringify(found) }</script>"
     )
-    (directory / "frame.html").write_text(frame, encoding="utf-8")
+    (directory / "frames.html").write_text('<meta charset="utf-8">' + "".join(frames) + script, encoding="utf-8")
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run"
     command = [str(CHROMIUM), *flags.split(), "--allow-file-access-from-files", f"--user-data-dir={directory}/profile"]
-    command += ["--window-size=1300,1000", "--dump-dom", (directory / "frame.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    return json.loads(html.unescape(dom[dom.index('id="found">') + len('id="found">') : dom.index("</pre>")]))
+    command += ["--window-size=1300,1000", "--dump-dom", (directory / "frames.html").as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = json.loads(html.unescape(dom[dom.index('id="found">') + len('id="found">') : dom.index("</pre>")]))
+    assert isinstance(found, dict)
+    return found
+
+
+def pages_to_look_at(make: Any, formulas: Any) -> dict[str, str]:
+    """One and ten versions, planned and half-way with long names and with all that can be measured."""
+    paradigms = {"path-switching": {"alpha": 0.6}, "ptfs": {}, "wsd": {"kind": "wsd-s", "decay": "linear"}, "cpt": {}}
+    long = "a-paradigm-with-a-name-of-some-length"
+    plans = {
+        "one": make(name="one", versions=1, paradigms={"path-switching": {}}),
+        "ten": make(name="ten", versions=10, steps=100, paradigms=paradigms),
+        "planned": make(name="planned"),
+        "half-way": make(
+            name="half-way",
+            versions=9,
+            steps=100,
+            paradigms=paradigms | {long: {"kind": "path-switching", "alpha": 0.4}},
+            hardware=formulas.PRICED,
+        ),
+    }
+    formulas.Run(plans["one"]).train()
+    formulas.Run(plans["ten"]).train(fail_at={"ptfs-v2": (150, 60)})
+    begun = [p.name for p in plans["half-way"].graph.paths if p.name.endswith(("main", "v1", "v2", "v9"))]
+    formulas.Run(plans["half-way"]).train(begun)
+    documents = {name: comparison_document(plan) for name, plan in plans.items()}
+    documents["wasteful"] = wasteful(comparison_document(plans["half-way"]))
+    return {name: render_page(document) for name, document in documents.items()}
+
+
+def wasteful(document: dict[str, Any]) -> dict[str, Any]:
+    """As if device time had gone into everything that there is, and the devices had counted their energy."""
+    for paradigm in (*document["paradigms"].values(), document["graph"]):
+        paradigm["measured"]["device_hours_by_use"] = dict.fromkeys(USES, 0.01)
+        paradigm["measured"]["energy_kwh"] = 12345.6
+    return document
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("width", [1200, 360])
-@pytest.mark.parametrize("which", ["finished", "half-way, many versions and long names"])
-def test_in_a_browser_nothing_collides(
-    page: str, which: str, width: int, make: Any, formulas: Any, tmp_path: Path
-) -> None:
-    if which != "finished":
-        plan = make(
-            versions=9,
-            paradigms={
-                "path-switching": {"alpha": 0.6},
-                "ptfs": {},
-                "wsd": {"kind": "wsd-s", "decay": "linear"},
-                "a-paradigm-with-a-name-of-some-length": {"kind": "path-switching", "alpha": 0.4},
-                "cpt": {},
-            },
-        )
-        formulas.Run(plan).train([p.name for p in plan.graph.paths if p.name.endswith(("main", "v1", "v2", "v9"))])
-        page = render_page(comparison_document(plan))
-    found = look(page, width, tmp_path)
-    assert found["width"] == width
-    assert found["figures"] == page.count("<svg")
-    assert found["control"] == {"outside": ["control: far too long for its figure"], "overlaps": ["control: one / two"]}
-    assert found["outside"] == []
-    assert found["overlaps"] == []
-    assert found["page"] <= width, "the page scrolls sideways"
+def test_in_a_browser_nothing_collides_or_is_cut_off(page: str, make: Any, formulas: Any, tmp_path: Path) -> None:
+    pages = {"finished": page, **pages_to_look_at(make, formulas)}
+    looked = look(pages, tmp_path)
+    assert len(looked) == len(pages) * len(WIDTHS)
+    for name, found in looked.items():
+        which, width = name.split()
+        assert found["width"] == int(width)
+        assert found["figures"] == pages[which].count("<svg")
+        control = {"outside": ["control: far too long for its figure"], "overlaps": ["control: one / two"]}
+        assert found["control"] == control
+        assert (found["outside"], found["overlaps"], found["cut"]) == ([], [], []), name
+        assert found["page"] <= int(width), f"{name}: the page scrolls sideways"

@@ -60,9 +60,25 @@ def test_status_is_a_tree(make: Any, formulas: Any, capsys: pytest.CaptureFixtur
     assert line_of(text, "├─ branch-v1")[2:7] == ["planned", "200", "200", "500", "0.0%"]
     assert line_of(text, "└─ branch-v4")
     assert line_of(text, "   └─ cpt-v3"), "a grandchild stands below its parent"
-    assert line_of(text, "main")[-1] == amount((850 * 0.036 + 12) / 3600)
-    assert line_of(text, "ptfs-v2")[-3:] == ["n/a", "n/a", "n/a"]
+    assert line_of(text, "main")[6:8] == ["850", loss(formulas.training_loss(plan.graph.by_name["main"], 850))]
+    assert line_of(text, "main")[-2] == amount((850 * 0.036 + 12) / 3600)
+    assert line_of(text, "ptfs-v2")[-6:-1] == ["n/a"] * 5, "loss, speed, MFU, ETA, cost so far"
+    assert "1,350 of 9,400 steps (14.4%)" in text
     assert "EUR" not in text
+
+
+def test_status_with_a_price_shows_money(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make(hardware=formulas.PRICED)
+    formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})
+    document = status_document(plan, plan_status(plan))
+    document["paths"][0]["warning"] = "no sign of life for 4m00s"
+    print_status(document)
+    text = capsys.readouterr().out
+    spent, to_come = document["spent"], document["to_come"]
+    assert f"spent {amount(spent['device_hours'])} device-hours ({amount(spent['money'])} EUR)" in text
+    assert f"to come {amount(to_come['device_hours'])} device-hours ({amount(to_come['money'])} EUR), measured" in text
+    assert line_of(text, "main")[-2] == amount(document["paths"][0]["measured"]["money"])
+    assert "warning: main: no sign of life for 4m00s" in text
 
 
 def test_comparison_of_a_finished_run(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +89,8 @@ def test_comparison_of_a_finished_run(trained: Any, capsys: pytest.CaptureFixtur
     assert cells[4:8] == ["0.0457", "0.0913", "58.0%", "0"]
     assert line_of(text, "cpt  ")[-2:-1] == ["150"]
     assert "measured EUR" in text
+    assert "~" not in text
+    assert line_of(text, "path-switching  v4")[2:5] == ["800", "1,266.7", "2,000"]
     assert "one seed" in text
     assert "Everything is trained and evaluated." in text
     assert "n/a" not in text
@@ -86,9 +104,8 @@ def test_comparison_before_anything_was_trained(make: Any, capsys: pytest.Captur
         "2,900",
         "58.0%",
         "145.0%",
-        "n/a",
-        "n/a",
-        "n/a",
+        *("n/a", "n/a", "n/a"),
+        "n/a",  # what all of it would cost: no hardware
         "n/a",
     ]
     assert "Nothing of path-switching was measured yet." in " ".join(text.split())
@@ -104,4 +121,7 @@ def test_comparison_half_way(make: Any, formulas: Any, capsys: pytest.CaptureFix
     text = " ".join(capsys.readouterr().out.split())
     assert "Measured so far: 1,200 of 2,900 steps" in text
     assert "0.0187 so far" in text
+    a_step = (1200 * 0.036 + 2 * 12) / 1200
+    assert f"{amount((1200 * 0.036 + 2 * 12 + 1700 * a_step) / 3600)}~" in text
+    assert "~ modelled, in whole or in part" in text
     assert "8,200 steps of 11 paths" in text
