@@ -17,7 +17,10 @@ def prune(
     ] = False,
     damaged: Annotated[
         bool,
-        typer.Option("--damaged", help="Also remove what is damaged, incomplete or left by an interrupted save."),
+        typer.Option(
+            "--damaged",
+            help="Read every byte; also remove what is damaged, incomplete, set aside or left by an interrupted save.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -25,7 +28,12 @@ def prune(
 
     Stays: what a fork or a release refers to, also of paths that are in the run directory only; every pinned branch
     point; the newest, which is read to the last byte before an older one goes; checkpoint.keep_last of them while a
-    path is unfinished; multiples of checkpoint.keep_every_steps.
+    path is unfinished; multiples of checkpoint.keep_every_steps; what is younger than checkpoint.keep_hours.
+
+    With --damaged what is damaged goes where an intact checkpoint of its path stays. Pinned branch points, and what a
+    fork or a release refers to, are told and stay: remove one by hand and fetch it from a copy (`lrps pull`), or remove
+    it with every later checkpoint of its path, in checkpoints/ and branch_points/, and `lrps run` trains them again.
+    What training set aside (.damaged-step-N) is shown always, and goes with --damaged only.
 
     A path that is being trained is left alone, and so is one that the config does not know. The lock that tells holds
     on this machine, and between hosts where their file system has locks.

@@ -12,17 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from lrps.errors import CheckpointError, LineageError
+from lrps.errors import LineageError
 from lrps.paths.graph import Path
 from lrps.plan import Plan
 from lrps.status import check_run_dir
 from lrps.store.checkpoints import (
+    Checkpoint,
     complete_checkpoints,
+    damaged_ones,
     directory_name,
+    fault,
     incomplete_checkpoints,
     leftovers,
     remove,
-    verify,
+    young,
 )
 from lrps.store.identity import read_path
 from lrps.store.lock import is_locked, path_lock
@@ -58,8 +61,9 @@ class Pruning:
 def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
     """Remove the checkpoints that nothing needs, path by path, each under its lock; with dry_run, only look.
 
-    damaged: what is damaged or left over goes, too, where something better is there. LineageError if a path.json
-    cannot be read, since what it forks from is then unknown.
+    damaged: every byte of every checkpoint is read. What is damaged goes, too, where an intact one of its path stays,
+    and so does what is set aside or left over; pins and what is referred to are told and stay. LineageError if a
+    path.json cannot be read, since what it forks from is then unknown.
     """
     needs = references(plan, _stored_paths(plan))
     parts = [_prune_path(plan, name, needs.get(name, {}), dry_run, damaged) for name in _names(plan)]
@@ -141,7 +145,8 @@ def _alone(plan: Plan, name: str, reason: str) -> Pruning:
 def _survey(plan: Plan, path: Path, referred: Mapping[int, str], damaged: bool) -> Iterator[Found]:
     """What a path holds: its periodic checkpoints, then its pins, then what is no checkpoint."""
     layout = plan.layout.path(path.name)
-    stays, faults = _judge(plan, path, referred)
+    known = _Faults(damaged)
+    stays, faults = _judge(plan, path, referred, known)
     faults |= {step: why for step, _, why in incomplete_checkpoints(layout.checkpoints)}
     for step in sorted({*stays, *faults}):
         directory = layout.checkpoints / directory_name(step)
@@ -152,14 +157,38 @@ def _survey(plan: Plan, path: Path, referred: Mapping[int, str], damaged: bool) 
             goes = damaged and bool(stays) and step not in referred
             yield _found(path.name, directory, step, goes, _fault(directory, faults[step], referred.get(step)))
     for pinned in complete_checkpoints(layout.branch_points):
-        yield _found(path.name, pinned.directory, pinned.step, False, referred.get(pinned.step, UNREFERRED_PIN))
+        needed, why = referred.get(pinned.step), known.of(pinned)
+        reason = needed or UNREFERRED_PIN if why is None else _fault(pinned.directory, why, needed or "pinned")
+        yield _found(path.name, pinned.directory, pinned.step, False, reason)
     for step, directory, why in incomplete_checkpoints(layout.branch_points):
         yield _found(path.name, directory, step, False, _fault(directory, why, referred.get(step)))
     for directory in (*leftovers(layout.checkpoints), *leftovers(layout.branch_points)):
         yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin or removal")
+    for directory in (*damaged_ones(layout.checkpoints), *damaged_ones(layout.branch_points)):
+        yield _found(path.name, directory, None, damaged, "damaged; set aside when the path went on")
 
 
-def _judge(plan: Plan, path: Path, referred: Mapping[int, str]) -> tuple[dict[int, str | None], dict[int, str]]:
+class _Faults:
+    """What is wrong with complete checkpoints, to the byte; files that a pin shares are read once."""
+
+    def __init__(self, read_all: bool) -> None:
+        self._read_all, self._seen = read_all, dict[tuple[tuple[int, int], ...], str | None]()
+
+    def of(self, checkpoint: Checkpoint) -> str | None:
+        """Reads nothing unless all are to be read."""
+        return self.read(checkpoint) if self._read_all else None
+
+    def read(self, checkpoint: Checkpoint) -> str | None:
+        files = tuple(sorted(_inode(entry) for entry in _entries([checkpoint.directory])))
+        if files not in self._seen:
+            found = fault(checkpoint)
+            self._seen[files] = None if found is None else str(found)
+        return self._seen[files]
+
+
+def _judge(
+    plan: Plan, path: Path, referred: Mapping[int, str], known: _Faults
+) -> tuple[dict[int, str | None], dict[int, str]]:
     """(step -> why its periodic checkpoint stays, or None; step -> why it is damaged).
 
     Before anything goes, every byte of the newest is read: what is damaged must not outlive the last intact one.
@@ -168,21 +197,18 @@ def _judge(plan: Plan, path: Path, referred: Mapping[int, str]) -> tuple[dict[in
     there = {
         checkpoint.step: checkpoint for checkpoint in complete_checkpoints(plan.layout.path(path.name).checkpoints)
     }
-    faults: dict[int, str] = {}
+    faults = {step: why for step, checkpoint in there.items() if (why := known.of(checkpoint)) is not None}
+    there = {step: checkpoint for step, checkpoint in there.items() if step not in faults}
+    keep_young = young(there, settings.keep_hours)
     while there:
         newest = max(there)
         # At its end a path needs what is referred to, and its last state to go on from when the plan grows.
         keep_last = 1 if newest >= path.stop else settings.keep_last
-        stays = retention(there, referred, keep_last, settings.keep_every_steps)
-        if None not in stays.values():
+        stays = retention(there, referred, keep_last, settings.keep_every_steps, keep_young)
+        if None not in stays.values() or (why := known.read(there[newest])) is None:
             return stays, faults
-        try:
-            verify(there[newest])
-        except CheckpointError as error:
-            faults[newest] = str(error)
-            del there[newest]
-        else:
-            return stays, faults
+        faults[newest] = why
+        del there[newest]
     return {}, faults
 
 

@@ -176,7 +176,7 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
         return found
     newest, skipped = newest_intact(layout.checkpoints, layout.branch_points)
     if newest is None:
-        raise CheckpointError("\n  ".join((f"{layout.directory} has no intact checkpoint", *skipped)))
+        raise CheckpointError("\n  ".join((f"{layout.directory} has no intact checkpoint", *map(str, skipped))))
     return newest
 
 

@@ -1,4 +1,4 @@
-"""`lrps prune` and `lrps convert` as a person types them."""
+"""`lrps prune` as a person types it."""
 
 from __future__ import annotations
 
@@ -53,47 +53,3 @@ def test_prune(config_file: Path) -> None:
     again = json.loads(lrps("prune", str(config_file), "--json").stdout)
     assert ([each["step"] for each in again["checkpoints"]], again["freed_bytes"]) == ([60, 70], 0)
     assert "branch_points/step-N" in lrps("prune", "--help").stdout
-
-
-def test_convert(config_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "universal"
-    done = lrps("convert", str(config_file), "main", str(out))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(out / "global_step70_universal")
-    lrps("convert", str(config_file), "main", str(out), "--step", "50")
-    assert (out / "latest_universal").read_text() == "global_step50_universal"
-    values = torch.load(out / "global_step50_universal" / "zero" / "weight" / "exp_avg.pt", weights_only=True)["param"]
-    assert torch.equal(values, torch.full((2, 3), 50.0))
-    states = torch.load(out / "global_step70_universal" / "mp_rank_00_model_states.pt", weights_only=True)
-    assert (states["global_steps"], states["global_samples"]) == (70, 140)
-    assert states["lrps"] == {"path": "main", "step": 70}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["nowhere", "OUT"], "the plan has no path nowhere; it has main, branch-v1"),
-        (["main", "OUT", "--step", "55"], "complete are steps 50, 60, 70"),
-        (["branch-v2", "OUT"], "branch-v2 has no intact checkpoint"),
-        (["main", "OUT", "-s", "seed=9"], "was made by another plan"),
-    ],
-)
-def test_convert_explains_what_it_cannot_do(arguments: list[str], told: str, config_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "universal"
-    done = lrps("convert", str(config_file), *(word.replace("OUT", str(out)) for word in arguments))
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert told in done.stderr
-    assert not out.exists()
-
-
-def test_convert_finds_damage(config_file: Path, tmp_path: Path) -> None:
-    newest = make_plan(load_config(config_file)).layout.path("main").checkpoints / "step-00000070"
-    data = newest / "fragments-00000-of-00001.safetensors"
-    content = bytearray(data.read_bytes())
-    content[-1] ^= 1
-    data.write_bytes(content)
-    asked = lrps("convert", str(config_file), "main", str(tmp_path / "one"), "--step", "70")
-    assert asked.returncode == 2
-    assert "is damaged" in asked.stderr
-    newest_intact = lrps("convert", str(config_file), "main", str(tmp_path / "two"))
-    assert newest_intact.stdout.strip().endswith("global_step60_universal")

@@ -167,6 +167,60 @@ def test_damaged_ones_and_leftovers_go_with_a_flag_where_something_better_is_the
     assert (layout.checkpoints / "step-00000060").exists(), "nothing is thrown away for nothing"
 
 
+def test_damaged_reads_every_byte_and_tells_what_stays_all_the_same(plan: Plan) -> None:
+    layout = plan.layout.path("main")
+    saved = {checkpoint.step: checkpoint for checkpoint in save(plan, "main", 40, 50, 60, 70, 140)}
+    (copied,) = save(plan, "main", 130)
+    shutil.copytree(copied.directory, layout.branch_points / copied.directory.name)
+    pin(saved[140], layout.branch_points)
+    for step in (40, 60):
+        damage(saved[step])
+    damage(checkpoints.open_checkpoint(layout.branch_points / copied.directory.name))
+    told = by_step(prune_run(plan, dry_run=True).found)
+    assert "damaged" not in "".join(found.reason for found in told.values()), "only the newest was read"
+    pruning = prune_run(plan, dry_run=True, damaged=True)
+    there = by_step(pruning.found)
+    assert (there[40].goes, there[40].reason) == (
+        False,
+        "step-00000040/data is damaged: its SHA-256 is not the manifest's (fork of branch-v1)",
+    )
+    assert (there[60].goes, there[60].reason) == (
+        True,
+        "step-00000060/data is damaged: its SHA-256 is not the manifest's",
+    )
+    pins = by_step(pruning.found, "branch_points")
+    assert (pins[130].goes, pins[130].reason.endswith("the manifest's (pinned)")) == (False, True)
+    assert (pins[140].goes, pins[140].reason) == (False, "fork of branch-v2")
+    prune_run(plan, dry_run=False, damaged=True)
+    assert steps(plan, "main") == [40, 130, 140]
+
+
+def test_what_was_set_aside_goes_with_a_flag_only(plan: Plan) -> None:
+    layout = plan.layout.path("main")
+    _, second = save(plan, "main", 60, 70)
+    aside = checkpoints.set_aside(second.directory)
+    before = used(plan.config.run_dir)
+    for damaged in (False, True):
+        (found,) = (each for each in prune_run(plan, dry_run=True, damaged=damaged).found if each.directory == aside)
+        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path went on")
+    pruning = prune_run(plan, dry_run=False, damaged=True)
+    assert not aside.exists()
+    (layout.directory / "lock").unlink()
+    assert before - used(plan.config.run_dir) == pruning.freed_bytes > SIZE
+
+
+def test_what_is_young_stays_and_says_so(tmp_path: Path) -> None:
+    values = config_values(runs=str(tmp_path), checkpoint={**KEEP, "keep_hours": 2})
+    plan = make_plan(Config.model_validate(values))
+    for step, checkpoint in zip((30, 50, 60, 70, 80), save(plan, "main", 30, 50, 60, 70, 80), strict=True):
+        if step in (30, 60):
+            os.utime(checkpoint.directory / "manifest.json", (0, 0))
+    told = by_step(prune_run(plan, dry_run=False).found)
+    assert told[50].reason == "younger than 2 h"
+    assert told[70].reason == "one of the newest 2"
+    assert steps(plan, "main") == [50, 70, 80]
+
+
 def test_what_is_trained_now_is_left_alone(plan: Plan) -> None:
     save(plan, "main", 50, 60, 70)
     save(plan, "ptfs-v1", 70, 80, 90)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from safetensors import SafetensorError
 
 from lrps.errors import CheckpointError
 from lrps.store.checkpoints import seal
-from lrps.store.files import atomic_write_json, fsync_directory
+from lrps.store.files import atomic_write_json, fsync_directory, sha256_file
 
 FORMAT = "lrps-export/1"
 FACTS = "lrps.json"
@@ -25,7 +28,8 @@ FACTS = "lrps.json"
 def holds(directory: Path, state: Mapping[str, Any], *, force: bool = False) -> bool:
     """True if `directory` is a whole export of this state; False if there is nothing, or an export to replace (force).
 
-    CheckpointError if anything else is there. What `lrps export` did not write is never replaced.
+    Reads every byte of it. CheckpointError if anything else is there: what `lrps export` did not write is never
+    replaced.
     """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return False
@@ -40,6 +44,12 @@ def holds(directory: Path, state: Mapping[str, Any], *, force: bool = False) -> 
             f"{directory} holds another state, or the same in another form; give another --out, or --force to "
             "replace it"
         )
+    for name, entry in facts["files"].items():
+        if sha256_file(directory / name) != entry["sha256"]:
+            raise CheckpointError(
+                f"{directory / name} is not as it was exported: its SHA-256 differs; give another --out, or --force to "
+                "replace it"
+            )
     return True
 
 
@@ -59,19 +69,17 @@ def _facts(directory: Path) -> dict[str, Any]:
 def new_directory(final: Path) -> Iterator[Path]:
     """An empty directory beside `final` that takes its name, and its place, when the block ends well.
 
-    Whatever goes wrong in the block, `final` stays as it was and nothing is left over. CheckpointError for files that
-    cannot be written.
+    Whatever goes wrong in the block, `final` stays as it was and nothing is left over; what a process of this host left
+    that was killed is cleared away. Several processes may do this at once: the last one's stays. CheckpointError for
+    files that cannot be written.
     """
     final = final.absolute()
-    temporary, replaced = (final.with_name(f".{kind}-{final.name}") for kind in ("tmp", "replaced"))
+    temporary, replaced = (final.with_name(f"{_mark(kind, final)}{os.getpid()}") for kind in ("tmp", "replaced"))
     try:
-        for leftover in (temporary, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _clear(final)
         temporary.mkdir(parents=True)
         yield temporary
-        if final.exists():
-            os.rename(final, replaced)
-        os.rename(temporary, final)
+        _exchange(temporary, final, replaced)
         fsync_directory(final.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, SafetensorError) as error:
@@ -80,6 +88,37 @@ def new_directory(final: Path) -> Iterator[Path]:
         raise CheckpointError(f"cannot export to {final}: {error}; {way_out}, then run again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _mark(kind: str, final: Path) -> str:
+    """How the names of this host's temporary directories begin; the process follows."""
+    return f".{kind}-{final.name}.{socket.gethostname()}."
+
+
+def _clear(final: Path) -> None:
+    """Remove what dead processes left beside `final`; one that died between two renames gets the old model back."""
+    for kind in ("replaced", "tmp"):
+        mark = _mark(kind, final)
+        for left in final.parent.glob(f"{glob.escape(mark)}*"):
+            process = left.name.removeprefix(mark)
+            if process.isdecimal() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+                if kind == "replaced" and not final.exists():
+                    os.rename(left, final)
+                else:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchange(new: Path, final: Path, replaced: Path) -> None:
+    """Give `new` the name `final`; what has it now is `replaced` then, or keeps it if that goes wrong."""
+    if not final.exists():
+        os.rename(new, final)
+        return
+    os.rename(final, replaced)
+    try:
+        os.rename(new, final)
+    except BaseException:
+        os.rename(replaced, final)
+        raise
 
 
 def seal_directory(directory: Path, facts: Mapping[str, Any]) -> int:

@@ -93,6 +93,12 @@ def _check(plan: Plan, state: State, checkpoint: Checkpoint, tokenizer: Tokenize
             f"{checkpoint.identity.get('path')}): its model, tokenizer, optimizer, batch or seed differ; give the "
             "config and the tokenizer that it was trained with"
         )
+    named = (checkpoint.identity.get("path"), checkpoint.identity.get("step"))
+    if named != (state.path.name, state.step):
+        raise CheckpointError(
+            f"{checkpoint.directory} is the state of path {named[0]} at step {named[1]}, not of {state.path.name} at "
+            f"step {state.step}: it was copied or moved here; put back the one that was trained here"
+        )
     model = plan.config.model
     if model.checkpoint is not None:
         # Its config says what the weights mean; other files under the same name would give another model.

@@ -155,10 +155,10 @@ def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped,
     skipped: list[Skipped] = []
     everything = [(*found, directory) for directory in directories for found in _scan(directory)]
     for step, found, directory in sorted(everything, key=lambda entry: entry[0], reverse=True):
-        fault = found if isinstance(found, CheckpointError) else _fault(found)
-        if fault is None and isinstance(found, Checkpoint):
+        why = found if isinstance(found, CheckpointError) else fault(found)
+        if why is None and isinstance(found, Checkpoint):
             return found, tuple(skipped)
-        skipped.append(Skipped(directory / directory_name(step), str(fault).partition("; ")[0]))
+        skipped.append(Skipped(directory / directory_name(step), str(why).partition("; ")[0]))
     return None, tuple(skipped)
 
 
@@ -172,6 +172,15 @@ def verify(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None
                 digest = sha256_file(path)
             if digest != entry["sha256"]:
                 raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_WAY_OUT}")
+
+
+def fault(checkpoint: Checkpoint) -> CheckpointError | None:
+    """What `verify` says of it; None if every byte is as written."""
+    try:
+        verify(checkpoint)
+    except CheckpointError as error:
+        return error
+    return None
 
 
 def find(path_layout: PathLayout, step: int) -> Checkpoint:
@@ -241,7 +250,7 @@ def prune(
     """
     complete = {checkpoint.step: checkpoint for checkpoint in complete_checkpoints(checkpoints_dir)}
     there = {step: checkpoint.directory for step, checkpoint in complete.items()}
-    stays = retention(there, young(complete, keep_hours), keep_last, keep_every_steps)
+    stays = retention(there, {}, keep_last, keep_every_steps, young(complete, keep_hours))
     removed = [directory for step, directory in there.items() if stays[step] is None]
     with _explained(f"cannot prune {checkpoints_dir}"):
         for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
@@ -348,23 +357,13 @@ def _read(directory: Path) -> Checkpoint:
     return Checkpoint(directory, manifest["step"], manifest)
 
 
-def _fault(checkpoint: Checkpoint) -> CheckpointError | None:
-    """What `verify` says of it; None if every byte is as written."""
-    try:
-        verify(checkpoint)
-    except CheckpointError as error:
-        return error
-    return None
-
-
 def _intact(directory: Path) -> Checkpoint | None:
     """The checkpoint in `directory` if every byte of it is as written."""
     try:
         found = _read(directory)
-        verify(found)
     except CheckpointError:
         return None
-    return found
+    return found if fault(found) is None else None
 
 
 def _scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
@@ -372,6 +371,7 @@ def _scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
     if not directory.is_dir():
         return []
     named = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
+    named = [(step, path) for step, path in named if path.name == directory_name(step)]
     found: list[tuple[int, Checkpoint | CheckpointError]] = []
     for step, path in sorted(named):
         try:

@@ -57,8 +57,18 @@ class RunLayout:
         return self.run_dir / "plan.json"
 
     @property
+    def ledger(self) -> Path:
+        """Of the run itself: what is done beside training, such as exports."""
+        return self.run_dir / "ledger"
+
+    @property
     def report_dir(self) -> Path:
         return self.run_dir / "report"
+
+    @property
+    def launch(self) -> Path:
+        """What the processes of concurrent jobs print, and the environment of workers on other hosts."""
+        return self.run_dir / "launch"
 
     def path(self, name: str) -> PathLayout:
         """The layout of path `name`. ValueError if the name would lead elsewhere."""

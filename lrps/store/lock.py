@@ -50,3 +50,15 @@ def is_locked(directory: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def last_host(directory: Path) -> str | None:
+    """The host of the trainer that holds the path, or was the last to hold it; None if none ever did.
+
+    From another host the lock itself cannot be relied on: whether it is seen depends on the file system.
+    """
+    try:
+        text = (directory / "lock").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    return text.strip().rpartition(" on ")[2] or None

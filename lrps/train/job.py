@@ -31,11 +31,10 @@ from lrps.track.console import TrainingConsole
 from lrps.train.account import DeviceClock
 from lrps.train.origin import origin_of
 from lrps.train.recorder import attempt_facts, open_recorder
+from lrps.train.rendezvous import LAUNCHED_AT
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
-
-LAUNCHED_AT = "LRPS_LAUNCHED_AT"
-"""Environment variable: `time.time()` at which the launcher was started, so that starting up is booked too."""
+from lrps.train.upkeep import clear_leftovers, pin_saved
 
 
 def run_job(plan: Plan, names: Sequence[str], *, train: bool = True) -> bool:
@@ -110,10 +109,13 @@ def _run_path(
     layout = plan.layout.path(path.name)
     with ExitStack() as held:
         ask_rank_zero(lambda: held.enter_context(path_lock(layout.directory)))
+        ask_rank_zero(lambda: clear_leftovers(layout, lambda text: console.say(f"{path.name}: {text}")))
         ask_rank_zero(lambda: _claim(plan, path))
         origin = ask_rank_zero(lambda: origin_of(path, plan.layout, initial_checkpoint(plan.config.model)))
         missing = ask_rank_zero(lambda: missing_evaluations(plan, path))
         if origin.step >= path.stop and not missing:
+            needed = plan.graph.branch_points(path.name)
+            ask_rank_zero(lambda: pin_saved(layout, needed, origin.step, console.say))
             return True
         if origin.step < path.stop and not train:
             raise LineageError(f"{path.name} stands at step {origin.step} of {path.stop}; `lrps run` trains it first")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lrps.errors import CheckpointError, LineageError
 from lrps.ledger.reader import read_ledger
 from lrps.paths.graph import Path
-from lrps.store.checkpoints import Checkpoint, find, newest_intact
+from lrps.store.checkpoints import Checkpoint, Skipped, directory_name, find, newest_intact
 from lrps.store.layout import PathLayout, RunLayout
 
 
@@ -31,8 +31,8 @@ class Origin:
     checkpoint: Checkpoint | None
     """None: the initial weights. That of a start is a state from elsewhere, of any step."""
     optimizer: str = "carry"
-    skipped: tuple[str, ...] = ()
-    """Newer checkpoints that could not be used, and why."""
+    skipped: tuple[Skipped, ...] = ()
+    """Newer checkpoints that could not be used, and why. Training sets them aside before its first step."""
 
     def __str__(self) -> str:
         if self.checkpoint is None:
@@ -44,7 +44,7 @@ class Origin:
         return f"{self.verb}{'d' if self.verb == 'resume' else 'ed'} from {where} at step {self.step}{moments}"
 
 
-def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[str, ...]]:
+def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """The path's newest intact checkpoint, pinned ones included, and why newer ones were skipped."""
     return newest_intact(layout.checkpoints, layout.branch_points)
 
@@ -60,7 +60,8 @@ def resume(path: Path, layout: PathLayout) -> Origin | None:
         return Origin("resume", newest.step, newest, skipped=skipped)
     saved = [record.saved_step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
     if saved or skipped:
-        reasons = skipped or (f"its ledger says that step {max(saved)} was saved, but no checkpoint is there",)
+        lost = f"its ledger says that step {max(saved, default=0)} was saved, but no checkpoint is there"
+        reasons = tuple(map(str, skipped)) or (lost,)
         raise CheckpointError(
             f"{path.name}: no intact checkpoint to go on from:\n  "
             + "\n  ".join(reasons)
@@ -76,6 +77,10 @@ def fork(path: Path, run: RunLayout) -> Origin:
     try:
         checkpoint = find(parent, path.parent.step)
     except CheckpointError as error:
+        what = f"{path.name} forks from {path.parent.path} at step {path.parent.step}: {error}"
+        places = (parent.branch_points, parent.checkpoints)
+        if any((place / directory_name(path.parent.step)).is_dir() for place in places):
+            raise LineageError(what) from None  # It is there and incomplete: the error says the way out.
         newest, _ = newest_checkpoint(parent)
         passed = newest is not None and newest.step > path.parent.step
         way_out = (
@@ -84,9 +89,7 @@ def fork(path: Path, run: RunLayout) -> Origin:
             if passed
             else f"train {path.parent.path} first (`lrps run` does)"
         )
-        raise LineageError(
-            f"{path.name} forks from {path.parent.path} at step {path.parent.step}: {error}\n  {way_out}"
-        ) from None
+        raise LineageError(f"{what}\n  {way_out}") from None
     return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
 
 

@@ -13,11 +13,12 @@ from lrps.engine.ranks import ask_rank_zero
 from lrps.errors import CheckpointError, NonFiniteLoss
 from lrps.paths.graph import Path
 from lrps.plan import Plan
-from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, pin, prune
+from lrps.store.checkpoints import Checkpoint, find, pin, prune
 from lrps.train.evaluate import evaluate_state
 from lrps.train.origin import Origin
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
+from lrps.train.upkeep import pin_fork, pin_saved, set_aside_skipped
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -46,17 +47,18 @@ class Trainer:
         self.saver = Saver(engine, self.layout)
         self.step = path.start
         self.saved_at, self.due = time.monotonic(), False
+        self.pruning_failed = False
 
     def run(self, origin: Origin) -> bool:
         """Train from `origin` to the path's last step and evaluate what it releases; False if asked to stop before."""
         if origin.checkpoint is not None:
             if origin.verb != "start":  # A state from elsewhere was trained as it liked; its model is checked below.
-                self._check(origin.checkpoint)
+                self._check(origin, origin.checkpoint)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step
         self._read_energy()
-        ask_rank_zero(self._pin_what_is_saved)
+        ask_rank_zero(lambda: self._keep_what_is_there(origin))
         try:
             if self._some_save_is_in_flight():
                 self.saver.prepare()
@@ -82,12 +84,28 @@ class Trainer:
                 return False
         return True
 
-    def _check(self, checkpoint: Checkpoint) -> None:
-        """CheckpointError if a checkpoint was put here that was trained with another model, data or optimizer."""
-        if checkpoint.identity.get("training_sha256") != self.plan.training_sha256:
+    def _check(self, origin: Origin, checkpoint: Checkpoint) -> None:
+        """CheckpointError if a checkpoint was put here that is of another plan, of another path or of other rows."""
+        identity, where, step = checkpoint.identity, checkpoint.directory, checkpoint.step
+        if identity.get("training_sha256") != self.plan.training_sha256:
             raise CheckpointError(
-                f"{checkpoint.directory} is of another plan ({checkpoint.identity.get('plan')}, path "
-                f"{checkpoint.identity.get('path')}): its model, tokenizer, optimizer, batch or seed differ; remove it"
+                f"{where} is of another plan ({identity.get('plan')}, path {identity.get('path')}): its model, "
+                "tokenizer, optimizer, batch or seed differ; remove it"
+            )
+        parent = self.path.parent if origin.verb == "fork" else None
+        name = self.path.name if parent is None else parent.path
+        if identity.get("path") != name:
+            raise CheckpointError(
+                f"{where} is a state of path {identity.get('path')}, not of {name}; remove it, or put it where it was"
+            )
+        if parent is not None or step > self.path.stop:
+            return
+        here, there = self.stage.positions(step - self.path.start), identity.get("positions", {})
+        if differing := [source for source in here.keys() & there.keys() if here[source] != there[source]]:
+            source = min(differing)
+            raise CheckpointError(
+                f"{where} is at row {there[source]} of {source}, where {name} is at row {here[source]} after step "
+                f"{step}: it was trained on other rows; remove it"
             )
 
     def _train_step(self) -> bool:
@@ -108,7 +126,7 @@ class Trainer:
         self.step += 1
         if self.recorder is not None:
             self.recorder.step(self.step, result.loss, lr, result.grad_norm, time.monotonic() - began)
-        if result.sealed:
+        if result.sealed and not result.stop:  # Else it is published by the save that follows.
             self._publish(self.saver.finish)
         return result.stop
 
@@ -131,7 +149,7 @@ class Trainer:
     def _save(self, stop: bool) -> None:
         """Save the state; while it is written the steps go on, unless something waits for it."""
         self.saved_at = time.monotonic()
-        self._publish(self.saver.finish)  # One at a time: where the disk is slower than the steps, they wait here.
+        earlier = self._finish_earlier(stop)
         with self._booking("saving_seconds"):
             if self.recorder is not None:
                 self.recorder.before_save()
@@ -142,6 +160,22 @@ class Trainer:
         else:
             with self._booking("saving_seconds"):
                 self.saver.begin(self.step, self._identity())
+        if earlier is not None:
+            self._warn(f"an earlier save failed, the one of step {self.step} did not: {earlier}")
+
+    def _finish_earlier(self, stop: bool) -> Exception | None:
+        """One save at a time: where the disk is slower than the steps, they wait here.
+
+        What goes wrong with it ends the attempt, unless the ranks were asked to stop: then it is returned, on all
+        ranks, for the state of this step may still be saved.
+        """
+        try:
+            self._publish(self.saver.finish)
+        except Exception as error:
+            if not stop:
+                raise
+            return error
+        return None
 
     def _publish(self, save: Callable[[], Checkpoint | None], awaited: bool = False) -> None:
         """Pin what other paths or releases need of what `save` gives, and prune what nothing needs any more."""
@@ -150,22 +184,32 @@ class Trainer:
             if checkpoint is None:
                 return
             pinned = checkpoint.step in self.branch_points
-            ask_rank_zero(lambda: self._keep(checkpoint, pinned, awaited))
+            if pinned:
+                ask_rank_zero(lambda: pin(checkpoint, self.layout.branch_points))
         self._read_energy()
         if self.recorder is not None:
             self.recorder.checkpoint(checkpoint, pinned)
+            # Removing gigabytes takes its time: the thread does it.
+            removed = self.saver.queue(lambda: self._prune(checkpoint.step))
+            if awaited:
+                with self._booking("saving_seconds"):
+                    removed.result()
 
-    def _keep(self, checkpoint: Checkpoint, pinned: bool, awaited: bool) -> None:
-        if pinned:
-            pin(checkpoint, self.layout.branch_points)
-        # At its end a path needs its pins only.
-        finished = checkpoint.step == self.path.stop
+    def _prune(self, saved: int) -> None:
+        """What cannot be removed is tried again at the next save, and is no reason to end: it is told, once."""
         settings = self.plan.config.checkpoint
-        keep_last = 1 if finished else settings.keep_last
-        # Removing gigabytes takes its time. What cannot be removed is tried again, and told at the path's end.
-        removed = self.saver.queue(lambda: prune(self.layout.checkpoints, keep_last, settings.keep_every_steps))
-        if awaited:
-            removed.result()
+        # At its end a path needs its pins only.
+        keep_last = 1 if saved == self.path.stop else settings.keep_last
+        try:
+            prune(self.layout.checkpoints, keep_last, settings.keep_every_steps, settings.keep_hours)
+        except (CheckpointError, OSError) as error:
+            if not self.pruning_failed:
+                self._warn(f"old checkpoints stay: {error}")
+            self.pruning_failed = True
+
+    def _warn(self, text: str) -> None:
+        if self.recorder is not None:
+            self.recorder.warn(text)
 
     def _read_energy(self) -> None:
         """Book what the devices of all ranks have used; where one does not count, nothing."""
@@ -176,11 +220,12 @@ class Trainer:
     def _booking(self, counter: str) -> AbstractContextManager[None]:
         return nullcontext() if self.recorder is None else self.recorder.account.booking(counter)
 
-    def _pin_what_is_saved(self) -> None:
-        """Pin periodic checkpoints that are branch points: a crash came before the pin, or the plan has grown."""
-        for checkpoint in complete_checkpoints(self.layout.checkpoints):
-            if checkpoint.step in self.branch_points:
-                pin(checkpoint, self.layout.branch_points)
+    def _keep_what_is_there(self, origin: Origin) -> None:
+        """Before the first step: nothing that is needed may be overtaken by retention, nothing damaged may count."""
+        set_aside_skipped(origin)
+        if origin.verb == "fork" and self.path.parent is not None:
+            pin_fork(origin, self.path.parent.path, self.plan.layout)
+        pin_saved(self.layout, self.branch_points, origin.step, self._warn)
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -32,16 +32,25 @@ def matrix_directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def matrix(matrix_directory):
     """{1: findings, 2: findings} of the worker at both world sizes, which run side by side."""
-    out = matrix_directory
+    return _run(matrix_directory, 1, 2)
+
+
+@pytest.fixture(scope="session")
+def elastic(matrix, matrix_directory):
+    """Findings of four ranks that go on from what the others left."""
+    return _run(matrix_directory, 4, what=["elastic"])[4]["elastic"]
+
+
+def _run(out, *worlds, what=()):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     workers, logs = [], []
-    for world in (1, 2):
+    for world in worlds:
         for rank in range(world):
             logs.append(out / f"log-{world}-{rank}.txt")
             with open(logs[-1], "wb") as log:
-                command = [sys.executable, str(WORKER), str(out)]
+                command = [sys.executable, str(WORKER), str(out), *what]
                 environment = _environment(world, rank, port)
                 workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
     try:
@@ -50,5 +59,5 @@ def matrix(matrix_directory):
         for worker in workers:
             worker.kill()
     told = "\n".join(log.read_text()[-3000:] for log in logs)
-    assert codes == [0, 0, 0], told
-    return {world: json.loads((out / f"world-{world}.json").read_text()) for world in (1, 2)}
+    assert codes == [0] * sum(worlds), told
+    return {world: json.loads((out / f"world-{world}.json").read_text()) for world in worlds}

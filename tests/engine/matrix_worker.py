@@ -1,7 +1,8 @@
 """Real DeepSpeed on real gloo ranks: many cases in one process group, because starting one takes many seconds.
 
 The `matrix` fixture of conftest.py starts it with one process and with two, at the same time: each trains and saves,
-then loads what both saved. Every case leaves its findings in <out>/world-<n>.json; the tests judge them.
+then loads what both saved. Every case leaves its findings in <out>/world-<n>.json; the tests judge them. The `elastic`
+fixture then starts it with four, which load what one rank has handed on from two.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from matrix_state import (
     train,
 )
 from packed_cases import CANNOT, END, loss_alone, packed_rows, with_reference_flash
-from universal_cases import universal
+from universal_cases import imported, universal
 
 from lrps.engine import fragments
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
@@ -217,6 +218,32 @@ def non_finite(out):
                 found[f"s{stage} {precision} {where}"] = {
                     "raised": gather(raised), "changed": different(before, state_of(engine, out)),
                 }  # fmt: skip
+    return found
+
+
+def handed_on(out):
+    """One rank of ZeRO 3 saves what it loaded from two ranks of ZeRO 1."""
+    if world_size() == 1:
+        with running(make_config("llama", 3), seed=7) as engine:
+            load_checkpoint(engine, find(layout(out, 2, "llama", 1, "fp32"), STEPS))
+            save_checkpoint(engine, PathLayout(out / "handed-on"), STEPS, {})
+
+
+def elastic(out):
+    """From there to four ranks of ZeRO 3, and on to four of ZeRO 1: what differs from the first state, and a step."""
+    truth, found = assembled(find(layout(out, 2, "llama", 1, "fp32"), STEPS).directory), {}
+    source = find(PathLayout(out / "handed-on"), STEPS)
+    for stage in (3, 1):
+        with running(make_config("llama", stage), seed=7) as engine:
+            load_checkpoint(engine, source)
+            now = state_of(engine, out)
+            source = save_checkpoint(engine, PathLayout(out / f"elastic-{stage}"), STEPS, {})
+            found[f"s{stage}"] = {
+                "different": different(truth, now) if now else [],
+                "adam_step": fragments._adam_step(engine._engine),
+                "files": sorted(source.manifest["files"]),
+                "step": losses(train(engine, [STEPS])),
+            }
     return found
 
 
@@ -406,18 +433,18 @@ def wait_for(paths, seconds=300):
 
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks),
-    *(asynchronous, sealed),
+    *(asynchronous, sealed, imported),
 )
-CASES_AFTER = (load_all, groups, reset, refusals, universal)
+CASES_AFTER = (load_all, handed_on, groups, reset, refusals, universal)
 
 
-def main(out):
+def main(out, cases):
     findings, seconds = {}, {}
     with process_group():
         torch.set_num_threads(1)
         gc.freeze()  # What was imported need not be looked through at every close().
         world, first = world_size(), rank() == 0
-        for case in (*CASES_BEFORE, None, *CASES_AFTER):
+        for case in cases:
             if case is None:
                 gather(None)
                 (out / f"saved-{world}").touch()
@@ -431,6 +458,6 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), (elastic,) if sys.argv[2:] == ["elastic"] else (*CASES_BEFORE, None, *CASES_AFTER))
     # Everything was checked and written: torch's threads may abort while the interpreter takes itself down.
     os._exit(0)

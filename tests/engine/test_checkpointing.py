@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
+from types import SimpleNamespace
+
 import pytest
+import torch
+
+from lrps.engine.checkpointing import Saver, save_checkpoint
+from lrps.engine.fragments import own_fragments
+from lrps.errors import CheckpointError
+from lrps.store import checkpoints
+from lrps.store.layout import PathLayout
 
 pytestmark = pytest.mark.slow
 WORLDS = (1, 2)
@@ -72,3 +83,56 @@ def test_closing_drops_what_is_not_published(matrix, world):
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_step_tells_when_all_ranks_have_sealed(matrix, world):
     assert matrix[world]["sealed"] == [False, world == 1, True]
+
+
+# One rank without a process group, in this process: what the writer's thread and its drafts become.
+
+
+class TinyEngine:
+    facts = {"world_size": 1, "zero_stage": 0}  # noqa: RUF012
+
+    def __init__(self):
+        module = torch.nn.Linear(3, 2)
+        self._held = SimpleNamespace(
+            module=module, optimizer=torch.optim.AdamW(module.parameters()), zero_optimization_stage=lambda: 0
+        )
+
+    def own_fragments(self):
+        return own_fragments(self._held)
+
+
+def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch):
+    layout, held, written = PathLayout(tmp_path), threading.Event(), []
+    seal = checkpoints.seal
+
+    def sealing(path):
+        assert held.wait(10)
+        entry = seal(path)
+        written.append(path.name)
+        return entry
+
+    monkeypatch.setattr(checkpoints, "seal", sealing)
+    saver = Saver(TinyEngine(), layout)
+    saver.begin(5, {})
+    threading.Timer(0.2, held.set).start()
+    saver.close()
+    assert sorted(written) == ["fragments-00000-of-00001.safetensors", "state.json"], "it has ended, not been left"
+    assert list(layout.checkpoints.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails", ["seal", "publish"])
+def test_a_save_that_cannot_be_published_leaves_no_draft(tmp_path, monkeypatch, fails):
+    layout = PathLayout(tmp_path)
+    save_checkpoint(TinyEngine(), layout, 1, {})
+
+    def refuse(*_):
+        raise CheckpointError("full")
+
+    monkeypatch.setattr(checkpoints, fails, refuse)
+    with pytest.raises(CheckpointError, match="full"):
+        save_checkpoint(TinyEngine(), layout, 2, {})
+    with closing(Saver(TinyEngine(), layout)) as saver:
+        saver.begin(3, {})
+        with pytest.raises(CheckpointError, match="full"):
+            saver.finish()
+        assert [path.name for path in layout.checkpoints.iterdir()] == ["step-00000001"]

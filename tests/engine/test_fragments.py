@@ -24,6 +24,15 @@ def test_every_topology_loads_every_other_one_exactly(matrix, world):
 
 
 @pytest.mark.slow
+def test_two_ranks_become_one_and_then_four_exactly(elastic):
+    for stage, found in elastic.items():
+        assert found["different"] == [], f"weights or moments, on four ranks of {stage}"
+        assert found["adam_step"] == 3.0
+        assert found["files"] == [*(file_name(rank, 4) for rank in range(4)), "state.json"]
+    assert elastic["s3"]["step"][0] == pytest.approx(elastic["s1"]["step"][0], rel=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_forward_uses_the_loaded_weights(matrix, world):
     assert {name: off for name, (_, off) in matrix[world]["load_all"].items() if off > 1e-6} == {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
@@ -20,6 +22,7 @@ from lrps.export.directory import FACTS
 from lrps.export.release import Form, export_state
 from lrps.export.states import chosen_states
 from lrps.plan import Plan
+from lrps.store import checkpoints
 from lrps.store.checkpoints import find
 from lrps.store.files import sha256_file
 from lrps.store.identity import weights_digest
@@ -130,7 +133,9 @@ def test_a_full_disk_leaves_nothing(plan: Plan) -> None:
 
 
 def test_what_a_crash_left_is_in_nobodys_way(plan: Plan) -> None:
-    left = plan.layout.path("branch-v1").directory / ".tmp-model"
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    left = plan.layout.path("branch-v1").directory / f".tmp-model.{socket.gethostname()}.{dead.pid}"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
     assert "half" not in {data for _, data in contents(export(plan, "branch-v1").directory).values()}
@@ -166,6 +171,20 @@ def test_a_checkpoint_that_was_put_there_is_refused(make: Callable[..., Plan]) -
         layout.path_json.write_text(json.dumps(other.identity(path)))
     with pytest.raises(CheckpointError, match=r"is of another plan \(tiny, path branch-v2\)"):
         export(other, "branch-v2")
+
+
+@pytest.mark.parametrize(("name", "step"), [("main", 28), ("branch-v2", 39)])
+def test_a_state_of_another_path_or_step_is_refused(plan: Plan, name: str, step: int) -> None:
+    there = find(plan.layout.path("branch-v2"), 40)
+    identity = {**there.identity, "path": name, "step": 40 if name == "main" else step}
+    place = there.directory.parent
+    there.directory.rename(place / "taken")
+    temporary = checkpoints.begin(place, 40)
+    for file in there.manifest["files"]:
+        shutil.copyfile(place / "taken" / file, temporary / file)
+    checkpoints.publish(temporary, 40, there.manifest["files"], identity)
+    with pytest.raises(CheckpointError, match=f"is the state of path {name} at step {identity['step']}, not of branch"):
+        export(plan, "branch-v2")
 
 
 def test_no_tokenizer_and_another_one_are_refused(make: Callable[..., Plan], tmp_path: FilePath) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,16 @@ from lrps.store import checkpoints
 from lrps.store.checkpoints import (
     begin,
     complete_checkpoints,
+    damaged_ones,
     directory_name,
     find,
     newest_intact,
     pin,
     prune,
     publish,
+    remove,
     seal,
+    set_aside,
     verify,
 )
 from lrps.store.layout import PathLayout
@@ -93,6 +97,28 @@ def test_a_crash_anywhere_in_publishing_leaves_the_newest(tmp_path, monkeypatch,
     assert newest_intact(tmp_path)[1] == ()
 
 
+def test_a_file_is_durable_before_it_has_a_name_and_the_name_afterwards(tmp_path, monkeypatch):
+    done, fsync, rename = [], os.fsync, os.rename
+
+    def note_fsync(descriptor):
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def note_rename(source, target):
+        done.append(f"-> {Path(target).name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "rename", note_rename)
+    save(tmp_path / "checkpoints", 5)
+    named = done.index("-> step-00000005")
+    before, after = done[:named], done[named + 1 :]
+    assert before[:2] == ["a.safetensors", "state.json"], "by whoever wrote them"
+    assert any(name.startswith(".manifest.json") for name in before)
+    assert before[-1] == ".tmp-step-00000005", "the names in it"
+    assert after == ["checkpoints"]
+
+
 def test_the_same_step_can_be_saved_again(tmp_path):
     save(tmp_path, 5, b"first")
     save(tmp_path, 5, b"second")
@@ -127,7 +153,8 @@ def test_any_flipped_bit_in_any_file_is_found(data):
         found, skipped = newest_intact(directory)
         assert found == old
         assert len(skipped) == 1
-        assert path.name in skipped[0]
+        assert path.name in str(skipped[0])
+        assert skipped[0].directory == new.directory
 
 
 def test_verify_can_check_a_share_of_the_files(tmp_path):
@@ -145,7 +172,7 @@ def test_a_missing_file_makes_it_incomplete(tmp_path, name):
     assert complete_checkpoints(tmp_path) == ()
     found, skipped = newest_intact(tmp_path)
     assert found is None
-    assert name in skipped[0]
+    assert name in str(skipped[0])
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "below/a", "..", "."])
@@ -156,6 +183,25 @@ def test_a_manifest_names_no_file_elsewhere(tmp_path, name):
     (saved.directory / "manifest.json").write_text(manifest)
     with pytest.raises(CheckpointError, match="which is not in its directory"):
         find(PathLayout(tmp_path), 480)
+
+
+def test_a_name_that_no_checkpoint_has_does_not_bring_another_one_into_discredit(tmp_path):
+    saved = save(tmp_path, 5)
+    (tmp_path / "step-000000005").mkdir()
+    assert newest_intact(tmp_path) == (saved, ())
+
+
+def test_what_is_set_aside_counts_no_more_and_can_be_removed(tmp_path):
+    older, newer = save(tmp_path, 1), save(tmp_path, 2, b"first")
+    assert set_aside(newer.directory) == tmp_path / ".damaged-step-00000002"
+    assert newest_intact(tmp_path) == (older, ())
+    aside = set_aside(save(tmp_path, 2, b"second").directory)
+    assert (aside / "a.safetensors").read_bytes() == b"second", "the older one made room"
+    assert damaged_ones(tmp_path) == (aside,)
+    assert len(prune(tmp_path, 1)) == 0
+    remove(aside)
+    assert steps(tmp_path) == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_a_renamed_checkpoint_is_not_taken_for_another_step(tmp_path):
@@ -268,6 +314,28 @@ def test_a_damaged_pin_is_replaced_by_an_intact_copy_of_the_same_state(tmp_path)
     assert damaged.exists(), "nothing is thrown away for something that is no better"
 
 
+@pytest.mark.parametrize("spoil", ["flipped", "missing"])
+def test_a_damaged_pin_gives_way_to_an_intact_state_of_other_bytes(tmp_path, spoil):
+    layout = PathLayout(tmp_path)
+    pinned = pin(save(layout.checkpoints, 4), layout.branch_points)
+    damaged = pinned.directory / "a.safetensors"
+    damaged.unlink()
+    if spoil == "flipped":
+        damaged.write_bytes(b"stat3")
+    again = pin(save(layout.checkpoints, 4, b"of another world size"), layout.branch_points)
+    verify(again)
+    assert (again.directory / "a.safetensors").read_bytes() == b"of another world size"
+    (aside,) = damaged_ones(layout.branch_points)
+    assert (aside / "manifest.json").exists(), "nothing is deleted"
+
+
+def test_find_prefers_the_pin(tmp_path):
+    layout = PathLayout(tmp_path)
+    pinned = pin(save(layout.checkpoints, 4), layout.branch_points)
+    save(layout.checkpoints, 4, b"saved again")
+    assert find(layout, 4) == pinned
+
+
 def test_find_says_which_steps_exist(tmp_path):
     layout = PathLayout(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint of step 3; there is none yet"):
@@ -317,6 +385,13 @@ def test_a_prune_that_crashed_leaves_no_half_checkpoint_and_is_finished_by_the_n
     assert steps(tmp_path) == [2, 3]
     prune(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
+def test_what_is_young_is_not_pruned(tmp_path):
+    for step, hours in ((1, 3), (2, 1), (3, 3), (4, 0)):
+        manifest = save(tmp_path, step).directory / "manifest.json"
+        os.utime(manifest, (time.time() - 3600 * hours,) * 2)
+    assert [path.name for path in prune(tmp_path, 1, None, 2)] == ["step-00000001", "step-00000003"]
 
 
 def test_prune_of_a_pinned_original_keeps_the_pin(tmp_path):

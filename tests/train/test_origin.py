@@ -73,7 +73,16 @@ def test_a_damaged_checkpoint_is_skipped_with_the_reason(run: RunLayout) -> None
     (save(run, "main", 10) / "data").write_bytes(b"weightz")
     origin = origin_of(MAIN, run)
     assert origin.step == 5
-    assert "step-00000010/data is damaged" in origin.skipped[0]
+    assert "step-00000010/data is damaged" in str(origin.skipped[0])
+    assert origin.skipped[0].directory == run.path("main").checkpoints / "step-00000010"
+
+
+def test_a_fork_point_that_is_incomplete_is_told_with_its_own_way_out(run: RunLayout) -> None:
+    (save(run, "main", 10) / "data").unlink()
+    save(run, "main", 20)
+    with pytest.raises(LineageError, match="data is missing or not 7 bytes long; remove it and fetch") as told:
+        origin_of(BRANCH, run)
+    assert "alpha" not in str(told.value)
 
 
 def test_only_damaged_checkpoints_never_start_afresh(run: RunLayout) -> None:
