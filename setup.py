@@ -27,6 +27,7 @@ setup(
         # These arrive with the packages above; named because we import them.
         "fsspec>=2024.2",
         "jinja2>=3.1",
+        "packaging>=23",
         "psutil>=5.9",
         "pydantic>=2.7,<3",
         "PyYAML>=6",

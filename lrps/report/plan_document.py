@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from itertools import accumulate
 from typing import Any
 
 from lrps.paths.cost import cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Path
 from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph
+from lrps.paths.usage import usage
 from lrps.plan import Plan
+from lrps.report.interval_document import interval_document
 from lrps.store.files import atomic_write_json
 
 NEXT = "(next)"
@@ -37,6 +38,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> di
         "next": _next(plan),
         "graph": _cost(plan, plan.graph.total_steps) | {"checkpoint_bytes": _disk(plan, plan.graph)},
         "to_do": _cost(plan, to_do),
+        "checkpoint_interval": interval_document(plan),
     }
 
 
@@ -126,15 +128,10 @@ def _path(plan: Plan, path: Path, done: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _mix_tokens(plan: Plan, path: Path) -> dict[str, int]:
-    """Tokens of a path by what they are to its lineage. Replay: increments that end where the path starts, or before;
-    a path that starts from scratch reads nothing but new rows and rehearsal."""
-    ends = accumulate(increment.steps for increment in plan.increments)
-    old = {increment.version for increment, end in zip(plan.increments, ends, strict=True) if end <= path.start}
-    kinds = dict.fromkeys(old, "replay") | dict.fromkeys((each.name for each in plan.rehearsal), "rehearsal")
-    tokens = {"new": 0, "replay": 0, "rehearsal": 0}
-    for part in (part for segment in path.segments for part in segment.parts):
-        tokens[kinds.get(part.source, "new")] += part.rows * plan.config.data.sequence_length
-    return tokens
+    """Tokens of a path by what they are to its lineage."""
+    parts = ((part, part.rows) for segment in path.segments for part in segment.parts)
+    tokens = usage(path, parts, plan.increments, plan.rehearsal).times(plan.config.data.sequence_length)
+    return {"new": tokens.unique, "replay": tokens.replayed, "rehearsal": tokens.rehearsal}
 
 
 def _disk(plan: Plan, graph: Graph) -> int | None:
@@ -175,7 +172,13 @@ def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[st
 
 
 def write_plan_json(plan: Plan) -> None:
-    """Write <run>/plan.json: the resolved config beside the plan document, so that a copied run explains itself."""
-    document = {"config": plan.config.model_dump(mode="json"), "plan": plan_document(plan)}
+    """Write <run>/plan.json: the resolved config, the plan document and what costs are computed with, so that a copied
+    run explains itself (report/recorded_plan.py)."""
+    document = {
+        "config": plan.config.model_dump(mode="json"),
+        "plan": plan_document(plan),
+        "costs": asdict(plan.costs),
+        "paradigms": list(plan.config.paradigms),  # in their order, which JSON's sorted keys do not keep
+    }
     plan.layout.run_dir.mkdir(parents=True, exist_ok=True)
     atomic_write_json(plan.layout.plan_json, document)

@@ -8,9 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lrps.report.interval_document import interval_lines
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
+from lrps.report.status_lines import done_share, duration, job_text, mfu_text, totals_line, warning_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
+from lrps.report.tags import legend, tagged, whole_cost
 from lrps.report.tree import tree_rows
+from lrps.report.versions_table import EXPLAINED, TITLE
+from lrps.report.versions_table import shown as versions_shown
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
@@ -100,6 +105,8 @@ def _print_totals(document: Mapping[str, Any]) -> None:
         added = document[key]
         if added:
             print_table(title, costs, (_cost_cells(name, cost, currency) for name, cost in added.items()))
+    for line in interval_lines(document["checkpoint_interval"]):
+        _console().print(line, markup=False)
 
 
 def _cost_cells(name: str, cost: Mapping[str, Any], currency: str | None) -> tuple[str, ...]:
@@ -115,33 +122,45 @@ def _cost_cells(name: str, cost: Mapping[str, Any], currency: str | None) -> tup
 
 
 def print_status(document: Mapping[str, Any]) -> None:
-    """The tree of paths: where each stands, its last loss and speed, and what its attempts have cost."""
+    """The tree of paths: where each stands, how fast it is, what it has cost and is going to; totals and warnings."""
     currency = document["currency"]
-    columns = ["path", "state", "from", "step", "of", "done", "loss", "tokens/s", "device-hours"]
-    columns += [currency] if currency else []
-    rows = []
-    for drawn, path in tree_rows(document["paths"]):
-        measured = path["measured"]
-        begun = measured["attempts"] > 0
-        steps = path["stop_step"] - path["start_step"]
-        row = [drawn, path["state"], count(path["start_step"]), count(path["step"]), count(path["stop_step"])]
-        row += [ratio((min(path["step"], path["stop_step"]) - path["start_step"]) / steps), loss(path["loss"])]
-        row += [short(path["tokens_per_second"]), amount(measured["device_hours"] if begun else None)]
-        row += [amount(measured["money"] if begun else None)] if currency else []
-        rows.append(row)
-    print_table(f"{document['name']}: {document['run_dir']}", columns, rows, left=2)
+    in_slurm = any(path["slurm"] for path in document["paths"])
+    columns = ["path", *(["job"] if in_slurm else []), "state", "from", "step", "of", "done", "saved", "loss"]
+    columns += ["tokens/s", "MFU", "ETA", "device-hours", "to come", *((currency, "to come") if currency else ())]
+    rows = (
+        [drawn, *([job_text(path)] if in_slurm else []), *_status_row(path, currency)]
+        for drawn, path in tree_rows(document["paths"])
+    )
+    print_table(f"{document['name']}: {document['run_dir']}: {document['state']}", columns, rows, left=2 + in_slurm)
+    for line in (totals_line(document), *warning_lines(document)):
+        _console().print(line, markup=False)
+
+
+def _status_row(path: Mapping[str, Any], currency: str | None) -> list[str]:
+    measured, to_come = path["measured"], path["to_come"]
+    begun = measured["attempts"] > 0
+    row = [path["state"], count(path["start_step"]), count(path["live_step"]), count(path["stop_step"])]
+    row += [ratio(done_share(path)), count(path["step"]), loss(path["loss"]), short(path["tokens_per_second"])]
+    row += [mfu_text(path["mfu"]), duration(path["eta_seconds"])]
+    row += [amount(measured["device_hours"] if begun else None), amount(to_come["device_hours"])]
+    return row + ([amount(measured["money"] if begun else None), amount(to_come["money"])] if currency else [])
 
 
 def print_comparison(document: Mapping[str, Any]) -> None:
-    """The paradigms side by side: planned, measured, and the loss that it bought; then what is still to do."""
+    """The paradigms side by side: planned, measured, what all of it costs, and the loss that it bought; then what
+    versions cost, and what is still to do."""
     console = _console()
     console.print(headline(document), markup=False)
     console.print()
     currency, newest = document["currency"], document["versions"][-1]["name"]
     columns = ["paradigm", "steps", "of PTFS", "of CPT", "measured device-hours"]
     columns += [f"measured {currency}"] if currency else []
-    columns += ["measured, of PTFS", "repeated steps", f"held-out loss of {newest}"]
-    rows = [_comparison_row(name, paradigm, currency) for name, paradigm in document["paradigms"].items()]
+    columns += ["measured, of PTFS", "repeated steps"]
+    unfinished = any(paradigm["estimate"] is not None for paradigm in document["paradigms"].values())
+    if unfinished:
+        columns += ["all device-hours", *([f"all {currency}"] if currency else [])]
+    columns += [f"held-out loss of {newest}"]
+    rows = [_comparison_row(name, p, currency, unfinished) for name, p in document["paradigms"].items()]
     print_table(f"{document['name']}: comparison", columns, rows)
     versions = [version["name"] for version in document["versions"]]
     print_table(
@@ -149,18 +168,26 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         ("paradigm", *versions),
         ((name, *map(_release_cell, p["releases"])) for name, p in document["paradigms"].items()),
     )
+    print_table(TITLE, *versions_shown(document), left=2)
+    console.print(EXPLAINED, markup=False)
+    if unfinished:
+        console.print(legend(document["cost_model"]), markup=False)
     if any(p["releases"][-1]["seen_loss"] is not None for p in document["paradigms"].values()):
         console.print(ONE_RUN, markup=False)
     console.print(still_to_do(document), markup=False)
 
 
-def _comparison_row(name: str, paradigm: Mapping[str, Any], currency: str | None) -> list[str]:
+def _comparison_row(name: str, paradigm: Mapping[str, Any], currency: str | None, unfinished: bool) -> list[str]:
     measured = paradigm["measured"] or {}
-    unfinished = "" if paradigm["complete"] or not measured else " so far"
+    so_far = "" if paradigm["complete"] or not measured else " so far"
     row = [name, count(paradigm["total_steps"]), ratio(paradigm["ratio_to_ptfs"]), ratio(paradigm["ratio_to_cpt"])]
-    row += [amount(measured.get("device_hours")) + unfinished]
-    row += [amount(measured.get("money")) + unfinished] if currency else []
+    row += [amount(measured.get("device_hours")) + so_far]
+    row += [amount(measured.get("money")) + so_far] if currency else []
     row += [ratio(paradigm["measured_ratio_to_ptfs"]), count(measured.get("repeated_steps"))]
+    if unfinished:
+        whole = whole_cost(paradigm)
+        keys = ("device_hours", "money") if currency else ("device_hours",)
+        row += [tagged(amount(whole[key]), whole["basis"]) for key in keys]
     return [*row, loss(paradigm["releases"][-1]["seen_loss"])]
 
 

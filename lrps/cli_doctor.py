@@ -1,0 +1,99 @@
+"""`lrps doctor`: what is wrong with this machine, the config or its nodes, with the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.errors import USER_MISTAKE, ConfigError, LrpsError
+
+if TYPE_CHECKING:
+    from lrps.plan import Plan
+
+MaybeConfig = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it the machine alone is looked at.")
+]
+
+
+def doctor(
+    config_file: MaybeConfig = None,
+    overrides: Overrides = None,
+    nodes: Annotated[
+        bool,
+        typer.Option("--nodes", help="Instead, start a rank wherever the launcher would train, and let them add up."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at versions, devices, file system, data, network, trackers and price: what is wrong, and the way out.
+
+    Changes nothing. Exit code 2 if something fails; what can be lived with is a warning. --nodes tries the launcher of
+    the config instead: every rank says where it runs, whether it sees the run directory, and how fast an all-reduce is.
+    """
+    from lrps.report.doctor_text import FindingPrinter, print_nodes
+
+    if nodes:
+        if config_file is None:
+            raise ConfigError("--nodes starts ranks as a config says: name it, as `lrps doctor CONFIG --nodes`")
+        document, ok = _nodes(config_file, overrides or ())
+        print_json(document) if as_json else print_nodes(document)
+    else:
+        with FindingPrinter(quiet=as_json) as printer:
+            document, ok = _machine(config_file, overrides or (), printer)
+        if as_json:
+            print_json(document)
+    if not ok:
+        raise typer.Exit(USER_MISTAKE)
+
+
+def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
+    """One rank of `lrps doctor --nodes`; the launcher starts it."""
+    from lrps.config.loader import load_config
+    from lrps.doctor.worker import run_worker
+    from lrps.train.rendezvous import rendezvous
+
+    os.environ.update(rendezvous(os.environ))  # Set nothing unless `srun` started this.
+    run_worker(load_config(config_file, overrides or ()))
+
+
+def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -> tuple[dict[str, Any], bool]:
+    from lrps.doctor.catalogue import CHECKS
+    from lrps.doctor.examination import Subject, examine
+    from lrps.doctor.finding import Finding, findings_document
+
+    findings: list[Finding] = []
+    plan = None
+    if config_file is not None:
+        try:
+            plan = _plan(config_file, overrides)
+            findings.append(Finding("config", "config", "ok", f"{config_file}: plan {plan.config.name}"))
+        except LrpsError as error:
+            what = f"{error}. The machine alone is looked at"
+            findings.append(Finding("config", "config", "fail", what, "mend the config, then look again"))
+        printer.show(findings[0])
+    for finding in examine(CHECKS, Subject(plan), printer.working):
+        findings.append(finding)
+        printer.show(finding)
+    document = findings_document(findings)
+    return document, document["ok"]
+
+
+def _nodes(config_file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], bool]:
+    from lrps.doctor.finding import findings_document
+    from lrps.doctor.nodes import nodes_document
+    from lrps.doctor.rollcall import call_roll
+
+    found = call_roll(_plan(config_file, overrides), config_file, overrides)
+    document = findings_document(found.findings) | nodes_document(found)
+    return document, document["ok"]
+
+
+def _plan(config_file: Path, overrides: Sequence[str]) -> Plan:
+    from lrps.config.loader import load_config
+    from lrps.plan import make_plan
+
+    return make_plan(load_config(config_file, overrides))

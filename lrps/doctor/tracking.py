@@ -1,0 +1,61 @@
+"""Trackers: installed, and for wandb whether anything can be sent. No secret is shown, none is sent."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lrps.config.models import Track
+from lrps.doctor.examination import Subject
+from lrps.doctor.finding import Finding
+from lrps.errors import ConfigError
+from lrps.track.tracker import check_trackers
+
+AREA = "tracking"
+
+
+def check_tracking(subject: Subject) -> Iterator[Finding]:
+    """The trackers of the config; without one, wandb's login alone."""
+    track = Track(trackers=("wandb",)) if subject.config is None else subject.config.track
+    if not track.trackers:
+        yield Finding(AREA, "trackers", "ok", "none; metrics.jsonl is always written")
+    for name in track.trackers:
+        try:
+            check_trackers(Track(trackers=(name,)))
+        except ConfigError as error:
+            what, _, way_out = str(error).partition("; ")
+            yield Finding(AREA, name, "fail", what, way_out)
+        else:
+            yield login(track) if name == "wandb" else Finding(AREA, name, "ok", "installed")
+
+
+def login(track: Track) -> Finding:
+    """Whether wandb will send anything, and to where."""
+    mode = os.environ.get("WANDB_MODE", track.wandb.mode)
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"
+    key = _where_the_key_is(host)
+    if mode in ("disabled", "dryrun"):
+        return Finding(AREA, "wandb", "warn", f"WANDB_MODE={mode} keeps nothing", "unset WANDB_MODE, or set offline")
+    if mode == "offline":
+        later = "logged in" if key else "`wandb login` before `wandb sync`"
+        return Finding(AREA, "wandb", "ok", f"offline: runs stay in the run directory; {later}")
+    if key is None:
+        way_out = "run `wandb login`, or set WANDB_API_KEY on every host; else set track.wandb.mode: offline"
+        return Finding(AREA, "wandb", "warn", f"online, but no key for {host}: it will fall back to offline", way_out)
+    return Finding(AREA, "wandb", "ok", f"online at {host}, logged in by {key}")
+
+
+def _where_the_key_is(host: str) -> str | None:
+    if os.environ.get("WANDB_API_KEY"):
+        return "WANDB_API_KEY"
+    names = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
+    for file in (Path(name).expanduser() for name in names):
+        try:
+            if netrc.netrc(str(file)).authenticators(host) is not None:
+                return str(file)
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return None

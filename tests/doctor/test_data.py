@@ -1,0 +1,83 @@
+"""Manifests, shards, tokenizer and addresses of a config."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lrps.config.loader import load_config
+from lrps.doctor import data
+from lrps.doctor.examination import Subject
+from lrps.doctor.finding import Finding
+from lrps.plan import make_plan
+
+
+@pytest.fixture
+def root(tiny_config: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny shards."""
+    return Path(shutil.copytree(load_config(tiny_config).data.root, tmp_path / "shards"))
+
+
+def found(config: Path, *overrides: str, check: Callable[..., object] = data.check_data) -> dict[str, Finding]:
+    findings: object = check(Subject(make_plan(load_config(config, overrides))))
+    return {finding.name: finding for finding in findings}  # type: ignore[attr-defined]
+
+
+def test_all_is_there(tiny_config: Path) -> None:
+    findings = found(tiny_config)
+    assert {name: each.state for name, each in findings.items()} == {"v1": "ok", "v2": "ok", "tokenizer": "ok"}
+    assert list(data.check_data(Subject())) == []
+
+
+def test_no_manifest(tiny_config: Path, tmp_path: Path) -> None:
+    findings = found(tiny_config, f"data.root={tmp_path}")
+    assert findings["v1"].way_out == "run `lrps data build CONFIG`"
+    assert "tokenizer" not in findings
+
+
+def test_shards_that_are_short_or_gone(tiny_config: Path, root: Path) -> None:
+    short = next((root / "v1").glob("*train*.tar"))
+    short.write_bytes(short.read_bytes()[:-1])
+    next((root / "v2").glob("*train*.tar")).unlink()
+    findings = found(tiny_config, f"data.root={root}")
+    assert str(short) in findings["v1"].what
+    assert "1 are not there" in findings["v2"].what
+    assert (findings["v1"].state, findings["v2"].state) == ("fail", "fail")
+
+
+def test_another_tokenizer(tiny_config: Path, root: Path) -> None:
+    tokenizer = root / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    assert "is not the one that made the shards of v1, v2" in found(tiny_config, f"data.root={root}")["tokenizer"].what
+    tokenizer.unlink()
+    assert found(tiny_config, f"data.root={root}")["tokenizer"].state == "fail"
+
+
+def test_a_model_without_room_for_the_tokens(tiny_config: Path) -> None:
+    findings = found(tiny_config, "model.architecture.vocab_size=100")
+    assert findings["tokenizer"].way_out == "set model.architecture.vocab_size to 257"
+
+
+def remote(root: Path, url: str) -> tuple[str, ...]:
+    return (f"data.root={root}", f"data.versions=[{{name: v1, url: '{url}', tokens: 1280}}]", "paradigms={cpt: {}}")
+
+
+def test_addresses_are_read_at_their_beginning(tiny_config: Path, root: Path, tmp_path: Path) -> None:
+    there = Path(shutil.copytree(root / "v1", tmp_path / "elsewhere"))
+    settings = remote(root, str(there))
+    assert found(tiny_config, *settings, check=data.check_remote)["v1 url"].state == "ok"
+    shutil.rmtree(there)
+    gone = found(tiny_config, *settings, check=data.check_remote)["v1 url"]
+    assert (gone.state, bool(gone.way_out)) == ("fail", True)
+
+
+def test_the_cache_must_have_room(tiny_config: Path, root: Path, tmp_path: Path) -> None:
+    settings = remote(root, str(shutil.copytree(root / "v1", tmp_path / "elsewhere")))
+    assert "cache" not in found(tiny_config, *settings), "all shards lie here"
+    for shard in (root / "v1").glob("*.tar"):
+        shard.unlink()
+    assert found(tiny_config, *settings)["cache"].state == "ok"
+    assert found(tiny_config, *settings, "data.cache_limit=1000")["cache"].state == "warn"

@@ -1,0 +1,67 @@
+"""Cores, memory and GPUs against what the config starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from lrps.config.models import Config
+from lrps.doctor import devices
+from lrps.doctor.examination import Subject, cores
+from lrps.plan import make_plan
+from tests_support import config_values
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.mark.parametrize(
+    ("threads", "processes", "state"),
+    [(None, 8, "ok"), ("1", 1, "ok"), ("many", 1, "warn"), (str(cores() + 1), 1, "warn"), (str(cores()), 2, "warn")],
+)
+def test_threads_of_all_processes_share_the_cores(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, threads: str | None, processes: int, state: str
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    subject = Subject(make_plan(make_config(launch={"processes": processes}, batch={"sequences": 8})))
+    found = {finding.name: finding for finding in devices.check_cpu(subject)}
+    assert found["OMP_NUM_THREADS"].state == state
+    assert found["cores"].what.startswith(str(cores()))
+
+
+@pytest.mark.parametrize(("asynchronous", "state"), [(True, "fail"), (False, "ok")])
+def test_copies_for_saves_in_flight_must_fit(make_config: MakeConfig, asynchronous: bool, state: str) -> None:
+    model = {**config_values()["model"], "parameters": psutil.virtual_memory().total}
+    model["architecture"] = {"model_type": "mamba", "vocab_size": 9}
+    plan = make_plan(make_config(model=model, checkpoint={"asynchronous": asynchronous}))
+    (found,) = devices.check_memory(Subject(plan))
+    assert found.state == state
+    assert next(iter(devices.check_memory(Subject()))).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "changes", "state"),
+    [
+        (0, {}, "ok"),
+        (0, {"engine": {"precision": "bf16"}}, "warn"),
+        (1, {"launch": {"processes": 2}}, "fail"),
+        (2, {"launch": {"processes": 2}}, "ok"),
+    ],
+)
+def test_every_process_needs_a_gpu_of_its_own(
+    make_config: MakeConfig, gpus: int, changes: dict[str, object], state: str
+) -> None:
+    assert devices._number(make_config(**changes), gpus).state == state
+
+
+@pytest.mark.gpu
+def test_gpus_are_described() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    found = {finding.name: finding for finding in devices.check_gpus(Subject())}
+    assert torch.cuda.get_device_name(0) in found["GPU 0"].what
