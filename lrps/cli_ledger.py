@@ -28,7 +28,7 @@ def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
 
     A torn last line is no fault: the writer died in it. Anything that was changed, removed or inserted is named with
     file and line, and the exit code is 2. Lines that were cut off at the end leave no trace in the file: keep what
-    `ends with` says to tell, or run `lrps data audit`, which compares with the checkpoints.
+    `ends with` says to tell. `lrps data audit` finds steps that are missing so, by the checkpoints; evaluations not.
     """
     from lrps.ledger.check import check_run
     from lrps.report.ledger_document import check_document, print_check

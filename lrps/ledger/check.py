@@ -49,10 +49,24 @@ def check_run(run_dir: Path) -> tuple[FileCheck, ...]:
     if not directories:
         raise LedgerError(f"{run_dir} holds no ledger: give the directory of a run, or its config file")
     checks = [check for path, directory in directories.items() for check in _check_ledger(path, directory)]
+    checks += [_lost(directory) for directory in _without_ledger(run_dir)]
     reached: dict[str, float] = {}
     for check in checks:  # How far a damaged one went is not known.
         reached[check.path] = max(inf if check.fault else check.reached, reached.get(check.path, 0))
     return tuple(check if check.fault else replace(check, fault=_fork_fault(check, reached)) for check in checks)
+
+
+def _without_ledger(run_dir: Path) -> list[Path]:
+    """Directories of paths that were trained, by their checkpoints, and have no ledger."""
+    saved = {
+        found.parent.parent for place in ("checkpoints", "branch_points") for found in run_dir.glob(f"*/{place}/step-*")
+    }
+    return sorted(directory for directory in saved if not attempt_files(directory / "ledger"))
+
+
+def _lost(directory: Path) -> FileCheck:
+    what = f"{directory}: has checkpoints and no ledger; restore it from a copy, or its cost is missing"
+    return FileCheck(directory.name, directory / "ledger", 0, {}, False, 0, None, NO_LINE, what)
 
 
 def _fork_fault(check: FileCheck, reached: Mapping[str, float]) -> str | None:
@@ -71,8 +85,8 @@ def _check_ledger(path: str, ledger_dir: Path) -> Iterator[FileCheck]:
     previous: str | None = NO_LINE
     for file in attempt_files(ledger_dir):
         checked = _check_file(path, file, previous)
-        # A damaged file cannot say what the next one goes on from.
-        previous = None if checked.fault else checked.last_sha256
+        # A damaged file cannot say what the next one goes on from; one without a whole line says nothing new.
+        previous = None if checked.fault else checked.last_sha256 if checked.records else previous
         yield checked
 
 
@@ -105,8 +119,13 @@ def _check_order(record: Record, before: Record | None, where: str) -> None:
     now = record.counters
     if before is not None and any(getattr(now, name) < getattr(before.counters, name) for name in _GROWING):
         raise LedgerError(f"{where}: its counters are less than in the line before; restore the file from a copy")
-    if now.unique_tokens < 0 or now.repeated_steps > now.steps:
-        raise LedgerError(f"{where}: parts of the tokens or steps are more than all; restore the file from a copy")
+    if now.unique_tokens < 0 or now.repeated_steps > now.steps or now.busy_seconds > _most(now.allocated_seconds):
+        raise LedgerError(f"{where}: parts of tokens, steps or seconds are more than all; restore the file from a copy")
+
+
+def _most(allocated_seconds: float) -> float:
+    """What parts may add up to: they are by another clock than the whole, which people and daemons set."""
+    return 1.02 * allocated_seconds + 2.0
 
 
 _GROWING = tuple(field.name for field in fields(Counters) if field.name != "energy_joules")

@@ -33,14 +33,26 @@ def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = 
                     yield parse(skipped, None)
                     skipped = None
                 record = parse(line, previous)
-                if number == 1 and (record.kind != "start" or record.facts.get("format") != FORMAT):
-                    raise LedgerError(f"not the start of a ledger of format {FORMAT}")
+                _check_start(record, number, file)
                 previous = record.sha256
                 yield record
             if skipped is not None:
                 yield parse(skipped, None)
     except LedgerError as error:
         raise LedgerError(f"{file}:{number}: {error}") from None
+
+
+def _check_start(record: Record, number: int, file: Path) -> None:
+    """A file has one start, its first line, and lies in the directory of the path that it says."""
+    if number == 1 and (record.kind != "start" or record.facts.get("format") != FORMAT):
+        raise LedgerError(f"not the start of a ledger of format {FORMAT}")
+    if record.kind != "start":
+        return
+    if number > 1:
+        raise LedgerError("a second start in one file: attempts were put together; restore the files from a copy")
+    path, here = record.facts.get("path"), file.absolute().parent.parent.name
+    if path not in (None, here):
+        raise LedgerError(f"this is the ledger of path {path}, not of {here}; put it back where it was written")
 
 
 def read_ledger(ledger_dir: Path, *, heartbeats: bool = True) -> Iterator[Record]:

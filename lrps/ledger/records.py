@@ -72,8 +72,13 @@ class Counters:
     @property
     def other_seconds(self) -> float:
         """Held, and none of what is counted: reading data, pruning, waiting for other processes, logging."""
-        busy = self.starting_seconds + self.training_seconds + self.repeating_seconds
-        return max(0.0, self.allocated_seconds - busy - self.saving_seconds - self.evaluating_seconds)
+        return max(0.0, self.allocated_seconds - self.busy_seconds)
+
+    @property
+    def busy_seconds(self) -> float:
+        """What is counted of the time held."""
+        steps = self.training_seconds + self.repeating_seconds
+        return self.starting_seconds + steps + self.saving_seconds + self.evaluating_seconds
 
 
 _COUNTERS = tuple(field.name for field in fields(Counters))
@@ -146,5 +151,9 @@ def line_hash(line: bytes) -> str:
 
 
 def attempt_files(ledger_dir: Path) -> list[Path]:
-    """The files of a path's attempts, oldest first."""
-    return sorted(ledger_dir.glob("[0-9]*.jsonl"), key=lambda file: int(file.stem))
+    """The files of a path's attempts, oldest first. Raises LedgerError for a file that is no attempt's."""
+    files = list(ledger_dir.glob("*.jsonl"))
+    for file in files:
+        if not (file.stem.isascii() and file.stem.isdecimal()):
+            raise LedgerError(f"{file}: is no attempt's file, which has a number for a name; move it elsewhere")
+    return sorted(files, key=lambda file: int(file.stem))

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lrps.ledger.records import Counters, Record
 
 _ENDINGS = {"stop": "complete", "failure": "failed"}
 _CAUSES = {"running": "kill", "failed": "failure"}
 """State that an attempt was left in -> why the next one repeats steps."""
+
+
+class Price(NamedTuple):
+    """Of a device-hour."""
+
+    amount: float
+    currency: str
+
+
+def recorded_price(start: Record) -> Price | None:
+    """What the attempt that begins with this record pays; None if it recorded none."""
+    stated = start.facts.get("price_per_device_hour")
+    return None if stated is None else Price(stated["amount"], stated["currency"])
 
 
 @dataclass
@@ -28,9 +41,8 @@ class Totals:
     """Training of attempts that saved nothing before the path became another one."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
     """Why steps were lost (kill | failure | damage) -> device-seconds of training them again."""
-    money: float | None = 0.0
-    """Allocated time at the price that each attempt recorded; None if one recorded none, or another currency."""
-    currency: str | None = None
+    prices: dict[Price | None, float] = field(default_factory=dict)
+    """Price of a device-hour that attempts recorded when they began -> device-hours held at it; None: not recorded."""
     device: str = "n/a"
     processes: int = 0
     state: str = "planned"
@@ -61,6 +73,27 @@ class Totals:
         return self.productive_seconds / self.spent.allocated_seconds
 
     @property
+    def currency(self) -> str | None:
+        """Of all attempts; None if one recorded no price, or another currency."""
+        named = {None if price is None else price.currency for price in self.prices}
+        return named.pop() if len(named) == 1 else None
+
+    @property
+    def money(self) -> float | None:
+        """Allocated time at the price that each attempt recorded; None where there is no one currency."""
+        return self.money_in(self.currency, None) if self.currency else None
+
+    def money_in(self, currency: str, otherwise: float | None) -> float | None:
+        """The same in one currency, with the price `otherwise` for attempts that recorded none in it."""
+        amounts = {
+            price: price.amount if price is not None and price.currency == currency else otherwise
+            for price in self.prices
+        }
+        if None in amounts.values():
+            return None
+        return sum(hours * (amounts[price] or 0.0) for price, hours in self.prices.items())
+
+    @property
     def uses(self) -> dict[str, float]:
         """What the devices were held for -> device-seconds; they add up to the allocated time."""
         spent = self.spent
@@ -82,7 +115,7 @@ def total(records: Iterable[Record]) -> Totals:
         if record.kind == "start":
             if last is not None:
                 _close(totals, attempt, last)
-            attempt = _Attempt(_CAUSES.get(totals.state, "damage"), record.facts.get("price_per_device_hour"))
+            attempt = _Attempt(_CAUSES.get(totals.state, "damage"), recorded_price(record))
             _open(totals, record)
         if record.step > totals.last_step:
             totals.last_step = record.step
@@ -96,7 +129,7 @@ def total(records: Iterable[Record]) -> Totals:
 class _Attempt:
     cause: str
     """Why it repeats steps, if it does."""
-    price: dict[str, Any] | None
+    price: Price | None
 
 
 def _open(totals: Totals, start: Record) -> None:
@@ -117,12 +150,8 @@ def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:
     if counters.repeating_seconds:
         known = totals.repeating_by_cause.get(attempt.cause, 0.0)
         totals.repeating_by_cause[attempt.cause] = known + counters.repeating_seconds
-    currency = attempt.price["currency"] if attempt.price else None
-    if attempt.price is None or totals.money is None or totals.currency not in (None, currency):
-        totals.money = totals.currency = None
-    else:
-        totals.money += counters.allocated_seconds / 3600 * attempt.price["amount"]
-        totals.currency = currency
+    held = counters.allocated_seconds / 3600
+    totals.prices[attempt.price] = totals.prices.get(attempt.price, 0.0) + held
 
 
 def _sum(one: Counters, other: Counters) -> Counters:

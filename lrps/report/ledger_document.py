@@ -75,7 +75,7 @@ def _totals(path: str, totals: Totals) -> dict[str, Any]:
         "device_hours": spent.allocated_seconds / 3600,
         "device_hours_by_use": {use: seconds / 3600 for use, seconds in totals.uses.items()},
         "goodput": totals.goodput,
-        "money": totals.money if totals.currency else None,
+        "money": totals.money,
         "currency": totals.currency,
         "energy_kwh": None if spent.energy_joules is None else spent.energy_joules / 3.6e6,
         "updated": totals.updated,

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from lrps.ledger.records import Counters, Record
+from lrps.ledger.totals import recorded_price
 from lrps.paths.cost import CostModel
 
 _SECONDS, _JOULES = 3600, 3.6e6
@@ -104,25 +105,23 @@ class Booking:
     training_seconds: float = 0.0
     """Of these, in optimizer steps, repeated ones included."""
     energy_joules: float = 0.0
-    recorded_money: float = 0.0
-    """At the price that each attempt recorded."""
+    money: float | None = 0.0
+    """At the price that each attempt recorded, else at the config's; None where there is neither."""
 
-    def add(self, now: Counters, before: Counters, share: Fraction, price: float) -> None:
+    def add(self, now: Counters, before: Counters, share: Fraction, price: float | None) -> None:
         """A share of what was spent between two records of an attempt."""
         seconds = (now.allocated_seconds - before.allocated_seconds) * share
         self.tokens += (now.tokens - before.tokens) * share
         self.flops += (now.flops - before.flops) * share
         self.allocated_seconds += seconds
         self.training_seconds += (_training(now) - _training(before)) * share
-        self.recorded_money += seconds / _SECONDS * price
+        self.money = _sum(self.money, None if price is None else seconds / _SECONDS * price)
         # The first records of an attempt may come before the devices are asked.
         self.energy_joules += ((now.energy_joules or 0.0) - (before.energy_joules or 0.0)) * share
 
-    def spending(self, steps: int, costs: CostModel, *, recorded_money: bool, known_energy: bool) -> Spending:
-        """With the path's useful steps. recorded_money: whether the recorded prices serve, or else that of the config.
-        known_energy: whether the devices of all attempts counted it."""
-        hours, price = self.allocated_seconds / _SECONDS, costs.price_per_device_hour
-        money = self.recorded_money if recorded_money else None if price is None else hours * price
+    def spending(self, steps: int, costs: CostModel, *, known_energy: bool) -> Spending:
+        """With the path's useful steps. known_energy: whether the devices of all attempts counted it."""
+        hours, money = self.allocated_seconds / _SECONDS, self.money if costs.currency is not None else None
         flops = self.flops if costs.flops_per_token is not None else None
         energy = self.energy_joules / _JOULES if known_energy else None
         training = self.training_seconds / _SECONDS
@@ -133,19 +132,21 @@ def _training(counters: Counters) -> float:
     return counters.training_seconds + counters.repeating_seconds
 
 
-def book(records: Iterable[Record], edges: Sequence[int]) -> list[Booking]:
+def book(records: Iterable[Record], edges: Sequence[int], costs: CostModel) -> list[Booking]:
     """Book the records of a path, oldest first, on the stretches that end at `edges` (ascending).
 
     What was spent between two records is divided by steps if an edge lies between them. What lies beyond the last edge
     is booked on the last stretch: cut the records before (ledger.reader.until) where it shall not be.
     """
     bookings = [Booking() for _ in edges]
-    before, began, reached, price = Counters(), 0, 0, 0.0
+    before, began, reached = Counters(), 0, 0
+    price = costs.price_per_device_hour
     for record in records:
         if record.kind == "start":
-            stated = record.facts.get("price_per_device_hour")
+            stated = recorded_price(record)
             before, began, reached = Counters(), record.step, record.step
-            price = 0.0 if stated is None else stated["amount"]
+            serves = stated is not None and stated.currency == costs.currency
+            price = stated.amount if stated is not None and serves else costs.price_per_device_hour
         for index, share in _places(record, began, reached, edges):
             bookings[index].add(record.counters, before, share, price)
         before, reached = record.counters, max(reached, record.step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,14 +20,18 @@ QUIET_START_SECONDS = 300.0
 """The same before the first logged step, when the log interval is not known yet."""
 
 
-def status_document(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, Any]:
+def status_document(
+    plan: Plan, statuses: Sequence[PathStatus], jobs: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """The whole graph and every path of it, as JSON values; what cannot be known is null.
 
     Of a path: `step` of the newest checkpoint, `live_step` of the newest record, `loss` and `tokens_per_second` as
     last logged, `mfu`, `eta_seconds` while it runs, what it has cost (`measured`) and what it is going to (`to_come`).
+
+    jobs: path -> {job_id, state, reason, trouble} of its newest job in Slurm; it is the path's `slurm`, else null.
     """
     speeds = measured_speeds(statuses)
-    paths = [_path(plan, status, speeds) for status in statuses]
+    paths = [_path(plan, status, speeds, (jobs or {}).get(status.path.name)) for status in statuses]
     steps = sum(map(steps_to_do, statuses))
     return {
         "name": plan.config.name,
@@ -58,7 +62,7 @@ def _spent(plan: Plan, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _path(plan: Plan, status: PathStatus, speeds: Speeds) -> dict[str, Any]:
+def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: Mapping[str, Any] | None) -> dict[str, Any]:
     path = status.path
     return {
         "name": path.name,
@@ -75,7 +79,8 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds) -> dict[str, Any]:
         "mfu": _mfu(plan, status),
         "eta_seconds": eta_seconds(status, speeds),
         "updated": status.totals.updated,
-        "warning": _warning(plan, status),
+        "slurm": None if job is None else dict(job),
+        "warning": _warning(plan, status, job),
         "measured": measured_cost(plan, status.totals),
         "to_come": to_come(plan, steps_to_do(status), speeds),
     }
@@ -89,9 +94,11 @@ def _mfu(plan: Plan, status: PathStatus) -> float | None:
     return status.tokens_per_second * per_token / (processes * peak)
 
 
-def _warning(plan: Plan, status: PathStatus) -> str | None:
+def _warning(plan: Plan, status: PathStatus, job: Mapping[str, Any] | None) -> str | None:
     if status.trouble is not None:
         return status.trouble
+    if job is not None and job["trouble"] is not None and status.state not in ("running", "complete"):
+        return str(job["trouble"])
     silent = status.silent_seconds
     if silent is None or silent <= _quiet_limit(plan, status.tokens_per_second):
         return None
@@ -110,11 +117,11 @@ def measured_cost(plan: Plan, totals: Totals) -> dict[str, Any]:
 
     `training_hours` are those of all optimizer steps, `productive_hours` those of steps that were not lost;
     `device_hours_by_use` adds up to `device_hours`. `money` is at the price that each attempt recorded
-    (`money_basis` recorded), else at the config's (config), else null. `energy_kwh` is null unless every attempt's
-    devices counted it.
+    (`money_basis` recorded); attempts that recorded none, or another currency, count at the config's (config); null
+    where there is neither. `energy_kwh` is null unless every attempt's devices counted it.
     """
     spent, hours = totals.spent, totals.spent.allocated_seconds / 3600
-    money, basis = _money(plan, totals, hours)
+    money, basis = _money(plan, totals)
     return {
         "attempts": totals.attempts,
         "device": totals.device,
@@ -139,9 +146,9 @@ def measured_cost(plan: Plan, totals: Totals) -> dict[str, Any]:
     }
 
 
-def _money(plan: Plan, totals: Totals, hours: float) -> tuple[float | None, str | None]:
+def _money(plan: Plan, totals: Totals) -> tuple[float | None, str | None]:
     """(amount, basis) in the currency of the config's price."""
-    if totals.money is not None and totals.currency is not None and totals.currency == plan.costs.currency:
-        return totals.money, "recorded"
-    price = plan.costs.price_per_device_hour
-    return (None, None) if price is None else (hours * price, "config")
+    if plan.costs.currency is None:
+        return None, None
+    basis = "recorded" if totals.currency == plan.costs.currency else "config"
+    return totals.money_in(plan.costs.currency, plan.costs.price_per_device_hour), basis

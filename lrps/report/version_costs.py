@@ -41,12 +41,11 @@ class PathCost:
         """What each stretch of this path cost and, if it is not trained to its end, is going to."""
         booked = dict.fromkeys(stretches, Spending())
         if self.totals.attempts:
-            recorded = self.measured()["money_basis"] == "recorded"
-            for stretch, booking in zip(stretches, book(self.records, [s.to_step for s in stretches]), strict=True):
+            edges = [stretch.to_step for stretch in stretches]
+            for stretch, booking in zip(stretches, book(self.records, edges, self.plan.costs), strict=True):
                 booked[stretch] = booking.spending(
                     max(0, min(self.reached, stretch.to_step) - stretch.from_step),
                     self.plan.costs,
-                    recorded_money=recorded,
                     known_energy=self.totals.spent.energy_joules is not None,
                 )
         return {stretch: self._to_its_end(stretch, spent, estimate) for stretch, spent in booked.items()}

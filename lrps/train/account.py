@@ -48,9 +48,13 @@ class Account:
         self._new_from, self._step = Usage(), 0
 
     def begin(self, step: int) -> None:
-        """Training goes on at lineage step `step`; all time until now was starting."""
+        """Training goes on at lineage step `step`."""
         self._step = step
         self._new_from = self._usage(max(step, self._reached))
+        self.started()
+
+    def started(self) -> None:
+        """All time until now was starting."""
         self._counters.starting_seconds = (time.time() - self._since) * self.rate.processes
 
     def step(self, step: int, seconds: float) -> None:

@@ -202,12 +202,12 @@ def attempt_facts(plan: Plan, path: Path, engine: Engine, parameters: int) -> di
         "manifests": _lineage(plan, path)["manifests"],
         "rows": {name: plan.rows[name] for name in sorted(path.sources)},
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
-        **_scheduler_facts(os.environ),
+        **scheduler_facts(os.environ),
         **engine.facts,
     }
 
 
-def _scheduler_facts(environment: Mapping[str, str]) -> dict[str, Any]:
+def scheduler_facts(environment: Mapping[str, str]) -> dict[str, Any]:
     """Which job of a Slurm cluster the attempt is, and how often that was queued again."""
     job_id = environment.get("SLURM_JOB_ID")
     if job_id is None:

@@ -62,6 +62,8 @@ class Trainer:
         try:
             if self._some_save_is_in_flight():
                 self.saver.prepare()
+            if self.recorder is not None:
+                self.recorder.account.started()
             finished = self._train()
         except NonFiniteLoss:
             # On all ranks, and the state in flight is a good one to go on from.

@@ -72,7 +72,11 @@ def test_an_attempt_that_is_gone_is_told_by_the_next(run: Path) -> None:
 def test_a_fork_needs_its_parents_ledger(run: Path) -> None:
     attempt(run, "branch-v2", 15, 16, parent={"path": "main", "step": 15})
     attempt(run, "branch-v3", 3, 4, parent={"path": "gone", "step": 3})
+    attempt(run, "branch-v4", 10, 11, parent={"path": "main", "step": 10})
+    attempt(run, "branch-v5", 9, 11, parent={"path": "main", "step": 9})
     found = faults(run)
+    assert "forked from main at step 10" in str(found["branch-v4/000.jsonl"])
+    assert found["branch-v5/000.jsonl"] is None
     assert "forked from main at step 15, whose ledger ends at step 9" in str(found["branch-v2/000.jsonl"])
     assert "forked from gone, whose ledger is not here" in str(found["branch-v3/000.jsonl"])
 
@@ -82,7 +86,8 @@ def test_a_fork_needs_its_parents_ledger(run: Path) -> None:
     [
         Counters(steps=1, tokens=20),
         Counters(steps=2, tokens=20, repeated_tokens=21),
-        Counters(steps=2, repeated_steps=3),
+        Counters(steps=2, tokens=20, repeated_steps=3),
+        Counters(steps=2, tokens=20, allocated_seconds=100.0, training_seconds=80.0, saving_seconds=30.0),
     ],
 )
 def test_counters_that_do_not_add_up_are_a_fault(tmp_path: Path, second: Counters) -> None:
@@ -92,6 +97,49 @@ def test_counters_that_do_not_add_up_are_a_fault(tmp_path: Path, second: Counter
     (check,) = check_run(tmp_path)
     assert isinstance(check, FileCheck)
     assert "000.jsonl:2: " in str(check.fault)
+
+
+def test_a_ledger_that_lies_in_another_paths_place_is_a_fault(tmp_path: Path) -> None:
+    for name in ("branch-v1", "branch-v2"):
+        attempt(tmp_path, name, 4, 6, path=name)
+    here, there = tmp_path / "branch-v1/ledger", tmp_path / "branch-v2/ledger"
+    here.rename(tmp_path / "moved")
+    there.rename(here)
+    (tmp_path / "moved").rename(there)
+    way_out = "put it back where it was written"
+    assert [check.fault for check in check_run(tmp_path)] == [
+        f"{here}/000.jsonl:1: this is the ledger of path branch-v2, not of branch-v1; {way_out}",
+        f"{there}/000.jsonl:1: this is the ledger of path branch-v1, not of branch-v2; {way_out}",
+    ]
+
+
+def test_an_emptied_attempt_hides_nothing_and_blames_nobody(run: Path) -> None:
+    file = run / "main/ledger/000.jsonl"
+    attempt(run, "main", 9, 10)
+    (run / "main/ledger/001.jsonl").unlink()
+    file.write_bytes(file.read_bytes().replace(b'"tokens":30', b'"tokens":31', 1))
+    (run / "main/ledger/001.jsonl").write_bytes(b"")
+    found = faults(run)
+    assert f"{file}:4: this line" in str(found["main/000.jsonl"])
+    assert (found["main/001.jsonl"], found["main/002.jsonl"]) == (None, None)
+
+
+def test_attempts_that_were_put_together_are_a_fault(run: Path) -> None:
+    first, second = run / "main/ledger/000.jsonl", run / "main/ledger/001.jsonl"
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    second.unlink()
+    assert f"{first}:8: a second start in one file" in str(faults(run)["main/000.jsonl"])
+
+
+def test_a_path_that_was_trained_needs_a_ledger(run: Path) -> None:
+    (run / "ptfs-v1" / "checkpoints" / "step-00000005").mkdir(parents=True)
+    assert "has checkpoints and no ledger" in str(faults(run)["ptfs-v1/ledger"])
+
+
+def test_a_file_that_is_no_attempts_is_an_error(run: Path) -> None:
+    (run / "main/ledger/000 (copy).jsonl").write_text("")
+    with pytest.raises(LedgerError, match=r"000 \(copy\)\.jsonl: is no attempt's file"):
+        check_run(run)
 
 
 def test_a_directory_without_ledgers_is_an_error(tmp_path: Path) -> None:

@@ -116,6 +116,11 @@ def test_the_part_of_a_ledger_up_to_a_step(tmp_path: Path) -> None:
     assert total(until(read_ledger(tmp_path), 99)).spent.steps == 8 + 7 + 8
 
 
+def test_a_path_that_is_only_evaluated_is_part_of_the_ledger_up_to_its_start(tmp_path: Path) -> None:
+    attempt(tmp_path, 0, 0)
+    assert len(list(until(read_ledger(tmp_path), 0))) == 2
+
+
 def test_the_newest_evaluation_counts(tmp_path: Path) -> None:
     writer = LedgerWriter(tmp_path)
     writer.append("start", 0, Counters(), format=FORMAT, path_start=0, device="cpu", processes=1)

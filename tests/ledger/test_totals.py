@@ -130,8 +130,10 @@ def test_money_is_at_the_price_that_each_attempt_recorded() -> None:
 @pytest.mark.parametrize("other", [None, USD | {"currency": "EUR"}])
 def test_money_is_not_known_where_a_price_is_missing_or_of_another_currency(other: dict[str, Any] | None) -> None:
     for prices in ([USD, other, USD], [other, USD, USD]):
-        attempts = [Attempt(i, i + 1, "kill", price) for i, price in enumerate(prices)]
-        assert (total(records(attempts)).money, total(records(attempts)).currency) == (None, None)
+        totals = total(records([Attempt(i, i + 1, "kill", price) for i, price in enumerate(prices)]))
+        assert (totals.money, totals.currency) == (None, None)
+        assert totals.money_in("USD", None) is None
+        assert totals.money_in("USD", 36.0) == pytest.approx((2 * 3.6 + 36.0) * 7 / 3600), "7 device-seconds an attempt"
 
 
 def test_energy_is_known_where_every_attempt_counted_it() -> None:

@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 
 from lrps.ledger.records import Counters, Record
+from lrps.paths.cost import CostModel
 from lrps.report.spending import Spending, added, book
 
 EDGES = [10, 20]
+COSTS = CostModel(
+    tokens_per_step=7,
+    flops_per_token=None,
+    flops_per_device_hour=None,
+    price_per_device_hour=36.0,
+    currency="EUR",
+    checkpoint_bytes=None,
+)
 
 
 def ledger(*records: tuple[str, int, float]) -> list[Record]:
@@ -26,7 +35,7 @@ def ledger(*records: tuple[str, int, float]) -> list[Record]:
 
 
 def seconds(records: list[Record]) -> list[float]:
-    return [booking.allocated_seconds for booking in book(records, EDGES)]
+    return [booking.allocated_seconds for booking in book(records, EDGES, COSTS)]
 
 
 @pytest.mark.parametrize(
@@ -46,17 +55,24 @@ def test_booked_where_training_stood(records: list[tuple[str, int, float]], book
 
 
 def test_an_edge_without_a_record_divides_by_steps() -> None:
-    first, second = book(ledger(("start", 0, 0.0), ("heartbeat", 4, 4.0), ("heartbeat", 16, 40.0)), EDGES)
+    first, second = book(ledger(("start", 0, 0.0), ("heartbeat", 4, 4.0), ("heartbeat", 16, 40.0)), EDGES, COSTS)
     assert (first.tokens, second.tokens) == (70, 42)
     assert (first.allocated_seconds, second.allocated_seconds) == (4 + 18, 18)
-    assert first.recorded_money == pytest.approx(22.0)
+    assert first.money == pytest.approx(22.0)
 
 
 def test_attempts_add_up() -> None:
     records = [*ledger(("start", 0, 1.0), ("heartbeat", 14, 8.0)), *ledger(("start", 5, 2.0), ("heartbeat", 20, 9.0))]
-    bookings = book(records, EDGES)
+    bookings = book(records, EDGES, COSTS)
     assert sum(booking.allocated_seconds for booking in bookings) == pytest.approx(17.0)
     assert sum(booking.tokens for booking in bookings) == 7 * (14 + 15)
+
+
+@pytest.mark.parametrize("stated", [None, {"amount": 3600.0, "currency": "USD"}], ids=["no price", "another currency"])
+def test_only_an_attempt_without_a_price_is_paid_at_the_configs(stated: dict[str, Any] | None) -> None:
+    priced, other = ledger(("start", 0, 0.0), ("heartbeat", 10, 8.0)), ledger(("start", 10, 0.0), ("stop", 20, 10.0))
+    other[0] = other[0]._replace(facts={"price_per_device_hour": stated})
+    assert [booking.money for booking in book([*priced, *other], EDGES, COSTS)] == pytest.approx([8.0, 0.1])
 
 
 def test_sums_and_shares() -> None:

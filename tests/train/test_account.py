@@ -53,6 +53,15 @@ def test_every_process_is_held_from_the_launch_to_the_next_attempts_start() -> N
     assert Account(RATE, clock, mixed, 0).counters().allocated_seconds < 1, "what the first booked is not booked again"
 
 
+def test_loading_the_state_is_starting() -> None:
+    account = Account(RATE, DeviceClock(time.time()), mixed, 0)
+    account.begin(0)
+    time.sleep(0.02)
+    account.started()
+    account.step(1, 0.0)
+    assert account.counters().starting_seconds >= 0.04
+
+
 def test_energy_is_what_the_devices_counted_since_the_first_reading() -> None:
     account = Account(RATE, DeviceClock(time.time()), mixed, 0)
     assert account.counters().energy_joules is None

@@ -17,7 +17,7 @@ from lrps.track.console import TrainingConsole
 from lrps.track.metrics import read_metrics
 from lrps.train.account import Account, DeviceClock, Rate
 from lrps.train.origin import Origin
-from lrps.train.recorder import Recorder
+from lrps.train.recorder import Recorder, scheduler_facts
 
 PATH = Path("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (Part("v1", 0, 14),)),))
 
@@ -41,7 +41,7 @@ def train(book: Recorder, losses: list[float]) -> None:
 
 
 def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
-    layout = PathLayout(tmp_path)
+    layout = PathLayout(tmp_path / "main")
     with recorder(layout, since=time.time() - 100) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
         book.before_save()
@@ -63,19 +63,26 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
 
 
 def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: FilePath) -> None:
-    with recorder(PathLayout(tmp_path)) as book:
+    with recorder(PathLayout(tmp_path / "main")) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
         book.before_save()
         book.before_save()
-    metrics = read_metrics(PathLayout(tmp_path).metrics)
+    metrics = read_metrics(PathLayout(tmp_path / "main").metrics)
     assert [(m.step, m.loss, m.tokens) for m in metrics] == [(3, 6.0, 48), (6, 3.0, 96), (7, 1.0, 112)]
     assert metrics[0].tokens_per_second == pytest.approx(16 / 0.25)
 
 
 def test_what_goes_wrong_is_in_the_ledger(tmp_path: FilePath) -> None:
-    book = recorder(PathLayout(tmp_path))
+    book = recorder(PathLayout(tmp_path / "main"))
     train(book, [7.0])
     error = RuntimeError("a shard vanished")
     book.__exit__(RuntimeError, error, None)
-    last = list(read_ledger(PathLayout(tmp_path).ledger))[-1]
+    last = list(read_ledger(PathLayout(tmp_path / "main").ledger))[-1]
     assert (last.kind, last.step, last.facts) == ("failure", 1, {"error": "RuntimeError: a shard vanished"})
+
+
+def test_the_job_of_a_cluster_is_told() -> None:
+    assert scheduler_facts({}) == {}
+    assert scheduler_facts({"SLURM_JOB_ID": "7"}) == {"slurm": {"job_id": "7", "restarts": 0}}
+    again = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}
+    assert scheduler_facts(again) == {"slurm": {"job_id": "7", "restarts": 2}}
