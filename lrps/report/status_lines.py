@@ -65,10 +65,20 @@ def status_block(document: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"  {line}" for line in warning_lines(document))
 
 
+def job_text(path: Mapping[str, Any]) -> str:
+    """The job of a path in Slurm: `12 PENDING (Dependency)`, or n/a."""
+    job = path["slurm"]
+    if job is None:
+        return NOT_APPLICABLE
+    reason = f" ({job['reason']})" if job["state"] == "PENDING" and job["reason"] else ""
+    return f"{job['job_id']} {job['state'] or 'unknown'}{reason}"
+
+
 def path_line(path: Mapping[str, Any]) -> str:
     """Where one path stands."""
     text = f"{path['name']}: {path['state']}, step {count(path['live_step'])} of {count(path['stop_step'])}"
     text += f", loss {loss(path['loss'])}"
+    text += f", job {job_text(path)}" if path["slurm"] else ""
     if path["state"] != "running":
         return text
     text += f", {short(path['tokens_per_second'])} tokens/s, MFU {mfu_text(path['mfu'])}"

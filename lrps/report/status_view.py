@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
-from lrps.report.status_lines import done_share, duration, mfu_text, states_text, totals_line, warning_lines
+from lrps.report.status_lines import done_share, duration, job_text, mfu_text, states_text, totals_line, warning_lines
 from lrps.report.tree import tree_rows
 
 STYLES = {
@@ -59,7 +59,7 @@ def _spent(path: Mapping[str, Any], key: str) -> RenderableType:
     return Text(amount(measured[key] if measured["attempts"] else None))
 
 
-def _columns(currency: str | None) -> list[_Column]:
+def _columns(currency: str | None, in_slurm: bool) -> list[_Column]:
     columns = [
         _Column("state", lambda p: Text(p["state"], style=STYLES[p["state"]]), 0, "left"),
         _Column("done", _bar, 1, "left"),
@@ -72,6 +72,8 @@ def _columns(currency: str | None) -> list[_Column]:
         _Column("device-hours", lambda p: _spent(p, "device_hours"), 4),
         _Column("to come", lambda p: Text(amount(p["to_come"]["device_hours"])), 6),
     ]
+    if in_slurm:
+        columns.insert(0, _Column("job", lambda p: Text(job_text(p)), 2, "left"))
     if currency:
         columns.append(_Column(currency, lambda p: _spent(p, "money"), 4))
         columns.append(_Column("to come", lambda p: Text(amount(p["to_come"]["money"])), 6))
@@ -90,7 +92,8 @@ def status_view(document: Mapping[str, Any], console: Console) -> RenderableType
     hidden = [row[1] for row in rows if row not in shown]
     if hidden:
         foot.insert(0, Text(f"not shown: {states_text(hidden)}", style="dim"))
-    return Group(title, _table(shown, _columns(document["currency"]), console), *foot)
+    columns = _columns(document["currency"], any(path["slurm"] for path in document["paths"]))
+    return Group(title, _table(shown, columns, console), *foot)
 
 
 Row = tuple[str, Mapping[str, Any]]

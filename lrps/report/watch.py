@@ -20,10 +20,13 @@ from lrps.report.status_lines import status_block
 from lrps.report.status_view import status_view
 
 Show = Callable[[Mapping[str, Any]], None]
+Jobs = Callable[[], Mapping[str, Mapping[str, Any]]]
 
 
-def watch(plan: Plan, every_seconds: float, as_json: bool = False) -> int:
+def watch(plan: Plan, every_seconds: float, as_json: bool = False, jobs: Jobs = dict) -> int:
     """Show the status every so many seconds; the exit code once there is nothing more to wait for.
+
+    jobs: asked every time for the jobs in a scheduler, see status_document.
 
     0: everything is complete, or Ctrl-C. 1: a path has failed meanwhile and none runs any more. A failure from before
     is shown and waited over: somebody may be about to run it again.
@@ -33,7 +36,7 @@ def watch(plan: Plan, every_seconds: float, as_json: bool = False) -> int:
     try:
         with _output(as_json) as show:
             while True:
-                document = status_document(plan, follower.look())
+                document = status_document(plan, follower.look(), jobs())
                 show(document)
                 failures = failed_paths(document)
                 old_failures = failures if old_failures is None else old_failures & failures

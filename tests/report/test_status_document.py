@@ -141,3 +141,15 @@ def test_what_could_not_be_read_is_told(make: Any) -> None:
     first, *rest = plan_status(plan)
     document = status_document(plan, [replace(first, trouble="a line was changed"), *rest])
     assert document["paths"][0]["warning"] == "a line was changed"
+
+
+def test_jobs_in_slurm_stand_beside_their_paths(make: Any, formulas: Any) -> None:
+    plan = make()
+    formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})
+    failed = {"job_id": "7", "state": "FAILED", "reason": "NonZeroExitCode", "trouble": "job 7 FAILED: see main-7.out"}
+    document = status_document(plan, plan_status(plan), {"main": failed, "ptfs-v1": failed})
+    paths = {path["name"]: path for path in document["paths"]}
+    assert (paths["main"]["slurm"], paths["main"]["warning"]) == (failed, "job 7 FAILED: see main-7.out")
+    assert paths["ptfs-v1"]["state"] == "complete"
+    assert paths["ptfs-v1"]["warning"] is None, "what is complete is in no trouble, however its last job ended"
+    assert (paths["branch-v1"]["slurm"], paths["branch-v1"]["warning"]) == (None, None)

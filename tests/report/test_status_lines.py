@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrps.report.status_document import status_document
-from lrps.report.status_lines import done_share, mfu_text, status_block
+from lrps.report.status_lines import done_share, job_text, mfu_text, status_block
 from lrps.status import plan_status
 from lrps.store.lock import path_lock
 
@@ -35,3 +35,10 @@ def test_what_is_done() -> None:
 
 def test_a_small_mfu_is_not_shown_as_none() -> None:
     assert [mfu_text(value) for value in (None, 1e-6, 0.4321)] == ["n/a", "<0.1%", "43.2%"]
+
+
+def test_the_job_of_a_path() -> None:
+    job = {"job_id": "12", "state": "PENDING", "reason": "Dependency", "trouble": None}
+    told = [job, {**job, "state": "RUNNING"}, {**job, "state": "PENDING", "reason": ""}, {**job, "state": None}, None]
+    texts = ["12 PENDING (Dependency)", "12 RUNNING", "12 PENDING", "12 unknown", "n/a"]
+    assert [job_text({"slurm": each}) for each in told] == texts

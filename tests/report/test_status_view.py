@@ -81,3 +81,9 @@ def test_a_sparkline_has_a_mark_for_every_value(values: list[float]) -> None:
 def test_sparkline() -> None:
     assert sparkline([3.0, 1.0, 2.0]) == "█▁▅"
     assert sparkline([2.0, 2.0]) == "▁▁"
+
+
+def test_jobs_have_a_column_where_there_are_any(document: Any) -> None:
+    assert "12 PENDING (Priority)" not in "\n".join(shown(document, 200, 50))
+    document["paths"][1]["slurm"] = {"job_id": "12", "state": "PENDING", "reason": "Priority", "trouble": None}
+    assert "12 PENDING (Priority)" in "\n".join(shown(document, 200, 50))

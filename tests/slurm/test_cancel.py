@@ -1,0 +1,33 @@
+"""Which jobs are cancelled, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from private_slurm import PrivateSlurm, wait_until
+
+from lrps.plan import Plan
+from lrps.slurm.cancel import cancel
+from lrps.slurm.submit import submit
+
+pytestmark = pytest.mark.slow
+
+
+def test_running_jobs_save_and_waiting_ones_just_go(
+    plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]
+) -> None:
+    names = ["main", "branch-v1", "branch-v2"]
+    main, first, second = submit(plan, names, lambda names: [pretend(name) for name in names])
+    folder = plan.layout.path("main").directory
+    wait_until(lambda: (folder / "up-0").exists(), 30, "the worker")
+    assert [(each.job_id, each.saves_first) for each in cancel(plan, ["branch-v2"])] == [(second.job_id, False)]
+    assert [(each.job_id, each.saves_first) for each in cancel(plan, ["main"])] == [
+        (first.job_id, False),
+        (main.job_id, True),
+    ], "what waits for it goes, too"
+    cluster.wait_for(main.job_id, "CANCELLED")
+    assert cluster.state(first.job_id) == cluster.state(second.job_id) == "CANCELLED"
+    assert (folder / "checkpoints" / "step-0").exists()
+    assert cancel(plan) == ()

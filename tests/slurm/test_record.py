@@ -1,0 +1,53 @@
+"""The record of submitted jobs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from lrps.errors import SchedulerError
+from lrps.plan import Plan
+from lrps.slurm.record import SubmittedJob, jobs_file, newest_jobs, one_submitter, record_job, submitted_jobs
+
+FIRST = SubmittedJob("7", ("main",), (), "2026-01-01T00:00:00+00:00")
+
+
+def test_what_was_recorded_is_read(plan: Plan) -> None:
+    assert submitted_jobs(plan) == ()
+    jobs = (
+        FIRST,
+        replace(FIRST, job_id="8", paths=("branch-v1", "branch-v2"), after=("7",)),
+        replace(FIRST, job_id="9"),
+    )
+    with one_submitter(plan):
+        for job in jobs:
+            record_job(plan, job)
+    assert submitted_jobs(plan) == jobs
+    assert newest_jobs(plan) == {"main": jobs[2], "branch-v1": jobs[1], "branch-v2": jobs[1]}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"jobs": [{"job_id": "7"}]}', "\xff"])
+def test_a_record_that_cannot_be_read_names_the_way_out(plan: Plan, content: str) -> None:
+    jobs_file(plan).parent.mkdir(parents=True)
+    jobs_file(plan).write_text(content, encoding="latin-1")
+    with pytest.raises(SchedulerError, match="jobs.json: cannot be read .* delete it"):
+        submitted_jobs(plan)
+
+
+def test_one_submits_at_a_time(plan: Plan) -> None:
+    events: list[str] = []
+
+    def second() -> None:
+        with one_submitter(plan):
+            events.append("second")
+
+    with one_submitter(plan):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        events.append("first")
+    thread.join()
+    assert events == ["first", "second"]
