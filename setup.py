@@ -13,7 +13,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["lrps", "lrps.*"]),
-    package_data={"lrps": ["py.typed"], "lrps.report": ["*.html.j2"], "lrps.export": ["*.md.j2"]},
+    package_data={
+        "lrps": ["py.typed"],
+        "lrps.report": ["*.html.j2"],
+        "lrps.export": ["*.md.j2"],
+        "lrps.slurm": ["*.sbatch"],
+    },
     entry_points={"console_scripts": ["lrps = lrps.cli:main"]},
     install_requires=[
         # An open range: bring the torch build of your GPUs, it is never replaced.

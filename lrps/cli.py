@@ -18,9 +18,11 @@ from lrps import __version__
 from lrps.cli_compare import compare, sweep
 from lrps.cli_convert import convert_app
 from lrps.cli_data import data_app
+from lrps.cli_doctor import doctor, doctor_worker
 from lrps.cli_export import export
 from lrps.cli_ledger import ledger_app
 from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli_slurm import cancel, jobs_shown, show_scripts, submit_missing
 from lrps.cli_store import prune
 from lrps.cli_transfer import pull, push
 from lrps.cli_wandb import wandb_app
@@ -48,8 +50,11 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(convert_app, name="convert")
 app.command()(compare)
 app.command()(sweep)
+app.command()(doctor)
+app.command("doctor-worker", hidden=True)(doctor_worker)
 app.command()(export)
 app.command()(prune)
+app.command()(cancel)
 app.command()(push)
 app.command()(pull)
 
@@ -90,12 +95,17 @@ def run(
     paradigm: OnlyParadigms = None,
     launcher: Annotated[
         str | None,
-        typer.Option(metavar="local|deepspeed", help="Instead of launch.launcher: this machine, or the hostfile's."),
+        typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Instead of launch.launcher of the config."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and files, and stop.")] = False,
 ) -> None:
-    """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command goes on."""
-    from lrps.launch import check_data, check_forks, plan_jobs, run_jobs, unfinished
+    """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command goes on.
+
+    With launcher slurm it submits jobs for what is missing and not in the queue yet, and returns.
+    """
+    from lrps.launch.jobs import plan_jobs, unfinished
+    from lrps.launch.preflight import check_data, check_forks
+    from lrps.launch.run import commands_of, run_jobs
     from lrps.report.plan_document import write_plan_json
     from lrps.status import check_run_dir
     from lrps.track.tracker import check_trackers
@@ -107,18 +117,25 @@ def run(
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
-    jobs = plan_jobs(made, [status.path.name for status in missing], config_file, overrides)
+    names = [status.path.name for status in missing]
+    jobs = plan_jobs(made, names, config_file, overrides)
+    in_slurm = made.config.launch.launcher == "slurm"
     if dry_run:
-        for job in jobs:
-            typer.echo(str(job))
+        if in_slurm:
+            show_scripts(made, names, config_file, overrides)
+        elif jobs:
+            typer.echo(commands_of(made, jobs))
         return
     check_data(made)
     write_plan_json(made)
+    if in_slurm:
+        submit_missing(made, names, config_file, overrides)
+        return
     if jobs:
         typer.echo(f"{made.config.name}: {len(missing)} paths to do in {len(jobs)} process groups")
     else:
         typer.echo(f"{made.config.name}: everything is trained and evaluated already")
-    run_jobs(made, jobs)
+    run_jobs(made, jobs, typer.echo)
     _write_report(made, ("html", "json"))
 
 
@@ -136,7 +153,9 @@ def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = N
 
 def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
     from lrps.track.tracker import check_trackers
+    from lrps.train.rendezvous import rendezvous
 
+    os.environ.update(rendezvous(os.environ))
     made = _load_plan(config_file, overrides)
     check_trackers(made.config.track)
 
@@ -159,19 +178,20 @@ def status(
 ) -> None:
     """Show the tree of paths: state, step, loss, speed, time to go, cost so far and to come.
 
-    Reads files only, on any host that sees the run directory. --watch ends with 0 when everything is complete or on
-    Ctrl-C, with 1 when a path has failed meanwhile and none runs any more.
+    Reads files only, on any host that sees the run directory; where jobs were submitted it asks Slurm for them.
+    --watch ends with 0 when everything is complete or on Ctrl-C, with 1 when a path has failed meanwhile and none runs
+    any more.
     """
     made = _load_plan(config_file, overrides)
     if live:
         from lrps.report.watch import watch
 
-        raise typer.Exit(watch(made, every, as_json))
+        raise typer.Exit(watch(made, every, as_json, jobs_shown(made)))
     from lrps.report.status_document import status_document
     from lrps.report.text import print_status
     from lrps.status import plan_status
 
-    document = status_document(made, plan_status(made))
+    document = status_document(made, plan_status(made), jobs_shown(made)())
     print_json(document) if as_json else print_status(document)
 
 
@@ -186,12 +206,14 @@ def report(
 ) -> None:
     """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
     from lrps.report.comparison import comparison_document
+    from lrps.report.files import known_formats
 
+    wanted = known_formats(formats.split(","))
     made = _load_plan(config_file, overrides)
     if as_json:
         print_json(comparison_document(made))
     else:
-        _write_report(made, tuple(formats.split(",")))
+        _write_report(made, wanted)
 
 
 def _write_report(made: Plan, formats: Sequence[str]) -> None:

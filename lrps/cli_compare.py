@@ -70,7 +70,7 @@ def sweep(
     Plan arithmetic, nothing is trained: beside PTFS and CPT in steps, and in device-hours and money where the config
     says the hardware (`-s hardware.mfu=0.5`). Prints tables; writes SVG charts, sweep.csv and sweep.json.
     """
-    from lrps.report.sweep import Grid, as_csv, charts, parse_values, sweep_document, tables
+    from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
     from lrps.report.text import print_table
 
     numbers = parse_values(versions, "--versions")
@@ -87,7 +87,7 @@ def sweep(
         return
     for title, head, rows in tables(document):
         print_table(title, head, rows)
-    typer.echo("\n".join(written))
+    typer.echo("\n".join((*remarks(document), *written)))
 
 
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:

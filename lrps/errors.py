@@ -45,6 +45,10 @@ class TrackerError(LrpsError):
     """A tracker's server that refuses or cannot be reached, or a package of it that is not installed."""
 
 
+class SchedulerError(LrpsError):
+    """A Slurm that is not here, does not answer, or refuses a job."""
+
+
 class TrainingError(LrpsError):
     """Training cannot go on: a non-finite loss, or a worker that died."""
 

@@ -22,6 +22,7 @@ FLOORS = {
     "data": 1,
     "plan": 2,
     "status": 2,
+    "follow": 2,
     "prune": 2,
     "engine": 2,
     "track": 2,
@@ -30,19 +31,41 @@ FLOORS = {
     "supervise": 1,
     "export": 3,
     "launch": 4,
+    "slurm": 4,
+    "doctor": 4,
     "audit": 2,
     "cli": 5,
+    "cli_compare": 5,
+    "cli_convert": 5,
     "cli_data": 5,
+    "cli_doctor": 5,
     "cli_export": 5,
+    "cli_ledger": 5,
+    "cli_slurm": 5,
     "cli_store": 5,
+    "cli_wandb": 5,
+    "cli_transfer": 5,
     "cli_options": 0,
 }
 DOORS = {
     "deepspeed": {"engine/deepspeed_engine.py"},
     "webdataset": {"data/writer.py", "data/remote.py"},
-    "wandb": {"track/wandb.py"},
+    "wandb": {"track/wandb.py", "track/wandb_link.py", "track/wandb_workspace.py"},
+    "wandb_workspaces": {"track/wandb_workspace.py"},
+    "tensorboard": {"track/tensorboard.py"},
+    "trackio": {"track/trackio.py"},
 }
-WITHOUT_TORCH = {*FLOORS} - {"engine", "train", "export", "cli", "cli_data", "cli_export", "cli_store"}
+WITHOUT_TORCH = {*FLOORS} - {
+    "engine",
+    "train",
+    "export",
+    "doctor",
+    "cli",
+    "cli_convert",
+    "cli_data",
+    "cli_export",
+    "cli_store",
+}
 
 
 def package(module: Path) -> str:
@@ -81,7 +104,9 @@ def test_low_floors_do_not_name_torch(module: Path) -> None:
     assert not {name.split(".")[0] for name in imports(module)} & {"torch", "transformers", "deepspeed"}
 
 
-@pytest.mark.parametrize("verb", ["plan", "status", "report --json", "run --dry-run", "prune --dry-run"])
+@pytest.mark.parametrize(
+    "verb", ["plan", "status", "report --json", "run --dry-run", "prune --dry-run", "compare", "sweep"]
+)
 def test_light_verbs_import_nothing_heavy(verb: str, repository: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from lrps.cli import app\n"

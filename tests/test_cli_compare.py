@@ -45,6 +45,7 @@ def test_compare_a_directory_and_its_config(config_file: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["report", "{config}", "--format", "html,xls"], "unknown format 'xls'"),
         (["compare", "{tmp}"], "has no plan.json"),
         (["compare", "{run}", "--format", "pdf"], "unknown format 'pdf'"),
         (["compare", "{run}", "-s", "seed=3"], "is the directory of a run: give its config"),
@@ -66,6 +67,7 @@ def test_sweep_writes_into_the_run_directory(config_file: Path) -> None:
     done = lrps("sweep", config_file, "--alpha", "0.5", "--versions", "2,3")
     assert done.returncode == 0, done.stderr
     assert "N = 3" in done.stdout
+    assert "The first increment is that of the config: T = " in done.stdout
     folder = run_dir / "report" / "sweep"
     assert {"sweep.csv", "sweep.json", "ptfs-over-alpha.svg"} <= {file.name for file in folder.iterdir()}
     again = lrps("sweep", run_dir, "--alpha", "0.5", "--versions", "2,3", "--json", "--out", run_dir / "elsewhere")

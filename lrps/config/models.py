@@ -425,7 +425,7 @@ class Config(Section):
                 "make it a multiple of them or start fewer"
             )
         micro = self.batch.micro_sequences
-        if micro is not None and share % min(micro, share):
+        if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} rows of a process"
         return None
 

@@ -2,10 +2,10 @@
 
 Path switching always stands beside PTFS and CPT: a kind that a run has no paradigm of is compiled from its config with
 default settings, and modelled. Every cell is {value, basis}: measured | modelled | n/a. Steps, tokens and FLOPs of what
-was trained to its end hold what was really spent; of the rest they are the plan's. Ratios are of training time, in
-device-hours, as in the report: starting the processes is booked on whatever path comes first. They are within a run: to
-its first PTFS and its first CPT. Where no time is known they are of steps: what a model says that charges every step
-alike.
+was trained to its end hold what was really spent; of the rest they are the plan's. Ratios are within a run, to its
+first PTFS and its first CPT. `ratio_to_*` are of training time, in device-hours, as in the report: starting the
+processes is booked on whatever path comes first. Where no time is known they are of steps: what a model says that
+charges every step alike. `held_ratio_to_*` are of all device-hours held, where both sides were measured to the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lrps.errors import ConfigError
 from lrps.plan import Plan
 from lrps.report.comparison import comparison_document, measured_samples
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
-from lrps.report.tags import legend, tag, tagged, whole_cost
+from lrps.report.tags import RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.totals_table import csv_text, markdown_table
 
 _DEFAULTS: Mapping[str, Callable[[], Strategy]] = {
@@ -37,8 +37,10 @@ _SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "money": ("money", amount),
     "energy_kwh": ("kWh", amount),
     "goodput": ("goodput", ratio),
-    "ratio_to_ptfs": ("of PTFS", ratio),
-    "ratio_to_cpt": ("of CPT", ratio),
+    "ratio_to_ptfs": ("training time, of PTFS", ratio),
+    "ratio_to_cpt": ("training time, of CPT", ratio),
+    "held_ratio_to_ptfs": ("held, of PTFS", ratio),
+    "held_ratio_to_cpt": ("held, of CPT", ratio),
     "seen_loss": ("held-out loss", loss),
 }
 """Cell -> title, and how it is shown."""
@@ -108,6 +110,10 @@ def _rows(run: str, plan: Plan, document: Mapping[str, Any]) -> list[dict[str, A
         exact = {key: _cell(cost[key], "measured" if finished else "modelled") for key in _COSTS[:3]}
         priced = {key: _cell(cost[key], cost["basis"]) for key in _COSTS[3:]}
         ratios = {f"ratio_to_{kind}": _ratio(cost, bases.get(kind)) for kind in ("ptfs", "cpt")}
+        held = {
+            f"held_ratio_to_{kind}": _cell(paradigm[f"measured_held_ratio_to_{kind}"], "measured")
+            for kind in ("ptfs", "cpt")
+        }
         goodput = paradigm["measured"]["goodput"] if paradigm["measured"] else None
         rows.append(
             {
@@ -120,6 +126,7 @@ def _rows(run: str, plan: Plan, document: Mapping[str, Any]) -> list[dict[str, A
                     **priced,
                     "goodput": _cell(goodput, "measured"),
                     **ratios,
+                    **held,
                     "seen_loss": _cell(paradigm["releases"][-1]["seen_loss"], "measured"),
                 },
             }
@@ -179,7 +186,15 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
         if run["name"] in modelled
     ]
     told = ["Numbers without a mark are measured."] if modelled else ["All numbers are measured."]
-    return [*told, *legends, *document["notes"]]
+    return [*told, *legends, *_bases(document), *document["notes"]]
+
+
+def _bases(document: Mapping[str, Any]) -> list[str]:
+    """What ratios and device-hours are of."""
+    hours = [row["cells"]["device_hours"]["basis"] for row in document["rows"]]
+    unknown = "Where no device-hours are known, ratios of training time are those of steps."
+    measured = [START_UP] if "measured" in hours else []
+    return [RATIOS, *([unknown] if NOT_APPLICABLE in hours else []), *measured]
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any
 
 from lrps import __version__
+from lrps.config.strategies import Mixing, PathSwitching
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 from lrps.paths.graph import Path
@@ -55,7 +56,7 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     """
     statuses = {status.path.name: status for status in plan_status(plan)}
     ledgers = _ledgers(plan, statuses)
-    measured = {path.name: _path_cost(plan, path, statuses, ledgers).measured() for path in plan.graph.paths}
+    whole = {path.name: _path_cost(plan, path, statuses, ledgers) for path in plan.graph.paths}
     versions = [increment.version for increment in plan.increments]
     document = plan_document(plan, {name: status.step for name, status in statuses.items()})
     model = estimate(plan, samples_of(plan, ledgers), elsewhere)
@@ -63,6 +64,7 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
         described = document["paradigms"][paradigm.name]
         costs = {path.name: _path_cost(plan, path, statuses, ledgers) for path in paradigm.paths}
         described["measured"] = _sum({name: cost.measured() for name, cost in costs.items()}, costs)
+        described |= _rows_read(plan, paradigm.name)
         described["complete"] = all(statuses[path.name].state == "complete" for path in paradigm.paths)
         described["releases"] = [
             _release(release, statuses[release["path"]], versions) for release in described["releases"]
@@ -72,14 +74,14 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
             path["state"] = statuses[path["name"]].state
             path["measured"] = costs[path["name"]].measured()
     _compare_measured(document["paradigms"])
-    document["graph"]["measured"] = _sum(measured, statuses)
+    document["graph"]["measured"] = _sum({name: cost.measured() for name, cost in whole.items()}, statuses)
     document["cost_model"] = model.as_json()
     document["curves"] = {path.name: _curve(plan, path) for path in plan.graph.paths}
     document["updated"] = max((s.totals.updated for s in statuses.values() if s.totals.updated), default=None)
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
     document["price"] = None if price is None else price.model_dump(mode="json")
     document["lrps"] = __version__
-    document["provenance"] = provenance(plan)
+    document["provenance"] = provenance(plan, [cost.totals for cost in whole.values()])
     return document
 
 
@@ -98,6 +100,19 @@ def _path_cost(
     plan: Plan, path: Path, statuses: Mapping[str, PathStatus], ledgers: Mapping[str, tuple[Record, ...]]
 ) -> PathCost:
     return path_cost(plan, path, statuses[path.name], ledgers[path.name])
+
+
+def _rows_read(plan: Plan, paradigm: str) -> dict[str, Any]:
+    """What the config says of the rows: `mix`, version -> its shares, and `branch_data`; null where a paradigm has
+    none."""
+    strategy = plan.config.paradigms[paradigm]
+    mix = None
+    if isinstance(strategy, Mixing):
+        mix = {i.version: strategy.mix_of(i.version).model_dump() for i in plan.increments}
+    return {
+        "mix": mix,
+        "branch_data": strategy.branch_data if isinstance(strategy, PathSwitching) else None,
+    }
 
 
 def _describe_costs(described: dict[str, Any], costs: ParadigmCosts) -> None:
@@ -142,17 +157,20 @@ def _release(release: Mapping[str, Any], status: PathStatus, versions: list[str]
 
 
 def _compare_measured(paradigms: dict[str, Any]) -> None:
-    """Set measured ratios to the first PTFS and CPT of the config, where both sides were measured to the end."""
-    for kind, key in (("ptfs", "measured_ratio_to_ptfs"), ("cpt", "measured_ratio_to_cpt")):
-        base = next((hours for p in paradigms.values() if p["kind"] == kind and (hours := _training_hours(p))), None)
-        for paradigm in paradigms.values():
-            hours = _training_hours(paradigm)
-            paradigm[key] = hours / base if hours and base else None
+    """Set measured ratios to the first PTFS and CPT of the config, where both sides were measured to the end: of
+    training time, and of all device-hours held."""
+    for of, hours in (("measured_ratio_to", "training_hours"), ("measured_held_ratio_to", "device_hours")):
+        measured = {name: _measured_hours(paradigm, hours) for name, paradigm in paradigms.items()}
+        for kind in ("ptfs", "cpt"):
+            base = next((measured[name] for name, p in paradigms.items() if p["kind"] == kind and measured[name]), None)
+            for name, paradigm in paradigms.items():
+                mine = measured[name]
+                paradigm[f"{of}_{kind}"] = mine / base if mine and base else None
 
 
-def _training_hours(paradigm: Mapping[str, Any]) -> float | None:
+def _measured_hours(paradigm: Mapping[str, Any], hours: str) -> float | None:
     """Measured to the end, or None; checkpoints without their ledger are not measured."""
-    return paradigm["measured"]["training_hours"] if paradigm["complete"] and paradigm["measured"] else None
+    return paradigm["measured"][hours] if paradigm["complete"] and paradigm["measured"] else None
 
 
 def _curve(plan: Plan, path: Path) -> dict[str, Any]:

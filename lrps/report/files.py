@@ -39,15 +39,21 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], Files]] = {
 }
 
 
+def known_formats(formats: Sequence[str]) -> list[str]:
+    """The names of formats, bare. Raises ConfigError for one that is not known."""
+    wanted = [name.strip() for name in formats]
+    if unknown := [name for name in wanted if name not in FORMATS]:
+        raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
+    return wanted
+
+
 def write_report(plan: Plan, document: Mapping[str, Any], formats: Sequence[str]) -> list[Path]:
     """Write the formats to <run>/report and return their files, figures left out: those lie beside index.html.
 
     Raises ConfigError for a format that is not known, before anything is written, and for a directory that cannot be
     written to.
     """
-    wanted = [name.strip() for name in formats]
-    if unknown := [name for name in wanted if name not in FORMATS]:
-        raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
+    wanted = known_formats(formats)
     directory = plan.layout.report_dir
     files = {directory / file: text for name in wanted for file, text in FORMATS[name](document).items()}
     try:

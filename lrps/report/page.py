@@ -5,7 +5,7 @@ The same document gives the same bytes: the page says when the run was last writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from markupsafe import Markup
 from lrps.report.figures import figures
 from lrps.report.goodput_figure import USES
 from lrps.report.numbers import amount, count, flops, loss, ratio, rows_text, short
-from lrps.report.summary import ONE_RUN, headline, still_to_do
+from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
 from lrps.report.svg import STYLE
-from lrps.report.tags import legend, whole_cost
+from lrps.report.tags import RATIOS, legend, whole_cost
 from lrps.report.tree import paths_once, tree_rows
 from lrps.report.versions_table import EXPLAINED, UNRELEASED
 
@@ -40,6 +40,8 @@ def render_page(document: Mapping[str, Any]) -> str:
             },
             rows=list(tree_rows(paths_once(document))),
             uses=_uses(document),
+            mixing=mixing(document),
+            ratios=RATIOS,
             legend=legend(document["cost_model"]),
             explained=EXPLAINED,
             unreleased=UNRELEASED,
@@ -65,11 +67,16 @@ def _environment() -> Environment:
         "ratio": ratio,
         "flops": flops,
         "short": short,
-        "rows": rows_text,
+        "row_parts": _row_parts,
         "steps": _steps,
         "whole_cost": whole_cost,
     }
     return environment
+
+
+def _row_parts(data: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows that a path reads, in pieces between which a line may break; names have no spaces."""
+    return rows_text(data).split(" ")
 
 
 def _uses(document: Mapping[str, Any]) -> list[str]:

@@ -35,12 +35,17 @@ def _measured(name: str, paradigm: Mapping[str, Any]) -> str:
     measured = paradigm["measured"]
     if measured is None:
         return f"Nothing of {name} was measured yet."
-    hours = f"{amount(measured['device_hours'])} device-hours on {measured['device']}"
+    hours = f"{amount(measured['device_hours'])} device-hours held on {measured['device']}"
+    training = f"{amount(measured['training_hours'])} of them in optimizer steps"
     if not paradigm["complete"]:
         done = f"{count(measured['total_steps'])} of {count(paradigm['total_steps'])} steps"
-        return f"Measured so far: {done}, {hours}."
-    share = paradigm["measured_ratio_to_ptfs"]
-    return f"Measured: {hours}" + (f", {ratio(share)} of the training time of PTFS." if share is not None else ".")
+        return f"Measured so far: {done}, {hours}, {training}."
+    held, trained = (_of_ptfs(paradigm[key]) for key in ("measured_held_ratio_to_ptfs", "measured_ratio_to_ptfs"))
+    return f"Measured: {hours}{held}, {training}{trained}."
+
+
+def _of_ptfs(share: float | None) -> str:
+    return "" if share is None else f" ({ratio(share)} of PTFS's)"
 
 
 def _losses(document: Mapping[str, Any]) -> str:
@@ -49,6 +54,32 @@ def _losses(document: Mapping[str, Any]) -> str:
     known = [f"{name} {loss(value)}" for name, value in newest.items() if value is not None]
     version = document["versions"][-1]["name"]
     return f" Held-out loss of {version}, mean over all versions: {', '.join(known)}." if known else ""
+
+
+def mixing(document: Mapping[str, Any]) -> list[str]:
+    """What the config says of the rows of branches and CPT paths, a sentence for each paradigm that does not read the
+    new rows alone, in the source's order."""
+    sentences = []
+    for name, paradigm in document["paradigms"].items():
+        mixes: dict[str, list[str]] = {}
+        for version, mix in (paradigm["mix"] or {}).items():
+            mixes.setdefault(_shares(mix), []).append(version)
+        branches = f"{'branches' if paradigm['kind'] == 'path-switching' else 'paths'} of {name}"
+        if len(mixes) > 1:
+            told = "; ".join(f"{shares} ({', '.join(versions)})" for shares, versions in mixes.items())
+            sentences.append(f"Rows of the {branches}: {told}.")
+        elif mixes and _NEW_ALONE not in mixes:
+            sentences.append(f"Rows of the {branches}: {next(iter(mixes))}.")
+        if paradigm["branch_data"] == "whole":
+            sentences.append(f"The {branches} draw their new rows from the whole of the version's data.")
+    return sentences
+
+
+_NEW_ALONE = "100% new"
+
+
+def _shares(mix: Mapping[str, float]) -> str:
+    return ", ".join(f"{100 * share:.4g}% {kind}" for kind, share in mix.items() if share)
 
 
 def still_to_do(document: Mapping[str, Any]) -> str:

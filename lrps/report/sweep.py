@@ -1,7 +1,7 @@
 """What-if: the cost of path switching beside PTFS and CPT over alpha, number of versions and growth of the increments.
 
 Plan arithmetic alone: every point is compiled as a plan would be, with increments T_k = T_1 * growth ** (k - 1) in
-whole steps, T_1 being that of the config. Device-hours and money are by the hardware and mfu of the config.
+whole steps, T_1 being that of the config. Device-hours and money are planned: by the hardware and mfu of the config.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
 from lrps.errors import ConfigError
+from lrps.paths.cost import peak_flops
 from lrps.paths.paradigms import Increment, compile_paradigm
 from lrps.plan import Plan
 from lrps.report.axes import number_axis
@@ -83,6 +84,7 @@ def sweep_document(plan: Plan, grid: Grid) -> dict[str, Any]:
         "run_dir": str(plan.layout.run_dir),
         "first_increment_steps": first,
         "currency": plan.costs.currency,
+        "hardware": _hardware(config),
         "alphas": [float(alpha) for alpha in grid.alphas],
         "versions": list(grid.versions),
         "growths": [float(growth) for growth in grid.growths],
@@ -107,6 +109,20 @@ def _swept(config: Config) -> Config:
     }
     schedule = config.schedule.model_copy(update={"warmup_steps": 0})
     return config.model_copy(update={"schedule": schedule, "paradigms": paradigms})
+
+
+def _hardware(config: Config) -> dict[str, Any] | None:
+    """What device-hours and money are planned with; null where the config does not say it."""
+    hardware, peak = config.hardware, peak_flops(config.hardware)
+    if hardware is None or peak is None:
+        return None
+    price = hardware.price_per_device_hour
+    return {
+        "device": hardware.device,
+        "peak_tflops": peak / 1e12,
+        "mfu": hardware.mfu,
+        "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
+    }
 
 
 def _with_alpha(config: Config, alpha: Fraction) -> Config:
@@ -179,7 +195,26 @@ def _cost_table(document: Mapping[str, Any], growth: float) -> tuple[str, list[s
     for kind, title in (("ptfs", "PTFS"), ("cpt", "CPT")):
         points = _points(document, growth=growth, alpha=document["alphas"][0])
         rows.append([title, *(show(point["costs"][kind][key]) for point in points)])
-    return f"{name}{_growing(growth)}", ["paradigm", *(f"N = {number}" for number in document["versions"])], rows
+    return (
+        f"{name}, planned{_growing(growth)}",
+        ["paradigm", *(f"N = {number}" for number in document["versions"])],
+        rows,
+    )
+
+
+def remarks(document: Mapping[str, Any]) -> list[str]:
+    """What the tables rest on, a sentence a line."""
+    first = f"The first increment is that of the config: T = {count(document['first_increment_steps'])} steps."
+    hardware = document["hardware"]
+    if hardware is None or _unit(document)[0] == "steps":
+        return [f"{first} Costs are in steps: the config does not say what they take."]
+    peak = f"the peak of {hardware['device']} ({hardware['peak_tflops']:g} TFLOP/s) x hardware.mfu {hardware['mfu']:g}"
+    price = hardware["price_per_device_hour"]
+    told = f"Planned, nothing of it was measured: model FLOPs over {peak}"
+    if price is None:
+        return [first, f"{told}."]
+    paid = f"{price['amount']:g} {price['currency']} a device-hour ({price['source']}, {price['date']})"
+    return [first, f"{told}, at {paid}."]
 
 
 def _growing(growth: float) -> str:
@@ -266,9 +301,9 @@ def _drawn(
     )
     return Chart(
         title=title,
-        description=f"{title}, over {x}{_growing(growth)}: {y}, modelled. A line each for {', '.join(points)}.",
+        description=f"{title}, over {x}{_growing(growth)}: {y}, planned. A line each for {', '.join(points)}.",
         x=number_axis(x, [at[0] for at in every], whole=x == "versions"),
-        y=number_axis(f"{y}, modelled", [at[1] for at in every], from_zero=from_zero),
+        y=number_axis(f"{y}, planned", [at[1] for at in every], from_zero=from_zero),
         series=series,
         note=_growing(growth).removeprefix(", "),
     ).draw()

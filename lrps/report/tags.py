@@ -9,6 +9,16 @@ from lrps.report.numbers import NOT_APPLICABLE, count
 
 MODELLED = "~"
 """Behind a number that holds anything modelled."""
+RATIOS = (
+    "Training time is device-hours in optimizer steps, repeated ones included; held are all device-hours, starting, "
+    "evaluating and saving included."
+)
+"""What measured ratios to PTFS and CPT are of."""
+START_UP = (
+    "The time from the start of the processes to the first step is booked on the first path that a process group "
+    "trains, and on the version that needs it; training-hours are without it."
+)
+"""What to know before the device-hours of single versions and paradigms are compared."""
 
 
 def whole_cost(paradigm: Mapping[str, Any]) -> Mapping[str, Any]:

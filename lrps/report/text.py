@@ -12,7 +12,7 @@ from lrps.report.interval_document import interval_lines
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
 from lrps.report.status_lines import done_share, duration, job_text, mfu_text, totals_line, warning_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
-from lrps.report.tags import legend, tagged, whole_cost
+from lrps.report.tags import RATIOS, legend, tagged, whole_cost
 from lrps.report.tree import tree_rows
 from lrps.report.versions_table import EXPLAINED, TITLE
 from lrps.report.versions_table import shown as versions_shown
@@ -153,15 +153,17 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     console.print(headline(document), markup=False)
     console.print()
     currency, newest = document["currency"], document["versions"][-1]["name"]
-    columns = ["paradigm", "steps", "of PTFS", "of CPT", "measured device-hours"]
+    columns = ["paradigm", "steps", "of PTFS", "of CPT", "device-hours held"]
     columns += [f"measured {currency}"] if currency else []
-    columns += ["measured, of PTFS", "repeated steps"]
+    columns += ["training time, of PTFS", "held, of PTFS", "repeated steps"]
     unfinished = any(paradigm["estimate"] is not None for paradigm in document["paradigms"].values())
     if unfinished:
         columns += ["all device-hours", *([f"all {currency}"] if currency else [])]
     columns += [f"held-out loss of {newest}"]
     rows = [_comparison_row(name, p, currency, unfinished) for name, p in document["paradigms"].items()]
     print_table(f"{document['name']}: comparison", columns, rows)
+    console.print(RATIOS, markup=False)
+    console.print()
     versions = [version["name"] for version in document["versions"]]
     print_table(
         "held-out loss, mean over all versions so far (bits per byte on the version's own held-out set)",
@@ -183,7 +185,8 @@ def _comparison_row(name: str, paradigm: Mapping[str, Any], currency: str | None
     row = [name, count(paradigm["total_steps"]), ratio(paradigm["ratio_to_ptfs"]), ratio(paradigm["ratio_to_cpt"])]
     row += [amount(measured.get("device_hours")) + so_far]
     row += [amount(measured.get("money")) + so_far] if currency else []
-    row += [ratio(paradigm["measured_ratio_to_ptfs"]), count(measured.get("repeated_steps"))]
+    row += [ratio(paradigm["measured_ratio_to_ptfs"]), ratio(paradigm["measured_held_ratio_to_ptfs"])]
+    row += [count(measured.get("repeated_steps"))]
     if unfinished:
         whole = whole_cost(paradigm)
         keys = ("device_hours", "money") if currency else ("device_hours",)

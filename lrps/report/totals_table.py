@@ -15,7 +15,7 @@ from typing import Any
 
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
 from lrps.report.summary import ONE_RUN, headline, still_to_do
-from lrps.report.tags import MODELLED, legend, tag, tagged, whole_cost
+from lrps.report.tags import MODELLED, RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.versions_table import EXPLAINED, TITLE, records, shown
 
 
@@ -71,8 +71,8 @@ def columns(document: Mapping[str, Any]) -> tuple[Column, ...]:
         Column("planned_steps", "planned steps", _planned("total_steps"), count),
         Column("planned_tokens", "planned tokens", _planned("total_tokens"), short),
         Column("planned_flops", "planned FLOPs", _planned("total_flops"), flops),
-        Column("planned_share_of_ptfs", "of PTFS", _planned("ratio_to_ptfs"), ratio),
-        Column("planned_share_of_cpt", "of CPT", _planned("ratio_to_cpt"), ratio),
+        Column("planned_share_of_ptfs", "steps, of PTFS", _planned("ratio_to_ptfs"), ratio),
+        Column("planned_share_of_cpt", "steps, of CPT", _planned("ratio_to_cpt"), ratio),
         _modelled("planned_device_hours", "planned device-hours", "device_hours"),
     ]
     measured = [
@@ -81,7 +81,8 @@ def columns(document: Mapping[str, Any]) -> tuple[Column, ...]:
         Column("measured_device_hours", "measured device-hours", _measured("device_hours"), amount),
         Column("measured_training_hours", "of them training", _measured("training_hours"), amount),
         Column("measured_goodput_share", "goodput", _measured("goodput"), ratio),
-        Column("measured_share_of_ptfs", "measured, of PTFS", _planned("measured_ratio_to_ptfs"), ratio),
+        Column("measured_training_share_of_ptfs", "training time, of PTFS", _planned("measured_ratio_to_ptfs"), ratio),
+        Column("measured_held_share_of_ptfs", "held, of PTFS", _planned("measured_held_ratio_to_ptfs"), ratio),
         Column(
             "seen_loss_nats_per_token", f"held-out loss of {newest}", lambda p: p["releases"][-1]["seen_loss"], loss
         ),
@@ -132,6 +133,7 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         headline(document),
         markdown_table(*_shown(document)),
         legend(document["cost_model"]),
+        RATIOS,
         ONE_RUN,
         still_to_do(document),
         f"## {TITLE.capitalize()}",
@@ -158,8 +160,8 @@ def versions_as_latex(document: Mapping[str, Any]) -> str:
 
 
 def _explained(document: Mapping[str, Any]) -> str:
-    """The mark, as a comment for who sets the table."""
-    return f"% {legend(document['cost_model'])}\n"
+    """The mark, and what ratios and hours are of, as comments for who sets the table."""
+    return "".join(f"% {line}\n" for line in (legend(document["cost_model"]), RATIOS, START_UP))
 
 
 def _tabular(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -11,6 +11,7 @@ from lrps.report.chart import Chart, Mark, Series
 from lrps.report.figure import Document, Figure, slotted
 from lrps.report.numbers import amount, count, loss
 from lrps.report.svg import Drawing, Point
+from lrps.report.tags import START_UP
 
 Values = Mapping[str, Sequence[float | None]]
 """Paradigm -> a value a version, None where there is none."""
@@ -41,6 +42,8 @@ def cumulative_cost(document: Document) -> Figure:
         "What all versions up to this one take together. From scratch the cost of a version grows with everything "
         "before it; a switched path adds its increment and one repeated decay."
     )
+    if "measured" in bases:
+        caption = f"{caption} {START_UP}"
     return Figure("cumulative-cost", "Cumulative cost", caption, tuple(panel for panel in panels if panel is not None))
 
 

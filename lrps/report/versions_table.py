@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lrps.report.numbers import NOT_APPLICABLE, amount
-from lrps.report.tags import tag, tagged
+from lrps.report.tags import START_UP, tag, tagged
 
 TITLE = "what versions cost"
 KEYS = ("marginal", "shared", "lineage")
 EXPLAINED = (
     "marginal: what the version added to those before it. shared: every step in equal parts to all versions that "
     "descend from it. lineage: all steps from the first one to its release, what it would cost alone. Marginal costs "
-    "of a paradigm add up to all of it; so do shared ones."
+    f"of a paradigm add up to all of it; so do shared ones. {START_UP}"
 )
 UNRELEASED = "(no version)"
 """The row of steps that no version descends from."""
@@ -38,6 +38,7 @@ def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Callable[[Any]
     return [
         ("steps", "steps", _steps),
         ("device_hours", "device-hours", amount),
+        ("training_hours", "training-hours", amount),
         *([("money", currency, amount)] if currency else []),
         *([("energy_kwh", "kWh", amount)] if metered else []),
     ]
@@ -68,7 +69,7 @@ def _cell(cost: Cost | None, field: str, show: Callable[[Any], str]) -> str:
 def records(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """Names of columns, units included, and rows at full precision: one a version and way of counting."""
     unit = f"_{document['currency'].lower()}" if document["currency"] else ""
-    fields = ("steps", "tokens", "flops", "device_hours", "money", "energy_kwh")
+    fields = ("steps", "tokens", "flops", "device_hours", "training_hours", "money", "energy_kwh")
     head = ["paradigm", "version", "counted", *(f"money{unit}" if f == "money" else f for f in fields), "basis"]
     rows = []
     for paradigm, version, costs in _rows(document):

@@ -67,6 +67,13 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
             "paradigms.cpt: its mix has a share of rehearsal",
         ),
         ({"launch": {"launcher": "deepspeed"}}, "needs 'hostfile'"),
+        ({"launch": {"resources": {"main": {"nodes": 2}}}}, "resources.main.nodes 2: launcher local starts on this"),
+        ({"launch": {"resources": {"main": {"processes": 4}}}}, "launch.resources.main: batch.sequences 2 does not"),
+        (
+            {"launch": {"launcher": "slurm", "processes": 2, "resources": {"cpt": {"nodes": 2}}}},
+            "launch.resources.cpt: batch.sequences 2 does not divide over 4 processes",
+        ),
+        ({"launch": {"processes": 3}}, "launch.processes: batch.sequences 2 does not divide over 3 processes"),
         ({"checkpoint": {"keep_every_steps": 100}}, "keeps what every_steps saves, which is None"),
         ({"checkpoint": {"keep_every_steps": 100, "every_steps": 30}}, "which is 30; make it a multiple of that"),
         ({"checkpoint": {"every_minutes": 0}}, "greater than 0"),
@@ -80,6 +87,19 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
 def test_refusals(changes: dict[str, Any], message: str | None) -> None:
     with pytest.raises(ValidationError, match=message or "must be 1"):
         Config.model_validate(config_values(**changes))
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        {"resources": {"wsd-s": {"processes": 4}}},
+        {"launcher": "deepspeed", "hostfile": "hosts", "processes": 4},
+        {"launcher": "slurm", "resources": {"main": {"nodes": 2}}},
+    ],
+    ids=["a kind that the plan does not have", "the hostfile says how many", "two nodes"],
+)
+def test_who_shares_a_batch_is_known_only_for_some(launch: dict[str, Any]) -> None:
+    Config.model_validate(config_values(launch=launch))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lrps.report.compare import as_csv, as_markdown, compare_document, remarks, shown
+from lrps.report.tags import RATIOS, START_UP
 
 STEP, ATTEMPT = 0.036, 12.0
 """Of conftest.py: device-seconds of a step, and of an attempt to start and save."""
@@ -38,6 +39,8 @@ def test_a_finished_run_is_measured(trained: Any) -> None:
         trained_steps = {"path-switching": 2900, "ptfs": 5000, "cpt": 2150}
         assert found["ratio_to_ptfs"]["value"] == pytest.approx(trained_steps[name] / 5000)
         assert found["ratio_to_cpt"]["value"] == pytest.approx(trained_steps[name] / 2150)
+        assert found["held_ratio_to_ptfs"]["value"] == pytest.approx(seconds / hours["ptfs"])
+        assert found["held_ratio_to_cpt"]["value"] == pytest.approx(seconds / hours["cpt"])
     assert cells(document, "cpt")["tokens"]["value"] == 2150 * 256
     assert cells(document, "cpt")["steps"]["value"] == 2000
     assert "All numbers are measured." in remarks(document)
@@ -51,6 +54,7 @@ def test_what_ran_is_measured_and_the_rest_modelled_from_it(make: Any, formulas:
     assert bases(document, "path-switching") == {"measured", "modelled", "n/a"}
     assert cells(document, "path-switching")["device_hours"]["basis"] == "measured"
     assert cells(document, "path-switching")["ratio_to_ptfs"]["basis"] == "modelled", "the other side is"
+    assert cells(document, "path-switching")["held_ratio_to_ptfs"] == {"value": None, "basis": "n/a"}
     a_step = (2900 * STEP + 5 * ATTEMPT) / 2900
     assert cells(document, "ptfs")["device_hours"] == {
         "value": pytest.approx(5000 * a_step / 3600),
@@ -127,13 +131,24 @@ def test_csv_says_the_basis_of_every_value(make: Any, formulas: Any) -> None:
 
 def test_markdown_of_a_finished_run(trained: Any) -> None:
     assert as_markdown(compare_document([trained])).splitlines()[:5] == [
-        "| paradigm | steps | tokens | FLOPs | device-hours | EUR | kWh | goodput | of PTFS | of CPT "
-        "| held-out loss of v4 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| path-switching | 2,900 | 742K | 2.05e12 | 0.0457 | 0.0913 | n/a | 63.5% | 58.0% | 134.9% | 2.1610 |",
-        "| ptfs | 5,000 | 1.28M | 3.53e12 | 0.0633 | 0.127 | n/a | 78.9% | 100.0% | 232.6% | 2.1490 |",
-        "| cpt | 2,000 | 550K | 1.52e12 | 0.0382 | 0.0763 | n/a | 52.4% | 43.0% | 100.0% | 2.2450 |",
+        "| paradigm | steps | tokens | FLOPs | device-hours | EUR | kWh | goodput | training time, of PTFS "
+        "| training time, of CPT | held, of PTFS | held, of CPT | held-out loss of v4 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| path-switching | 2,900 | 742K | 2.05e12 | 0.0457 | 0.0913 | n/a | 63.5% | 58.0% | 134.9% | 72.1% | 119.7% "
+        "| 2.1610 |",
+        "| ptfs | 5,000 | 1.28M | 3.53e12 | 0.0633 | 0.127 | n/a | 78.9% | 100.0% | 232.6% | 100.0% | 165.9% "
+        "| 2.1490 |",
+        "| cpt | 2,000 | 550K | 1.52e12 | 0.0382 | 0.0763 | n/a | 52.4% | 43.0% | 100.0% | 60.3% | 100.0% | 2.2450 |",
     ]
+
+
+def test_remarks_say_what_ratios_and_hours_are_of(trained: Any, make: Any) -> None:
+    said = remarks(compare_document([trained]))
+    assert {RATIOS, START_UP} <= set(said)
+    assert not any("those of steps" in remark for remark in said)
+    said = remarks(compare_document([make()]))
+    assert "Where no device-hours are known, ratios of training time are those of steps." in said
+    assert START_UP not in said, "nothing was started"
 
 
 def test_the_document_is_plain_json(trained: Any) -> None:

@@ -42,6 +42,21 @@ def test_measured_ratios_compare_training_time(document: dict[str, Any]) -> None
     assert document["paradigms"]["ptfs"]["measured_ratio_to_cpt"] == pytest.approx(5000 / 2150)
 
 
+def test_held_ratios_compare_all_device_time(document: dict[str, Any]) -> None:
+    held = {"path-switching": 2900 * 0.036 + 5 * 12, "ptfs": 5000 * 0.036 + 4 * 12, "cpt": 2150 * 0.036 + 5 * 12}
+    for kind in ("ptfs", "cpt"):
+        ratios = {name: p[f"measured_held_ratio_to_{kind}"] for name, p in document["paradigms"].items()}
+        assert ratios == pytest.approx({name: seconds / held[kind] for name, seconds in held.items()})
+
+
+def test_what_the_config_says_of_the_rows_is_there(rehearsing: Any) -> None:
+    found = comparison_document(rehearsing)["paradigms"]
+    assert found["path-switching"]["mix"]["v4"] == {"new": 0.7, "replay": 0.1, "rehearsal": 0.2}
+    assert list(found["cpt"]["mix"]) == ["v1", "v2", "v3", "v4"]
+    assert (found["ptfs"]["mix"], found["ptfs"]["branch_data"]) == (None, None)
+    assert (found["path-switching"]["branch_data"], found["cpt"]["branch_data"]) == ("rest", None)
+
+
 def test_the_shared_path_is_measured_once_in_the_graph(document: dict[str, Any]) -> None:
     assert document["graph"]["measured"]["total_steps"] == 2900 + 5000 + 2000 - 500
     assert document["graph"]["measured"]["attempts"] == 5 + 4 + 5 - 1
@@ -98,6 +113,7 @@ def test_half_way(make: Any, formulas: Any) -> None:
     assert paradigms["path-switching"]["complete"] is False
     assert paradigms["cpt"]["measured"]["total_steps"] == 500, "of ptfs-v1, which it shares"
     assert {p["measured_ratio_to_ptfs"] for p in paradigms.values()} == {None}
+    assert {p["measured_held_ratio_to_ptfs"] for p in paradigms.values()} == {None}
     assert paradigms["path-switching"]["measured"]["money"] is None, "the config has no price"
 
 

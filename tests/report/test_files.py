@@ -16,6 +16,7 @@ import pytest
 from lrps.errors import ConfigError
 from lrps.report.comparison import comparison_document
 from lrps.report.files import write_report
+from lrps.report.tags import RATIOS, START_UP
 
 ALL = ("html", "md", "csv", "tex", "json")
 
@@ -88,7 +89,8 @@ def test_csv_has_units_and_full_precision(trained: Any, document: dict[str, Any]
     assert float(row["measured_device_hours"]) == pytest.approx((2900 * 0.036 + 60) / 3600)
     assert float(row["measured_money_eur"]) == pytest.approx(2 * (2900 * 0.036 + 60) / 3600)
     assert rows["cpt"]["measured_repeated_steps"] == "150"
-    assert float(row["measured_share_of_ptfs"]) == pytest.approx(0.58)
+    assert float(row["measured_training_share_of_ptfs"]) == pytest.approx(0.58)
+    assert float(row["measured_held_share_of_ptfs"]) == pytest.approx((2900 * 0.036 + 60) / (5000 * 0.036 + 48))
 
 
 def test_nothing_is_measured_before_training(make: Any) -> None:
@@ -109,6 +111,9 @@ def test_markdown_and_latex_are_tables(trained: Any, document: dict[str, Any]) -
     assert [len(rows) for rows in tables] == [1 + 3, 1 + 3 * 4]
     assert all(len({row.count("&") for row in rows}) == 1 for rows in tables)
     assert r"58.0\%" in tables[0][1]
+    assert "training time, of PTFS & held, of PTFS" in tables[0][0]
+    assert all(text.count("% " + START_UP) == 1 for text in latex)
+    assert RATIOS in markdown
 
 
 def test_the_report_needs_no_torch_and_no_numpy() -> None:

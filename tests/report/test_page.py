@@ -17,8 +17,9 @@ import pytest
 from lrps.report.comparison import comparison_document
 from lrps.report.figures import figures
 from lrps.report.goodput_figure import USES
+from lrps.report.numbers import amount
 from lrps.report.page import render_page
-from lrps.report.provenance import provenance
+from lrps.report.tags import START_UP
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "link"}
@@ -43,7 +44,8 @@ def test_rehearsal_sets_are_described(rehearsing: Any) -> None:
 def test_the_headline_is_computed(page: str) -> None:
     text = words(page)
     assert "4 versions: path-switching takes 2,900 steps, 58.0% of those of training every version from scratch" in text
-    assert "Measured: 0.0457 device-hours on cpu, 58.0% of the training time of PTFS." in text
+    held = "Measured: 0.0457 device-hours held on cpu (72.1% of PTFS's)"
+    assert f"{held}, 0.029 of them in optimizer steps (58.0% of PTFS's)." in text
     assert "One more version of its size would add, in steps: path-switching 800, ptfs 2,500, cpt 500." in text
 
 
@@ -96,7 +98,7 @@ def test_measured_cells_are_not_applicable_before_training(make: Any) -> None:
     text = words(render_page(comparison_document(make())))
     summary = text[text.index("paradigm steps") : text.index("◆ measured")]
     row = summary[summary.index("path-switching") : summary.index("ptfs 5,000")]
-    assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05e12"] + ["n/a"] * 6
+    assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05e12"] + ["n/a"] * 7
     assert "Tokens" not in re.findall(r'aria-label="(\w+)"', render_page(comparison_document(make())))
 
 
@@ -114,8 +116,10 @@ def test_costs_say_whether_they_are_measured_or_modelled(page: str, make: Any, f
 def test_each_version_has_its_three_costs(page: str) -> None:
     text = words(page)
     table = text[text.index("added (marginal)") : text.index("marginal: what the version added")]
-    rows = re.findall(r"v(\d) ([\d,]+) ([\d.]+) ◆ ([\d.]+) ◆ ([\d,]+) ([\d.]+) ◆ ([\d.]+) ◆ ([\d,]+)", table)
-    steps = [(version, marginal, shared, lineage) for version, marginal, _, _, shared, _, _, lineage in rows]
+    costs = r"([\d,]+) ([\d.]+) ◆ ([\d.]+) ◆ ([\d.]+) ◆"
+    rows = re.findall(rf"v(\d) {costs} {costs} {costs}", table)
+    steps = [(row[0], row[1], row[5], row[9]) for row in rows]
+    assert rows[3][3] == amount(800 * 0.036 / 3600), "training-hours"
     assert steps[:4] == [
         ("1", "500", "350", "500"),
         ("2", "800", "517", "1,000"),
@@ -131,13 +135,46 @@ def test_tokens_are_told_by_kind(page: str) -> None:
 
 
 def test_provenance_is_shown_where_it_is_known(trained: Any, page: str) -> None:
-    made = provenance(trained) | {"software": {"torch": ["2.9"], "deepspeed": ["0.18.1", "0.18.2"]}}
-    text = words(render_page(comparison_document(trained) | {"provenance": made}))
+    document = comparison_document(trained)
+    made = document["provenance"] | {"software": {"torch": ["2.9"], "deepspeed": ["0.18.1", "0.18.2"]}}
+    text = words(render_page(document | {"provenance": made}))
     assert f"fingerprint of model, optimizer, batch and seed {trained.training_sha256[:16]} " in text
     assert "torch 2.9, deepspeed 0.18.1, 0.18.2" in text
     assert "lrps ledger verify CONFIG checks every line" in words(page)
+    held = amount(document["graph"]["measured"]["device_hours"])
+    assert f"prices paid as the ledgers recorded them: 2.0 EUR a device-hour for {held} device-hours price now" in text
+    assert "price now 2.0 EUR a device-hour, by the config (our contract, 2026-01-31): of what is planned" in text
     assert "16 attempts" not in text
     assert "13 attempts" in text, "12 paths, of which one began twice"
+
+
+def test_prices_that_were_paid_are_not_those_of_the_config(make: Any, formulas: Any) -> None:
+    formulas.Run(make()).train(["ptfs-v1"])
+    formulas.Run(make(hardware=formulas.PRICED)).train(["ptfs-v2"])
+    later = {**formulas.PRICED, "price_per_device_hour": formulas.PRICED["price_per_device_hour"] | {"amount": 9.5}}
+    text = words(render_page(comparison_document(make(hardware=later))))
+    first, second = (amount((steps * 0.036 + 12) / 3600) for steps in (500, 1000))
+    assert (
+        f"none recorded for {first} device-hours; 2.0 EUR a device-hour for {second} device-hours price now 9.5" in text
+    )
+
+
+def test_the_method_says_what_is_mixed(page: str, rehearsing: Any) -> None:
+    alone = "CPT goes on from the last version, on the new data alone. With N versions"
+    assert alone in words(page)
+    text = words(render_page(comparison_document(rehearsing)))
+    assert alone not in text
+    assert "Rows of the branches of path-switching: 70% new, 10% replay, 20% rehearsal." in text
+    assert "Rows of the paths of cpt: 90% new, 10% replay." in text
+
+
+def test_rows_break_between_parts_only(page: str) -> None:
+    assert '<td class="text rows"><span>v1[0:2K]</span> <span>v2[0:2K]</span></td>' in page
+
+
+def test_start_up_is_told_beside_the_costs_of_versions(page: str, make: Any) -> None:
+    assert page.count(START_UP) == 2, "below the table, and in the caption of the figure"
+    assert render_page(comparison_document(make())).count(START_UP) == 1, "the figure shows planned steps alone"
 
 
 def test_names_are_escaped(make: Any) -> None:
@@ -192,6 +229,10 @@ const found = look(document.querySelectorAll('svg.chart'));
 found.width = innerWidth;
 found.page = document.documentElement.scrollWidth;
 found.figures = document.querySelectorAll('svg.chart').length;
+const wider = e => e.scrollWidth > e.clientWidth;
+found.scrolled = [...document.querySelectorAll('.box')].filter(wider).map(e => e.getAttribute('aria-label'));
+found.broken = [...document.querySelectorAll('td.rows span')]
+  .filter(e => e.getClientRects().length > 1).map(e => e.textContent);
 found.cut = [...document.querySelectorAll('h1, h2, p, figcaption, dd, dt, nav a')]
   .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth).map(e => e.textContent);
 const control = document.createElement('div');
@@ -279,4 +320,6 @@ def test_in_a_browser_nothing_collides_or_is_cut_off(page: str, make: Any, formu
         control = {"outside": ["control: far too long for its figure"], "overlaps": ["control: one / two"]}
         assert found["control"] == control
         assert (found["outside"], found["overlaps"], found["cut"]) == ([], [], []), name
+        assert found["broken"] == [], name
+        assert which != "finished" or width != "1280" or found["scrolled"] == []
         assert found["page"] <= int(width), f"{name}: the page scrolls sideways"

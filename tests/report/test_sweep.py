@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lrps.errors import ConfigError
 from lrps.plan import make_plan
-from lrps.report.sweep import Grid, as_csv, charts, parse_values, sweep_document, tables
+from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
 
 ALPHAS = (Fraction("0.2"), Fraction("0.4"), Fraction("0.6"), Fraction("0.8"))
 ONE = (Fraction(1),)
@@ -61,7 +61,15 @@ def test_money_and_hours_are_those_of_the_hardware(make: Any) -> None:
     assert cost["device_hours"] == pytest.approx(flops / 0.5e6 / 3600)
     assert cost["wall_clock_hours"] == pytest.approx(cost["device_hours"] / 4)
     assert cost["money"] == pytest.approx(2 * cost["device_hours"])
-    assert tables(document)[-1][0] == "EUR"
+    assert tables(document)[-1][0] == "EUR, planned"
+    first, planned = remarks(document)
+    assert first == "The first increment is that of the config: T = 500 steps."
+    assert planned.endswith(
+        "model FLOPs over the peak of any (1e-06 TFLOP/s) x hardware.mfu 0.5, at 2 EUR a device-hour (x, 2026-01-01)."
+    )
+    unpriced = sweep_document(make(hardware=hardware | {"price_per_device_hour": None}), Grid(ALPHAS, (2,), ONE))
+    assert tables(unpriced)[-1][0] == "device-hours, planned"
+    assert remarks(unpriced)[1].endswith("hardware.mfu 0.5.")
     assert sweep_document(make(), Grid(ALPHAS, (2,), ONE))["points"][0]["costs"]["ptfs"]["money"] is None
 
 
@@ -76,7 +84,11 @@ def test_tables_and_files(make: Any) -> None:
     document = sweep_document(make(), Grid(ALPHAS, (2, 4), (Fraction(1), Fraction(2))))
     titles = [title for title, _, _ in tables(document)]
     growing = ", each increment 2 times the last"
-    of_one = ["path switching, of PTFS", "path switching, of CPT", "steps"]
+    of_one = ["path switching, of PTFS", "path switching, of CPT", "steps, planned"]
+    assert remarks(document) == [
+        "The first increment is that of the config: T = 500 steps. "
+        "Costs are in steps: the config does not say what they take."
+    ]
     assert titles == [*of_one, *(title + growing for title in of_one)]
     _, head, rows = tables(document)[0]
     assert head == ["alpha", "N = 2", "N = 4"]

@@ -10,6 +10,7 @@ from lrps.report.comparison import comparison_document
 from lrps.report.numbers import amount, loss, ratio, rows_text, short
 from lrps.report.plan_document import plan_document
 from lrps.report.status_document import status_document
+from lrps.report.tags import RATIOS, START_UP
 from lrps.report.text import print_comparison, print_plan, print_status
 from lrps.status import plan_status
 
@@ -86,7 +87,10 @@ def test_comparison_of_a_finished_run(trained: Any, capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     cells = line_of(text, "path-switching  2,900")
     assert cells[:4] == ["path-switching", "2,900", "58.0%", "145.0%"]
-    assert cells[4:8] == ["0.0457", "0.0913", "58.0%", "0"]
+    assert cells[4:8] == ["0.0457", "0.0913", "58.0%", "72.1%"]
+    assert "training time, of PTFS  held, of PTFS" in text
+    assert RATIOS in " ".join(text.split())
+    assert START_UP in " ".join(text.split())
     assert line_of(text, "cpt  ")[-2:-1] == ["150"]
     assert "measured EUR" in text
     assert "~" not in text
@@ -104,7 +108,7 @@ def test_comparison_before_anything_was_trained(make: Any, capsys: pytest.Captur
         "2,900",
         "58.0%",
         "145.0%",
-        *("n/a", "n/a", "n/a"),
+        *("n/a", "n/a", "n/a", "n/a"),
         "n/a",  # what all of it would cost: no hardware
         "n/a",
     ]
@@ -125,3 +129,17 @@ def test_comparison_half_way(make: Any, formulas: Any, capsys: pytest.CaptureFix
     assert f"{amount((1200 * 0.036 + 2 * 12 + 1700 * a_step) / 3600)}~" in text
     assert "~ modelled, in whole or in part" in text
     assert "8,200 steps of 11 paths" in text
+
+
+def test_status_shows_jobs_where_there_are_any(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make()
+    statuses = plan_status(plan)
+    print_status(status_document(plan, statuses))
+    assert " job " not in capsys.readouterr().out
+    facts = {"job_id": "8", "reason": "Dependency", "trouble": None}
+    jobs = {"main": {**facts, "job_id": "7", "state": None}, "branch-v1": {**facts, "state": "PENDING"}}
+    print_status(status_document(plan, statuses, jobs))
+    text = capsys.readouterr().out
+    assert line_of(text, "main")[1:4] == ["7", "unknown", "planned"]
+    assert line_of(text, "├─ branch-v1")[2:6] == ["8", "PENDING", "(Dependency)", "planned"]
+    assert line_of(text, "├─ branch-v2")[2:4] == ["n/a", "planned"]

@@ -9,6 +9,7 @@ import pytest
 
 from lrps.report.comparison import comparison_document
 from lrps.report.figure import Figure
+from lrps.report.tags import START_UP
 from lrps.report.version_figures import ageing, cumulative_cost
 
 
@@ -33,6 +34,7 @@ def test_hours_add_up_to_what_the_paradigm_cost(trained: Any) -> None:
         for name, paradigm in document["paradigms"].items()
     }
     assert "measured, all versions so far" in axis(figure, 1)
+    assert figure.caption.endswith(START_UP)
 
 
 def test_hours_say_that_some_are_modelled(make: Any, formulas: Any) -> None:
@@ -42,7 +44,9 @@ def test_hours_say_that_some_are_modelled(make: Any, formulas: Any) -> None:
 
 
 def test_hours_that_nobody_knows_are_not_drawn(make: Any) -> None:
-    assert [name for name, _ in cumulative_cost(comparison_document(make())).panels] == ["cumulative-cost"]
+    figure = cumulative_cost(comparison_document(make()))
+    assert [name for name, _ in figure.panels] == ["cumulative-cost"]
+    assert START_UP not in figure.caption
 
 
 def test_forgetting_is_the_loss_on_older_data_against_when_it_was_new(trained: Any, formulas: Any) -> None:

@@ -18,17 +18,21 @@ def test_a_finished_run(trained: Any) -> None:
     head, rows = shown(comparison_document(trained))
     assert head[:5] == ["paradigm", "version", "steps, marginal", "steps, shared", "steps, lineage"]
     assert head[5:] == [
-        f"{unit}, {key}" for unit in ("device-hours", "EUR") for key in ("marginal", "shared", "lineage")
+        f"{unit}, {key}"
+        for unit in ("device-hours", "training-hours", "EUR")
+        for key in ("marginal", "shared", "lineage")
     ]
     found = {(row[0], row[1]): row[2:] for row in rows}
     assert found["path-switching", "v2"] == [
         *("800", "516.7", "1,000"),
         *("0.0113", "0.00919", "0.0161"),
+        *("0.008", "0.00517", "0.01"),
         *("0.0227", "0.0184", "0.0322"),
     ]
     assert found["cpt", "v3"] == [
         *("500", "541.7", "1,500"),
         *("0.0132", "0.0114", "0.0298"),
+        *("0.0065", "0.00617", "0.0165"),
         *("0.0263", "0.0229", "0.0597"),
     ]
 
@@ -60,6 +64,8 @@ def test_csv_is_exact_and_adds_up(trained: Any) -> None:
             some = [row for row in rows if (row["paradigm"], row["counted"]) == (name, counted)]
             hours = sum(float(row["device_hours"]) for row in some)
             money = sum(float(row["money_eur"]) for row in some)
+            training = sum(float(row["training_hours"]) for row in some)
+            assert training == pytest.approx(paradigm["measured"]["training_hours"])
             assert hours == pytest.approx(paradigm["measured"]["device_hours"])
             assert money == pytest.approx(paradigm["measured"]["money"])
 
