@@ -37,13 +37,18 @@ def test_make_has_its_targets(target: str, repository: Path) -> None:
 
 
 def test_the_file_tree_has_one_line_a_file(repository: Path) -> None:
-    tree = README.split("## Files")[1]
+    tree = (repository / "docs" / "architecture.md").read_text().split("## Files")[1]
     for folder in ("lrps", "tools", "launch", "configs"):
         for file in (repository / folder).rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts and file.name != "__init__.py":
                 assert re.search(rf"^\s*{re.escape(file.name)}\s+\S", tree, re.MULTILINE), (
-                    f"{file} is not in the README"
+                    f"{file} is not in docs/architecture.md"
                 )
+
+
+def test_the_documents_are_there(repository: Path) -> None:
+    linked = set(re.findall(r"\]\((docs/\w+\.md)\)", README))
+    assert linked == {f"docs/{file.name}" for file in (repository / "docs").glob("*.md")}
 
 
 def test_the_pictures_are_there(repository: Path) -> None:
