@@ -76,9 +76,8 @@ def kept_checkpoints(plan: Plan, path: Path) -> Iterator[Checkpoint]:
 
 def _run(api: Any, place: Place, plan: Plan, path: Path) -> Any:
     """The path's run, or None where there is none."""
-    from wandb.apis.public.runs import RunNotFoundError
-
     import wandb
+    from wandb.apis.public.runs import RunNotFoundError
 
     try:
         return api.run(f"{place}/{run_id(plan.config.name, path.name)}")
