@@ -164,7 +164,7 @@ def _may_serve(plan: Plan, sample: Sample) -> bool:
     launch, hardware = plan.config.launch, plan.config.hardware
     if sample.flops is None or plan.costs.flops_per_token is None:
         return False
-    if launch.launcher == "local" and launch.processes != sample.processes:
+    if launch.launcher in ("local", "torchrun") and launch.processes != sample.processes:
         return False
     return hardware is None or _letters(hardware.device) in _letters(sample.device)
 

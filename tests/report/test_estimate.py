@@ -36,6 +36,13 @@ def test_the_devices_that_trained_last_count(make: Any) -> None:
     assert (model.device, model.paths) == (H100.device, 1)
 
 
+def test_other_numbers_of_processes_are_not_pooled(make: Any) -> None:
+    four = replace(SMALL, processes=4, device_seconds=400.0, updated="2026-01-03")
+    model = estimate(make(), [SMALL, four])
+    assert (model.processes, model.paths) == (4, 1)
+    assert model.seconds_per_token == pytest.approx(model.lowest or 0) != 0
+
+
 def test_a_start_that_came_to_nothing_is_paid_for_too(make: Any) -> None:
     nothing = replace(SMALL, path="branch-v1", steps=0, tokens=0, flops=0, device_seconds=50.0)
     plan = make()
