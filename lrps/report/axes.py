@@ -37,10 +37,14 @@ def number_axis(
     if from_zero:
         low, high = 0.0, (high or 1.0) * 1.04
     else:
-        room = (high - low) * 0.08 or abs(high) * 0.02 or 1.0
+        largest = max(abs(low), abs(high))
+        # Values that no label could tell apart are drawn as one.
+        room = (high - low) * 0.08 if high - low > 1e-9 * largest else largest * 0.02 or 1.0
         low, high = low - room, high + room
     step = _tick_step((high - low) / ticks, whole)
-    marks = [number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    slack = 1e-9 * (high - low)
+    marks = [number * step for number in numbers if low - slack <= number * step <= high + slack]
     scale, unit, power = _scale(max(abs(low), abs(high)))
     decimals = next((d for d in range(12) if math.isclose(round(step / scale, d), step / scale, rel_tol=1e-6)), 12)
     texts = [f"{mark / scale:,.{decimals}f}{unit}" if mark else "0" for mark in marks]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lrps.report.axes import names_axis, number_axis
@@ -19,6 +19,7 @@ FINITE = st.floats(-1e15, 1e15, allow_nan=False).filter(lambda x: x == 0 or abs(
 
 
 @given(st.lists(FINITE, min_size=1, max_size=5), st.booleans())
+@example([273794555155953.03, 273794555155953.0], False)
 def test_ticks_read_differently_and_lie_inside(values: list[float], whole: bool) -> None:
     axis = number_axis("x", values, whole=whole)
     texts = [text for _, text in axis.ticks]
