@@ -1,0 +1,47 @@
+"""What people see of an audit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path as FilePath
+
+import pytest
+from synthetic_run import (
+    LENGTH,
+    position_off,
+)
+
+from lrps.audit.run import audit_run
+from lrps.report.audit_document import audit_document, print_audit
+
+
+def test_the_document_and_its_tables(run: FilePath, capsys: pytest.CaptureFixture[str]) -> None:
+    document = audit_document(audit_run(run))
+    assert document["ok"]
+    assert document["first_difference"] is None
+    assert document["tokens"] == document["rows"] * LENGTH
+    assert json.loads(json.dumps(document)) == document
+    print_audit(document)
+    shown = capsys.readouterr().out
+    assert "branch-v2: 352 tokens (main to step 15, branch-v2 to step 22)" in shown
+    assert re.search(r"v2 +0 +20 +25 +80\.0% +160 +5", shown)
+    assert re.search(
+        r"No row twice, none left out; [\d,]+ tokens = the ledger's, \d+ checkpoints agree; \d+ steps", shown
+    )
+
+
+def test_the_first_difference_is_shown(run: FilePath, capsys: pytest.CaptureFixture[str]) -> None:
+    told = position_off(run)
+    document = audit_document(audit_run(run))
+    first = document["first_difference"]
+    assert (first["path"], first["step"], first["source"], first["expected"], first["found"]) == (
+        "main",
+        15,
+        "v2",
+        10,
+        11,
+    )
+    assert first["file"].endswith("main/branch_points/step-00000015/manifest.json")
+    print_audit(document)
+    assert re.search("NOT PROVED: " + told, capsys.readouterr().out)
