@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from hypothesis import assume
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from synthetic_run import (
     BATCH,
@@ -65,6 +65,14 @@ interruptions = st.lists(
 )
 
 
+@given(
+    steps=st.lists(st.integers(5, 16), min_size=1, max_size=3),
+    spare=st.integers(0, 1),
+    paradigms=paradigms(),
+    before=interruptions,
+    after=interruptions,
+    lag=st.integers(0, 5),
+)
 @few
 def test_an_interrupted_and_grown_run_is_clean(
     tmp_path_factory: pytest.TempPathFactory,
