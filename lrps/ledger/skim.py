@@ -10,11 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrps.errors import LedgerError
-from lrps.ledger.records import NO_LINE, Record, attempt_files, line_hash, parse
+from lrps.ledger.records import NO_LINE, Record, attempt_files, is_heartbeat, line_hash, parse
 from lrps.store.tail import Tail
-
-_HEARTBEAT = b'"kind":"heartbeat"'
-"""Cannot stand inside of a JSON string, where quotes are escaped."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def _skim(lines: Sequence[bytes], before: _Attempt, file: str) -> tuple[tuple[Re
     """The records so far and those of new lines, without outdated heartbeats; and what is wrong with the first line
     that is no record."""
     kept, damage = list(before.records), None
-    beats = [_HEARTBEAT in line for line in lines]
+    beats = [is_heartbeat(line) for line in lines]
     if kept and kept[-1].kind == "heartbeat" and beats and beats[0]:
         kept.pop()
     for index, line in enumerate(lines):
