@@ -35,17 +35,6 @@ FLOORS = {
     "doctor": 4,
     "audit": 2,
     "cli": 5,
-    "cli_compare": 5,
-    "cli_convert": 5,
-    "cli_data": 5,
-    "cli_doctor": 5,
-    "cli_export": 5,
-    "cli_ledger": 5,
-    "cli_slurm": 5,
-    "cli_store": 5,
-    "cli_wandb": 5,
-    "cli_transfer": 5,
-    "cli_options": 0,
 }
 DOORS = {
     "deepspeed": {"engine/deepspeed_engine.py"},
@@ -61,10 +50,6 @@ WITHOUT_TORCH = {*FLOORS} - {
     "export",
     "doctor",
     "cli",
-    "cli_convert",
-    "cli_data",
-    "cli_export",
-    "cli_store",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrps.cli_options import ConfigFile, Overrides
+from lrps.cli.options import ConfigFile, Overrides
 from lrps.config.values import parse_bytes
 from lrps.errors import ConfigError
 

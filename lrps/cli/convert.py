@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrps.cli_options import ConfigFile, Overrides
+from lrps.cli.options import ConfigFile, Overrides
 
 convert_app = typer.Typer(help="Take a state to a DeepSpeed script of your own, or from one.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrps.cli_options import AsJson, ConfigFile, Overrides, Run, print_json, run_of
+from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, print_json, run_of
 from lrps.errors import USER_MISTAKE, ConfigError
 
 Versions = Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
 from lrps.errors import USER_MISTAKE, ConfigError, LrpsError
 
 if TYPE_CHECKING:

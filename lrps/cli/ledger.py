@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.cli_options import AsJson, Overrides, Run, print_json, run_of
+from lrps.cli.options import AsJson, Overrides, Run, print_json, run_of
 from lrps.errors import USER_MISTAKE, ConfigError
 
 if TYPE_CHECKING:

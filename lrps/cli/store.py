@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
 
 
 def prune(

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from lrps import __version__
-from lrps.cli_compare import compare, sweep
-from lrps.cli_convert import convert_app
-from lrps.cli_data import data_app
-from lrps.cli_doctor import doctor, doctor_worker
-from lrps.cli_export import export
-from lrps.cli_ledger import ledger_app
-from lrps.cli_options import AsJson, ConfigFile, Overrides, print_json
-from lrps.cli_slurm import cancel, jobs_shown, show_scripts, submit_missing
-from lrps.cli_store import prune
-from lrps.cli_transfer import pull, push
-from lrps.cli_wandb import wandb_app
+from lrps.cli.compare import compare, sweep
+from lrps.cli.convert import convert_app
+from lrps.cli.data import data_app
+from lrps.cli.doctor import doctor, doctor_worker
+from lrps.cli.export import export
+from lrps.cli.ledger import ledger_app
+from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.slurm import cancel, jobs_shown, show_scripts, submit_missing
+from lrps.cli.store import prune
+from lrps.cli.transfer import pull, push
+from lrps.cli.wandb import wandb_app
 from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
 
 if TYPE_CHECKING:
@@ -268,7 +268,3 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OUR_FAULT)
-
-
-if __name__ == "__main__":
-    main()

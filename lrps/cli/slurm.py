@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrps.cli_options import ConfigFile, Overrides
+from lrps.cli.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
     from lrps.plan import Plan
