@@ -3,6 +3,8 @@
 
 PYTHON ?= python3.11
 CONSTRAINTS ?= -c constraints.txt
+# Files of tests at a time. Some start two processes of their own.
+WORKERS ?= 2
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -31,7 +33,7 @@ run-config:
 	$(BIN)/lrps run configs/$(NAME).yaml
 
 test: setup check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -5,8 +5,11 @@ The floor between what a user writes and everything that executes, accounts for 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
+from math import floor
 from typing import Any
 
 from lrps.config.models import Config, Rehearsal, Version
@@ -14,7 +17,8 @@ from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.errors import ConfigError, DataError
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, Path
-from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph
+from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.paradigms import compile_graph
 from lrps.store.identity import path_identity, read_path, training_digest
 from lrps.store.layout import RunLayout
 
@@ -95,7 +99,9 @@ def make_plan(config: Config) -> Plan:
     data = config.data
     files = {source.name: manifest_path(data.root, source.name, "train") for source in data.sources}
     manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
-    rows = {source.name: _rows(config, source, manifests.get(source.name)) for source in data.sources}
+    rows: dict[str, int] = {}
+    for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
+        rows[source.name] = _rows(config, source, manifests.get(source.name), rows)
     increments = (Increment(v.name, rows[v.name], rows[v.name] // config.batch.sequences) for v in data.versions)
     rehearsal = (RehearsalSet(each.name, rows[each.name], each.since) for each in data.rehearsal)
     return Plan(config, tuple(increments), manifests, tuple(rehearsal))
@@ -103,27 +109,40 @@ def make_plan(config: Config) -> Plan:
 
 def shards_command(version: Version) -> str:
     """The command that brings the manifests of a version, so that its data can be planned with and read."""
+    if isinstance(version, Rehearsal) and version.synthesis is not None:
+        return f"lrps rehearse CONFIG {version.name}"
     return f"lrps data {'fetch' if version.url else 'build'} CONFIG"
 
 
-def _rows(config: Config, version: Version, manifest: Manifest | None) -> int:
-    """Rows of a source: those of its shards, cut to the tokens that the config wants of them."""
-    length = config.data.sequence_length
-    if manifest is None and version.tokens is None:
+def wanted_rows(config: Config, version: Version, counted: Mapping[str, int]) -> int | None:
+    """Rows that the config asks for; None if it takes what there is. counted: rows of the increments, by name."""
+    if version.tokens is not None:
+        return version.tokens // config.data.sequence_length
+    if isinstance(version, Rehearsal) and version.synthesis is not None:
+        return floor(Fraction(str(version.synthesis.ratio)) * sum(counted[name] for name in version.synthesis.of))
+    return None
+
+
+def _rows(config: Config, version: Version, manifest: Manifest | None, counted: Mapping[str, int]) -> int:
+    """Rows of a source: those of its shards, cut to what the config wants of them. counted: of the sources before."""
+    length, wanted = config.data.sequence_length, wanted_rows(config, version, counted)
+    if manifest is None:
+        if wanted is not None:
+            return wanted
         way_out = "say how many with `tokens:`, or give its `text:` or `url:`"
         if version.text or version.url:
             way_out = f"run `{shards_command(version)}`"
         raise ConfigError(
             f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {way_out}"
         )
-    rows = manifest.rows(length) if manifest else version.tokens // length  # type: ignore[operator]
-    if version.tokens is not None:
-        wanted = version.tokens // length
-        if wanted > rows:
-            where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
-            raise DataError(
-                f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
-                f"lower data.{where}.{version.name}.tokens or leave it out to use all"
-            )
-        rows = wanted
-    return rows
+    rows = manifest.rows(length)
+    if wanted is not None and wanted > rows:
+        where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
+        way_out = "or leave it out to use all"
+        if isinstance(version, Rehearsal) and version.synthesis is not None:
+            way_out = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
+        raise DataError(
+            f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
+            f"lower data.{where}.{version.name}.tokens {way_out}"
+        )
+    return rows if wanted is None else wanted

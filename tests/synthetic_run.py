@@ -21,7 +21,7 @@ from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import Record, attempt_files
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Path
-from lrps.paths.paradigms import Increment, RehearsalSet
+from lrps.paths.increments import Increment, RehearsalSet
 from lrps.plan import Plan
 from lrps.store.checkpoints import Checkpoint, begin, find, pin, prune, publish, seal
 from lrps.store.files import atomic_write_json

@@ -65,7 +65,7 @@ class Mixing(Decaying):
     is nothing yet (version 1 has nothing to replay) goes to the new rows."""
 
     mix: Mix = Mix()
-    """What a branch or a CPT path reads. The main path always reads each new row once, and nothing else."""
+    """What a branch or a CPT path reads."""
     mix_per_version: dict[str, Mix] = Field(default_factory=dict)
     """`mix` of single versions, by name."""
 
@@ -77,6 +77,10 @@ class PathSwitching(Mixing):
     """One main path at the maximal learning rate; a branch with a complete decay for every version."""
 
     kind: Literal["path-switching"]
+    main_mix: Mix = Mix()
+    """What the main path reads while it goes over an increment after the first; by default each new row once, and
+    nothing else. Its steps stay the same, so what is added takes the place of new rows; those come first when their
+    increment is replayed."""
     release_first: bool = True
     """false: version 1 is the main path itself after increment 1, without a decay."""
     branch_data: Literal["rest", "whole"] = "rest"

@@ -1,8 +1,8 @@
 """What rows are to the lineage that trains on them: unique, replayed, or rehearsal.
 
 A row of a rehearsal set is rehearsal. A row of an increment is replayed if the increment ends where the path starts, or
-before, or if it comes in a later pass over its own increment; else it is unique. A path that starts from scratch so
-reads unique rows and rehearsal only.
+before, or if it comes in a later pass over its own increment; else it is unique. So a path that starts from scratch
+replays only what it reads again: a main path with a mix first reads what the mix had displaced, which is unique.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from lrps.paths.graph import Part, Path
-from lrps.paths.paradigms import Increment, RehearsalSet
+from lrps.paths.increments import Increment, RehearsalSet
 
 
 @dataclass(frozen=True)

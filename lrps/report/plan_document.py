@@ -8,7 +8,8 @@ from typing import Any
 
 from lrps.paths.cost import cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Path
-from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph
+from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.paradigms import compile_graph
 from lrps.paths.usage import usage
 from lrps.plan import Plan
 from lrps.report.interval_document import interval_document

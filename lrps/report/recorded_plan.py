@@ -13,7 +13,7 @@ from lrps.config.models import Config
 from lrps.data.manifest import Manifest
 from lrps.errors import ConfigError
 from lrps.paths.cost import CostModel, cost_model
-from lrps.paths.paradigms import Increment, RehearsalSet
+from lrps.paths.increments import Increment, RehearsalSet
 from lrps.plan import Plan
 
 

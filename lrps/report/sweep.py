@@ -16,7 +16,8 @@ from lrps.config.models import Config
 from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
 from lrps.errors import ConfigError
 from lrps.paths.cost import peak_flops
-from lrps.paths.paradigms import Increment, compile_paradigm
+from lrps.paths.increments import Increment
+from lrps.paths.paradigms import compile_paradigm
 from lrps.plan import Plan
 from lrps.report.axes import number_axis
 from lrps.report.chart import Chart, Mark, Series

@@ -55,6 +55,7 @@ def paradigms(draw: st.DrawFn) -> dict[str, Any]:
         "branch_data": draw(st.sampled_from(["rest", "whole"])),
         "release_first": draw(st.booleans()),
         "mix": mix(),
+        "main_mix": mix(),
     }
     every = {"path-switching": branches, "ptfs": {}, "cpt": {"mix": mix()}, "wsd-s": {"final_lr": 0.1}}
     return {name: every[name] for name in draw(st.lists(st.sampled_from(sorted(every)), min_size=1, unique=True))}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lrps.config.models import Config
 from lrps.paths.attribution import Attribution, Stretch, attribute
 from lrps.paths.graph import Paradigm, Part, Path, Release, Segment
-from lrps.paths.paradigms import Increment, compile_graph
+from lrps.paths.increments import Increment
+from lrps.paths.paradigms import compile_graph
 from lrps.paths.schedule import constant
 from tests_support import config_values
 

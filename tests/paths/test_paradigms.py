@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lrps.config.models import Config
 from lrps.errors import ConfigError
 from lrps.paths.graph import Graph, Paradigm, Path
-from lrps.paths.paradigms import Increment, RehearsalSet, compile_graph, compile_paradigm
+from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.paradigms import compile_graph, compile_paradigm
 from tests_support import config_values
 
 MakeConfig = Callable[..., Config]
@@ -245,6 +246,34 @@ def test_a_share_that_nothing_fills_changes_nothing() -> None:
     assert compiled([100, 10], mix={"new": 0.9, "rehearsal": 0.1}, **strategy) == compiled([100, 10], **strategy)
 
 
+def test_the_main_path_may_read_older_rows_too() -> None:
+    """Steps and forks stay; every stretch between forks has its own share, and branches go on where main was."""
+    mix = {"new": 0.9, "replay": 0.1}
+    main, *branches = compiled([100, 100, 100], main_mix=mix).paths
+    plain, *plain_branches = compiled([100, 100, 100]).paths
+    assert (main.stop, [b.start for b in branches]) == (plain.stop, [b.start for b in plain_branches])
+    assert parts(main) == [
+        ("v1", 0, 200),
+        *[("v2", 0, 72), ("v1", 200, 208)],  # to the fork of version 2
+        *[("v2", 72, 180), ("v1", 208, 220)],
+        *[("v3", 0, 72), ("v1", 220, 224), ("v2", 180, 184)],  # what v2 lost comes first
+    ]
+    assert [segment.steps for segment in main.segments] == [100, 40, 60, 40]
+    assert parts(branches[1]) == [("v2", 72, 192)]
+    replaying = compiled([100, 100, 100], main_mix=mix, mix=mix).paths
+    assert parts(replaying[3]) == [("v3", 72, 180), ("v1", 224, 230), ("v2", 184, 190)]
+    assert replaying[0] == main
+
+
+def test_main_paths_of_another_alpha_are_one_unless_they_are_mixed(make_config: MakeConfig) -> None:
+    """A mixture is exact only as a whole, and it ends at the forks."""
+    for mix, mains in (({}, 1), ({"main_mix": {"new": 0.5, "replay": 0.5}}, 2)):
+        long = {"kind": "path-switching", "alpha": 0.8, **mix}
+        config = make_config(paradigms={"path-switching": mix, "long": long})
+        graph = compile_graph(config, increments(100, 100))
+        assert [path.job for path in graph.paths].count("main") == mains
+
+
 def test_an_empty_set_is_refused(make_config: MakeConfig) -> None:
     sets = [RehearsalSet("a", 1, "v1"), RehearsalSet("b", 0, "v1")]
     with pytest.raises(ConfigError, match="rehearsal set b has less than one row"):
@@ -260,8 +289,10 @@ def rehearsed(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
     shares = st.tuples(st.integers(0, 45), st.integers(0, 45)).map(
         lambda p: {"new": (100 - p[0] - p[1]) / 100, "replay": p[0] / 100, "rehearsal": p[1] / 100}
     )
+    kind = draw(st.sampled_from(["path-switching", "cpt"]))
     return steps, {
-        "kind": draw(st.sampled_from(["path-switching", "cpt"])),
+        "kind": kind,
+        **({"main_mix": draw(shares)} if kind == "path-switching" else {}),
         "sets": [(f"r{i}", rows, since) for i, (rows, since) in enumerate(sizes)],
         "alpha": draw(st.integers(1, 100)) / 100,
         "mix": draw(shares),
@@ -281,9 +312,9 @@ def test_shares_are_exact(made: tuple[list[int], dict[str, Any]]) -> None:
     steps, strategy = made
     paradigm = compiled(steps, **strategy)
     releases = {release.path: release.version for release in paradigm.releases}
+    assert all(segment.rows == 2 * segment.steps for path in paradigm.paths for segment in path.segments)
     for path in (path for path in paradigm.paths if path.job != "main"):
         version = releases[path.name]
-        assert all(segment.rows == 2 * segment.steps for segment in path.segments)
         share = strategy["mix_per_version"].get(version, strategy["mix"])["rehearsal"]
         sizes = {name: rows for name, rows, since in strategy["sets"] if since <= version}
         found = rows_of_kind(path, "r")

@@ -10,7 +10,8 @@ import pytest
 from lrps.config.models import Config
 from lrps.errors import ConfigError
 from lrps.paths.graph import Graph
-from lrps.paths.paradigms import Increment, compile_graph
+from lrps.paths.increments import Increment
+from lrps.paths.paradigms import compile_graph
 
 MakeConfig = Callable[..., Config]
 ALL: dict[str, Any] = {"path-switching": {}, "ptfs": {}, "cpt": {}}

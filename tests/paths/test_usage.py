@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrps.paths.graph import Fork, Part, Path, Segment
-from lrps.paths.paradigms import Increment, RehearsalSet
+from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import constant
 from lrps.paths.usage import Usage, usage
 

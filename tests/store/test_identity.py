@@ -12,7 +12,8 @@ import pytest
 from lrps.config.models import Config
 from lrps.errors import LineageError
 from lrps.paths.graph import Path
-from lrps.paths.paradigms import Increment, compile_graph
+from lrps.paths.increments import Increment
+from lrps.paths.paradigms import compile_graph
 from lrps.store.identity import check_identity, path_from_json, path_identity
 
 MakeConfig = Callable[..., Config]

@@ -9,7 +9,8 @@ import pytest
 
 from lrps.config.models import Model
 from lrps.errors import CheckpointError, LineageError
-from lrps.paths.paradigms import Increment, compile_graph
+from lrps.paths.increments import Increment
+from lrps.paths.paradigms import compile_graph
 from lrps.store import checkpoints
 from lrps.store.files import atomic_write_json
 from lrps.store.identity import check_identity, path_identity, training_digest
