@@ -60,7 +60,7 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
     for job in plan_jobs(plan, [name for name in names if name not in ids], config_file, overrides):
         after = jobs_to_wait_for(plan, job, ids)
         typer.echo(f"# {script_file(plan, job.name)}\n{script_text(plan, job)}")
-        typer.echo(f"# {' '.join(sbatch_command(script_file(plan, job.name), after))}\n")
+        typer.echo(f"# {' '.join(sbatch_command(plan, job.paths, script_file(plan, job.name), after))}\n")
         ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
 
 

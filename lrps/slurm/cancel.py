@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrps.plan import Plan
 from lrps.slurm.command import slurm
 from lrps.slurm.queue import QueuedJob, queued_jobs
-from lrps.slurm.record import one_submitter
+from lrps.slurm.record import SubmittedJob, one_submitter, record_job, submitted_jobs
 
 SAVE_AND_END = "USR2"
 """What the batch script takes for `save and do not come back`."""
@@ -28,10 +28,12 @@ def cancel(plan: Plan, names: Sequence[str] = ()) -> tuple[Cancelled, ...]:
 
     Returns before the running ones have ended. Raises SchedulerError if Slurm does not answer.
     """
+    if not any(job.is_active for job in queued_jobs(plan)):
+        return ()  # So that nothing is written for a run that never was in Slurm.
     with one_submitter(plan):
         jobs = [job for job in queued_jobs(plan) if job.is_active and _concerned(plan, job, names)]
         # Children first: none starts, or is cancelled by Slurm, while its parent goes.
-        return tuple(_cancel(job) for job in reversed(jobs))
+        return tuple(_cancel(plan, job) for job in reversed(jobs))
 
 
 def _concerned(plan: Plan, job: QueuedJob, names: Sequence[str]) -> bool:
@@ -42,7 +44,11 @@ def _concerned(plan: Plan, job: QueuedJob, names: Sequence[str]) -> bool:
     return job.reason.startswith("Dependency") and bool(ancestors & set(names))
 
 
-def _cancel(job: QueuedJob) -> Cancelled:
+def _cancel(plan: Plan, job: QueuedJob) -> Cancelled:
     running = job.state == "RUNNING"
+    if job.state != "PENDING":  # It takes a while: who submits meanwhile must not take it for one that trains on.
+        known = next((each for each in submitted_jobs(plan) if each.job_id == job.job_id), None)
+        known = known or SubmittedJob(job.job_id, job.paths, (), "")
+        record_job(plan, replace(known, cancelled=True))
     slurm("scancel", *(("--batch", f"--signal={SAVE_AND_END}") if running else ()), job.job_id)
     return Cancelled(job.job_id, job.paths, saves_first=running)

@@ -10,9 +10,9 @@ from pathlib import Path as FilePath
 
 from lrps.errors import SchedulerError
 from lrps.plan import Plan
-from lrps.slurm.names import output_file
+from lrps.slurm.names import output_file, slurm_directory
 from lrps.slurm.queue import QueuedJob, accounted_states, queued_jobs
-from lrps.slurm.record import SubmittedJob, jobs_file, newest_jobs
+from lrps.slurm.record import SubmittedJob, newest_jobs
 
 _TAIL_BYTES = 65536
 _SAYS_WHY = "lrps: "
@@ -32,20 +32,24 @@ class PathJob:
 
 
 def path_jobs(plan: Plan) -> dict[str, PathJob]:
-    """path -> its newest job, of those that were submitted; empty for a run that never was in Slurm.
+    """path -> its newest job, of those in the record and in the queue; empty for a run that never was in Slurm.
 
     Raises nothing: a Slurm that is not here or does not answer makes states None.
     """
-    if not jobs_file(plan).exists():
+    if not slurm_directory(plan).exists():
         return {}
     try:
         submitted = newest_jobs(plan)
     except SchedulerError:
-        return {}
+        submitted = {}
     try:
         known = {job.job_id: job for job in queued_jobs(plan)}
     except SchedulerError:
         return {name: PathJob(job.job_id, None) for name, job in submitted.items()}
+    for job in known.values():  # What the record has lost is still in the queue.
+        newer = SubmittedJob(job.job_id, job.paths, (), "")
+        lost = (name for name in job.paths if name not in submitted or int(submitted[name].job_id) < int(job.job_id))
+        submitted |= dict.fromkeys(lost, newer)
     forgotten = {job.job_id: job for job in submitted.values() if job.job_id not in known}
     for job_id, state in accounted_states(forgotten).items():
         known[job_id] = QueuedJob(job_id, forgotten[job_id].paths, state)

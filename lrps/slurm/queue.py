@@ -41,7 +41,7 @@ def queued_jobs(plan: Plan) -> tuple[QueuedJob, ...]:
 
     Raises SchedulerError if squeue is not here or does not answer.
     """
-    return parse_queue(slurm("squeue", "--noheader", "--me", "--states=all", "--format=%i|%T|%r|%k"), plan)
+    return parse_queue(slurm("squeue", "--noheader", "--me", "--states=all", "--format=%A|%T|%r|%k"), plan)
 
 
 def parse_queue(text: str, plan: Plan) -> tuple[QueuedJob, ...]:
@@ -49,7 +49,7 @@ def parse_queue(text: str, plan: Plan) -> tuple[QueuedJob, ...]:
     prefix, jobs = comment_prefix(plan), []
     for line in text.splitlines():
         job_id, state, reason, comment = (*line.strip().split("|", 3), "", "", "", "")[:4]
-        if comment.startswith(prefix):
+        if comment.startswith(prefix) and job_id.isdigit():
             names = tuple(comment.removeprefix(prefix).split(","))
             jobs.append(QueuedJob(job_id, names, state, "" if reason == "None" else reason))
     return tuple(sorted(jobs, key=lambda job: int(job.job_id)))

@@ -25,6 +25,8 @@ class SubmittedJob:
     """Ids of the jobs that had to succeed first."""
     submitted: str
     """ISO time."""
+    cancelled: bool = False
+    """Whether it was asked to save and end, which takes a while."""
 
 
 def jobs_file(plan: Plan) -> FilePath:
@@ -37,7 +39,7 @@ def submitted_jobs(plan: Plan) -> tuple[SubmittedJob, ...]:
     try:
         jobs = json.loads(file.read_text(encoding="utf-8"))["jobs"]
         return tuple(
-            SubmittedJob(job["job_id"], tuple(job["paths"]), tuple(job["after"]), job["submitted"]) for job in jobs
+            SubmittedJob(**{**job, "paths": tuple(job["paths"]), "after": tuple(job["after"])}) for job in jobs
         )
     except FileNotFoundError:
         return ()
@@ -53,16 +55,22 @@ def newest_jobs(plan: Plan) -> dict[str, SubmittedJob]:
 
 
 def record_job(plan: Plan, job: SubmittedJob) -> None:
-    """Add a job; the file is the old one or the new one, whatever happens."""
-    jobs = [asdict(each) for each in (*submitted_jobs(plan), job)]
-    atomic_write_json(jobs_file(plan), {"format": "lrps-slurm-jobs/1", "jobs": jobs})
+    """Add a job, or put it in the place of the one with its id; the file is the old one or the new one."""
+    jobs = {each.job_id: each for each in submitted_jobs(plan)} | {job.job_id: job}
+    atomic_write_json(jobs_file(plan), {"format": "lrps-slurm-jobs/1", "jobs": [asdict(job) for job in jobs.values()]})
 
 
 @contextmanager
 def one_submitter(plan: Plan) -> Iterator[None]:
     """Wait until nobody else submits jobs of this run, and hold the others off."""
     directory = slurm_directory(plan)
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "lock", "a", encoding="utf-8") as file:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = open(directory / "lock", "a", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise SchedulerError(
+            f"{directory}: cannot be written ({error.strerror}); whoever submits or cancels must own the run directory"
+        ) from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

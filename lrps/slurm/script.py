@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from importlib.resources import files
@@ -15,10 +16,20 @@ from lrps.launch.jobs import Job
 from lrps.plan import Plan
 from lrps.slurm.names import job_comment, slurm_directory
 
+_OURS = re.compile(r"(--comment|--array|--wait|--parsable)(=|\s|$)|-[aW]")
+"""Options by which a job would not be found again, or not be one job."""
+_EARLY_SECONDS = 60
+"""Slurm may send its signal so much earlier than it was told."""
+
 
 def script_text(plan: Plan, job: Job) -> str:
-    """The script of a job. Raises ConfigError for a template that cannot be filled in."""
+    """The script of a job.
+
+    Raises ConfigError for a template that cannot be filled in, a directive that cannot stand, and a time limit that
+    leaves no time to train.
+    """
     slurm = plan.config.launch.slurm
+    _check_time(job, slurm.signal_seconds)
     layouts = [plan.layout.path(name) for name in job.paths]
     saves = [str(place.absolute()) for layout in layouts for place in (layout.checkpoints, layout.branch_points)]
     prefix = str(slurm_directory(plan) / job.name)
@@ -49,14 +60,34 @@ def _directives(slurm: Slurm, resources: Resources) -> list[str]:
         "gres": None if slurm.gres is None else f"{slurm.gres}:{resources.processes}",
     }
     given = [f"--{name}={_quoted(value)}" for name, value in options.items() if value is not None]
+    for directive in slurm.directives:
+        if _OURS.match(directive) or not directive.isprintable():
+            raise ConfigError(
+                f"launch.slurm.directives: {directive!r} cannot stand there: lrps says itself how its jobs are found "
+                "again, and a directive is one line; remove it"
+            )
     return [*given, *slurm.directives]
+
+
+def _check_time(job: Job, signal_seconds: int) -> None:
+    limit = job.resources.time_limit
+    if limit is None:
+        return
+    days, _, time = limit.rpartition("-")
+    hours, minutes, seconds = (int(part) for part in time.split(":"))
+    total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total <= signal_seconds + _EARLY_SECONDS:
+        raise ConfigError(
+            f"{job.name}: time_limit {limit} leaves no time to train: the job is told to save signal_seconds "
+            f"({signal_seconds}) before its end, and up to {_EARLY_SECONDS} s earlier; give it more time"
+        )
 
 
 def _quoted(value: str) -> str:
     """A value of a #SBATCH line: unlike the shell, sbatch reads nothing into dollars and backquotes."""
-    if '"' in value or "\n" in value:
+    if {'"', "\\"} & {*value} or not value.isprintable():
         raise ConfigError(f"{value!r} holds a character that an #SBATCH line cannot; choose another name or directory")
-    return f'"{value}"' if any(character in value for character in " '#\\") else value
+    return f'"{value}"' if any(character in value for character in " '#") else value
 
 
 def _fill_in(template: FilePath | None, **values: object) -> str:

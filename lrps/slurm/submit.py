@@ -13,9 +13,9 @@ from lrps.launch.jobs import Job
 from lrps.paths.graph import Fork
 from lrps.plan import Plan
 from lrps.slurm.command import slurm
-from lrps.slurm.names import script_file
+from lrps.slurm.names import job_comment, script_file
 from lrps.slurm.queue import queued_jobs
-from lrps.slurm.record import SubmittedJob, one_submitter, record_job
+from lrps.slurm.record import SubmittedJob, one_submitter, record_job, submitted_jobs
 from lrps.slurm.script import script_text
 from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.files import atomic_write_text
@@ -29,29 +29,32 @@ class Submission:
     job_id: str
     paths: tuple[str, ...]
     after: tuple[str, ...]
-    """Ids of the jobs that have to succeed first; not known of a job that was in the queue before."""
+    """Ids of the jobs that it waits for; not known of a job that was in the queue before."""
     state: str
-    """`submitted`, or the state of a job that was in the queue already."""
+    """`submitted`, or the state of a job that was in the queue already; `ending` if that has been cancelled."""
 
 
 def submit(
     plan: Plan, names: Sequence[str], jobs_of: Callable[[Sequence[str]], Sequence[Job]]
 ) -> tuple[Submission, ...]:
-    """Submit those of the paths that no job in the queue trains.
+    """Submit those of the paths that no job in the queue trains, or only one that was cancelled and still ends.
 
     names: parents before children. jobs_of: cuts paths into jobs, see lrps.launch.jobs. Raises SchedulerError if Slurm
     refuses a job: those before it are submitted, and the same command goes on.
     """
     with one_submitter(plan):
+        cancelled = {job.job_id for job in submitted_jobs(plan) if job.cancelled}
         found = [job for job in queued_jobs(plan) if job.is_active]
-        done = [Submission(job.job_id, job.paths, (), job.state) for job in found]
-        ids = {name: job.job_id for job in found for name in job.paths}
+        ending = [job for job in found if job.job_id in cancelled and job.state != "PENDING"]
+        done = [Submission(job.job_id, job.paths, (), "ending" if job in ending else job.state) for job in found]
+        ids = {name: job.job_id for job in found if job not in ending for name in job.paths}
         for job in jobs_of([name for name in names if name not in ids]):
             after = jobs_to_wait_for(plan, job, ids)
-            job_id = _job_id(slurm(*sbatch_command(write_script(plan, job), after)))
+            before = tuple(each.job_id for each in ending if set(each.paths) & set(job.paths))
+            job_id = _job_id(slurm(*sbatch_command(plan, job.paths, write_script(plan, job), after, before)))
             time = datetime.now(UTC).isoformat(timespec="seconds")
             record_job(plan, SubmittedJob(job_id, job.paths, after, time))
-            done.append(Submission(job_id, job.paths, after, "submitted"))
+            done.append(Submission(job_id, job.paths, (*after, *before), "submitted"))
             ids |= dict.fromkeys(job.paths, job_id)
         return tuple(done)
 
@@ -94,10 +97,19 @@ def write_script(plan: Plan, job: Job) -> FilePath:
     return file
 
 
-def sbatch_command(script: FilePath, after: Sequence[str]) -> tuple[str, ...]:
-    """after: ids of the jobs that have to succeed. If one does not, this one is cancelled instead of left waiting."""
-    wait = (f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes") if after else ()
-    return ("sbatch", "--parsable", *wait, str(script))
+def sbatch_command(
+    plan: Plan, paths: Sequence[str], script: FilePath, after: Sequence[str], before: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What submits a script.
+
+    after: ids of the jobs that have to succeed. If one does not, this one is cancelled instead of left waiting.
+    before: ids of jobs that have to end first, in whatever way. The comment is said here too, where neither an edited
+    template nor the environment can take it away: by it the job is found again.
+    """
+    kinds = (("afterok", after), ("afterany", before))
+    waits = ",".join(f"{kind}:{':'.join(ids)}" for kind, ids in kinds if ids)
+    wait = (f"--dependency={waits}", "--kill-on-invalid-dep=yes") if waits else ()
+    return ("sbatch", "--parsable", f"--comment={job_comment(plan, paths)}", *wait, str(script))
 
 
 def _job_id(told: str) -> str:

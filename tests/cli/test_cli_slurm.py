@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_a_dry_run_shows_scripts_and_commands_and_writes_nothing(tiny_config: Pa
     assert done.exit_code == 0, done.output
     assert done.output.count("#!/bin/bash") == 3
     directory = runs / "tiny" / "slurm"
-    assert f"# sbatch --parsable {directory / 'main.sbatch'}\n" in done.output
+    assert re.search(rf"# sbatch --parsable --comment=lrps:\w+:main {directory / 'main.sbatch'}\n", done.output)
     assert (
         f"--dependency=afterok:<job of main> --kill-on-invalid-dep=yes {directory / 'branch-v2.sbatch'}" in done.output
     )

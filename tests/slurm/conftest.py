@@ -31,6 +31,10 @@ sys.exit(75)
 """Stands in for training where only the script is at test: saves when it is asked to, unless told otherwise."""
 
 
+TOLD_EARLY = "ptfs-v4"
+"""Its job is asked to save before its processes are up: USR1 while `setup` runs."""
+
+
 @dataclass(frozen=True)
 class Pretended(Job):
     """A job whose processes do something else than training."""
@@ -63,19 +67,22 @@ def cluster(_running_slurm: PrivateSlurm, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def plan(make_config: Callable[..., object], tmp_path: Path) -> Plan:
-    """main, branch-v1 .. branch-v4; nothing of it is trained."""
-    launch = {"launcher": "slurm", "processes": 2, "slurm": {"gres": None}}
-    return make_plan(make_config(runs=str(tmp_path), launch=launch, paradigms={"path-switching": {}}))  # type: ignore[arg-type]
+    """main, branch-v1 .. branch-v4, and ptfs-v1 .. ptfs-v4, which wait for nobody; nothing of it is trained."""
+    told = tmp_path / "told"
+    early = f"[ $SLURM_JOB_NAME != small.{TOLD_EARLY} ] || [ -e {told} ] || {{ touch {told}; kill -USR1 $$; }}"
+    slurm = {"gres": None, "setup": f"set -euo pipefail  # As many write it.\n{early}"}
+    launch, paradigms = {"launcher": "slurm", "processes": 2, "slurm": slurm}, {"path-switching": {}, "ptfs": {}}
+    return make_plan(make_config(runs=str(tmp_path), launch=launch, paradigms=paradigms))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def pretend(plan: Plan) -> Callable[..., Pretended]:
     """The job of a path that runs WORKER, with statements to do first."""
 
-    def make(name: str, statement: str = "pass") -> Pretended:
+    def make(name: str, statement: str = "pass", partition: str | None = None) -> Pretended:
         folder = plan.layout.path(name).directory
         folder.mkdir(parents=True, exist_ok=True)
         command = (sys.executable, "-c", WORKER, str(folder), statement)
-        return Pretended((name,), (), Resources(nodes=1, processes=1), instead=command)
+        return Pretended((name,), (), Resources(nodes=1, processes=1, partition=partition), instead=command)
 
     return make

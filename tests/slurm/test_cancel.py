@@ -10,6 +10,7 @@ from private_slurm import PrivateSlurm, wait_until
 
 from lrps.plan import Plan
 from lrps.slurm.cancel import cancel
+from lrps.slurm.names import slurm_directory
 from lrps.slurm.submit import submit
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,17 @@ def test_running_jobs_save_and_waiting_ones_just_go(
         (first.job_id, False),
         (main.job_id, True),
     ], "what waits for it goes, too"
+    again = submit(plan, names[:2], lambda names: [pretend(name, "sys.exit(0)") for name in names])
+    assert [each.state for each in again] == ["ending", "submitted", "submitted"]
+    assert [each.after for each in again] == [(), (main.job_id,), (again[1].job_id,)], "one after the other"
     cluster.wait_for(main.job_id, "CANCELLED")
+    for job in again[1:]:
+        cluster.wait_for(job.job_id, "COMPLETED")
     assert cluster.state(first.job_id) == cluster.state(second.job_id) == "CANCELLED"
     assert (folder / "checkpoints" / "step-0").exists()
     assert cancel(plan) == ()
+
+
+def test_a_run_that_never_was_in_slurm_is_left_alone(plan: Plan, cluster: PrivateSlurm) -> None:
+    assert cancel(plan) == ()
+    assert not slurm_directory(plan).exists()

@@ -37,7 +37,7 @@ def test_the_trainjob_starts_a_process_a_gpu(repository: Path) -> None:
 def test_the_sky_task_comes_back_after_a_save(repository: Path) -> None:
     task = load(repository, "sky/lrps.yaml")
     assert task.keys() <= {"name", "num_nodes", "workdir", "resources", "envs", "volumes", "setup", "run"}
-    assert task["resources"]["job_recovery"] == {"recover_on_exit_codes": [75]}
+    assert task["resources"]["job_recovery"] == {"max_restarts_on_errors": 3}
     for script in (task["setup"], task["run"]):
         assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert '--module lrps.cli train "$CONFIG" $PATHS' in task["run"]

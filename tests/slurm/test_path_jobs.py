@@ -13,6 +13,7 @@ from lrps.plan import Plan
 from lrps.slurm import path_jobs as module
 from lrps.slurm.names import output_file
 from lrps.slurm.path_jobs import JobGlance, PathJob, path_jobs
+from lrps.slurm.queue import QueuedJob
 from lrps.slurm.record import SubmittedJob, jobs_file, one_submitter, record_job
 from lrps.slurm.submit import submit
 
@@ -35,6 +36,20 @@ def test_without_slurm_the_ids_are_known(plan: Plan, monkeypatch: pytest.MonkeyP
     assert path_jobs(plan) == {"main": PathJob("9", None), "branch-v1": PathJob("8", None)}
     jobs_file(plan).write_text("damaged")
     assert path_jobs(plan) == {}
+
+
+@pytest.mark.parametrize("kept", [None, "damaged"])
+def test_a_lost_record_costs_nothing_while_the_queue_knows(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, kept: str | None
+) -> None:
+    record(plan, "7", "main")
+    jobs_file(plan).unlink() if kept is None else jobs_file(plan).write_text(kept)
+    monkeypatch.setattr(module, "queued_jobs", lambda _: (QueuedJob("7", ("main",), "RUNNING"),))
+    assert path_jobs(plan) == {"main": PathJob("7", "RUNNING")}
+    jobs_file(plan).unlink(missing_ok=True)
+    record(plan, "9", "main")
+    monkeypatch.setattr(module, "accounted_states", lambda _: {})
+    assert path_jobs(plan) == {"main": PathJob("9", None)}, "the newest one counts"
 
 
 def test_slurm_is_not_asked_at_every_look(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

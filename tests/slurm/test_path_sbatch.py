@@ -20,8 +20,10 @@ pytestmark = pytest.mark.slow
 def start(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> Callable[..., str]:
     """Submit a job that does a statement first; its id once the worker is up."""
 
-    def submitted(statement: str = "pass", path: str = "main") -> str:
-        (job,) = submit(plan, [path], lambda names: [pretend(name, statement) for name in names])
+    def submitted(statement: str = "pass", path: str = "main", partition: str | None = None) -> str:
+        *_, job = submit(plan, [path], lambda names: [pretend(name, statement, partition) for name in names])
+        if path == TOLD_EARLY:
+            return job.job_id
         wait_until(lambda: (plan.layout.path(path).directory / "up-0").exists(), 30, "the worker")
         return job.job_id
 
@@ -29,6 +31,8 @@ def start(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> Cal
 
 
 SECOND_ENDS = "if attempt == '1': sys.exit(0)"
+TOLD_EARLY = "ptfs-v4"
+"""The fixture `plan` sends its job USR1 while `setup` runs."""
 
 
 def saves(plan: Plan, path: str = "main") -> list[str]:
@@ -36,22 +40,30 @@ def saves(plan: Plan, path: str = "main") -> list[str]:
 
 
 def test_told_of_its_end_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
-    job = start(SECOND_ENDS)
-    cluster.command("scancel", "--batch", "--signal=USR1", job)
-    cluster.wait_for(job, "COMPLETED")
-    output = output_file(plan, "main", job).read_text()
-    assert saves(plan) == ["step-0"]
-    assert output.index("attempt 1,") < output.index("ended with 75\nqueued again") < output.index("attempt 2,")
+    """By a signal, by one that comes before the processes do, and by Slurm: side by side, each waits for seconds."""
+    told, requeued, early = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2"), start(SECOND_ENDS, TOLD_EARLY)
+    cluster.command("scancel", "--batch", "--signal=USR1", told)
+    cluster.command("scontrol", "requeue", requeued)
+    for job in (told, requeued, early):
+        cluster.wait_for(job, "COMPLETED", 40)
+    output = output_file(plan, "ptfs-v1", told).read_text()
+    assert output.index("attempt 1,") < output.index("queued again") < output.index("attempt 2,")
+    assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
+    assert "queued again" not in output_file(plan, "ptfs-v2", requeued).read_text(), "Slurm had done that"
+    assert "queued again" in output_file(plan, TOLD_EARLY, early).read_text()
 
 
-def test_requeued_by_slurm_it_saves_and_comes_back(
-    plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]
-) -> None:
-    job = start(SECOND_ENDS)
-    cluster.command("scontrol", "requeue", job)
-    cluster.wait_for(job, "COMPLETED")
-    assert saves(plan) == ["step-0"]
-    assert "queued again" not in output_file(plan, "main", job).read_text(), "Slurm had done that"
+def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
+    """By the signal where the cluster has a grace time, and by TERM where it has none."""
+    told, abrupt = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2", "abrupt")
+    urgent = ("--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true")
+    cluster.command("sbatch", *urgent)
+    for job in (told, abrupt):
+        cluster.wait_for(job, "COMPLETED", 60)
+    assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
+    assert "attempt 2," in output_file(plan, "ptfs-v1", told).read_text()
+    assert "queued again" in output_file(plan, "ptfs-v1", told).read_text(), "it was told, and did it itself"
+    assert "queued again" not in output_file(plan, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
 
 
 def test_cancelled_by_hand_it_saves_and_stays_away(

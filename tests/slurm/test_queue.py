@@ -21,6 +21,7 @@ def test_other_peoples_jobs_are_not_ours(plan: Plan) -> None:
         "8|RUNNING|None|",
         "9|RUNNING|None|a comment|with bars",
         "10|RUNNING|None|lrps:0123456789abcdef:main",
+        "4_7|RUNNING|None|" + job_comment(plan, ["main"]),
         "no job at all",
     ]
     assert parse_queue("\n".join(lines), plan) == (

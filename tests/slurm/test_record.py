@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -27,6 +28,24 @@ def test_what_was_recorded_is_read(plan: Plan) -> None:
             record_job(plan, job)
     assert submitted_jobs(plan) == jobs
     assert newest_jobs(plan) == {"main": jobs[2], "branch-v1": jobs[1], "branch-v2": jobs[1]}
+    with one_submitter(plan):
+        record_job(plan, replace(FIRST, cancelled=True))
+    assert [(job.job_id, job.cancelled) for job in submitted_jobs(plan)] == [("7", True), ("8", False), ("9", False)]
+
+
+def test_a_record_of_before_there_were_cancelled_ones(plan: Plan) -> None:
+    old = {"job_id": "7", "paths": ["main"], "after": [], "submitted": FIRST.submitted}
+    jobs_file(plan).parent.mkdir(parents=True)
+    jobs_file(plan).write_text(json.dumps({"format": "lrps-slurm-jobs/1", "jobs": [old]}))
+    assert submitted_jobs(plan) == (FIRST,)
+
+
+def test_a_directory_that_cannot_be_written(plan: Plan) -> None:
+    """As one of another user is; root could write that."""
+    jobs_file(plan).parent.parent.mkdir(parents=True, exist_ok=True)
+    jobs_file(plan).parent.write_text("no directory")
+    with pytest.raises(SchedulerError, match="cannot be written .* must own the run directory"), one_submitter(plan):
+        pass
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"jobs": [{"job_id": "7"}]}', "\xff"])

@@ -58,15 +58,33 @@ def test_the_processes_run_what_every_launcher_runs(make: Make) -> None:
     assert not {"{{", "{%"} & {script[i : i + 2] for i in range(len(script))}
 
 
-@pytest.mark.parametrize("folder", ["plain", "with space", "it's 100%", "dollar$HOME", "back\\slash"])
+@pytest.mark.parametrize("folder", ["plain", "with space", "it's 100%", "dollar$HOME"])
 def test_it_is_a_script_whatever_the_run_directory_is_called(make: Make, tmp_path: Path, folder: str) -> None:
     script = text(make(tmp_path / folder))
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
 
 
-def test_a_directory_that_no_directive_can_name(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ['quo"te', "back\\slash", "tab\ttab", "line\n#SBATCH --uid=0"])
+def test_a_directory_that_no_directive_can_name(make: Make, tmp_path: Path, folder: str) -> None:
     with pytest.raises(ConfigError, match="cannot; choose another name or directory"):
-        text(make(tmp_path / 'quo"te'))
+        text(make(tmp_path / folder))
+
+
+@pytest.mark.parametrize("directive", ["--comment=mine", "--array=1-4", "-a 1-4", "--wait", "--mem=0\nrm -rf x"])
+def test_a_directive_that_cannot_stand(make: Make, directive: str) -> None:
+    with pytest.raises(ConfigError, match="launch.slurm.directives: .* cannot stand there"):
+        text(make(slurm={"directives": [directive]}))
+    text(make(slurm={"directives": ["--wait-all-nodes=1", "--mem=0"]}))
+
+
+@pytest.mark.parametrize(("limit", "enough"), [("00:03:00", False), ("00:03:01", True), ("1-00:00:00", True)])
+def test_a_time_limit_within_the_signals_reach(make: Make, limit: str, enough: bool) -> None:
+    plan = make(slurm={"time_limit": limit})
+    if enough:
+        assert f"--time={limit}" in text(plan)
+    else:
+        with pytest.raises(ConfigError, match="main: time_limit 00:03:00 leaves no time to train"):
+            text(plan)
 
 
 def test_the_template_is_the_one_that_users_find(repository: Path, make: Make, tmp_path: Path) -> None:

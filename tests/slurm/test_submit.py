@@ -14,6 +14,7 @@ from run_builder import save
 from lrps.errors import LineageError, SchedulerError
 from lrps.launch.jobs import Job, plan_jobs
 from lrps.plan import Plan
+from lrps.slurm.names import job_comment
 from lrps.slurm.record import newest_jobs, submitted_jobs
 from lrps.slurm.submit import Submission, jobs_to_wait_for, sbatch_command, submit
 
@@ -47,12 +48,18 @@ def test_a_branch_point_that_nobody_makes(plan: Plan) -> None:
         jobs_to_wait_for(plan, job(plan, "branch-v1"), {})
 
 
-def test_a_child_of_a_failed_job_is_not_left_waiting() -> None:
-    assert sbatch_command(Path("x.sbatch"), ["7", "9"]) == (
-        *("sbatch", "--parsable", "--dependency=afterok:7:9", "--kill-on-invalid-dep=yes"),
+def test_a_child_of_a_failed_job_is_not_left_waiting(plan: Plan) -> None:
+    script, command = Path("x.sbatch"), ("sbatch", "--parsable", "--comment=" + job_comment(plan, ["main"]))
+    kill = "--kill-on-invalid-dep=yes"
+    assert sbatch_command(plan, ["main"], script, ["7", "9"]) == (
+        *command,
+        "--dependency=afterok:7:9",
+        kill,
         "x.sbatch",
     )
-    assert sbatch_command(Path("x.sbatch"), []) == ("sbatch", "--parsable", "x.sbatch")
+    assert sbatch_command(plan, ["main"], script, [], ["5"]) == (*command, "--dependency=afterany:5", kill, "x.sbatch")
+    assert "--dependency=afterok:7,afterany:5:6" in sbatch_command(plan, ["main"], script, ["7"], ["5", "6"])
+    assert sbatch_command(plan, ["main"], script, []) == (*command, "x.sbatch")
 
 
 @pytest.mark.slow
