@@ -16,8 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import psutil
+
+GROUP = "LRPS_GROUP"
+"""Environment variable that all processes of a group have in common and no others: torchrun starts every worker in a
+session of its own, where no process group holds them together."""
 
 ORPHAN_SECONDS = 5.0
 """How long workers may outlive their launcher before they are asked to stop."""
@@ -30,6 +35,8 @@ SignalCommand = Callable[[str], Sequence[str]]
 _LAUNCHERS = ("deepspeed.launcher.launch", "torch.distributed.run")
 _COMMAND_SECONDS = 60.0
 """Longer than it takes to reach every host by ssh, or to learn that one cannot be reached."""
+_AGAIN_SECONDS = 5.0
+"""Workers on other hosts are asked so often: who was starting when the first request came has not heard it."""
 
 
 class Supervisor:
@@ -81,9 +88,10 @@ class Supervisor:
     ) -> None:
         """Start a group. output: a file to which what it prints is added, instead of this process's own output.
 
-        signal_command: how its workers are reached where they are on other hosts.
+        environment: gets a GROUP of its own where it has none. signal_command: how its workers are reached where they
+        are on other hosts.
         """
-        self._groups[name] = _Group(command, environment, output, signal_command)
+        self._groups[name] = _Group(command, {GROUP: uuid4().hex, **environment}, output, signal_command)
 
     def ended(self, wait_seconds: float = 0.1) -> list[tuple[str, int, bool]]:
         """(name, exit code, whether it was asked to stop) of every group that has ended since the last call.
@@ -132,6 +140,7 @@ class _Group:
     ) -> None:
         self.killed = False
         self._asked_at: float | None = None
+        self._sent_at: float | None = None
         self._told: set[int] = set()
         self._signal_command, self._environment = signal_command, environment
         self._orphaned: float | None = None
@@ -173,7 +182,7 @@ class _Group:
     def ask_to_stop(self) -> None:
         """SIGTERM to the workers, those too that have started since the last call; to all where there are none yet."""
         if self._signal_command is not None:
-            if not self.asked:
+            if self._sent_at is None or time.monotonic() - self._sent_at > _AGAIN_SECONDS:
                 self._send_elsewhere("TERM")
         else:
             workers = self._workers()
@@ -192,6 +201,9 @@ class _Group:
         self.killed, self._asked_at = True, self._asked_at or time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        for process in self._members():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def _send_elsewhere(self, name: str) -> None:
         if self._signal_command is None:
@@ -210,6 +222,7 @@ class _Group:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             _say(f"some workers may not have been told: {error}")
+        self._sent_at = time.monotonic()
 
     def _is_alive(self) -> bool:
         alive = False
@@ -221,10 +234,16 @@ class _Group:
     def _members(self) -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                if os.getpgid(process.pid) == self._process.pid:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(process.pid) == self._process.pid or self._is_our_worker(process):
                     found.append(process)
         return found
+
+    def _is_our_worker(self, process: psutil.Process) -> bool:
+        """Whichever session it is in. Those on other hosts are not for us, even where the other host is this one."""
+        if self._signal_command is not None or "lrps.cli" not in process.cmdline():
+            return False
+        return process.environ().get(GROUP) == self._environment[GROUP]
 
     def _workers(self) -> list[psutil.Process]:
         found = []

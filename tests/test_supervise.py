@@ -36,10 +36,11 @@ OBEDIENT = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print('up', flush=True); "
     "time.sleep(60)"
 )
-# Starts a worker with its own process group's number; ends by itself when the worker has, as launchers do, or dies.
+# Ends by itself when its worker has, as launchers do, or dies. torchrun's workers have sessions of their own.
 LAUNCHER = """
 import subprocess, sys, time
-worker = subprocess.Popen([sys.executable, '-c', sys.argv[1], 'lrps.cli'])
+alone = 'torch.distributed.run' in sys.argv
+worker = subprocess.Popen([sys.executable, '-c', sys.argv[1], 'lrps.cli'], start_new_session=alone)
 if sys.argv[2] == 'dies':
     time.sleep(0.5)
     sys.exit(9)
@@ -53,10 +54,10 @@ def python(script: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", script, *arguments]
 
 
-def watch(supervisor: Supervisor) -> Ends:
-    """name -> (exit code, whether it was asked to stop)."""
+def watch(supervisor: Supervisor, until: int = 99) -> Ends:
+    """name -> (exit code, whether it was asked to stop); of the first `until`."""
     ends: Ends = {}
-    while supervisor.running:
+    while supervisor.running and len(ends) < until:
         ends |= {name: (code, asked) for name, code, asked in supervisor.ended()}
     return ends
 
@@ -127,10 +128,27 @@ def test_the_worker_is_asked_and_its_launcher_hands_on_how_it_ended(launcher: st
     assert supervise({"main": command}, 30, tmp_path, signal.SIGTERM) == {"main": (75, True)}
 
 
-def test_workers_that_outlive_their_launcher_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("launcher", ["torch.distributed.run", "deepspeed.launcher.launch"])
+def test_workers_that_outlive_their_launcher_are_asked(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lrps.supervise, "ORPHAN_SECONDS", 0.3)
-    assert supervise({"main": python(LAUNCHER, OBEDIENT, "dies")}, 30, tmp_path) == {"main": (9, True)}
-    assert supervise({"main": python(LAUNCHER, STUBBORN, "dies")}, 0.5, tmp_path) == {"main": (9, True)}
+    assert supervise({"main": python(LAUNCHER, OBEDIENT, "dies", launcher)}, 30, tmp_path) == {"main": (9, True)}
+    assert supervise({"main": python(LAUNCHER, STUBBORN, "dies", launcher)}, 0.5, tmp_path) == {"main": (9, True)}
+    assert not [p for p in psutil.process_iter(["cmdline"]) if STUBBORN in (p.info["cmdline"] or ())]
+
+
+def test_groups_side_by_side_are_told_apart(tmp_path: Path) -> None:
+    """Also where their workers are in sessions of their own."""
+    command = python(LAUNCHER, OBEDIENT, "waits", "torch.distributed.run")
+    with Supervisor(5) as supervisor:
+        for name in ("one", "other"):
+            supervisor.start(name, command, os.environ, output=tmp_path / name)
+        while not all("up" in (tmp_path / name).read_text() for name in ("one", "other")):
+            time.sleep(0.05)
+        supervisor._groups["one"].kill()
+        assert watch(supervisor, until=1) == {"one": (-signal.SIGKILL, True)}
+        assert len([p for p in psutil.process_iter(["cmdline"]) if OBEDIENT in (p.info["cmdline"] or ())]) == 2
 
 
 def test_leaving_early_leaves_nobody_running(tmp_path: Path) -> None:
@@ -159,6 +177,19 @@ def test_workers_on_other_hosts_are_told_by_a_command(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert watch(supervisor) == {"main": (0, True)}
     assert told.read_text() == "TERM"
+
+
+def test_workers_that_were_starting_elsewhere_are_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lrps.supervise, "_AGAIN_SECONDS", 0.2)
+    told = tmp_path / "told"
+    told.touch()
+    # The first request finds nobody.
+    there = python(f"import time\nwhile len(open({str(told)!r}).read()) < 8: time.sleep(0.05)")
+    with Supervisor(30) as supervisor:
+        supervisor.start("main", there, os.environ, signal_command=lambda name: ["sh", "-c", f"printf {name} >>{told}"])
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert watch(supervisor) == {"main": (0, True)}
+    assert told.read_text().replace("TERM", "") == ""
 
 
 def test_the_signals_mean_again_what_they_meant_before() -> None:

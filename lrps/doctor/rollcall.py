@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 from lrps.config.launching import Launch, Resources
 from lrps.doctor.finding import Finding
@@ -25,7 +26,7 @@ from lrps.launch.hosts import read_hostfile
 from lrps.launch.jobs import Job
 from lrps.launch.room import Room
 from lrps.plan import Plan
-from lrps.supervise import Supervisor
+from lrps.supervise import GROUP, Supervisor
 
 VERB = "doctor-worker"
 START_SECONDS = 300.0
@@ -102,7 +103,7 @@ def _starting(plan: Plan, job: Job, meeting: Path) -> Start:
     place = room.take(job)
     assert place is not None, "the room has checked that the job fits"
     place = replace(place, environment_file=meeting / "environment")
-    return start(job, launch, place, room.environment())
+    return start(job, launch, place, {**room.environment(), GROUP: uuid4().hex})
 
 
 def srun(job: Job, launch: Launch) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from lrps.config.launching import Launch
 from lrps.errors import ConfigError
 from lrps.launch.hosts import LOCAL, Devices
 from lrps.launch.jobs import Job
+from lrps.supervise import GROUP
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,18 @@ class Start:
     def __str__(self) -> str:
         """As lines of a shell script."""
         settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
-        files = [f"cat > {shlex.quote(str(file))} <<'END'\n{text}END" for file, text in self.files.items()]
+        files = [
+            f"mkdir -p {shlex.quote(str(file.parent))}\ncat > {shlex.quote(str(file))} <<'END'\n{text}END"
+            for file, text in self.files.items()
+        ]
         return "\n".join((*files, " ".join((*settings, shlex.join(self.command)))))
 
 
 def start(job: Job, launch: Launch, place: Place, environment: Mapping[str, str]) -> Start:
-    """How launch.launcher starts a job at a place. environment: what is added to that of its workers."""
+    """How launch.launcher starts a job at a place. environment: what is added to that of its workers.
+
+    Without a GROUP in it workers on other hosts cannot be signalled.
+    """
     match launch.launcher:
         case "local":
             return _deepspeed_here(job, place, environment)
@@ -98,7 +105,7 @@ def _deepspeed_hosts(job: Job, launch: Launch, place: Place, environment: Mappin
         _deepspeed(job, where, place.port, over_ssh=True),
         {**environment, "DS_ENV_FILE": str(place.environment_file)},
         {place.environment_file: lines},
-        _signal_hosts(tuple(place.devices), place.port),
+        _signal_hosts(tuple(place.devices), environment[GROUP]) if GROUP in environment else None,
     )
 
 
@@ -121,9 +128,13 @@ def as_sent_by_pdsh(argument: str) -> str:
     return re.sub(r"([\\$`])", r"\\\1", argument) if " " in argument else shlex.quote(argument)
 
 
-def _signal_hosts(hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
-    """The children of deepspeed's launcher on every host: the launcher itself would not let them save."""
+def _signal_hosts(hosts: tuple[str, ...], group: str) -> tuple[str, ...]:
+    """The children of deepspeed's launcher on every host: the launcher itself would not let them save.
+
+    Only of this group: another run may be at work there, with the same port even.
+    """
     # Neither the shells nor ssh and pdsh, whose arguments hold the same words: these begin with `export` or `cd`.
-    launcher = f"^[^;]*python[0-9.]* -u -m deepspeed.launcher.launch .*--master_port={port} "
-    script = f"pgrep -f {shlex.quote(launcher)} | xargs -r -n 1 pkill -{{signal}} -P"
+    launchers = f"pgrep -f {shlex.quote('^[^;]*python[0-9.]* -u -m deepspeed.launcher.launch ')}"
+    ours = f"xargs -r -I @ grep -slzxF {GROUP}={group} /proc/@/environ | cut -d / -f 3"
+    script = f"{launchers} | {ours} | xargs -r -n 1 pkill -{{signal}} -P"
     return ("pdsh", "-R", "ssh", "-S", "-f", "1024", "-w", ",".join(hosts), script)

@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from lrps.errors import ConfigError
 
 LOCAL = "localhost"
+_DEVICE_FILES = Path("/dev")
 Devices = Mapping[str, tuple[str, ...]]
 """host -> ids of its devices, as CUDA_VISIBLE_DEVICES names them; hosts in the order of ranks."""
 
@@ -41,17 +43,30 @@ def read_hostfile(file: Path) -> dict[str, int]:
 def devices_here(environment: Mapping[str, str], wanted: int) -> tuple[str, ...] | None:
     """The ids of this machine's devices that may be used; None if training is on the CPU.
 
-    wanted: how many are believed to be there where only the tool of another vendor could tell.
+    wanted: how many are believed to be there where only the tool of another vendor could tell. Raises ConfigError if
+    NVIDIA's tool finds no GPU: a driver that fails is not a wish to train on the CPU.
     """
-    nvidia = shutil.which("nvidia-smi")
+    nvidia, files = shutil.which("nvidia-smi"), len([*_DEVICE_FILES.glob("nvidia[0-9]*")])
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if not (nvidia or shutil.which("rocm-smi")) or visible == "":
+    named = () if visible is None else tuple(takewhile(_is_device, map(str.strip, visible.split(","))))
+    if not (nvidia or files or shutil.which("rocm-smi")) or (visible is not None and not named):
         return None
-    if visible is not None:
-        return tuple(part.strip() for part in visible.split(","))
+    if named:
+        return named
     if nvidia:
-        wanted = count_devices(subprocess.run([nvidia, "-L"], capture_output=True, text=True, check=False).stdout)
-    return tuple(map(str, range(wanted))) or None
+        told = subprocess.run([nvidia, "-L"], capture_output=True, text=True, check=False)
+        if not (files := count_devices(told.stdout)):
+            said = " ".join(f"{told.stdout} {told.stderr}".split()) or f"it ended with {told.returncode}"
+            raise ConfigError(
+                f"`nvidia-smi -L` lists no GPU: {said}. Mend the driver, or set CUDA_VISIBLE_DEVICES= (to nothing) to "
+                "train on the CPU"
+            )
+    return tuple(map(str, range(files or wanted)))
+
+
+def _is_device(name: str) -> bool:
+    """Whether CUDA would take it: the first one that it would not hides itself and all behind it."""
+    return name.isdecimal() or name.startswith(("GPU-", "MIG-"))
 
 
 def count_devices(listing: str) -> int:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
 
 from lrps.errors import DataError
 from lrps.plan import Plan, shards_command
 from lrps.status import PathStatus, saved_step
 from lrps.store.initial import initial_checkpoint
+from lrps.store.lock import check_free
 from lrps.train.origin import fork
 
 
 def check_data(plan: Plan) -> None:
-    """Raises DataError if something that the plan reads has no shards: nothing is started that must fail."""
-    read = {source for path in plan.graph.paths for source in path.sources}
+    """Raises DataError if something that the plan reads has no shards: nothing is started that must fail.
+
+    But for sets that `lrps rehearse` is still to write: only paths that `waiting_for_sets` names need them.
+    """
+    read = {source for path in plan.graph.paths for source in path.sources} - _unwritten_sets(plan)
     missing = [each for each in plan.config.data.sources if each.name in read - plan.manifests.keys()]
     if missing:
         names = ", ".join(version.name for version in missing)
         commands = " and ".join(dict.fromkeys(f"`{shards_command(version)}`" for version in missing))
         raise DataError(f"no shards in {plan.config.data.root} for version {names}; run {commands} first")
+
+
+def _unwritten_sets(plan: Plan) -> set[str]:
+    """The rehearsal sets that models are to write and have not yet."""
+    return {each.name for each in plan.config.data.rehearsal if each.synthesis is not None} - plan.manifests.keys()
+
+
+def waiting_for_sets(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, set[str]]:
+    """Path -> rehearsal sets that are still to be written and that it, or a path that it starts from, reads."""
+    unwritten = _unwritten_sets(plan)
+    waiting = {
+        status.path.name: unwritten & {source for path in plan.graph.lineage(status.path) for source in path.sources}
+        for status in statuses
+    }
+    return {name: sets for name, sets in waiting.items() if sets}
 
 
 def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
@@ -35,3 +56,25 @@ def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
         saved = saved_step(plan, plan.graph.by_name[parent.path])
         if saved is not None and saved >= parent.step:
             fork(status.path, plan.layout)
+
+
+def check_idle(plan: Plan, names: Sequence[str]) -> None:
+    """Raises LineageError if somebody trains one of the paths: a second group would take room on the same devices
+    before it is refused."""
+    for name in names:
+        check_free(plan.layout.path(name).directory)
+
+
+def check_written(waiting: Mapping[str, set[str]], config_file: FilePath, overrides: Sequence[str]) -> None:
+    """Raises DataError that names the next commands if paths wait for rehearsal sets."""
+    if not waiting:
+        return
+    settings = [part for text in overrides for part in ("--set", text)]
+    commands = [
+        f"`{shlex.join(['lrps', 'rehearse', str(config_file), name, *settings])}`"
+        for name in sorted(set().union(*waiting.values()))
+    ]
+    raise DataError(
+        f"{', '.join(waiting)}: waiting for rehearsal data that models are to write; run {' and '.join(commands)}, "
+        "then the same command again"
+    )

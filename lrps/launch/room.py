@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lrps.errors import ConfigError
@@ -14,6 +16,8 @@ from lrps.launch.jobs import Job
 from lrps.plan import Plan
 
 PORT_OF_HOSTS = 29500
+PORTS_HERE = range(10_000, 30_000)
+"""For groups of this machine: below those that systems hand out to outgoing connections."""
 _FOR_OTHER_HOSTS = ("DS_ACCELERATOR", "OMP_NUM_THREADS")
 """What the user may have set here and workers on other hosts would not see: deepspeed hands on its own choice."""
 
@@ -91,9 +95,8 @@ class Room:
     def _port(self) -> int:
         first = self._launch.master_port or (PORT_OF_HOSTS if self._launch.launcher == "deepspeed" else None)
         if first is None:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                return int(probe.getsockname()[1])
+            # Not one of those that the system hands out: until the processes are up, it may go to somebody else.
+            return next(port for port in random.sample(PORTS_HERE, 1000) if port not in self._ports and _is_free(port))
         return next(port for port in range(first, first + len(self._ports) + 1) if port not in self._ports)
 
     def environment(self) -> dict[str, str]:
@@ -107,6 +110,13 @@ class Room:
             shared = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
             added |= {name: value for name, value in shared.items() if name not in self._outside}
         return added
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("", port))
+        return True
+    return False
 
 
 def _deepspeed_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from lrps.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
 from lrps.launch.commands import Place, start
@@ -22,11 +23,12 @@ from lrps.plan import Plan
 from lrps.status import path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
 from lrps.store.files import atomic_write_text
-from lrps.supervise import Supervisor
+from lrps.supervise import GROUP, Supervisor
 from lrps.train.rendezvous import LAUNCHED_AT
 
 TOLD_LINES = 30
 """Of the end of a failed job's log."""
+TOLD_BYTES = 2**16
 
 Say = Callable[[str], None]
 """Tells a person a line."""
@@ -35,7 +37,7 @@ Say = Callable[[str], None]
 def commands_of(plan: Plan, jobs: Sequence[Job]) -> str:
     """The commands as a shell script, with what each job waits for and the files that are written before.
 
-    They get LRPS_LAUNCHED_AT, the time of their start, too.
+    They get LRPS_LAUNCHED_AT, the time of their start, and LRPS_GROUP, by which they are found again, too.
     """
     room, parts = Room(plan, jobs, os.environ), []
     for job in jobs:
@@ -88,6 +90,13 @@ class _Failure:
         return f"the training processes ended with code {self.code} before {', '.join(self.open_paths)} was complete"
 
 
+def _end_of(log: Path) -> str:
+    """What fits into TOLD_BYTES: days of warnings need not fit into memory."""
+    with open(log, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TOLD_BYTES))
+        return file.read().decode(errors="replace")
+
+
 class _Walk:
     """Which jobs wait, which are at work, and what came of the others."""
 
@@ -113,7 +122,7 @@ class _Walk:
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
     def _start(self, job: Job, place: Place, supervisor: Supervisor) -> None:
-        environment = {**self._room.environment(), LAUNCHED_AT: str(time.time())}
+        environment = {**self._room.environment(), LAUNCHED_AT: str(time.time()), GROUP: uuid4().hex}
         starting = start(job, self._plan.config.launch, place, environment)
         for file, text in starting.files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +163,7 @@ class _Walk:
 
     def _tell(self, ended: _Running, failure: _Failure) -> None:
         if ended.log is not None:
-            lines = ended.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TOLD_LINES:]
+            lines = _end_of(ended.log).splitlines()[-TOLD_LINES:]
             self._say("\n".join((f"{failure}. The end of {ended.log}:", *(f"  {line}" for line in lines))))
 
     def judge(self) -> None:

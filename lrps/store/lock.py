@@ -20,14 +20,16 @@ def path_lock(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "lock", "a+", encoding="utf-8") as file:
         if not _acquire(file):
-            file.seek(0)
-            raise LineageError(
-                f"{directory}: is being trained by {file.read().strip() or 'another process'}; wait for it, or stop it"
-            ) from None
+            raise _held(directory)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def _held(directory: Path) -> LineageError:
+    who = (directory / "lock").read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    return LineageError(f"{directory}: is being trained by {who}; wait for it, or stop it")
 
 
 def _acquire(file: TextIO) -> bool:
@@ -50,6 +52,12 @@ def is_locked(directory: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def check_free(directory: Path) -> None:
+    """Raises LineageError that says who, if a trainer of this machine holds the path."""
+    if is_locked(directory):
+        raise _held(directory)
 
 
 def last_host(directory: Path) -> str | None:

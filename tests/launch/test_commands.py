@@ -17,6 +17,7 @@ from lrps.config.launching import Launch, Resources
 from lrps.errors import ConfigError
 from lrps.launch.commands import Place, Start, as_sent_by_pdsh, start
 from lrps.launch.jobs import Job
+from lrps.supervise import GROUP
 
 ARGUMENTS = ("train", "c.yaml", "--set", "seed=3", "main", "branch-v1")
 TAIL = "lrps.cli train c.yaml --set seed=3 main branch-v1"
@@ -53,11 +54,12 @@ def test_torchrun_takes_a_free_port_or_the_given_one() -> None:
 def test_hosts_are_named_with_their_devices(tmp_path: Path) -> None:
     launch = Launch(launcher="deepspeed", hostfile=Path("hosts"), master_addr="10.0.0.1")
     devices = {"a": ("0", "1"), "b": ("2", "3")}
-    found = start(JOB, launch, Place(devices, 29501, environment_file=tmp_path / "main.env"), {"B": "2", "A": "1"})
+    place = Place(devices, 29501, environment_file=tmp_path / "main.env")
+    found = start(JOB, launch, place, {"B": "2", "A": "1", GROUP: "g"})
     where = "--hostfile hosts --include a:0,1@b:2,3 --force_multi --master_addr 10.0.0.1 --master_port 29501"
     assert " ".join(found.command) == f"{DEEPSPEED} -q {where} --no_local_rank --module {TAIL}"
     assert found.environment["DS_ENV_FILE"] == str(tmp_path / "main.env")
-    assert found.files == {tmp_path / "main.env": "A=1\nB=2\n"}
+    assert found.files == {tmp_path / "main.env": f"A=1\nB=2\n{GROUP}=g\n"}
     signalling = found.signalling("KILL")
     assert signalling[:8] == ("pdsh", "-R", "ssh", "-S", "-f", "1024", "-w", "a,b")
     assert signalling[-1].endswith("| xargs -r -n 1 pkill -KILL -P")
@@ -85,10 +87,10 @@ def test_deepspeed_and_torchrun_take_the_options(monkeypatch: pytest.MonkeyPatch
 
 def test_it_is_a_shell_script(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import os, sys; print(os.environ['A'], sys.argv[1:])", "x y", "$HOME", "{a,b}")
-    told = str(Start(command, {"A": "two words"}, {tmp_path / "a file": "K=$V\n"}))
+    told = str(Start(command, {"A": "two words"}, {tmp_path / "new folder" / "a file": "K=$V\n"}))
     done = subprocess.run(["sh", "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout == "two words ['x y', '$HOME', '{a,b}']\n"
-    assert (tmp_path / "a file").read_text() == "K=$V\n"
+    assert (tmp_path / "new folder" / "a file").read_text() == "K=$V\n"
 
 
 WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=12)
@@ -106,29 +108,37 @@ def test_every_argument_reaches_another_host_unchanged(shell: str, words: list[s
     assert done.stdout.splitlines() == words
 
 
-def test_the_workers_of_one_port_are_signalled_and_nobody_else(tmp_path: Path) -> None:
-    """The command as a host runs it, against processes that look like deepspeed's launcher and its workers."""
+def test_the_workers_of_one_group_are_signalled_and_nobody_else(tmp_path: Path) -> None:
+    """The command as a host runs it, against processes that look like deepspeed's launcher and its workers.
+
+    Two runs on the same hosts take the same port; one of them fails for it, and must not take the other one along.
+    """
     package = tmp_path / "deepspeed" / "launcher"
     package.mkdir(parents=True)
-    launcher = "import subprocess, sys\nsys.exit(-subprocess.Popen([sys.executable, '-c', 'input()'], stdin=0).wait())"
+    launcher = (
+        "import subprocess, sys\n"
+        "worker = [sys.executable, '-c', 'import sys; sys.stdin.read()']\n"
+        "workers = [subprocess.Popen(worker, stdin=0) for _ in range(2)]\n"
+        "sys.exit(-sum(worker.wait() for worker in workers))"
+    )
     (package / "launch.py").write_text(launcher)
     for folder in (package, package.parent):
         (folder / "__init__.py").touch()
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
-    def launched(port: int) -> subprocess.Popen[bytes]:
-        words = ("--world_info=e30=", "--node_rank=0", f"--master_port={port}", "--module", "lrps.cli", "train")
+    def launched(group: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), GROUP: group}
+        words = ("--world_info=e30=", "--node_rank=0", "--master_port=29500", "--module", "lrps.cli", "train")
         command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", *words]
         return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, cwd=tmp_path)
 
     launch = Launch(launcher="deepspeed", hostfile=Path("hosts"))
-    found = start(JOB, launch, Place({"a": ("0",)}, 4711, environment_file=tmp_path / "e"), {})
-    with launched(4711) as ours, launched(47110) as theirs:
+    found = start(JOB, launch, Place({"a": ("0",)}, 29500, environment_file=tmp_path / "e"), {GROUP: "our-1"})
+    with launched("our-1") as ours, launched("our-11") as theirs:
         for process in (ours, theirs):
-            while not psutil.Process(process.pid).children():
+            while len(psutil.Process(process.pid).children()) < 2:
                 assert process.poll() is None
         subprocess.run(["sh", "-c", found.signalling("TERM")[-1]], check=True)
-        assert ours.wait(timeout=10) == 15
+        assert ours.wait(timeout=10) == 2 * 15
         assert theirs.poll() is None
-        theirs.communicate(b"\n")
+        theirs.communicate()
         assert theirs.returncode == 0

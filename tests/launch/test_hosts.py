@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lrps.launch.hosts
 from lrps.errors import ConfigError
 from lrps.launch.hosts import count_devices, devices_here, read_hostfile
 
@@ -79,6 +80,33 @@ def test_without_a_gpu_there_are_no_devices(tmp_path: Path, monkeypatch: pytest.
     assert devices_here({"CUDA_VISIBLE_DEVICES": "0"}, 4) is None
     program(tmp_path, "rocm-smi")
     assert devices_here({}, 4) == ("0", "1", "2", "3"), "as many as the config names"
+
+
+def test_what_hides_all_gpus_is_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    program(tmp_path / "bin", "nvidia-smi", TWO_GPUS)
+    for hidden in ("-1", "NoDevFiles", " "):
+        assert devices_here({"CUDA_VISIBLE_DEVICES": hidden}, 4) is None
+    assert devices_here({"CUDA_VISIBLE_DEVICES": "1,-1,0"}, 4) == ("1",), "CUDA stops there"
+    assert devices_here({"CUDA_VISIBLE_DEVICES": "GPU-1,MIG-2"}, 4) == ("GPU-1", "MIG-2")
+
+
+def test_gpus_without_a_tool_that_lists_them_are_not_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that was given the devices without NVIDIA's utilities."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(lrps.launch.hosts, "_DEVICE_FILES", tmp_path)
+    for name in ("nvidia2", "nvidia5", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert devices_here({}, 4) == ("0", "1")
+    assert devices_here({"CUDA_VISIBLE_DEVICES": "1"}, 4) == ("1",)
+
+
+def test_a_driver_that_fails_is_not_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    program(tmp_path / "bin", "nvidia-smi", "NVIDIA-SMI has failed because it\ncouldn't communicate\n")
+    with pytest.raises(ConfigError, match="lists no GPU: NVIDIA-SMI has failed because it couldn't communicate. Mend"):
+        devices_here({}, 4)
+    assert devices_here({"CUDA_VISIBLE_DEVICES": ""}, 4) is None
 
 
 def test_slices_of_a_gpu_are_not_gpus() -> None:

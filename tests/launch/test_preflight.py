@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.errors import CheckpointError, DataError
+from lrps.errors import CheckpointError, DataError, LineageError
 from lrps.launch.jobs import unfinished
-from lrps.launch.preflight import check_data, check_forks
+from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets
 from lrps.plan import make_plan
+from lrps.store.lock import path_lock
 from tests_support import config_values
 
 MakeConfig = Callable[..., Config]
@@ -40,8 +42,47 @@ def test_shards_from_elsewhere_are_fetched(make_config: MakeConfig) -> None:
         check_data(plan)
 
 
+def test_what_somebody_trains_is_not_started_again(tiny_config: Path, tmp_path: Path) -> None:
+    plan = make_plan(load_config(tiny_config, [f"runs={tmp_path}"]))
+    check_idle(plan, ["main", "branch-v1"])
+    with path_lock(plan.layout.path("main").directory):
+        check_idle(plan, ["branch-v1"])
+        with pytest.raises(LineageError, match=rf"main: is being trained by process {os.getpid()} on .*; wait for it"):
+            check_idle(plan, ["branch-v1", "main"])
+    check_idle(plan, ["main"])
+
+
 def test_rehearsal_sets_must_be_there_if_they_are_read(tiny_config: Path) -> None:
     sets = "data.rehearsal=[{name: r, since: v1, tokens: 80}, {name: v3, since: v1, tokens: 80}]"
     check_data(make_plan(load_config(tiny_config, [sets])))
     with pytest.raises(DataError, match=r"for version r; run"):
         check_data(make_plan(load_config(tiny_config, [sets, "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}"])))
+
+
+def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Path) -> None:
+    settings = [
+        "data.rehearsal=[{name: r, since: v2, tokens: 80, synthesis: {of: v1}}]",
+        "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}",
+    ]
+    plan = make_plan(load_config(tiny_config, [*settings, f"runs={tmp_path}"]))
+    check_data(plan)
+    waiting = waiting_for_sets(plan, unfinished(plan))
+    assert waiting == {"cpt-v2": {"r"}}
+    check_written({}, tiny_config, settings)
+    with pytest.raises(
+        DataError, match=r"cpt-v2: waiting for .*; run `lrps rehearse my.yaml r --set a=1`, then"
+    ) as told:
+        check_written(waiting, Path("my.yaml"), ["a=1"])
+    assert told.value.exit_code == 2
+    data = {**config_values()["data"], "root": str(tmp_path), "rehearsal": plan.config.data.model_dump()["rehearsal"]}
+    with pytest.raises(DataError, match="for version v1, v2, v3, v4; run `lrps data build CONFIG` first"):
+        check_data(make_plan(Config.model_validate(config_values(data=data))))
+
+
+def test_what_goes_on_from_a_waiting_path_waits_too(make_config: MakeConfig, tmp_path: Path) -> None:
+    data = {**config_values()["data"], "rehearsal": [{"name": "r", "since": "v2", "synthesis": {"of": "v1"}}]}
+    plan = make_plan(
+        make_config(data=data, runs=str(tmp_path), paradigms={"cpt": {"mix": {"new": 0.5, "rehearsal": 0.5}}})
+    )
+    assert plan.rows["r"] == plan.rows["v1"] // 10
+    assert waiting_for_sets(plan, unfinished(plan)) == {f"cpt-v{k}": {"r"} for k in (2, 3, 4)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from lrps.config.models import Config
 from lrps.errors import ConfigError
 from lrps.launch.jobs import Job, plan_jobs
-from lrps.launch.room import Pool, Room
+from lrps.launch.room import Pool, Room, _is_free
 from lrps.plan import Plan, make_plan
 
 MakeConfig = Callable[..., Config]
@@ -112,7 +113,12 @@ def test_groups_meet_at_ports_of_their_own(make_config: MakeConfig) -> None:
     assert again.port == 4001
     free, jobs = planned(make_config(launch={"at_once": 3}))
     room = Room(free, jobs, {})
-    assert len({place.port for job in jobs if (place := room.take(job))}) == 3
+    ports = {place.port for job in jobs if (place := room.take(job))}
+    assert len(ports) == 3
+    assert all(10_000 <= port < 30_000 for port in ports), "below those that systems hand out"
+    with socket.socket() as holder:
+        holder.bind(("", 0))
+        assert not _is_free(holder.getsockname()[1])
 
 
 def test_hosts_get_what_the_user_wrote_down_for_them(

@@ -123,6 +123,18 @@ def test_a_branch_point_that_was_saved_before_a_failure_serves(run: Run) -> None
     assert failure.endswith("main.log:\n  out of memory")
 
 
+def test_of_a_flood_only_the_end_is_read(run: Run) -> None:
+    log = run.root / "small" / "launch" / "ptfs-v1.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    os.truncate(log, 2**40)  # Holes: it takes no room, and would not fit into memory.
+    with pytest.raises(TrainingError):
+        run.walk({"ptfs-v1": ["say:\nthe reason", "exit:1"], "ptfs-v2": ["complete"]}, at_once=2)
+    (failure,) = (line for line in run.told if "The end of" in line)
+    assert failure.endswith("  the reason")
+    assert len(failure) < 2 * lrps.launch.run.TOLD_BYTES
+
+
 @pytest.mark.parametrize(("codes", "kind"), [((2, 2), LrpsError), ((2, 1), TrainingError), ((0, 0), TrainingError)])
 def test_success_is_the_run_directory_not_the_exit_code(run: Run, codes: tuple[int, int], kind: type) -> None:
     with pytest.raises(LrpsError) as raised:
