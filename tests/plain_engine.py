@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.readings import Reading, StepResult
 from lrps.plan import Plan
 from lrps.train import job
 
@@ -30,6 +31,7 @@ class PlainEngine:
 
     def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
+        self._unread: list[StepResult] = []
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
 
     def train_step(
@@ -39,10 +41,7 @@ class PlainEngine:
         lr: float,
         seed: int,
         step: int,
-        stop: bool = False,
-        sealed: bool = False,
-        due: bool = False,
-    ) -> Any:
+    ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
         loss = self._held.module(input_ids=ids, labels=ids).loss
@@ -51,7 +50,12 @@ class PlainEngine:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        return SimpleNamespace(loss=float(loss.detach()), grad_norm=1.0, stop=stop, sealed=sealed, due=due)
+        self._unread.append(StepResult(float(loss.detach()), 1.0))
+        return True
+
+    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
+        steps, self._unread = tuple(self._unread), []
+        return Reading(steps, stop=stop, sealed=sealed, due=due, patience=patience, failure=None)
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
         return 1.0, max(1, rows.size)

@@ -16,7 +16,6 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,13 @@ from torch import Tensor, nn
 from torch.distributed.constants import default_pg_timeout
 
 from lrps.config.models import Config
-from lrps.engine import fragments, packing, ranks
+from lrps.engine import fragments, packing, ranks, readings
 from lrps.engine.energy import used_joules
-from lrps.engine.model import parameter_groups
-from lrps.errors import ConfigError, NonFiniteLoss
+from lrps.engine.host_memory import keep_freed_memory
+from lrps.engine.loss_head import give_loss_only
+from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.readings import Reading, Unread
+from lrps.errors import ConfigError
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -43,28 +45,8 @@ import deepspeed.ops  # noqa: E402
 from deepspeed.runtime.zero import parameter_offload  # noqa: E402
 
 _NEVER = 10**9
-_AFTER_NON_FINITE = (
-    "no weight was changed, and the same run would come to the same step. Train with a lower schedule.peak_lr, a "
-    "longer warm-up or other data, under another plan `name`"
-)
 # Elements; DeepSpeed's default. It allocates the whole bucket, 2 GB, however small the model is.
 _LARGEST_BUCKET = 5 * 10**8
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step tells: equal on all ranks."""
-
-    loss: float
-    """Mean over the tokens of the global batch, in nats."""
-    grad_norm: float | None
-    """Global norm before clipping."""
-    stop: bool
-    """True if any rank asked to stop."""
-    sealed: bool
-    """True if every rank said so."""
-    due: bool
-    """True if any rank said so."""
 
 
 @contextmanager
@@ -85,6 +67,7 @@ def process_group(timeout: timedelta = default_pg_timeout) -> Iterator[None]:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
+        keep_freed_memory()
         # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
@@ -130,9 +113,11 @@ class Engine:
         _wait_no_longer_than(timedelta(minutes=config.launch.collective_timeout_minutes))
         if document_end is not None:
             self._check_documents(model, document_end)
-        if config.engine.compile:
-            self._engine.compile()
         self._engine.train()
+        self._without_logits = self._drop_logits(model, config.engine.cross_entropy)
+        if config.engine.compile and not compile_layers(model):
+            self._engine.compile()
+        self._unread: list[Unread] = []
 
     def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
         """The DeepSpeed config. No scheduler, no optimizer, no batch size that lrps did not compute."""
@@ -158,7 +143,7 @@ class Engine:
         why = None
         if "position_ids" not in inspect.signature(model.forward).parameters:
             why = "takes no position_ids"
-        elif packing.documents_meet(lambda rows: self._logits(rows.to(self._engine.device)), end):
+        elif packing.documents_meet(self._logits, end):
             why = "lets what stands in one document change the next one"
         if why is not None:
             self.close()
@@ -166,6 +151,27 @@ class Engine:
                 f"data.attention_across_documents: a {model.config.model_type} model {why}; leave the key out, "
                 "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
             )
+
+    def _drop_logits(self, model: nn.Module, wanted: str | None) -> bool:
+        """Whether the model gives losses without logits from now on; ConfigError if it was asked to and cannot."""
+        if wanted == "full":
+            return False
+        why = give_loss_only(model, self._trial_loss)
+        if why is not None and wanted == "chunked":
+            self.close()
+            raise ConfigError(
+                f"engine.cross_entropy: a {model.config.model_type} model {why}; leave the key out, or take full"
+            )
+        return why is None
+
+    @torch.no_grad()
+    def _trial_loss(self) -> Tensor:
+        """The model's loss on a few tokens, dropout included; the global random state stays as it is."""
+        device = torch.device(self._engine.device)
+        rows = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1]])
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            self._seed(0)
+            return self._loss(rows)
 
     @property
     def rank(self) -> int:
@@ -203,64 +209,85 @@ class Engine:
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
-    def train_step(
-        self,
-        rows: np.ndarray,
-        *,
-        lr: float,
-        seed: int,
-        step: int,
-        stop: bool = False,
-        sealed: bool = False,
-        due: bool = False,
-    ) -> StepResult:
+    def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int) -> bool:
         """One optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
         The global random state becomes a function of (seed, step, rank); dropout alone uses it. Every token of a row
         but the first one counts in the loss; the first one of a document too, which is predicted from the end mark
-        before it: so all rows weigh the same, and a loss is a mean whatever the micro-batches. NonFiniteLoss on all
-        ranks, with the weights as they were, if the loss or the gradients are not finite.
+        before it: so all rows weigh the same, and a loss is a mean whatever the micro-batches.
 
-        stop, sealed, due: flags of this rank, which the ranks agree on at no cost: the loss is summed anyway.
+        What the step tells is to be `read`, some steps later at will. False, on all ranks, if its gradients are not
+        finite: no weight was changed, and a reading must come next, which says so.
         """
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
-        torch.manual_seed(_derived_seed(seed, step, self.rank))
-        losses = [self._accumulate(micro) for micro in self._to_device(rows).split(self._micro_rows)]
-        mean = torch.stack(losses).double().mean()
-        flags = mean.new_tensor([stop, sealed, due])
-        loss, stops, seals, dues = self._summed(torch.stack([mean / self.world_size, *flags]))
-        if not math.isfinite(loss):
-            raise NonFiniteLoss(f"step {step}: the loss is {loss}; {_AFTER_NON_FINITE}")
-        return StepResult(loss, self._update(lr, step), stops > 0, seals == self.world_size, dues > 0)
+        self._seed(_derived_seed(seed, step, self.rank))
+        losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
+        norm, taken = self._update(lr)
+        self._unread.append(Unread(step, torch.stack(losses).double().mean(), norm, taken))
+        return taken
+
+    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
+        """What the steps since the last reading tell; waits for the device.
+
+        stop, sealed, due, patience: of this rank; the ranks agree on them, see `Reading`. Where a step was not finite,
+        the reading says so, and the engine can close only: nobody may save what it holds.
+        """
+        unread, self._unread = self._unread, []
+        device = torch.device(self._engine.device)
+        return readings.read(unread, device, stop=stop, sealed=sealed, due=due, patience=patience)
+
+    def _seed(self, seed: int) -> None:
+        # torch.manual_seed asks every kind of device there is, 0.1 ms a step.
+        torch.default_generator.manual_seed(seed)
+        if torch.device(self._engine.device).type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _accumulate(self, micro: Tensor) -> Tensor:
-        loss = self._engine(**self._inputs(micro), labels=packing.labels(micro, self._flat)).loss
+        loss = self._loss(micro)
         self._engine.backward(loss)
         # Tells DeepSpeed the end of a micro-batch; the last one's is the optimizer step, which `_update` takes.
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
         return loss.detach()
 
+    def _loss(self, rows: Tensor) -> Tensor:
+        """Mean over the predicted tokens of rows (rows, length), on the CPU, int64."""
+        labels = packing.labels(rows, self._flat)
+        loss: Tensor = self._engine(**self._on_device({**self._inputs(rows), "labels": labels})).loss
+        return loss
+
     def _inputs(self, rows: Tensor) -> dict[str, Any]:
         if self._document_end is None:
             return {"input_ids": rows}
         return packing.inputs(rows, self._document_end, self._flat)
 
-    def _logits(self, rows: Tensor) -> Tensor:
-        """(rows, length, vocabulary)."""
-        return self._engine(**self._inputs(rows)).logits.reshape(*rows.shape, -1)
+    def _on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """From pinned memory, so that a copy to a GPU waits for nothing that the GPU still has to do."""
+        device = torch.device(self._engine.device)
+        if device.type != "cuda":
+            return inputs
+        return {
+            name: value.pin_memory().to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in inputs.items()
+        }
 
-    def _update(self, lr: float, step: int) -> float | None:
+    def _logits(self, rows: Tensor) -> Tensor:
+        """(rows, length, vocabulary). Not once the model gives its loss only."""
+        logits: Tensor = self._engine(**self._on_device(self._inputs(rows))).logits
+        return logits.reshape(*rows.shape, -1)
+
+    def _update(self, lr: float) -> tuple[Tensor | float, bool]:
+        """(global norm of the gradients, whether they were finite and the step was taken)."""
         norm = self._reduced_norm() if self._stage == 0 else None
-        if norm is None or math.isfinite(norm):
-            for group in self._engine.optimizer.param_groups:
-                group["lr"] = lr
-            skipped = self._engine.skipped_steps
-            self._engine.step()
-            if self._engine.skipped_steps == skipped:
-                return norm if self._stage == 0 else _as_float(self._engine.get_global_grad_norm())
-        raise NonFiniteLoss(f"step {step}: the loss is finite but its gradients are not; {_AFTER_NON_FINITE}")
+        if norm is not None and not math.isfinite(norm):
+            return norm, False
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr
+        skipped = self._engine.skipped_steps
+        self._engine.step()
+        taken = self._engine.skipped_steps == skipped
+        return (self._engine.get_global_grad_norm() if norm is None else norm), taken
 
     def _reduced_norm(self) -> float:
         """The norm of the reduced gradients, equal on all ranks: stage 0 would step with NaN in them."""
@@ -275,33 +302,33 @@ class Engine:
         as it is.
         """
         length = rows.shape[1]
-        batches = list(self._to_device(rows).split(self._eval_rows)) if len(rows) else []
+        batches = list(_widened(rows).split(self._eval_rows)) if len(rows) else []
         # ZeRO-3 gathers weights in every forward pass, so all ranks must make equally many.
         passes = max(ranks.gather(len(batches)))
-        padding = torch.zeros((1, length), dtype=torch.int64, device=self._engine.device)
-        total = 0.0
+        padding = torch.zeros((1, length), dtype=torch.int64)
+        total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
         self._engine.eval()
         try:
             for index in range(passes):
-                batch = batches[index] if index < len(batches) else padding
-                logits = self._logits(batch)
+                loss = self._loss_sum(batches[index] if index < len(batches) else padding)
                 if index < len(batches):
-                    total += _token_losses(logits, batch)
+                    total += loss
         finally:
             self._engine.train()
-        return total, len(rows) * (length - 1)
+        return float(total), len(rows) * (length - 1)
+
+    def _loss_sum(self, rows: Tensor) -> Tensor:
+        """Sum of the token losses of rows (rows, length), fp64."""
+        if self._without_logits:
+            return self._loss(rows).double() * rows[:, 1:].numel()
+        logits = self._logits(rows)
+        return _token_losses(logits, rows.to(logits.device)).double().sum()
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
         """The sums of `values` over all ranks, in double precision."""
-        return self._summed(torch.tensor(values, dtype=torch.float64, device=self._engine.device))
-
-    def _summed(self, values: Tensor) -> list[float]:
-        dist.all_reduce(values)
-        return values.tolist()
-
-    def _to_device(self, rows: np.ndarray) -> Tensor:
-        # Widened where they are used: shards have 2 bytes a token, the copy to a GPU need not have 8.
-        return torch.from_numpy(np.ascontiguousarray(rows)).to(self._engine.device).long()
+        summed = torch.tensor(values, dtype=torch.float64, device=self._engine.device)
+        dist.all_reduce(summed)
+        return summed.tolist()
 
     def own_fragments(self) -> fragments.Fragments:
         """This rank's share of the state, which the next step changes; see lrps.engine.fragments. Not collective."""
@@ -363,18 +390,19 @@ def _forget(module: nn.Module) -> None:
     inspect.getclosurevars(cached).nonlocals["func"].cache_clear()
 
 
-def _token_losses(logits: Tensor, rows: Tensor) -> float:
-    losses = nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
-    return float(losses.double().sum())
+def _widened(rows: np.ndarray) -> Tensor:
+    """As models take them: int64. Shards have 2 or 4 bytes a token."""
+    return torch.from_numpy(np.ascontiguousarray(rows)).long()
+
+
+def _token_losses(logits: Tensor, rows: Tensor) -> Tensor:
+    logits, targets = logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten()
+    return nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
 def _derived_seed(seed: int, step: int, rank: int) -> int:
     # Hashed, because neighbouring seeds of a generator need not give unrelated numbers.
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")
-
-
-def _as_float(norm: Any) -> float | None:
-    return None if norm is None else float(norm)
 
 
 def _free_port() -> int:

@@ -55,6 +55,18 @@ def build_skeleton(model: Model) -> nn.Module:
         )
 
 
+def compile_layers(model: Any) -> bool:
+    """Let torch compile each of the model's layers when it is first called; False if it does not say what they are.
+
+    Layers, and not the model: torch compiles one for all that are alike, and where the whole model is compiled
+    transformers gives attention an explicit mask, with which SDPA cannot take its flash kernel.
+    """
+    layers = [module for module in model.modules() if type(module).__name__ in (model._no_split_modules or ())]
+    for layer in layers:
+        layer.compile()
+    return bool(layers)
+
+
 def _set_attention(model: Any, attention: str) -> None:
     before = model.config._attn_implementation
     try:

@@ -18,6 +18,7 @@ from lrps.train.evaluate import evaluate_state
 from lrps.train.origin import Origin
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
+from lrps.train.unread import UnreadSteps
 from lrps.train.upkeep import pin_fork, pin_saved, set_aside_skipped
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Trainer:
         self.saver = Saver(engine, self.layout)
         self.step = path.start
         self.saved_at, self.due = time.monotonic(), False
+        self.unread = UnreadSteps(plan.config.engine.read_every)
         self.pruning_failed = False
 
     def run(self, origin: Origin) -> bool:
@@ -111,29 +113,43 @@ class Trainer:
             )
 
     def _train_step(self) -> bool:
-        """One optimizer step; True if any rank was asked to stop. Publishes the save in flight once all wrote it."""
-        began = time.monotonic()
+        """One optimizer step; True if any rank is known to be asked to stop."""
+        self.unread.begin(time.monotonic())
         lr = self.path.schedule.lr_at(self.step)
         rows = self.stage.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
-        result = self.engine.train_step(
-            rows,
-            lr=lr,
-            seed=self.plan.config.seed,
-            step=self.step,
+        taken = self.engine.train_step(rows, lr=lr, seed=self.plan.config.seed, step=self.step)
+        self.step += 1
+        self.due = False
+        self.unread.add(self.step, lr)
+        logged = self.step % self.plan.config.track.log_every_steps == 0
+        needed = logged or not taken or self._save_is_due() or self.step in self.missing
+        return self._read() if needed or self.unread.enough else False
+
+    def _read(self) -> bool:
+        """Read and write down the steps since the last reading; True if any rank was asked to stop.
+
+        Publishes the save in flight once all wrote it.
+        """
+        steps = self.unread
+        reading = self.engine.read(
             stop=self.stop_request.seen,
             sealed=self.saver.sealed,
-            due=self._clock_says_save(began),
+            due=self._clock_says_save(steps.began),
+            patience=steps.patience(time.monotonic()),
         )
-        self.due = result.due
-        self.step += 1
+        told = steps.take(time.monotonic(), reading.patience)
         if self.recorder is not None:
-            self.recorder.step(self.step, result.loss, lr, result.grad_norm, time.monotonic() - began)
-        if result.sealed and not result.stop:  # Else it is published by the save that follows.
+            for (step, lr, seconds), result in zip(told, reading.steps, strict=False):
+                self.recorder.step(step, result.loss, lr, result.grad_norm, seconds)
+        if reading.failure is not None:
+            raise reading.failure
+        self.due = reading.due
+        if reading.sealed and not reading.stop:  # Else it is published by the save that follows.
             self._publish(self.saver.finish)
-        return result.stop
+        return reading.stop
 
     def _clock_says_save(self, now: float) -> bool:
-        """By the clock of rank 0; the ranks agree on it with the loss of the step."""
+        """By the clock of rank 0; the ranks agree on it at a reading."""
         minutes = self.plan.config.checkpoint.every_minutes
         return self.recorder is not None and minutes is not None and now - self.saved_at >= 60 * minutes
 

@@ -72,8 +72,24 @@ def share(rows):
     return rows[rank() * each : (rank() + 1) * each]
 
 
+def take_step(engine, step, rows=None, lr=1e-2, seed=5, **flags):
+    """(result, reading) of one step, which is read at once; NonFiniteLoss if it was not finite."""
+    engine.train_step(share(batch(step)) if rows is None else rows, lr=lr, seed=seed, step=step)
+    reading = engine.read(**flags)
+    if reading.failure is not None:
+        raise reading.failure
+    return reading.steps[0], reading
+
+
 def train(engine, steps, batch=batch):
-    return [engine.train_step(share(batch(step)), lr=1e-2, seed=5, step=step) for step in steps]
+    return [take_step(engine, step, share(batch(step)))[0] for step in steps]
+
+
+def train_unread(engine, steps):
+    """As `train`, but all steps are read together."""
+    for step in steps:
+        engine.train_step(share(batch(step)), lr=1e-2, seed=5, step=step)
+    return engine.read().steps
 
 
 def losses(results):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
 
 from lrps.config.models import Model, Optimizer
-from lrps.engine.model import build_model, build_skeleton, parameter_groups
+from lrps.engine.model import build_model, build_skeleton, compile_layers, parameter_groups
 from lrps.errors import ConfigError
 
 LLAMA = {
@@ -182,3 +183,36 @@ def test_a_skeleton_has_the_names_and_shapes_and_no_values(architecture, tmp_pat
         skeleton = build_skeleton(described)
         assert {n: p.shape for n, p in weights(skeleton).items()} == {n: p.shape for n, p in weights(model).items()}
         assert {p.device.type for p in skeleton.parameters()} == {"meta"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_compiled_layers_train_as_the_others_do():
+    """With activation checkpointing."""
+
+    def losses(compiled):
+        model = build(LLAMA, activation_checkpointing=True, attention="sdpa").train()
+        assert not compiled or compile_layers(model)
+        assert model._compiled_call_impl is None, "or attention would get a mask, and SDPA could not take flash"
+        adam = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        ids = torch.randint(0, 97, (2, 8), generator=torch.Generator().manual_seed(0))
+        told = []
+        for _ in range(2):
+            loss = model(input_ids=ids, labels=ids).loss
+            loss.backward()
+            adam.step()
+            adam.zero_grad()
+            told.append(float(loss.detach()))
+        return told
+
+    torch._dynamo.utils.counters.clear()
+    assert losses(True) == pytest.approx(losses(False), rel=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert len(torch._dynamo.utils.counters["graph_break"]) == 0
+
+
+def test_a_model_that_names_no_layers_is_compiled_as_a_whole():
+    model = build(LLAMA)
+    model._no_split_modules = None
+    assert not compile_layers(model)
+    assert all(layer._compiled_call_impl is None for layer in model.model.layers)

@@ -18,7 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 from lrps.config.loader import load_config
-from lrps.engine.deepspeed_engine import Engine, StepResult, process_group
+from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.errors import LrpsError, NonFiniteLoss
 from lrps.plan import make_plan
 from lrps.store import checkpoints
@@ -55,7 +55,7 @@ def training(before: Callable[[int], None]) -> Iterator[None]:
     """Call `before` with the number of steps that are done before each step."""
     train_step = Engine.train_step
 
-    def later(engine: Engine, *arguments: Any, step: int, **more: Any) -> StepResult:
+    def later(engine: Engine, *arguments: Any, step: int, **more: Any) -> bool:
         before(step)
         return train_step(engine, *arguments, step=step, **more)
 

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
+from lrps.engine.readings import Reading, StepResult
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.plan import make_plan
@@ -178,11 +179,12 @@ def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.Mo
     plan = make_plan(load_config(tiny_config, ["checkpoint={every_minutes: 2}"]))
     told: list[bool] = []
 
-    def train_step(rows: Any, *, due: bool, **_: Any) -> SimpleNamespace:
+    def read(*, due: bool, **_: Any) -> Reading:
         told.append(due)
-        return SimpleNamespace(loss=1.0, grad_norm=1.0, stop=False, sealed=False, due=due or ranks_say)
+        step = StepResult(1.0, 1.0)
+        return Reading((step,), stop=False, sealed=False, due=due or ranks_say, patience=1, failure=None)
 
-    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=train_step)
+    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=lambda *_, **__: True, read=read)
     stage: Any = SimpleNamespace(batch=lambda *_: None)
     request: Any = SimpleNamespace(seen=False)
     recorder: Any = SimpleNamespace(step=lambda *_: None)

@@ -1,0 +1,173 @@
+"""The sizes of a decoder that memory depends on: its tensors, and what it keeps of every token for backward.
+
+Counted as transformers' modules compute, each operation by itself: what torch.compile fuses is kept less often. The
+method is that of Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, MLSys 2023,
+section 4; the numbers are those of today's models: RMS norms in fp32, gated MLPs, attention that keeps no scores.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lrps.config.models import Model
+from lrps.errors import ConfigError
+from lrps.paths.cost import architecture_of
+
+Precision = Literal["fp32", "bf16"]
+BYTES = {"fp32": 4, "bf16": 2}
+"""Of a weight, a gradient or an activation."""
+FP32 = 4
+_GATED = ("llama", "mistral", "qwen2", "qwen3")
+_DROPOUT = 0.1
+"""GPT-2's own, where the architecture does not say."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder of equal layers. Widths are elements of one token."""
+
+    layers: int
+    width: int
+    heads: int
+    query: int
+    key_value: int
+    inner: int
+    """Of the MLP."""
+    inner_kept: int
+    """How many tensors of the inner width the MLP keeps."""
+    rms_norms: bool
+    """In fp32 whatever the precision; else layer norms, which one kernel computes."""
+    head_norms: bool
+    """Norms of queries and keys."""
+    dropout_masks: int
+    """Of a layer, a byte an element of its width."""
+    vocabulary: int
+    tied: bool
+    layer_tensors: tuple[int, ...]
+    """Elements of each parameter of a layer."""
+    other_tensors: tuple[int, ...]
+    """Of the parameters outside the layers."""
+
+    @property
+    def parameters(self) -> int:
+        return self.layers * sum(self.layer_tensors) + sum(self.other_tensors)
+
+    @property
+    def largest_tensor(self) -> int:
+        return max(*self.layer_tensors, *self.other_tensors)
+
+    @property
+    def head(self) -> int:
+        """Elements of the output matrix, which is the input embedding too where they are tied."""
+        return self.vocabulary * self.width
+
+    def parameters_in_tensors_up_to(self, elements: int) -> int:
+        of_layer = sum(size for size in self.layer_tensors if size <= elements)
+        return self.layers * of_layer + sum(size for size in self.other_tensors if size <= elements)
+
+    def kept_by_norm(self, width: int, precision: Precision) -> int:
+        """Bytes of a token that a norm keeps, what it hands on included: input, normed input, output."""
+        if not self.rms_norms:
+            return 2 * BYTES[precision] * width
+        return (FP32 + 2 * BYTES[precision]) * width
+
+    def kept_by_layer(self, precision: Precision, length: int, attention: str | None, masked: bool) -> int:
+        """Bytes of a token that a layer keeps for backward.
+
+        attention: the kernel; None is sdpa. masked: attention within documents, for which sdpa takes an explicit mask
+        and, as eager attention does, one key and value a query head. The flash kernels need neither.
+        """
+        size = BYTES[precision]
+        one_key_a_query = attention == "eager" or (masked and attention in (None, "sdpa"))
+        keys = self.query if one_key_a_query else self.key_value
+        attended = size * (2 * self.query + 2 * keys)
+        if attention == "eager":  # The softmax is taken in fp32, and kept in the precision of the values too.
+            attended += self.heads * length * (FP32 if precision == "fp32" else FP32 + size)
+        else:
+            attended += FP32 * self.heads
+        if self.head_norms:
+            attended += (FP32 + size) * (self.query + self.key_value)
+        mlp = size * self.inner_kept * self.inner
+        return 2 * self.kept_by_norm(self.width, precision) + attended + mlp + self.dropout_masks * self.width
+
+    def passing_through_mlp(self, precision: Precision) -> int:
+        """Bytes of a token beyond what is kept while backward is in the MLP of a layer."""
+        return BYTES[precision] * (2 * self.inner + 2 * self.width)
+
+    def passing_through_norm(self, precision: Precision) -> int:
+        """The same for a norm: an RMS norm's gradients are tensors in fp32."""
+        if not self.rms_norms:
+            return 2 * BYTES[precision] * self.width
+        return (3 * FP32 + 2 * BYTES[precision]) * self.width
+
+
+def decoder_of(model: Model) -> Decoder | None:
+    """The sizes of a model; None for a model type that is not known here. ConfigError where they are no sizes."""
+    architecture = architecture_of(model)
+    kind = architecture.get("model_type")
+    count = _gated_decoder if kind in _GATED else _gpt2 if kind == "gpt2" else None
+    try:
+        return count(architecture) if count else None
+    except KeyError:
+        return None
+    except (TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"model.architecture: its sizes must be whole numbers above 0 ({error})") from None
+
+
+def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
+    kind, width, heads, inner = a["model_type"], a["hidden_size"], a["num_attention_heads"], a["intermediate_size"]
+    key_heads = a["num_key_value_heads"] if kind != "llama" else a.get("num_key_value_heads") or heads
+    head = a["head_dim"] if kind == "qwen3" else a.get("head_dim") or width // heads
+    query, key_value = heads * head, key_heads * head
+    tensors = [width * query, width * key_value, width * key_value, query * width, *3 * [width * inner], width, width]
+    if kind == "qwen2" or a.get("attention_bias"):
+        tensors += [query, key_value, key_value] + ([width] if kind != "qwen2" else [])
+    if kind == "qwen3":
+        tensors += [head, head]
+    if a.get("mlp_bias"):
+        tensors += [inner, inner, width]
+    tied = bool(a.get("tie_word_embeddings", False))
+    return Decoder(
+        layers=a["num_hidden_layers"],
+        width=width,
+        heads=heads,
+        query=query,
+        key_value=key_value,
+        inner=inner,
+        inner_kept=4,  # gate, its activation, up, and their product
+        rms_norms=True,
+        head_norms=kind == "qwen3",
+        dropout_masks=0,
+        vocabulary=a["vocab_size"],
+        tied=tied,
+        layer_tensors=tuple(tensors),
+        other_tensors=(width, *(1 if tied else 2) * [a["vocab_size"] * width]),
+    )
+
+
+def _gpt2(a: Mapping[str, Any]) -> Decoder:
+    width, tied = a["n_embd"], bool(a.get("tie_word_embeddings", True))
+    inner = a.get("n_inner") or 4 * width
+    matrices = [3 * width * width, width * width, width * inner, inner * width]
+    vectors = [3 * width, width, inner, width, *4 * [width]]
+    embeddings = [a.get("n_positions", 1024) * width, *(1 if tied else 2) * [a["vocab_size"] * width]]
+    by_operations = a.get("activation_function", "gelu_new") == "gelu_new"
+    return Decoder(
+        layers=a["n_layer"],
+        width=width,
+        heads=a["n_head"],
+        query=width,
+        key_value=width,
+        inner=inner,
+        inner_kept=5 if by_operations else 2,  # gelu_new is five operations in Python, the others are one kernel
+        rms_norms=False,
+        head_norms=False,
+        dropout_masks=2 if a.get("resid_pdrop", _DROPOUT) else 0,
+        vocabulary=a["vocab_size"],
+        tied=tied,
+        layer_tensors=(*matrices, *vectors),
+        other_tensors=(width, width, *embeddings),
+    )

@@ -1,0 +1,32 @@
+"""Freed memory stays with the process: seen by the page faults of the next allocation."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import resource, sys
+from lrps.engine.host_memory import keep_freed_memory
+if sys.argv[1] == "kept": assert keep_freed_memory()
+import numpy as np
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.full(2**26, 1, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), faults(), faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_used_again() -> None:
+    def later_faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", PROBE, how], capture_output=True, text=True, check=True)
+        first, _, last = map(int, done.stdout.split())
+        assert first > 10
+        return last
+
+    assert later_faults("kept") < later_faults("given back") / 4

@@ -1,0 +1,65 @@
+"""How often losses are read changes nothing that is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plain_engine
+import pytest
+
+from lrps.config.loader import load_config
+from lrps.ledger.reader import read_ledger
+from lrps.plan import Plan, make_plan
+from lrps.store.layout import PathLayout
+
+Told = tuple[list[str], list[tuple[object, ...]]]
+
+
+def planned(tiny_config: Path, runs: Path, *settings: str) -> Plan:
+    return make_plan(load_config(tiny_config, [f"runs={runs}", "track.log_every_steps=4", *settings]))
+
+
+def told(layout: PathLayout) -> Told:
+    """metrics.jsonl without speeds, and what the ledger says but for times."""
+    metrics = [line.rpartition(', "tokens_per_second"')[0] for line in layout.metrics.read_text().splitlines()]
+    records = read_ledger(layout.ledger)
+    facts = ("loss", "saved_step", "outcome")
+    # When a save in flight is published depends on the disk.
+    kept = [each for each in records if each.kind not in ("checkpoint", "branch-point")]
+    return metrics, [
+        (each.kind, each.step, each.counters.steps, each.counters.tokens, *map(each.facts.get, facts)) for each in kept
+    ]
+
+
+@pytest.fixture(scope="module")
+def reference(
+    tiny_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    plan = planned(tiny_config, tmp_path_factory.mktemp("each"), "engine.read_every=1")
+    assert plain_engine.run(plan, "main")
+    return told(plan.layout.path("main"))
+
+
+@pytest.mark.parametrize("every", ["null", "3", "100"])
+def test_metrics_and_ledger_are_the_same(tiny_config: Path, tmp_path: Path, reference: Told, every: str) -> None:
+    plan = planned(tiny_config, tmp_path, f"engine.read_every={every}")
+    read: list[int] = []
+    engine_read = plain_engine.PlainEngine.read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            plain_engine.PlainEngine,
+            "read",
+            lambda engine, **said: (read.append(len(engine._unread)), engine_read(engine, **said))[1],
+        )
+        assert plain_engine.run(plan, "main")
+    assert told(plan.layout.path("main")) == reference
+    assert sum(read) == 28
+    assert max(read) == (3 if every == "3" else 4), "what is logged or saved is read before"
+
+
+def test_a_request_to_stop_in_between_is_heard_at_the_next_reading(tiny_config: Path, tmp_path: Path) -> None:
+    plan = planned(tiny_config, tmp_path, "engine.read_every=3")
+    assert not plain_engine.run(plan, "main", stop_after=1)
+    *_, last = read_ledger(plan.layout.path("main").ledger)
+    assert (last.kind, last.step, last.facts["outcome"]) == ("stop", 3, "interrupted")
+    assert plain_engine.run(plan, "main")
