@@ -14,6 +14,7 @@ from typing import Any
 
 from lrps import __version__
 from lrps.config.strategies import Mixing, PathSwitching
+from lrps.evaluation.results import Score, newest_scores, tasks_of
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 from lrps.paths.graph import Path
@@ -22,6 +23,7 @@ from lrps.report.estimate import Sample, estimate, samples_of
 from lrps.report.plan_document import plan_document
 from lrps.report.provenance import provenance
 from lrps.report.version_costs import ParadigmCosts, PathCost, paradigm_costs, path_cost
+from lrps.report.version_matrix import matrices
 from lrps.status import PathStatus, plan_status
 from lrps.track.metrics import read_metrics
 
@@ -50,6 +52,7 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     A path that paradigms share counts in each of them (what the paradigm costs alone) and once in `graph`. What
     versions cost is in the `cost` of the releases: {marginal, shared, lineage} (paths/attribution.py), each {steps,
     tokens, flops, device_hours, training_hours, money, energy_kwh, basis}; what belongs to none in `unreleased`.
+    What versions keep of each other's data is in `matrices` (version_matrix.py).
     Where a paradigm was not trained to its end, `estimate` is what all of it is going to cost, by the model in
     `cost_model` (estimate.py).
     elsewhere: what other runs measured, for a run that measured nothing.
@@ -60,6 +63,7 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     versions = [increment.version for increment in plan.increments]
     document = plan_document(plan, {name: status.step for name, status in statuses.items()})
     model = estimate(plan, samples_of(plan, ledgers), elsewhere)
+    document["tasks"], scores = tasks_of(plan.config.evaluation), newest_scores(plan)
     for paradigm in plan.graph.paradigms:
         described = document["paradigms"][paradigm.name]
         costs = {path.name: _path_cost(plan, path, statuses, ledgers) for path in paradigm.paths}
@@ -67,8 +71,10 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
         described |= _rows_read(plan, paradigm.name)
         described["complete"] = all(statuses[path.name].state == "complete" for path in paradigm.paths)
         described["releases"] = [
-            _release(release, statuses[release["path"]], versions) for release in described["releases"]
+            _release(release, statuses[release["path"]], versions, scores.get((release["path"], release["step"]), {}))
+            for release in described["releases"]
         ]
+        described["matrices"] = matrices(versions, described["releases"], document["tasks"])
         _describe_costs(described, paradigm_costs(paradigm, costs, model))
         for path in described["paths"]:
             path["state"] = statuses[path["name"]].state
@@ -143,9 +149,11 @@ def _sum(measured: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dic
     }
 
 
-def _release(release: Mapping[str, Any], status: PathStatus, versions: list[str]) -> dict[str, Any]:
-    """A released version with its loss on every held-out set that it was evaluated on, and the mean over the sets
-    of all versions up to its own (null while one is missing)."""
+def _release(
+    release: Mapping[str, Any], status: PathStatus, versions: list[str], scores: Mapping[str, Score]
+) -> dict[str, Any]:
+    """A released version with its loss on every held-out set that it was evaluated on, the mean over the sets of all
+    versions up to its own (null while one is missing), and what it scored on tasks."""
     heldout = {
         version: {key: value for key, value in asdict(evaluation).items() if key not in ("step", "heldout")}
         for (step, version), evaluation in status.evaluations.items()
@@ -153,7 +161,16 @@ def _release(release: Mapping[str, Any], status: PathStatus, versions: list[str]
     }
     seen = versions[: versions.index(release["version"]) + 1]
     losses = [heldout[version]["loss"] for version in seen if version in heldout]
-    return {**release, "heldout": heldout, "seen_loss": sum(losses) / len(losses) if len(losses) == len(seen) else None}
+    return {
+        **release,
+        "heldout": heldout,
+        "seen_loss": sum(losses) / len(losses) if len(losses) == len(seen) else None,
+        "scores": {task: _scored(score) for task, score in scores.items()},
+    }
+
+
+def _scored(score: Score) -> dict[str, Any]:
+    return {"results": {metric: asdict(result) for metric, result in score.results.items()}, "examples": score.examples}
 
 
 def _compare_measured(paradigms: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrps.report.figure import Document, Figure
-from lrps.report.forgetting_figure import forgetting
+from lrps.report.forgetting_figure import forgetting, task_forgetting
 from lrps.report.frontier_figure import loss_against_cost
 from lrps.report.goodput_figure import goodput
 from lrps.report.learning_rate_figure import learning_rates
@@ -19,6 +19,7 @@ _MAKERS = (
     heldout_losses,
     ageing,
     forgetting,
+    task_forgetting,
     training_losses,
     goodput,
 )

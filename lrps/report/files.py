@@ -9,9 +9,19 @@ from typing import Any
 
 from lrps.errors import ConfigError
 from lrps.plan import Plan
+from lrps.report import forgetting_table, task_table
 from lrps.report.figures import figures
 from lrps.report.page import render_page
-from lrps.report.totals_table import as_csv, as_latex, as_markdown, versions_as_csv, versions_as_latex
+from lrps.report.totals_table import (
+    as_csv,
+    as_latex,
+    as_markdown,
+    csv_text,
+    forgetting_as_latex,
+    tasks_as_latex,
+    versions_as_csv,
+    versions_as_latex,
+)
 from lrps.store.files import atomic_write_text
 
 Files = dict[str, str]
@@ -30,11 +40,30 @@ def _json(document: Mapping[str, Any]) -> Files:
     return {"comparison.json": json.dumps(document, indent=1, allow_nan=False) + "\n"}
 
 
+def _csv(document: Mapping[str, Any]) -> Files:
+    return {
+        "comparison.csv": as_csv(document),
+        "versions.csv": versions_as_csv(document),
+        "forgetting.csv": csv_text(*forgetting_table.records(document)),
+        "matrix.csv": csv_text(*forgetting_table.cells(document)),
+        **({"tasks.csv": csv_text(*task_table.records(document))} if document["tasks"] else {}),
+    }
+
+
+def _tex(document: Mapping[str, Any]) -> Files:
+    return {
+        "comparison.tex": as_latex(document),
+        "versions.tex": versions_as_latex(document),
+        "forgetting.tex": forgetting_as_latex(document),
+        **({"tasks.tex": tasks_as_latex(document)} if document["tasks"] else {}),
+    }
+
+
 FORMATS: dict[str, Callable[[Mapping[str, Any]], Files]] = {
     "html": _html,
     "md": lambda document: {"comparison.md": as_markdown(document)},
-    "csv": lambda document: {"comparison.csv": as_csv(document), "versions.csv": versions_as_csv(document)},
-    "tex": lambda document: {"comparison.tex": as_latex(document), "versions.tex": versions_as_latex(document)},
+    "csv": _csv,
+    "tex": _tex,
     "json": _json,
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lrps.report import forgetting_table, task_table
 from lrps.report.figures import figures
 from lrps.report.goodput_figure import USES
 from lrps.report.numbers import amount, count, flops, loss, ratio, rows_text, short
@@ -45,6 +46,10 @@ def render_page(document: Mapping[str, Any]) -> str:
             legend=legend(document["cost_model"]),
             explained=EXPLAINED,
             unreleased=UNRELEASED,
+            measured_tables=[
+                (table.TITLE.capitalize(), *table.shown(document), table.EXPLAINED)
+                for table in (forgetting_table, task_table)
+            ],
             chart_style=Markup(STYLE),
             any_loss=any(release["heldout"] for p in document["paradigms"].values() for release in p["releases"]),
         )

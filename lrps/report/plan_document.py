@@ -13,6 +13,7 @@ from lrps.paths.paradigms import compile_graph
 from lrps.paths.usage import usage
 from lrps.plan import Plan
 from lrps.report.interval_document import interval_document
+from lrps.report.memory_document import memory_document
 from lrps.store.files import atomic_write_json
 
 NEXT = "(next)"
@@ -40,6 +41,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> di
         "graph": _cost(plan, plan.graph.total_steps) | {"checkpoint_bytes": _disk(plan, plan.graph)},
         "to_do": _cost(plan, to_do),
         "checkpoint_interval": interval_document(plan),
+        "memory": memory_document(plan),
     }
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lrps.report import forgetting_table, task_table
 from lrps.report.interval_document import interval_lines
+from lrps.report.memory_document import memory_lines, memory_table
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
 from lrps.report.status_lines import done_share, duration, job_text, mfu_text, totals_line, warning_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
@@ -105,7 +107,9 @@ def _print_totals(document: Mapping[str, Any]) -> None:
         added = document[key]
         if added:
             print_table(title, costs, (_cost_cells(name, cost, currency) for name, cost in added.items()))
-    for line in interval_lines(document["checkpoint_interval"]):
+    if document["memory"] is not None:
+        print_table(*memory_table(document["memory"]))
+    for line in (*memory_lines(document["memory"]), *interval_lines(document["checkpoint_interval"])):
         _console().print(line, markup=False)
 
 
@@ -174,6 +178,12 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     console.print(EXPLAINED, markup=False)
     if unfinished:
         console.print(legend(document["cost_model"]), markup=False)
+    for table in (forgetting_table, task_table):
+        head, rows = table.shown(document)
+        if rows:
+            print_table(table.TITLE, head, rows, left=3)
+            console.print(table.EXPLAINED, markup=False)
+            console.print()
     if any(p["releases"][-1]["seen_loss"] is not None for p in document["paradigms"].values()):
         console.print(ONE_RUN, markup=False)
     console.print(still_to_do(document), markup=False)

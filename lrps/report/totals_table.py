@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrps.report import forgetting_table, task_table
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.tags import MODELLED, RATIOS, START_UP, legend, tag, tagged, whole_cost
@@ -139,8 +140,17 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         f"## {TITLE.capitalize()}",
         markdown_table(*shown(document), left=2),
         EXPLAINED,
+        *_more_tables(document),
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _more_tables(document: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured of versions; no table without a row."""
+    for table in (forgetting_table, task_table):
+        head, rows = table.shown(document)
+        if rows:
+            yield from (f"## {table.TITLE.capitalize()}", markdown_table(head, rows, left=3), table.EXPLAINED)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
@@ -157,6 +167,16 @@ def as_latex(document: Mapping[str, Any]) -> str:
 def versions_as_latex(document: Mapping[str, Any]) -> str:
     """What versions cost, likewise."""
     return _explained(document) + _tabular(*shown(document), left=2)
+
+
+def forgetting_as_latex(document: Mapping[str, Any]) -> str:
+    """What versions keep, likewise."""
+    return f"% {forgetting_table.EXPLAINED}\n" + _tabular(*forgetting_table.shown(document), left=3)
+
+
+def tasks_as_latex(document: Mapping[str, Any]) -> str:
+    """What versions score on tasks, likewise."""
+    return f"% {task_table.EXPLAINED}\n" + _tabular(*task_table.shown(document), left=3)
 
 
 def _explained(document: Mapping[str, Any]) -> str:

@@ -152,3 +152,25 @@ def test_training_curves_are_means_that_end_with_the_path(make: Any, formulas: A
     end = float(re.findall(r"[\d.]+", line.get("d", ""))[-2])
     corners = [float(x) for x in re.findall(r"[ML]([\d.]+)", mark.get("d", ""))]
     assert (min(corners) + max(corners)) / 2 == pytest.approx(end, abs=0.2)
+
+
+def test_forgetting_shows_beside_data_that_was_never_seen(trained: Any) -> None:
+    document = comparison_document(trained)
+    scores = document["paradigms"]["cpt"]["matrices"]["loss"]["scores"]
+    scores["v1"]["v2"] = 99.0
+    (figure,) = (figure for figure in figures(document) if figure.name == "forgetting")
+    cells = [rect for rect in parsed(figure, 2).iter("rect") if "cell" in rect.get("class", "")]
+    shades = {cell[0].text.split(":")[0]: float(cell.get("fill-opacity", "")) for cell in cells}  # type: ignore[union-attr]
+    assert shades["v1 on v2"] == max(shades.values())
+    assert shades["v2 on v2"] - shades["v4 on v2"] > 0.04, "what CPT gained on v2 since"
+
+
+def test_rouge_l_has_a_map_of_its_own(trained: Any) -> None:
+    document = comparison_document(trained)
+    assert "rouge-l" not in [figure.name for figure in figures(document)]
+    matrix = {"scores": {"v1": {"v1": 45.04, "v3": 10.0}, "v3": {"v1": 30.0, "v3": 55.0}}}
+    document["paradigms"]["cpt"]["matrices"]["rouge_l"] = matrix
+    (figure,) = (figure for figure in figures(document) if figure.name == "rouge-l")
+    assert [name for name, _ in figure.panels] == ["rouge-l-cpt"]
+    assert texts(parsed(figure))[2:4] == ["v1", "v3"], "only versions with pairs have a column"
+    assert texts(parsed(figure))[-4:] == ["45.0", "10.0", "30.0", "55.0"]

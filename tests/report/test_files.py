@@ -33,7 +33,8 @@ def contents(directory: Path) -> dict[str, bytes]:
 def test_all_formats_and_the_same_bytes_again(trained: Any, document: dict[str, Any]) -> None:
     files = write_report(trained, document, ALL)
     directory = trained.layout.report_dir
-    tables = ["comparison.md", "comparison.csv", "versions.csv", "comparison.tex", "versions.tex"]
+    csv_tables = ["comparison.csv", "versions.csv", "forgetting.csv", "matrix.csv"]
+    tables = ["comparison.md", *csv_tables, "comparison.tex", "versions.tex", "forgetting.tex"]
     names = ["index.html", *tables, "comparison.json"]
     assert files == [directory / name for name in names]
     first = contents(directory)
@@ -56,8 +57,9 @@ def test_figures_are_files_of_their_own(trained: Any, document: dict[str, Any]) 
 def test_only_what_was_asked_for(make: Any) -> None:
     plan = make()
     files = write_report(plan, comparison_document(plan), [" csv "])
-    assert [file.name for file in files] == ["comparison.csv", "versions.csv"]
-    assert {file.name for file in plan.layout.report_dir.iterdir()} == {"comparison.csv", "versions.csv"}
+    names = ["comparison.csv", "versions.csv", "forgetting.csv", "matrix.csv"]
+    assert [file.name for file in files] == names
+    assert {file.name for file in plan.layout.report_dir.iterdir()} == set(names)
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(make: Any) -> None:
@@ -81,7 +83,7 @@ def test_json_is_what_the_verb_prints(trained: Any, document: dict[str, Any]) ->
 
 
 def test_csv_has_units_and_full_precision(trained: Any, document: dict[str, Any]) -> None:
-    file, _ = write_report(trained, document, ["csv"])
+    file, *_ = write_report(trained, document, ["csv"])
     rows = {row["paradigm"]: row for row in csv.DictReader(io.StringIO(file.read_text()))}
     assert list(rows) == ["path-switching", "ptfs", "cpt"]
     row = rows["path-switching"]
@@ -95,7 +97,7 @@ def test_csv_has_units_and_full_precision(trained: Any, document: dict[str, Any]
 
 def test_nothing_is_measured_before_training(make: Any) -> None:
     plan = make()
-    file, _ = write_report(plan, comparison_document(plan), ["csv"])
+    file, *_ = write_report(plan, comparison_document(plan), ["csv"])
     for row in csv.DictReader(io.StringIO(file.read_text())):
         assert {value for key, value in row.items() if key.startswith(("measured", "seen"))} == {"n/a"}
         assert not [key for key in row if "money" in key]
@@ -104,15 +106,15 @@ def test_nothing_is_measured_before_training(make: Any) -> None:
 def test_markdown_and_latex_are_tables(trained: Any, document: dict[str, Any]) -> None:
     markdown, *latex = (file.read_text() for file in write_report(trained, document, ["md", "tex"]))
     blocks = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
-    assert [len(block) for block in blocks] == [2 + 3, 2 + 3 * 4], "totals, and what the versions cost"
+    assert [len(block) for block in blocks] == [2 + 3, 2 + 3 * 4, 2 + 3 * 3], "totals, what versions cost, and keep"
     assert all(len({line.count("|") for line in block}) == 1 for block in blocks)
     assert "| path-switching | 2,900 |" in blocks[0][2]
     tables = [[line for line in text.splitlines() if line.endswith(r"\\")] for text in latex]
-    assert [len(rows) for rows in tables] == [1 + 3, 1 + 3 * 4]
+    assert [len(rows) for rows in tables] == [1 + 3, 1 + 3 * 4, 1 + 3 * 3]
     assert all(len({row.count("&") for row in rows}) == 1 for rows in tables)
     assert r"58.0\%" in tables[0][1]
     assert "training time, of PTFS & held, of PTFS" in tables[0][0]
-    assert all(text.count("% " + START_UP) == 1 for text in latex)
+    assert all(text.count("% " + START_UP) == 1 for text in latex[:2])
     assert RATIOS in markdown
 
 

@@ -20,6 +20,7 @@ from lrps.report.goodput_figure import USES
 from lrps.report.numbers import amount
 from lrps.report.page import render_page
 from lrps.report.tags import START_UP
+from lrps.report.version_matrix import matrices
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "link"}
@@ -296,6 +297,7 @@ def pages_to_look_at(make: Any, formulas: Any) -> dict[str, str]:
     formulas.Run(plans["half-way"]).train(begun)
     documents = {name: comparison_document(plan) for name, plan in plans.items()}
     documents["wasteful"] = wasteful(comparison_document(plans["half-way"]))
+    documents["scored"] = scored(comparison_document(plans["half-way"]))
     return {name: render_page(document) for name, document in documents.items()}
 
 
@@ -304,6 +306,20 @@ def wasteful(document: dict[str, Any]) -> dict[str, Any]:
     for paradigm in (*document["paradigms"].values(), document["graph"]):
         paradigm["measured"]["device_hours_by_use"] = dict.fromkeys(USES, 0.01)
         paradigm["measured"]["energy_kwh"] = 12345.6
+    return document
+
+
+def scored(document: dict[str, Any]) -> dict[str, Any]:
+    """As if every version had been scored on pairs of every version, and on a task of lm-eval."""
+    names = [version["name"] for version in document["versions"]]
+    document["tasks"] = {f"pairs-with-a-long-name-{name}": name for name in names} | {"a_task_of_lm_eval": None}
+    for paradigm in document["paradigms"].values():
+        for release in paradigm["releases"]:
+            for task, version in document["tasks"].items():
+                result = {"value": 12.34, "stderr": None, "higher_is_better": version is not None}
+                metric = "perplexity,with-a-filter" if version is None else "rouge_l"
+                release["scores"][task] = {"results": {metric: result}, "examples": 10}
+        paradigm["matrices"] = matrices(names, paradigm["releases"], document["tasks"])
     return document
 
 

@@ -124,7 +124,7 @@ def test_series_differ_without_colour() -> None:
 
 def test_heat_is_darker_where_the_value_is_higher() -> None:
     values = {("v1", "v1"): 1.0, ("v2", "v1"): 2.0, ("v2", "v2"): 3.0}
-    drawing = Heatmap("t", "d", ["v1", "v2"], ["v1", "v2"], values, 1.0, 3.0, 0).draw()
+    drawing = Heatmap("t", "d", ["v1", "v2"], ["v1", "v2"], values, dict.fromkeys(["v1", "v2"], (1.0, 3.0)), 0).draw()
     root = ElementTree.fromstring(drawing.standalone())
     cells = [r for r in root.iter() if r.tag.endswith("rect") and "cell" in r.get("class", "")]
     opacities = [float(cell.get("fill-opacity", "")) for cell in cells]

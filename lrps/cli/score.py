@@ -1,0 +1,66 @@
+"""`lrps score`: the verb that scores released models on tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+
+if TYPE_CHECKING:
+    from lrps.plan import Plan
+
+
+def score(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    paradigm: Annotated[
+        list[str] | None,
+        typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score every released model on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
+
+    Only what is missing is done: a result belongs to a model and a task, and a task that was changed is another one.
+    It runs on a GPU if there is one; Ctrl-C and the same command goes on. Models are exported as `lrps export` does;
+    `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
+    """
+    from lrps.config.loader import load_config
+    from lrps.errors import ConfigError
+    from lrps.evaluation.harness import stay_offline
+    from lrps.evaluation.score import jobs, released_states, score_models, task_digests
+    from lrps.plan import make_plan
+    from lrps.status import check_run_dir
+
+    plan = make_plan(load_config(config_file, overrides or ()))
+    for name in paradigm or ():
+        if name not in plan.config.paradigms:
+            raise ConfigError(f"--paradigm {name}: the config has {', '.join(plan.config.paradigms)}")
+    digests = task_digests(plan.config.evaluation)
+    if not digests:
+        raise ConfigError(
+            f"{config_file}: names no task; add evaluation.tasks or evaluation.lm_eval (docs/evaluation.md)"
+        )
+    states, untrained = released_states(plan, paradigm or ())
+    check_run_dir(plan, [state.path for state in states])
+    todo = jobs(plan, states, digests)
+    missing = sum(len(job.missing) for job in todo)
+    typer.echo(f"{len(states)} models, {len(digests)} tasks: {missing} results to do", err=True)
+    if todo:
+        stay_offline()
+        score_models(plan, todo, digests, lambda line: typer.echo(line, err=True))
+    if untrained:
+        typer.echo(f"not trained yet, and not scored: {', '.join(dict.fromkeys(untrained))}", err=True)
+    _show(plan, as_json)
+
+
+def _show(plan: Plan, as_json: bool) -> None:
+    """What the run holds by now, of all paradigms."""
+    from lrps.report.comparison import comparison_document
+    from lrps.report.task_table import TITLE, scored, shown
+    from lrps.report.text import print_table
+
+    document: dict[str, Any] = comparison_document(plan)
+    print_json(scored(document)) if as_json else print_table(TITLE, *shown(document), left=3)
