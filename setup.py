@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+_EVAL = ["lm-eval[hf]>=0.4.13", "rouge-score>=0.1.2"]
+
 setup(
     name="lrps",
     version="0.1.0",
@@ -48,8 +50,10 @@ setup(
             # Readers and servers that the tests hold our data against.
             *("datasets>=3", "datatrove>=0.4", "moto[s3,server]>=5", "pyarrow>=15", "s3fs", "zstandard>=0.22"),
             *("tensorboard>=2.16", "trackio>=0.43", "wandb-workspaces>=0.4.13"),
+            *_EVAL,
         ],
-        "eval": ["lm-eval[hf]>=0.4.5"],
+        # `lrps score`. 0.4.13 is the first that was tried with transformers 5; rouge-score comes with it anyway.
+        "eval": _EVAL,
         "parquet": ["pyarrow>=15"],
         "zst": ["zstandard>=0.22"],
         "s3": ["s3fs"],

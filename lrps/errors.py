@@ -59,6 +59,15 @@ class NonFiniteLoss(TrainingError):  # noqa: N818
     """Loss or gradients are not finite, on all ranks. No weight was changed; the engine can save and close only."""
 
 
+class GenerationError(LrpsError):
+    """Text cannot be generated: a prompt beyond the model, too little memory, an endpoint that fails; or too little of
+    it can be used."""
+
+
+class EvaluationError(LrpsError):
+    """A task that models cannot be scored on."""
+
+
 class StoppedError(LrpsError):
     """Stopped by a signal after saving; the same command goes on."""
 

@@ -28,6 +28,8 @@ FLOORS = {
     "track": 2,
     "report": 3,
     "train": 3,
+    "rehearsal": 3,
+    "evaluation": 3,
     "supervise": 1,
     "export": 3,
     "launch": 4,
@@ -43,10 +45,13 @@ DOORS = {
     "wandb_workspaces": {"track/wandb_workspace.py"},
     "tensorboard": {"track/tensorboard.py"},
     "trackio": {"track/trackio.py"},
+    "lm_eval": {"evaluation/harness.py"},
+    "rouge_score": {"evaluation/rouge.py"},
 }
 WITHOUT_TORCH = {*FLOORS} - {
     "engine",
     "train",
+    "rehearsal",
     "export",
     "doctor",
     "cli",

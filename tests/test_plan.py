@@ -94,3 +94,23 @@ def test_identity_names_the_data_and_the_tokenizer(tiny_config: Path) -> None:
     assert identity["training"]["tokenizer_sha256"] == plan.manifests["v1"].tokenizer.sha256
     shorter = replace(plan, increments=plan.increments[:1])
     assert "v2" not in shorter.identity(plan.graph.by_name["branch-v2"])["sources"]
+
+
+def test_a_synthetic_set_is_as_large_as_its_ratio_says(make_config: MakeConfig) -> None:
+    versions = [{"name": "v1", "tokens": 1600}, {"name": "v2", "tokens": 840}, {"name": "v3", "tokens": 1600}]
+    synthesis = {"of": ["v1", "v2"], "ratio": 0.1}
+
+    def rows(**changes: object) -> int:
+        made = {"name": "r", "since": "v3", "synthesis": {**synthesis, **changes}}
+        return make_plan(
+            make_config(data={"root": "x", "sequence_length": 8, "versions": versions, "rehearsal": [made]})
+        ).rows["r"]
+
+    assert rows() == (200 + 105) // 10
+    assert rows(of="v1", ratio=0.29) == 58, "in decimals, not in floats"
+
+
+def test_a_synthetic_set_that_is_too_small_takes_another_name(tiny_config: Path) -> None:
+    made = "data.rehearsal=[{name: v3, since: v2, tokens: 100M, synthesis: {of: v1}}]"
+    with pytest.raises(DataError, match=r"lower data.rehearsal.v3.tokens or its synthesis.ratio; .*another name"):
+        make_plan(load_config(tiny_config, [made]))

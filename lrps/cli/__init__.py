@@ -1,5 +1,6 @@
 """The command line, `lrps VERB`."""
 
-from lrps.cli.app import app, main
+from lrps.cli.app import app
+from lrps.cli.entry import main
 
 __all__ = ["app", "main"]

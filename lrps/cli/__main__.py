@@ -1,5 +1,5 @@
 """`python -m lrps.cli`: what launchers start, with the interpreter that runs them."""
 
-from lrps.cli.app import main
+from lrps.cli.entry import main
 
 main()

@@ -6,11 +6,9 @@ Heavy imports stay inside the verbs that need them: plan, status and report star
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,17 +20,16 @@ from lrps.cli.doctor import doctor, doctor_worker
 from lrps.cli.export import export
 from lrps.cli.ledger import ledger_app
 from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.rehearse import rehearse
+from lrps.cli.score import score
 from lrps.cli.slurm import cancel, jobs_shown, show_scripts, submit_missing
 from lrps.cli.store import prune
 from lrps.cli.transfer import pull, push
 from lrps.cli.wandb import wandb_app
-from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
+from lrps.errors import INTERRUPTED, LrpsError
 
 if TYPE_CHECKING:
     from lrps.plan import Plan
-
-CLICK_INTERRUPTED = 130
-"""What the command-line library makes of Ctrl-C."""
 
 app = typer.Typer(
     name="lrps",
@@ -53,6 +50,8 @@ app.command()(sweep)
 app.command()(doctor)
 app.command("doctor-worker", hidden=True)(doctor_worker)
 app.command()(export)
+app.command()(rehearse)
+app.command()(score)
 app.command()(prune)
 app.command()(cancel)
 app.command()(push)
@@ -101,10 +100,11 @@ def run(
 ) -> None:
     """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command goes on.
 
-    With launcher slurm it submits jobs for what is missing and not in the queue yet, and returns.
+    With launcher slurm it submits jobs for what is missing and not in the queue yet, and returns. Paths that read a
+    rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command goes on with them.
     """
     from lrps.launch.jobs import plan_jobs, unfinished
-    from lrps.launch.preflight import check_data, check_forks
+    from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets
     from lrps.launch.run import commands_of, run_jobs
     from lrps.report.plan_document import write_plan_json
     from lrps.status import check_run_dir
@@ -117,7 +117,8 @@ def run(
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
-    names = [status.path.name for status in missing]
+    waiting = waiting_for_sets(made, missing)
+    names = [status.path.name for status in missing if status.path.name not in waiting]
     jobs = plan_jobs(made, names, config_file, overrides)
     in_slurm = made.config.launch.launcher == "slurm"
     if dry_run:
@@ -130,13 +131,16 @@ def run(
     write_plan_json(made)
     if in_slurm:
         submit_missing(made, names, config_file, overrides)
+        check_written(waiting, config_file, overrides)
         return
+    check_idle(made, names)
     if jobs:
-        typer.echo(f"{made.config.name}: {len(missing)} paths to do in {len(jobs)} process groups")
-    else:
+        typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
+    elif not waiting:
         typer.echo(f"{made.config.name}: everything is trained and evaluated already")
     run_jobs(made, jobs, typer.echo)
     _write_report(made, ("html", "json"))
+    check_written(waiting, config_file, overrides)
 
 
 @app.command()
@@ -243,28 +247,3 @@ def _known_paradigms(made: Plan, names: Sequence[str] | None) -> None:
     for name in names or ():
         if name not in made.config.paradigms:
             raise ConfigError(f"--paradigm {name}: the config has {', '.join(made.config.paradigms)}")
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    # All ranks of a process group may fail alike: rank 0 speaks first, and its end ends the others.
-    rank = int(os.environ.get("RANK", "0"))
-    if rank:
-        time.sleep(1)
-    typer.echo(f"lrps: {message}" if rank == 0 else f"lrps (rank {rank}): {message}", err=True)
-    sys.stderr.flush()
-    sys.exit(code)
-
-
-def main() -> None:
-    """Entry point. Exit code 0 done, 2 the user's mistake (no traceback), 1 our fault, 75 interrupted but resumable."""
-    try:
-        app(standalone_mode=True)
-    except LrpsError as error:
-        _fail(str(error), error.exit_code)
-    except SystemExit as end:
-        if end.code == CLICK_INTERRUPTED:
-            _fail("interrupted; the same command goes on", INTERRUPTED)
-        raise
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OUR_FAULT)

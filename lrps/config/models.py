@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.addresses import Address
+from lrps.config.evaluating import Evaluation
 from lrps.config.launching import Launch
+from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
@@ -71,6 +73,14 @@ class Rehearsal(Version):
     since: Name
     """The first version whose mix may read it; later ones go on where the lineage stopped reading. A set that is added
     to a trained plan begins with a version that is still to come: trained paths stay what they are."""
+    synthesis: Synthesis | None = None
+    """Let models write the set, with `lrps rehearse CONFIG SET`: self-synthesized rehearsal, instead of text or url."""
+
+    @model_validator(mode="after")
+    def _one_maker(self) -> Self:
+        if self.synthesis is not None and (self.text or self.url):
+            raise ValueError("synthesis makes the set: leave out 'text' and 'url', or leave out 'synthesis'")
+        return self
 
 
 def _no_version(unknown: str, names: Sequence[str]) -> str:
@@ -144,6 +154,14 @@ class Data(Section):
         for rehearsal in self.rehearsal:
             if rehearsal.since not in names:
                 raise ValueError(f"rehearsal.{rehearsal.name}.since: {_no_version(rehearsal.since, names)}")
+            for version in rehearsal.synthesis.of if rehearsal.synthesis else ():
+                if version not in names:
+                    raise ValueError(f"rehearsal.{rehearsal.name}.synthesis.of: {_no_version(version, names)}")
+                if names.index(version) >= names.index(rehearsal.since):
+                    raise ValueError(
+                        f"rehearsal.{rehearsal.name}.synthesis.of: {version} is no version before "
+                        f"{rehearsal.since}, since which the set is read; rehearse an earlier one, or raise `since`"
+                    )
         return self
 
 
@@ -199,7 +217,15 @@ class Engine(Section):
     and bf16; they skip other documents instead of masking them (data.attention_across_documents: false)."""
     activation_checkpointing: bool = False
     compile: bool = False
-    """torch.compile the model through DeepSpeed."""
+    """torch.compile the model's layers, at the first step; needs a C++ compiler on CPUs, Triton on GPUs."""
+    cross_entropy: Literal["full", "chunked"] | None = None
+    """`chunked` never holds the logits of all tokens at once: the loss and its gradient are worked out some tokens at
+    a time, and few logits (2**25) all at once. For models whose loss is the cross-entropy of a plain output layer,
+    which is tried out before training; by default chunked for these and full for the others."""
+    read_every: Annotated[Int, Field(ge=1)] | None = None
+    """Read losses and gradient norms, and agree on stopping, every so many steps; in between nothing waits for a GPU
+    to tell them. By default as many as take a second. What is logged, saved or evaluated is read before, so metrics
+    and ledger are the same whatever it is."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -208,15 +234,6 @@ class Engine(Section):
         if self.attention in ("flash_attention_2", "flash_attention_3") and self.precision != "bf16":
             raise ValueError(f"attention {self.attention} computes in bf16 only: use precision bf16, or sdpa")
         return self
-
-
-class Evaluation(Section):
-    """Loss and bits per byte of every version on the held-out sets of all increments so far and of the next one."""
-
-    max_rows: Annotated[Int, Field(ge=1)] | None = None
-    """Rows of each held-out set, drawn once and for all; all by default."""
-    batch_sequences: Annotated[Int, Field(ge=1)] = 16
-    """Rows in one forward pass of one process."""
 
 
 class Checkpoint(Section):
@@ -273,6 +290,9 @@ class Hardware(Section):
     """Dense bf16 peak of one device, for devices whose peak lrps does not know."""
     mfu: Annotated[Float, Field(gt=0, le=1)] = 0.4
     """Model FLOPs utilisation that the plan assumes."""
+    memory_gb: Annotated[Float, Field(gt=0)] | None = None
+    """Memory of one device in 1e9 bytes, beside which `lrps plan` shows what training is going to hold; for devices
+    that lrps does not know, or that exist with less (A100)."""
     price_per_device_hour: Price | None = None
     mtbf_hours_per_device: Annotated[Float, Field(gt=0)] | None = None
     """Mean time between failures that end a run, of one device with its share of host and network, in hours; that of
@@ -377,6 +397,9 @@ class Config(Section):
         for where, of_versions in named:
             for unknown in of_versions.keys() - set(names):
                 raise ValueError(f"paradigms.{where}.{_no_version(unknown, names)}")
+        for task in self.evaluation.tasks:
+            if task.version not in names:
+                raise ValueError(f"evaluation.tasks.{task.name}: {_no_version(task.version, names)}")
         return self
 
     @model_validator(mode="after")

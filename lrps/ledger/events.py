@@ -10,14 +10,14 @@ from lrps.ledger.writer import LedgerWriter
 from lrps.store.lock import path_lock
 
 
-def book_event(ledger_dir: Path, kind: str, step: int, seconds: float, **facts: Any) -> None:
-    """Append an event that has ended. seconds: of one process on a CPU; they are no device-seconds of any path.
+def book_event(ledger_dir: Path, kind: str, step: int, seconds: float, *, device: str = "cpu", **facts: Any) -> None:
+    """Append an event that has ended. seconds: of one process on the device; they are no device-seconds of any path.
 
     Events may end at the same time in several processes: each waits for the lock. Raises LedgerError.
     """
     with path_lock(ledger_dir):
         writer = LedgerWriter(ledger_dir)
-        writer.append("start", step, Counters(), format=FORMAT, job=kind, path_start=step, device="cpu", processes=1)
+        writer.append("start", step, Counters(), format=FORMAT, job=kind, path_start=step, device=device, processes=1)
         spent = Counters(allocated_seconds=seconds)
         writer.append(kind, step, spent, **facts)
         writer.append("stop", step, spent, outcome="complete")

@@ -8,7 +8,8 @@ then.
 
 kinds and their facts beside others: start (format, path, path_start, parent, origin, device, processes, price),
 heartbeat (loss), checkpoint (saved_step, bytes), branch-point (saved_step), evaluation (heldout, loss, ..), stop
-(outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..), stop.
+(outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
+rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..), stop.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pydantic_core import from_json
 from lrps.errors import LedgerError
 
 FORMAT = "lrps-ledger/2"
-KINDS = ("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "export", "stop", "failure")
+KINDS = ("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "export", "rehearsal", "score", "stop", "failure")
 NO_LINE = "0" * 64
 _HEAD, _HASH, _TAIL = slice(11), slice(11, 75), slice(75, 77)
 """A line is `{"sha256":"`, its hash, `",`, and the rest."""

@@ -45,8 +45,8 @@ class Parameters:
         return 6 * (self.total - self.input_embedding) + 12 * self.layers * self.attention_width * sequence_length
 
 
-def count_parameters(model: Model) -> Parameters | None:
-    """Count without building the model; None for a model type that is not known here."""
+def architecture_of(model: Model) -> dict[str, Any]:
+    """The fields of its Hugging Face config, as they are written; ConfigError if a checkpoint directory has none."""
     architecture = model.architecture
     if architecture is None and model.checkpoint is not None:
         try:
@@ -55,6 +55,12 @@ def count_parameters(model: Model) -> Parameters | None:
             raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json cannot be read: {error}") from None
     if not isinstance(architecture, dict):
         raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json is not the config of a model")
+    return architecture
+
+
+def count_parameters(model: Model) -> Parameters | None:
+    """Count without building the model; None for a model type that is not known here."""
+    architecture = architecture_of(model)
     count = _COUNTERS.get(str(architecture.get("model_type")))
     try:
         return count(architecture) if count else None

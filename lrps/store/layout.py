@@ -70,6 +70,10 @@ class RunLayout:
         """What the processes of concurrent jobs print, and the environment of workers on other hosts."""
         return self.run_dir / "launch"
 
+    def rehearsal(self, name: str) -> Path:
+        """Where the stages of a synthetic rehearsal set are kept; the set itself lies with the data."""
+        return self.run_dir / "rehearsal" / name
+
     def path(self, name: str) -> PathLayout:
         """The layout of path `name`. ValueError if the name would lead elsewhere."""
         if not name or name.startswith(".") or "/" in name or "\\" in name:

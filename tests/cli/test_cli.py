@@ -125,3 +125,27 @@ def test_help_teaches(repository: Path) -> None:
     assert "lrps plan configs/demo.yaml" in lrps("--help").stdout
     for verb in ("plan", "run", "train", "evaluate", "status", "report", "export"):
         assert "CONFIG" in lrps(verb, "--help").stdout
+
+
+ENDING = """
+import atexit, ctypes, sys, types
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+cli = import_module("lrps.cli.entry")
+sys.modules["torch"] = types.ModuleType("torch")
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+atexit.register(print, "cleaned up")
+pool = ThreadPoolExecutor()
+pool.submit(print, "written")
+def job():
+    sys.exit(75)
+cli.app = lambda **_: job()
+cli.main()
+"""
+
+
+def test_a_library_that_aborts_at_exit_changes_no_exit_code() -> None:
+    """As torch does now and then: `terminate called without an active exception`, 134."""
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split("\n")[:2]) == (75, ["written", "cleaned up"]), done.stderr

@@ -1,0 +1,67 @@
+"""The entry point: runs a verb, and turns how it ended into a message and an exit code."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+import typer
+
+from lrps.cli.app import app
+from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
+
+CLICK_INTERRUPTED = 130
+"""What the command-line library makes of Ctrl-C."""
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    # All ranks of a process group may fail alike: rank 0 speaks first, and its end ends the others.
+    rank = int(os.environ.get("RANK", "0"))
+    if rank:
+        time.sleep(1)
+    typer.echo(f"lrps: {message}" if rank == 0 else f"lrps (rank {rank}): {message}", err=True)
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point. Exit code 0 done, 2 the user's mistake (no traceback), 1 our fault, 75 interrupted but resumable."""
+    try:
+        _main()
+    except SystemExit as end:
+        if "torch" in sys.modules and isinstance(end.code, int):
+            _leave(end.code)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process as multiprocessing ends its own: without taking torch and deepspeed apart.
+
+    That takes two seconds of a core, and a thread of theirs that is still at work then aborts a process that has done
+    all it had to do.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the terminal may be gone
+            stream.flush()
+    os._exit(code)
+
+
+def _main() -> None:
+    try:
+        app(standalone_mode=True)
+    except LrpsError as error:
+        _fail(str(error), error.exit_code)
+    except SystemExit as end:
+        if end.code == CLICK_INTERRUPTED:
+            _fail("interrupted; the same command goes on", INTERRUPTED)
+        raise
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OUR_FAULT)

@@ -1,0 +1,130 @@
+"""Text generation by a server that speaks the OpenAI completions protocol: vLLM, SGLang and others.
+
+Of the standard library only. The key comes from an environment variable and stands in no message, file or log. What a
+server answers depends on its own batches: the seeds are handed on, but equal text for an equal seed is its promise.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lrps.config.addresses import redact
+from lrps.errors import GenerationError
+from lrps.rehearsal.generator import Completion, Sampling
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+"""HTTP codes of a server that may answer the same request later."""
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+class OpenAiGenerator:
+    """The completions of one model of an endpoint, several requests at once."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        key_variable: str = KEY_VARIABLE,
+        requests_at_once: int = 16,
+        attempts: int = 6,
+        pause_seconds: float = 1.0,
+        timeout_seconds: float = 600.0,
+    ) -> None:
+        """url: up to and with `/v1`. key_variable: environment variable of the key; without it none is sent.
+
+        attempts: of every request, with pauses that double from pause_seconds.
+        """
+        self._url = url.rstrip("/").removesuffix("/completions") + "/completions"
+        self._model = model
+        self._requests_at_once = requests_at_once
+        self._attempts, self._pause, self._timeout = attempts, pause_seconds, timeout_seconds
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if key := os.environ.get(key_variable):
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._key_variable = key_variable
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """As Generator says. Raises GenerationError when a request fails for good; the others are not waited for."""
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
+        with ThreadPoolExecutor(self._requests_at_once) as threads:
+            asked = [
+                threads.submit(self._complete, prompt, sampling, seed)
+                for prompt, seed in zip(prompts, seeds, strict=True)
+            ]
+            try:
+                return [one.result() for one in asked]
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _complete(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
+        request = {
+            "model": self._model,
+            "prompt": prompt,
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "repetition_penalty": sampling.repetition_penalty,
+            "seed": seed % 2**31,
+        }
+        if sampling.repetition_penalty == 1:
+            del request["repetition_penalty"]  # Not of the protocol itself: some servers refuse it.
+        return self._read(self._post(json.dumps(request).encode()))
+
+    def _post(self, body: bytes) -> bytes:
+        pause = self._pause
+        for attempt in range(1, self._attempts + 1):
+            request = urllib.request.Request(self._url, body, self._headers)
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                    content: bytes = answer.read()
+                    return content
+            except urllib.error.HTTPError as error:
+                fault = f"HTTP {error.code} {error.reason}: {_said(error)}"
+                if error.code in (401, 403):
+                    raise self._failed(f"{fault}; put the key into the variable {self._key_variable}") from None
+                if error.code not in RETRIED:
+                    raise self._failed(f"{fault}; correct the model's name, or shorten the prompt") from None
+            except (OSError, http.client.HTTPException) as error:  # URLError, a timeout, a connection that breaks off.
+                fault = str(getattr(error, "reason", None) or error or type(error).__name__)
+            if attempt < self._attempts:
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        raise self._failed(
+            f"{fault}, {self._attempts} times; see whether the server is up, then the same command goes on"
+        )
+
+    def _read(self, content: bytes) -> Completion:
+        try:
+            answer: Mapping[str, Any] = json.loads(content)
+            (choice,) = answer["choices"]
+            text, reason, tokens = choice["text"], choice.get("finish_reason"), answer["usage"]["completion_tokens"]
+            if not isinstance(text, str) or type(tokens) is not int:
+                raise TypeError
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._failed(
+                "the answer is no completion with its usage; give the address of a /v1/completions endpoint"
+            ) from None
+        return Completion(text, tokens, reason == "stop")
+
+    def _failed(self, fault: str) -> GenerationError:
+        return GenerationError(f"{redact(self._url)}: {fault}")
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """The beginning of what a server says about a request that it refuses."""
+    try:
+        return error.read(2000).decode(errors="replace").strip()[:300]
+    except (OSError, http.client.HTTPException):
+        return ""

@@ -1,0 +1,80 @@
+"""k-means with seeded k-means++ starts, in numpy and float64: the same points and seed give the same clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ITERATIONS = 100
+_BLOCK = 2**22
+"""Distances that are held at once."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """labels: (points,), of the nearest centroid, the lower number among equals. distances: (points,), squared, to it.
+
+    Clusters without points may occur where points repeat.
+    """
+
+    centroids: np.ndarray
+    labels: np.ndarray
+    distances: np.ndarray
+
+    @property
+    def inertia(self) -> float:
+        return float(self.distances.sum())
+
+
+def kmeans(points: np.ndarray, clusters: int, seed: int) -> Clusters:
+    """Cluster (points, dimensions) by Lloyd's iterations, until no label changes or ITERATIONS are over."""
+    points = np.asarray(points, np.float64)
+    centroids = _spread(points, min(clusters, len(points)), np.random.default_rng(seed))
+    labels, distances = _nearest(points, centroids)
+    for _ in range(ITERATIONS):
+        centroids = _means(points, labels, centroids)
+        before, (labels, distances) = labels, _nearest(points, centroids)
+        if np.array_equal(before, labels):
+            break
+    return Clusters(centroids, labels, distances)
+
+
+def _spread(points: np.ndarray, clusters: int, random: np.random.Generator) -> np.ndarray:
+    """k-means++ (Arthur and Vassilvitskii 2007): each further centroid with a chance that grows with its squared
+    distance to those before."""
+    chosen = [int(random.integers(len(points)))]
+    nearest = _squared(points, points[chosen[-1]])
+    while len(chosen) < clusters:
+        reached = nearest.cumsum()
+        if reached[-1] == 0:  # All points are centroids already.
+            break
+        chosen.append(min(int(np.searchsorted(reached, random.random() * reached[-1], "right")), len(points) - 1))
+        nearest = np.minimum(nearest, _squared(points, points[chosen[-1]]))
+    return points[chosen]
+
+
+def _squared(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    return np.square(points - centre).sum(1)
+
+
+def _nearest(points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.zeros(len(points), np.int64)
+    distances = np.full(len(points), np.inf)
+    step = max(1, _BLOCK // max(1, points.shape[1]))
+    for start in range(0, len(points), step):
+        some = slice(start, start + step)
+        for number, centroid in enumerate(centroids):
+            found = _squared(points[some], centroid)
+            nearer = found < distances[some]
+            labels[some][nearer] = number
+            distances[some][nearer] = found[nearer]
+    return labels, distances
+
+
+def _means(points: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """The centroids of the labels; one without points stays where it is."""
+    sums = np.zeros_like(centroids)
+    np.add.at(sums, labels, points)
+    counts = np.bincount(labels, minlength=len(centroids))
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centroids)

@@ -1,0 +1,181 @@
+"""Makes a rehearsal set: all stages, then shards in the set's place, then its cost in the run's own ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from lrps import __version__
+from lrps.data.manifest import Manifest, load_manifest, manifest_path
+from lrps.data.tokenizer import load_tokenizer
+from lrps.data.writer import TokenWriter, token_dtype
+from lrps.errors import DataError
+from lrps.ledger.events import book_event
+from lrps.ledger.reader import read_ledger
+from lrps.plan import Plan
+from lrps.rehearsal.demonstrations import MAKER
+from lrps.rehearsal.generator import default_device
+from lrps.rehearsal.outline import find_set, rehearsed
+from lrps.rehearsal.selecting import BLOCK_TOKENS, embedding_identity, selected
+from lrps.rehearsal.stages import Candidate, Stages
+from lrps.rehearsal.writing import Progress
+from lrps.store.files import sha256_file
+from lrps.store.lock import path_lock
+
+SEEN_OTHERWISE = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
+"""Settings that may differ from those of a set that is made: models are known by their hashes, the plan cuts rows."""
+
+
+def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifest, bool]:
+    """Make the set, or go on with it: its manifest, and whether this call made it.
+
+    A set that is made is left as it is; DataError if it was made with other settings. Other LrpsErrors as the stages
+    raise them: models, data or rows that are missing.
+    """
+    rehearsal = find_set(plan, name)
+    console = Console(highlight=False, quiet=quiet)
+    tokenizer, identity = load_tokenizer(plan.config.data.tokenizer_path)
+    tokenizer.encode_special_tokens = True  # Text that spells the end mark is text: it must not end a document.
+
+    @contextmanager
+    def watch(stage: str, total: int) -> Iterator[Progress]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(f"{name}: {stage}", total=total)
+            yield lambda count: bar.advance(task, count)
+        console.print(f"{name}: {stage}: {total:,} done", markup=False, soft_wrap=True)
+
+    stages = Stages(plan, rehearsal, tokenizer, identity, watch)
+    with path_lock(stages.directory):
+        path = manifest_path(plan.config.data.root, name, "train")
+        if path.exists():
+            manifest, made = load_manifest(path), False
+            _refuse_changed(stages, manifest)
+        else:
+            _refuse_other_tokenizer(stages)
+            manifest, made = _write_shards(stages, selected(stages)), True
+        _book(plan, stages, manifest)
+    return manifest, made
+
+
+def _refuse_changed(stages: Stages, manifest: Manifest) -> None:
+    wanted, found = _settings(stages), manifest.provenance.get("settings", {})
+    wanted["of"] = {each.version: each.sha256 for each in rehearsed(stages.plan, stages.synthesis)}
+    found = {**found, "of": manifest.provenance.get("of")}
+    changed = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if manifest.provenance.get("maker") != MAKER:
+        changed.append("maker")
+    if changed:
+        name = stages.rehearsal.name
+        raise DataError(
+            f"{name} was made with other {', '.join(changed)}, and a version never changes: give the new set another "
+            f"name, or delete {stages.plan.config.data.root / name} with everything that was trained on it"
+        )
+
+
+def _refuse_other_tokenizer(stages: Stages) -> None:
+    for manifest in rehearsed(stages.plan, stages.synthesis):
+        if manifest.tokenizer.sha256 != stages.identity.sha256:
+            raise DataError(
+                f"version {manifest.version} was tokenized with another tokenizer than "
+                f"{stages.plan.config.data.tokenizer_path}; give the one that made the shards"
+            )
+
+
+def _settings(stages: Stages) -> dict[str, Any]:
+    values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=SEEN_OTHERWISE)
+    return values | {"seed": stages.seed}
+
+
+def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
+    """The selection as the training shards of the set, each instance a document."""
+    root, identity = stages.plan.config.data.root, stages.identity
+    with TokenWriter(root, stages.rehearsal.name, "train", identity, block_tokens=BLOCK_TOKENS) as writer:
+        for one in chosen:
+            text = stages.form.text(one.instance)
+            ids = stages.tokenizer.encode(text, add_special_tokens=False).ids
+            writer.add_document(np.array([*ids, identity.eos], token_dtype(identity)), len(text.encode()))
+        return writer.close(_provenance(stages))
+
+
+def _provenance(stages: Stages) -> dict[str, Any]:
+    """What made the set. Nothing of the time, the machine or the attempts: the same settings give the same bytes."""
+    drawn = stages.files["demonstrations"].path
+    return {
+        "maker": MAKER,
+        "lrps": __version__,
+        "settings": _settings(stages),
+        "of": {manifest.version: manifest.sha256 for manifest in rehearsed(stages.plan, stages.synthesis)},
+        "base": stages.base_identity,
+        "latest": stages.latest_identity,
+        "embedding": embedding_identity(stages),
+        "generator": {
+            "kind": "hf" if stages.base is not None else "server",
+            "device": default_device(),
+            "batch_size": stages.synthesis.batch_size,
+        },
+        "demonstrations": {"documents": stages.counts["demonstrations"], "sha256": sha256_file(drawn)},
+        "stages": {stage: file.key for stage, file in stages.files.items()},
+        "counts": stages.counts,
+    }
+
+
+def _book(plan: Plan, stages: Stages, manifest: Manifest) -> None:
+    """Book the set in the run's own ledger, once, also where the process that made it was killed before it could."""
+    ledger = plan.layout.ledger
+    booked = (record.facts.get("manifest_sha256") for record in read_ledger(ledger) if record.kind == "rehearsal")
+    if manifest.sha256 in booked or not stages.costs.path.exists():
+        return
+    facts = stages.costs.booking(set(manifest.provenance["stages"].values()))
+    seconds = sum(value for key, value in facts.items() if key.endswith("_seconds"))
+    book_event(
+        ledger,
+        "rehearsal",
+        0,
+        seconds,
+        device=manifest.provenance["generator"]["device"],
+        set=stages.rehearsal.name,
+        manifest_sha256=manifest.sha256,
+        rows=manifest.rows(plan.config.data.sequence_length),
+        **facts,
+    )
+
+
+def made_document(plan: Plan, name: str, manifest: Manifest, made: bool) -> dict[str, Any]:
+    """What was made as JSON values. made: by this call."""
+    return {
+        "set": name,
+        "made": made,
+        "manifest": str(manifest_path(plan.config.data.root, name, "train")),
+        "manifest_sha256": manifest.sha256,
+        "documents": manifest.documents,
+        "tokens": manifest.tokens,
+        "rows": plan.rows[name],
+        "counts": manifest.provenance["counts"],
+    }
+
+
+def print_made(document: Mapping[str, Any]) -> None:
+    """The same for people: from what was generated to what is trained on."""
+    counts, name = document["counts"], document["set"]
+    parsed, refined = counts["parsed"], counts["refined"]
+    if not document["made"]:
+        print(f"{name}: made already; nothing was generated")
+    print(
+        f"{name}: {counts['generated']:,} generations of {counts['generated_tokens']:,} tokens, "
+        f"{parsed['instances']:,} instances, {refined['candidates']:,} candidates, {counts['selected']:,} selected"
+    )
+    for what, stage in (("read", parsed), ("refined", refined)):
+        for reason, number in {**stage["dropped"], "duplicates": stage["duplicates"]}.items():
+            if number:
+                print(f"{name}: dropped when {what}: {number:,} {reason}")
+    print(
+        f"{name}: {document['documents']:,} documents, {document['tokens']:,} tokens, {document['rows']:,} rows in the "
+        f"plan, sha256 {document['manifest_sha256'][:12]}"
+    )

@@ -1,0 +1,295 @@
+"""The stages of a set, from demonstrations to the selection. Each is a function of its settings and the stage before,
+and leaves a file that says so: what is there is read, what is missing is made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer
+
+from lrps.config.addresses import redact
+from lrps.config.models import Rehearsal
+from lrps.config.rehearsing import Endpoint, Synthesis
+from lrps.data.cache import open_files
+from lrps.data.manifest import TokenizerIdentity
+from lrps.data.tokenize import is_heldout
+from lrps.errors import GenerationError
+from lrps.plan import Plan
+from lrps.rehearsal.costs import Costs
+from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size
+from lrps.rehearsal.endpoint import OpenAiGenerator
+from lrps.rehearsal.generator import Completion, Generator, HfGenerator, Sampling, default_device, document_end
+from lrps.rehearsal.instances import BLANK_LINES, Form, Instance, form_of, without_duplicates
+from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
+from lrps.rehearsal.shard_documents import ShardDocuments
+from lrps.rehearsal.stage_file import StageFile
+from lrps.rehearsal.theta import Theta, base_theta, latest_theta, provide
+from lrps.rehearsal.writing import Progress, Writing
+
+Watch = Callable[[str, int], AbstractContextManager[Progress]]
+"""Shows the progress of a stage: its name and its total."""
+
+
+class Candidate(NamedTuple):
+    """An instance that may be selected. tokens: of its document, end mark included."""
+
+    input: str
+    output: str
+    tokens: int
+
+    @property
+    def instance(self) -> Instance:
+        return Instance(self.input, self.output)
+
+
+@dataclass
+class Stages:
+    """The stages of one set. counts, files: of the stages that were asked for so far."""
+
+    plan: Plan
+    rehearsal: Rehearsal
+    tokenizer: Tokenizer
+    identity: TokenizerIdentity
+    watch: Watch
+    counts: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, StageFile] = field(default_factory=dict)
+
+    @property
+    def synthesis(self) -> Synthesis:
+        assert self.rehearsal.synthesis is not None
+        return self.rehearsal.synthesis
+
+    @property
+    def seed(self) -> int:
+        return self.plan.config.seed if self.synthesis.seed is None else self.synthesis.seed
+
+    @property
+    def directory(self) -> Path:
+        return self.plan.layout.rehearsal(self.rehearsal.name)
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(self.directory / "costs.jsonl")
+
+    @cached_property
+    def form(self) -> Form:
+        return form_of(self.synthesis, self.tokenizer, self.plan.config.data.sequence_length)
+
+    @cached_property
+    def base(self) -> Theta | None:
+        return self._provided(base_theta(self.plan, self.rehearsal))
+
+    @cached_property
+    def latest(self) -> Theta | None:
+        """Of the outputs, and of embeddings where a server has the base model."""
+        return self._provided(latest_theta(self.plan, self.rehearsal))
+
+    def _provided(self, theta: Theta | None) -> Theta | None:
+        if theta is not None:
+            provide(self.plan, theta, self.rehearsal.name)
+        return theta
+
+    @cached_property
+    def base_identity(self) -> dict[str, Any]:
+        if self.base is not None:
+            return self.base.identity
+        assert isinstance(self.synthesis.generator, Endpoint)
+        return {"url": redact(self.synthesis.generator.url), "model": self.synthesis.generator.model}
+
+    @cached_property
+    def latest_identity(self) -> dict[str, Any] | None:
+        return self.latest.identity if self.synthesis.refine and self.latest is not None else None
+
+    @cached_property
+    def separator(self) -> str:
+        if self.synthesis.separator is not None:
+            return self.synthesis.separator
+        own = (
+            document_end(self.base.directory) if self.base is not None and self.synthesis.kind == "documents" else None
+        )
+        return own or BLANK_LINES[self.synthesis.kind]
+
+    def file(self, stage: str, **settings: Any) -> StageFile:
+        """The file of a stage with these settings; it is the one in `files` from now on."""
+        self.files[stage] = StageFile(self.directory, stage, {"maker": MAKER, **settings})
+        return self.files[stage]
+
+    @cached_property
+    def demonstrations(self) -> list[dict[str, Any]]:
+        """version, document (its number) and text of each."""
+        manifests = rehearsed(self.plan, self.synthesis)
+        file = self.file(
+            "demonstrations",
+            of={manifest.version: manifest.sha256 for manifest in manifests},
+            kind=self.synthesis.kind,
+            marks=list(self.synthesis.marks) if self.synthesis.kind == "pairs" else None,
+            share=self.synthesis.demonstration_share,
+            longest_tokens=longest_demonstration(self.plan, self.synthesis),
+            separator=self.separator,
+            in_a_prompt=self.synthesis.demonstrations,
+            seed=self.seed,
+        )
+        records = file.whole()
+        if records is None:
+            records = self._draw()
+            file.write(records)
+        self.counts["demonstrations"] = len(records)
+        return records
+
+    def _draw(self) -> list[dict[str, Any]]:
+        manifests = rehearsed(self.plan, self.synthesis)
+        sources = [ShardDocuments(m, open_files(self.plan.config.data, m.version)) for m in manifests]
+        edges = list(accumulate((len(source) for source in sources), initial=0))
+        size = pool_size(edges[-1], self.synthesis.demonstration_share, self.synthesis.demonstrations)
+        longest = longest_demonstration(self.plan, self.synthesis)
+        records: list[dict[str, Any]] = []
+        for number in drawing_order(edges[-1], self.seed):
+            if len(records) == size:
+                break
+            k = next(k for k in range(len(sources)) if number < edges[k + 1])
+            document = number - edges[k]
+            whole = self.tokenizer.decode(sources[k].read(document).tolist(), skip_special_tokens=False)
+            text = self.form.demonstration(whole, longest)
+            # A document that holds the separator would look like two.
+            if text is not None and not (self.separator.strip() and self.separator in text):
+                records.append({"version": manifests[k].version, "document": document, "text": text})
+        if len(records) < self.synthesis.demonstrations:
+            raise GenerationError(
+                f"{len(records)} of {edges[-1]} documents of {', '.join(self.synthesis.of)} can be demonstrations as "
+                f"{self.synthesis.kind} of up to {longest} tokens, a prompt has {self.synthesis.demonstrations}; look "
+                "at the marks in their text, or raise synthesis.demonstration_tokens"
+            )
+        return records
+
+    @cached_property
+    def completions(self) -> list[Completion]:
+        """What the base model wrote."""
+        chosen = self.synthesis
+        texts = [record["text"] for record in self.demonstrations]
+        prompts = Prompts(texts, chosen.demonstrations, chosen.samples, self.seed, self.form, self.separator)
+        total, available = generations_of(self.plan, self.rehearsal, len(texts))
+        sampling = Sampling(chosen.max_tokens, chosen.temperature, chosen.top_p, chosen.repetition_penalty)
+        file = self.file(
+            "synthesis",
+            demonstrations=self.files["demonstrations"].key,
+            base=self.base_identity,
+            task=chosen.task,
+            input_mark=chosen.input_mark,
+            output_mark=chosen.output_mark,
+            samples=chosen.samples,
+            sampling=asdict(sampling),
+            batch_size=chosen.batch_size,
+            device=default_device() if self.base is not None else None,
+        )
+
+        def asked(position: int) -> tuple[str, int]:
+            (number,) = prompts.numbers(position, position + 1)
+            return prompts.prompt(number), prompts.seed_of(number)
+
+        writing = Writing(self._open_base, sampling, chosen.batch_size, file, self.costs)
+        with self.watch("synthesis", total) as progress:
+            completions = writing.run(asked, total, available, progress)
+        self.counts["generated"] = total
+        self.counts["generated_tokens"] = sum(one.tokens for one in completions)
+        return completions
+
+    def _open_base(self) -> Generator:
+        if self.base is not None:
+            return HfGenerator(self.base.directory, self.synthesis.batch_size)
+        server = self.synthesis.generator
+        assert isinstance(server, Endpoint)
+        return OpenAiGenerator(
+            server.url, server.model, key_variable=server.key_variable, requests_at_once=server.requests_at_once
+        )
+
+    @cached_property
+    def instances(self) -> list[Instance]:
+        """What can be read in the completions, each once."""
+        completions = self.completions
+        file = self.file(
+            "instances",
+            synthesis=self.files["synthesis"].key,
+            generations=len(completions),
+            prefix_tokens=self.synthesis.prefix_tokens,
+            max_pair_tokens=self.synthesis.max_pair_tokens or self.plan.config.data.sequence_length,
+            tokenizer=self.identity.sha256,
+        )
+        records = file.whole()
+        if records is None:
+            read = [self.form.read(one.text, one.ended) for one in completions]
+            dropped = sum((found.dropped for found in read), Counter())
+            distinct, doubled = without_duplicates([one for found in read for one in found.instances])
+            parsed = {"dropped": dict(sorted(dropped.items())), "duplicates": doubled, "instances": len(distinct)}
+            records = [parsed, *distinct]
+            file.write(records)
+        self.counts["parsed"] = records[0]
+        return [Instance(*record) for record in records[1:]]
+
+    @cached_property
+    def answers(self) -> list[Completion] | None:
+        """What the latest model wrote to the input of each instance; None where outputs stay."""
+        if not self.synthesis.refine:
+            return None
+        instances = self.instances
+        sampling = Sampling(self.synthesis.max_tokens)
+        file = self.file(
+            "refinement",
+            instances=self.files["instances"].key,
+            latest=self.latest_identity,
+            sampling=asdict(sampling),
+            batch_size=self.synthesis.batch_size,
+            device=default_device(),
+        )
+        writing = Writing(self._open_latest, sampling, self.synthesis.batch_size, file, self.costs)
+        with self.watch("refinement", len(instances)) as progress:
+            return writing.run(
+                lambda number: (self.form.question(instances[number]), 0), len(instances), len(instances), progress
+            )
+
+    def _open_latest(self) -> Generator:
+        assert self.latest is not None
+        return HfGenerator(self.latest.directory, self.synthesis.batch_size)
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Instances with their final outputs, each once; what the hash of its text holds out is left out."""
+        instances, answers = self.instances, self.answers
+        share = self.plan.config.data.heldout_share
+        upstream = self.files["instances" if answers is None else "refinement"].key
+        file = self.file("candidates", outputs=upstream, heldout_share=share)
+        records = file.whole()
+        if records is None:
+            records = list(self._candidates(instances, answers, share))
+            file.write(records)
+        self.counts["refined"] = records[0]
+        return [Candidate(*record) for record in records[1:]]
+
+    def _candidates(
+        self, instances: Sequence[Instance], answers: Sequence[Completion] | None, share: float
+    ) -> Iterator[Any]:
+        dropped = Counter[str]()
+        kept = list(instances)
+        if answers is not None:
+            pairs = zip(instances, answers, strict=True)
+            found = [self.form.answered(instance, one.text, one.ended) for instance, one in pairs]
+            dropped = sum((one.dropped for one in found), Counter())
+            kept = [instance for one in found for instance in one.instances]
+        distinct, doubled = without_duplicates(kept)
+        texts = [(instance, self.form.text(instance)) for instance in distinct]
+        trained = [(instance, text) for instance, text in texts if not is_heldout(text, share, "lrps")]
+        yield {
+            "dropped": dict(sorted(dropped.items())),
+            "duplicates": doubled,
+            "held_out": len(texts) - len(trained),
+            "candidates": len(trained),
+        }
+        for instance, text in trained:
+            yield Candidate(*instance, len(self.tokenizer.encode(text, add_special_tokens=False).ids) + 1)

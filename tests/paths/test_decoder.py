@@ -1,0 +1,62 @@
+"""Sizes of decoders against the models that transformers builds, and against cost.py's own count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lrps.config.models import Model
+from lrps.errors import ConfigError
+from lrps.paths.cost import count_parameters
+from lrps.paths.decoder import decoder_of
+
+SMALL = {"vocab_size": 257, "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
+ARCHITECTURES: list[dict[str, Any]] = [
+    {"model_type": "llama", **SMALL, "num_attention_heads": 4},
+    {"model_type": "llama", **SMALL, **HEADS, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    {"model_type": "llama", **SMALL, **HEADS, "head_dim": 32},
+    {"model_type": "mistral", **SMALL, **HEADS},
+    {"model_type": "qwen2", **SMALL, **HEADS},
+    {"model_type": "qwen3", **SMALL, **HEADS, "head_dim": 32},
+    {"model_type": "gpt2", "vocab_size": 257, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128},
+]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a["model_type"])
+def test_the_tensors_are_those_of_transformers(architecture: dict[str, Any]) -> None:
+    from lrps.engine.model import build_skeleton
+
+    model = Model(architecture=architecture)
+    decoder, counted = decoder_of(model), count_parameters(model)
+    assert decoder is not None
+    assert counted is not None
+    sizes = [parameter.numel() for parameter in build_skeleton(model).parameters()]
+    assert sorted(sizes) == sorted([*decoder.layers * decoder.layer_tensors, *decoder.other_tensors])
+    assert decoder.parameters == counted.total == sum(sizes)
+    assert decoder.largest_tensor == max(sizes)
+    assert decoder.parameters_in_tensors_up_to(64) == sum(size for size in sizes if size <= 64)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [{"model_type": "mamba", "vocab_size": 9}, {"model_type": "llama", "vocab_size": 9}],
+    ids=["unknown type", "missing sizes"],
+)
+def test_what_cannot_be_counted_is_none(architecture: dict[str, Any]) -> None:
+    assert decoder_of(Model(architecture=architecture)) is None
+
+
+def test_sizes_that_are_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match="whole numbers above 0"):
+        decoder_of(Model(architecture={**ARCHITECTURES[0], "hidden_size": "wide"}))
+
+
+def test_llama_keeps_what_its_operations_keep() -> None:
+    """By hand, of a token: 2 norms of 8 bytes a value, queries and outputs, keys and values, 4 tensors of the MLP."""
+    decoder = decoder_of(Model(architecture={**ARCHITECTURES[3]}))
+    assert decoder is not None
+    assert decoder.kept_by_layer("bf16", 128, None, masked=False) == 16 * 64 + 2 * 2 * (64 + 32) + 4 * 4 + 8 * 192
+    scores = 4 * 128 * (4 + 2)
+    assert decoder.kept_by_layer("bf16", 128, "eager", masked=False) == 16 * 64 + 8 * 64 + scores + 8 * 192

@@ -1,0 +1,204 @@
+"""The forecast of memory: its laws, what can be worked out by hand, and one real engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lrps.config.models import Config, Hardware, Model
+from lrps.paths.decoder import Decoder, decoder_of
+from lrps.paths.memory import LARGEST_BUCKET, Forecast, Memory, Setting, at_rest, device_bytes, forecast
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "hidden_size": 2048,
+    "intermediate_size": 5504,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 16,
+}
+
+
+def decoder(**changes: Any) -> Decoder:
+    made = decoder_of(Model(architecture={**LLAMA, **changes}))
+    assert made is not None
+    return made
+
+
+DECODERS = st.builds(
+    lambda layers, width, vocabulary, tied: decoder(
+        num_hidden_layers=layers, hidden_size=64 * width, vocab_size=vocabulary, tie_word_embeddings=tied
+    ),
+    st.integers(1, 60),
+    st.integers(1, 64),
+    st.integers(100, 200_000),
+    st.booleans(),
+)
+SETTINGS = st.builds(
+    Setting,
+    zero_stage=st.integers(0, 3),
+    precision=st.sampled_from(["fp32", "bf16"]),
+    devices=st.integers(1, 1024),
+    rows=st.integers(1, 64),
+    micro_batches=st.integers(1, 8),
+    length=st.integers(2, 8192),
+    checkpointing=st.booleans(),
+    attention=st.sampled_from([None, "eager", "sdpa", "flash_attention_2"]),
+    masked=st.booleans(),
+    chunked=st.booleans(),
+    gloo=st.booleans(),
+)
+
+
+def every_moment(found: Forecast) -> list[int]:
+    return [memory.total for _, memory in found.moments()]
+
+
+@given(DECODERS, SETTINGS)
+def test_the_peak_is_the_fullest_moment_and_the_sum_of_its_parts(model: Decoder, setting: Setting) -> None:
+    found = forecast(model, setting)
+    assert found.peak.total == max(every_moment(found))
+    for _, memory in found.moments():
+        parts = [getattr(memory, part.name) for part in fields(Memory)]
+        assert memory.total == sum(parts)
+        assert min(parts) >= 0
+        rest = at_rest(model, setting)
+        assert all(getattr(memory, part.name) >= getattr(rest, part.name) for part in fields(Memory))
+
+
+@given(DECODERS, SETTINGS, st.integers(1, 32))
+def test_more_rows_hold_more(model: Decoder, setting: Setting, more: int) -> None:
+    fewer, greater = forecast(model, setting), forecast(model, replace(setting, rows=setting.rows + more))
+    assert greater.peak.total >= fewer.peak.total
+    assert greater.backward.activations > fewer.backward.activations
+
+
+@given(DECODERS, SETTINGS, st.integers(2, 8))
+def test_more_devices_hold_less_each(model: Decoder, setting: Setting, times: int) -> None:
+    assume(setting.devices > 1)  # One device gathers nothing.
+    more = replace(setting, devices=setting.devices * times)
+    assert forecast(model, more).peak.total <= forecast(model, setting).peak.total
+
+
+@given(DECODERS, SETTINGS)
+def test_what_lies_between_steps_falls_with_the_stage(model: Decoder, setting: Setting) -> None:
+    """Without the bucket and the gradients that stage 3 allocates for good, nor the small tensors that it gathers."""
+    rests = [at_rest(model, replace(setting, zero_stage=stage)) for stage in (1, 2, 3)]
+    small = 4 * model.parameters_in_tensors_up_to(10**5)
+    states = [rest.weights + rest.master + rest.moments for rest in rests]
+    assert states[0] == states[1] >= states[2] - small
+    if setting.devices == 1:
+        assert states[1] == states[2]
+
+
+@given(DECODERS, SETTINGS)
+def test_the_gradients_in_backward_fall_with_the_stage(model: Decoder, setting: Setting) -> None:
+    """From two devices on: stages 2 and 3 sum a share in fp32, stage 1 keeps all of them in half of that."""
+    assume(setting.devices > 1)
+    found = [forecast(model, replace(setting, zero_stage=stage, micro_batches=4)).loss for stage in (1, 2, 3)]
+    one, two, three = (memory.gradients for memory in found)
+    assert one >= two - 4
+    assert two == three
+    assert found[0].activations == found[1].activations == found[2].activations
+
+
+@given(DECODERS, SETTINGS)
+def test_switches_that_save(model: Decoder, setting: Setting) -> None:
+    plain = replace(setting, checkpointing=False, chunked=False, attention="sdpa", masked=False)
+    peak = forecast(model, plain)
+    assert forecast(
+        model, replace(plain, chunked=True)
+    ).loss.logits <= peak.loss.logits + 40 * 2**25 + 8 * model.head + (4 * plain.tokens * model.width)
+    assert forecast(model, replace(plain, attention="eager")).peak.total >= peak.peak.total
+    assert forecast(model, replace(plain, checkpointing=True)).loss.activations <= peak.loss.activations
+
+
+def test_states_by_hand() -> None:
+    """Rajbhandari et al., figure 1: 2 + 2 + 12 bytes a parameter, divided among 64 devices stage by stage."""
+    model = decoder(num_hidden_layers=32, hidden_size=4096, intermediate_size=11008, num_attention_heads=32)
+    share = -(-model.parameters // 64)
+    setting = Setting(1, "bf16", 64, 1, 2, 2048)
+    assert at_rest(model, setting) == Memory(weights=2 * model.parameters, master=4 * share, moments=8 * share)
+    assert forecast(model, setting).loss.gradients == 2 * model.parameters
+    three = at_rest(model, replace(setting, zero_stage=3))
+    assert three.weights == pytest.approx(2 * share, rel=0.01)
+    assert (three.gradients, three.master, three.moments) == (4 * share, 4 * share, 8 * share)
+    assert three.buckets == 2 * LARGEST_BUCKET
+    alone = Setting(0, "fp32", 1, 1, 1, 2048)
+    assert at_rest(model, alone) == Memory(weights=4 * model.parameters, moments=8 * model.parameters)
+
+
+def test_the_bucket_is_that_of_the_engine() -> None:
+    from lrps.engine import cross_entropy, deepspeed_engine
+    from lrps.paths import memory
+
+    assert deepspeed_engine._LARGEST_BUCKET == LARGEST_BUCKET
+    assert cross_entropy.CHUNK_ELEMENTS == memory._CHUNK
+
+
+def test_the_memory_of_a_device() -> None:
+    assert device_bytes(Hardware(device="h100")) == 80 * 10**9
+    assert device_bytes(Hardware(device="A100", memory_gb=40)) == 40 * 10**9
+    assert device_bytes(Hardware(device="TPU")) is None
+
+
+SMALL_LLAMA = {**LLAMA, "vocab_size": 1000, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3}
+SMALL_LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+
+
+def test_a_real_engine_holds_what_was_forecast(
+    make_config: Callable[..., Config], repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    from live_bytes import LiveBytes
+
+    from lrps.engine.deepspeed_engine import Engine, process_group
+    from lrps.engine.model import build_model
+
+    config = make_config(
+        model={"architecture": SMALL_LLAMA},
+        data={"root": "none", "sequence_length": 64, "versions": [{"name": "v1", "tokens": 10**6}]},
+        batch={"sequences": 8, "micro_sequences": 4},
+        engine={"zero_stage": 2, "precision": "bf16"},
+    )
+    rows = np.random.default_rng(0).integers(0, 1000, (8, 64))
+    with process_group(), LiveBytes() as live:
+        engine = Engine(config, build_model(config.model, 0))
+        engine.train_step(rows, lr=1e-3, seed=0, step=0)
+        live.reset()
+        engine.train_step(rows, lr=1e-3, seed=0, step=1)
+        measured = live.peak
+        engine.close()
+    setting = Setting(2, "bf16", 1, 4, 2, 64, gloo=True)
+    model = decoder_of(config.model)
+    assert model is not None
+    assert forecast(model, setting).peak.total == pytest.approx(measured, rel=0.02)
+
+
+def test_live_bytes_end_with_their_tensors(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    sys.modules.pop("live_bytes", None)
+    from live_bytes import LiveBytes
+
+    with LiveBytes() as live:
+        one = torch.zeros(1000)
+        view = one.view(10, 100)[2:]
+        assert live.now == 4000
+        two = one + 1
+        assert live.now == live.peak == 8000
+        del one, two
+        assert live.now == 4000, "a view holds the storage"
+        live.reset()
+        assert live.peak == 4000
+        del view
+        assert (live.now, live.peak) == (0, 4000)

@@ -1,0 +1,40 @@
+"""Embeddings: the mean of the last hidden states, whatever stands in the batch beside a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lrps.errors import ConfigError
+from lrps.rehearsal.embed import embed
+
+
+def test_texts_are_the_means_of_their_tokens(base_model: Path) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = ["path switching", "a", "rates " * 30, ""]
+    told: list[int] = []
+    points = embed(base_model, texts, 2, told.append)
+    assert points.shape == (4, 16)
+    assert told == [2, 2]
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-6)
+    model, tokenizer = AutoModel.from_pretrained(base_model), AutoTokenizer.from_pretrained(base_model)
+    for text, point in zip(texts[:3], points, strict=False):
+        ids = tokenizer(text)["input_ids"][:62]  # Of 64 positions.
+        with torch.no_grad():
+            mean = model(torch.tensor([ids])).last_hidden_state[0].mean(0).numpy()
+        np.testing.assert_allclose(point, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_batches_change_nothing_but_rounding(base_model: Path) -> None:
+    texts = [f"text {'x' * k}" for k in range(9)]
+    one, all_at_once = (embed(base_model, texts, size, lambda _: None) for size in (1, 9))
+    np.testing.assert_allclose(one, all_at_once, atol=1e-5)
+
+
+def test_a_directory_without_an_encoder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be loaded for embeddings"):
+        embed(tmp_path, ["a"], 1, lambda _: None)

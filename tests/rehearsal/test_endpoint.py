@@ -1,0 +1,153 @@
+"""Completions from a real HTTP server on this machine: what is asked, what is tried again, what is never told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from lrps.errors import GenerationError
+from lrps.rehearsal.endpoint import OpenAiGenerator
+from lrps.rehearsal.generator import Completion, Sampling
+
+SECRET = "planted-secret-key"
+WARM = Sampling(7, temperature=0.9, top_p=0.6, repetition_penalty=1.2)
+
+
+class Server:
+    """Answers with `answer`, a function of the request's JSON and of how often it came; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.at_once = self.most_at_once = 0
+        self.answer: Callable[[dict[str, Any], int], tuple[int, Any]] = lambda request, _: (200, said(request))
+        self.together: threading.Barrier | None = None
+        outer, lock = self, threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    outer.requests.append({"path": self.path, **request})
+                    outer.headers.append(dict(self.headers))
+                    times = sum(each["prompt"] == request["prompt"] for each in outer.requests)
+                if outer.together is not None:
+                    outer.together.wait(timeout=30)
+                status, body = outer.answer(request, times)
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing: the output belongs to the tests."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+def said(request: dict[str, Any]) -> dict[str, Any]:
+    choice = {"text": f"{request['prompt']}!", "finish_reason": "stop", "index": 0}
+    return {"choices": [choice], "usage": {"completion_tokens": 3}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("RUNNER_KEY", SECRET)
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.http.shutdown()
+    thread.join()
+    server.http.server_close()
+
+
+def generator(server: Server, **changes: Any) -> OpenAiGenerator:
+    settings = {"key_variable": "RUNNER_KEY", "pause_seconds": 0.001, "timeout_seconds": 30.0, "attempts": 3}
+    return OpenAiGenerator(server.url, "theta-0", **{**settings, **changes})
+
+
+def test_a_prompt_is_asked_as_the_protocol_says(server: Server) -> None:
+    assert generator(server).generate(["hello"], WARM, [2**40 + 5]) == [Completion("hello!", 3, True)]
+    assert server.requests == [
+        {
+            "path": "/v1/completions",
+            "model": "theta-0",
+            "prompt": "hello",
+            "max_tokens": 7,
+            "temperature": 0.9,
+            "top_p": 0.6,
+            "repetition_penalty": 1.2,
+            "seed": (2**40 + 5) % 2**31,
+        }
+    ]
+    assert server.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    generator(server).generate(["hi"], Sampling(2), [1])
+    assert "repetition_penalty" not in server.requests[1]
+
+
+def test_without_a_key_none_is_sent(server: Server) -> None:
+    generator(server, key_variable="NO_SUCH_VARIABLE").generate(["a"], WARM, [1])
+    assert "Authorization" not in server.headers[0]
+
+
+def test_several_are_asked_at_once_and_come_in_order(server: Server) -> None:
+    server.together = threading.Barrier(4)  # Breaks, unless four requests are there at the same time.
+    prompts = [f"p{number}" for number in range(8)]
+    found = generator(server, requests_at_once=4).generate(prompts, WARM, range(8))
+    assert [one.text for one in found] == [f"{prompt}!" for prompt in prompts]
+
+
+def test_what_was_cut_off_says_so(server: Server) -> None:
+    server.answer = lambda request, _: (
+        200, {**said(request), "choices": [{"text": "cut", "finish_reason": "length"}]}
+    )  # fmt: skip
+    assert generator(server).generate(["a"], WARM, [1]) == [Completion("cut", 3, False)]
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_busy_server_is_asked_again(server: Server, code: int) -> None:
+    server.answer = lambda request, times: (200, said(request)) if times == 3 else (code, {"error": "busy"})
+    assert [one.text for one in generator(server).generate(["a", "b"], WARM, [1, 2])] == ["a!", "b!"]
+    assert len(server.requests) == 6
+
+
+def test_a_server_that_stays_busy_is_told(server: Server) -> None:
+    server.answer = lambda *_: (503, {"error": "loading the model"})
+    with pytest.raises(GenerationError, match="HTTP 503 .*loading the model.*, 3 times; see whether") as failed:
+        generator(server).generate(["a"], WARM, [1])
+    assert SECRET not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out"),
+    [(401, "variable RUNNER_KEY"), (403, "variable RUNNER_KEY"), (404, "model's name"), (400, "prompt")],
+)
+def test_what_would_fail_again_is_not_tried_again(server: Server, code: int, way_out: str) -> None:
+    server.answer = lambda *_: (code, {"error": {"message": "no such thing"}})
+    with pytest.raises(GenerationError, match=rf"HTTP {code} .*no such thing.*{way_out}") as failed:
+        generator(server).generate(["a"], WARM, [1])
+    assert len(server.requests) == 1
+    assert SECRET not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"<html>", [], {}, {"choices": []}, {"choices": [{"text": None}], "usage": {"completion_tokens": 1}},
+     {"choices": [{"text": "a"}]}, {"choices": [{"text": "a"}], "usage": {"completion_tokens": "3"}}],
+)  # fmt: skip
+def test_another_protocol_is_told(server: Server, answer: Any) -> None:
+    server.answer = lambda *_: (200, answer)
+    with pytest.raises(GenerationError, match="no completion with its usage"):
+        generator(server).generate(["a"], WARM, [1])
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    with pytest.raises(GenerationError, match=r"127.0.0.1:9/v1/completions: .*refused.*, 2 times"):
+        OpenAiGenerator("http://127.0.0.1:9/v1/", "m", attempts=2, pause_seconds=0.001).generate(["a"], WARM, [1])

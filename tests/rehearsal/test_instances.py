@@ -1,0 +1,157 @@
+"""Instances: from text and back, and what is dropped on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from lrps.config.rehearsing import Synthesis
+from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+from lrps.rehearsal.instances import Documents, Found, Instance, Pairs, form_of, without_duplicates
+
+WORDS = st.text("abZ é\n漢", min_size=1, max_size=20).map(str.strip).filter(bool)
+PAIRS = st.lists(st.builds(Instance, WORDS, WORDS), min_size=1, max_size=4)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    train_tokenizer(["a"], 257, file)
+    return load_tokenizer(file)[0]
+
+
+@pytest.fixture(scope="module")
+def pairs(tokenizer: Tokenizer) -> Pairs:
+    return Pairs(Synthesis(of="v1", kind="pairs", task="Repeat."), tokenizer, longest_tokens=200)
+
+
+def test_the_prompt_is_the_papers(pairs: Pairs) -> None:
+    demonstrations = [pairs.text(Instance("a", "b")), pairs.text(Instance("c", "d"))]
+    assert pairs.prompt(demonstrations, "\n\n") == ("Repeat.\n\nInput: a\nOutput: b\n\nInput: c\nOutput: d\n\nInput:")
+    assert pairs.question(Instance("a", "?")) == "Input: a\nOutput:"
+
+
+@given(PAIRS)
+def test_what_is_written_in_the_form_is_read_again(pairs: Pairs, written: list[Instance]) -> None:
+    """A model that goes on in the form of the prompt, which ended in the input mark."""
+    text = "\n\n".join(map(pairs.text, written)).removeprefix("Input:")
+    assert pairs.read(text, True) == Found(tuple(written), Counter())
+    assert pairs.read(text, False) == Found(tuple(written[:-1]), Counter({"cut off": 1}))
+
+
+@given(st.text("ab \nIOnput:�", max_size=80), st.booleans())
+def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -> None:
+    found = pairs.read(text, ended)
+    assert len(found.instances) + found.dropped.total() == text.count("Input:") + 1
+    for instance in found.instances:
+        assert instance.input == instance.input.strip() != ""
+        assert instance.output == instance.output.strip() != ""
+        assert pairs.read(pairs.text(instance).removeprefix("Input:"), True).instances == (instance,)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (" a", "no pair"),
+        (" \nOutput: b", "no pair"),
+        (" a\nOutput: ", "no pair"),
+        (" a\nOutput: b\nOutput: c", "no pair"),
+        (" a\nOutput: b\ufffd", "broken"),
+        (" a\nOutput: " + "b" * 200, "long"),
+    ],
+)
+def test_what_is_no_pair_is_dropped(pairs: Pairs, text: str, reason: str) -> None:
+    assert pairs.read(text, True) == Found((), Counter({reason: 1}))
+
+
+@pytest.mark.parametrize(
+    ("completion", "ended", "expected"),
+    [
+        (" new", True, "new"),
+        (" new\n\nInput: the next", False, "new"),
+        (" new", False, "cut off"),
+        ("  ", True, "empty"),
+        ("\n\nInput: x", False, "empty"),
+        (" a\nOutput: b", True, "no pair"),
+        (" a\ufffd", True, "broken"),
+        ("b" * 200, True, "long"),
+    ],
+)
+def test_an_answer_takes_the_place_of_the_output(pairs: Pairs, completion: str, ended: bool, expected: str) -> None:
+    found = pairs.answered(Instance("in", "old"), completion, ended)
+    if expected == "new":
+        assert found == Found((Instance("in", "new"),), Counter())
+    else:
+        assert found == Found((), Counter({expected: 1}))
+
+
+@given(WORDS, WORDS)
+def test_a_pair_in_the_data_is_a_demonstration(pairs: Pairs, question: str, answer: str) -> None:
+    text = pairs.text(Instance(question, answer))
+    tokens = len(text.encode())
+    assert pairs.demonstration(text, tokens) == text
+    assert pairs.demonstration(text, tokens - 1) is None, "half a pair is none"
+    assert pairs.demonstration("Before. " + text, 1000) is None
+    assert pairs.demonstration(question, 1000) is None
+
+
+@given(st.text("ab é漢\n", max_size=60), st.integers(1, 12), st.booleans())
+def test_a_document_is_its_first_tokens_and_the_rest(
+    tokenizer: Tokenizer, text: str, prefix_tokens: int, ended: bool
+) -> None:
+    form = Documents(tokenizer, prefix_tokens)
+    found = form.read(text, ended)
+    assert len(found.instances) + found.dropped.total() == 1
+    for instance in found.instances:
+        assert form.text(instance) == text
+        # A token of plain bytes may be a part of a character: the whole character is in the input.
+        size = len(instance.input.encode())
+        assert prefix_tokens <= size < prefix_tokens + 3
+        assert instance.output.strip()
+
+
+@given(st.text("ab é漢", min_size=1, max_size=40).filter(str.strip), st.integers(1, 50))
+def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, text: str, longest: int) -> None:
+    shown = Documents(tokenizer, 1).demonstration(text, longest)
+    assert shown is not None
+    assert text.startswith(shown)
+    assert len(shown.encode()) < longest + 3
+    assert shown == text or len(shown.encode()) >= longest
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "reason"),
+    [("", True, "empty"), (" \n", False, "empty"), ("ab", True, "short"), ("a\ufffdbcdef", True, "broken")],
+)
+def test_what_is_no_document_is_dropped(tokenizer: Tokenizer, text: str, ended: bool, reason: str) -> None:
+    assert Documents(tokenizer, 3).read(text, ended) == Found((), Counter({reason: 1}))
+
+
+def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
+    form = Documents(tokenizer, 2)
+    assert form.read("abcd\ufffd", False).instances == (Instance("ab", "cd"),)
+    assert form.answered(Instance("ab", "old"), "new\ufffd", False).instances == (Instance("ab", "new"),)
+    assert form.answered(Instance("ab", "old"), "new\ufffd", True).dropped == Counter({"broken": 1})
+
+
+def test_documents_follow_each_other_in_a_prompt(tokenizer: Tokenizer) -> None:
+    assert Documents(tokenizer, 2).prompt(["one", "two"], "<|end|>") == "one<|end|>two<|end|>"
+
+
+@given(st.lists(st.builds(Instance, st.sampled_from("ab"), st.sampled_from("ab"))))
+def test_duplicates_are_dropped_and_counted(instances: list[Instance]) -> None:
+    kept, doubled = without_duplicates(instances)
+    assert set(kept) == set(instances)
+    assert len(kept) == len(set(kept)) == len(instances) - doubled
+    assert [instances.index(one) for one in kept] == sorted(instances.index(one) for one in kept)
+
+
+def test_the_form_is_that_of_the_config(tokenizer: Tokenizer) -> None:
+    assert form_of(Synthesis(of="v1", prefix_tokens=7), tokenizer, 16) == Documents(tokenizer, 7)
+    made = form_of(Synthesis(of="v1", kind="pairs"), tokenizer, 16)
+    assert isinstance(made, Pairs)
+    assert made.longest_tokens == 16
