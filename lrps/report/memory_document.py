@@ -68,7 +68,7 @@ def _stage(config: Config, decoder: Decoder, stage: int, processes: int, rows: i
     fitting = None
     if room is not None:
         sizes = (size for size in range(share, 0, -1) if share % size == 0)
-        fits = room
+        fits = (1 - HEADROOM) * room
         fitting = next((n for n in sizes if _forecast(config, decoder, stage, processes, n).peak.total <= fits), None)
     return {
         "peak_bytes": found.peak.total,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -181,24 +180,3 @@ def test_a_real_engine_holds_what_was_forecast(
     model = decoder_of(config.model)
     assert model is not None
     assert forecast(model, setting).peak.total == pytest.approx(measured, rel=0.02)
-
-
-def test_live_bytes_end_with_their_tensors(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.syspath_prepend(str(repository / "tools"))
-    sys.modules.pop("live_bytes", None)
-    from live_bytes import LiveBytes
-
-    with LiveBytes() as live:
-        one = torch.zeros(1000)
-        view = one.view(10, 100)[2:]
-        assert live.now == 4000
-        two = one + 1
-        assert live.now == live.peak == 8000
-        del one, two
-        assert live.now == 4000, "a view holds the storage"
-        live.reset()
-        assert live.peak == 4000
-        del view
-        assert (live.now, live.peak) == (0, 4000)

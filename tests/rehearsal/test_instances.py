@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -35,6 +35,7 @@ def test_the_prompt_is_the_papers(pairs: Pairs) -> None:
     assert pairs.question(Instance("a", "?")) == "Input: a\nOutput:"
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_what_is_written_in_the_form_is_read_again(pairs: Pairs, written: list[Instance]) -> None:
     """A model that goes on in the form of the prompt, which ended in the input mark."""
@@ -43,6 +44,7 @@ def test_what_is_written_in_the_form_is_read_again(pairs: Pairs, written: list[I
     assert pairs.read(text, False) == Found(tuple(written[:-1]), Counter({"cut off": 1}))
 
 
+@settings(deadline=None)
 @given(st.text("ab \nIOnput:�", max_size=80), st.booleans())
 def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -> None:
     found = pairs.read(text, ended)
@@ -89,6 +91,7 @@ def test_an_answer_takes_the_place_of_the_output(pairs: Pairs, completion: str, 
         assert found == Found((), Counter({expected: 1}))
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_a_pair_in_the_data_is_a_demonstration(pairs: Pairs, question: str, answer: str) -> None:
     text = pairs.text(Instance(question, answer))
@@ -99,6 +102,7 @@ def test_a_pair_in_the_data_is_a_demonstration(pairs: Pairs, question: str, answ
     assert pairs.demonstration(question, 1000) is None
 
 
+@settings(deadline=None)
 @given(st.text("ab é漢\n", max_size=60), st.integers(1, 12), st.booleans())
 def test_a_document_is_its_first_tokens_and_the_rest(
     tokenizer: Tokenizer, text: str, prefix_tokens: int, ended: bool
@@ -114,6 +118,7 @@ def test_a_document_is_its_first_tokens_and_the_rest(
         assert instance.output.strip()
 
 
+@settings(deadline=None)
 @given(st.text("ab é漢", min_size=1, max_size=40).filter(str.strip), st.integers(1, 50))
 def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, text: str, longest: int) -> None:
     shown = Documents(tokenizer, 1).demonstration(text, longest)
@@ -142,6 +147,7 @@ def test_documents_follow_each_other_in_a_prompt(tokenizer: Tokenizer) -> None:
     assert Documents(tokenizer, 2).prompt(["one", "two"], "<|end|>") == "one<|end|>two<|end|>"
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(Instance, st.sampled_from("ab"), st.sampled_from("ab"))))
 def test_duplicates_are_dropped_and_counted(instances: list[Instance]) -> None:
     kept, doubled = without_duplicates(instances)

@@ -18,7 +18,7 @@ from lrps.errors import DataError, GenerationError
 from lrps.ledger.reader import read_ledger
 from lrps.plan import Plan, make_plan
 from lrps.rehearsal import rehearse as module
-from lrps.rehearsal.generator import HfGenerator
+from lrps.rehearsal.generator import HfGenerator, Sampling
 from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
 from lrps.rehearsal.shard_documents import ShardDocuments
 
@@ -71,16 +71,10 @@ def test_documents_become_shards(set_plan: SetPlan, base_model: Path, latest_mod
     # The outputs are the latest model's, greedy; the inputs the base model's.
     latest = HfGenerator(latest_model, 1)
     for question, answer, _ in candidates[:3]:
-        (alone,) = latest.generate([question], module_sampling(24), [0])
+        (alone,) = latest.generate([question], Sampling(24), [0])
         assert alone.text.rstrip("�") == answer
     assert manifest.provenance["base"]["name"] == "base"
     assert manifest.provenance["base"] != manifest.provenance["latest"]
-
-
-def module_sampling(tokens: int):
-    from lrps.rehearsal.generator import Sampling
-
-    return Sampling(tokens)
 
 
 def test_demonstrations_come_from_the_version_alone(set_plan: SetPlan, tiny_config: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.rehearsal.generator import Sampling
@@ -27,6 +27,7 @@ def nucleus(scores: list[float], top_p: float) -> dict[int, float]:
     return {token: chance / sum(kept.values()) for token, chance in kept.items()}
 
 
+@settings(deadline=None)
 @given(SCORES, st.sampled_from([0.05, 0.35, 0.62, 0.97, 1.0]), st.floats(0, 1, exclude_max=True))
 def test_a_draw_falls_on_the_token_that_holds_it(scores: list[float], top_p: float, draw: float) -> None:
     chances, below = nucleus(scores, top_p), 0.0
@@ -55,6 +56,7 @@ def test_tokens_come_as_often_as_they_should() -> None:
     torch.testing.assert_close(found, torch.softmax(scores, -1), atol=0.01, rtol=0)
 
 
+@settings(deadline=None)
 @given(st.lists(SCORES, min_size=1, max_size=3), st.sampled_from([0.5, 1.2, 3.0]), st.data())
 def test_the_penalty_is_that_of_transformers(rows: list[list[float]], penalty: float, data: st.DataObject) -> None:
     from transformers import RepetitionPenaltyLogitsProcessor

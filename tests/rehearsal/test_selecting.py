@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.data.manifest import TokenizerIdentity
@@ -15,6 +15,7 @@ from lrps.rehearsal import selecting
 from lrps.rehearsal.selecting import whole_rows
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 400), st.integers(1, 30), st.integers(2, 64))
 def test_rows_are_those_of_the_shards(
     tmp_path_factory: pytest.TempPathFactory, tokens: int, length: int, block: int

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.errors import GenerationError
@@ -23,6 +23,7 @@ def grown(directory: Path, settings: dict[str, Any], chunk: int, total: int) -> 
     return file
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 5), st.integers(0, len(RECORDS)), st.integers(0, 10**6), st.binary(max_size=3))
 def test_a_torn_file_goes_on_to_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, chunk: int, total: int, cut: int, torn: bytes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.rehearsal.costs import Costs
@@ -45,6 +45,7 @@ def write(directory: Path, generator: Echo, total: int, available: int, batch: i
     return found
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 10), st.lists(st.integers(0, 3), max_size=4), st.integers(1, 2))
 def test_whoever_is_killed_goes_on(
     tmp_path_factory: pytest.TempPathFactory, total: int, more: int, lives: list[int], batch: int
@@ -64,6 +65,7 @@ def test_whoever_is_killed_goes_on(
     assert asked == min(-(-total // chunk) * chunk, total + more), "nothing is generated twice"
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(0, 10))
 def test_a_larger_total_goes_on(tmp_path_factory: pytest.TempPathFactory, total: int, more: int) -> None:
     root, available = tmp_path_factory.mktemp("writing"), 41

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ def test_programs_take_turns(tools: Any, case: Any, tmp_path: Path, monkeypatch:
     extensions = tmp_path / "extensions"
     extensions.mkdir()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(extensions))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     bench = tools.main.Bench(_arguments(tmp_path), None)
     broken = tools.setup.Case(**{**case.to_json(), "engine": {"zero_stage": 9}})
     contestants = [
