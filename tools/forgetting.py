@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrps.report.axes import number_axis
 from lrps.report.svg import Drawing, element, label, marker
 
 WAITING = 2
@@ -30,48 +31,59 @@ LEFT, RIGHT, ROW, TOP = 190.0, 620.0, 20.0, 52.0
 
 @dataclass(frozen=True)
 class Result:
-    """A paradigm over the seeds, at the last version. losses: version -> seed by seed, nats a token."""
+    """A paradigm over the seeds."""
 
     name: str
     share_of_ptfs: float
     """Training steps of all versions, of those of PTFS."""
-    losses: Mapping[str, Sequence[float]]
+    seen: Mapping[str, Sequence[float]]
+    """Version -> its mean loss on the held-out sets of all versions so far, seed by seed, nats a token."""
+    last: Mapping[str, Sequence[float]]
+    """Held-out set -> the last version's loss on it, likewise."""
 
     @property
-    def means(self) -> list[float]:
-        """Mean over all versions' held-out sets, seed by seed."""
-        return [statistics.fmean(seed) for seed in zip(*self.losses.values(), strict=True)]
+    def final(self) -> Sequence[float]:
+        """What the last version is judged by: its mean over all held-out sets, seed by seed."""
+        return [*self.seen.values()][-1]
 
-    def gaps(self, reference: Result) -> list[float]:
-        """How far it lies above the reference, as a share of it, seed by seed."""
-        return [mine / other - 1 for mine, other in zip(self.means, reference.means, strict=True)]
+    def gaps(self, reference: Result, version: str | None = None) -> list[float]:
+        """How far a version, by default the last one, lies above the reference, as a share of it, seed by seed."""
+        version = version or [*self.seen][-1]
+        return [mine / other - 1 for mine, other in zip(self.seen[version], reference.seen[version], strict=True)]
 
 
 def results_of(reports: Sequence[Mapping[str, Any]]) -> list[Result]:
-    """From one comparison document a seed, of the paradigms whose last version is evaluated in all of them."""
+    """From one comparison document a seed, of the paradigms whose versions are all evaluated in all of them."""
+    versions = [version["name"] for version in reports[0]["versions"]]
     results = []
     for name, first in reports[0]["paradigms"].items():
-        heldout = [report["paradigms"][name]["releases"][-1]["heldout"] for report in reports]
-        if all(len(sets) == len(reports[0]["versions"]) for sets in heldout):
-            losses = {version: [sets[version]["loss"] for sets in heldout] for version in heldout[0]}
-            results.append(Result(name, first["ratio_to_ptfs"], losses))
+        releases = [report["paradigms"][name]["releases"] for report in reports]
+        if any(release["seen_loss"] is None for of_seed in releases for release in of_seed):
+            continue
+        seen = {version: [of_seed[k]["seen_loss"] for of_seed in releases] for k, version in enumerate(versions)}
+        last = {version: [of_seed[-1]["heldout"][version]["loss"] for of_seed in releases] for version in versions}
+        results.append(Result(name, first["ratio_to_ptfs"], seen, last))
     return results
 
 
 def markdown(results: Sequence[Result], reference: Result) -> str:
-    """A table: cost, mean held-out loss with its standard deviation, paired gap to the reference, loss by version."""
-    versions = list(reference.losses)
-    head = ["paradigm", "steps, of PTFS", "mean held-out loss", f"above {reference.name}, paired", *versions]
+    """A table: cost, mean held-out loss with its standard deviation, paired gaps to the reference, loss by set."""
+    *older, newest = reference.seen
+    head = [
+        *("paradigm", "steps, of PTFS", f"{newest}: mean held-out loss", f"{newest} above {reference.name}"),
+        *(f"{version} above" for version in older[1:]),
+        *(f"{newest} on {version}" for version in reference.last),
+    ]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     for result in results:
         gaps = result.gaps(reference)
-        paired = f"{statistics.fmean(gaps):+.2%} ({min(gaps):+.2%} to {max(gaps):+.2%})"
         cells = [
             result.name,
             f"{result.share_of_ptfs:.0%}",
-            f"{statistics.fmean(result.means):.4f} ± {deviation(result.means):.4f}",
-            "" if result is reference else paired,
-            *(f"{statistics.fmean(result.losses[version]):.4f}" for version in versions),
+            f"{statistics.fmean(result.final):.4f} ± {deviation(result.final):.4f}",
+            f"{statistics.fmean(gaps):+.2%} ({min(gaps):+.2%} to {max(gaps):+.2%})",
+            *(f"{statistics.fmean(result.gaps(reference, version)):+.2%}" for version in older[1:]),
+            *(f"{statistics.fmean(losses):.4f}" for losses in result.last.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -84,36 +96,31 @@ def deviation(values: Sequence[float]) -> float:
 
 def drawing(results: Sequence[Result], reference: Result) -> Drawing:
     """A row a paradigm: a small marker a seed and a line at the mean, how far above the reference."""
-    gaps = {result.name: result.gaps(reference) for result in results}
-    low = min(0.0, *(gap for row in gaps.values() for gap in row))
-    high = max(0.01, *(gap for row in gaps.values() for gap in row))
+    gaps = {result.name: [100 * gap for gap in result.gaps(reference)] for result in results}
+    axis = number_axis("%", [0.0, *(gap for row in gaps.values() for gap in row)])
 
     def at(gap: float) -> float:
-        return LEFT + 10 + (gap - low) / (high - low) * (RIGHT - LEFT - 30)
+        return LEFT + 10 + axis.share(gap) * (RIGHT - LEFT - 20)
 
     bottom = TOP + ROW * len(results)
+    note = "in %; a marker a seed, a stroke at their mean; in brackets the steps of all versions, of PTFS"
     parts = [
         label(4, 16, f"Mean held-out loss of the last version, above {reference.name}", class_="title"),
-        label(
-            4,
-            34,
-            "a marker a seed, a stroke at their mean; in brackets the steps of all versions, of PTFS",
-            class_="quiet",
-        ),
+        label(4, 34, note, class_="quiet"),
     ]
-    for tick in range(round(low * 100), round(high * 100) + 1):
-        x = at(tick / 100)
-        parts.append(element("path", d=f"M{x:.1f} {TOP - 4}V{bottom}", class_="axis" if tick == 0 else "grid"))
-        parts.append(label(x, bottom + 16, f"{tick:+d} %" if tick else "0", "middle", "quiet"))
+    for value, text in axis.ticks:
+        x = at(value)
+        parts.append(element("path", d=f"M{x:.1f} {TOP - 4}V{bottom}", class_="grid" if value else "axis"))
+        parts.append(label(x, bottom + 16, text, "middle", "quiet"))
     for number, result in enumerate(results):
         y = TOP + ROW * (number + 0.5)
         parts.append(label(LEFT, y + 4, f"{result.name} ({result.share_of_ptfs:.0%})", "end"))
         slot = 0 if "ptfs" in result.name else 2 if result.name.startswith("cpt") else 1
-        seeds = "".join(marker(at(gap), y, slot, f"{result.name}: {gap:+.2%}") for gap in gaps[result.name])
+        seeds = "".join(marker(at(gap), y, slot, f"{result.name}: {gap:+.2f} %") for gap in gaps[result.name])
         parts.append(element("g", seeds, class_=f"s{slot}"))
         mean = at(statistics.fmean(gaps[result.name]))
         parts.append(element("path", d=f"M{mean:.1f} {y - 8:.1f}V{y + 8:.1f}", class_="axis"))
-    said = "; ".join(f"{name} {statistics.fmean(row):+.2%}" for name, row in gaps.items())
+    said = "; ".join(f"{name} {statistics.fmean(row):+.2f} %" for name, row in gaps.items())
     return Drawing(
         "Forgetting", f"Gap of the last version's mean held-out loss: {said}.", RIGHT, bottom + 26, "".join(parts)
     )

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests_support import load_tool
+
 TOOL = Path(__file__).parents[2] / "tools" / "corpus.py"
-spec = importlib.util.spec_from_file_location("corpus", TOOL)
-corpus = importlib.util.module_from_spec(spec)
-sys.modules["corpus"] = corpus  # dataclasses look their module up
-spec.loader.exec_module(corpus)
+corpus = load_tool("corpus")
 
 PACKAGES = {"numpy": "2.0", "torch": "2.6", "other": "1.0"}
 

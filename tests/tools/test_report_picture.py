@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import struct
 from pathlib import Path
 
 import pytest
 
+from tests_support import load_tool
+
 TOOL = Path(__file__).parents[2] / "tools" / "report_picture.py"
-spec = importlib.util.spec_from_file_location("report_picture", TOOL)
-assert spec is not None
-assert spec.loader is not None
-report_picture = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(report_picture)
+report_picture = load_tool("report_picture")
 
 needs_browser = pytest.mark.skipif(
     not any(map(shutil.which, report_picture.BROWSERS)), reason="chromium is not installed"

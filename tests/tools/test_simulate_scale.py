@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.paths.interval import waste_share
+from tests_support import load_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "simulate_scale.py"
 NEVER = 1e30
@@ -22,13 +22,7 @@ NEVER = 1e30
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulate_scale", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["simulate_scale"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("simulate_scale")
 
 
 def group(tool: ModuleType, *segments: Any, mtbf: float = NEVER, interval: float = 100.0) -> Any:
