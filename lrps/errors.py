@@ -56,7 +56,11 @@ class TrainingError(LrpsError):
 
 
 class NonFiniteLoss(TrainingError):  # noqa: N818
-    """Loss or gradients are not finite, on all ranks. No weight was changed; the engine can save and close only."""
+    """A step's loss or gradients are not finite, on all ranks; it is told at the next reading, and nothing is saved.
+
+    Gradients that are not finite change no weight. A loss that is not, over gradients that are, may have: so the
+    engine can close only.
+    """
 
 
 class GenerationError(LrpsError):

@@ -104,7 +104,7 @@ def run(
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command goes on with them.
     """
     from lrps.launch.jobs import plan_jobs, unfinished
-    from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets
+    from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets, waiting_text
     from lrps.launch.run import commands_of, run_jobs
     from lrps.report.plan_document import write_plan_json
     from lrps.status import check_run_dir
@@ -126,6 +126,8 @@ def run(
             show_scripts(made, names, config_file, overrides)
         elif jobs:
             typer.echo(commands_of(made, jobs))
+        if waiting:  # As a comment of the script.
+            typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
     check_data(made)
     write_plan_json(made)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lrps.config.evaluating import Evaluation
-from lrps.errors import CheckpointError
+from lrps.errors import CheckpointError, LrpsError
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 from lrps.paths.graph import Path
@@ -73,19 +74,46 @@ def run_scores(plan: Plan) -> list[Score]:
 def newest_scores(plan: Plan) -> dict[tuple[str, int], dict[str, Score]]:
     """(path, step) -> task -> score, of the tasks that the config names and the states that the run holds.
 
-    Of a task that was changed, only what was scored on its newest form: other numbers would stand beside it in one
-    table. Where a state is at hand, only scores of that state; they stay where only ledgers were copied.
+    Of a task that was changed, only what was scored on one form of it, the config's or else the newest: other numbers
+    would stand beside it in one table. Where a state is at hand, only scores of that state; they stay where only
+    ledgers were copied.
     """
     named = tasks_of(plan.config.evaluation)
     if not named:
         return {}
     known = run_scores(plan)
-    forms = {score.task: score.task_sha256 for score in known}
+    forms = _forms(plan.config.evaluation, known)
     found: dict[tuple[str, int], dict[str, Score]] = {}
     for score in known:
         if score.task in named and score.task_sha256 == forms[score.task] and _is_here(plan, score):
             found.setdefault((score.path, score.step), {})[score.task] = score
     return found
+
+
+def _forms(evaluation: Evaluation, known: Iterable[Score]) -> dict[str, str]:
+    """task -> the form that is shown. Files are read only of tasks that were scored on several."""
+    scored: dict[str, list[str]] = {}
+    for score in known:
+        scored.setdefault(score.task, []).append(score.task_sha256)
+    return {
+        task: own if len({*forms}) > 1 and (own := _own_form(evaluation, task)) in forms else forms[-1]
+        for task, forms in scored.items()
+    }
+
+
+def _own_form(evaluation: Evaluation, task: str) -> str | None:
+    """Digest of a task as the config has it; None if it has none, or if its files are not here."""
+    # They import this module.
+    from lrps.evaluation.answers import pair_digest
+    from lrps.evaluation.harness import task_digest
+
+    with suppress(LrpsError):
+        for pairs in evaluation.tasks:
+            if pairs.name == task:
+                return pair_digest(pairs)
+        if evaluation.lm_eval is not None and task in evaluation.lm_eval.tasks:
+            return task_digest(evaluation.lm_eval, task)
+    return None
 
 
 def _is_here(plan: Plan, score: Score) -> bool:

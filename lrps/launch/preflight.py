@@ -67,14 +67,18 @@ def check_idle(plan: Plan, names: Sequence[str]) -> None:
 
 def check_written(waiting: Mapping[str, set[str]], config_file: FilePath, overrides: Sequence[str]) -> None:
     """Raises DataError that names the next commands if paths wait for rehearsal sets."""
-    if not waiting:
-        return
+    if waiting:
+        raise DataError(waiting_text(waiting, config_file, overrides))
+
+
+def waiting_text(waiting: Mapping[str, set[str]], config_file: FilePath, overrides: Sequence[str]) -> str:
+    """Which paths wait for rehearsal sets, and the next commands."""
     settings = [part for text in overrides for part in ("--set", text)]
     commands = [
         f"`{shlex.join(['lrps', 'rehearse', str(config_file), name, *settings])}`"
         for name in sorted(set().union(*waiting.values()))
     ]
-    raise DataError(
+    return (
         f"{', '.join(waiting)}: waiting for rehearsal data that models are to write; run {' and '.join(commands)}, "
         "then the same command again"
     )

@@ -25,7 +25,10 @@ from pydantic_core import from_json
 from lrps.errors import LedgerError
 
 FORMAT = "lrps-ledger/2"
-KINDS = ("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "export", "rehearsal", "score", "stop", "failure")
+KINDS = (
+    *("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "stop", "failure"),
+    *("export", "rehearsal", "score"),
+)
 NO_LINE = "0" * 64
 _HEAD, _HASH, _TAIL = slice(11), slice(11, 75), slice(75, 77)
 """A line is `{"sha256":"`, its hash, `",`, and the rest."""

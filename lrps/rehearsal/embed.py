@@ -44,17 +44,25 @@ def _mean_pooled(model: Any, batch: Sequence[Sequence[int]], device: torch.devic
 
 
 def _load(directory: Path, device: torch.device) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer, logging
 
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # It would warn of the head, which an encoder does not take.
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        model = AutoModel.from_pretrained(
+        model, found = AutoModel.from_pretrained(
             directory,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32 if device.type == "cpu" else "auto",
+            output_loading_info=True,
         )
     except Exception as error:
         raise ConfigError(f"{directory} cannot be loaded for embeddings: {error}; give a local encoder") from error
+    finally:
+        logging.set_verbosity(told)
+    # A weight that the files lack was drawn at random. The pooler makes no hidden state.
+    if absent := sorted(key for key in found["missing_keys"] if not key.startswith("pooler.")):
+        raise ConfigError(f"{directory} lacks weights: {', '.join(absent[:5])}; give a whole encoder")
     return model.to(device).eval(), tokenizer

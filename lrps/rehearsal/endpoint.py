@@ -49,8 +49,7 @@ class OpenAiGenerator:
         self._requests_at_once = requests_at_once
         self._attempts, self._pause, self._timeout = attempts, pause_seconds, timeout_seconds
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key := os.environ.get(key_variable):
-            self._headers["Authorization"] = f"Bearer {key}"
+        self._key = os.environ.get(key_variable)
         self._key_variable = key_variable
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
@@ -86,6 +85,8 @@ class OpenAiGenerator:
         pause = self._pause
         for attempt in range(1, self._attempts + 1):
             request = urllib.request.Request(self._url, body, self._headers)
+            if self._key:  # Of this address alone: a redirect may lead to another host.
+                request.add_unredirected_header("Authorization", f"Bearer {self._key}")
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
                     content: bytes = answer.read()

@@ -45,8 +45,9 @@ class Form(Protocol):
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         """What the base model goes on after."""
 
-    def read(self, completion: str, ended: bool) -> Found:
-        """The instances in what the base model wrote. ended: by itself, not cut off at a limit."""
+    def read(self, completion: str, ended: bool, separator: str) -> Found:
+        """The instances in what the base model wrote. ended: by itself, not cut off at a limit. separator: of the
+        demonstrations, which the model may go on with; it is no part of any instance."""
 
     def question(self, instance: Instance) -> str:
         """What the latest model goes on after."""
@@ -85,9 +86,18 @@ class Documents:
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         return "".join(document + separator for document in demonstrations)
 
-    def read(self, completion: str, ended: bool) -> Found:
-        if (text := whole_text(completion, ended)) is None:
-            return _dropped("broken" if completion.strip() else "empty")
+    def read(self, completion: str, ended: bool, separator: str) -> Found:
+        """Every document between separators."""
+        pieces = completion.split(separator) if separator else [completion]
+        if len(pieces) > 1 and not pieces[-1].strip():  # It ended with the separator.
+            pieces, ended = pieces[:-1], True
+        found = [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
+        instances = tuple(instance for one in found for instance in one.instances)
+        return Found(instances, sum((one.dropped for one in found), Counter()))
+
+    def _document(self, piece: str, ended: bool) -> Found:
+        if (text := whole_text(piece, ended)) is None:
+            return _dropped("broken" if piece.strip() else "empty")
         prefix = _first_tokens(self.tokenizer, text, self.prefix_tokens)
         if not text[len(prefix) :].strip() or not prefix.strip():
             return _dropped("short")
@@ -125,9 +135,10 @@ class Pairs:
         parts = (self.synthesis.task, *demonstrations, self.synthesis.marks[0])
         return separator.join(part for part in parts if part)
 
-    def read(self, completion: str, ended: bool) -> Found:
+    def read(self, completion: str, ended: bool, separator: str) -> Found:
         """Every piece between input marks that is exactly one input and one output; the prompt ended in such a mark."""
-        pieces = completion.split(self.synthesis.marks[0])
+        between = separator.strip()
+        pieces = [piece.rstrip().removesuffix(between) for piece in completion.split(self.synthesis.marks[0])]
         instances, dropped = [], Counter[str]()
         for number, piece in enumerate(pieces):
             last = number == len(pieces) - 1

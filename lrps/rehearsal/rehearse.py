@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from lrps import __version__
+from lrps.config.rehearsing import Endpoint
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer
 from lrps.data.writer import TokenWriter, token_dtype
-from lrps.errors import DataError
+from lrps.errors import ConfigError, DataError
 from lrps.ledger.events import book_event
 from lrps.ledger.reader import read_ledger
 from lrps.plan import Plan
@@ -24,6 +25,7 @@ from lrps.rehearsal.generator import default_device
 from lrps.rehearsal.outline import find_set, rehearsed
 from lrps.rehearsal.selecting import BLOCK_TOKENS, embedding_identity, selected
 from lrps.rehearsal.stages import Candidate, Stages
+from lrps.rehearsal.theta import base_theta, latest_theta
 from lrps.rehearsal.writing import Progress
 from lrps.store.files import sha256_file
 from lrps.store.lock import path_lock
@@ -52,16 +54,22 @@ def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifes
         console.print(f"{name}: {stage}: {total:,} done", markup=False, soft_wrap=True)
 
     stages = Stages(plan, rehearsal, tokenizer, identity, watch)
-    with path_lock(stages.directory):
+    with path_lock(stages.directory, "written"):
         path = manifest_path(plan.config.data.root, name, "train")
         if path.exists():
             manifest, made = load_manifest(path), False
             _refuse_changed(stages, manifest)
         else:
             _refuse_other_tokenizer(stages)
+            _check_models(stages)
             manifest, made = _write_shards(stages, selected(stages)), True
         _book(plan, stages, manifest)
     return manifest, made
+
+
+def _check_models(stages: Stages) -> None:
+    """Both models must be there before one of them writes for hours. Raises an LrpsError as `Stages.base`."""
+    _ = stages.base_identity, stages.latest_identity
 
 
 def _refuse_changed(stages: Stages, manifest: Manifest) -> None:
@@ -69,6 +77,7 @@ def _refuse_changed(stages: Stages, manifest: Manifest) -> None:
     wanted["of"] = {each.version: each.sha256 for each in rehearsed(stages.plan, stages.synthesis)}
     found = {**found, "of": manifest.provenance.get("of")}
     changed = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    changed += _other_models(stages, manifest)
     if manifest.provenance.get("maker") != MAKER:
         changed.append("maker")
     if changed:
@@ -77,6 +86,23 @@ def _refuse_changed(stages: Stages, manifest: Manifest) -> None:
             f"{name} was made with other {', '.join(changed)}, and a version never changes: give the new set another "
             f"name, or delete {stages.plan.config.data.root / name} with everything that was trained on it"
         )
+
+
+def _other_models(stages: Stages, manifest: Manifest) -> list[str]:
+    """Models of the config that are another one than made the set. Of a directory that is gone, and of a release, which
+    may be trained anew or pruned, nothing is said."""
+    changed = []
+    for key, theta_of in (("base", base_theta), ("latest", latest_theta)):
+        if (made_by := manifest.provenance.get(key)) is None:
+            continue
+        with suppress(ConfigError):
+            theta = theta_of(stages.plan, stages.rehearsal)
+            if theta is not None and theta.release is None:
+                changed += [key] * (theta.identity["weights_sha256"] != made_by.get("weights_sha256"))
+    server, base = stages.synthesis.generator, manifest.provenance.get("base") or {}
+    if isinstance(server, Endpoint) and server.model != base.get("model"):
+        changed.append("base")
+    return changed
 
 
 def _refuse_other_tokenizer(stages: Stages) -> None:
@@ -134,12 +160,15 @@ def _book(plan: Plan, stages: Stages, manifest: Manifest) -> None:
         return
     facts = stages.costs.booking(set(manifest.provenance["stages"].values()))
     seconds = sum(value for key, value in facts.items() if key.endswith("_seconds"))
+    price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
     book_event(
         ledger,
         "rehearsal",
         0,
         seconds,
         device=manifest.provenance["generator"]["device"],
+        price=None if price is None else price.model_dump(mode="json"),
+        generator=manifest.provenance["generator"]["kind"],
         set=stages.rehearsal.name,
         manifest_sha256=manifest.sha256,
         rows=manifest.rows(plan.config.data.sequence_length),

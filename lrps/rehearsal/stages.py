@@ -158,16 +158,24 @@ class Stages:
             document = number - edges[k]
             whole = self.tokenizer.decode(sources[k].read(document).tolist(), skip_special_tokens=False)
             text = self.form.demonstration(whole, longest)
-            # A document that holds the separator would look like two.
-            if text is not None and not (self.separator.strip() and self.separator in text):
+            if text is not None and not self._looks_like_two(text):
                 records.append({"version": manifests[k].version, "document": document, "text": text})
         if len(records) < self.synthesis.demonstrations:
             raise GenerationError(
                 f"{len(records)} of {edges[-1]} documents of {', '.join(self.synthesis.of)} can be demonstrations as "
-                f"{self.synthesis.kind} of up to {longest} tokens, a prompt has {self.synthesis.demonstrations}; look "
-                "at the marks in their text, or raise synthesis.demonstration_tokens"
+                f"{self.synthesis.kind} of up to {longest} tokens, a prompt has {self.synthesis.demonstrations}; "
+                + (
+                    "look at the marks in their text, or raise synthesis.demonstration_tokens"
+                    if self.synthesis.kind == "pairs"
+                    else f"give a synthesis.separator that stands in none of them, as {self.separator!r} does"
+                )
             )
         return records
+
+    def _looks_like_two(self, text: str) -> bool:
+        """Whether a demonstration holds the separator. Pairs are told apart by their marks where it is blank."""
+        blank = self.synthesis.kind == "pairs" and not self.separator.strip()
+        return bool(self.separator) and not blank and self.separator in text
 
     @cached_property
     def completions(self) -> list[Completion]:
@@ -224,7 +232,7 @@ class Stages:
         )
         records = file.whole()
         if records is None:
-            read = [self.form.read(one.text, one.ended) for one in completions]
+            read = [self.form.read(one.text, one.ended, self.separator) for one in completions]
             dropped = sum((found.dropped for found in read), Counter())
             distinct, doubled = without_duplicates([one for found in read for one in found.instances])
             parsed = {"dropped": dict(sorted(dropped.items())), "duplicates": doubled, "instances": len(distinct)}

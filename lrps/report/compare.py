@@ -20,6 +20,7 @@ from lrps.errors import ConfigError
 from lrps.plan import Plan
 from lrps.report.comparison import comparison_document, measured_samples
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
+from lrps.report.rehearsal_cost import rehearsal_lines
 from lrps.report.tags import RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.totals_table import csv_text, markdown_table
 
@@ -57,7 +58,7 @@ def compare_document(plans: Sequence[Plan]) -> dict[str, Any]:
         name = _label(plans, index)
         runs.append(_run(name, plan, document))
         rows += _rows(name, plan, document)
-        notes += [f"{name}: {why}" for why in missing]
+        notes += [f"{name}: {why}" for why in (*missing, *rehearsal_lines(document))]
     return {"runs": runs, "rows": rows, "notes": [*notes, *_differences(runs)], "lrps": __version__}
 
 

@@ -22,6 +22,7 @@ from lrps.plan import Plan
 from lrps.report.estimate import Sample, estimate, samples_of
 from lrps.report.plan_document import plan_document
 from lrps.report.provenance import provenance
+from lrps.report.rehearsal_cost import rehearsal_cost
 from lrps.report.version_costs import ParadigmCosts, PathCost, paradigm_costs, path_cost
 from lrps.report.version_matrix import matrices
 from lrps.status import PathStatus, plan_status
@@ -52,7 +53,8 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     A path that paradigms share counts in each of them (what the paradigm costs alone) and once in `graph`. What
     versions cost is in the `cost` of the releases: {marginal, shared, lineage} (paths/attribution.py), each {steps,
     tokens, flops, device_hours, training_hours, money, energy_kwh, basis}; what belongs to none in `unreleased`.
-    What versions keep of each other's data is in `matrices` (version_matrix.py).
+    What versions keep of each other's data is in `matrices` (version_matrix.py). What writing rehearsal sets has cost
+    is in `rehearsal_cost` (rehearsal_cost.py), and in nothing else.
     Where a paradigm was not trained to its end, `estimate` is what all of it is going to cost, by the model in
     `cost_model` (estimate.py).
     elsewhere: what other runs measured, for a run that measured nothing.
@@ -82,6 +84,7 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     _compare_measured(document["paradigms"])
     document["graph"]["measured"] = _sum({name: cost.measured() for name, cost in whole.items()}, statuses)
     document["cost_model"] = model.as_json()
+    document["rehearsal_cost"] = rehearsal_cost(plan)
     document["curves"] = {path.name: _curve(plan, path) for path in plan.graph.paths}
     document["updated"] = max((s.totals.updated for s in statuses.values() if s.totals.updated), default=None)
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None

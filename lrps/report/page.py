@@ -16,6 +16,7 @@ from lrps.report import forgetting_table, task_table
 from lrps.report.figures import figures
 from lrps.report.goodput_figure import USES
 from lrps.report.numbers import amount, count, flops, loss, ratio, rows_text, short
+from lrps.report.rehearsal_cost import rehearsal_lines
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
 from lrps.report.svg import STYLE
 from lrps.report.tags import RATIOS, legend, whole_cost
@@ -43,6 +44,7 @@ def render_page(document: Mapping[str, Any]) -> str:
             uses=_uses(document),
             mixing=mixing(document),
             ratios=RATIOS,
+            rehearsal_lines=rehearsal_lines(document),
             legend=legend(document["cost_model"]),
             explained=EXPLAINED,
             unreleased=UNRELEASED,

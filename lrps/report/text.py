@@ -12,6 +12,7 @@ from lrps.report import forgetting_table, task_table
 from lrps.report.interval_document import interval_lines
 from lrps.report.memory_document import memory_lines, memory_table
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
+from lrps.report.rehearsal_cost import rehearsal_lines
 from lrps.report.status_lines import done_share, duration, job_text, mfu_text, totals_line, warning_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.tags import RATIOS, legend, tagged, whole_cost
@@ -166,7 +167,8 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     columns += [f"held-out loss of {newest}"]
     rows = [_comparison_row(name, p, currency, unfinished) for name, p in document["paradigms"].items()]
     print_table(f"{document['name']}: comparison", columns, rows)
-    console.print(RATIOS, markup=False)
+    for line in (RATIOS, *rehearsal_lines(document)):
+        console.print(line, markup=False)
     console.print()
     versions = [version["name"] for version in document["versions"]]
     print_table(

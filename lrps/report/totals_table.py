@@ -15,6 +15,7 @@ from typing import Any
 
 from lrps.report import forgetting_table, task_table
 from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
+from lrps.report.rehearsal_cost import rehearsal_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.tags import MODELLED, RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.versions_table import EXPLAINED, TITLE, records, shown
@@ -135,6 +136,7 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         markdown_table(*_shown(document)),
         legend(document["cost_model"]),
         RATIOS,
+        *rehearsal_lines(document),
         ONE_RUN,
         still_to_do(document),
         f"## {TITLE.capitalize()}",

@@ -15,21 +15,24 @@ from lrps.errors import LineageError
 
 
 @contextmanager
-def path_lock(directory: Path) -> Iterator[None]:
-    """Hold the lock of a path's directory. Raises LineageError that says who holds it already."""
+def path_lock(directory: Path, doing: str = "trained") -> Iterator[None]:
+    """Hold the lock of a path's directory, or of another. Raises LineageError that says who holds it already.
+
+    doing: what is being done to it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "lock", "a+", encoding="utf-8") as file:
         if not _acquire(file):
-            raise _held(directory)
+            raise _held(directory, doing)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
 
 
-def _held(directory: Path) -> LineageError:
+def _held(directory: Path, doing: str = "trained") -> LineageError:
     who = (directory / "lock").read_text(encoding="utf-8", errors="replace").strip() or "another process"
-    return LineageError(f"{directory}: is being trained by {who}; wait for it, or stop it")
+    return LineageError(f"{directory}: is being {doing} by {who}; wait for it, or stop it")
 
 
 def _acquire(file: TextIO) -> bool:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lrps.cli.app import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.errors import CheckpointError, DataError, LineageError
@@ -74,6 +76,13 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
     ) as told:
         check_written(waiting, Path("my.yaml"), ["a=1"])
     assert told.value.exit_code == 2
+    words = ["run", str(tiny_config), "--dry-run", "--paradigm", "cpt"]
+    for text in (*settings, f"runs={tmp_path}"):
+        words += ["-s", text]
+    for launcher in ("local", "slurm"):
+        shown = CliRunner().invoke(app, [*words, "--launcher", launcher])
+        assert shown.exit_code == 0
+        assert "\n# cpt-v2: waiting for rehearsal data" in shown.stdout
     data = {**config_values()["data"], "root": str(tmp_path), "rehearsal": plan.config.data.model_dump()["rehearsal"]}
     with pytest.raises(DataError, match="for version v1, v2, v3, v4; run `lrps data build CONFIG` first"):
         check_data(make_plan(Config.model_validate(config_values(data=data))))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lrps.errors import ConfigError
 from lrps.rehearsal.embed import embed
@@ -38,3 +40,18 @@ def test_batches_change_nothing_but_rounding(base_model: Path) -> None:
 def test_a_directory_without_an_encoder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be loaded for embeddings"):
         embed(tmp_path, ["a"], 1, lambda _: None)
+
+
+def test_weights_that_are_missing_are_told_and_a_head_too_many_is_not(
+    base_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    embed(base_model, ["a"], 1, lambda _: None)
+    assert not caplog.records
+    cut = tmp_path / "cut"
+    shutil.copytree(base_model, cut)
+    weights = load_file(cut / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.endswith("final_layernorm.bias")}
+    assert len(kept) == len(weights) - 1
+    save_file(kept, cut / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"cut lacks weights: final_layernorm.bias; give a whole encoder"):
+        embed(cut, ["a"], 1, lambda _: None)

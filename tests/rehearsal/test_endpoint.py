@@ -27,6 +27,7 @@ class Server:
         self.at_once = self.most_at_once = 0
         self.answer: Callable[[dict[str, Any], int], tuple[int, Any]] = lambda request, _: (200, said(request))
         self.together: threading.Barrier | None = None
+        self.redirect: str | None = None
         outer, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,9 +41,15 @@ class Server:
                     outer.together.wait(timeout=30)
                 status, body = outer.answer(request, times)
                 content = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
+                self.send_response(302 if outer.redirect else status)
+                if outer.redirect:
+                    self.send_header("Location", outer.redirect)
                 self.end_headers()
                 self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                outer.headers.append(dict(self.headers))
+                self.send_error(404)
 
             def log_message(self, *_: Any) -> None:
                 """Nothing: the output belongs to the tests."""
@@ -95,6 +102,15 @@ def test_a_prompt_is_asked_as_the_protocol_says(server: Server) -> None:
 def test_without_a_key_none_is_sent(server: Server) -> None:
     generator(server, key_variable="NO_SUCH_VARIABLE").generate(["a"], WARM, [1])
     assert "Authorization" not in server.headers[0]
+
+
+def test_a_redirect_does_not_take_the_key_along(server: Server) -> None:
+    server.redirect = f"{server.url}/elsewhere"
+    with pytest.raises(GenerationError):
+        generator(server, attempts=1).generate(["a"], WARM, [1])
+    first, second = server.headers
+    assert first["Authorization"] == f"Bearer {SECRET}"
+    assert "Authorization" not in second
 
 
 def test_several_are_asked_at_once_and_come_in_order(server: Server) -> None:

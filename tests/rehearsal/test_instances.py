@@ -40,19 +40,19 @@ def test_the_prompt_is_the_papers(pairs: Pairs) -> None:
 def test_what_is_written_in_the_form_is_read_again(pairs: Pairs, written: list[Instance]) -> None:
     """A model that goes on in the form of the prompt, which ended in the input mark."""
     text = "\n\n".join(map(pairs.text, written)).removeprefix("Input:")
-    assert pairs.read(text, True) == Found(tuple(written), Counter())
-    assert pairs.read(text, False) == Found(tuple(written[:-1]), Counter({"cut off": 1}))
+    assert pairs.read(text, True, "") == Found(tuple(written), Counter())
+    assert pairs.read(text, False, "") == Found(tuple(written[:-1]), Counter({"cut off": 1}))
 
 
 @settings(deadline=None)
 @given(st.text("ab \nIOnput:�", max_size=80), st.booleans())
 def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -> None:
-    found = pairs.read(text, ended)
+    found = pairs.read(text, ended, "")
     assert len(found.instances) + found.dropped.total() == text.count("Input:") + 1
     for instance in found.instances:
         assert instance.input == instance.input.strip() != ""
         assert instance.output == instance.output.strip() != ""
-        assert pairs.read(pairs.text(instance).removeprefix("Input:"), True).instances == (instance,)
+        assert pairs.read(pairs.text(instance).removeprefix("Input:"), True, "").instances == (instance,)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -
     ],
 )
 def test_what_is_no_pair_is_dropped(pairs: Pairs, text: str, reason: str) -> None:
-    assert pairs.read(text, True) == Found((), Counter({reason: 1}))
+    assert pairs.read(text, True, "") == Found((), Counter({reason: 1}))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_document_is_its_first_tokens_and_the_rest(
     tokenizer: Tokenizer, text: str, prefix_tokens: int, ended: bool
 ) -> None:
     form = Documents(tokenizer, prefix_tokens)
-    found = form.read(text, ended)
+    found = form.read(text, ended, "")
     assert len(found.instances) + found.dropped.total() == 1
     for instance in found.instances:
         assert form.text(instance) == text
@@ -133,14 +133,35 @@ def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, 
     [("", True, "empty"), (" \n", False, "empty"), ("ab", True, "short"), ("a\ufffdbcdef", True, "broken")],
 )
 def test_what_is_no_document_is_dropped(tokenizer: Tokenizer, text: str, ended: bool, reason: str) -> None:
-    assert Documents(tokenizer, 3).read(text, ended) == Found((), Counter({reason: 1}))
+    assert Documents(tokenizer, 3).read(text, ended, "") == Found((), Counter({reason: 1}))
 
 
 def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
     form = Documents(tokenizer, 2)
-    assert form.read("abcd\ufffd", False).instances == (Instance("ab", "cd"),)
+    assert form.read("abcd\ufffd", False, "").instances == (Instance("ab", "cd"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", False).instances == (Instance("ab", "new"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", True).dropped == Counter({"broken": 1})
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab", min_size=3, max_size=9), min_size=1, max_size=4), st.booleans())
+def test_a_model_that_goes_on_with_documents_is_read_document_by_document(
+    tokenizer: Tokenizer, written: list[str], ended: bool
+) -> None:
+    form = Documents(tokenizer, 2)
+    read = Found(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
+    assert form.read("\n\n\n".join(written), ended, "\n\n\n") == read
+    assert form.read("\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == read, "nothing follows the last one"
+
+
+def test_a_broken_character_is_excused_at_the_very_end_only(tokenizer: Tokenizer) -> None:
+    found = Documents(tokenizer, 2).read("abc\ufffd|abc\ufffd", False, "|")
+    assert found == Found((Instance("ab", "c"),), Counter({"broken": 1}))
+
+
+def test_a_separator_is_no_part_of_an_output(pairs: Pairs) -> None:
+    found = pairs.read(" a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
+    assert found == Found((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
 
 
 def test_documents_follow_each_other_in_a_prompt(tokenizer: Tokenizer) -> None:

@@ -14,13 +14,14 @@ from lrps.data.cache import open_files
 from lrps.data.manifest import Manifest
 from lrps.data.tokenize import is_heldout
 from lrps.data.tokenizer import load_tokenizer
-from lrps.errors import DataError, GenerationError
+from lrps.errors import DataError, GenerationError, LineageError
 from lrps.ledger.reader import read_ledger
 from lrps.plan import Plan, make_plan
 from lrps.rehearsal import rehearse as module
 from lrps.rehearsal.generator import HfGenerator, Sampling
 from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
 from lrps.rehearsal.shard_documents import ShardDocuments
+from lrps.store.lock import path_lock
 
 SetPlan = Callable[..., Plan]
 
@@ -140,6 +141,33 @@ def test_a_set_that_is_made_is_left_alone(set_plan: SetPlan, monkeypatch: pytest
     assert rehearse_set(moved, "r", quiet=True) == (manifest, False), "models and batches may be gone"
     with pytest.raises(DataError, match="r was made with other seed, top_p, and a version never changes"):
         rehearse_set(set_plan(top_p=0.5, seed=9), "r", quiet=True)
+
+
+def test_other_models_are_other_settings(set_plan: SetPlan, base_model: Path, latest_model: Path) -> None:
+    made(set_plan())
+    with pytest.raises(DataError, match="r was made with other base, latest, and a version never changes"):
+        rehearse_set(set_plan(base=str(latest_model), latest=str(base_model)), "r", quiet=True)
+    server = {"url": "http://nowhere:8000/v1", "model": "theta-0"}
+    with pytest.raises(DataError, match="r was made with other base, and"):
+        rehearse_set(set_plan(base=None, generator=server), "r", quiet=True)
+
+
+def test_both_models_are_looked_for_before_one_of_them_writes(set_plan: SetPlan) -> None:
+    plan = set_plan(latest=None)
+    with pytest.raises(GenerationError, match="path-switching/v1 is not trained yet"):
+        rehearse_set(plan, "r", quiet=True)
+    assert not list(plan.layout.rehearsal("r").glob("*.jsonl"))
+
+
+def test_a_document_that_holds_the_separator_is_no_demonstration(set_plan: SetPlan) -> None:
+    with pytest.raises(GenerationError, match=r"give a synthesis.separator that stands in none of them, as ' ' does"):
+        rehearse_set(set_plan(separator=" ", demonstration_tokens=12), "r", quiet=True)
+
+
+def test_a_second_process_is_told_what_the_first_does(set_plan: SetPlan) -> None:
+    plan = set_plan()
+    with path_lock(plan.layout.rehearsal("r")), pytest.raises(LineageError, match="r: is being written by process"):
+        rehearse_set(plan, "r", quiet=True)
 
 
 def test_changed_settings_begin_anew(set_plan: SetPlan) -> None:
