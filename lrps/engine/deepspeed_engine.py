@@ -30,7 +30,7 @@ from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks, readings
 from lrps.engine.energy import used_joules
 from lrps.engine.host_memory import keep_freed_memory
-from lrps.engine.loss_head import give_loss_only
+from lrps.engine.loss_head import give_logits, give_loss_only
 from lrps.engine.model import compile_layers, parameter_groups
 from lrps.engine.readings import Reading, Unread
 from lrps.errors import ConfigError
@@ -156,7 +156,11 @@ class Engine:
         """Whether the model gives losses without logits from now on; ConfigError if it was asked to and cannot."""
         if wanted == "full":
             return False
-        why = give_loss_only(model, self._trial_loss)
+        own = give_loss_only(model, self._trial_loss)
+        # What one rank finds, short of memory or on another kind of GPU, holds for all: they compute and fail alike.
+        why = next((found for found in ranks.gather(own) if found is not None), None)
+        if own is None and why is not None:
+            give_logits(model)
         if why is not None and wanted == "chunked":
             self.close()
             raise ConfigError(

@@ -10,7 +10,9 @@ _FROM_HEAP_BYTES = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees; False where the C library is not glibc and knows no such thing.
+    """Let this process keep what it frees; False where the C library does not.
+
+    One that is not glibc knows no such thing, and an older glibc takes no more than 32 MB for a threshold (mallopt(3)).
 
     glibc gives pieces above 32 MB back to the system at once, and every page of the next piece is then a page fault:
     a fifth of a step under DeepSpeed, which makes its buckets and flat gradients anew in every step.

@@ -46,16 +46,20 @@ def give_loss_only(model: Any, loss: Callable[[], Tensor]) -> str | None:
         return "has no plain output layer"
     if model.base_model is model:
         return "has no part that ends before its output layer"
+    known = {id(parameter) for part in (model.base_model, head) for parameter in part.parameters()}
+    # A learned scale begins as 1 and a bias as 0: no loss would show them, and they would never learn.
+    if any(id(parameter) not in known for parameter in model.parameters()):
+        return "has weights outside its layers and its output layer"
     before = _losses(head, loss)
     _change(model, head)
     try:
         after = _losses(head, loss)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        _restore(model, head)
+        give_logits(model)
         return f"cannot be called in two parts ({error})"
     if torch.allclose(before, after, rtol=_TOLERANCE, atol=0.0):
         return None
-    _restore(model, head)
+    give_logits(model)
     return "makes its loss of more than its last hidden states and its output layer"
 
 
@@ -84,6 +88,7 @@ def _change(model: Any, head: nn.Linear) -> None:
     model.forward = forward
 
 
-def _restore(model: Any, head: nn.Linear) -> None:
-    head.__class__ = nn.Linear
+def give_logits(model: Any) -> None:
+    """Take `give_loss_only` back."""
+    model.get_output_embeddings().__class__ = nn.Linear
     del model.forward

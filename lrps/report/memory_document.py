@@ -123,7 +123,8 @@ def memory_lines(document: Mapping[str, Any] | None) -> list[str]:
     if document is None:
         return []
     own, room = document["stages"][str(document["zero_stage"])], document["device_bytes"]
-    of_group = f"{document['device']}, {count(document['processes'])} processes"
+    processes = document["processes"]
+    of_group = f"{document['device']}, {count(processes)} process{'' if processes == 1 else 'es'} a group"
     left_out = f"A forecast of a step's fullest moment; it leaves out {document['left_out']}."
     if room is None:
         return [f"{of_group}: to see what fits, give hardware.memory_gb. {left_out}", ""]

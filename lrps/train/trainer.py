@@ -130,12 +130,12 @@ class Trainer:
 
         Publishes the save in flight once all wrote it.
         """
-        steps = self.unread
+        steps, now = self.unread, time.monotonic()
         reading = self.engine.read(
             stop=self.stop_request.seen,
             sealed=self.saver.sealed,
-            due=self._clock_says_save(steps.began),
-            patience=steps.patience(time.monotonic()),
+            due=self._clock_says_save(now),
+            patience=steps.patience(now),
         )
         told = steps.take(time.monotonic(), reading.patience)
         if self.recorder is not None:

@@ -39,7 +39,7 @@ from matrix_state import (
 from packed_cases import CANNOT, END, loss_alone, packed_rows, with_reference_flash
 from universal_cases import imported, universal
 
-from lrps.engine import fragments, loss_head
+from lrps.engine import deepspeed_engine, fragments, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.model import build_model, parameter_groups
@@ -381,8 +381,26 @@ def refusals(out):
     for kind in CANNOT:
         refused = running(make_config(kind, 3), document_end=END)
         found[kind] = expect(ConfigError, refused.__enter__)
+    found["one rank's logits"] = one_ranks_logits(last)
     found["indivisible"] = expect(ConfigError, lambda: running(make_config(sequences=5, micro=2)).__enter__())
     return found
+
+
+def one_ranks_logits(one):
+    """What it is for all ranks that the model of one of them cannot give its loss only: by default, and when asked."""
+
+    def found_out(model, loss):
+        return "is short of memory" if rank() == one else loss_head.give_loss_only(model, loss)
+
+    config = make_config("gpt2", 1)
+    asked = config.model_copy(update={"engine": config.engine.model_copy(update={"cross_entropy": "chunked"})})
+    with patch.object(deepspeed_engine, "give_loss_only", found_out):
+        with running(config) as engine:
+            heads = gather(type(engine._engine.module.lm_head).__name__)
+            step = losses(train(engine, [0]))
+        told = expect(ConfigError, running(asked).__enter__)
+    with running(config) as engine:
+        return {"heads": heads, "told": told, "steps": [step, losses(train(engine, [0]))]}
 
 
 def evaluation(out):

@@ -56,6 +56,15 @@ def test_a_model_that_lets_documents_meet_is_refused(matrix, world, kind, told):
     assert all(message.startswith(f"data.attention_across_documents: {told}") for message in messages)
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_ranks_agree_on_how_the_loss_is_made(matrix, world):
+    found = matrix[world]["refusals"]["one rank's logits"]
+    assert found["heads"] == ["Linear"] * world
+    told = "engine.cross_entropy: a gpt2 model is short of memory; leave the key out, or take full"
+    assert found["told"] == [told] * world
+    assert found["steps"][0] == found["steps"][1], "few logits: bit for bit either way"
+
+
 def test_world_size_changes_rounding_only(matrix):
     for case, one in matrix[1]["continuation"].items():
         two = matrix[2]["continuation"][case]

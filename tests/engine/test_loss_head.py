@@ -100,6 +100,14 @@ def test_a_model_without_a_plain_output_layer_is_left_alone() -> None:
     assert give_loss_only(model, lambda: trial(model)) == "has no plain output layer"
 
 
+def test_a_model_with_a_learned_scale_that_changes_nothing_yet_is_left_alone() -> None:
+    model = built(LLAMA)
+    model.scale = torch.nn.Parameter(torch.ones(()))
+    model.lm_head.register_forward_hook(lambda _, given, logits: logits * model.scale)
+    assert give_loss_only(model, lambda: trial(model)) == "has weights outside its layers and its output layer"
+    assert loss_and_gradients(model)[1]["scale"] != 0
+
+
 def test_a_model_that_cannot_be_called_in_parts_is_left_alone() -> None:
     model = built(LLAMA)
     whole = model.model.forward

@@ -52,7 +52,7 @@ def test_the_largest_that_fits_divides_the_share_and_leaves_room(make: Any) -> N
         assert document is not None
         assert document["stages"]["1"]["largest_micro_sequences"] == fits
         assert memory_lines(document)[0].startswith(
-            f"other, 2 processes, ZeRO 1: batch.micro_sequences 12 does not fit; take {fits}, with 10% of "
+            f"other, 2 processes a group, ZeRO 1: batch.micro_sequences 12 does not fit; take {fits}, with 10% of "
         )
 
 
@@ -68,6 +68,8 @@ def test_what_is_told(make: Any) -> None:
     assert [row[0] for row in rows] == ["0", "1 *", "2", "3"]
     assert {len(row) for row in rows} == {len(columns)}
     assert {row[-1] for row in rows} == {"none fits"}
+    alone = memory_lines(memory_document(make(launch={"processes": 1})))[0]
+    assert alone.startswith("H100, 1 process a group, ZeRO 1: ")
     unknown = memory_document(make(hardware={"device": "other"}))
     assert unknown is not None
     assert "give hardware.memory_gb" in memory_lines(unknown)[0]

@@ -50,6 +50,8 @@ class Screen:
         self.terminal, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color"}
+        for name in ("COLUMNS", "LINES"):  # of tests that run side by side; they would go before the terminal
+            environment.pop(name, None)
         self.process = subprocess.Popen(
             arguments, stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import plain_engine
 import pytest
 
 from lrps.config.loader import load_config
+from lrps.engine.readings import Reading
+from lrps.errors import NonFiniteLoss
 from lrps.ledger.reader import read_ledger
 from lrps.plan import Plan, make_plan
+from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 
 Told = tuple[list[str], list[tuple[object, ...]]]
@@ -63,3 +68,28 @@ def test_a_request_to_stop_in_between_is_heard_at_the_next_reading(tiny_config: 
     *_, last = read_ledger(plan.layout.path("main").ledger)
     assert (last.kind, last.step, last.facts["outcome"]) == ("stop", 3, "interrupted")
     assert plain_engine.run(plan, "main")
+
+
+@pytest.mark.parametrize("asynchronous", ["true", "false"])
+def test_a_bad_step_is_read_before_anything_is_saved(tiny_config: Path, tmp_path: Path, asynchronous: str) -> None:
+    """The eighth step is bad, and would be read with the 28th alone."""
+    settings = ["engine.read_every=100", "track.log_every_steps=100", "checkpoint.every_steps=5"]
+    plan = planned(tiny_config, tmp_path, *settings, f"checkpoint.asynchronous={asynchronous}")
+    done, engine_read = 0, plain_engine.PlainEngine.read
+
+    def read(engine: Any, **said: Any) -> Reading:
+        nonlocal done
+        reading = engine_read(engine, **said)
+        good, done = 7 - done, done + len(reading.steps)
+        if done <= 7:
+            return reading
+        return replace(reading, steps=reading.steps[:good], failure=NonFiniteLoss("step 7: the loss is nan"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_engine.PlainEngine, "read", read)
+        with pytest.raises(NonFiniteLoss):
+            plain_engine.run(plan, "main")
+    layout = plan.layout.path("main")
+    assert [checkpoint.step for checkpoint in complete_checkpoints(layout.checkpoints)] == [5]
+    *_, last = read_ledger(layout.ledger)
+    assert (last.kind, last.step, last.counters.steps) == ("failure", 7, 7), "what came before it is booked"

@@ -184,20 +184,25 @@ def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.Mo
         step = StepResult(1.0, 1.0)
         return Reading((step,), stop=False, sealed=False, due=due or ranks_say, patience=1, failure=None)
 
-    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=lambda *_, **__: True, read=read)
+    def train_step(*_: Any, **__: Any) -> bool:
+        now[0] += lasts[0]
+        return True
+
+    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=train_step, read=read)
     stage: Any = SimpleNamespace(batch=lambda *_: None)
     request: Any = SimpleNamespace(seen=False)
     recorder: Any = SimpleNamespace(step=lambda *_: None)
-    now, ranks_say = [1000.0], False
+    now, lasts, ranks_say = [1000.0], [0.0], False
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     first, other = (
         Trainer(plan, plan.graph.by_name["main"], engine, stage, missing={}, stop_request=request, recorder=each)
         for each in (recorder, None)
     )
-    for minute, saves in ((0, False), (1.9, False), (2, True)):
-        now[0] = 1000.0 + 60 * minute
+    for minute, seconds, saves in ((0, 0, False), (1.9, 0, False), (2, 0, True), (1, 90, True)):
+        now[0], lasts[0] = 1000.0 + 60 * minute, seconds
         first._train_step()
-        assert (told[-1], first._save_is_due()) == (saves, saves)
+        assert (told[-1], first._save_is_due()) == (saves, saves), "by the clock at the reading, after the step"
+    lasts[0] = 0.0
     other._train_step()
     assert (told[-1], other._save_is_due()) == (False, False), "its own clock says nothing"
     ranks_say = True
