@@ -143,7 +143,7 @@ class Bench:
     def _together(self, case: Case, root: Path) -> int:
         if self.device is None or self.arguments.dry_run:
             return 8
-        state = STATE_BYTES * case.parameters(root).total
+        state = STATE_BYTES * case.decoder(root).parameters
         return max(2, int(self.device[1] * (1 - ROOM_FOR_ACTIVATIONS) / state))
 
     def _note(self, result: dict[str, Any], found: list[Found], root: Path) -> None:
@@ -154,7 +154,7 @@ class Bench:
             facts: dict[str, Any] = {"failure": each.failure} if each.failure else {}
             if each.blocks:
                 facts |= _facts(each, base)
-                facts["mfu"] = self._mfu(each, case.parameters(root).flops_per_token(case.length))
+                facts["mfu"] = self._mfu(each, case.decoder(root).flops_per_token(case.length))
             result["programs"][each.contestant.label] = facts
         self.write()
 

@@ -16,7 +16,7 @@ from lrps.config.models import Config, Engine
 from lrps.config.values import parse_quantity
 from lrps.data.tokenizer import train_tokenizer
 from lrps.data.writer import TokenWriter
-from lrps.paths.cost import Parameters, count_parameters
+from lrps.paths.decoder import Decoder, decoder_of
 
 VERSION = "v1"
 GPU_SHAPES = {
@@ -86,10 +86,10 @@ class Case:
             }
         )
 
-    def parameters(self, root: Path) -> Parameters:
-        counted = count_parameters(self.config(root, root).model)
-        assert counted is not None
-        return counted
+    def decoder(self, root: Path) -> Decoder:
+        decoder = decoder_of(self.config(root, root).model)
+        assert decoder is not None
+        return decoder
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,19 +1,15 @@
 """What a graph will cost: FLOPs, device-hours, money and disk, from the config alone. Imports no torch.
 
-FLOPs per trained token = 6 (N - input embedding, unless it is tied to the output) + 12 L H Q S: PaLM, appendix B
-(L layers, H heads, Q head size, S sequence length; no causal halving, no recomputation). Every token is taken to
-attend over a whole row, so with attention within documents the formula is an upper bound.
+FLOPs of a trained token are those of `Decoder.flops_per_token`. Every token is taken to attend over a whole row, so
+with attention within documents they are an upper bound.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from lrps.config.models import Config, Hardware, Model
-from lrps.errors import ConfigError
+from lrps.config.models import Config, Hardware
+from lrps.paths.decoder import decoder_of
 
 PEAK_TFLOPS = {
     "A100": 312.0,
@@ -27,87 +23,6 @@ PEAK_TFLOPS = {
 
 BYTES_PER_PARAMETER = 12
 """A checkpoint holds the fp32 weight and two Adam moments."""
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Sizes of a model that the FLOP formula needs."""
-
-    total: int
-    input_embedding: int
-    """Parameters of an input embedding that is not also the output matrix; 0 when they are tied."""
-    layers: int
-    attention_width: int
-    """Heads times head size."""
-
-    def flops_per_token(self, sequence_length: int) -> int:
-        """Training FLOPs, forward and backward, of one token in a row of `sequence_length` tokens."""
-        return 6 * (self.total - self.input_embedding) + 12 * self.layers * self.attention_width * sequence_length
-
-
-def architecture_of(model: Model) -> dict[str, Any]:
-    """The fields of its Hugging Face config, as they are written; ConfigError if a checkpoint directory has none."""
-    architecture = model.architecture
-    if architecture is None and model.checkpoint is not None:
-        try:
-            architecture = json.loads((model.checkpoint / "config.json").read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json cannot be read: {error}") from None
-    if not isinstance(architecture, dict):
-        raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json is not the config of a model")
-    return architecture
-
-
-def count_parameters(model: Model) -> Parameters | None:
-    """Count without building the model; None for a model type that is not known here."""
-    architecture = architecture_of(model)
-    count = _COUNTERS.get(str(architecture.get("model_type")))
-    try:
-        return count(architecture) if count else None
-    except KeyError:
-        return None
-    except (TypeError, ZeroDivisionError) as error:
-        raise ConfigError(f"model.architecture: its sizes must be whole numbers above 0 ({error})") from None
-
-
-def _gated_decoder(a: Mapping[str, Any]) -> Parameters:
-    """llama, mistral, qwen2, qwen3: gated MLP, RMS norms, rotary positions, grouped queries."""
-    kind, width, layers, heads = a["model_type"], a["hidden_size"], a["num_hidden_layers"], a["num_attention_heads"]
-    kv_heads = a["num_key_value_heads"] if kind != "llama" else a.get("num_key_value_heads") or heads
-    head = a["head_dim"] if kind == "qwen3" else a.get("head_dim") or width // heads
-    query, key_value, inner = heads * head, kv_heads * head, a["intermediate_size"]
-    attention = 2 * width * query + 2 * width * key_value
-    if kind == "qwen2":
-        attention += query + 2 * key_value
-    elif a.get("attention_bias"):
-        attention += query + 2 * key_value + width
-    if kind == "qwen3":
-        attention += 2 * head
-    mlp = 3 * width * inner + (2 * inner + width if a.get("mlp_bias") else 0)
-    embedding, tied = a["vocab_size"] * width, bool(a.get("tie_word_embeddings", False))
-    total = layers * (attention + mlp + 2 * width) + width + embedding * (1 if tied else 2)
-    return Parameters(total, 0 if tied else embedding, layers, query)
-
-
-def _gpt2(a: Mapping[str, Any]) -> Parameters:
-    """Learned positions, layer norms, biases everywhere, tied embeddings."""
-    width, layers = a["n_embd"], a["n_layer"]
-    inner = a.get("n_inner") or 4 * width
-    block = (4 * width * width + 4 * width) + (2 * width * inner + inner + width) + 4 * width
-    positions = a.get("n_positions", 1024) * width
-    tied = a.get("tie_word_embeddings", True)
-    embedding = a["vocab_size"] * width
-    total = layers * block + 2 * width + positions + embedding * (1 if tied else 2)
-    return Parameters(total, positions + (0 if tied else embedding), layers, width)
-
-
-_COUNTERS = {
-    "llama": _gated_decoder,
-    "mistral": _gated_decoder,
-    "qwen2": _gated_decoder,
-    "qwen3": _gated_decoder,
-    "gpt2": _gpt2,
-}
 
 
 @dataclass(frozen=True)
@@ -151,11 +66,10 @@ def peak_flops(hardware: Hardware | None) -> float | None:
 
 def cost_model(config: Config) -> CostModel:
     """The cost model of a config; what it cannot know is None."""
-    parameters, hardware = count_parameters(config.model), config.hardware
-    total = parameters.total if parameters else config.model.parameters
-    length = config.data.sequence_length
-    if parameters is not None:
-        per_token: int | None = parameters.flops_per_token(length)
+    decoder, hardware = decoder_of(config.model), config.hardware
+    total = decoder.parameters if decoder else config.model.parameters
+    if decoder is not None:
+        per_token: int | None = decoder.flops_per_token(config.data.sequence_length)
     else:  # without the shape of the model its attention cannot be counted
         per_token = None if config.model.parameters is None else 6 * config.model.parameters
     peak = peak_flops(hardware)

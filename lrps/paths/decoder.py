@@ -1,20 +1,20 @@
-"""The sizes of a decoder that memory depends on: its tensors, and what it keeps of every token for backward.
+"""The sizes of a decoder that costs and memory depend on: tensors, FLOPs, and what it keeps of a token for backward.
 
-Counted as transformers' modules compute, each operation by itself: what torch.compile fuses is kept less often. The
-method is that of Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, MLSys 2023,
-section 4; the numbers are those of today's models: RMS norms in fp32, gated MLPs, attention that keeps no scores.
-Imports no torch.
+What it keeps is counted as transformers' modules compute, each operation by itself: what torch.compile fuses is kept
+less often. The method is that of Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models,
+MLSys 2023, section 4; the numbers are those of today's models: RMS norms in fp32, gated MLPs, attention that keeps no
+scores. Imports no torch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrps.config.models import Model
 from lrps.errors import ConfigError
-from lrps.paths.cost import architecture_of
 
 Precision = Literal["fp32", "bf16"]
 BYTES = {"fp32": 4, "bf16": 2}
@@ -45,6 +45,8 @@ class Decoder:
     dropout_masks: int
     """Of a layer, a byte an element of its width."""
     vocabulary: int
+    positions: int
+    """Learned ones; 0 where they are rotary."""
     tied: bool
     layer_tensors: tuple[int, ...]
     """Elements of each parameter of a layer."""
@@ -54,6 +56,19 @@ class Decoder:
     @property
     def parameters(self) -> int:
         return self.layers * sum(self.layer_tensors) + sum(self.other_tensors)
+
+    @property
+    def input_embedding(self) -> int:
+        """Parameters that only look a token or its place up; none where the token's are the output matrix too."""
+        return self.positions * self.width + (0 if self.tied else self.head)
+
+    def flops_per_token(self, length: int) -> int:
+        """Training FLOPs, forward and backward, of one token in a row of `length` tokens.
+
+        6 (N - input embedding) + 12 L H Q S: PaLM, appendix B (L layers, H heads, Q head size, S length; no causal
+        halving, no recomputation).
+        """
+        return 6 * (self.parameters - self.input_embedding) + 12 * self.layers * self.query * length
 
     @property
     def largest_tensor(self) -> int:
@@ -104,8 +119,24 @@ class Decoder:
         return (3 * FP32 + 2 * BYTES[precision]) * self.width
 
 
+def architecture_of(model: Model) -> dict[str, Any]:
+    """The fields of its Hugging Face config, as they are written; ConfigError if a checkpoint directory has none."""
+    architecture = model.architecture
+    if architecture is None and model.checkpoint is not None:
+        try:
+            architecture = json.loads((model.checkpoint / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json cannot be read: {error}") from None
+    if not isinstance(architecture, dict):
+        raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json is not the config of a model")
+    return architecture
+
+
 def decoder_of(model: Model) -> Decoder | None:
-    """The sizes of a model; None for a model type that is not known here. ConfigError where they are no sizes."""
+    """The sizes of a model, which is not built; None for a model type that is not known here.
+
+    ConfigError where they are no sizes.
+    """
     architecture = architecture_of(model)
     kind = architecture.get("model_type")
     count = _gated_decoder if kind in _GATED else _gpt2 if kind == "gpt2" else None
@@ -118,6 +149,7 @@ def decoder_of(model: Model) -> Decoder | None:
 
 
 def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
+    """llama, mistral, qwen2, qwen3: gated MLP, RMS norms, rotary positions, grouped queries."""
     kind, width, heads, inner = a["model_type"], a["hidden_size"], a["num_attention_heads"], a["intermediate_size"]
     key_heads = a["num_key_value_heads"] if kind != "llama" else a.get("num_key_value_heads") or heads
     head = a["head_dim"] if kind == "qwen3" else a.get("head_dim") or width // heads
@@ -142,6 +174,7 @@ def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
         head_norms=kind == "qwen3",
         dropout_masks=0,
         vocabulary=a["vocab_size"],
+        positions=0,
         tied=tied,
         layer_tensors=tuple(tensors),
         other_tensors=(width, *(1 if tied else 2) * [a["vocab_size"] * width]),
@@ -149,16 +182,18 @@ def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
 
 
 def _gpt2(a: Mapping[str, Any]) -> Decoder:
+    """Learned positions, layer norms, biases everywhere, tied embeddings."""
     width, tied = a["n_embd"], bool(a.get("tie_word_embeddings", True))
     inner = a.get("n_inner") or 4 * width
     matrices = [3 * width * width, width * width, width * inner, inner * width]
     vectors = [3 * width, width, inner, width, *4 * [width]]
-    embeddings = [a.get("n_positions", 1024) * width, *(1 if tied else 2) * [a["vocab_size"] * width]]
+    positions = a.get("n_positions", 1024)
+    embeddings = [positions * width, *(1 if tied else 2) * [a["vocab_size"] * width]]
     by_operations = a.get("activation_function", "gelu_new") == "gelu_new"
     return Decoder(
         layers=a["n_layer"],
         width=width,
-        heads=a["n_head"],
+        heads=a.get("n_head", 12),
         query=width,
         key_value=width,
         inner=inner,
@@ -167,6 +202,7 @@ def _gpt2(a: Mapping[str, Any]) -> Decoder:
         head_norms=False,
         dropout_masks=2 if a.get("resid_pdrop", _DROPOUT) else 0,
         vocabulary=a["vocab_size"],
+        positions=positions,
         tied=tied,
         layer_tensors=(*matrices, *vectors),
         other_tensors=(width, width, *embeddings),
