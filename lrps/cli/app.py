@@ -29,6 +29,7 @@ from lrps.cli.wandb import wandb_app
 from lrps.errors import INTERRUPTED, LrpsError
 
 if TYPE_CHECKING:
+    from lrps.launch.jobs import Job
     from lrps.plan import Plan
 
 app = typer.Typer(
@@ -105,7 +106,7 @@ def run(
     """
     from lrps.launch.jobs import plan_jobs, unfinished
     from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets, waiting_text
-    from lrps.launch.run import commands_of, run_jobs
+    from lrps.launch.run import run_jobs
     from lrps.report.plan_document import write_plan_json
     from lrps.status import check_run_dir
     from lrps.track.tracker import check_trackers
@@ -122,10 +123,7 @@ def run(
     jobs = plan_jobs(made, names, config_file, overrides)
     in_slurm = made.config.launch.launcher == "slurm"
     if dry_run:
-        if in_slurm:
-            show_scripts(made, names, config_file, overrides)
-        elif jobs:
-            typer.echo(commands_of(made, jobs))
+        _show_commands(made, jobs, names, config_file, overrides)
         if waiting:  # As a comment of the script.
             typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
@@ -143,6 +141,17 @@ def run(
     run_jobs(made, jobs, typer.echo)
     _write_report(made, ("html", "json"))
     check_written(waiting, config_file, overrides)
+
+
+def _show_commands(
+    made: Plan, jobs: Sequence[Job], names: Sequence[str], config_file: Path, overrides: Sequence[str]
+) -> None:
+    from lrps.launch.run import commands_of
+
+    if made.config.launch.launcher == "slurm":
+        show_scripts(made, names, config_file, overrides)
+    elif jobs:
+        typer.echo(commands_of(made, jobs))
 
 
 @app.command()

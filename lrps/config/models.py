@@ -7,7 +7,6 @@ and nothing here knows how training works.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,9 +15,11 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.addresses import Address
 from lrps.config.evaluating import Evaluation
+from lrps.config.hardware import Hardware
 from lrps.config.launching import Launch
 from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
+from lrps.config.tracking import Track
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
 
@@ -266,69 +267,6 @@ class Checkpoint(Section):
                 f"keep_every_steps {kept} keeps what every_steps saves, which is {saved}; make it a multiple of that"
             )
         return self
-
-
-class Price(Section):
-    """What one device costs for one hour; without it no money is shown."""
-
-    amount: Annotated[Float, Field(gt=0)]
-    currency: Annotated[str, Field(min_length=1, max_length=8)] = "USD"
-    source: Annotated[str, Field(min_length=1)]
-    """Who says so, so that a reader of the report can check it."""
-    date: date
-    """The day of the price, as YYYY-MM-DD."""
-
-
-class Hardware(Section):
-    """What the plan computes GPU-hours and money with."""
-
-    device: str
-    """`A100`, `H100`, `H100-PCIe`, `H200`, `H20`, `B200`, or any other name (`cpu`) with or without a peak_tflops."""
-    devices: Annotated[Int, Field(ge=1)] = 1
-    """Devices at work together: device-hours over this is the time on the wall."""
-    peak_tflops: Annotated[Float, Field(gt=0)] | None = None
-    """Dense bf16 peak of one device, for devices whose peak lrps does not know."""
-    mfu: Annotated[Float, Field(gt=0, le=1)] = 0.4
-    """Model FLOPs utilisation that the plan assumes."""
-    memory_gb: Annotated[Float, Field(gt=0)] | None = None
-    """Memory of one device in 1e9 bytes, beside which `lrps plan` shows what training is going to hold; for devices
-    that lrps does not know, or that exist with less (A100)."""
-    price_per_device_hour: Price | None = None
-    mtbf_hours_per_device: Annotated[Float, Field(gt=0)] | None = None
-    """Mean time between failures that end a run, of one device with its share of host and network, in hours; that of
-    the run is this over `devices`. With it `lrps plan` says how often to save. 50,675 is what Llama 3 405B had
-    (419 unexpected interruptions in 54 days on 16,384 H100)."""
-    save_gb_per_second: Annotated[Float, Field(gt=0)] | None = None
-    """How fast a whole checkpoint is written, all devices together, in 1e9 bytes; for `lrps plan` while no ledger of
-    this plan has measured what a save takes. `lrps doctor CONFIG` measures what one process of this machine can do."""
-
-
-class Wandb(Section):
-    """How runs are known to Weights & Biases. Every WANDB_* environment variable goes before these."""
-
-    mode: Literal["offline", "online"] = "offline"
-    """`offline` writes below the run directory, for `wandb sync` later; `online` falls back to it where the server
-    cannot be reached."""
-    project: Annotated[str, Field(min_length=1)] = "lrps"
-    entity: str | None = None
-    """A user or a team; by default that of the API key."""
-    tags: tuple[str, ...] = ()
-
-
-class Track(Section):
-    """Where metrics go. The local metrics.jsonl is always written."""
-
-    log_every_steps: Annotated[Int, Field(ge=1)] = 10
-    trackers: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ()
-    """What gets a copy; none by default. tensorboard and trackio are extras: `pip install 'lrps[tensorboard]'`."""
-    wandb: Wandb = Wandb()
-
-    @field_validator("trackers")
-    @classmethod
-    def _each_once(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(trackers)) < len(trackers):
-            raise ValueError("name each tracker once")
-        return trackers
 
 
 def _as_people_write_it(schema: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lrps.config.models import Track
+from lrps.config.tracking import Track
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.errors import ConfigError

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrps.config.models import Config, Hardware
+from lrps.config.hardware import Hardware
+from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
 
 PEAK_TFLOPS = {

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from math import ceil
 
-from lrps.config.models import Hardware
+from lrps.config.hardware import Hardware
 from lrps.paths.decoder import BYTES, FP32, Decoder, Precision
 
 HEADROOM = 0.1

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
-from lrps.config.models import Track
+from lrps.config.tracking import Track
 from lrps.errors import ConfigError
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from lrps.config.models import Wandb
+from lrps.config.tracking import Wandb
 from lrps.track.tracker import TrackedPath
 
 INIT_TIMEOUT_SECONDS = 20.0

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lrps.config.models import Config, Track
+from lrps.config.models import Config
+from lrps.config.tracking import Track
 from lrps.doctor import tracking
 from lrps.doctor.examination import Subject
 from lrps.plan import make_plan

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lrps.config.models import Config, Hardware, Model
+from lrps.config.hardware import Hardware
+from lrps.config.models import Config, Model
 from lrps.paths.decoder import Decoder, decoder_of
 from lrps.paths.memory import LARGEST_BUCKET, Forecast, Memory, Setting, at_rest, device_bytes, forecast
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lrps.config.models import Config, Track
+from lrps.config.models import Config
+from lrps.config.tracking import Track
 from lrps.errors import ConfigError
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter

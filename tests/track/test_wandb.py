@@ -11,7 +11,7 @@ import pytest
 from track.wandb_files import history, run_files, summary, sync
 from track.wandb_server import Run, WandbServer
 
-from lrps.config.models import Wandb
+from lrps.config.tracking import Wandb
 from lrps.track.metrics import Metrics
 from lrps.track.tracker import Spent, TrackedPath, Trackers
 from lrps.track.wandb import WandbRun
