@@ -7,38 +7,17 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
+from compiled_paths import compiled, increments, parts, rows_read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.config.models import Config
 from lrps.errors import ConfigError
-from lrps.paths.graph import Graph, Paradigm, Path
-from lrps.paths.increments import Increment, RehearsalSet
-from lrps.paths.paradigms import compile_graph, compile_paradigm
-from tests_support import config_values
+from lrps.paths.graph import Graph, Path
+from lrps.paths.increments import RehearsalSet
+from lrps.paths.paradigms import compile_graph
 
 MakeConfig = Callable[..., Config]
-
-
-def increments(*steps: int, spare: int = 1) -> list[Increment]:
-    """Versions v1.. of so many steps of 2 rows, with `spare` rows left over."""
-    return [Increment(f"v{k}", 2 * t + spare, t) for k, t in enumerate(steps, 1)]
-
-
-def compiled(steps: list[int], **strategy: Any) -> Paradigm:
-    """One strategy, called as its kind, over versions of these steps; `sets`: (name, rows, since) for rehearsal."""
-    kind, sets = strategy.pop("kind", "path-switching"), strategy.pop("sets", ())
-    schedule = strategy.pop("schedule", {"peak_lr": 1.0, "warmup_steps": 5})
-    versions = [{"name": f"v{k}"} for k in range(1, len(steps) + 1)]
-    # A set of a version that is still to come is no part of a config, but it may be one of a grown plan's.
-    named = [{"name": name, "since": "v1"} for name, _, _ in sets]
-    data = {"root": "nowhere", "sequence_length": 8, "versions": versions, "rehearsal": named}
-    config = Config.model_validate(config_values(data=data, schedule=schedule, paradigms={kind: strategy}))
-    return compile_paradigm(config, kind, increments(*steps), [RehearsalSet(*each) for each in sets])
-
-
-def parts(path: Path) -> list[tuple[str, int, int]]:
-    return [(part.source, part.from_row, part.to_row) for segment in path.segments for part in segment.parts]
 
 
 # Costs
@@ -104,103 +83,6 @@ def test_a_decay_longer_than_the_increment_forks_earlier() -> None:
     assert main.stop == 80
 
 
-# Geometry and data of path switching
-
-
-def test_branches_end_with_their_increment_and_main_stops_at_the_last_fork() -> None:
-    main, *branches = compiled([100, 50, 200]).paths
-    assert [(b.name, b.start, b.stop) for b in branches] == [
-        ("branch-v1", 40, 100),
-        ("branch-v2", 120, 150),
-        ("branch-v3", 230, 350),
-    ]
-    assert main.stop == 230
-    assert parts(main) == [("v1", 0, 200), ("v2", 0, 100), ("v3", 0, 160)]
-
-
-@given(steps=st.lists(st.integers(1, 300), min_size=1, max_size=8), alpha=st.floats(0.01, 1))
-@settings(deadline=None)
-def test_a_branch_reads_what_the_main_path_would_have_read_next(steps: list[int], alpha: float) -> None:
-    paradigm = compiled(steps, alpha=alpha)
-    main_rows = [(f"v{k}", row) for k, t in enumerate(steps, 1) for row in range(2 * t)]
-    for path in paradigm.paths:
-        rows = [(source, row) for source, a, b in parts(path) for row in range(a, b)]
-        assert rows == main_rows[2 * path.start : 2 * path.stop]
-
-
-def test_the_rate_is_continuous_at_every_fork() -> None:
-    paradigm = compiled([100, 50, 200], decay="cosine")
-    main = paradigm.paths[0]
-    for path in paradigm.paths[1:]:
-        assert path.lr_start == main.schedule.lr_at(path.start)
-        assert path.lr_stop == 0.0
-
-
-def test_a_branch_under_a_power_law_starts_at_the_parents_rate() -> None:
-    schedule = {"peak_lr": 1.0, "warmup_steps": 5, "power_coefficient": 2.0}
-    paradigm = compiled([100, 100], schedule=schedule)
-    assert paradigm.paths[2].lr_start == pytest.approx(2.0 * (16 * (paradigm.paths[2].start + 1)) ** -0.51)
-
-
-def test_a_fork_inside_the_warmup_finishes_the_warmup() -> None:
-    _, branch = compiled([10], schedule={"peak_lr": 1.0, "warmup_steps": 8}).paths
-    assert branch.start == 4
-    assert [branch.schedule.lr_at(s) for s in (4, 7, 8, 9)] == pytest.approx([5 / 8, 1.0, 1.0, 0.5])
-
-
-def test_a_branch_of_everything_needs_no_main_path() -> None:
-    (branch,) = compiled([100], alpha=1).paths
-    assert branch.parent is None
-    assert branch.lr_start == pytest.approx(1 / 5)
-
-
-def test_the_first_version_can_be_released_undecayed() -> None:
-    paradigm = compiled([100, 100], release_first=False)
-    assert [path.name for path in paradigm.paths] == ["main", "branch-v2"]
-    assert [(r.version, r.path, r.step) for r in paradigm.releases] == [("v1", "main", 100), ("v2", "branch-v2", 200)]
-    assert paradigm.total_steps == 200
-    assert Graph((paradigm,)).branch_points("main") == (100, 140)
-
-
-def test_whole_branch_data_is_a_reshuffled_pass_over_the_increment() -> None:
-    branch = compiled([100, 50], branch_data="whole").paths[2]
-    assert parts(branch) == [("v2", 101, 161)]  # 101 rows: position 101 begins the second epoch
-
-
-def test_replay_takes_its_share_and_goes_on_at_each_sources_next_row() -> None:
-    branch = compiled([100, 100, 100], mix={"new": 0.9, "replay": 0.1}).paths[3]
-    assert branch.rows == 120
-    assert parts(branch) == [("v3", 80, 188), ("v1", 200, 206), ("v2", 200, 206)]
-    first = compiled([100, 100, 100], mix={"new": 0.9, "replay": 0.1}).paths[1]
-    assert parts(first) == [("v1", 80, 200)], "there is nothing to replay before version 1"
-
-
-@given(steps=st.lists(st.integers(10, 200), min_size=2, max_size=6), share=st.integers(1, 60))
-@settings(deadline=None)
-def test_no_row_is_read_twice_along_a_lineage(steps: list[int], share: int) -> None:
-    mix = {"new": 1 - share / 100, "replay": share / 100}
-    schedule = {"peak_lr": 1.0, "warmup_steps": 5}
-    for kind in ("cpt", "path-switching"):
-        paradigm = compiled(steps, kind=kind, mix=mix, schedule=schedule)
-        graph = Graph((paradigm,))
-        for path in paradigm.paths:
-            read = [row for ancestor in graph.lineage(path) for row in rows_read(ancestor, path)]
-            assert len(read) == len(set(read)), f"{path.name} reads a row twice"
-
-
-def rows_read(ancestor: Path, path: Path) -> list[tuple[str, int]]:
-    """(source, stream position) that `path` has seen through `ancestor`: of a parent only what is before the fork."""
-    read = []
-    step = ancestor.start
-    for segment in ancestor.segments:
-        steps = segment.steps if ancestor.job != "main" else max(0, min(segment.steps, path.start - step))
-        step += segment.steps
-        for part in segment.parts:
-            stop = part.from_row + part.rows * steps // segment.steps
-            read += [(part.source, row) for row in range(part.from_row, stop)]
-    return read
-
-
 # Rehearsal
 
 THIRDS = {"new": 0.7, "replay": 0.1, "rehearsal": 0.2}
@@ -244,34 +126,6 @@ def test_a_share_that_nothing_fills_changes_nothing() -> None:
     """Not even how a decay that is longer than its increment goes over the two of them."""
     strategy = {"alpha": 30, "alpha_of": "steps", "sets": [("a", 9, "v3")]}
     assert compiled([100, 10], mix={"new": 0.9, "rehearsal": 0.1}, **strategy) == compiled([100, 10], **strategy)
-
-
-def test_the_main_path_may_read_older_rows_too() -> None:
-    """Steps and forks stay; every stretch between forks has its own share, and branches go on where main was."""
-    mix = {"new": 0.9, "replay": 0.1}
-    main, *branches = compiled([100, 100, 100], main_mix=mix).paths
-    plain, *plain_branches = compiled([100, 100, 100]).paths
-    assert (main.stop, [b.start for b in branches]) == (plain.stop, [b.start for b in plain_branches])
-    assert parts(main) == [
-        ("v1", 0, 200),
-        *[("v2", 0, 72), ("v1", 200, 208)],  # to the fork of version 2
-        *[("v2", 72, 180), ("v1", 208, 220)],
-        *[("v3", 0, 72), ("v1", 220, 224), ("v2", 180, 184)],  # what v2 lost comes first
-    ]
-    assert [segment.steps for segment in main.segments] == [100, 40, 60, 40]
-    assert parts(branches[1]) == [("v2", 72, 192)]
-    replaying = compiled([100, 100, 100], main_mix=mix, mix=mix).paths
-    assert parts(replaying[3]) == [("v3", 72, 180), ("v1", 224, 230), ("v2", 184, 190)]
-    assert replaying[0] == main
-
-
-def test_main_paths_of_another_alpha_are_one_unless_they_are_mixed(make_config: MakeConfig) -> None:
-    """A mixture is exact only as a whole, and it ends at the forks."""
-    for mix, mains in (({}, 1), ({"main_mix": {"new": 0.5, "replay": 0.5}}, 2)):
-        long = {"kind": "path-switching", "alpha": 0.8, **mix}
-        config = make_config(paradigms={"path-switching": mix, "long": long})
-        graph = compile_graph(config, increments(100, 100))
-        assert [path.job for path in graph.paths].count("main") == mains
 
 
 def test_an_empty_set_is_refused(make_config: MakeConfig) -> None:
