@@ -223,6 +223,9 @@ class Engine(Section):
     """`chunked` never holds the logits of all tokens at once: the loss and its gradient are worked out some tokens at
     a time, and few logits (2**25) all at once. For models whose loss is the cross-entropy of a plain output layer,
     which is tried out before training; by default chunked for these and full for the others."""
+    keep_host_memory: bool = True
+    """On CPUs (with glibc): keep memory that is freed, instead of giving it back and faulting it in again in the next
+    step. Faster steps for a higher peak (docs/performance.md)."""
     read_every: Annotated[Int, Field(ge=1)] | None = None
     """Read losses and gradient norms, and agree on stopping, every so many steps; in between nothing waits for a GPU
     to tell them. By default as many as take a second. What is logged, saved or evaluated is read before, so metrics

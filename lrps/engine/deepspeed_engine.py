@@ -50,10 +50,11 @@ _LARGEST_BUCKET = 5 * 10**8
 
 
 @contextmanager
-def process_group(timeout: timedelta = default_pg_timeout) -> Iterator[None]:
+def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool = True) -> Iterator[None]:
     """A process group from the launcher's environment, or of this process alone; always destroyed at the end.
 
     timeout: how long a rank waits for another one in anything collective. TrainingError if one is stuck or gone.
+    keep_memory: on a CPU, see `keep_freed_memory`; for good.
     """
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
@@ -67,7 +68,8 @@ def process_group(timeout: timedelta = default_pg_timeout) -> Iterator[None]:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
-        keep_freed_memory()
+        if keep_memory:
+            keep_freed_memory()
         # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:

@@ -45,7 +45,8 @@ def run_job(plan: Plan, names: Sequence[str], *, train: bool = True) -> bool:
     since = float(os.environ.pop(LAUNCHED_AT, time.time()))
     stop_request = StopRequest()
     faulthandler.enable()  # A mapped shard that is cut, or whose disk fails, ends a process without a word (SIGBUS).
-    with process_group(timedelta(minutes=plan.config.launch.collective_timeout_minutes)):
+    patience = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
+    with process_group(patience, keep_memory=plan.config.engine.keep_host_memory):
         return run_paths(plan, names, stop_request, since=since, train=train)
 
 

@@ -30,3 +30,24 @@ def test_freed_memory_is_used_again() -> None:
         return last
 
     assert later_faults("kept") < later_faults("given back") / 4
+
+
+GROUPS = """
+import resource
+import numpy as np
+from lrps.engine.deepspeed_engine import process_group
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.full(2**26, 1, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for keep in (False, True):
+    with process_group(keep_memory=keep):
+        print("faults", min(faults() for _ in range(3)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_a_process_group_keeps_it_where_it_is_asked_to() -> None:
+    done = subprocess.run([sys.executable, "-c", GROUPS], capture_output=True, text=True, check=True, timeout=200)
+    given_back, kept = (int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("faults"))
+    assert kept < given_back / 4
