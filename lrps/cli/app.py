@@ -105,8 +105,7 @@ def run(
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command goes on with them.
     """
     from lrps.launch.jobs import plan_jobs, unfinished
-    from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets, waiting_text
-    from lrps.launch.run import run_jobs
+    from lrps.launch.preflight import check_data, check_forks, check_written, waiting_for_sets, waiting_text
     from lrps.report.plan_document import write_plan_json
     from lrps.status import check_run_dir
     from lrps.track.tracker import check_trackers
@@ -121,7 +120,6 @@ def run(
     waiting = waiting_for_sets(made, missing)
     names = [status.path.name for status in missing if status.path.name not in waiting]
     jobs = plan_jobs(made, names, config_file, overrides)
-    in_slurm = made.config.launch.launcher == "slurm"
     if dry_run:
         _show_commands(made, jobs, names, config_file, overrides)
         if waiting:  # As a comment of the script.
@@ -129,18 +127,25 @@ def run(
         return
     check_data(made)
     write_plan_json(made)
-    if in_slurm:
+    if made.config.launch.launcher == "slurm":
         submit_missing(made, names, config_file, overrides)
-        check_written(waiting, config_file, overrides)
-        return
+    else:
+        if not names and not waiting:
+            typer.echo(f"{made.config.name}: everything is trained and evaluated already")
+        _run_here(made, jobs, names)
+    check_written(waiting, config_file, overrides)
+
+
+def _run_here(made: Plan, jobs: Sequence[Job], names: Sequence[str]) -> None:
+    """Work off the jobs as process groups that this process starts and watches."""
+    from lrps.launch.preflight import check_idle
+    from lrps.launch.run import run_jobs
+
     check_idle(made, names)
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
-    elif not waiting:
-        typer.echo(f"{made.config.name}: everything is trained and evaluated already")
     run_jobs(made, jobs, typer.echo)
     _write_report(made, ("html", "json"))
-    check_written(waiting, config_file, overrides)
 
 
 def _show_commands(
