@@ -59,12 +59,12 @@ def _main_rows(
 
 
 def _joined(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """The same rows, step for step: what is unmixed and goes on where the segment before ended is one with it."""
+    """The same rows, step for step: unmixed segments of one source, each of which goes on where it was left, are one."""
     joined: list[Segment] = []
     for segment in segments:
         part, *others = segment.parts
         before = joined[-1].parts if joined else ()
-        if not others and len(before) == 1 and (before[0].source, before[0].to_row) == (part.source, part.from_row):
+        if not others and len(before) == 1 and before[0].source == part.source:
             whole = Part(part.source, before[0].from_row, before[0].rows + part.rows)
             joined[-1] = Segment(joined[-1].steps + segment.steps, (whole,))
         else:
