@@ -59,7 +59,7 @@ def _main_rows(
 
 
 def _joined(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """The same rows, step for step: unmixed segments of one source, each of which goes on where it was left, are one."""
+    """The same rows, step for step: unmixed segments of one source, which go on where it was left, are one."""
     joined: list[Segment] = []
     for segment in segments:
         part, *others = segment.parts
