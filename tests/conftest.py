@@ -15,8 +15,8 @@ from hypothesis import settings
 
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.data.build import build_data
-from tests_support import config_values, tiny_values
+from lrps.data.build.build import build_data
+from support.values import config_values, tiny_values
 
 settings.register_profile("lrps", deadline=None)  # Machines are shared: how long an example takes says nothing.
 settings.load_profile("lrps")

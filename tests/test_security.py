@@ -91,7 +91,7 @@ def test_what_came_from_outside_is_never_run(module: Path) -> None:
 def test_there_is_something_to_look_at() -> None:
     assert len(MODULES) > 90
     sources = {path.relative_to(REPOSITORY).as_posix(): path.read_text() for path in MODULES}
-    assert "np.load(" in sources["lrps/data/part_file.py"]
+    assert "np.load(" in sources["lrps/data/build/part_file.py"]
     assert "yaml.compose(" in sources["lrps/config/loader.py"]
     assert ".from_pretrained(" in sources["lrps/engine/model.py"]
     assert "tools/corpus.py" in sources
@@ -100,12 +100,12 @@ def test_there_is_something_to_look_at() -> None:
 @pytest.mark.parametrize(
     ("file", "safe", "unsafe"),
     [
-        ("lrps/data/part_file.py", "np.load(path)", "np.load(path, allow_pickle=True)"),
-        ("lrps/data/part_file.py", "allow_pickle=False", "allow_pickle=self.trusted"),
+        ("lrps/data/build/part_file.py", "np.load(path)", "np.load(path, allow_pickle=True)"),
+        ("lrps/data/build/part_file.py", "allow_pickle=False", "allow_pickle=self.trusted"),
         ("lrps/config/loader.py", "Loader=yaml.SafeLoader", "Loader=yaml.Loader"),
         ("lrps/engine/model.py", "trust_remote_code=False", "trust_remote_code=True"),
         ("lrps/engine/model.py", "local_files_only=True, trust_remote_code=False", "local_files_only=True"),
-        ("lrps/supervise.py", "start_new_session=True", "start_new_session=True, shell=True"),
+        ("lrps/launch/supervise.py", "start_new_session=True", "start_new_session=True, shell=True"),
     ],
 )
 def test_a_violation_in_the_real_code_is_caught(file: str, safe: str, unsafe: str) -> None:

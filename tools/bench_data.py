@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from lrps.data.build.writer import TokenWriter
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import (
     FORMAT,
@@ -46,7 +47,6 @@ from lrps.data.manifest import (
 )
 from lrps.data.stream import Source, Stage
 from lrps.data.verify import verify_manifest
-from lrps.data.writer import TokenWriter
 from lrps.paths.graph import Part, Segment
 
 EXAMPLE = "example: python tools/bench_data.py --rows 100000 --repeats 5 --out data/bench.json"

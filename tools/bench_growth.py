@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lrps.config.models import Config
-from lrps.plan import make_plan
-from lrps.report.plan_document import plan_document
+from lrps.costs.plan_document import plan_document
+from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import MANIFEST, Checkpoint, begin, complete_checkpoints, pin, publish, seal, verify
 from lrps.store.layout import PathLayout
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from lrps.config.models import Config, Engine
 from lrps.config.values import parse_quantity
+from lrps.data.build.writer import TokenWriter
 from lrps.data.tokenizer import train_tokenizer
-from lrps.data.writer import TokenWriter
 from lrps.paths.decoder import Decoder, decoder_of
 
 VERSION = "v1"

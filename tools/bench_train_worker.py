@@ -239,7 +239,7 @@ def lrps_job(config: Config, gate: Gate) -> None:
     from lrps.engine.deepspeed_engine import process_group
     from lrps.ledger.reader import read_ledger
     from lrps.ledger.totals import total
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
     from lrps.train import job
     from lrps.train.signals import StopRequest
     from lrps.train.trainer import Trainer

@@ -169,7 +169,7 @@ class _Watch:
 
 def _lrps(config: Config, peak: Peak) -> dict[str, int]:
     from lrps.engine.deepspeed_engine import process_group
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
     from lrps.train import job
     from lrps.train.signals import StopRequest
     from lrps.train.trainer import Trainer

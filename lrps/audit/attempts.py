@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrps.audit.result import Difference
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.records import Record
 from lrps.paths.graph import Path
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lrps.audit.attempts import Chain, follow
 from lrps.audit.result import Difference
-from lrps.errors import LineageError
+from lrps.base.errors import LineageError
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
 from lrps.paths.graph import Path

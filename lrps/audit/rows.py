@@ -13,11 +13,11 @@ import numpy as np
 
 from lrps.audit.evidence import Evidence
 from lrps.audit.result import Difference, Lineage
+from lrps.base.errors import DataError
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import load_manifest, manifest_path
 from lrps.data.mixture import Mixture
 from lrps.data.stream import Source
-from lrps.errors import DataError
 from lrps.paths.graph import Segment
 
 CHUNK_ROWS = 2**20

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps import __version__
+from lrps.base.errors import INTERRUPTED, LrpsError
 from lrps.cli.compare import compare, sweep
 from lrps.cli.convert import convert_app
 from lrps.cli.data import data_app
@@ -26,11 +27,10 @@ from lrps.cli.slurm import cancel, jobs_shown, show_scripts, submit_missing
 from lrps.cli.store import prune
 from lrps.cli.transfer import pull, push
 from lrps.cli.wandb import wandb_app
-from lrps.errors import INTERRUPTED, LrpsError
 
 if TYPE_CHECKING:
     from lrps.launch.jobs import Job
-    from lrps.plan import Plan
+    from lrps.plan.plan import Plan
 
 app = typer.Typer(
     name="lrps",
@@ -67,7 +67,7 @@ PathNames = Annotated[list[str], typer.Argument(metavar="PATH...", help="Names o
 
 def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
     from lrps.config.loader import load_config
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
 
     return make_plan(load_config(config_file, overrides or ()))
 
@@ -75,9 +75,9 @@ def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
 @app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Trains nothing."""
-    from lrps.report.plan_document import plan_document
+    from lrps.costs.plan_document import plan_document
+    from lrps.plan.status import check_run_dir, done_steps
     from lrps.report.text import print_plan
-    from lrps.status import check_run_dir, done_steps
 
     made = _load_plan(config_file, overrides)
     document = plan_document(made, done_steps(made))
@@ -104,11 +104,11 @@ def run(
     With launcher slurm it submits jobs for what is missing and not in the queue yet, and returns. Paths that read a
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command goes on with them.
     """
+    from lrps.costs.plan_document import write_plan_json
     from lrps.launch.jobs import plan_jobs, unfinished
     from lrps.launch.preflight import check_data, check_forks, check_written, waiting_for_sets, waiting_text
-    from lrps.report.plan_document import write_plan_json
-    from lrps.status import check_run_dir
-    from lrps.track.tracker import check_trackers
+    from lrps.plan.status import check_run_dir
+    from lrps.track.trackers import check_trackers
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = _load_plan(config_file, overrides)
@@ -172,8 +172,8 @@ def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = N
 
 
 def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
-    from lrps.track.tracker import check_trackers
-    from lrps.train.rendezvous import rendezvous
+    from lrps.launch.rendezvous import rendezvous
+    from lrps.track.trackers import check_trackers
 
     os.environ.update(rendezvous(os.environ))
     made = _load_plan(config_file, overrides)
@@ -207,9 +207,9 @@ def status(
         from lrps.report.watch import watch
 
         raise typer.Exit(watch(made, every, as_json, jobs_shown(made)))
-    from lrps.report.status_document import status_document
+    from lrps.costs.status_document import status_document
+    from lrps.plan.status import plan_status
     from lrps.report.text import print_status
-    from lrps.status import plan_status
 
     document = status_document(made, plan_status(made), jobs_shown(made)())
     print_json(document) if as_json else print_status(document)
@@ -225,7 +225,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
-    from lrps.report.comparison import comparison_document
+    from lrps.costs.comparison import comparison_document
     from lrps.report.files import known_formats
 
     wanted = known_formats(formats.split(","))
@@ -237,7 +237,7 @@ def report(
 
 
 def _write_report(made: Plan, formats: Sequence[str]) -> None:
-    from lrps.report.comparison import comparison_document
+    from lrps.costs.comparison import comparison_document
     from lrps.report.files import write_report
     from lrps.report.text import print_comparison
 
@@ -258,7 +258,7 @@ def version() -> None:
 
 
 def _known_paradigms(made: Plan, names: Sequence[str] | None) -> None:
-    from lrps.errors import ConfigError
+    from lrps.base.errors import ConfigError
 
     for name in names or ():
         if name not in made.config.paradigms:

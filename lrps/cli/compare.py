@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrps.base.errors import ConfigError
 from lrps.cli.options import AsJson, Overrides, print_json
-from lrps.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lrps.plan import Plan
+    from lrps.plan.plan import Plan
 
 Runs = Annotated[
     list[Path],
@@ -93,8 +93,8 @@ def sweep(
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
     """Of a config file, or of the directory of a run by its plan.json."""
     from lrps.config.loader import load_config
-    from lrps.plan import make_plan
-    from lrps.report.recorded_plan import recorded_plan
+    from lrps.costs.recorded_plan import recorded_plan
+    from lrps.plan.plan import make_plan
 
     if not run.is_dir():
         return make_plan(load_config(run, overrides or ()))
@@ -105,7 +105,7 @@ def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
 
 def _write(directory: Path, files: Mapping[str, str]) -> list[str]:
     """The names of the files."""
-    from lrps.store.files import atomic_write_text
+    from lrps.base.files import atomic_write_text
 
     try:
         for name, text in files.items():

@@ -40,8 +40,8 @@ def to_universal(
     """
     from lrps.config.loader import load_config
     from lrps.engine.universal import write_universal
-    from lrps.plan import make_plan
-    from lrps.status import intact_checkpoint
+    from lrps.plan.plan import make_plan
+    from lrps.plan.status import intact_checkpoint
 
     plan = make_plan(load_config(config_file, overrides or ()))
     checkpoint = intact_checkpoint(plan, path, step)

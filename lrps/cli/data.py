@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lrps.base.errors import USER_MISTAKE, ConfigError
 from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, print_json, run_of
-from lrps.errors import USER_MISTAKE, ConfigError
 
 Versions = Annotated[
     list[str] | None, typer.Argument(metavar="VERSION", help="Only these; by default all that have `text`.")
@@ -28,7 +28,7 @@ def data_build(config_file: ConfigFile, overrides: Overrides = None, processes: 
     Versions that are built already stay as they are. After an interruption the same command goes on.
     """
     from lrps.config.loader import load_config
-    from lrps.data.build import build_data
+    from lrps.data.build.build import build_data
 
     build_data(load_config(config_file, overrides or ()), processes)
 
@@ -50,8 +50,8 @@ def data_tokenize(
     (launch/tokenize.sbatch). Parts that are there are not made again.
     """
     from lrps.config.loader import load_config
-    from lrps.data.build import tokenize_data
-    from lrps.data.tokenize import Share
+    from lrps.data.build.build import tokenize_data
+    from lrps.data.build.tokenize import Share
 
     wanted = None if share is None else Share.parse(share)
     tokenize_data(load_config(config_file, overrides or ()), versions or (), wanted, processes)
@@ -66,7 +66,7 @@ def data_finalize(
     Names the parts that are missing, if any. The parts are removed once the manifests are written.
     """
     from lrps.config.loader import load_config
-    from lrps.data.build import finalize_data
+    from lrps.data.build.build import finalize_data
 
     finalize_data(load_config(config_file, overrides or ()), versions or (), processes)
 

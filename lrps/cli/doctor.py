@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrps.base.errors import USER_MISTAKE, ConfigError, LrpsError
 from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
-from lrps.errors import USER_MISTAKE, ConfigError, LrpsError
 
 if TYPE_CHECKING:
-    from lrps.plan import Plan
+    from lrps.plan.plan import Plan
 
 MaybeConfig = Annotated[
     Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it the machine alone is looked at.")
@@ -54,7 +54,7 @@ def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
     """One rank of `lrps doctor --nodes`; the launcher starts it."""
     from lrps.config.loader import load_config
     from lrps.doctor.worker import run_worker
-    from lrps.train.rendezvous import rendezvous
+    from lrps.launch.rendezvous import rendezvous
 
     os.environ.update(rendezvous(os.environ))  # Set nothing unless `srun` started this.
     run_worker(load_config(config_file, overrides or ()))
@@ -94,6 +94,6 @@ def _nodes(config_file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any],
 
 def _plan(config_file: Path, overrides: Sequence[str]) -> Plan:
     from lrps.config.loader import load_config
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
 
     return make_plan(load_config(config_file, overrides))

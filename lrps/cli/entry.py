@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import typer
 
+from lrps.base.errors import INTERRUPTED, OUR_FAULT, LrpsError
 from lrps.cli.app import app
-from lrps.errors import INTERRUPTED, OUR_FAULT, LrpsError
 
 CLICK_INTERRUPTED = 130
 """What the command-line library makes of Ctrl-C."""

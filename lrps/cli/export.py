@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from lrps.base.errors import ConfigError
 from lrps.cli.options import ConfigFile, Overrides
 from lrps.config.values import parse_bytes
-from lrps.errors import ConfigError
 
 DTYPES = ("fp32", "bf16")
 
@@ -41,10 +41,10 @@ def export(
     `AutoModelForCausalLM.from_pretrained(DIR)` loads them. Needs no GPU and no process group, and memory for about
     one file of weights. An export that is there already is left as it is.
     """
+    from lrps.base.numbers import size
     from lrps.config.loader import load_config
     from lrps.export.states import chosen_states
-    from lrps.plan import make_plan
-    from lrps.report.numbers import size
+    from lrps.plan.plan import make_plan
 
     plan = make_plan(load_config(config_file, overrides or ()))
     states = chosen_states(plan, paths or (), version, step)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrps.base.errors import USER_MISTAKE, ConfigError
 from lrps.cli.options import AsJson, Overrides, Run, print_json, run_of
-from lrps.errors import USER_MISTAKE, ConfigError
 
 if TYPE_CHECKING:
     from lrps.ledger.records import Record

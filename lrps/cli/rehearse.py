@@ -29,7 +29,7 @@ def rehearse(
     changed settings begin anew from the first stage that they change. A set that is made stays, for all later versions.
     """
     from lrps.config.loader import load_config
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
     from lrps.rehearsal.outline import outline, print_outline
 
     plan = make_plan(load_config(config_file, overrides or ()))

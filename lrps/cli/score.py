@@ -9,7 +9,7 @@ import typer
 from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
 
 if TYPE_CHECKING:
-    from lrps.plan import Plan
+    from lrps.plan.plan import Plan
 
 
 def score(
@@ -27,12 +27,12 @@ def score(
     It runs on a GPU if there is one; Ctrl-C and the same command goes on. Models are exported as `lrps export` does;
     `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
     """
+    from lrps.base.errors import ConfigError
     from lrps.config.loader import load_config
-    from lrps.errors import ConfigError
     from lrps.evaluation.harness import stay_offline
     from lrps.evaluation.score import jobs, released_states, score_models, task_digests
-    from lrps.plan import make_plan
-    from lrps.status import check_run_dir
+    from lrps.plan.plan import make_plan
+    from lrps.plan.status import check_run_dir
 
     plan = make_plan(load_config(config_file, overrides or ()))
     for name in paradigm or ():
@@ -58,7 +58,7 @@ def score(
 
 def _show(plan: Plan, as_json: bool) -> None:
     """What the run holds by now, of all paradigms."""
-    from lrps.report.comparison import comparison_document
+    from lrps.costs.comparison import comparison_document
     from lrps.report.task_table import TITLE, scored, shown
     from lrps.report.text import print_table
 

@@ -12,15 +12,15 @@ import typer
 from lrps.cli.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
-    from lrps.plan import Plan
+    from lrps.plan.plan import Plan
 
 
 def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
     """Submit the missing paths, show the jobs and return: Slurm does the rest."""
     from lrps.launch.jobs import plan_jobs
+    from lrps.launch.slurm.path_jobs import path_jobs
+    from lrps.launch.slurm.submit import submit
     from lrps.report.text import print_table
-    from lrps.slurm.path_jobs import path_jobs
-    from lrps.slurm.submit import submit
 
     troubles = {name: job.trouble for name, job in path_jobs(plan).items() if job.trouble}
     jobs = submit(plan, names, lambda chosen: plan_jobs(plan, chosen, config_file, overrides))
@@ -39,7 +39,7 @@ def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
     """What tells path -> its newest job, as JSON values, whenever it is called."""
     from dataclasses import asdict
 
-    from lrps.slurm.path_jobs import JobGlance
+    from lrps.launch.slurm.path_jobs import JobGlance
 
     glance = JobGlance(plan)
     return lambda: {name: asdict(job) for name, job in glance.look().items()}
@@ -47,12 +47,12 @@ def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
 
 def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
     """Print the scripts of the paths that are in no job yet, and the commands that would submit them."""
-    from lrps.errors import SchedulerError
+    from lrps.base.errors import SchedulerError
     from lrps.launch.jobs import plan_jobs
-    from lrps.slurm.names import script_file
-    from lrps.slurm.queue import queued_jobs
-    from lrps.slurm.script import script_text
-    from lrps.slurm.submit import jobs_to_wait_for, sbatch_command
+    from lrps.launch.slurm.names import script_file
+    from lrps.launch.slurm.queue import queued_jobs
+    from lrps.launch.slurm.script import script_text
+    from lrps.launch.slurm.submit import jobs_to_wait_for, sbatch_command
 
     ids: dict[str, str] = {}
     with suppress(SchedulerError):  # Without Slurm nothing is queued.
@@ -73,10 +73,10 @@ def cancel(
 
     Nothing is lost: `lrps run --launcher slurm` submits again what is missing, and it goes on from what was saved.
     """
+    from lrps.base.errors import ConfigError
     from lrps.config.loader import load_config
-    from lrps.errors import ConfigError
-    from lrps.plan import make_plan
-    from lrps.slurm.cancel import cancel as cancel_jobs
+    from lrps.launch.slurm.cancel import cancel as cancel_jobs
+    from lrps.plan.plan import make_plan
 
     plan = make_plan(load_config(config_file, overrides or ()))
     if unknown := [name for name in paths or () if name not in plan.graph.by_name]:

@@ -41,8 +41,8 @@ def prune(
     A branch point of a path that no plan needs any more is removed by hand: delete <run>/<path>/branch_points/step-N.
     """
     from lrps.config.loader import load_config
-    from lrps.plan import make_plan
-    from lrps.prune import prune_run
+    from lrps.plan.plan import make_plan
+    from lrps.plan.prune import prune_run
     from lrps.report.prune_document import print_prune, prune_document
 
     plan = make_plan(load_config(config_file, overrides or ()))

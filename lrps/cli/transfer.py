@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrps.base.errors import ConfigError
 from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
-from lrps.errors import ConfigError
 
 if TYPE_CHECKING:
     from lrps.config.models import Config
@@ -39,7 +39,7 @@ def push(
     deleted: retention there is up to you. Credentials come from the environment.
     """
     from lrps.report.transfer_document import print_transfer, transfer_document
-    from lrps.store.transfer import push_run
+    from lrps.store.copy.transfer import push_run
 
     config = _config(config_file, overrides)
     transfer = push_run(config.run_dir, address, path or (), dry_run=dry_run)
@@ -69,8 +69,8 @@ def pull(
     that is being trained here, or that went on in both places, is refused, and nothing is copied.
     """
     from lrps.report.transfer_document import print_transfer, transfer_document
-    from lrps.store.selection import of_the_same_training, to_go_on_with
-    from lrps.store.transfer import pull_run
+    from lrps.store.copy.selection import of_the_same_training, to_go_on_with
+    from lrps.store.copy.transfer import pull_run
 
     if step is not None and len(path or ()) != 1:
         raise ConfigError("--step takes the state of one path: name it with --path")

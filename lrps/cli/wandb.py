@@ -11,7 +11,7 @@ import typer
 from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
 
 if TYPE_CHECKING:
-    from lrps.plan import Plan
+    from lrps.plan.plan import Plan
 
 wandb_app = typer.Typer(
     name="wandb",
@@ -32,7 +32,7 @@ def link(config_file: ConfigFile, overrides: Overrides = None, entity: Entity = 
     Nothing of a checkpoint is uploaded but its size and hashes. Run it again whenever more was synced; what is there
     stays.
     """
-    from lrps.track.wandb_link import link as link_runs
+    from lrps.track.wandb.link import link as link_runs
 
     link_runs(_load_plan(config_file, overrides), entity, project, typer.echo)
 
@@ -49,7 +49,7 @@ def workspace(
 
     Makes a new view of the project each time. --json prints the specification instead and needs no server.
     """
-    from lrps.track.wandb_workspace import save_workspace, workspace_spec
+    from lrps.track.wandb.workspace import save_workspace, workspace_spec
 
     plan = _load_plan(config_file, overrides)
     if as_json:
@@ -61,6 +61,6 @@ def workspace(
 
 def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
     from lrps.config.loader import load_config
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
 
     return make_plan(load_config(config_file, overrides or ()))

@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lrps.config.addresses import conceal
+from lrps.base.addresses import conceal
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
-from lrps.errors import ConfigError
 
 Location = tuple[str | int, ...]
 _INT = re.compile(r"[-+]?[0-9]{1,4000}|0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,4000}")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from lrps.config.addresses import Address
+from lrps.base.addresses import Address
 from lrps.config.evaluating import Evaluation
 from lrps.config.hardware import Hardware
 from lrps.config.launching import Launch

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lrps.config.addresses import Address
+from lrps.base.addresses import Address
 from lrps.config.values import Count, Float, Int, Name, Section
 
 Positive = Annotated[Float, Field(gt=0)]

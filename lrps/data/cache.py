@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from lrps.config.addresses import redact
+from lrps.base.addresses import redact
+from lrps.base.errors import DataError
+from lrps.base.files import fsync_directory
 from lrps.config.models import Data
 from lrps.data.files import LocalFiles, ShardFiles
 from lrps.data.manifest import Shard
 from lrps.data.remote import TransientError, read_pieces, resolve, with_retries
-from lrps.errors import DataError
-from lrps.store.files import fsync_directory
 
 PREFETCH_THREADS = 2
 PREFETCH_SHARDS = 1000

@@ -18,9 +18,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from lrps.base.errors import DataError
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import ITEM_BYTES, Manifest
-from lrps.errors import DataError
 
 FileIdentity = tuple[int, int, int, int]
 

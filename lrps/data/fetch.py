@@ -10,14 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrps.config.addresses import redact
+from lrps.base.addresses import redact
+from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import atomic_write_bytes
+from lrps.base.progress import byte_progress
 from lrps.config.models import Config, Version
 from lrps.data.cache import PREFETCH_SHARDS, CachedFiles
 from lrps.data.manifest import SPLITS, Manifest, Shard, load_manifest, manifest_path
-from lrps.data.progress import byte_progress
 from lrps.data.remote import MissingError, TransientError, read_pieces, resolve, with_retries
-from lrps.errors import ConfigError, DataError
-from lrps.store.files import atomic_write_bytes
 
 
 def fetch_data(config: Config, *, shards: bool = False) -> None:

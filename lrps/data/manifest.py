@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from lrps.errors import DataError
-from lrps.store.files import atomic_write_bytes
+from lrps.base.errors import DataError
+from lrps.base.files import atomic_write_bytes
 
 FORMAT = "lrps-tokens/1"
 ORDER = "feistel-splitmix64/1"

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lrps.base.errors import ConfigError
 from lrps.data.manifest import ORDER
-from lrps.errors import ConfigError
 
 MODES = ("full", "window")
 ROUNDS = 8

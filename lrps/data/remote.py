@@ -1,8 +1,6 @@
 """Bytes from elsewhere: which address a shard has, and that address read from its start to its end.
 
-webdataset's gopen does the dispatching. Its table gets openers of ours, so that errors are told apart, nothing hangs
-and no secret stands in a process list: http(s) without curl, everything else through fsspec; `pipe:` stays gopen's.
-webdataset takes over a second to load, so it is imported late. Must not import torch.
+Must not import torch.
 """
 
 from __future__ import annotations
@@ -11,24 +9,16 @@ import base64
 import logging
 import os
 import re
-import select
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPResponse
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
 
-from lrps.config.addresses import redact, scheme_of
-from lrps.errors import ConfigError, DataError
+from lrps.base.addresses import redact, scheme_of
+from lrps.base.errors import ConfigError, DataError
+from lrps.data.webdataset import opened, read_piece
 
-PIECE_BYTES = 2**20
-STALL_SECONDS = 60.0
-"""A connection that gives nothing for so long is given up."""
-PIPE_STALL_SECONDS = 600.0
-"""The same for a command: it may have to fetch a tape first."""
 RETRY_SECONDS = (1.0, 4.0, 15.0)
 """The pauses before the second, third and last try."""
 
@@ -86,8 +76,8 @@ def read_pieces(url: str) -> Generator[bytes, None, None]:
     word (a command that succeeds too soon, a server that gives no length) is for the caller to notice.
     """
     try:
-        with _opened(url) as file:
-            while piece := _read(file):
+        with opened(url) as file:
+            while piece := read_piece(file):
                 yield piece
     except Exception as error:
         raise _explained(error, url) from None
@@ -102,68 +92,6 @@ def with_retries(action: Callable[[], _T]) -> _T:
             _log.warning("%s; trying again in %g s", error, pause)
             time.sleep(pause)
     return action()
-
-
-def register_openers() -> None:
-    """Teach webdataset every address that lrps reads: a plain WebDataset("s3://...") works in this process then."""
-    from webdataset.gopen import gopen_schemes
-
-    gopen_schemes.update(http=_open_http, https=_open_http, gs=_open_fsspec, hf=_open_fsspec, __default__=_open_fsspec)
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[Any]:
-    from webdataset.gopen import Pipe, gopen, set_options
-
-    register_openers()
-    file = gopen(url)
-    # A Pipe forgives some exit statuses and shows its command when it complains: both are done better here.
-    set_options(file, ignore_errors=True, timeout=STALL_SECONDS)
-    try:
-        yield file
-    except BaseException:
-        if isinstance(file, Pipe):
-            file.proc.kill()  # Closing waits for the command's end.
-        with suppress(Exception):
-            file.close()
-        raise
-    file.close()
-    if isinstance(file, Pipe) and file.proc.returncode:
-        raise OSError(f"the command ended with status {file.proc.returncode}")
-
-
-def _read(file: Any) -> bytes:
-    if isinstance(file, HTTPResponse):
-        piece = file.read(PIECE_BYTES)
-        if not piece and file.length:
-            raise ConnectionError(f"the connection was cut {file.length} bytes before the end")
-        return piece
-    if (pipe := getattr(file, "proc", None)) is None:
-        return file.read(PIECE_BYTES)
-    poll = select.poll()
-    poll.register(pipe.stdout, select.POLLIN)
-    if not poll.poll(PIPE_STALL_SECONDS * 1000):
-        raise TimeoutError(f"the command gave nothing for {PIPE_STALL_SECONDS:g} s")
-    return pipe.stdout.read1(PIECE_BYTES)
-
-
-def _open_http(url: str, mode: str = "rb", *_: Any, **__: Any) -> HTTPResponse:
-    if mode != "rb":
-        raise ValueError(f"{redact(url)}: http addresses are only read")
-    parts = urlsplit(url)
-    user, _at, host = parts.netloc.rpartition("@")
-    request = Request(urlunsplit(parts._replace(netloc=host)), headers={"User-Agent": "lrps"})
-    if user:  # Unredirected: the host that a server sends us on to has no business with the password.
-        token = base64.b64encode(unquote(user).encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {token}")
-    response: HTTPResponse = urlopen(request, timeout=STALL_SECONDS)
-    return response
-
-
-def _open_fsspec(url: str, mode: str = "rb", *_: Any, **__: Any) -> Any:
-    import fsspec
-
-    return fsspec.open(url, mode).open()
 
 
 def _explained(error: Exception, url: str) -> DataError:

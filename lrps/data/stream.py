@@ -16,13 +16,13 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
+from lrps.base.errors import ConfigError, DataError
 from lrps.data.checks import Checks, file_identity
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
 from lrps.data.order import WINDOW_SHARDS, Order
 from lrps.data.span import Span, rows_between
-from lrps.errors import ConfigError, DataError
 from lrps.paths.graph import Part, Segment
 
 DRAW_ROWS = 8192

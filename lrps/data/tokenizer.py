@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import atomic_write_bytes
 from lrps.data.manifest import TokenizerIdentity
-from lrps.errors import ConfigError, DataError
-from lrps.store.files import atomic_write_bytes
 
 END_OF_TEXT = "<|endoftext|>"
 END_MARKS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|eos|>")

@@ -16,11 +16,11 @@ from typing import Any, BinaryIO
 
 from rich.console import Console
 
+from lrps.base.errors import DataError
+from lrps.base.progress import byte_progress
 from lrps.config.models import Config
 from lrps.data.cache import CachedFiles, open_files
 from lrps.data.manifest import ITEM_BYTES, SPLITS, Block, Manifest, Shard, load_manifest, manifest_path
-from lrps.data.progress import byte_progress
-from lrps.errors import DataError
 
 CHUNK_BYTES = 2**20
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from lrps.config.addresses import redact
+from lrps.base.addresses import redact
+from lrps.base.errors import LrpsError
+from lrps.base.numbers import short, size
 from lrps.config.models import Version
 from lrps.data.cache import open_files
 from lrps.data.manifest import Manifest, manifest_path
@@ -15,9 +17,7 @@ from lrps.data.remote import read_pieces, resolve
 from lrps.data.tokenizer import load_tokenizer
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.errors import LrpsError
-from lrps.plan import Plan, shards_command
-from lrps.report.numbers import short, size
+from lrps.plan.plan import Plan, shards_command
 
 AREA = "data"
 

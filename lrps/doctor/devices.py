@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import psutil
 
+from lrps.base.numbers import size
 from lrps.config.models import Config
 from lrps.doctor.examination import Subject, cores
 from lrps.doctor.finding import Finding
-from lrps.report.numbers import size
 
 AREA = "devices"
 BF16_CAPABILITY = (8, 0)

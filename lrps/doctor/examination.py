@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lrps.config.models import Config
 from lrps.doctor.finding import Finding
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
+from lrps.base.numbers import size
+from lrps.costs.plan_document import plan_document
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.plan import Plan
-from lrps.report.numbers import size
-from lrps.report.plan_document import plan_document
+from lrps.plan.plan import Plan
 from lrps.store.layout import RunLayout
 
 AREA = "file system"

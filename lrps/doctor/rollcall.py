@@ -16,17 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from lrps.base.errors import ConfigError, StoppedError
 from lrps.config.launching import Launch, Resources
 from lrps.doctor.finding import Finding
 from lrps.doctor.nodes import AREA, Nodes, judge
 from lrps.doctor.worker import MEETING, RESULT, read_result
-from lrps.errors import ConfigError, StoppedError
 from lrps.launch.commands import Start, start
 from lrps.launch.hosts import read_hostfile
 from lrps.launch.jobs import Job
 from lrps.launch.room import Room
-from lrps.plan import Plan
-from lrps.supervise import GROUP, Supervisor
+from lrps.launch.supervise import GROUP, Supervisor
+from lrps.plan.plan import Plan
 
 VERB = "doctor-worker"
 START_SECONDS = 300.0

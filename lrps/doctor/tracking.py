@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lrps.base.errors import ConfigError
 from lrps.config.tracking import Track
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.errors import ConfigError
-from lrps.track.tracker import check_trackers
+from lrps.track.trackers import check_trackers
 
 AREA = "tracking"
 

@@ -22,11 +22,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from lrps.base.files import atomic_write_text
 from lrps.config.models import Config
 from lrps.doctor.exchange import as_json, exchange
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.ranks import gather
-from lrps.store.files import atomic_write_text
 
 MEETING = ".doctor"
 """Of the run directory; made and removed by the doctor that waits."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrps.base.errors import CheckpointError
+from lrps.base.files import atomic_write_json
 from lrps.engine.fragments import Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
 from lrps.engine.snapshot import Snapshot
-from lrps.errors import CheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint
-from lrps.store.files import atomic_write_json
 from lrps.store.layout import PathLayout
 
 if TYPE_CHECKING:

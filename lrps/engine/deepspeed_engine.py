@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.constants import default_pg_timeout
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks, readings
 from lrps.engine.energy import used_joules
@@ -33,7 +34,6 @@ from lrps.engine.host_memory import keep_freed_memory
 from lrps.engine.loss_head import give_logits, give_loss_only
 from lrps.engine.model import compile_layers, parameter_groups
 from lrps.engine.readings import Reading, Unread
-from lrps.errors import ConfigError
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.ranks import failing_together, rank, world_size
-from lrps.errors import CheckpointError
 
 FORMAT = "lrps-fragments/1"
 FACTS = "lrps"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Model, Optimizer
-from lrps.errors import ConfigError
 
 # Accepted by transformers 5 in place of rope_parameters, though no config class lists them.
 _ROPE_ALIASES = ("rope_theta", "rope_scaling")

@@ -1,7 +1,7 @@
 """Small agreements between the ranks of a process group: gather, ask rank zero, fail together.
 
 Everything here is collective: every rank calls it. Without a process group there is one rank. Must not import
-deepspeed or anything above lrps.errors.
+deepspeed or anything above lrps.base.errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from lrps.errors import LrpsError, TrainingError
+from lrps.base.errors import LrpsError, TrainingError
 
 T = TypeVar("T")
 

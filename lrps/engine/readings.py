@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lrps.errors import NonFiniteLoss
+from lrps.base.errors import NonFiniteLoss
 
 _AFTER_NON_FINITE = (
     "no state holds it, and the same run would come to the same step. Train with a lower schedule.peak_lr, a longer "

@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.fragments import Fragments
-from lrps.errors import CheckpointError
 
 
 class Snapshot:

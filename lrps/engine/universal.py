@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from lrps.base.errors import CheckpointError
+from lrps.base.files import atomic_write_text, fsync_directory, fsync_file
 from lrps.engine.fragments import MOMENTS, WEIGHTS, State, open_state
-from lrps.errors import CheckpointError
-from lrps.store.files import atomic_write_text, fsync_directory, fsync_file
 
 LATEST = "latest_universal"
 _INFO = {"universal_checkpoint_version": 0.4}

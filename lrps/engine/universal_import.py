@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrps.base.errors import CheckpointError
+from lrps.base.files import sha256_file
 from lrps.config.models import Model
 from lrps.engine.fragments import FORMAT, MOMENTS, WEIGHTS, Fragments, file_name
 from lrps.engine.model import build_skeleton
 from lrps.engine.universal import LATEST
-from lrps.errors import CheckpointError
 from lrps.store.checkpoints import Checkpoint, begin, directory_name, publish, seal
-from lrps.store.files import sha256_file
 
 _PREFIX = "module."
 _WAY_OUT = "give the `model` section of the run that wrote it, or convert its checkpoint again"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,10 +9,9 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from lrps.config.evaluating import INPUT, PairTask
-from lrps.evaluation.pairs import read_pairs
-from lrps.evaluation.results import ROUGE_L, Result
 from lrps.evaluation.rouge import rouge_l
-from lrps.store.files import sha256_file
+from lrps.plan.scores import ROUGE_L, Result
+from lrps.plan.tasks import read_pairs
 
 if TYPE_CHECKING:
     from lrps.rehearsal.generator import Generator
@@ -22,13 +19,6 @@ if TYPE_CHECKING:
 _AT_ONCE = 256
 """Prompts between two reports; those of like length go through the model together."""
 _REPORT_SECONDS = 30.0
-
-
-def pair_digest(task: PairTask) -> str:
-    """SHA-256 of what makes a task: its file and its settings. Raises DataError for a file of no pairs."""
-    read_pairs(task.pairs)
-    facts = {"pairs": sha256_file(task.pairs), **task.model_dump(include={"max_new_tokens", "template"})}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def score_answers(generator: Generator, task: PairTask, tell: Callable[[str], None]) -> tuple[dict[str, Result], int]:

@@ -6,21 +6,18 @@ Nothing is downloaded: data sets come from files, or from a cache that was fille
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import ConfigError, EvaluationError
 from lrps.config.evaluating import LmEval
-from lrps.errors import ConfigError, EvaluationError
-from lrps.evaluation.results import Result
-from lrps.store.files import sha256_file
+from lrps.plan.scores import Result
+from lrps.plan.tasks import lm_eval_version
 
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 _BOOTSTRAPS = 1000
@@ -32,35 +29,6 @@ def stay_offline() -> None:
     which reads it then."""
     for variable in _OFFLINE:
         os.environ.setdefault(variable, "1")
-
-
-def task_digest(settings: LmEval, task: str) -> str:
-    """SHA-256 of what makes a task: its name, the settings, every file of `include_path`, and lm-eval's version.
-
-    Raises ConfigError if lm-eval is not installed or there is no such folder.
-    """
-    facts = {
-        "task": task,
-        "files": {} if settings.include_path is None else _files(settings.include_path),
-        "lm_eval": _installed(),
-        **settings.model_dump(include={"limit", "num_fewshot"}),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _files(folder: Path) -> dict[str, str]:
-    """name -> SHA-256, of all that a person put there."""
-    if not folder.is_dir():
-        raise ConfigError(f"evaluation.lm_eval.include_path: {folder} is no folder; give that of your tasks")
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
-
-
-def _installed() -> str:
-    try:
-        return version("lm-eval")
-    except PackageNotFoundError:
-        raise ConfigError("evaluation.lm_eval needs lm-eval; run `pip install 'lrps[eval]'`") from None
 
 
 class Harness:
@@ -76,7 +44,7 @@ class Harness:
             if task not in known:
                 near = get_close_matches(task, known, 1)
                 hint = f"did you mean '{near[0]}'?" if near else "`lm-eval ls tasks` shows them"
-                raise ConfigError(f"evaluation.lm_eval.tasks: lm-eval {_installed()} has no task {task}; {hint}")
+                raise ConfigError(f"evaluation.lm_eval.tasks: lm-eval {lm_eval_version()} has no task {task}; {hint}")
 
     def score(self, model: Any, directory: Path, task: str) -> tuple[dict[str, Result], int]:
         """The numbers of a task, group or tag, and the examples behind them.
@@ -112,7 +80,7 @@ class Harness:
     @cached_property
     def _tasks(self) -> Any:
         """The tasks of the folder if they are all that is wanted: lm-eval's own 14,000 take seconds to look through."""
-        _installed()
+        lm_eval_version()
         from lm_eval.tasks import TaskManager
 
         if self._settings.include_path is None:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 from unicodedata import normalize
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 
 POINTS = 100.0
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrps.config.evaluating import Evaluation
-from lrps.evaluation.answers import pair_digest, score_answers
-from lrps.evaluation.harness import Harness, task_digest
-from lrps.evaluation.results import KIND, Result, Score, checkpoint_digest, run_scores
+from lrps.evaluation.answers import score_answers
+from lrps.evaluation.harness import Harness
 from lrps.export.directory import FACTS
 from lrps.export.states import State
 from lrps.ledger.events import book_event
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
+from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, run_scores
+from lrps.plan.tasks import pair_digest, task_digest
 
 Tell = Callable[[str], None]
 

@@ -16,14 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lrps import __version__
 from lrps.audit.lineage import begun
+from lrps.base.numbers import amount, count, flops, loss, ratio
+from lrps.costs.status_document import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import State
 from lrps.ledger.reader import evaluations, read_ledger, until
 from lrps.ledger.totals import total
 from lrps.paths.graph import Path
-from lrps.plan import Plan
-from lrps.report.numbers import amount, count, flops, loss, ratio
-from lrps.report.status_document import measured_cost
+from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 
 _TEMPLATE = "card.md.j2"

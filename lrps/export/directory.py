@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 from safetensors import SafetensorError
 
-from lrps.errors import CheckpointError
+from lrps.base.errors import CheckpointError
+from lrps.base.files import atomic_write_json, fsync_directory, sha256_file
 from lrps.store.checkpoints import seal
-from lrps.store.files import atomic_write_json, fsync_directory, sha256_file
 
 FORMAT = "lrps-export/1"
 FACTS = "lrps.json"

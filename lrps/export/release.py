@@ -6,22 +6,22 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lrps.base.errors import CheckpointError, DataError
+from lrps.base.files import atomic_write_text
 from lrps.data.manifest import TokenizerIdentity
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import check_checkpoint_directory
 from lrps.engine.pretrained import write_pretrained
-from lrps.errors import CheckpointError, DataError
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import holds, new_directory, seal_directory
 from lrps.export.states import State
 from lrps.export.tokenizer import write_tokenizer
 from lrps.ledger.events import book_event
-from lrps.plan import Plan
-from lrps.status import check_run_dir
+from lrps.plan.initial import with_initial_weights
+from lrps.plan.plan import Plan
+from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import Checkpoint, find, verify
-from lrps.store.files import atomic_write_text
 from lrps.store.identity import check_identity, training_digest
-from lrps.store.initial import with_initial_weights
 
 
 @dataclass(frozen=True)

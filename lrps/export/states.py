@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.paths.graph import Path
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 

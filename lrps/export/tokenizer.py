@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lrps.base.files import atomic_write_bytes, atomic_write_json
 from lrps.data.tokenizer import load_tokenizer
-from lrps.store.files import atomic_write_bytes, atomic_write_json
 
 
 def write_tokenizer(source: Path, directory: Path, row_tokens: int) -> None:

@@ -1,6 +1,6 @@
 """The exact command that starts a job's workers, one function a launcher. Pure: a job and its place in, values out.
 
-Workers are the same whoever starts them. Slurm's scripts are lrps.slurm's.
+Workers are the same whoever starts them. Slurm's scripts are lrps.launch.slurm's.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lrps.base.errors import ConfigError
 from lrps.config.launching import Launch
-from lrps.errors import ConfigError
 from lrps.launch.hosts import LOCAL, Devices
 from lrps.launch.jobs import Job
-from lrps.supervise import GROUP
+from lrps.launch.supervise import GROUP
 
 
 @dataclass(frozen=True)

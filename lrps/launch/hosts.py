@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 
 LOCAL = "localhost"
 _DEVICE_FILES = Path("/dev")

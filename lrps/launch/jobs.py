@@ -1,7 +1,7 @@
 """What is missing, as jobs: values that say which paths one process group trains in a row, and what it waits for.
 
 A job knows nothing of launchers: `job.command` is what every worker runs, whoever starts it (lrps.launch.commands for
-deepspeed and torchrun, lrps.slurm for srun).
+deepspeed and torchrun, lrps.launch.slurm for srun).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
+from lrps.base.errors import ConfigError
 from lrps.config.launching import Launch, Resources
-from lrps.errors import ConfigError
 from lrps.launch.hosts import read_hostfile
 from lrps.paths.graph import Fork, Path
-from lrps.plan import Plan
-from lrps.status import PathStatus, plan_status
+from lrps.plan.plan import Plan
+from lrps.plan.status import PathStatus, plan_status
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 
-from lrps.errors import DataError
-from lrps.plan import Plan, shards_command
-from lrps.status import PathStatus, saved_step
-from lrps.store.initial import initial_checkpoint
-from lrps.store.lock import check_free
-from lrps.train.origin import fork
+from lrps.base.errors import DataError
+from lrps.base.locks import check_free
+from lrps.plan.initial import initial_checkpoint
+from lrps.plan.origin import fork
+from lrps.plan.plan import Plan, shards_command
+from lrps.plan.status import PathStatus, saved_step
 
 
 def check_data(plan: Plan) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.launch.commands import Place
 from lrps.launch.hosts import LOCAL, Devices, devices_here, read_hostfile
 from lrps.launch.jobs import Job
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 
 PORT_OF_HOSTS = 29500
 PORTS_HERE = range(10_000, 30_000)

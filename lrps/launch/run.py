@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from lrps.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
+from lrps.base.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
+from lrps.base.files import atomic_write_text
 from lrps.launch.commands import Place, start
 from lrps.launch.jobs import Job
+from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.launch.room import Room
+from lrps.launch.supervise import GROUP, Supervisor
 from lrps.paths.graph import Fork
-from lrps.plan import Plan
-from lrps.status import path_status
+from lrps.plan.plan import Plan
+from lrps.plan.status import path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
-from lrps.store.files import atomic_write_text
-from lrps.supervise import GROUP, Supervisor
-from lrps.train.rendezvous import LAUNCHED_AT
 
 TOLD_LINES = 30
 """Of the end of a failed job's log."""

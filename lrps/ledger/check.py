@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import NO_LINE, Counters, Record, attempt_files
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lrps.base.locks import path_lock
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.store.lock import path_lock
 
 
 def book_event(

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.ledger.records import Counters, Record
 
 BATCH_RECORDS = 50_000

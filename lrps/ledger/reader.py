@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.records import FORMAT, NO_LINE, Record, attempt_files, check_line, is_heartbeat, parse
 
 

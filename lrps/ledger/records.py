@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 
 FORMAT = "lrps-ledger/2"
 KINDS = (

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
+from lrps.base.tail import Tail
 from lrps.ledger.records import NO_LINE, Record, attempt_files, is_heartbeat, line_hash, parse
-from lrps.store.tail import Tail
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.records import KINDS, NO_LINE, Counters, Record, attempt_files, line_hash, render
 
 _MILLISECONDS = 3

@@ -12,9 +12,9 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import floor
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import Decaying, Mix, Strategy
-from lrps.errors import ConfigError
 from lrps.paths.graph import Part, Segment
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay

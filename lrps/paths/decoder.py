@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Model
-from lrps.errors import ConfigError
 
 Precision = Literal["fp32", "bf16"]
 BYTES = {"fp32": 4, "bf16": 2}

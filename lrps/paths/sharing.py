@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.paths.graph import Fork, Graph, Paradigm, Path
 
 

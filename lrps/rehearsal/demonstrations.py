@@ -14,8 +14,8 @@ from math import perm
 
 import numpy as np
 
+from lrps.base.errors import GenerationError
 from lrps.data.order import Permutation
-from lrps.errors import GenerationError
 from lrps.rehearsal.instances import Form
 
 MAKER = "lrps.rehearsal/1"

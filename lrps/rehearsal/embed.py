@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.rehearsal.generator import default_device
 
 LONGEST = 512

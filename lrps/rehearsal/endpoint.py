@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lrps.config.addresses import redact
-from lrps.errors import GenerationError
-from lrps.rehearsal.generator import Completion, Sampling
+from lrps.base.addresses import redact
+from lrps.base.errors import GenerationError
+from lrps.rehearsal.generator import Completion
+from lrps.rehearsal.sampling import Sampling
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)

@@ -14,25 +14,8 @@ from typing import Any, Protocol
 
 import torch
 
-from lrps.errors import ConfigError, GenerationError
-from lrps.rehearsal.sampling import Choice
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen. Penalty first, then temperature, then the nucleus, as transformers and vLLM do."""
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    """0: greedy, the most likely token; `top_p` and seeds are without effect then."""
-    top_p: float = 1.0
-    """Choose among the most likely tokens that hold this probability together."""
-    repetition_penalty: float = 1.0
-    """Above 1: tokens of the prompt and of the completion so far become less likely."""
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
-            raise ValueError(f"{self} cannot be sampled with")
+from lrps.base.errors import ConfigError, GenerationError
+from lrps.rehearsal.sampling import Choice, Sampling
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from lrps import __version__
+from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import sha256_file
+from lrps.base.locks import path_lock
 from lrps.config.rehearsing import Endpoint
+from lrps.data.build.writer import TokenWriter, token_dtype
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer
-from lrps.data.writer import TokenWriter, token_dtype
-from lrps.errors import ConfigError, DataError
 from lrps.ledger.events import book_event
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import MAKER
 from lrps.rehearsal.generator import default_device
 from lrps.rehearsal.outline import find_set, rehearsed
@@ -27,8 +29,6 @@ from lrps.rehearsal.selecting import BLOCK_TOKENS, embedding_identity, selected
 from lrps.rehearsal.stages import Candidate, Stages
 from lrps.rehearsal.theta import base_theta, latest_theta
 from lrps.rehearsal.writing import Progress
-from lrps.store.files import sha256_file
-from lrps.store.lock import path_lock
 
 SEEN_OTHERWISE = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
 """Settings that may differ from those of a set that is made: models are known by their hashes, the plan cuts rows."""

@@ -6,16 +6,30 @@ Imports torch, and neither transformers nor a model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from lrps.rehearsal.generator import Sampling
-
 LogitsProcessor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """As transformers calls it: (tokens so far, scores of the next one), both a row a prompt -> scores."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Penalty first, then temperature, then the nucleus, as transformers and vLLM do."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    """0: greedy, the most likely token; `top_p` and seeds are without effect then."""
+    top_p: float = 1.0
+    """Choose among the most likely tokens that hold this probability together."""
+    repetition_penalty: float = 1.0
+    """Above 1: tokens of the prompt and of the completion so far become less likely."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+            raise ValueError(f"{self} cannot be sampled with")
 
 
 class Choice:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lrps.errors import GenerationError
+from lrps.base.errors import GenerationError
 from lrps.rehearsal.embed import embed
 from lrps.rehearsal.kmeans import kmeans
 from lrps.rehearsal.select import ByCluster, Random, Selection, fewest

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lrps.base.errors import DataError
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
-from lrps.errors import DataError
 
 
 class ShardDocuments:

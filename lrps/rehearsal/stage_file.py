@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrps.errors import GenerationError
-from lrps.store.files import atomic_write_bytes
+from lrps.base.errors import GenerationError
+from lrps.base.files import atomic_write_bytes
 
 
 def key_of(settings: Mapping[str, Any]) -> str:

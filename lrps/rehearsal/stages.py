@@ -15,20 +15,21 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from lrps.config.addresses import redact
+from lrps.base.addresses import redact
+from lrps.base.errors import GenerationError
 from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
+from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
 from lrps.data.manifest import TokenizerIdentity
-from lrps.data.tokenize import is_heldout
-from lrps.errors import GenerationError
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 from lrps.rehearsal.costs import Costs
 from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size
 from lrps.rehearsal.endpoint import OpenAiGenerator
-from lrps.rehearsal.generator import Completion, Generator, HfGenerator, Sampling, default_device, document_end
+from lrps.rehearsal.generator import Completion, Generator, HfGenerator, default_device, document_end
 from lrps.rehearsal.instances import BLANK_LINES, Form, Instance, form_of, without_duplicates
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
+from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
 from lrps.rehearsal.stage_file import StageFile
 from lrps.rehearsal.theta import Theta, base_theta, latest_theta, provide

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import CheckpointError, ConfigError, GenerationError
+from lrps.base.files import sha256_file
 from lrps.config.models import Rehearsal
 from lrps.config.strategies import PathSwitching
-from lrps.errors import CheckpointError, ConfigError, GenerationError
 from lrps.paths.graph import Release
-from lrps.plan import Plan
-from lrps.status import saved_step
-from lrps.store.files import sha256_file
+from lrps.plan.plan import Plan
+from lrps.plan.status import saved_step
 from lrps.store.identity import weights_digest
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from lrps.rehearsal.costs import Costs
-from lrps.rehearsal.generator import Completion, Generator, Sampling
+from lrps.rehearsal.generator import Completion, Generator
+from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.stage_file import StageFile
 
 Progress = Callable[[int], None]

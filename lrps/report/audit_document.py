@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrps.audit.result import Audit, Difference, Lineage, Use
-from lrps.report.numbers import count, ratio, short
+from lrps.base.numbers import count, ratio, short
 from lrps.report.text import print_table
 
 

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from lrps import __version__
+from lrps.base.errors import ConfigError
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
-from lrps.errors import ConfigError
-from lrps.plan import Plan
-from lrps.report.comparison import comparison_document, measured_samples
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
-from lrps.report.rehearsal_cost import rehearsal_lines
+from lrps.costs.comparison import comparison_document, measured_samples
+from lrps.costs.rehearsal_cost import rehearsal_lines
+from lrps.plan.plan import Plan
 from lrps.report.tags import RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.totals_table import csv_text, markdown_table
 

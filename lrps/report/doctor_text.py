@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from lrps.report.numbers import NOT_APPLICABLE, size
+from lrps.base.numbers import NOT_APPLICABLE, size
 from lrps.report.text import print_table
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}

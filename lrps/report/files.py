@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrps.errors import ConfigError
-from lrps.plan import Plan
+from lrps.base.errors import ConfigError
+from lrps.base.files import atomic_write_text
+from lrps.plan.plan import Plan
 from lrps.report import forgetting_table, task_table
-from lrps.report.figures import figures
+from lrps.report.figures.catalogue import figures
 from lrps.report.page import render_page
 from lrps.report.totals_table import (
     as_csv,
@@ -22,7 +23,6 @@ from lrps.report.totals_table import (
     versions_as_csv,
     versions_as_latex,
 )
-from lrps.store.files import atomic_write_text
 
 Files = dict[str, str]
 """Name in the report directory -> text."""

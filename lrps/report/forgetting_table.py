@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lrps.report.numbers import NOT_APPLICABLE
-from lrps.report.version_matrix import MEASURES
+from lrps.base.numbers import NOT_APPLICABLE
+from lrps.costs.version_matrix import MEASURES
 
 TITLE = "what versions keep"
 MEANS = {"average": "average (AR)", "forward_transfer": "forward transfer (FWT)", "backward_transfer": "backward (BWT)"}

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, ratio, short
 from lrps.ledger.check import FileCheck
 from lrps.ledger.records import Record
 from lrps.ledger.totals import Totals
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, ratio, short
 from lrps.report.text import print_table
 
 

@@ -12,13 +12,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lrps.base.numbers import amount, count, flops, loss, ratio, rows_text, short
+from lrps.charts.svg import STYLE
+from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report import forgetting_table, task_table
-from lrps.report.figures import figures
-from lrps.report.goodput_figure import USES
-from lrps.report.numbers import amount, count, flops, loss, ratio, rows_text, short
-from lrps.report.rehearsal_cost import rehearsal_lines
+from lrps.report.figures.catalogue import figures
+from lrps.report.figures.goodput import USES
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
-from lrps.report.svg import STYLE
 from lrps.report.tags import RATIOS, legend, whole_cost
 from lrps.report.tree import paths_once, tree_rows
 from lrps.report.versions_table import EXPLAINED, UNRELEASED

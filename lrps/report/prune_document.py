@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lrps.plan import Plan
-from lrps.prune import Pruning
-from lrps.report.numbers import size
+from lrps.base.numbers import size
+from lrps.plan.plan import Plan
+from lrps.plan.prune import Pruning
 from lrps.report.text import print_table
 
 

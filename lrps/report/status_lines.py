@@ -7,13 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
-from lrps.track.console import seconds_text
-
-
-def duration(seconds: float | None) -> str:
-    """3m40s, or n/a."""
-    return NOT_APPLICABLE if seconds is None else seconds_text(seconds)
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, duration, loss, ratio, short
 
 
 def mfu_text(value: float | None) -> str:

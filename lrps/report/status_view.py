@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
 from lrps.report.status_lines import done_share, duration, job_text, mfu_text, states_text, totals_line, warning_lines
 from lrps.report.tree import tree_rows
 

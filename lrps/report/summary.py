@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lrps.report.numbers import amount, count, loss, ratio
+from lrps.base.numbers import amount, count, loss, ratio
 
 ONE_RUN = "Losses are those of this run: one seed, one order of the data. Small differences may not repeat."
 

@@ -12,17 +12,17 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
+from lrps.base.errors import ConfigError
+from lrps.base.numbers import amount, count, ratio
+from lrps.charts.axes import number_axis
+from lrps.charts.line import Chart, Mark, Series
+from lrps.charts.svg import SLOTS, Drawing
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
-from lrps.errors import ConfigError
 from lrps.paths.cost import peak_flops
 from lrps.paths.increments import Increment
-from lrps.paths.paradigms import compile_paradigm
-from lrps.plan import Plan
-from lrps.report.axes import number_axis
-from lrps.report.chart import Chart, Mark, Series
-from lrps.report.numbers import amount, count, ratio
-from lrps.report.svg import SLOTS, Drawing
+from lrps.paths.paradigms.compile import compile_paradigm
+from lrps.plan.plan import Plan
 from lrps.report.totals_table import csv_text
 
 _MOST_POINTS, _MOST_VERSIONS, _MOST_GROWTH = 10_000, 100, 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lrps.report.numbers import NOT_APPLICABLE, count
+from lrps.base.numbers import NOT_APPLICABLE, count
 
 MODELLED = "~"
 """Behind a number that holds anything modelled."""

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
+from lrps.costs.interval_document import interval_lines
+from lrps.costs.memory_document import memory_lines, memory_table
+from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report import forgetting_table, task_table
-from lrps.report.interval_document import interval_lines
-from lrps.report.memory_document import memory_lines, memory_table
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
-from lrps.report.rehearsal_cost import rehearsal_lines
 from lrps.report.status_lines import done_share, duration, job_text, mfu_text, totals_line, warning_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.tags import RATIOS, legend, tagged, whole_cost

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
+from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report import forgetting_table, task_table
-from lrps.report.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
-from lrps.report.rehearsal_cost import rehearsal_lines
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.tags import MODELLED, RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.versions_table import EXPLAINED, TITLE, records, shown

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lrps.report.numbers import size
+from lrps.base.numbers import size
 from lrps.report.text import print_table
-from lrps.store.mirror import Group
-from lrps.store.transfer import Transfer
+from lrps.store.copy.mirror import Group
+from lrps.store.copy.transfer import Transfer
 
 _ACTIONS = {"push": {"send": "upload", "copy": "copy there"}, "pull": {"send": "download", "copy": "link here"}}
 

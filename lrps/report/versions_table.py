@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lrps.report.numbers import NOT_APPLICABLE, amount
+from lrps.base.numbers import NOT_APPLICABLE, amount
 from lrps.report.tags import START_UP, tag, tagged
 
 TITLE = "what versions cost"

@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from lrps.errors import OUR_FAULT
-from lrps.follow import Follower
-from lrps.plan import Plan
-from lrps.report.status_document import status_document
+from lrps.base.errors import OUR_FAULT
+from lrps.costs.status_document import status_document
+from lrps.plan.follow import Follower
+from lrps.plan.plan import Plan
 from lrps.report.status_lines import status_block
 from lrps.report.status_view import status_view
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from lrps.errors import CheckpointError
-from lrps.store.files import atomic_write_text, fsync_directory, fsync_file, sha256_file
+from lrps.base.errors import CheckpointError
+from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, sha256_file
 from lrps.store.layout import PathLayout
 from lrps.store.retention import retention, younger
 

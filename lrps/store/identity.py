@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import Any
 
+from lrps.base.errors import LineageError
+from lrps.base.files import sha256_file
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
-from lrps.errors import LineageError
 from lrps.paths.graph import Fork, Part, Path, Segment
 from lrps.paths.schedule import Piece, Schedule
-from lrps.store.files import sha256_file
 
 FORMAT = "lrps-path/1"
 _UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}

@@ -9,19 +9,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lrps.track.metrics import Metrics
+from lrps.base.numbers import duration
+from lrps.ledger.metrics import Metrics
 
 LINE_EVERY_SECONDS = 10.0
-
-
-def seconds_text(seconds: float) -> str:
-    """12s, 3m40s, 2h05m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 class TrainingConsole:
@@ -86,4 +77,4 @@ class TrainingConsole:
     def _eta(self) -> str:
         """Of everything this process group has still to do."""
         elapsed = time.monotonic() - self._started
-        return seconds_text(elapsed / self._done * (self._total - self._done)) if self._done else "?"
+        return duration(elapsed / self._done * (self._total - self._done)) if self._done else "?"

@@ -13,7 +13,7 @@ from lrps.ledger.records import Counters
 from lrps.ledger.totals import total
 from lrps.paths.graph import Path
 from lrps.paths.usage import Usage, usage
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrps.data.cache import open_files
 from lrps.data.stream import Source
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine

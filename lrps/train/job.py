@@ -13,25 +13,25 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
+from lrps.base.errors import ConfigError, DataError, LineageError
+from lrps.base.files import atomic_write_json
+from lrps.base.locks import path_lock
 from lrps.data.cache import open_files
 from lrps.data.stream import Source, Stage
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, gather, naming_the_lost, rank
-from lrps.errors import ConfigError, DataError, LineageError
+from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import Path
-from lrps.plan import Plan, shards_command
-from lrps.status import missing_evaluations, saved_step
-from lrps.store.files import atomic_write_json
+from lrps.plan.initial import initial_checkpoint, with_initial_weights
+from lrps.plan.origin import origin_of
+from lrps.plan.plan import Plan, shards_command
+from lrps.plan.status import missing_evaluations, saved_step
 from lrps.store.identity import check_identity
-from lrps.store.initial import initial_checkpoint, with_initial_weights
-from lrps.store.lock import path_lock
 from lrps.track.console import TrainingConsole
 from lrps.train.account import DeviceClock
-from lrps.train.origin import origin_of
 from lrps.train.recorder import attempt_facts, open_recorder
-from lrps.train.rendezvous import LAUNCHED_AT
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
 from lrps.train.upkeep import clear_leftovers, pin_saved

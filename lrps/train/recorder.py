@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
+from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Path
-from lrps.plan import Plan
+from lrps.plan.initial import initial_weights
+from lrps.plan.origin import Origin
+from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
-from lrps.store.initial import initial_weights
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
-from lrps.track.metrics import Metrics, MetricsWriter
-from lrps.track.tracker import Spent, Trackers, open_trackers
+from lrps.track.trackers import Spent, Trackers, open_trackers
 from lrps.train.account import Account, DeviceClock, open_account
-from lrps.train.origin import Origin
 
 if TYPE_CHECKING:
     from lrps.data.stream import Stage

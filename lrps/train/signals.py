@@ -9,7 +9,7 @@ import os
 import signal
 from types import FrameType
 
-from lrps.errors import INTERRUPTED
+from lrps.base.errors import INTERRUPTED
 
 
 class StopRequest:

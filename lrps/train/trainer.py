@@ -7,15 +7,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.data.stream import Stage
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.ranks import ask_rank_zero
-from lrps.errors import CheckpointError, NonFiniteLoss
 from lrps.paths.graph import Path
-from lrps.plan import Plan
+from lrps.plan.origin import Origin
+from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint, find, pin, prune
 from lrps.train.evaluate import evaluate_state
-from lrps.train.origin import Origin
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
 from lrps.train.unread import UnreadSteps

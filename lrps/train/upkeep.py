@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from lrps.errors import CheckpointError
+from lrps.base.errors import CheckpointError
+from lrps.base.locks import path_lock
+from lrps.plan.origin import Origin
 from lrps.store.checkpoints import complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.layout import PathLayout, RunLayout
-from lrps.store.lock import path_lock
-from lrps.train.origin import Origin
 
 Say = Callable[[str], None]
 """Tells a person a line."""

@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path as FilePath
 
 import pytest
-from synthetic_run import (
+
+from lrps.data.manifest import manifest_path, save_manifest
+from lrps.plan.plan import Plan
+from support.synthetic_run import (
     PARADIGMS,
     plan_of,
     train,
 )
-
-from lrps.data.manifest import manifest_path, save_manifest
-from lrps.plan import Plan
 
 
 @pytest.fixture(scope="session")

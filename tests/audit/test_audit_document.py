@@ -7,13 +7,13 @@ import re
 from pathlib import Path as FilePath
 
 import pytest
-from synthetic_run import (
-    LENGTH,
-    position_off,
-)
 
 from lrps.audit.run import audit_run
 from lrps.report.audit_document import audit_document, print_audit
+from support.synthetic_run import (
+    LENGTH,
+    position_off,
+)
 
 
 def test_the_document_and_its_tables(run: FilePath, capsys: pytest.CaptureFixture[str]) -> None:

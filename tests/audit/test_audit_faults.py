@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_run import (
+
+from lrps.audit.run import audit_run
+from lrps.ledger.reader import read_attempt, read_ledger
+from lrps.ledger.records import Record, attempt_files
+from lrps.plan.plan import Plan
+from lrps.store.checkpoints import Checkpoint, begin, complete_checkpoints, find, publish
+from lrps.store.layout import PathLayout
+from support.synthetic_run import (
     edit,
     few,
     forge,
@@ -23,13 +30,6 @@ from synthetic_run import (
     rewrite,
     tokens_off,
 )
-
-from lrps.audit.run import audit_run
-from lrps.ledger.reader import read_attempt, read_ledger
-from lrps.ledger.records import Record, attempt_files
-from lrps.plan import Plan
-from lrps.store.checkpoints import Checkpoint, begin, complete_checkpoints, find, publish
-from lrps.store.layout import PathLayout
 
 # One fault each: it is found and named
 

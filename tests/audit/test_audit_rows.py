@@ -6,14 +6,14 @@ from pathlib import Path as FilePath
 
 import numpy as np
 import pytest
-from synthetic_run import (
-    manifest,
-)
 
 from lrps.audit.run import audit_run
 from lrps.data.manifest import manifest_path, save_manifest
 from lrps.data.order import Order
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
+from support.synthetic_run import (
+    manifest,
+)
 
 
 def test_every_row_is_worked_out(clean: Plan, data_root: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:

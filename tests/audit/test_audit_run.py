@@ -18,7 +18,16 @@ import pytest
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from synthetic_run import (
+
+from lrps.audit.run import audit_run
+from lrps.base.errors import ConfigError, LineageError
+from lrps.base.files import atomic_write_json
+from lrps.data.stream import Stage
+from lrps.ledger.metrics import read_metrics
+from lrps.plan.origin import Origin, origin_of
+from lrps.plan.plan import Plan
+from lrps.store.layout import PathLayout
+from support.synthetic_run import (
     BATCH,
     LENGTH,
     Interruption,
@@ -32,16 +41,7 @@ from synthetic_run import (
     tokens_off,
     train,
 )
-
-from lrps.audit.run import audit_run
-from lrps.data.stream import Stage
-from lrps.errors import ConfigError, LineageError
-from lrps.plan import Plan
-from lrps.store.files import atomic_write_json
-from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
-from lrps.train.origin import Origin, origin_of
-from tests_support import tiny_values
+from support.values import tiny_values
 
 
 @st.composite

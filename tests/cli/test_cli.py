@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests_support import config_values
+from support.values import config_values
 
 LRPS = [sys.executable, "-m", "lrps.cli"]
 

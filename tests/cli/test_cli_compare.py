@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from lrps.config.loader import load_config
-from lrps.plan import make_plan
-from lrps.report.plan_document import write_plan_json
-from tests_support import config_values
+from lrps.costs.plan_document import write_plan_json
+from lrps.plan.plan import make_plan
+from support.values import config_values
 
 
 def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from saved_run import lrps, write_saved_run
 from typer.testing import CliRunner
 
+from lrps.base.errors import CheckpointError
 from lrps.cli import app
 from lrps.config.loader import load_config
 from lrps.engine.model import build_model
 from lrps.engine.universal import write_universal
-from lrps.errors import CheckpointError
-from lrps.plan import make_plan
+from lrps.plan.initial import initial_checkpoint
+from lrps.plan.plan import make_plan
 from lrps.store import checkpoints
-from lrps.store.initial import initial_checkpoint
+from support.saved_run import lrps, write_saved_run
 
 
 @pytest.fixture

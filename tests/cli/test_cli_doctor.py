@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lrps.base.errors import ConfigError
 from lrps.cli import app
 from lrps.doctor import catalogue
-from lrps.errors import ConfigError
 
 
 def lrps(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rehearsal_models import letters_model, save_model
+
+from support.rehearsal_models import letters_model, save_model
 
 pytestmark = pytest.mark.slow
 

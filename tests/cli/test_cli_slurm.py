@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lrps.base.errors import ConfigError, SchedulerError
 from lrps.cli import app
-from lrps.errors import ConfigError, SchedulerError
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from saved_run import lrps, write_saved_run
+
+from support.saved_run import lrps, write_saved_run
 
 
 @pytest.fixture

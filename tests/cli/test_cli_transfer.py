@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from run_builder import files, small_run
 
-from tests_support import config_values
+from support.run_builder import files, small_run
+from support.values import config_values
 
 
 def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

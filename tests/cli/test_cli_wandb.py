@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lrps.base.errors import TrackerError
 from lrps.cli import app
-from lrps.errors import TrackerError
-from lrps.track import wandb_link
+from lrps.track.wandb import link as wandb_link
 
 
 def test_the_workspace_is_printed_without_a_server(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

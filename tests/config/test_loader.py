@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config, parse_yaml
-from lrps.errors import ConfigError
-from tests_support import config_values
+from support.values import config_values
 
 
 @pytest.fixture

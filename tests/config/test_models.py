@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lrps.config.loader import parse_yaml
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt
-from tests_support import config_values
+from support.values import config_values
 
 
 def test_a_config_cannot_change() -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrps.base.errors import DataError
 from lrps.config.models import Data
 from lrps.data import cache as cache_module
 from lrps.data.cache import CachedFiles, open_files
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Shard
 from lrps.data.stream import Source
-from lrps.errors import DataError
 
 KILOBYTE = 1000
 CHILD = """

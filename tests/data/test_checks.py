@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrps.base.errors import DataError
 from lrps.data.checks import Checks
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, Shard
 from lrps.data.stream import Source, Stage
-from lrps.errors import DataError
 from lrps.paths.graph import Part, Segment
 
 

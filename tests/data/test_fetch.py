@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from lrps.base.errors import ConfigError, DataError
 from lrps.cli import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
@@ -17,8 +18,7 @@ from lrps.data.fetch import fetch_data, fetch_manifests
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import load_manifest, manifest_path
 from lrps.data.stream import Source
-from lrps.errors import ConfigError, DataError
-from tests_support import config_values
+from support.values import config_values
 
 
 @pytest.fixture(autouse=True)

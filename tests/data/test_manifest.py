@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.base.errors import DataError
 from lrps.data.manifest import load_manifest, manifest_path, save_manifest
-from lrps.errors import DataError
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_what_is_not_there_or_not_json_is_refused(path, tmp_path):
     [
         ("lrps.data.manifest", ("numpy", "torch", "webdataset")),
         ("lrps.data.stream", ("torch", "webdataset", "tokenizers")),
-        ("lrps.data.tokenize", ("torch", "webdataset", "transformers")),
+        ("lrps.data.build.tokenize", ("torch", "webdataset", "transformers")),
         ("lrps.data.verify", ("torch", "webdataset")),
     ],
 )

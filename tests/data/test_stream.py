@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError, DataError
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, Shard
 from lrps.data.stream import Source, Stage
-from lrps.errors import ConfigError, DataError
 from lrps.paths.graph import Part, Segment
 
 L = 20

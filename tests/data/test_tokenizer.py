@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from tokenizers import Tokenizer, models
 
+from lrps.base.errors import ConfigError, DataError
 from lrps.data.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
-from lrps.errors import ConfigError, DataError
 
 TEXTS = [f"def f{n}(x):\n    return x + {n}  # grüße 東京\n" for n in range(200)]
 

@@ -13,7 +13,7 @@ import pytest
 from lrps.config.models import Config
 from lrps.doctor import communication
 from lrps.doctor.examination import Subject
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 FOUND = {
     "right": True,

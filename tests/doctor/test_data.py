@@ -12,7 +12,7 @@ from lrps.config.loader import load_config
 from lrps.doctor import data
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 
 @pytest.fixture

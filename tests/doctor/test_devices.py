@@ -10,8 +10,8 @@ import pytest
 from lrps.config.models import Config
 from lrps.doctor import devices
 from lrps.doctor.examination import Subject, cores
-from lrps.plan import make_plan
-from tests_support import config_values
+from lrps.plan.plan import make_plan
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 

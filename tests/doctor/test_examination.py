@@ -10,7 +10,7 @@ import pytest
 from lrps.config.models import Config
 from lrps.doctor.examination import Check, Subject, examine
 from lrps.doctor.finding import Finding
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 
 def good(_subject: Subject) -> Iterator[Finding]:

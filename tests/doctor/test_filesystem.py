@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
+from lrps.costs.plan_document import plan_document
 from lrps.doctor import filesystem
 from lrps.doctor.examination import Subject
-from lrps.plan import Plan, make_plan
-from lrps.report.plan_document import plan_document
+from lrps.plan.plan import Plan, make_plan
 
 MakeConfig = Callable[..., Config]
 

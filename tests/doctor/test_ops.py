@@ -12,7 +12,7 @@ import pytest
 from lrps.config.models import Config
 from lrps.doctor import ops
 from lrps.doctor.examination import Subject
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 
 def test_locks_are_told_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

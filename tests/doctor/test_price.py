@@ -11,7 +11,7 @@ import pytest
 from lrps.config.models import Config
 from lrps.doctor.examination import Subject
 from lrps.doctor.price import check_price
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 
 def findings(make_config: Callable[..., Config], hardware: dict[str, Any] | None) -> dict[str, str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from lrps.base.errors import ConfigError, StoppedError
 from lrps.config.models import Config
 from lrps.doctor import rollcall
 from lrps.doctor.rollcall import call_roll, largest_job, meeting_place, srun
 from lrps.doctor.worker import MEETING
-from lrps.errors import ConfigError, StoppedError
 from lrps.launch.commands import Start
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 MakeConfig = Callable[..., Config]
 

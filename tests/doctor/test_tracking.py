@@ -12,7 +12,7 @@ from lrps.config.models import Config
 from lrps.config.tracking import Track
 from lrps.doctor import tracking
 from lrps.doctor.examination import Subject
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.track import tracker
 
 KEY = "0123456789abcdef0123456789abcdef01234567"

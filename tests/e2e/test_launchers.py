@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from two_hosts import HOSTS, free_port, two_hosts, what_is_missing
 
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
+from support.two_hosts import HOSTS, free_port, two_hosts, what_is_missing
 
 pytestmark = pytest.mark.slow
 

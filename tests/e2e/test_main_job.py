@@ -22,13 +22,13 @@ from transformers import AutoModelForCausalLM
 from lrps.config.loader import load_config
 from lrps.data.cache import open_files
 from lrps.data.stream import Source
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
-from tests_support import tiny_values
+from support.values import tiny_values
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import yaml
 from lrps.config.loader import load_config
 from lrps.data.stream import Stage
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find
 from lrps.train.job import _open_sources
 

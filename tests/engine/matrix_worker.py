@@ -39,12 +39,12 @@ from matrix_state import (
 from packed_cases import CANNOT, END, loss_alone, packed_rows, with_reference_flash
 from universal_cases import imported, universal
 
+from lrps.base.errors import CheckpointError, ConfigError, NonFiniteLoss
 from lrps.engine import deepspeed_engine, fragments, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.model import build_model, parameter_groups
 from lrps.engine.ranks import gather, rank, world_size
-from lrps.errors import CheckpointError, ConfigError, NonFiniteLoss
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
 

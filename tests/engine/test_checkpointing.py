@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.checkpointing import Saver, save_checkpoint
 from lrps.engine.fragments import own_fragments
-from lrps.errors import CheckpointError
 from lrps.store import checkpoints
 from lrps.store.layout import PathLayout
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.fragments import FACTS, file_name, own_fragments, read_fragments
-from lrps.errors import CheckpointError
 
 WORLDS = (1, 2)
 

@@ -9,9 +9,9 @@ import shutil
 import pytest
 import torch
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Model, Optimizer
 from lrps.engine.model import build_model, build_skeleton, compile_layers, parameter_groups
-from lrps.errors import ConfigError
 
 LLAMA = {
     "model_type": "llama",

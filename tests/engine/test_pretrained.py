@@ -11,12 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from lrps.base.errors import CheckpointError, ConfigError
 from lrps.config.models import Model
 from lrps.engine import pretrained
 from lrps.engine.fragments import FACTS, State, own_fragments
 from lrps.engine.model import build_model
 from lrps.engine.pretrained import write_pretrained
-from lrps.errors import CheckpointError, ConfigError
 
 END = 3
 LLAMA = {

@@ -14,7 +14,7 @@ import sys, time
 from datetime import timedelta
 import torch.distributed as dist
 from lrps.engine.ranks import gather, naming_the_lost
-from lrps.errors import DataError, TrainingError
+from lrps.base.errors import DataError, TrainingError
 try:
     with naming_the_lost():
         dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=int(sys.argv[1]), world_size=2,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.fragments import Fragments
 from lrps.engine.snapshot import Snapshot
-from lrps.errors import CheckpointError
 
 
 def fragments(*values):

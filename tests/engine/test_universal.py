@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.universal import write_universal
-from lrps.errors import CheckpointError
 
 SHAPES = {"wte.weight": [3, 2], "ln.bias": [4]}
 

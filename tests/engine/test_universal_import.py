@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lrps.base.errors import CheckpointError
 from lrps.config.models import Model
 from lrps.engine.fragments import open_state
 from lrps.engine.model import build_model
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal
-from lrps.errors import CheckpointError
 from lrps.store.checkpoints import open_checkpoint, verify
 
 STATES = ("fp32", "exp_avg", "exp_avg_sq")

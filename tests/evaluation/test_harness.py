@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import ConfigError
 from lrps.config.evaluating import LmEval
-from lrps.errors import ConfigError
+from lrps.costs.comparison import comparison_document
 from lrps.evaluation import harness
-from lrps.evaluation.harness import Harness, task_digest
-from lrps.report.comparison import comparison_document
+from lrps.evaluation.harness import Harness
+from lrps.plan.tasks import task_digest
 from lrps.report.files import FORMATS
 
 WITHOUT_NETWORK = """

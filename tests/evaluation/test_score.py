@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from lrps.errors import CheckpointError, DataError
+from lrps.base.errors import CheckpointError, DataError
+from lrps.costs.comparison import comparison_document
 from lrps.evaluation import score
-from lrps.evaluation.results import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
 from lrps.export.release import Form, export_state
 from lrps.ledger.check import check_run
 from lrps.ledger.events import book_event
-from lrps.plan import Plan
-from lrps.report.comparison import comparison_document
-from lrps.status import plan_status
+from lrps.plan.plan import Plan
+from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
+from lrps.plan.status import plan_status
 
 pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'lrps[eval]'")
 

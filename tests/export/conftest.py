@@ -8,12 +8,12 @@ from pathlib import Path as FilePath
 
 import pytest
 import torch
-from released_run import train, trained_model, write_released_run
 
 from lrps.config.loader import load_config
 from lrps.paths.graph import Path
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find
+from support.released_run import train, trained_model, write_released_run
 
 
 @pytest.fixture(scope="session")

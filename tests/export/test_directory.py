@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lrps.export.directory
-from lrps.errors import CheckpointError
+from lrps.base.errors import CheckpointError
 from lrps.export.directory import holds, new_directory, seal_directory
 
 OTHER = """

@@ -15,16 +15,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lrps.base.errors import CheckpointError, ConfigError, DataError, LineageError
+from lrps.base.files import sha256_file
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import build_model
-from lrps.errors import CheckpointError, ConfigError, DataError, LineageError
 from lrps.export.directory import FACTS
 from lrps.export.release import Form, export_state
 from lrps.export.states import chosen_states
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import find
-from lrps.store.files import sha256_file
 from lrps.store.identity import weights_digest
 
 ROWS = torch.arange(48).view(3, 16)

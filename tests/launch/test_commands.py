@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError
 from lrps.config.launching import Launch, Resources
-from lrps.errors import ConfigError
 from lrps.launch.commands import Place, Start, as_sent_by_pdsh, start
 from lrps.launch.jobs import Job
-from lrps.supervise import GROUP
+from lrps.launch.supervise import GROUP
 
 ARGUMENTS = ("train", "c.yaml", "--set", "seed=3", "main", "branch-v1")
 TAIL = "lrps.cli train c.yaml --set seed=3 main branch-v1"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lrps.launch.hosts
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.launch.hosts import count_devices, devices_here, read_hostfile
 
 TWO_GPUS = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.errors import ConfigError
 from lrps.launch.jobs import Job, plan_jobs, unfinished
 from lrps.paths.graph import Fork
-from lrps.plan import Plan, make_plan
-from tests_support import config_values
+from lrps.plan.plan import Plan, make_plan
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 FILE = Path("c.yaml")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lrps.base.errors import CheckpointError, DataError, LineageError
+from lrps.base.locks import path_lock
 from lrps.cli.app import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.errors import CheckpointError, DataError, LineageError
 from lrps.launch.jobs import unfinished
 from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets
-from lrps.plan import make_plan
-from lrps.store.lock import path_lock
-from tests_support import config_values
+from lrps.plan.plan import make_plan
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 

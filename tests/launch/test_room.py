@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.errors import ConfigError
 from lrps.launch.jobs import Job, plan_jobs
 from lrps.launch.room import Pool, Room, _is_free
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 
 MakeConfig = Callable[..., Config]
 HOSTS = {"a": ("0", "1", "2", "3"), "b": ("0", "1")}

@@ -1,6 +1,6 @@
 """The walk through the graph: what starts when, side by side and in a row, and what is told of how it ended.
 
-Real processes in a real run directory; only what they do there is made up (tests/pretend_worker.py).
+Real processes in a real run directory; only what they do there is made up (tests/support/pretend_worker.py).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_builder import small_plan
 
 import lrps.launch.run
+from lrps.base.errors import LrpsError, StoppedError, TrainingError
 from lrps.config.launching import Launch
-from lrps.errors import LrpsError, StoppedError, TrainingError
 from lrps.launch.commands import Place, Start
 from lrps.launch.jobs import Job, plan_jobs
 from lrps.launch.run import commands_of, run_jobs
-from lrps.plan import Plan
-from lrps.status import plan_status
+from lrps.plan.plan import Plan
+from lrps.plan.status import plan_status
+from support.run_builder import small_plan
 
-WORKER = Path(__file__).parent.parent / "pretend_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "pretend_worker.py"
 Deeds = Mapping[str, Sequence[str]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.check import FileCheck, check_run
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter

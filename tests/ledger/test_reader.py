@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.reader import evaluations, read_ledger, until
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.totals import Totals, total

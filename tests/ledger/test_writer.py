@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import FORMAT, NO_LINE, Counters, attempt_files, parse
 from lrps.ledger.writer import LedgerWriter, last_line_hash

@@ -14,9 +14,9 @@ from lrps.config.models import Config
 from lrps.paths.attribution import Attribution, Stretch, attribute
 from lrps.paths.graph import Paradigm, Part, Path, Release, Segment
 from lrps.paths.increments import Increment
-from lrps.paths.paradigms import compile_graph
+from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.schedule import constant
-from tests_support import config_values
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 Step = tuple[str, int]

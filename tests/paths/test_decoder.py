@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Model
-from lrps.errors import ConfigError
 from lrps.paths.decoder import decoder_of
 
 SMALL = {"vocab_size": 257, "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.errors import ConfigError
 from lrps.paths.graph import Graph
 from lrps.paths.increments import Increment
-from lrps.paths.paradigms import compile_graph
+from lrps.paths.paradigms.compile import compile_graph
 
 MakeConfig = Callable[..., Config]
 ALL: dict[str, Any] = {"path-switching": {}, "ptfs": {}, "cpt": {}}

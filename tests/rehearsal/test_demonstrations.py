@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.errors import GenerationError
+from lrps.base.errors import GenerationError
 from lrps.rehearsal.demonstrations import (
     LARGEST,
     Prompts,

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from lrps.errors import GenerationError
+from lrps.base.errors import GenerationError
 from lrps.rehearsal.endpoint import OpenAiGenerator
-from lrps.rehearsal.generator import Completion, Sampling
+from lrps.rehearsal.generator import Completion
+from lrps.rehearsal.sampling import Sampling
 
 SECRET = "planted-secret-key"
 WARM = Sampling(7, temperature=0.9, top_p=0.6, repetition_penalty=1.2)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rehearsal_models import save_model, tiny_model
 
-from lrps.errors import ConfigError, GenerationError
-from lrps.rehearsal.generator import Completion, HfGenerator, Sampling, document_end, load_model
+from lrps.base.errors import ConfigError, GenerationError
+from lrps.rehearsal.generator import Completion, HfGenerator, document_end, load_model
+from lrps.rehearsal.sampling import Sampling
+from support.rehearsal_models import save_model, tiny_model
 
 WARM = Sampling(12, temperature=1.0, top_p=0.9, repetition_penalty=1.1)
 

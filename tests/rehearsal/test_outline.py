@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lrps.base.errors import ConfigError, DataError
 from lrps.config.loader import load_config
-from lrps.errors import ConfigError, DataError
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.outline import find_set, outline, print_outline
 
 SetPlan = Callable[..., Plan]

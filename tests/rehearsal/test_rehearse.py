@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import DataError, GenerationError, LineageError
+from lrps.base.locks import path_lock
+from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
 from lrps.data.manifest import Manifest
-from lrps.data.tokenize import is_heldout
 from lrps.data.tokenizer import load_tokenizer
-from lrps.errors import DataError, GenerationError, LineageError
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal import rehearse as module
-from lrps.rehearsal.generator import HfGenerator, Sampling
+from lrps.rehearsal.generator import HfGenerator
 from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
+from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
-from lrps.store.lock import path_lock
 
 SetPlan = Callable[..., Plan]
 

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from rehearsal_models import save_model
 
 from lrps.config.loader import load_config
 from lrps.config.models import Model
-from lrps.data.build import build_data
+from lrps.data.build.build import build_data
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
 from lrps.engine.model import build_model
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.rehearse import rehearse_set
-from tests_support import config_values, tiny_values
+from support.rehearsal_models import save_model
+from support.values import config_values, tiny_values
 
 WORDS = ("cat", "dog", "owl", "fox")
 PAIRS = {f"Input: {word}\nOutput: {word.upper()}" for word in WORDS}

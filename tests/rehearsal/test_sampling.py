@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.rehearsal.generator import Sampling
-from lrps.rehearsal.sampling import Choice, drawn, penalized
+from lrps.rehearsal.sampling import Choice, Sampling, drawn, penalized
 
 SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=8)
 

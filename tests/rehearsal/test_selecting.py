@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import TokenizerIdentity
-from lrps.data.writer import TokenWriter
 from lrps.rehearsal import selecting
 from lrps.rehearsal.selecting import whole_rows
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.errors import GenerationError
+from lrps.base.errors import GenerationError
 from lrps.rehearsal.stage_file import StageFile
 
 RECORDS = [{"text": text, "tokens": number} for number, text in enumerate("ab\ncé漢\u2028f\"g'h")]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lrps.base.errors import ConfigError, GenerationError
 from lrps.config.loader import load_config
-from lrps.errors import ConfigError, GenerationError
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.outline import find_set
 from lrps.rehearsal.theta import base_theta, is_there, latest_theta, provide
 

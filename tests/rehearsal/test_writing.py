@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.rehearsal.costs import Costs
-from lrps.rehearsal.generator import Completion, Sampling
+from lrps.rehearsal.generator import Completion
+from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.stage_file import StageFile
 from lrps.rehearsal.writing import CHUNK_BATCHES, Writing
 

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lrps.errors import ConfigError
-from lrps.report.comparison import comparison_document
+from lrps.base.errors import ConfigError
+from lrps.costs.comparison import comparison_document
 from lrps.report.files import write_report
 from lrps.report.tags import RATIOS, START_UP
 
@@ -120,7 +120,7 @@ def test_markdown_and_latex_are_tables(trained: Any, document: dict[str, Any]) -
 
 def test_the_report_needs_no_torch_and_no_numpy() -> None:
     code = (
-        "import sys, lrps.report.files, lrps.report.text, lrps.report.comparison\n"
+        "import sys, lrps.report.files, lrps.report.text, lrps.costs.comparison\n"
         "print(*sorted({'torch', 'numpy', 'deepspeed', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lrps.report.comparison import comparison_document
+from lrps.costs.comparison import comparison_document
 from lrps.report.files import FORMATS
 from lrps.report.forgetting_table import cells, records, shown
 

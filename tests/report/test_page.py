@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from lrps.report.comparison import comparison_document
-from lrps.report.figures import figures
-from lrps.report.goodput_figure import USES
-from lrps.report.numbers import amount
+from lrps.base.numbers import amount
+from lrps.costs.comparison import comparison_document
+from lrps.costs.version_matrix import matrices
+from lrps.report.figures.catalogue import figures
+from lrps.report.figures.goodput import USES
 from lrps.report.page import render_page
 from lrps.report.tags import START_UP
-from lrps.report.version_matrix import matrices
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "link"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrps.report.status_document import status_document
+from lrps.base.locks import path_lock
+from lrps.costs.status_document import status_document
+from lrps.plan.status import plan_status
 from lrps.report.status_lines import done_share, job_text, mfu_text, status_block
-from lrps.status import plan_status
-from lrps.store.lock import path_lock
 
 
 def test_the_block_names_what_is_under_way_or_in_trouble(make: Any, formulas: Any) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lrps.report.status_document import status_document
+from lrps.base.locks import path_lock
+from lrps.costs.status_document import status_document
+from lrps.plan.status import plan_status
 from lrps.report.status_view import STYLES, sparkline, status_view
-from lrps.status import plan_status
-from lrps.store.lock import path_lock
 
 
 @pytest.fixture

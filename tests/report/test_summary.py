@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrps.report.comparison import comparison_document
-from lrps.report.numbers import amount
+from lrps.base.numbers import amount
+from lrps.costs.comparison import comparison_document
 from lrps.report.summary import headline, mixing
 
 

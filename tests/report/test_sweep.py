@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.errors import ConfigError
-from lrps.plan import make_plan
+from lrps.base.errors import ConfigError
+from lrps.plan.plan import make_plan
 from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
 
 ALPHAS = (Fraction("0.2"), Fraction("0.4"), Fraction("0.6"), Fraction("0.8"))

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from lrps.report.comparison import comparison_document
-from lrps.report.numbers import amount, loss, ratio, rows_text, short
-from lrps.report.plan_document import plan_document
-from lrps.report.status_document import status_document
+from lrps.base.numbers import amount, loss, ratio, rows_text, short
+from lrps.costs.comparison import comparison_document
+from lrps.costs.plan_document import plan_document
+from lrps.costs.status_document import status_document
+from lrps.plan.status import plan_status
 from lrps.report.tags import RATIOS, START_UP
 from lrps.report.text import print_comparison, print_plan, print_status
-from lrps.status import plan_status
 
 
 @pytest.mark.parametrize(

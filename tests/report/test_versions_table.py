@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lrps.report.comparison import comparison_document
+from lrps.costs.comparison import comparison_document
 from lrps.report.tags import legend, tag, tagged
 from lrps.report.totals_table import as_csv, as_markdown, versions_as_csv, versions_as_latex
 from lrps.report.versions_table import UNRELEASED, shown

@@ -21,14 +21,14 @@ from typing import Any
 import pytest
 import yaml
 
+from lrps.base.locks import path_lock
+from lrps.costs.status_document import status_document
+from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.plan import Plan
-from lrps.report.status_document import status_document
+from lrps.plan.plan import Plan
+from lrps.plan.status import plan_status
 from lrps.report.watch import failed_paths, watch
-from lrps.status import plan_status
-from lrps.store.lock import path_lock
-from lrps.track.metrics import Metrics, MetricsWriter
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 

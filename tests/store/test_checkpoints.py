@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.errors import CheckpointError
+from lrps.base.errors import CheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import (
     begin,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import LineageError
 from lrps.config.models import Config
-from lrps.errors import LineageError
 from lrps.paths.graph import Path
 from lrps.paths.increments import Increment
-from lrps.paths.paradigms import compile_graph
+from lrps.paths.paradigms.compile import compile_graph
 from lrps.store.identity import check_identity, path_from_json, path_identity
 
 MakeConfig = Callable[..., Config]

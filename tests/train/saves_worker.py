@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from lrps.base.errors import LrpsError, NonFiniteLoss
 from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import Engine, process_group
-from lrps.errors import LrpsError, NonFiniteLoss
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import directory_name
 from lrps.train.job import run_paths

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.usage import Usage
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.train.account import Account, DeviceClock, Rate, open_account
 
 RATE = Rate(tokens_per_step=10, flops_per_token=3, processes=2)

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain_engine import before_steps, run
 
 from lrps.audit.run import audit_run
+from lrps.base.errors import CheckpointError, LineageError
+from lrps.base.locks import path_lock
 from lrps.config.loader import load_config
 from lrps.engine import checkpointing
-from lrps.errors import CheckpointError, LineageError
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify
+from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
-from lrps.store.lock import path_lock
-from lrps.store.transfer import pull_run, push_run
+from support.plain_engine import before_steps, run
 
 Make = Callable[..., Plan]
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import plain_engine
 import pytest
 
+from lrps.base.errors import NonFiniteLoss
 from lrps.config.loader import load_config
 from lrps.engine.readings import Reading
-from lrps.errors import NonFiniteLoss
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
+from support import plain_engine
 
 Told = tuple[list[str], list[tuple[object, ...]]]
 

@@ -7,16 +7,16 @@ from pathlib import Path as FilePath
 
 import pytest
 
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.paths.graph import Part, Path, Segment
 from lrps.paths.schedule import constant
 from lrps.paths.usage import Usage
+from lrps.plan.origin import Origin
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
-from lrps.track.metrics import read_metrics
 from lrps.train.account import Account, DeviceClock, Rate
-from lrps.train.origin import Origin
 from lrps.train.recorder import Recorder, scheduler_facts
 
 PATH = Path("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (Part("v1", 0, 14),)),))

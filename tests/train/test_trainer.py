@@ -24,13 +24,13 @@ from safetensors.numpy import load_file
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
 from lrps.engine.readings import Reading, StepResult
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find, open_checkpoint
 from lrps.store.identity import weights_digest
 from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
 from lrps.train.trainer import Trainer
 
 pytestmark = pytest.mark.slow

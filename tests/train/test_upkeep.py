@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lrps.errors import CheckpointError
+from lrps.base.errors import CheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.layout import PathLayout

@@ -1,0 +1,1 @@
+"""Building a data version: documents, tokens, parts and finally token shards with their manifest."""

@@ -1,0 +1,186 @@
+"""From the `data` section of a config to shards: the tokenizer if there is none, then every version that has text.
+
+`build_data` does all of it on this machine; `tokenize_data` and `finalize_data` are its two halves, for those who share
+the first one among many machines. What exists already stays as it is, so building again costs little and a new version
+never touches an old one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from lrps.base.errors import ConfigError, DataError
+from lrps.base.progress import byte_progress
+from lrps.config.models import Config, Data, Version
+from lrps.data.build.documents import Progress, parts_of, read_documents
+from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
+from lrps.data.build.pool import available_processes
+from lrps.data.build.tokenize import (
+    Job,
+    Recipe,
+    Share,
+    VersionText,
+    built_manifests,
+    finalize_version,
+    tokenize_jobs,
+    unfinished,
+)
+from lrps.data.manifest import SPLITS, Manifest, manifest_path
+from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+
+BYTES_WORTH_A_PROCESS = 2**24
+"""Less text than this is tokenized before another process has started."""
+
+
+def build_data(config: Config, processes: int | None = None) -> None:
+    """Build what is missing and say what there is now. processes: by default one a core, where there is enough to do.
+
+    Raises ConfigError if there is nothing to build from, DataError if a version exists that other text made.
+    """
+    console = Console(highlight=False)
+    for text in version_texts(config):
+        fingerprints = _fingerprints(text, text.inputs, processes, console)
+        if len(built_manifests(text, fingerprints)) < len(SPLITS):
+            _tokenize(text, text.jobs(fingerprints), processes, console)
+        _finalize(text, fingerprints, config.data, console)
+
+
+def tokenize_data(
+    config: Config, names: Sequence[str] = (), share: Share | None = None, processes: int | None = None
+) -> None:
+    """Make the parts of all versions, or of the named ones, or a share of them. `finalize_data` packs them.
+
+    Shares may run at the same time, on machines that see the same data.root, and again: what is there stays.
+    """
+    console = Console(highlight=False)
+    for text in version_texts(config, names):
+        if _is_built(config.data, text.version):
+            built_manifests(text, _fingerprints(text, text.inputs, processes, console))
+            console.print(f"{text.version}: built already", markup=False, soft_wrap=True)
+            continue
+        inputs = [path for part in (share.take(text.parts) if share else text.parts) for path in part.paths]
+        _tokenize(text, text.jobs(_fingerprints(text, inputs, processes, console), share), processes, console)
+
+
+def finalize_data(config: Config, names: Sequence[str] = (), processes: int | None = None) -> None:
+    """Pack the parts of all versions, or of the named ones, into shards. DataError that names the missing parts."""
+    console = Console(highlight=False)
+    for text in version_texts(config, names):
+        fingerprints = _fingerprints(text, text.inputs, processes, console)
+        _finalize(text, fingerprints, config.data, console)
+
+
+def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText]:
+    """The text of every version and rehearsal set that has some, or of the named ones; trains the tokenizer if needed.
+
+    ConfigError for a name without text or a file that one version names twice, DataError for files that are missing.
+    """
+    data = config.data
+    with_text = {version.name: version for version in data.sources if version.text}
+    if not with_text:
+        raise ConfigError("no version has `text:`; name the .txt or .jsonl files that each version is made of")
+    if unknown := [name for name in names if name not in with_text]:
+        raise ConfigError(f"no version {', '.join(unknown)} has `text:`; those that do: {', '.join(with_text)}")
+    wanted = [version for name, version in with_text.items() if name in names or not names]
+    if missing := [str(path) for version in wanted for path in version.text if not path.exists()]:
+        raise DataError(f"no such text: {', '.join(missing)}; correct data.versions[].text, or make the files first")
+    for version in wanted:
+        if not _is_built(data, version.name):
+            _refuse_doubled(version)
+    if not data.tokenizer_path.exists():
+        _train_tokenizer(data, next(iter(with_text.values())))
+    _, identity = load_tokenizer(data.tokenizer_path)
+    recipe = Recipe(data.tokenizer_path, identity, data.heldout_share, text_key=data.text_key)
+    return [VersionText(data.root, version.name, version.text, recipe) for version in wanted]
+
+
+def _is_built(data: Data, version: str) -> bool:
+    return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
+
+
+def _refuse_doubled(version: Version) -> None:
+    files: dict[Path, Path] = {}
+    for path in version.text:
+        if (other := files.setdefault(path.resolve(), path)) is not path:
+            same = f"{path} twice" if other == path else f"{other} and {path}, which are the same file"
+            raise ConfigError(f"the text of {version.name} names {same}: remove one of them from its `text:`")
+
+
+def _fingerprints(
+    text: VersionText, inputs: Sequence[Path], processes: int | None, console: Console
+) -> dict[Path, Fingerprint]:
+    total = sum(path.stat().st_size for path in set(inputs))
+    with _bar(console, f"{text.version}: hashing", total) as progress:
+        return fingerprint_inputs(inputs, _processes(processes, total), progress)
+
+
+def _tokenize(text: VersionText, jobs: Sequence[Job], processes: int | None, console: Console) -> None:
+    missing = unfinished(jobs)
+    total, left = (sum(job.part.bytes for job in some) for some in (jobs, missing))
+    start = time.monotonic()
+    with _bar(console, f"{text.version}: tokenizing", total, total - left) as progress:
+        tokenize_jobs(missing, text.recipe, _processes(processes, left), progress)
+    seconds = time.monotonic() - start
+    there = f", {len(jobs) - len(missing)} were there" if len(missing) < len(jobs) else ""
+    speed = f"{left / 1e6:,.1f} MB of input in {seconds:,.1f} s ({left / 1e6 / seconds:,.1f} MB/s)"
+    console.print(
+        f"{text.version}: {len(missing)} of {len(jobs)} parts tokenized{there}: {speed}", markup=False, soft_wrap=True
+    )
+
+
+def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data: Data, console: Console) -> None:
+    with _bar(console, f"{text.version}: packing", sum(part.bytes for part in text.parts)) as progress:
+        manifests = finalize_version(text, fingerprints, progress)
+    for manifest in manifests:
+        console.print(_summary(manifest, data.sequence_length), markup=False, soft_wrap=True)
+    if text.version in [version.name for version in data.versions] and not manifests[1].rows(data.sequence_length):
+        console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
+    if empty := manifests[0].provenance["empty_documents"]:
+        console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
+
+
+def _processes(asked: int | None, total_bytes: int) -> int:
+    return asked or min(available_processes(), 1 + total_bytes // BYTES_WORTH_A_PROCESS)
+
+
+@contextmanager
+def _bar(console: Console, description: str, total: int, done: int = 0) -> Iterator[Progress]:
+    with byte_progress(console) as progress:
+        task = progress.add_task(description, total=total, completed=done)
+        yield lambda count: progress.advance(task, count)
+
+
+def _train_tokenizer(data: Data, first: Version) -> None:
+    if data.train_vocabulary is None:
+        raise DataError(
+            f"no tokenizer at {data.tokenizer_path}; name one with data.tokenizer, or let one be trained with "
+            "data.train_vocabulary (257 means plain bytes)"
+        )
+    texts = (text for part in parts_of(first.text) for text in read_documents(part, data.text_key))
+    identity = train_tokenizer(texts, data.train_vocabulary, data.tokenizer_path)
+    Console(highlight=False).print(
+        f"trained {data.tokenizer_path} on {first.name}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
+    )
+
+
+def _summary(manifest: Manifest, sequence_length: int) -> str:
+    name = manifest.version if manifest.split == "train" else f"{manifest.version} {manifest.split}"
+    return (
+        f"{name}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, "
+        f"{manifest.rows(sequence_length):,} rows of {sequence_length} "
+        f"({manifest.remainder_tokens(sequence_length):,} tokens left over), sha256 {manifest.sha256[:12]}"
+    )
+
+
+def _nothing_held_out(manifest: Manifest, data: Data) -> str:
+    found = f"{manifest.tokens:,} tokens, no whole row" if manifest.documents else "no document"
+    return (
+        f"warning: {manifest.version} holds out {found}, so nothing can be evaluated on it; a version never changes. "
+        f"Raise data.heldout_share (now {data.heldout_share:g}) or add text, and build it under another name, or again "
+        f"without {data.root / manifest.version}"
+    )

@@ -1,0 +1,314 @@
+"""Input files as documents: text, JSON lines (plain, gzip, zstd) and parquet, cut into parts of bounded work.
+
+Compressed files are streamed, parquet is read by batches and one column only, so memory does not grow with a file.
+pyarrow and zstandard are optional and imported late. Must not import torch, webdataset or tokenizers.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lrps.base.errors import DataError
+
+PART_BYTES = 64 * 10**6
+SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+TEXT_KEY = "text"
+
+CHUNK_BYTES = 2**16
+ZSTD_WINDOW_BYTES = 2**31
+"""What `zstd --long=31` may ask for; the library refuses above 2^27 by itself."""
+ROWS_AT_ONCE = 256
+
+Progress = Callable[[int], None]
+"""Called with the bytes that were done since the last call."""
+
+
+def unwatched(done_bytes: int) -> None:
+    """The progress that nobody looks at."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some documents of one input file, in order.
+
+    start, stop: bytes of the file, or row groups of a .parquet file; only these and .jsonl files are cut. bytes: its
+    share of the file.
+    """
+
+    path: Path
+    start: int
+    stop: int
+    bytes: int
+
+    @property
+    def suffix(self) -> str:
+        return suffix_of(self.path)
+
+    def __str__(self) -> str:
+        if self.suffix == ".parquet":
+            return f"{self.path}, row groups {self.start} to {self.stop - 1}"
+        return f"{self.path} from byte {self.start:,}" if self.start else str(self.path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pieces that follow each other in the inputs: what is tokenized at once."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(piece.bytes for piece in self.pieces)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its input files, each once, in order."""
+        return tuple(dict.fromkeys(piece.path for piece in self.pieces))
+
+    def __str__(self) -> str:
+        first, last = self.pieces[0], self.pieces[-1]
+        return str(first) if first == last else f"{first} to {last}"
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that says how to read the file; DataError for one that no reader knows."""
+    suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
+    if suffix is None:
+        unknown = path.suffix or "a file without a suffix"
+        raise DataError(f"{path}: cannot read {unknown}. Give {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files.")
+    return suffix
+
+
+def parts_of(inputs: Sequence[Path], part_bytes: int = PART_BYTES) -> list[Part]:
+    """Cut the inputs into parts, in order: a function of the inputs alone, whoever calls it and wherever.
+
+    A .jsonl file is cut every `part_bytes` (a line belongs to the part that it starts in), a .parquet file between row
+    groups; any other file is one piece. Neighbours of `part_bytes` together are one part: each costs a file of tokens.
+    DataError for a file that is missing or of an unknown kind.
+    """
+    pieces = (piece for path in inputs for piece in _pieces(path, part_bytes))
+    return [Part(tuple(run)) for run in _runs(pieces, part_bytes)]
+
+
+def _pieces(path: Path, part_bytes: int) -> list[Piece]:
+    suffix = suffix_of(path)
+    size = _size(path)
+    if suffix == ".parquet":
+        runs = _runs(_row_groups(path), part_bytes)
+        return [Piece(path, run[0].start, run[-1].stop, sum(group.bytes for group in run)) for run in runs]
+    if suffix == ".jsonl" and size:
+        stops = [(start, min(start + part_bytes, size)) for start in range(0, size, part_bytes)]
+        return [Piece(path, start, stop, stop - start) for start, stop in stops]
+    return [Piece(path, 0, size, size)]
+
+
+def _runs(pieces: Iterable[Piece], limit: int) -> Iterator[list[Piece]]:
+    """The pieces in order, together as far as they stay within `limit` bytes; a larger one stands alone."""
+    run: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if run and size + piece.bytes > limit:
+            yield run
+            run, size = [], 0
+        run.append(piece)
+        size += piece.bytes
+    if run:
+        yield run
+
+
+def read_documents(part: Part, text_key: str = TEXT_KEY, progress: Progress = unwatched) -> Iterator[str]:
+    """The texts of a part, in order, empty ones included; null is an empty one. progress adds up to `part.bytes`.
+
+    text_key: the key of a JSON line, or the column, that holds the text. DataError with the place of whatever cannot
+    be read.
+    """
+    for piece in part.pieces:
+        if piece.suffix == ".txt":
+            with _reading(piece.path):
+                data = piece.path.read_bytes()
+            progress(piece.bytes)
+            yield _decode(data.removeprefix(codecs.BOM_UTF8), str(piece.path))
+        elif piece.suffix == ".parquet":
+            yield from _parquet_texts(piece, text_key, progress)
+        else:
+            lines = _lines_of_range if piece.suffix == ".jsonl" else _lines_of_stream
+            for line, where in lines(piece, progress):
+                yield _text_of(line, text_key, where)
+
+
+def _lines_of_range(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, str]]:
+    """The lines that start in the piece's bytes, without blank ones."""
+    with _reading(piece.path), open(piece.path, "rb") as file:
+        if piece.start:
+            # The rest of a line that starts before the piece; nothing but its "\n" if one ends just there.
+            file.seek(piece.start - 1)
+            file.readline()
+        position, number = file.tell(), 0
+        reported = piece.start
+        while position < piece.stop and (line := file.readline()):
+            # Only the first piece knows the number of a line without reading what lies before.
+            number += 1
+            where = f"{piece.path}, line at byte {position}" if piece.start else f"{piece.path}, line {number}"
+            position += len(line)
+            reported = _report(min(position, piece.stop), reported, progress)
+            if number == 1 and not piece.start:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if line.strip():
+                yield line, where
+    progress(piece.stop - reported)
+
+
+def _lines_of_stream(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, str]]:
+    """The lines of a compressed file, without blank ones."""
+    with _reading(piece.path), open(piece.path, "rb") as file:
+        reported = 0
+        lines = gzip.GzipFile(fileobj=file) if piece.suffix == ".jsonl.gz" else io.BufferedReader(_ZstdStream(file))
+        if not piece.bytes:
+            raise EOFError
+        for number, line in enumerate(lines, 1):
+            reported = _report(min(file.tell(), piece.bytes), reported, progress)
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if line.strip():
+                yield line, f"{piece.path}, line {number}"
+    progress(piece.bytes - reported)
+
+
+def _report(position: int, reported: int, progress: Progress) -> int:
+    """Tell progress of another chunk, if there is one; what was told so far."""
+    if position - reported < CHUNK_BYTES:
+        return reported
+    progress(position - reported)
+    return position
+
+
+class _ZstdStream(io.RawIOBase):
+    """A zstd file of one or more frames, decompressed. EOFError where it was cut off: the library is silent there."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._library = _optional("zstandard", "zst")
+        self._frame = self._new_frame()
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            data = self._frame.unused_data if self._frame.eof else b""
+            if not (data := data or self._file.read(CHUNK_BYTES)):
+                if not self._frame.eof:
+                    raise EOFError
+                return 0
+            if self._frame.eof:
+                self._frame = self._new_frame()
+            try:
+                self._left = memoryview(self._frame.decompress(data))
+            except self._library.ZstdError as error:
+                raise zlib.error(str(error)) from None
+        taken = min(len(buffer), len(self._left))
+        buffer[:taken] = self._left[:taken]
+        self._left = self._left[taken:]
+        return taken
+
+    def _new_frame(self) -> Any:
+        return self._library.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
+
+
+def _row_groups(path: Path) -> Iterator[Piece]:
+    with _reading(path), _parquet_file(path) as file:
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            size = sum(group.column(k).total_compressed_size for k in range(group.num_columns))
+            yield Piece(path, number, number + 1, size)
+
+
+def _parquet_texts(piece: Piece, column: str, progress: Progress) -> Iterator[str]:
+    with _reading(piece.path), _parquet_file(piece.path) as file:
+        if column not in (columns := file.schema_arrow.names):
+            found = ", ".join(columns)
+            raise DataError(f'{piece.path}: has no column "{column}", only {found}. Name it: data.text_key')
+        groups = range(piece.start, piece.stop)
+        rows, before = (sum(file.metadata.row_group(k).num_rows for k in some) for some in (groups, range(piece.start)))
+        done = reported = 0
+        # One group after the other: asked for several, pyarrow holds them all.
+        batches = (batch for k in groups for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[k], columns=[column]))
+        for batch in batches:
+            for row, text in enumerate(batch.column(0).to_pylist(), before + done + 1):
+                if not isinstance(text, str | None):
+                    raise DataError(f'{piece.path}, row {row}: has no string in column "{column}". Give every row one.')
+                yield text or ""
+            done += batch.num_rows
+            progress(piece.bytes * done // rows - reported)
+            reported = piece.bytes * done // rows
+    progress(piece.bytes - reported)
+
+
+def _parquet_file(path: Path) -> Any:
+    return _optional("pyarrow.parquet", "parquet").ParquetFile(path)
+
+
+def _optional(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise DataError(f"{module.split('.')[0]} is not installed: pip install 'lrps[{extra}]'") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What goes wrong with a file as a whole, told with its name."""
+    try:
+        yield
+    except EOFError:
+        raise DataError(f"{path}: ends in the middle of its compressed data. Copy or download it again.") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({error}). Copy or download it again.") from None
+    except OSError as error:
+        if error.strerror is None:  # pyarrow's, about what the file holds
+            raise DataError(f"{path}: damaged ({error}). Copy or download it again.") from None
+        raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
+    except ValueError as error:  # pyarrow's, and UnicodeDecodeError
+        raise DataError(f"{path}: not a sound {suffix_of(path)} file ({error}). Copy or make it again.") from None
+
+
+def _size(path: Path) -> int:
+    with _reading(path), open(path, "rb") as file:
+        return file.seek(0, io.SEEK_END)
+
+
+def _text_of(line: bytes, key: str, where: str) -> str:
+    try:
+        record = json.loads(_decode(line, where))
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON ({error}). Write one object a line.") from None
+    except RecursionError:
+        raise DataError(f"{where}: its JSON is nested too deeply. Write one flat object a line.") from None
+    if not (isinstance(record, dict) and key in record and isinstance(record[key], str | None)):
+        raise DataError(
+            f'{where}: has no string under "{key}". Write one {{"{key}": ...}} a line, or name its key: data.text_key'
+        )
+    text = record[key] or ""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: its text has half a surrogate pair, which is no character. Repair it.") from None
+    return text
+
+
+def _decode(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start}. Convert the file to UTF-8.") from None

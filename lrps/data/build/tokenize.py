@@ -1,0 +1,313 @@
+"""Documents -> one version: its training and its held-out split, each document ended by the end mark.
+
+Two steps. `tokenize_part` is pure and idempotent, so any engine may run it, anywhere and again: the process pool here,
+a job array, datatrove. `finalize_version` packs the parts in order; what it writes does not depend on who made them.
+Must not import torch or webdataset (the writer does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from lrps.base.errors import ConfigError, DataError
+from lrps.data.build.documents import PART_BYTES, TEXT_KEY, Part, Progress, parts_of, read_documents, unwatched
+from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
+from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.build.pool import run_all
+from lrps.data.build.writer import TokenWriter, token_dtype
+from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
+from lrps.data.tokenizer import load_tokenizer
+
+BATCH_CHARACTERS = 2**20
+MAKER = "lrps.data.build.tokenize/1"
+"""Takes a new number when the same text would give other tokens."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the tokens of a document and the split that it is in. identity: of the tokenizer at the path."""
+
+    tokenizer_path: Path
+    identity: TokenizerIdentity
+    heldout_share: float
+    heldout_salt: str = "lrps"
+    text_key: str = TEXT_KEY
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.heldout_share < 1:
+            raise ConfigError(f"a held-out share of {self.heldout_share} is not in [0, 1)")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Its entries in the manifest, where the tokenizer stands already."""
+        values = {"maker": MAKER, "heldout_share": self.heldout_share, "heldout_salt": self.heldout_salt}
+        # Only where it says something: versions that were built before there was a choice stay valid.
+        return values if self.text_key == TEXT_KEY else values | {"text_key": self.text_key}
+
+    def is_heldout(self, text: str) -> bool:
+        return is_heldout(text, self.heldout_share, self.heldout_salt)
+
+
+@dataclass(frozen=True)
+class VersionText:
+    """The text of one version, and where its shards go."""
+
+    root: Path
+    version: str
+    inputs: tuple[Path, ...]
+    recipe: Recipe
+    part_bytes: int = PART_BYTES
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(parts_of(self.inputs, self.part_bytes))
+
+    @property
+    def directory(self) -> Path:
+        return manifest_path(self.root, self.version, SPLITS[0]).parent
+
+    def part_file(self, part: Part, fingerprints: Mapping[Path, Fingerprint]) -> Path:
+        """Where the tokens of a part go: its name tells everything that they depend on.
+
+        fingerprints: of the part's input files. So another recipe or text never finds the left-overs of this one, and
+        those who share the work need to hash only the files that they read.
+        """
+        made_by = [self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes]
+        made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
+        return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
+
+    def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[Job]:
+        """The parts of a share, or all, each with its file, in order. fingerprints: of the files that it reads."""
+        parts = self.parts if share is None else share.take(self.parts)
+        return [
+            Job(part, self.part_file(part, fingerprints), {path: fingerprints[path] for path in part.paths})
+            for part in parts
+        ]
+
+    def provenance(self, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Any]:
+        inputs = [{"name": path.name, **fingerprints[path].provenance} for path in self.inputs]
+        return self.recipe.provenance | {"inputs": inputs}
+
+
+class Job(NamedTuple):
+    """A part, the file that its tokens go to, and what its input files must still be when it is made."""
+
+    part: Part
+    path: Path
+    inputs: Mapping[Path, Fingerprint]
+
+
+class Share(NamedTuple):
+    """Number `number` of `of` equal shares of the work, counted from 1 as in `3/16`."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            raise ConfigError(f"a share is written I/N with 1 <= I <= N, as 3/16, not {text!r}")
+        return cls(int(number), int(of))
+
+    def take(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """Neighbours, so that few files are read by two shares. All shares together take every part once."""
+        return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
+
+
+def is_heldout(text: str, share: float, salt: str) -> bool:
+    """True for about `share` of all texts. Looks at the text only: held out once, held out in every version."""
+    digest = hashlib.blake2b(f"{salt}\0{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < share * 2**64
+
+
+def tokenize_jobs(jobs: Sequence[Job], recipe: Recipe, processes: int = 1, progress: Progress = unwatched) -> None:
+    """`tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
+    run_all(partial(tokenize_part, recipe), jobs, processes, progress)
+
+
+def tokenize_part(recipe: Recipe, job: Job, progress: Progress = unwatched) -> None:
+    """Write the tokens of a part to its file, whole or not at all; nothing is done if they are there.
+
+    progress is called with bytes of input and adds up to `part.bytes`. DataError for input that cannot be read or was
+    changed since it was hashed, a full disk, or a tokenizer that is not the recipe's any more.
+    """
+    if is_complete(job.path):
+        progress(job.part.bytes)
+        return
+    tokenizer = _tokenizer(recipe.tokenizer_path, recipe.identity)
+    taken = empty = 0
+
+    def take(count: int) -> None:
+        nonlocal taken
+        taken += count
+
+    try:
+        with PartWriter(job.path) as writer:
+            try:
+                for texts in _batches(read_documents(job.part, recipe.text_key, take)):
+                    visible = [text for text in texts if text.strip()]
+                    empty += len(texts) - len(visible)
+                    for split, tokens, documents in _encode(visible, tokenizer, recipe):
+                        writer.add(split, tokens, documents)
+                    progress(taken)
+                    taken = 0
+            finally:
+                # Also where reading failed: a file that was changed is the cause, not the line that could not be read.
+                check_unchanged(job.inputs)
+            writer.close(empty)
+        progress(taken)
+    except OSError as error:
+        raise _cannot_write(job.path, error) from None
+
+
+def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Manifest]:
+    """The splits that exist, by name. DataError if one was made from anything but this text."""
+    return {split: manifest for split in SPLITS if (manifest := _built(text, split, fingerprints)) is not None}
+
+
+def unfinished(jobs: Iterable[Job]) -> list[Job]:
+    """Those whose tokens nobody has written yet, in order."""
+    return [job for job in jobs if not is_complete(job.path)]
+
+
+def finalize_version(
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], progress: Progress = unwatched
+) -> tuple[Manifest, Manifest]:
+    """Pack the parts into the shards of both splits, remove them, and return the manifests, (train, heldout).
+
+    A version that was made from this text is returned as it is; of one that was cut off between its two manifests
+    only the missing split is written. DataError if a part is missing or damaged, the disk is full, or the version was
+    made from anything else. progress in bytes of input.
+    """
+    manifests = built_manifests(text, fingerprints)
+    if len(manifests) < len(SPLITS):
+        if missing := unfinished(text.jobs(fingerprints)):
+            named = "; ".join(str(job.part) for job in missing[:3]) + ("; ..." if len(missing) > 3 else "")
+            raise DataError(
+                f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
+                "Run `lrps data tokenize CONFIG` with the shares that are missing."
+            )
+        try:
+            manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
+        except OSError as error:
+            raise _cannot_write(text.directory, error) from None
+    _remove_parts(text)
+    return manifests["train"], manifests["heldout"]
+
+
+def _pack(
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], splits: Sequence[str], progress: Progress
+) -> dict[str, Manifest]:
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(TokenWriter(text.root, text.version, split, text.recipe.identity))
+            for split in splits
+        }
+        documents = dict.fromkeys(SPLITS, 0)
+        empty = 0
+        for part, path, _ in text.jobs(fingerprints):
+            for split, tokens, sizes in read_part(path):
+                documents[split] += len(sizes)
+                if split in writers:
+                    writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
+            empty += empty_documents(path)
+            progress(part.bytes)
+        _refuse_changed(text, fingerprints)
+        if not documents["train"]:
+            _remove_parts(text)
+            raise DataError(
+                f"{text.version}: no document to train on: {documents['heldout']:,} held out, {empty:,} empty. "
+                "Give it more text, or a smaller data.heldout_share."
+            )
+        provenance = text.provenance(fingerprints) | {"empty_documents": empty}
+        return {split: writer.close(provenance) for split, writer in writers.items()}
+
+
+def _refuse_changed(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
+    """DataError if an input was changed; its parts, whose names tell what it was, are removed."""
+    changed = set(changed_inputs(fingerprints))
+    for job in text.jobs(fingerprints):
+        if not changed.isdisjoint(job.part.paths):
+            job.path.unlink(missing_ok=True)
+    check_unchanged(fingerprints)
+
+
+def _remove_parts(text: VersionText) -> None:
+    for folder in text.directory.glob(".parts-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprint]) -> Manifest | None:
+    """The split's manifest if it was made by this recipe, None if there is none yet."""
+    path = manifest_path(text.root, text.version, split)
+    if not path.exists():
+        return None
+    manifest = load_manifest(path)
+    wanted = {"text_key": TEXT_KEY} | text.provenance(fingerprints)
+    found = {"text_key": TEXT_KEY} | manifest.provenance
+    changed = [key for key, value in wanted.items() if found.get(key) != value]
+    if manifest.tokenizer.sha256 != text.recipe.identity.sha256:
+        changed.append("tokenizer")
+    if changed:
+        raise DataError(
+            f"{path} was made with other {', '.join(changed)}, and a version never changes: name the new data another "
+            "version, or delete this one with everything that was trained on it"
+        )
+    return manifest
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path, identity: TokenizerIdentity) -> Tokenizer:
+    """Loaded once a process: a large vocabulary takes half a second."""
+    tokenizer, found = load_tokenizer(path)
+    if found != identity:
+        raise DataError(f"{path} was changed while it was in use. Start again, with one tokenizer for all.")
+    # Text that spells an end mark is text: it must not end a document.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _encode(texts: list[str], tokenizer: Tokenizer, recipe: Recipe) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(split, tokens, [[tokens, text bytes], ...]) of the texts, in order within each split."""
+    found: dict[str, list[tuple[list[int], int]]] = {split: [] for split in SPLITS}
+    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+        split = "heldout" if recipe.is_heldout(text) else "train"
+        found[split].append(([*encoding.ids, recipe.identity.eos], len(text.encode())))
+    for split, documents in found.items():
+        if documents:
+            tokens = np.fromiter(chain.from_iterable(ids for ids, _ in documents), token_dtype(recipe.identity))
+            yield split, tokens, np.array([(len(ids), text_bytes) for ids, text_bytes in documents], np.int64)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in documents:
+        batch.append(text)
+        characters += len(text) + 1  # many empty ones are a batch too
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot write ({error.strerror or error}). Make room, then the same command goes on.")

@@ -1,0 +1,1 @@
+"""The training paradigms, one module each, compiled to one graph of paths."""

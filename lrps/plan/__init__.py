@@ -1,0 +1,1 @@
+"""The compiled plan of a config, and where its run directory stands."""

@@ -1,0 +1,148 @@
+"""A plan: a config, the increments its data holds, and the graph they compile to. Imports no torch and no numpy.
+
+The floor between what a user writes and everything that executes, accounts for or draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import floor
+from typing import Any
+
+from lrps.base.errors import ConfigError, DataError
+from lrps.config.models import Config, Rehearsal, Version
+from lrps.data.manifest import Manifest, load_manifest, manifest_path
+from lrps.paths.cost import CostModel, cost_model
+from lrps.paths.graph import Graph, Path
+from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.paradigms.compile import compile_graph
+from lrps.store.identity import path_identity, read_path, training_digest
+from lrps.store.layout import RunLayout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before a token is trained."""
+
+    config: Config
+    increments: tuple[Increment, ...]
+    manifests: dict[str, Manifest]
+    """Train manifests by name, of those increments and rehearsal sets whose shards exist."""
+    rehearsal: tuple[RehearsalSet, ...] = ()
+
+    @cached_property
+    def graph(self) -> Graph:
+        return compile_graph(self.config, self.increments, self.existing, self.rehearsal)
+
+    @cached_property
+    def existing(self) -> dict[str, Path]:
+        """name -> path, of every path that the run directory holds already, of this plan or another."""
+        files = sorted(self.config.run_dir.glob("*/path.json"))
+        stored = {file.parent.name: read_path(file) for file in files}
+        return {name: path for name, path in stored.items() if path is not None}
+
+    @cached_property
+    def costs(self) -> CostModel:
+        return cost_model(self.config)
+
+    @property
+    def layout(self) -> RunLayout:
+        return RunLayout(self.config.run_dir)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """name -> rows that the plan counts, of every source: the increments, then the rehearsal sets."""
+        increments = {increment.version: increment.rows for increment in self.increments}
+        return increments | {each.name: each.rows for each in self.rehearsal}
+
+    @cached_property
+    def heldout(self) -> dict[str, Manifest]:
+        """Held-out manifests by version, of those versions whose shards exist."""
+        files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
+        return {version: load_manifest(file) for version, file in files.items() if file.exists()}
+
+    def identity(self, path: Path) -> dict[str, Any]:
+        """What makes a path's directory this plan's; sources whose shards do not exist yet are known by name only."""
+        tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
+        sources = {
+            name: {"manifest_sha256": self.manifests[name].sha256, "rows": rows}
+            for name, rows in self.rows.items()
+            if name in self.manifests
+        }
+        return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources)
+
+    @cached_property
+    def training_sha256(self) -> str:
+        """Fingerprint of what all paths share (model, optimizer, batch, seed ...): every checkpoint carries it."""
+        return training_digest(self.identity(self.graph.paths[0]))
+
+    def heldout_rows(self, version: str) -> int:
+        """Rows of a held-out set that versions are evaluated on."""
+        available = self.heldout[version].rows(self.config.data.sequence_length)
+        return min(available, self.config.evaluation.max_rows or available)
+
+    def heldout_versions(self, version: str) -> tuple[str, ...]:
+        """The versions on whose held-out sets `version` is evaluated: all so far, and the next one (transfer)."""
+        names = [increment.version for increment in self.increments]
+        return tuple(names[: names.index(version) + 2])
+
+
+def make_plan(config: Config) -> Plan:
+    """Read the manifests that exist and lay out the increments and the rehearsal sets.
+
+    Raises DataError for a damaged manifest or one that is smaller than the config says, ConfigError for a version
+    with neither shards nor a planned number of tokens.
+    """
+    data = config.data
+    files = {source.name: manifest_path(data.root, source.name, "train") for source in data.sources}
+    manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
+    rows: dict[str, int] = {}
+    for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
+        rows[source.name] = _rows(config, source, manifests.get(source.name), rows)
+    increments = (Increment(v.name, rows[v.name], rows[v.name] // config.batch.sequences) for v in data.versions)
+    rehearsal = (RehearsalSet(each.name, rows[each.name], each.since) for each in data.rehearsal)
+    return Plan(config, tuple(increments), manifests, tuple(rehearsal))
+
+
+def shards_command(version: Version) -> str:
+    """The command that brings the manifests of a version, so that its data can be planned with and read."""
+    if isinstance(version, Rehearsal) and version.synthesis is not None:
+        return f"lrps rehearse CONFIG {version.name}"
+    return f"lrps data {'fetch' if version.url else 'build'} CONFIG"
+
+
+def wanted_rows(config: Config, version: Version, counted: Mapping[str, int]) -> int | None:
+    """Rows that the config asks for; None if it takes what there is. counted: rows of the increments, by name."""
+    if version.tokens is not None:
+        return version.tokens // config.data.sequence_length
+    if isinstance(version, Rehearsal) and version.synthesis is not None:
+        return floor(Fraction(str(version.synthesis.ratio)) * sum(counted[name] for name in version.synthesis.of))
+    return None
+
+
+def _rows(config: Config, version: Version, manifest: Manifest | None, counted: Mapping[str, int]) -> int:
+    """Rows of a source: those of its shards, cut to what the config wants of them. counted: of the sources before."""
+    length, wanted = config.data.sequence_length, wanted_rows(config, version, counted)
+    if manifest is None:
+        if wanted is not None:
+            return wanted
+        way_out = "say how many with `tokens:`, or give its `text:` or `url:`"
+        if version.text or version.url:
+            way_out = f"run `{shards_command(version)}`"
+        raise ConfigError(
+            f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {way_out}"
+        )
+    rows = manifest.rows(length)
+    if wanted is not None and wanted > rows:
+        where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
+        way_out = "or leave it out to use all"
+        if isinstance(version, Rehearsal) and version.synthesis is not None:
+            way_out = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
+        raise DataError(
+            f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
+            f"lower data.{where}.{version.name}.tokens {way_out}"
+        )
+    return rows if wanted is None else wanted

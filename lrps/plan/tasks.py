@@ -1,0 +1,92 @@
+"""The evaluation tasks of a config: instruction pairs and lm-eval tasks, and a digest of all that makes each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import sha256_file
+from lrps.config.evaluating import Evaluation, LmEval, PairTask
+
+
+def tasks_of(evaluation: Evaluation) -> dict[str, str | None]:
+    """task -> the version that it belongs to; lm-eval's belong to none."""
+    harness = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
+    return {task.name: task.version for task in evaluation.tasks} | dict.fromkeys(harness)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a model is given, and what it should answer."""
+
+    input: str
+    output: str
+
+
+def read_pairs(file: Path) -> tuple[Pair, ...]:
+    """The pairs of a file, in order; empty lines are skipped, other keys too.
+
+    Raises DataError with file and line for what is no pair, and for a file that cannot be read or has none.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read: {error}; give a .jsonl file in UTF-8 as `pairs`") from None
+    pairs = tuple(_pair(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip())
+    if not pairs:
+        raise DataError(f'{file}: holds no pair; give one object {{"input": .., "output": ..}} a line')
+    return pairs
+
+
+def _pair(line: str, where: str) -> Pair:
+    try:
+        values: Any = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: is no JSON ({error}); give one object a line") from None
+    texts = [values.get(key) for key in ("input", "output")] if isinstance(values, dict) else []
+    match [text for text in texts if isinstance(text, str) and text.strip()]:
+        case [given, wanted]:
+            return Pair(given, wanted)
+    raise DataError(f"{where}: needs `input` and `output`, both texts that are not empty")
+
+
+def pair_digest(task: PairTask) -> str:
+    """SHA-256 of what makes a task: its file and its settings. Raises DataError for a file of no pairs."""
+    read_pairs(task.pairs)
+    facts = {"pairs": sha256_file(task.pairs), **task.model_dump(include={"max_new_tokens", "template"})}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def task_digest(settings: LmEval, task: str) -> str:
+    """SHA-256 of what makes a task: its name, the settings, every file of `include_path`, and lm-eval's version.
+
+    Raises ConfigError if lm-eval is not installed or there is no such folder.
+    """
+    facts = {
+        "task": task,
+        "files": {} if settings.include_path is None else _files(settings.include_path),
+        "lm_eval": lm_eval_version(),
+        **settings.model_dump(include={"limit", "num_fewshot"}),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """name -> SHA-256, of all that a person put there."""
+    if not folder.is_dir():
+        raise ConfigError(f"evaluation.lm_eval.include_path: {folder} is no folder; give that of your tasks")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def lm_eval_version() -> str:
+    """Return the installed version of lm-eval. Raises ConfigError if it is not installed."""
+    try:
+        return version("lm-eval")
+    except PackageNotFoundError:
+        raise ConfigError("evaluation.lm_eval needs lm-eval; run `pip install 'lrps[eval]'`") from None

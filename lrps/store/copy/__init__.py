@@ -1,0 +1,1 @@
+"""Copies of a run in another directory or object store."""

@@ -1,0 +1,265 @@
+"""What has to be copied so that one place holds what another does: two inventories, compared. Pure; reads nothing.
+
+Both directions follow the same rules. A checkpoint that is there whole is skipped. A pin or a released model is never
+replaced; a periodic checkpoint only if the ledger says that the same path saved the step again. Files that only grow
+take what the longer one has. What contradicts is told before anything is copied. Floor 1: imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
+from lrps.store.copy.attempts import in_order, records, saves
+from lrps.store.copy.inventory import Inventory, Sealed
+from lrps.store.identity import identity_differences, path_from_json
+
+THERE = "there already"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a group. how: `send` its bytes, `copy` them from `origin` at the target, `keep` what is there."""
+
+    name: str
+    size: int
+    how: str
+    sha256: str | None = None
+    origin: str | None = None
+    content: bytes | None = None
+    """What to write, of small files; others are read where they lie."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is copied, or not, as one: a checkpoint, a released model, the ledger of a path, a document."""
+
+    name: str
+    files: tuple[File, ...]
+    why: str
+    sealed: Sealed | None = None
+    """Of a directory: its last file is written last."""
+    stale: tuple[str, ...] = ()
+    """What goes before, the last file of an older state first: it must not vouch for other files."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def bytes_of(self, how: str) -> int:
+        return sum(file.size for file in self.files if file.how == how)
+
+    @property
+    def action(self) -> str:
+        """`send`, `copy` if no byte has to travel, `skip` if nothing is done."""
+        hows = {file.how for file in self.files}
+        if "send" in hows or (self.sealed and self.why != THERE and hows == {"keep"}):
+            return "send"
+        return "copy" if "copy" in hows else "skip"
+
+
+def compare(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[Group, ...]:
+    """Everything of `source`, in the order in which it has to arrive: identities, ledgers, then what they speak of.
+
+    replace_documents: also where the target has another plan.json or report. LineageError lists everything that
+    contradicts; then nothing may be copied.
+    """
+    groups: list[Group] = []
+    contradictions: list[str] = []
+    for make in (_plans, _identities, _ledgers, _metrics, _states):
+        for step in make(source, target):
+            if isinstance(step, LrpsError):
+                contradictions.append(str(step))
+            else:
+                groups.append(step)
+    if contradictions:
+        raise LineageError("nothing was copied:\n  " + "\n  ".join(contradictions))
+    return (*groups, *_documents(source, target, replace_documents))
+
+
+def _plans(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+    here, there = (_plan_name(each.documents.get("plan.json", b"{}")) for each in (source, target))
+    if here is not None and there is not None and here != there:
+        yield LineageError(
+            f"{source.where} is the run of plan {here!r}, {target.where} that of {there!r}: give each its own address"
+        )
+
+
+def _plan_name(plan_json: bytes) -> str | None:
+    try:
+        return str(json.loads(plan_json)["config"]["name"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _identities(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+    for path, ours in sorted(source.identities.items()):
+        name, theirs = f"{path}/path.json", target.identities.get(path)
+        if theirs is None or ours == theirs:
+            yield _small(name, ours, theirs, "new")
+            continue
+        try:
+            here, there = json.loads(ours), json.loads(theirs)
+            differences = identity_differences(there, here)
+            longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
+        except (ValueError, KeyError, TypeError) as error:
+            yield LineageError(
+                f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
+            )
+            continue
+        if differences:
+            yield LineageError(
+                f"{path} is another path at {target.where} than at {source.where} ({differences[0]} here); give the "
+                "plan another `name`, or another address"
+            )
+        else:
+            yield _small(name, ours, None if longer else ours, "the path has grown")
+
+
+def _ledgers(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+    for path in ("", *sorted(source.identities)):
+        ours, theirs = source.ledger(path), target.ledger(path)
+        if not ours:
+            continue
+        try:
+            files = [_grown(name, content, theirs.get(name), source, target) for name, content in ours.items()]
+            merged = theirs | {file.name: ours[file.name] for file in files if file.how == "send"}
+            for _ in records({name: merged[name] for name in in_order(merged)}):
+                pass
+        except LrpsError as error:
+            yield error
+        else:
+            yield Group(f"{path}/ledger".lstrip("/"), tuple(files), _why(files, bool(theirs)))
+
+
+def _metrics(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+    for name in sorted(name for name in source.logs if name.endswith("/metrics.jsonl")):
+        try:
+            file = _grown(name, source.logs[name], target.logs.get(name), source, target)
+        except LrpsError as error:
+            yield error
+        else:
+            yield Group(name, (file,), _why([file], name in target.logs))
+
+
+def _grown(name: str, ours: bytes, theirs: bytes | None, source: Inventory, target: Inventory) -> File:
+    """An append-only file: the longer one wins if it begins with the other."""
+    if theirs is not None and theirs.startswith(ours):
+        return File(name, len(ours), "keep")
+    if theirs is None or ours.startswith(theirs):
+        return File(name, len(ours), "send", content=ours)
+    raise LineageError(
+        f"{name} of {source.where} and of {target.where} contradict each other: the path went on in both places. "
+        f"Keep one: copy the run under another name or address, or move {name.partition('/')[0]} away on one side"
+    )
+
+
+def _states(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+    """Checkpoints and released models. The same bytes are sent once: what comes later is copied at the target."""
+    known = {
+        entry["sha256"]: f"{each.name}/{file}"
+        for each in target.sealed.values()
+        if each.fault is None and source.sealed.get(each.name, each).listing == each.listing
+        for file, entry in each.files.items()
+    }
+    for ours in sorted(source.sealed.values(), key=_order):
+        if ours.fault is not None:
+            yield Group(ours.name, (), f"left out: {ours.fault}")
+            continue
+        theirs = target.sealed.get(ours.name)
+        try:
+            group = _state(ours, theirs, source, target, known)
+        except LrpsError as error:
+            yield error
+            continue
+        if group.action != "skip":
+            known |= {entry["sha256"]: f"{ours.name}/{file}" for file, entry in ours.files.items()}
+        yield group
+
+
+def _order(each: Sealed) -> tuple[str, bool, int, str]:
+    """By path and step, models last; at each step the pin first: it matters most."""
+    model = each.kind == "model"
+    return each.path, model, 0 if model else each.step, each.name
+
+
+def _state(
+    ours: Sealed, theirs: Sealed | None, source: Inventory, target: Inventory, known: Mapping[str, str]
+) -> Group:
+    why, kept, stale = "new", set[str](), list[str]()
+    if theirs is not None:
+        if theirs.fault is None and theirs.listing == ours.listing:
+            return Group(ours.name, _files(ours, set(ours.files), {}), THERE, ours)
+        if theirs.files and theirs.listing != ours.listing:
+            newer = _newer(ours, source, target)
+            if newer == "target":
+                return Group(ours.name, (), "the one that is there was saved later")
+            if newer is None:
+                raise CheckpointError(
+                    f"{ours.name} is another state at {source.where} than at {target.where}, and a pin or a release "
+                    "never changes: use another address or run name, or remove one of the two by hand, with all that "
+                    "forked from it"
+                )
+            why = "replaces an older state of this step"
+        elif ours.listing in (theirs.pending, theirs.listing):
+            why = "goes on where it stopped"
+            kept = {name for name, entry in ours.files.items() if theirs.there.get(name) == entry["bytes"]}
+        # The last file of what was there goes first: it must not vouch for files that change.
+        left = sorted(theirs.there, key=lambda name: name != ours.last)
+        stale = [f"{ours.name}/{name}" for name in left if name not in kept]
+    files = _files(ours, kept, known)
+    if files and why == "new" and all(file.how == "copy" for file in files):
+        why = f"the same bytes as {str(files[0].origin).rpartition('/')[0]}"
+    return Group(ours.name, files, why, ours, tuple(stale))
+
+
+def _files(ours: Sealed, kept: set[str], known: Mapping[str, str]) -> tuple[File, ...]:
+    def file(name: str, size: int, sha256: str) -> File:
+        origin = None if name in kept else known.get(sha256)
+        how = "keep" if name in kept else "send" if origin is None else "copy"
+        return File(f"{ours.name}/{name}", size, how, sha256, origin)
+
+    return tuple(file(name, entry["bytes"], entry["sha256"]) for name, entry in sorted(ours.files.items()))
+
+
+def _newer(ours: Sealed, source: Inventory, target: Inventory) -> str | None:
+    """Which side saved a periodic checkpoint later, `source` or `target`, as the ledger that both share says."""
+    if ours.kind != "checkpoints":
+        return None
+    here, there = source.ledger(ours.path), target.ledger(ours.path)
+    try:
+        mine, other = saves(here).get(ours.step), saves(there).get(ours.step)
+    except LedgerError:
+        return None  # Told of the ledger.
+    if mine is not None and mine[1] >= there.get(mine[0], b"").count(b"\n"):
+        return "source"
+    if other is not None and other[1] >= here.get(other[0], b"").count(b"\n"):
+        return "target"
+    return None
+
+
+def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[Group]:
+    def file(name: str) -> File:
+        ours, theirs = source.documents[name], target.documents.get(name)
+        keep = theirs == ours or (theirs is not None and not replace)
+        return File(name, len(ours), "keep" if keep else "send", content=ours)
+
+    for group in ("plan.json", "report"):
+        files = [file(name) for name in sorted(source.documents) if name.partition("/")[0] == group]
+        if files:
+            there = any(file.name in target.documents for file in files)
+            yield Group(group, tuple(files), _why(files, there))
+
+
+def _small(name: str, ours: bytes, theirs: bytes | None, why: str = "new") -> Group:
+    same = ours == theirs
+    file = File(name, len(ours), "keep" if same else "send", content=ours)
+    return Group(name, (file,), THERE if same else why)
+
+
+def _why(files: list[File], there: bool) -> str:
+    if all(file.how == "keep" for file in files):
+        return THERE
+    return "there is more of it now" if there else "new"

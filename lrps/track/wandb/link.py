@@ -1,0 +1,161 @@
+"""Lineage as artifacts of Weights & Biases: what `lrps wandb link` adds once runs are on the server.
+
+A checkpoint becomes an artifact that refers to its directory; nothing of it is uploaded but the manifest's hash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lrps.base.errors import CheckpointError, TrackerError
+from lrps.paths.graph import Path
+from lrps.plan.plan import Plan
+from lrps.store.checkpoints import MANIFEST, Checkpoint, find
+from lrps.track.wandb.run import run_id, unless_in_environment
+
+ARTIFACT_TYPE = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of a plan are on the server."""
+
+    entity: str
+    project: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}"
+
+
+def place_of(plan: Plan, api: Any, entity: str | None, project: str | None) -> Place:
+    """What was asked for, else what the environment says, the config, the API key."""
+    settings = plan.config.track.wandb
+    owner = entity or os.environ.get("WANDB_ENTITY") or settings.entity or api.default_entity
+    return Place(owner, project or os.environ.get("WANDB_PROJECT") or settings.project)
+
+
+def link(plan: Plan, entity: str | None, project: str | None, say: Callable[[str], None]) -> None:
+    """Make every path's branch points and final checkpoint artifacts that its run logs and its branches use.
+
+    What is there already stays, so a second call changes nothing. A run of its own, <plan>-link, creates the artifacts:
+    the runs of the paths keep their state. Raises TrackerError if the server refuses or cannot be reached.
+    """
+    import wandb
+
+    try:
+        api = wandb.Api()
+        place = place_of(plan, api, entity, project)
+        runs = {path.name: run for path in plan.graph.paths if (run := _run(api, place, plan, path)) is not None}
+        for path in plan.graph.paths:
+            if path.name not in runs:
+                say(f"{path.name}: {place} has no run {run_id(plan.config.name, path.name)}; `wandb sync` it first")
+        linked = [path for path in plan.graph.paths if path.name in runs]
+        with _LinkRun(plan, place) as creator:
+            artifacts = {
+                (path.name, checkpoint.step): creator.artifact(api, path, checkpoint)
+                for path in linked
+                for checkpoint in kept_checkpoints(plan, path)
+            }
+        for path in linked:
+            say(_link_path(runs[path.name], path, artifacts))
+    except (wandb.Error, OSError, ValueError) as error:
+        raise TrackerError(f"wandb: {error}; see that the server and the API key are right (`wandb login`)") from error
+
+
+def kept_checkpoints(plan: Plan, path: Path) -> Iterator[Checkpoint]:
+    """The checkpoints that are there of a path's branch points and of its end, by step."""
+    for step in sorted({*plan.graph.branch_points(path.name), path.stop}):
+        try:
+            yield find(plan.layout.path(path.name), step)
+        except CheckpointError:
+            continue  # not trained yet
+
+
+def _run(api: Any, place: Place, plan: Plan, path: Path) -> Any:
+    """The path's run, or None where there is none."""
+    import wandb
+    from wandb.apis.public.runs import RunNotFoundError
+
+    try:
+        return api.run(f"{place}/{run_id(plan.config.name, path.name)}")
+    except wandb.errors.CommError as error:
+        if isinstance(error.exc, RunNotFoundError):
+            return None
+        raise
+
+
+class _LinkRun:
+    """The run that creates artifacts; it is started for the first one that is missing."""
+
+    def __init__(self, plan: Plan, place: Place) -> None:
+        self._plan, self._place = plan, place
+        self._run: Any = None
+
+    def __enter__(self) -> _LinkRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=0 if kind is None else 1)
+
+    def artifact(self, api: Any, path: Path, checkpoint: Checkpoint) -> Any:
+        """The artifact of a checkpoint, as the server has it."""
+        import wandb
+
+        name, alias = f"{self._plan.config.name}-{path.name}", checkpoint.directory.name
+        digest = checkpoint.manifest["digest"]
+        full = f"{self._place}/{name}:{alias}"
+        if api.artifact_exists(full, ARTIFACT_TYPE):
+            there = api.artifact(full, ARTIFACT_TYPE)
+            if there.metadata.get("sha256") == digest:
+                return there
+        tokens = checkpoint.step * self._plan.config.tokens_per_step
+        facts = {"path": path.name, "step": checkpoint.step, "tokens": tokens, "sha256": digest}
+        artifact = wandb.Artifact(name, ARTIFACT_TYPE, metadata={**facts, "bytes": checkpoint.bytes})
+        directory = checkpoint.directory.absolute().as_uri()
+        # The manifest holds the SHA-256 of all files, so its own hash is enough to tell one state from another.
+        artifact.add_reference(f"{directory}/{MANIFEST}", name=MANIFEST)
+        for file in checkpoint.manifest["files"]:
+            artifact.add_reference(f"{directory}/{file}", name=file, checksum=False)
+        return self._start().log_artifact(artifact, aliases=[alias]).wait()
+
+    def _start(self) -> Any:
+        import wandb
+
+        if self._run is None:
+            settings = wandb.Settings(**unless_in_environment(console="off", silent=True))
+            self._run = wandb.init(
+                entity=self._place.entity,
+                project=self._place.project,
+                id=run_id(self._plan.config.name, "link"),
+                name="link",
+                group=self._plan.config.name,
+                job_type="link",
+                resume="allow",
+                mode="online",
+                dir=str(self._plan.layout.run_dir),
+                settings=settings,
+            )
+        return self._run
+
+
+def _link_path(run: Any, path: Path, artifacts: Mapping[tuple[str, int], Any]) -> str:
+    """Say of a run which artifacts it logged and which one it started from; returns what is linked now."""
+    logged = {artifact.digest for artifact in run.logged_artifacts()}
+    mine = {step: artifact for (name, step), artifact in artifacts.items() if name == path.name}
+    for artifact in mine.values():
+        if artifact.digest not in logged:
+            run.log_artifact(artifact)
+    told = f"{path.name}: linked step {', '.join(map(str, mine))}" if mine else f"{path.name}: has no checkpoint yet"
+    if path.parent is None:
+        return told
+    fork = f"{path.parent.path} at step {path.parent.step}"
+    origin = artifacts.get((path.parent.path, path.parent.step))
+    if origin is None:
+        return f"{told}; forks from {fork}, which is not on the server"
+    if origin.digest not in {artifact.digest for artifact in run.used_artifacts()}:
+        run.use_artifact(origin)
+    return f"{told}; forks from {fork}"

@@ -1,0 +1,38 @@
+"""The local metrics file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lrps.ledger.metrics import Metrics, MetricsWriter, read_metrics
+
+POINT = Metrics(step=10, tokens=160, loss=2.5, lr=1e-3, grad_norm=None, tokens_per_second=9.0)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    writer = MetricsWriter(tmp_path / "new" / "metrics.jsonl")
+    points = [replace(POINT, step=step, grad_norm=step / 3) for step in (10, 20, 30)]
+    for point in points:
+        writer.write(point)
+    assert read_metrics(tmp_path / "new" / "metrics.jsonl") == points, "readable while the writer is open"
+    writer.close()
+
+
+def test_a_repeated_step_counts_once_and_a_torn_line_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    for losses in ({10: 2.0, 20: 1.5}, {20: 1.25, 30: 1.0}):
+        writer = MetricsWriter(file)
+        for step, loss in losses.items():
+            writer.write(replace(POINT, step=step, loss=loss))
+        writer.close()
+    file.write_text(file.read_text() + '{"step": 40, "to')
+    assert [(m.step, m.loss) for m in read_metrics(file)] == [(10, 2.0), (20, 1.25), (30, 1.0)]
+    resumed = MetricsWriter(file)
+    resumed.write(replace(POINT, step=40, loss=0.5))
+    resumed.close()
+    assert [m.step for m in read_metrics(file)] == [10, 20, 30, 40], "a torn line does not swallow the next one"
+
+
+def test_no_file_is_no_metrics(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "metrics.jsonl") == []

@@ -1,0 +1,103 @@
+"""An engine without DeepSpeed, of one rank: it trains for real, saves real fragments, and starts in milliseconds.
+
+For tests of what happens to files while a path is trained. Imported by name: pytest puts this folder on the path.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.readings import Reading, StepResult
+from lrps.plan.plan import Plan
+from lrps.train import job
+
+
+class PlainEngine:
+    """What `lrps.train` needs of an engine. before: called with the number of steps that are done, before each step."""
+
+    rank, world_size, device_name = 0, 1, "cpu"
+    facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
+    before: Callable[[int], Any] = staticmethod(lambda step: None)
+
+    def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
+        adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
+        self._unread: list[StepResult] = []
+        self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
+
+    def train_step(
+        self,
+        rows: np.ndarray,
+        *,
+        lr: float,
+        seed: int,
+        step: int,
+    ) -> bool:
+        self.before(step)
+        ids = torch.from_numpy(rows.astype(np.int64))
+        loss = self._held.module(input_ids=ids, labels=ids).loss
+        loss.backward()
+        for group in self._held.optimizer.param_groups:
+            group["lr"] = lr
+        self._held.optimizer.step()
+        self._held.optimizer.zero_grad()
+        self._unread.append(StepResult(float(loss.detach()), 1.0))
+        return True
+
+    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
+        steps, self._unread = tuple(self._unread), []
+        return Reading(steps, stop=stop, sealed=sealed, due=due, patience=patience, failure=None)
+
+    def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
+        return 1.0, max(1, rows.size)
+
+    def sum_over_ranks(self, values: list[float]) -> list[float]:
+        return values
+
+    def used_joules(self) -> None:
+        return None
+
+    def own_fragments(self) -> Any:
+        return own_fragments(self._held)
+
+    def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
+        read_fragments(self._held, directory, optimizer)
+
+    def close(self) -> None:
+        pass
+
+
+class StopAfter:
+    """A request to stop that comes in the step with this number of an attempt; never for None."""
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps, self.reads = steps, 0
+
+    @property
+    def seen(self) -> bool:
+        self.reads += 1  # once before the path, then once a step
+        return self.steps is not None and self.reads > self.steps
+
+
+@contextmanager
+def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
+    """Call `act` with the number of steps that are done before each step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PlainEngine, "before", staticmethod(act))
+        yield
+
+
+def run(plan: Plan, *names: str, stop_after: int | None = None) -> bool:
+    """Run paths as `lrps train` does; False if asked to stop. One path where `stop_after` counts its steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "Engine", PlainEngine)
+        return job.run_paths(plan, names, StopAfter(stop_after), since=time.time())  # type: ignore[arg-type]

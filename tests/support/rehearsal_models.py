@@ -1,0 +1,48 @@
+"""Tiny models as Hugging Face directories, for tests that generate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrps.config.models import Model
+from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+from lrps.engine.model import build_model
+from lrps.export.tokenizer import write_tokenizer
+from support.values import config_values
+
+
+def save_model(directory: Path, model: Any) -> Path:
+    """The model with a tokenizer of plain bytes, whose end mark is its own."""
+    directory.mkdir(parents=True)
+    tokenizer = train_tokenizer(["a"], 257, directory / "bytes.json")
+    if model.lm_head.bias is not None:  # Letters and the end mark only: random bytes are no text.
+        letters = load_tokenizer(directory / "bytes.json")[0].encode("abcdefghijklmnopqrstuvwxyz ").ids
+        with torch.no_grad():
+            model.lm_head.bias.fill_(-100.0)
+            model.lm_head.bias[letters] = 0.0
+            model.lm_head.bias[tokenizer.eos] = -1.0
+    model.generation_config.eos_token_id = model.config.eos_token_id = tokenizer.eos
+    model.save_pretrained(directory)
+    write_tokenizer(directory / "bytes.json", directory, 64)
+    return directory
+
+
+def tiny_model(seed: int, plain: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """A llama of 64 positions with some keys changed, or the `plain` architecture. Its weights are so large that its
+    text is more than one letter."""
+    architecture = plain or {**config_values()["model"]["architecture"], **changes}
+    model: Any = build_model(Model(architecture=architecture), seed)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim > 1:
+                weights.mul_(8)
+    return model
+
+
+def letters_model(seed: int) -> Any:
+    """A model with a bias on its output, with which `save_model` keeps it to letters."""
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return tiny_model(seed, plain={"model_type": "phi", "vocab_size": 257, "max_position_embeddings": 64, **shape})
