@@ -33,7 +33,7 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, rank, world_size
 from lrps.engine.universal import write_universal
-from lrps.store.checkpoints import Checkpoint, find, newest_intact, pin, prune
+from lrps.store.checkpoints import Checkpoint, find, newest_intact, pin, prune_checkpoints
 from lrps.store.layout import PathLayout
 
 EXAMPLE = "example: python tools/bench_checkpoint.py --sizes 10M 50M 125M --out data/bench-checkpoint.json"
@@ -123,8 +123,8 @@ class Bench:
         self.note(IN_FLIGHT, in_flight)
         self.note(LOST, stall + in_flight - (steps + 1) * median(self.seconds[STEP][-self.steps :]))
 
-    def prune(self) -> None:
-        prune(self.layout.checkpoints, 2)
+    def prune_checkpoints(self) -> None:
+        prune_checkpoints(self.layout.checkpoints, 2)
 
 
 def fork(bench: Bench, checkpoint: Checkpoint) -> None:

@@ -21,7 +21,16 @@ from rich.table import Table
 from lrps.config.models import Config
 from lrps.costs.plan_document import plan_document
 from lrps.plan.plan import make_plan
-from lrps.store.checkpoints import MANIFEST, Checkpoint, begin, complete_checkpoints, pin, publish, seal, verify
+from lrps.store.checkpoints import (
+    MANIFEST,
+    Checkpoint,
+    begin,
+    complete_checkpoints,
+    pin,
+    publish,
+    seal,
+    verify_checkpoint,
+)
 from lrps.store.layout import PathLayout
 
 EXAMPLE = "example: python tools/bench_growth.py --versions 4 32 128 --ranks 8 128 1024 --out data/bench-growth.json"
@@ -68,7 +77,7 @@ def checkpoint_growth(ranks: int, fragment_bytes: int, checkpoints: int, root: P
         (temporary / name).write_bytes(os.urandom(fragment_bytes))
     files, sealing = timed(lambda: {name: seal(temporary / name) for name in names})
     checkpoint, publishing = timed(lambda: publish(temporary, 1, files, {"step": 1}))
-    _, verifying = timed(lambda: verify(checkpoint))
+    _, verifying = timed(lambda: verify_checkpoint(checkpoint))
     _, pinning = timed(lambda: pin(checkpoint, layout.branch_points))
     for step in range(2, checkpoints + 1):
         _copy(checkpoint, layout, step, files)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from lrps.audit.result import Difference
 from lrps.base.errors import LedgerError
 from lrps.ledger.records import Record
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TrainedSteps:
     """Steps [start, stop) that one attempt trained, and the tokens that it booked for them."""
 
     start: int
@@ -30,7 +30,7 @@ class Stretch:
 class Chain:
     """The attempts of a path. saves: lineage step of a saved state -> the stretches that led to it, oldest first."""
 
-    saves: Mapping[int, tuple[Stretch, ...]]
+    saves: Mapping[int, tuple[TrainedSteps, ...]]
     end: int
     """The newest state that the path can go on from."""
     attempts: int
@@ -45,10 +45,10 @@ class Chain:
 
 @dataclass
 class _Attempt:
-    file: FilePath
+    file: Path
     start: int
     tokens_per_step: int
-    base: tuple[Stretch, ...]
+    base: tuple[TrainedSteps, ...]
     doubts: list[Difference]
     """They count once the attempt saves: a path that never saved anything may become another one."""
     steps: int = 0
@@ -61,19 +61,19 @@ class _Attempt:
     def reached(self) -> int:
         return self.start + self.steps
 
-    def history(self, step: int) -> tuple[Stretch, ...]:
+    def history(self, step: int) -> tuple[TrainedSteps, ...]:
         """What led to the state of a step that the attempt has reached."""
         tokens = self.heard.get(step, self.tokens)
-        return (*self.base, Stretch(self.start, step, tokens)) if step > self.start else self.base
+        return (*self.base, TrainedSteps(self.start, step, tokens)) if step > self.start else self.base
 
 
 def follow(
     records: Iterable[Record],
-    path: Path,
+    path: TrainingPath,
     *,
     start_facts: Mapping[str, Any],
     source_facts: Mapping[str, Mapping[str, Any]],
-    files: Sequence[FilePath],
+    files: Sequence[Path],
     on_disk: Collection[int],
 ) -> Chain:
     """The chain of a path's attempts.
@@ -94,18 +94,18 @@ def follow(
 class _Follower:
     def __init__(
         self,
-        path: Path,
+        path: TrainingPath,
         start_facts: Mapping[str, Any],
         source_facts: Mapping[str, Mapping[str, Any]],
-        files: Sequence[FilePath],
+        files: Sequence[Path],
     ) -> None:
         self.path, self.start_facts, self.source_facts, self.files = path, start_facts, source_facts, files
-        self.saves: dict[int, tuple[Stretch, ...]] = {path.start: ()}
+        self.saves: dict[int, tuple[TrainedSteps, ...]] = {path.start: ()}
         self.attempts: list[_Attempt] = []
         self.differences: list[Difference] = []
 
     @property
-    def file(self) -> FilePath:
+    def file(self) -> Path:
         """The file that is being read."""
         return self.files[max(0, len(self.attempts) - 1)]
 

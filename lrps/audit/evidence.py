@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from lrps.audit.attempts import Chain, follow
@@ -16,14 +16,14 @@ from lrps.audit.result import Difference
 from lrps.base.errors import LineageError
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.identity import path_from_json, training_digest
 from lrps.store.layout import PathLayout
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFacts:
     """What a path says about data that it reads. rows: the length of an epoch."""
 
     manifest_sha256: str
@@ -55,20 +55,20 @@ class Evidence:
     """One path of the run."""
 
     layout: PathLayout
-    path: Path
+    path: TrainingPath
     training: Training
-    sources: Mapping[str, Source]
+    sources: Mapping[str, SourceFacts]
     checkpoints: tuple[Checkpoint, ...]
     chain: Chain
     differences: tuple[Difference, ...]
     """What could not be read."""
 
     @property
-    def path_json(self) -> FilePath:
+    def path_json(self) -> Path:
         return self.layout.path_json
 
 
-def read_run(run_dir: FilePath) -> tuple[tuple[Evidence, ...], tuple[Difference, ...]]:
+def read_run(run_dir: Path) -> tuple[tuple[Evidence, ...], tuple[Difference, ...]]:
     """Every path of a run, parents before children, and what is wrong with those that cannot be read.
 
     Raises LineageError if there is no path at all.
@@ -91,7 +91,8 @@ def _read_path(layout: PathLayout) -> Evidence | Difference:
         path = path_from_json(values["path"])
         training = _training(values)
         sources = {
-            source: Source(facts["manifest_sha256"], int(facts["rows"])) for source, facts in values["sources"].items()
+            source: SourceFacts(facts["manifest_sha256"], int(facts["rows"]))
+            for source, facts in values["sources"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Difference(f"cannot be read as a path ({error}); restore it from a copy", name, layout.path_json)
@@ -130,9 +131,9 @@ def _says_where_it_stands(checkpoint: Checkpoint) -> bool:
 
 def _read_chain(
     layout: PathLayout,
-    path: Path,
+    path: TrainingPath,
     training: Training,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, SourceFacts],
     checkpoints: tuple[Checkpoint, ...],
 ) -> Chain:
     start_facts: dict[str, Any] = {
@@ -155,7 +156,7 @@ def _read_chain(
     )
 
 
-def _begun(ledger_file: FilePath) -> bool:
+def _begun(ledger_file: Path) -> bool:
     """False for the file of an attempt that died before its first record was whole."""
     with open(ledger_file, "rb") as lines:
         return lines.readline().endswith(b"\n")

@@ -12,17 +12,17 @@ from typing import Any
 from lrps.audit.evidence import Evidence
 from lrps.audit.result import Difference, Leg, Lineage, Use
 from lrps.data.mixture import Mixture
-from lrps.paths.graph import Part, Path, Segment
+from lrps.paths.graph import Segment, SourceRange, TrainingPath
 
 
-def taken(segment: Segment, steps: int) -> list[Part]:
+def taken(segment: Segment, steps: int) -> list[SourceRange]:
     """What the segment's first steps take of each of its parts."""
     rows = segment.rows // segment.steps * steps
     counts = Mixture([part.rows for part in segment.parts]).taken(rows) if len(segment.parts) > 1 else (rows,)
-    return [Part(part.source, part.from_row, count) for part, count in zip(segment.parts, counts, strict=True)]
+    return [SourceRange(part.source, part.from_row, count) for part, count in zip(segment.parts, counts, strict=True)]
 
 
-def begun(path: Path, stop: int) -> Iterator[tuple[int, list[Part]]]:
+def begun(path: TrainingPath, stop: int) -> Iterator[tuple[int, list[SourceRange]]]:
     """(lineage step at which it begins, what it takes up to lineage step `stop`) of every segment begun by then."""
     start = path.start
     for segment in path.segments:
@@ -32,7 +32,7 @@ def begun(path: Path, stop: int) -> Iterator[tuple[int, list[Part]]]:
         start += segment.steps
 
 
-def positions(path: Path, step: int) -> tuple[dict[str, int], dict[str, int]]:
+def positions(path: TrainingPath, step: int) -> tuple[dict[str, int], dict[str, int]]:
     """source -> the position that comes next after lineage step `step`: of sources begun by then, and of later ones."""
     reached: dict[str, int] = {}
     for _, parts in begun(path, step):
@@ -65,7 +65,7 @@ class _Read:
 
     evidence: Evidence
     step: int
-    part: Part
+    part: SourceRange
 
     @property
     def rows(self) -> int | None:
@@ -118,7 +118,7 @@ def _again(first: int, count: int, reached: int) -> str:
     return f"{min(reached - first, count)} rows used twice"
 
 
-def _by_epoch(part: Part, rows: int) -> Iterator[tuple[int, int, int]]:
+def _by_epoch(part: SourceRange, rows: int) -> Iterator[tuple[int, int, int]]:
     """(epoch, first position within it, positions) of a part of a source of so many rows."""
     position = part.from_row
     while position < part.to_row:

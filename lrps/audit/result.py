@@ -6,7 +6,7 @@ Values only; what makes them is beside.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 
@@ -16,7 +16,7 @@ class Difference:
 
     what: str
     path: str
-    file: FilePath
+    file: Path
     step: int | None = None
     """Lineage step from which on it is wrong, where it has one."""
     source: str | None = None
@@ -85,7 +85,7 @@ class Lineage:
 class Audit:
     """The whole run. rows, tokens and ledger_tokens count every path's own steps once, whoever forked from it."""
 
-    run_dir: FilePath
+    run_dir: Path
     lineages: tuple[Lineage, ...]
     rows: int
     tokens: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from lrps.base.errors import DataError
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import load_manifest, manifest_path
 from lrps.data.mixture import Mixture
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
 from lrps.paths.graph import Segment
 
 CHUNK_ROWS = 2**20
@@ -47,7 +47,7 @@ class _Epoch:
 
 
 def recompute(
-    paths: Iterable[Evidence], lineages: Iterable[Lineage], data_root: FilePath, progress: Progress
+    paths: Iterable[Evidence], lineages: Iterable[Lineage], data_root: Path, progress: Progress
 ) -> tuple[int, Difference | None]:
     """How many rows of all epochs were worked out, and the first difference.
 
@@ -116,7 +116,7 @@ def _check_mix(mix: _Mix, advance: Callable[[int], None]) -> Difference | None:
     return None
 
 
-def _check_epoch(epoch: _Epoch, data_root: FilePath, advance: Callable[[int], None]) -> Difference | None:
+def _check_epoch(epoch: _Epoch, data_root: Path, advance: Callable[[int], None]) -> Difference | None:
     """The positions of the epoch's prefix give as many different rows, all of them the source's."""
     name, says = epoch.evidence.path.name, epoch.evidence.sources[epoch.source]
     file = manifest_path(data_root, epoch.source, "train")
@@ -140,9 +140,9 @@ def _check_epoch(epoch: _Epoch, data_root: FilePath, advance: Callable[[int], No
     return None
 
 
-def _open(epoch: _Epoch, file: FilePath) -> Source:
+def _open(epoch: _Epoch, file: Path) -> TokenSource:
     training = epoch.evidence.training
-    return Source(
+    return TokenSource(
         load_manifest(file),
         LocalFiles(file.parent),
         sequence_length=training.sequence_length,

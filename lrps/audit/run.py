@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.audit.evidence import Evidence, read_run
 from lrps.audit.lineage import begun, legs, positions, use
@@ -14,14 +14,14 @@ from lrps.data.manifest import MIXTURE, ORDER
 from lrps.store.checkpoints import MANIFEST, Checkpoint
 
 
-def audit_run(run_dir: FilePath, data_root: FilePath | None = None, progress: Progress | None = None) -> Audit:
+def audit_run(run_dir: Path, data_root: Path | None = None, progress: Progress | None = None) -> Audit:
     """Prove that along every lineage no row was used twice or left out, and that the ledger has the same sums.
 
     data_root: the folder of the manifests, to work out every row as well; about two million a second.
     A lineage goes as far as its path is saved. The bytes of weights are not read. LineageError if nothing is there.
     """
     paths, unreadable = read_run(run_dir)
-    audit = judge(run_dir, paths, unreadable)
+    audit = audit_paths(run_dir, paths, unreadable)
     if data_root is None or not audit.ok:
         return audit
     rows, difference = recompute(paths, audit.lineages, data_root, progress or _silent)
@@ -32,7 +32,7 @@ def _silent(done: int, total: int) -> None:
     """Nobody watches."""
 
 
-def judge(run_dir: FilePath, paths: tuple[Evidence, ...], unreadable: tuple[Difference, ...] = ()) -> Audit:
+def audit_paths(run_dir: Path, paths: tuple[Evidence, ...], unreadable: tuple[Difference, ...] = ()) -> Audit:
     """The audit of what was read, parents before children."""
     run = {evidence.path.name: evidence for evidence in paths}
     differences = list(unreadable)

@@ -40,7 +40,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Group:
+class TrackGroup:
     """Rows under one heading; the note stands beside it."""
 
     name: str
@@ -56,7 +56,7 @@ class Tracks:
     title: str
     description: str
     x: Axis
-    groups: tuple[Group, ...]
+    groups: tuple[TrackGroup, ...]
     column: str
     """What stands at the right end of the rows."""
 
@@ -88,7 +88,7 @@ class Tracks:
     def _x(self, step: float) -> float:
         return self._left + self.x.share(step) * (self._right - self._left)
 
-    def _placed(self) -> Iterator[tuple[Group, dict[str, float]]]:
+    def _placed(self) -> Iterator[tuple[TrackGroup, dict[str, float]]]:
         """Every group with the middle of its rows, by the track's name."""
         for group, top in zip(self.groups, self._tops, strict=False):
             yield group, {track.name: top + _HEAD + (i + 0.5) * _ROW for i, track in enumerate(group.tracks)}

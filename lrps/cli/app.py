@@ -29,7 +29,7 @@ from lrps.cli.transfer import pull, push
 from lrps.cli.wandb import wandb_app
 
 if TYPE_CHECKING:
-    from lrps.launch.jobs import Job
+    from lrps.launch.jobs import ProcessGroupJob
     from lrps.plan.plan import Plan
 
 app = typer.Typer(
@@ -105,15 +105,15 @@ def run(
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command goes on with them.
     """
     from lrps.costs.plan_document import write_plan_json
-    from lrps.launch.jobs import plan_jobs, unfinished
-    from lrps.launch.preflight import check_data, check_forks, check_written, waiting_for_sets, waiting_text
+    from lrps.launch.jobs import plan_jobs, unfinished_paths
+    from lrps.launch.preflight import check_forks, check_shards, check_written, waiting_for_sets, waiting_text
     from lrps.plan.status import check_run_dir
     from lrps.track.trackers import check_trackers
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = _load_plan(config_file, overrides)
     _known_paradigms(made, paradigm)
-    missing = unfinished(made, paradigm or ())
+    missing = unfinished_paths(made, paradigm or ())
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
@@ -125,7 +125,7 @@ def run(
         if waiting:  # As a comment of the script.
             typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
-    check_data(made)
+    check_shards(made)
     write_plan_json(made)
     if made.config.launch.launcher == "slurm":
         submit_missing(made, names, config_file, overrides)
@@ -136,7 +136,7 @@ def run(
     check_written(waiting, config_file, overrides)
 
 
-def _run_here(made: Plan, jobs: Sequence[Job], names: Sequence[str]) -> None:
+def _run_here(made: Plan, jobs: Sequence[ProcessGroupJob], names: Sequence[str]) -> None:
     """Work off the jobs as process groups that this process starts and watches."""
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
@@ -149,7 +149,7 @@ def _run_here(made: Plan, jobs: Sequence[Job], names: Sequence[str]) -> None:
 
 
 def _show_commands(
-    made: Plan, jobs: Sequence[Job], names: Sequence[str], config_file: Path, overrides: Sequence[str]
+    made: Plan, jobs: Sequence[ProcessGroupJob], names: Sequence[str], config_file: Path, overrides: Sequence[str]
 ) -> None:
     from lrps.launch.run import commands_of
 

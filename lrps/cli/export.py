@@ -53,9 +53,9 @@ def export(
     kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
 
     # Takes seconds, for torch: after everything that can be told without it.
-    from lrps.export.release import Form, export_state
+    from lrps.export.release import ExportFormat, export_state
 
-    form = Form(kind, shard_bytes)
+    form = ExportFormat(kind, shard_bytes)
     for state in states:
         directory = out or state.directory(plan.layout.path(state.path.name))
         exported = export_state(plan, state, directory, form, force=force)

@@ -30,7 +30,7 @@ def score(
     from lrps.base.errors import ConfigError
     from lrps.config.loader import load_config
     from lrps.evaluation.harness import stay_offline
-    from lrps.evaluation.score import jobs, released_states, score_models, task_digests
+    from lrps.evaluation.score import released_states, score_models, scoring_jobs, task_digests
     from lrps.plan.plan import make_plan
     from lrps.plan.status import check_run_dir
 
@@ -45,7 +45,7 @@ def score(
         )
     states, untrained = released_states(plan, paradigm or ())
     check_run_dir(plan, [state.path for state in states])
-    todo = jobs(plan, states, digests)
+    todo = scoring_jobs(plan, states, digests)
     missing = sum(len(job.missing) for job in todo)
     typer.echo(f"{len(states)} models, {len(digests)} tasks: {missing} results to do", err=True)
     if todo:

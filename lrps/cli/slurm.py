@@ -75,7 +75,7 @@ def cancel(
     """
     from lrps.base.errors import ConfigError
     from lrps.config.loader import load_config
-    from lrps.launch.slurm.cancel import cancel as cancel_jobs
+    from lrps.launch.slurm.cancel import cancel_jobs as cancel_jobs
     from lrps.plan.plan import make_plan
 
     plan = make_plan(load_config(config_file, overrides or ()))

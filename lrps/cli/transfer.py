@@ -69,14 +69,14 @@ def pull(
     that is being trained here, or that went on in both places, is refused, and nothing is copied.
     """
     from lrps.report.transfer_document import print_transfer, transfer_document
-    from lrps.store.copy.selection import of_the_same_training, to_go_on_with
+    from lrps.store.copy.selection import check_same_training, needed_to_resume
     from lrps.store.copy.transfer import pull_run
 
     if step is not None and len(path or ()) != 1:
         raise ConfigError("--step takes the state of one path: name it with --path")
     config = _config(config_file, overrides)
     choose = partial(
-        to_go_on_with,
+        needed_to_resume,
         paths=path or (),
         step=step,
         keep_last=config.checkpoint.keep_last,
@@ -85,7 +85,7 @@ def pull(
     transfer = pull_run(
         config.run_dir,
         address,
-        lambda there, here: of_the_same_training(choose(there, here), config),
+        lambda there, here: check_same_training(choose(there, here), config),
         dry_run=dry_run,
     )
     document = transfer_document(transfer, "pull", dry_run=dry_run)

@@ -32,7 +32,7 @@ def link(config_file: ConfigFile, overrides: Overrides = None, entity: Entity = 
     Nothing of a checkpoint is uploaded but its size and hashes. Run it again whenever more was synced; what is there
     stays.
     """
-    from lrps.track.wandb.link import link as link_runs
+    from lrps.track.wandb.link import link_run as link_runs
 
     link_runs(_load_plan(config_file, overrides), entity, project, typer.echo)
 

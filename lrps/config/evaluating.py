@@ -35,7 +35,7 @@ class PairTask(Section):
 
 
 class LmEval(Section):
-    """Tasks of the Language Model Evaluation Harness (the extra `lrps[eval]`). Nothing is downloaded."""
+    """Tasks of the Language Model EvaluationConfig Harness (the extra `lrps[eval]`). Nothing is downloaded."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of tasks, groups or tags, as `lm-eval ls tasks` shows them, or of `include_path`."""
@@ -55,7 +55,7 @@ class LmEval(Section):
         return tasks
 
 
-class Evaluation(Section):
+class EvaluationConfig(Section):
     """Loss and bits per byte of every version on the held-out sets of all increments so far and of the next one; and
     what `lrps score` measures of the released models."""
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from lrps.config.values import Float, Int, Section
 
 
-class Price(Section):
+class PriceConfig(Section):
     """What one device costs for one hour; without it no money is shown."""
 
     amount: Annotated[Float, Field(gt=0)]
@@ -21,7 +21,7 @@ class Price(Section):
     """The day of the price, as YYYY-MM-DD."""
 
 
-class Hardware(Section):
+class HardwareConfig(Section):
     """What the plan computes GPU-hours and money with."""
 
     device: str
@@ -35,7 +35,7 @@ class Hardware(Section):
     memory_gb: Annotated[Float, Field(gt=0)] | None = None
     """Memory of one device in 1e9 bytes, beside which `lrps plan` shows what training is going to hold; for devices
     that lrps does not know, or that exist with less (A100)."""
-    price_per_device_hour: Price | None = None
+    price_per_device_hour: PriceConfig | None = None
     mtbf_hours_per_device: Annotated[Float, Field(gt=0)] | None = None
     """Mean time between failures that end a run, of one device with its share of host and network, in hours; that of
     the run is this over `devices`. With it `lrps plan` says how often to save. 50,675 is what Llama 3 405B had

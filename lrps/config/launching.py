@@ -12,7 +12,7 @@ from lrps.config.values import Float, Int, Section
 Launcher = Literal["local", "deepspeed", "torchrun", "slurm"]
 PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s"]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
-"""As Slurm writes it: `12:00:00` or `2-00:00:00`."""
+"""As SlurmConfig writes it: `12:00:00` or `2-00:00:00`."""
 
 
 class Resources(Section):
@@ -28,8 +28,8 @@ class Resources(Section):
     """Instead of launch.slurm.time_limit."""
 
 
-class Slurm(Section):
-    """How jobs are given to Slurm. Every job is a script in <run>/slurm that can be read and edited."""
+class SlurmConfig(Section):
+    """How jobs are given to SlurmConfig. Every job is a script in <run>/slurm that can be read and edited."""
 
     partition: str | None = None
     account: str | None = None
@@ -49,12 +49,12 @@ class Slurm(Section):
     """A batch script instead of launch/slurm/path.sbatch, of which it is an edited copy."""
 
 
-class Launch(Section):
+class LaunchConfig(Section):
     """Where the training processes start."""
 
     launcher: Launcher = "local"
     """`local`: the deepspeed launcher on this machine; `deepspeed`: the same over `hostfile`; `torchrun` on
-    this machine; `slurm`: jobs of a Slurm cluster."""
+    this machine; `slurm`: jobs of a SlurmConfig cluster."""
     processes: Annotated[Int, Field(ge=1)] = 1
     """Processes on this machine (`local`, `torchrun`), or on each host."""
     hostfile: Path | None = None
@@ -69,17 +69,17 @@ class Launch(Section):
     `processes` processes: a branch may have fewer than the main path."""
     at_once: Annotated[Int, Field(ge=1)] = 1
     """Process groups of independent paths at work at the same time, on devices of their own: a branch trains as soon
-    as its branch point is saved, while the main path goes on. With Slurm the cluster decides."""
+    as its branch point is saved, while the main path goes on. With SlurmConfig the cluster decides."""
     paths_per_job: Annotated[Int, Field(ge=1)] | None = None
     """Paths that one process group trains in a row; null means all that have the same resources, or one where
-    `at_once` is above 1 and with Slurm. Starting a group costs seconds."""
+    `at_once` is above 1 and with SlurmConfig. Starting a group costs seconds."""
     grace_seconds: Annotated[Float, Field(gt=0)] = 300.0
     """How long the processes may take to save once they were asked to stop; then they are killed. Stay below what the
     cluster leaves between its signal and its kill."""
     collective_timeout_minutes: Annotated[Float, Field(gt=0)] = 30.0
     """How long a process waits for another one that is stuck; then all end. Longer than the first process takes to
     read or write a whole checkpoint, since the others wait for that too."""
-    slurm: Slurm = Slurm()
+    slurm: SlurmConfig = SlurmConfig()
 
     @model_validator(mode="after")
     def _hosts(self) -> Self:

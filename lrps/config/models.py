@@ -14,16 +14,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.base.addresses import Address
-from lrps.config.evaluating import Evaluation
-from lrps.config.hardware import Hardware
-from lrps.config.launching import Launch
+from lrps.config.evaluating import EvaluationConfig
+from lrps.config.hardware import HardwareConfig
+from lrps.config.launching import LaunchConfig
 from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
-from lrps.config.tracking import Track
+from lrps.config.tracking import TrackConfig
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
 
-class Model(Section):
+class ModelConfig(Section):
     """A Hugging Face causal language model: freshly initialised, from a local checkpoint, or from a whole state."""
 
     architecture: dict[str, Any] | None = None
@@ -90,7 +90,7 @@ def _no_version(unknown: str, names: Sequence[str]) -> str:
     return f"{unknown} is no version; {hint}"
 
 
-class Data(Section):
+class DataConfig(Section):
     """The versions of the data, in the order in which they arrive."""
 
     root: Path
@@ -166,7 +166,7 @@ class Data(Section):
         return self
 
 
-class Batch(Section):
+class BatchConfig(Section):
     """One optimizer step. The number of processes is not part of it."""
 
     sequences: Annotated[Int, Field(ge=1)]
@@ -175,7 +175,7 @@ class Batch(Section):
     """Rows that one process takes in one forward pass; by default its whole share of the batch."""
 
 
-class Schedule(Section):
+class ScheduleConfig(Section):
     """The learning-rate path that all paradigms share; each may decay in its own way."""
 
     peak_lr: Annotated[Float, Field(gt=0)]
@@ -195,7 +195,7 @@ class Schedule(Section):
         return self
 
 
-class Optimizer(Section):
+class OptimizerConfig(Section):
     """AdamW."""
 
     betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (0.9, 0.95)
@@ -207,7 +207,7 @@ class Optimizer(Section):
     """Global gradient norm; null switches clipping off."""
 
 
-class Engine(Section):
+class EngineConfig(Section):
     """How DeepSpeed executes a step. Nothing here changes what is trained beyond rounding."""
 
     zero_stage: Annotated[Int, Field(ge=0, le=3)] = 1
@@ -240,7 +240,7 @@ class Engine(Section):
         return self
 
 
-class Checkpoint(Section):
+class CheckpointConfig(Section):
     """When the state is saved. Branch points, releases and the end of a path are always saved and never pruned."""
 
     every_steps: Annotated[Int, Field(ge=1)] | None = None
@@ -294,20 +294,20 @@ class Config(Section):
     runs: Path = Path("runs")
     seed: Annotated[Int, Field(ge=0, lt=2**32)] = 0
     """All randomness is a function of this, the step and the row."""
-    model: Model
-    data: Data
-    batch: Batch
-    schedule: Schedule
-    optimizer: Optimizer = Optimizer()
-    engine: Engine = Engine()
+    model: ModelConfig
+    data: DataConfig
+    batch: BatchConfig
+    schedule: ScheduleConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    engine: EngineConfig = EngineConfig()
     paradigms: Annotated[dict[Name, Strategy], Field(min_length=1)]
     """name -> strategy. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
-    evaluation: Evaluation = Evaluation()
-    checkpoint: Checkpoint = Checkpoint()
-    launch: Launch = Launch()
-    hardware: Hardware | None = None
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    launch: LaunchConfig = LaunchConfig()
+    hardware: HardwareConfig | None = None
     """A mapping, or the path of a YAML file that holds it, relative to this file."""
-    track: Track = Track()
+    track: TrackConfig = TrackConfig()
 
     @property
     def run_dir(self) -> Path:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from lrps.config.values import Int, Section
 
 
-class Wandb(Section):
+class WandbConfig(Section):
     """How runs are known to Weights & Biases. Every WANDB_* environment variable goes before these."""
 
     mode: Literal["offline", "online"] = "offline"
@@ -21,13 +21,13 @@ class Wandb(Section):
     tags: tuple[str, ...] = ()
 
 
-class Track(Section):
+class TrackConfig(Section):
     """Where metrics go. The local metrics.jsonl is always written."""
 
     log_every_steps: Annotated[Int, Field(ge=1)] = 10
     trackers: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ()
     """What gets a copy; none by default. tensorboard and trackio are extras: `pip install 'lrps[tensorboard]'`."""
-    wandb: Wandb = Wandb()
+    wandb: WandbConfig = WandbConfig()
 
     @field_validator("trackers")
     @classmethod

@@ -23,7 +23,7 @@ from lrps.costs.version_matrix import matrices
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.scores import Score, newest_scores
 from lrps.plan.status import PathStatus, plan_status
@@ -107,7 +107,7 @@ def _ledgers(plan: Plan, statuses: Mapping[str, PathStatus]) -> dict[str, tuple[
 
 
 def _path_cost(
-    plan: Plan, path: Path, statuses: Mapping[str, PathStatus], ledgers: Mapping[str, tuple[Record, ...]]
+    plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus], ledgers: Mapping[str, tuple[Record, ...]]
 ) -> PathCost:
     return path_cost(plan, path, statuses[path.name], ledgers[path.name])
 
@@ -194,7 +194,7 @@ def _measured_hours(paradigm: Mapping[str, Any], hours: str) -> float | None:
     return paradigm["measured"][hours] if paradigm["complete"] and paradigm["measured"] else None
 
 
-def _curve(plan: Plan, path: Path) -> dict[str, Any]:
+def _curve(plan: Plan, path: TrainingPath) -> dict[str, Any]:
     """What the figures draw of a path: its learning rate at some steps, and its training loss."""
     edges = {path.start, path.stop}
     for piece in path.schedule.clipped(path.start, path.stop):

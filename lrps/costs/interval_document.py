@@ -23,7 +23,7 @@ _GIGA = 1e9
 
 
 @dataclass(frozen=True)
-class Figure:
+class SourcedSeconds:
     """Seconds, and whether they were measured or modelled."""
 
     seconds: float
@@ -111,26 +111,26 @@ def _write_seconds(plan: Plan) -> float | None:
     return None if speed is None or size is None else size / (speed * _GIGA)
 
 
-def _stall(plan: Plan, found: Measured) -> Figure | None:
+def _stall(plan: Plan, found: Measured) -> SourcedSeconds | None:
     if found.saves and found.saving:
-        return Figure(found.saving / found.saves, "measured")
+        return SourcedSeconds(found.saving / found.saves, "measured")
     write = _write_seconds(plan)
     share = STALL_OF_A_SAVE_IN_FLIGHT if plan.config.checkpoint.asynchronous else 1.0
-    return None if write is None else Figure(write * share, "modelled")
+    return None if write is None else SourcedSeconds(write * share, "modelled")
 
 
-def _step(plan: Plan, found: Measured) -> Figure | None:
+def _step(plan: Plan, found: Measured) -> SourcedSeconds | None:
     if found.steps and found.stepping:
-        return Figure(found.stepping / found.steps, "measured")
+        return SourcedSeconds(found.stepping / found.steps, "measured")
     hours, hardware = plan.costs.of(1).device_hours, plan.config.hardware
-    return None if hours is None or hardware is None else Figure(hours * 3600 / hardware.devices, "modelled")
+    return None if hours is None or hardware is None else SourcedSeconds(hours * 3600 / hardware.devices, "modelled")
 
 
-def _restart(plan: Plan, found: Measured) -> Figure:
+def _restart(plan: Plan, found: Measured) -> SourcedSeconds:
     """Without measured starts, reading a checkpoint as fast as it is written: starting the processes comes on top."""
     if found.longest_start:
-        return Figure(found.longest_start, "measured")
-    return Figure(_write_seconds(plan) or 0.0, "modelled")
+        return SourcedSeconds(found.longest_start, "measured")
+    return SourcedSeconds(_write_seconds(plan) or 0.0, "modelled")
 
 
 def _configured(plan: Plan, stall: float, restart: float, mtbf: float, step: float) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ def memory_document(plan: Plan) -> dict[str, Any] | None:
 def _processes(plan: Plan) -> int:
     """Of the smallest group that trains a path."""
     config, sizes = plan.config, []
-    for job in {path.job for path in plan.graph.paths}:
+    for job in {path.kind for path in plan.graph.paths}:
         given = next((resources for kind, resources in config.launch.resources.items() if kind == job), None)
         if config.launch.launcher == "deepspeed" and (given is None or given.nodes is None):
             # The hostfile says how many hosts there are; it is read when something is started.

@@ -10,7 +10,7 @@ from lrps.base.files import atomic_write_json
 from lrps.costs.interval_document import interval_document
 from lrps.costs.memory_document import memory_document
 from lrps.paths.cost import cpt_steps, ptfs_steps
-from lrps.paths.graph import Graph, Paradigm, Path
+from lrps.paths.graph import Graph, Paradigm, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.usage import usage
@@ -45,7 +45,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> di
     }
 
 
-def _steps_to_do(path: Path, done: Mapping[str, int]) -> int:
+def _steps_to_do(path: TrainingPath, done: Mapping[str, int]) -> int:
     return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
 
 
@@ -104,11 +104,11 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> dict[s
     }
 
 
-def _path(plan: Plan, path: Path, done: Mapping[str, int]) -> dict[str, Any]:
+def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int]) -> dict[str, Any]:
     cost = plan.costs.of(path.steps)
     return {
         "name": path.name,
-        "job": path.job,
+        "job": path.kind,
         "parent": None if path.parent is None else {"path": path.parent.path, "step": path.parent.step},
         "optimizer": "start" if path.parent is None else path.parent.optimizer,
         "start_step": path.start,
@@ -130,7 +130,7 @@ def _path(plan: Plan, path: Path, done: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _mix_tokens(plan: Plan, path: Path) -> dict[str, int]:
+def _mix_tokens(plan: Plan, path: TrainingPath) -> dict[str, int]:
     """Tokens of a path by what they are to its lineage."""
     parts = ((part, part.rows) for segment in path.segments for part in segment.parts)
     tokens = usage(path, parts, plan.increments, plan.rehearsal).times(plan.config.data.sequence_length)
@@ -147,7 +147,7 @@ def _disk(plan: Plan, graph: Graph) -> int | None:
     return (kept + periodic) * plan.costs.checkpoint_bytes
 
 
-def _kept_steps(graph: Graph, path: Path, every: int | None) -> set[int]:
+def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:
     multiples = range(path.start // every * every + every, path.stop, every) if every else ()
     return {*graph.branch_points(path.name), path.stop, *multiples}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import FORMAT, attempt_files
-from lrps.ledger.totals import Price, Totals
+from lrps.ledger.totals import RecordedPrice, Totals
 from lrps.plan.plan import Plan
 
 
@@ -36,7 +36,7 @@ def provenance(plan: Plan, totals: Iterable[Totals]) -> dict[str, Any]:
 
 
 def _prices(totals: Iterable[Totals]) -> list[dict[str, Any]]:
-    hours = Counter[Price | None]()
+    hours = Counter[RecordedPrice | None]()
     for of_path in totals:
         hours.update(of_path.prices)
     return [

@@ -7,7 +7,7 @@ from typing import Any
 
 from lrps.base.numbers import amount
 from lrps.ledger.reader import read_ledger
-from lrps.ledger.totals import Price, recorded_price
+from lrps.ledger.totals import RecordedPrice, recorded_price
 from lrps.plan.plan import Plan
 
 KIND = "rehearsal"
@@ -22,7 +22,7 @@ def rehearsal_cost(plan: Plan) -> dict[str, Any] | None:
     hours: dict[str, float] = {}
     money: float | None = 0.0
     by_server = set()
-    paid: Price | None = None
+    paid: RecordedPrice | None = None
     for record in read_ledger(plan.layout.ledger):
         if record.kind == "start":
             paid = recorded_price(record)
@@ -38,7 +38,7 @@ def rehearsal_cost(plan: Plan) -> dict[str, Any] | None:
     return {"device_hours": total, "money": money, "sets": sorted(hours), "by_server": sorted(by_server)}
 
 
-def _price(plan: Plan, paid: Price | None) -> float | None:
+def _price(plan: Plan, paid: RecordedPrice | None) -> float | None:
     """Of a device-hour, in the currency of the config: as it was recorded, else the config's."""
     if paid is not None and paid.currency == plan.costs.currency:
         return paid.amount

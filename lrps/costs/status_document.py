@@ -66,7 +66,7 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: Mapping[str, Any]
     path = status.path
     return {
         "name": path.name,
-        "job": path.job,
+        "job": path.kind,
         "parent": None if path.parent is None else {"path": path.parent.path, "step": path.parent.step},
         "state": status.state,
         "step": status.step,

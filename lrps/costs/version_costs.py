@@ -16,7 +16,7 @@ from lrps.ledger.reader import until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import Totals, total
 from lrps.paths.attribution import Stretch, attribute
-from lrps.paths.graph import Paradigm, Path
+from lrps.paths.graph import Paradigm, TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 
@@ -27,7 +27,7 @@ class PathCost:
     in another plan."""
 
     plan: Plan
-    path: Path
+    path: TrainingPath
     records: Sequence[Record]
     totals: Totals
     reached: int
@@ -55,7 +55,7 @@ class PathCost:
         return spent + estimate.of(rest) if rest else spent
 
 
-def path_cost(plan: Plan, path: Path, status: PathStatus, records: Sequence[Record]) -> PathCost:
+def path_cost(plan: Plan, path: TrainingPath, status: PathStatus, records: Sequence[Record]) -> PathCost:
     """records: all of the path's, oldest first. status: of the path, however far it goes."""
     # Not the status's totals: a running path may have written more since.
     totals = total(records)

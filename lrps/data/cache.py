@@ -25,7 +25,7 @@ from pathlib import Path
 from lrps.base.addresses import redact
 from lrps.base.errors import DataError
 from lrps.base.files import fsync_directory
-from lrps.config.models import Data
+from lrps.config.models import DataConfig
 from lrps.data.files import LocalFiles, ShardFiles
 from lrps.data.manifest import Shard
 from lrps.data.remote import TransientError, read_pieces, resolve, with_retries
@@ -40,7 +40,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
-def open_files(data: Data, version: str) -> ShardFiles:
+def open_files(data: DataConfig, version: str) -> ShardFiles:
     """The files of the shards of a version of the config: local ones, or those behind its `url`."""
     source = next(source for source in data.sources if source.name == version)
     if source.url is None:

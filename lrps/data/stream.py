@@ -23,13 +23,13 @@ from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
 from lrps.data.order import WINDOW_SHARDS, Order
 from lrps.data.span import Span, rows_between
-from lrps.paths.graph import Part, Segment
+from lrps.paths.graph import Segment, SourceRange
 
 DRAW_ROWS = 8192
 """Rows whose place is worked out in one go; a memo of a pure function, never part of a state."""
 
 
-class Source:
+class TokenSource:
     """A manifest cut into rows of `sequence_length` tokens, each row within one block, in the source's own order.
 
     files: gives the shards. rows: use only the first so many rows of the files (all by default); an epoch is
@@ -163,7 +163,7 @@ class Source:
         self._files.release(shard)
 
 
-class Stage:
+class PathData:
     """The rows of one path: segment after segment, each segment's parts mixed evenly.
 
     The row stream does not know of batches: its state is one integer. `batch` cuts it into steps of `batch_rows` rows,
@@ -171,7 +171,7 @@ class Stage:
     together.
     """
 
-    def __init__(self, segments: Sequence[Segment], sources: Mapping[str, Source], batch_rows: int) -> None:
+    def __init__(self, segments: Sequence[Segment], sources: Mapping[str, TokenSource], batch_rows: int) -> None:
         _check_sources(segments, sources, batch_rows)
         self.batch_rows = batch_rows
         self._segments = [_Segment(segment, sources) for segment in segments]
@@ -228,7 +228,7 @@ class Stage:
             positions = positions | reached if start < rows else reached | positions
         return positions
 
-    def taken(self, step: int) -> list[tuple[Part, int]]:
+    def taken(self, step: int) -> list[tuple[SourceRange, int]]:
         """(part, rows of it) that the first `step` steps read, of every part in order."""
         rows = step * self.batch_rows
         pairs = zip(self._starts, self._segments, strict=False)
@@ -247,7 +247,7 @@ class Stage:
 class _Segment:
     """A segment over open sources; its rows are counted from its own start."""
 
-    def __init__(self, segment: Segment, sources: Mapping[str, Source]) -> None:
+    def __init__(self, segment: Segment, sources: Mapping[str, TokenSource]) -> None:
         self.rows = segment.rows
         self._parts = segment.parts
         self._sources = [sources[name] for name in {part.source: None for part in segment.parts}]
@@ -272,7 +272,7 @@ class _Segment:
                 source.prepare(blocks[sources == index])
         return self._tokens[draw.items[wanted]]
 
-    def taken(self, rows: int) -> list[tuple[Part, int]]:
+    def taken(self, rows: int) -> list[tuple[SourceRange, int]]:
         return [(part, int(taken)) for part, taken in zip(self._parts, self._mixture.taken(rows), strict=True)]
 
     def positions(self, rows: int) -> dict[str, int]:
@@ -331,7 +331,7 @@ def _cut(rows: np.ndarray, sequence_length: int) -> np.ndarray:
     return rows.reshape(-1, sequence_length)
 
 
-def _check_sources(segments: Sequence[Segment], sources: Mapping[str, Source], batch_rows: int) -> None:
+def _check_sources(segments: Sequence[Segment], sources: Mapping[str, TokenSource], batch_rows: int) -> None:
     used = {part.source: None for segment in segments for part in segment.parts}
     if missing := [name for name in used if name not in sources]:
         raise DataError(

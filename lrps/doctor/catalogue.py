@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrps.doctor.communication import check_backends, check_host, check_pair
-from lrps.doctor.data import check_data, check_remote
+from lrps.doctor.data import check_remote, examine_data
 from lrps.doctor.devices import check_cpu, check_gpus, check_memory
 from lrps.doctor.examination import Check
 from lrps.doctor.filesystem import check_room, check_semantics, check_speed
@@ -16,7 +16,7 @@ CHECKS = (
     Check("versions", "packages", check_versions),
     Check("price", "price", check_price),
     Check("tracking", "trackers", check_tracking),
-    Check("data", "shards", check_data),
+    Check("data", "shards", examine_data),
     Check("file system", "links, renames, locks", check_semantics),
     Check("file system", "room", check_room),
     Check("devices", "cores", check_cpu),

@@ -22,7 +22,7 @@ from lrps.plan.plan import Plan, shards_command
 AREA = "data"
 
 
-def check_data(subject: Subject) -> Iterator[Finding]:
+def examine_data(subject: Subject) -> Iterator[Finding]:
     """What lies on this machine."""
     if subject.plan is None:
         return

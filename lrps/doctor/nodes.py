@@ -25,7 +25,7 @@ class Nodes:
     """The values of exchange.as_json."""
 
 
-def judge(ranks: Sequence[Rank], exchange: dict[str, Any], expected: int) -> Nodes:
+def nodes_findings(ranks: Sequence[Rank], exchange: dict[str, Any], expected: int) -> Nodes:
     """expected: how many ranks the config starts."""
     findings = (_number(ranks, expected), *_versions(ranks), _clocks(ranks), _run(ranks), *_devices(ranks))
     return Nodes((*findings, judged(exchange, AREA, f"{len(ranks)} ranks")), tuple(ranks), exchange)

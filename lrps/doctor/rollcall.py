@@ -17,14 +17,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from lrps.base.errors import ConfigError, StoppedError
-from lrps.config.launching import Launch, Resources
+from lrps.config.launching import LaunchConfig, Resources
 from lrps.doctor.finding import Finding
-from lrps.doctor.nodes import AREA, Nodes, judge
+from lrps.doctor.nodes import AREA, Nodes, nodes_findings
 from lrps.doctor.worker import MEETING, RESULT, read_result
+from lrps.launch.allocation import Allocator
 from lrps.launch.commands import Start, start
 from lrps.launch.hosts import read_hostfile
-from lrps.launch.jobs import Job
-from lrps.launch.room import Room
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.launch.supervise import GROUP, Supervisor
 from lrps.plan.plan import Plan
 
@@ -47,7 +47,7 @@ def call_roll(plan: Plan, config_file: Path, overrides: Sequence[str], seconds: 
         code = _run(starting, log, seconds)
         if (meeting / RESULT).exists():
             ranks, exchange = read_result((meeting / RESULT).read_text())
-            return judge(ranks, exchange, job.nodes * job.processes)
+            return nodes_findings(ranks, exchange, job.nodes * job.processes)
         told = log.read_text(errors="replace").splitlines()[-_TOLD_LINES:] if log.exists() else []
     how = f"did not answer within {seconds:g} s" if code is None else f"ended with code {code} and no result"
     what = "\n      | ".join((f"the ranks {how}: {shlex.join(starting.command)}", *told))
@@ -58,14 +58,14 @@ def call_roll(plan: Plan, config_file: Path, overrides: Sequence[str], seconds: 
     return Nodes((Finding(AREA, "ranks", "fail", what, way_out),))
 
 
-def largest_job(plan: Plan, config_file: Path, overrides: Sequence[str]) -> Job:
+def largest_job(plan: Plan, config_file: Path, overrides: Sequence[str]) -> ProcessGroupJob:
     """The worker's job on as many nodes and processes as the largest process group of the plan gets."""
     launch = plan.config.launch
     hosts = len(read_hostfile(launch.hostfile)) if launch.launcher == "deepspeed" and launch.hostfile else 1
-    kinds = dict.fromkeys(path.job for path in plan.graph.paths)
+    kinds = dict.fromkeys(path.kind for path in plan.graph.paths)
     resources = max((launch.resources_of(kind, hosts) for kind in kinds), key=_ranks)
     settings = [part for text in overrides for part in ("--set", text)]
-    return Job((AREA,), (VERB, str(config_file), *settings), resources)
+    return ProcessGroupJob((AREA,), (VERB, str(config_file), *settings), resources)
 
 
 def _ranks(resources: Resources) -> int:
@@ -95,18 +95,18 @@ def meeting_place(run_dir: Path) -> Iterator[Path]:
                 place.rmdir()
 
 
-def _starting(plan: Plan, job: Job, meeting: Path) -> Start:
+def _starting(plan: Plan, job: ProcessGroupJob, meeting: Path) -> Start:
     launch = plan.config.launch
     if launch.launcher == "slurm":
         return Start(srun(job, launch), {})
-    room = Room(plan, [job], os.environ)
+    room = Allocator(plan, [job], os.environ)
     place = room.take(job)
     assert place is not None, "the room has checked that the job fits"
     place = replace(place, environment_file=meeting / "environment")
     return start(job, launch, place, {**room.environment(), GROUP: uuid4().hex})
 
 
-def srun(job: Job, launch: Launch) -> tuple[str, ...]:
+def srun(job: ProcessGroupJob, launch: LaunchConfig) -> tuple[str, ...]:
     """The ranks as one step of Slurm, in an allocation that it waits for or in the one around it."""
     slurm, resources = launch.slurm, job.resources
     options = {

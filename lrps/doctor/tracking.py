@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lrps.base.errors import ConfigError
-from lrps.config.tracking import Track
+from lrps.config.tracking import TrackConfig
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.track.trackers import check_trackers
@@ -19,12 +19,12 @@ AREA = "tracking"
 
 def check_tracking(subject: Subject) -> Iterator[Finding]:
     """The trackers of the config; without one, wandb's login alone."""
-    track = Track(trackers=("wandb",)) if subject.config is None else subject.config.track
+    track = TrackConfig(trackers=("wandb",)) if subject.config is None else subject.config.track
     if not track.trackers:
         yield Finding(AREA, "trackers", "ok", "none; metrics.jsonl is always written")
     for name in track.trackers:
         try:
-            check_trackers(Track(trackers=(name,)))
+            check_trackers(TrackConfig(trackers=(name,)))
         except ConfigError as error:
             what, _, way_out = str(error).partition("; ")
             yield Finding(AREA, name, "fail", what, way_out)
@@ -32,7 +32,7 @@ def check_tracking(subject: Subject) -> Iterator[Finding]:
             yield login(track) if name == "wandb" else Finding(AREA, name, "ok", "installed")
 
 
-def login(track: Track) -> Finding:
+def login(track: TrackConfig) -> Finding:
     """Whether wandb will send anything, and to where."""
     mode = os.environ.get("WANDB_MODE", track.wandb.mode)
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"

@@ -156,5 +156,5 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
     """
     if verify:
         with failing_together():
-            checkpoints.verify(checkpoint, sorted(checkpoint.manifest["files"])[rank() :: world_size()])
+            checkpoints.verify_checkpoint(checkpoint, sorted(checkpoint.manifest["files"])[rank() :: world_size()])
     engine.read_fragments(checkpoint.directory, optimizer)

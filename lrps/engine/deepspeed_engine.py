@@ -30,8 +30,8 @@ from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks, readings
 from lrps.engine.energy import used_joules
-from lrps.engine.host_memory import keep_freed_memory
-from lrps.engine.loss_head import give_logits, give_loss_only
+from lrps.engine.host_memory import retain_host_memory
+from lrps.engine.loss_head import enable_fused_loss, give_logits
 from lrps.engine.model import compile_layers, parameter_groups
 from lrps.engine.readings import Reading, Unread
 
@@ -69,11 +69,11 @@ def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool 
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
         if keep_memory:
-            keep_freed_memory()
+            retain_host_memory()
         # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
-        with ranks.naming_the_lost():
+        with ranks.translate_lost_rank_errors():
             deepspeed.init_distributed(
                 dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
             )
@@ -158,7 +158,7 @@ class Engine:
         """Whether the model gives losses without logits from now on; ConfigError if it was asked to and cannot."""
         if wanted == "full":
             return False
-        own = give_loss_only(model, self._trial_loss)
+        own = enable_fused_loss(model, self._trial_loss)
         # What one rank finds, short of memory or on another kind of GPU, holds for all: they compute and fail alike.
         why = next((found for found in ranks.gather(own) if found is not None), None)
         if own is None and why is not None:

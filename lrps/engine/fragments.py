@@ -33,7 +33,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
-class Piece:
+class FlatPiece:
     """A range of one flattened parameter that this rank holds; `states` are 1-D views of the live memory."""
 
     name: str
@@ -188,7 +188,7 @@ class _Source:
                     f"model; {way_out}"
                 )
 
-    def ranges(self, state: str, piece: Piece) -> Iterator[tuple[int, _Values]]:
+    def ranges(self, state: str, piece: FlatPiece) -> Iterator[tuple[int, _Values]]:
         """(offset into the parameter, values) that together cover the piece. CheckpointError for a gap."""
         position = piece.start
         for start, stop, file, key in self._index.get((state, piece.name), []):
@@ -203,7 +203,7 @@ class _Source:
             )
 
 
-class State:
+class StateReader:
     """The state of a checkpoint, one tensor at a time, without an engine."""
 
     def __init__(self, source: _Source) -> None:
@@ -221,26 +221,26 @@ class State:
     def read(self, name: str, state: str = WEIGHTS) -> Tensor:
         """A whole parameter, or one of its MOMENTS. CheckpointError for a gap."""
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
-        piece = Piece(name, 0, {WEIGHTS: whole.view(-1)})
+        piece = FlatPiece(name, 0, {WEIGHTS: whole.view(-1)})
         for start, values in self._source.ranges(state, piece):
             piece.states[WEIGHTS][start : start + values.stop - values.start].copy_(values.read())
         return whole
 
 
 @contextmanager
-def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -> Iterator[State]:
+def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -> Iterator[StateReader]:
     """The state in fragments of any topology. CheckpointError if they are not of a model of these shapes."""
     with ExitStack() as stack:
         source = _Source(directory, stack)
         if shapes is not None:
             source.check_model(shapes)
-        yield State(source)
+        yield StateReader(source)
 
 
 # Where DeepSpeed keeps its state
 
 
-def _pieces(engine: Any) -> list[Piece]:
+def _pieces(engine: Any) -> list[FlatPiece]:
     """What this rank holds, in the order of parameters, with Adam moments that exist even before the first step."""
     stage = engine.zero_optimization_stage()
     moments = {id(flat): _adam_state(engine, flat) for flat in _flats(engine)}
@@ -274,9 +274,9 @@ def _find_partitioned(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int,
     return (start, optimizer.fp32_partitioned_groups_flat[group], offset, numel) if numel > 0 else None
 
 
-def _piece(name: str, start: int, flat: Tensor, moments: Mapping[str, Tensor], offset: int, numel: int) -> Piece:
+def _piece(name: str, start: int, flat: Tensor, moments: Mapping[str, Tensor], offset: int, numel: int) -> FlatPiece:
     states = {WEIGHTS: flat.data, **{state: moments[state] for state in MOMENTS}}
-    return Piece(name, start, {state: tensor.view(-1).narrow(0, offset, numel) for state, tensor in states.items()})
+    return FlatPiece(name, start, {state: tensor.view(-1).narrow(0, offset, numel) for state, tensor in states.items()})
 
 
 def _flats(engine: Any) -> list[Tensor]:

@@ -9,7 +9,7 @@ _KEPT_BYTES = 2**31 - 1
 _FROM_HEAP_BYTES = 2**30
 
 
-def keep_freed_memory() -> bool:
+def retain_host_memory() -> bool:
     """Let this process keep what it frees; False where the C library does not.
 
     One that is not glibc knows no such thing, and an older glibc takes no more than 32 MB for a threshold (mallopt(3)).

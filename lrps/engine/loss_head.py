@@ -35,7 +35,7 @@ class LossHead(nn.Linear):
         return nn.functional.cross_entropy(logits, targets, ignore_index=NOT_PREDICTED)
 
 
-def give_loss_only(model: Any, loss: Callable[[], Tensor]) -> str | None:
+def enable_fused_loss(model: Any, loss: Callable[[], Tensor]) -> str | None:
     """Let `model(labels=...)` give its loss without logits; returns why it cannot, and leaves it as it was then.
 
     loss: calls the model, on rows that are always the same, for its loss. It is called before and after, and must

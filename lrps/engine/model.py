@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from lrps.base.errors import ConfigError
-from lrps.config.models import Model, Optimizer
+from lrps.config.models import ModelConfig, OptimizerConfig
 
 # Accepted by transformers 5 in place of rope_parameters, though no config class lists them.
 _ROPE_ALIASES = ("rope_theta", "rope_scaling")
 
 
 def build_model(
-    model: Model, seed: int, activation_checkpointing: bool = False, attention: str | None = None
+    model: ModelConfig, seed: int, activation_checkpointing: bool = False, attention: str | None = None
 ) -> nn.Module:
     """A PreTrainedModel in fp32 on the CPU: initialised from `seed`, or from the local checkpoint directory.
 
@@ -42,7 +42,7 @@ def build_model(
     return built
 
 
-def build_skeleton(model: Model) -> nn.Module:
+def build_skeleton(model: ModelConfig) -> nn.Module:
     """The model that `build_model` makes, but for its values: config, names and shapes, which take no memory.
 
     ConfigError as `build_model`.
@@ -79,7 +79,7 @@ def _set_attention(model: Any, attention: str) -> None:
         raise ConfigError(f"engine.attention: a {model.config.model_type} model has {before} only; leave the key out")
 
 
-def parameter_groups(model: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameter groups for AdamW: those that decay, then those that `no_weight_decay` spares; no empty group.
 
     Within a group the order is that of `model.named_parameters()`. An output head counts as an embedding only where

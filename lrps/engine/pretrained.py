@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lrps.config.models import Model
-from lrps.engine.fragments import State, open_state
+from lrps.config.models import ModelConfig
+from lrps.engine.fragments import StateReader, open_state
 from lrps.engine.model import build_model, build_skeleton
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -37,7 +37,14 @@ class Pretrained:
 
 
 def write_pretrained(
-    model: Model, seed: int, fragments: Path, directory: Path, *, dtype: str, max_shard_bytes: int, document_end: int
+    model: ModelConfig,
+    seed: int,
+    fragments: Path,
+    directory: Path,
+    *,
+    dtype: str,
+    max_shard_bytes: int,
+    document_end: int,
 ) -> Pretrained:
     """Write the weights in the directory `fragments`, of any topology, as a Hugging Face model.
 
@@ -56,7 +63,7 @@ def write_pretrained(
     return Pretrained(type(skeleton).__name__, skeleton.config.model_type, count)
 
 
-def _persistent_buffers(skeleton: nn.Module, model: Model, seed: int) -> dict[str, Tensor]:
+def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int) -> dict[str, Tensor]:
     """What belongs to a model and is not trained, which few models have: the values that it began with."""
     known = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
     names = [name for name in skeleton.state_dict() if name not in known]
@@ -76,7 +83,7 @@ class _Stored:
     skeleton: nn.Module
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
-    weights: State
+    weights: StateReader
     dtype: torch.dtype
 
     def sizes(self) -> dict[str, int]:

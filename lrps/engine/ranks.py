@@ -63,7 +63,7 @@ _REASON_SECONDS = 2.0
 
 
 @contextmanager
-def naming_the_lost() -> Iterator[None]:
+def translate_lost_rank_errors() -> Iterator[None]:
     """What torch raises when another rank is stuck or gone is a TrainingError that says so.
 
     It is raised a little later, so that a rank that failed for a reason of its own says it first and gives the exit

@@ -18,7 +18,7 @@ import torch
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file
-from lrps.engine.fragments import MOMENTS, WEIGHTS, State, open_state
+from lrps.engine.fragments import MOMENTS, WEIGHTS, StateReader, open_state
 
 LATEST = "latest_universal"
 _INFO = {"universal_checkpoint_version": 0.4}
@@ -51,7 +51,7 @@ def write_universal(fragments: Path, out: Path, step: int, samples: int, client_
     return final
 
 
-def _write_parameters(state: State, zero: Path) -> None:
+def _write_parameters(state: StateReader, zero: Path) -> None:
     step = torch.tensor(state.adam_step, dtype=torch.float32)
     for name in state.shapes:
         directory = zero / name
@@ -62,7 +62,7 @@ def _write_parameters(state: State, zero: Path) -> None:
         fsync_directory(directory)
 
 
-def _write_rest(state: State, directory: Path, client_state: Mapping[str, Any]) -> None:
+def _write_rest(state: StateReader, directory: Path, client_state: Mapping[str, Any]) -> None:
     # ZeRO 1 and 2 load as many groups as there are here, so there is one a parameter: no script has more. They hold
     # nothing, so that learning rate, betas, eps and weight decay stay those of the script; ZeRO 3 would give the weight
     # decay of the first group to all.

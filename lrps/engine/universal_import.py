@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import sha256_file
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.engine.fragments import FORMAT, MOMENTS, WEIGHTS, Fragments, file_name
 from lrps.engine.model import build_skeleton
 from lrps.engine.universal import LATEST
@@ -61,7 +61,7 @@ class Imported:
     left_out: tuple[str, ...]
 
 
-def import_universal(model: Model, universal: Path, out: Path) -> Imported:
+def import_universal(model: ModelConfig, universal: Path, out: Path) -> Imported:
     """Write the state in `universal` (the directory of its tag, or of `latest_universal`) as a checkpoint in `out`.
 
     It is the checkpoint of the step that the tag counts, `out/step-00000480`. CheckpointError if that is there

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrps.config.evaluating import Evaluation
+from lrps.config.evaluating import EvaluationConfig
 from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
 from lrps.export.directory import FACTS
-from lrps.export.states import State
+from lrps.export.states import PathState
 from lrps.ledger.events import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, run_scores
@@ -26,15 +26,15 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """A released state and the tasks that it has no score on."""
 
-    state: State
+    state: PathState
     checkpoint: str
     missing: tuple[str, ...]
 
 
-def task_digests(evaluation: Evaluation) -> dict[str, str]:
+def task_digests(evaluation: EvaluationConfig) -> dict[str, str]:
     """task -> SHA-256 of all that makes it: its files, and its settings.
 
     Raises DataError for pairs that are none, ConfigError for what is not installed or not there.
@@ -44,7 +44,7 @@ def task_digests(evaluation: Evaluation) -> dict[str, str]:
     return digests | ({task: task_digest(settings, task) for task in settings.tasks} if settings else {})
 
 
-def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[State, ...], tuple[str, ...]]:
+def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[PathState, ...], tuple[str, ...]]:
     """The trained states that paradigms release, each once, oldest version first; and the paths that are still to be
     trained. paradigms: all by default."""
     versions = [increment.version for increment in plan.increments]
@@ -55,11 +55,11 @@ def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[
         if checkpoint_digest(plan, path, release.step) is None:
             missing.append(release.path)
         else:
-            states.append(State(path, release.step, (release.version,)))
+            states.append(PathState(path, release.step, (release.version,)))
     return tuple(states), tuple(missing)
 
 
-def jobs(plan: Plan, states: Sequence[State], digests: Mapping[str, str]) -> tuple[Job, ...]:
+def scoring_jobs(plan: Plan, states: Sequence[PathState], digests: Mapping[str, str]) -> tuple[ScoringJob, ...]:
     """What is missing of every state; one that has all is left out."""
     done = {(score.checkpoint, score.task, score.task_sha256) for score in run_scores(plan)}
     found = []
@@ -68,11 +68,11 @@ def jobs(plan: Plan, states: Sequence[State], digests: Mapping[str, str]) -> tup
         assert checkpoint is not None, "a trained state"
         missing = tuple(task for task, digest in digests.items() if (checkpoint, task, digest) not in done)
         if missing:
-            found.append(Job(state, checkpoint, missing))
+            found.append(ScoringJob(state, checkpoint, missing))
     return tuple(found)
 
 
-def score_models(plan: Plan, todo: Sequence[Job], digests: Mapping[str, str], tell: Tell) -> None:
+def score_models(plan: Plan, todo: Sequence[ScoringJob], digests: Mapping[str, str], tell: Tell) -> None:
     """Score every job's state on its tasks; each result is in the ledger before the next one begins.
 
     tell: gets a line for every result, and for long generations in between. Raises an LrpsError for a state that
@@ -90,7 +90,7 @@ def _behind(words: str, tell: Tell) -> Tell:
     return lambda text: tell(words + text)
 
 
-def _score_model(plan: Plan, job: Job, digests: Mapping[str, str], harness: Harness | None, tell: Tell) -> None:
+def _score_model(plan: Plan, job: ScoringJob, digests: Mapping[str, str], harness: Harness | None, tell: Tell) -> None:
     from lrps.rehearsal.generator import HfGenerator
 
     pairs = {task.name: task for task in plan.config.evaluation.tasks}
@@ -113,15 +113,18 @@ def _score_model(plan: Plan, job: Job, digests: Mapping[str, str], harness: Harn
         began = now
 
 
-def _exported(plan: Plan, job: Job) -> Path:
+def _exported(plan: Plan, job: ScoringJob) -> Path:
     """The directory of the released model, which is written unless it is there, in whatever form."""
-    from lrps.export.release import Form, export_state
+    from lrps.export.release import ExportFormat, export_state
 
-    directory, form = job.state.directory(plan.layout.path(job.state.path.name)), Form(plan.config.engine.precision)
+    directory, form = (
+        job.state.directory(plan.layout.path(job.state.path.name)),
+        ExportFormat(plan.config.engine.precision),
+    )
     try:
         there = json.loads((directory / FACTS).read_text(encoding="utf-8"))["state"]
         if there["checkpoint"] == job.checkpoint:
-            form = Form(there["dtype"], there["max_shard_bytes"])
+            form = ExportFormat(there["dtype"], there["max_shard_bytes"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none, or one that export_state refuses
     return export_state(plan, job.state, directory, form).directory

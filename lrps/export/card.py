@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,10 +19,10 @@ from lrps.audit.lineage import begun
 from lrps.base.numbers import amount, count, flops, loss, ratio
 from lrps.costs.status_document import measured_cost
 from lrps.data.manifest import TokenizerIdentity
-from lrps.export.states import State
+from lrps.export.states import PathState
 from lrps.ledger.reader import evaluations, read_ledger, until
 from lrps.ledger.totals import total
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 
@@ -34,12 +34,12 @@ _SUMMED = ("repeated_steps", "spent_tokens", "spent_flops", "device_hours", "tra
 class _Leg:
     """The part of a lineage that one path trained: up to the fork of the next one, or to the exported step."""
 
-    path: Path
+    path: TrainingPath
     stop: int
 
 
 def card_document(
-    plan: Plan, state: State, checkpoint: Checkpoint, tokenizer: TokenizerIdentity, model: Mapping[str, Any]
+    plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: TokenizerIdentity, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The card as JSON values. model: what was written. What is not known, as a cost without a price, is null."""
     lineage = plan.graph.lineage(state.path)
@@ -81,7 +81,7 @@ def card_document(
 def render_card(document: Mapping[str, Any]) -> str:
     """README.md as the Hub reads it: front matter, then Markdown."""
     environment = Environment(
-        loader=FileSystemLoader(FilePath(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -136,7 +136,7 @@ def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]])
     ]
 
 
-def _heldout(plan: Plan, state: State, trained: set[str]) -> list[dict[str, Any]]:
+def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, Any]]:
     """The newest evaluation of this state on each held-out set."""
     found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger, heartbeats=False))
     order = [increment.version for increment in plan.increments]

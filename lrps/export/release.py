@@ -14,18 +14,18 @@ from lrps.engine.model import check_checkpoint_directory
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import holds, new_directory, seal_directory
-from lrps.export.states import State
+from lrps.export.states import PathState
 from lrps.export.tokenizer import write_tokenizer
 from lrps.ledger.events import book_event
 from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_run_dir
-from lrps.store.checkpoints import Checkpoint, find, verify
+from lrps.store.checkpoints import Checkpoint, find, verify_checkpoint
 from lrps.store.identity import check_identity, training_digest
 
 
 @dataclass(frozen=True)
-class Form:
+class ExportFormat:
     """How a state is written. dtype: fp32 or bf16. max_shard_bytes: of a file of weights."""
 
     dtype: str
@@ -41,7 +41,7 @@ class Exported:
     bytes: int
 
 
-def export_state(plan: Plan, state: State, directory: Path, form: Form, *, force: bool = False) -> Exported:
+def export_state(plan: Plan, state: PathState, directory: Path, form: ExportFormat, *, force: bool = False) -> Exported:
     """Write the state as a Hugging Face model to `directory`, as a whole or not at all.
 
     An existing export of the same state and form is left as it is, unless forced; CheckpointError for anything else
@@ -55,7 +55,7 @@ def export_state(plan: Plan, state: State, directory: Path, form: Form, *, force
     data = plan.config.data
     _, tokenizer = load_tokenizer(data.tokenizer_path)
     _check(plan, state, checkpoint, tokenizer)
-    verify(checkpoint)
+    verify_checkpoint(checkpoint)
     began = time.monotonic()
     with new_directory(directory) as temporary:
         written = write_pretrained(
@@ -76,7 +76,7 @@ def export_state(plan: Plan, state: State, directory: Path, form: Form, *, force
     return Exported(directory, True, size)
 
 
-def _check(plan: Plan, state: State, checkpoint: Checkpoint, tokenizer: TokenizerIdentity) -> None:
+def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: TokenizerIdentity) -> None:
     """LineageError, DataError or CheckpointError if the state is not what the config says."""
     check_run_dir(plan, [state.path])
     identity, path_json = plan.identity(state.path), plan.layout.path(state.path.name).path_json

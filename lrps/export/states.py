@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.base.errors import ConfigError
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 
 
 @dataclass(frozen=True)
-class State:
+class PathState:
     """A path after `step` steps of its lineage. versions: what is released there; none for a state on the way."""
 
-    path: Path
+    path: TrainingPath
     step: int
     versions: tuple[str, ...]
 
-    def directory(self, layout: PathLayout) -> FilePath:
+    def directory(self, layout: PathLayout) -> Path:
         """Where it is exported to by default."""
         return layout.model if self.versions else layout.model_of(self.step)
 
 
 def chosen_states(
     plan: Plan, names: Sequence[str], version: str | None = None, step: int | None = None
-) -> tuple[State, ...]:
+) -> tuple[PathState, ...]:
     """The states that the named paths release (all paths if a version is given), or those paths at `step`.
 
     ConfigError for names that the plan does not have, and for a path that releases nothing.
@@ -56,9 +56,9 @@ def chosen_states(
     return tuple(dict.fromkeys(_state(plan, release.path, release.step) for release in released))
 
 
-def _state(plan: Plan, name: str, step: int) -> State:
+def _state(plan: Plan, name: str, step: int) -> PathState:
     released = (r.version for r in plan.graph.releases if (r.path, r.step) == (name, step))
-    return State(plan.graph.by_name[name], step, tuple(dict.fromkeys(released)))
+    return PathState(plan.graph.by_name[name], step, tuple(dict.fromkeys(released)))
 
 
 def saved_steps(layout: PathLayout) -> str:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrps.base.errors import ConfigError
-from lrps.config.launching import Launch
+from lrps.config.launching import LaunchConfig
 from lrps.launch.hosts import LOCAL, Devices
-from lrps.launch.jobs import Job
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.launch.supervise import GROUP
 
 
 @dataclass(frozen=True)
-class Place:
+class Allocation:
     """What a job got: devices on hosts, and a port at which its processes meet."""
 
     devices: Devices
@@ -56,7 +56,7 @@ class Start:
         return "\n".join((*files, " ".join((*settings, shlex.join(self.command)))))
 
 
-def start(job: Job, launch: Launch, place: Place, environment: Mapping[str, str]) -> Start:
+def start(job: ProcessGroupJob, launch: LaunchConfig, place: Allocation, environment: Mapping[str, str]) -> Start:
     """How launch.launcher starts a job at a place. environment: what is added to that of its workers.
 
     Without a GROUP in it workers on other hosts cannot be signalled.
@@ -71,7 +71,7 @@ def start(job: Job, launch: Launch, place: Place, environment: Mapping[str, str]
     raise ConfigError(f"launcher {launch.launcher} starts nothing on this machine")
 
 
-def _deepspeed_here(job: Job, place: Place, environment: Mapping[str, str]) -> Start:
+def _deepspeed_here(job: ProcessGroupJob, place: Allocation, environment: Mapping[str, str]) -> Start:
     devices = place.devices[LOCAL]
     if not place.on_gpus:
         return Start(_deepspeed(job, ("--num_gpus", str(len(devices))), place.port), environment)
@@ -84,7 +84,9 @@ def _deepspeed_here(job: Job, place: Place, environment: Mapping[str, str]) -> S
     return Start(_deepspeed(job, (), place.port), {**environment, "CUDA_VISIBLE_DEVICES": ",".join(devices)})
 
 
-def _torchrun(job: Job, place: Place, environment: Mapping[str, str], master_port: int | None) -> Start:
+def _torchrun(
+    job: ProcessGroupJob, place: Allocation, environment: Mapping[str, str], master_port: int | None
+) -> Start:
     devices = place.devices[LOCAL]
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if place.on_gpus else {}
     there = ("--master_addr", "127.0.0.1", "--master_port", str(place.port))
@@ -93,7 +95,9 @@ def _torchrun(job: Job, place: Place, environment: Mapping[str, str], master_por
     return Start((*command, "-m", "lrps.cli", *job.arguments), {**environment, **visible})
 
 
-def _deepspeed_hosts(job: Job, launch: Launch, place: Place, environment: Mapping[str, str]) -> Start:
+def _deepspeed_hosts(
+    job: ProcessGroupJob, launch: LaunchConfig, place: Allocation, environment: Mapping[str, str]
+) -> Start:
     """Over ssh, also where it is one host: deepspeed would start that one here, whichever it is."""
     include = "@".join(f"{host}:{','.join(devices)}" for host, devices in place.devices.items())
     meet = () if launch.master_addr is None else ("--master_addr", launch.master_addr)
@@ -109,7 +113,7 @@ def _deepspeed_hosts(job: Job, launch: Launch, place: Place, environment: Mappin
     )
 
 
-def _deepspeed(job: Job, where: tuple[str, ...], port: int, *, over_ssh: bool = False) -> tuple[str, ...]:
+def _deepspeed(job: ProcessGroupJob, where: tuple[str, ...], port: int, *, over_ssh: bool = False) -> tuple[str, ...]:
     arguments = tuple(map(as_sent_by_pdsh, job.arguments)) if over_ssh else job.arguments
     program = str(Path(sys.executable).with_name("deepspeed"))
     return (

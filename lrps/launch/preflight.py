@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.base.errors import DataError
 from lrps.base.locks import check_free
@@ -14,7 +14,7 @@ from lrps.plan.plan import Plan, shards_command
 from lrps.plan.status import PathStatus, saved_step
 
 
-def check_data(plan: Plan) -> None:
+def check_shards(plan: Plan) -> None:
     """Raises DataError if something that the plan reads has no shards: nothing is started that must fail.
 
     But for sets that `lrps rehearse` is still to write: only paths that `waiting_for_sets` names need them.
@@ -65,13 +65,13 @@ def check_idle(plan: Plan, names: Sequence[str]) -> None:
         check_free(plan.layout.path(name).directory)
 
 
-def check_written(waiting: Mapping[str, set[str]], config_file: FilePath, overrides: Sequence[str]) -> None:
+def check_written(waiting: Mapping[str, set[str]], config_file: Path, overrides: Sequence[str]) -> None:
     """Raises DataError that names the next commands if paths wait for rehearsal sets."""
     if waiting:
         raise DataError(waiting_text(waiting, config_file, overrides))
 
 
-def waiting_text(waiting: Mapping[str, set[str]], config_file: FilePath, overrides: Sequence[str]) -> str:
+def waiting_text(waiting: Mapping[str, set[str]], config_file: Path, overrides: Sequence[str]) -> str:
     """Which paths wait for rehearsal sets, and the next commands."""
     settings = [part for text in overrides for part in ("--set", text)]
     commands = [

@@ -16,10 +16,10 @@ from uuid import uuid4
 
 from lrps.base.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
 from lrps.base.files import atomic_write_text
-from lrps.launch.commands import Place, start
-from lrps.launch.jobs import Job
+from lrps.launch.allocation import Allocator
+from lrps.launch.commands import Allocation, start
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.launch.rendezvous import LAUNCHED_AT
-from lrps.launch.room import Room
 from lrps.launch.supervise import GROUP, Supervisor
 from lrps.paths.graph import Fork
 from lrps.plan.plan import Plan
@@ -34,12 +34,12 @@ Say = Callable[[str], None]
 """Tells a person a line."""
 
 
-def commands_of(plan: Plan, jobs: Sequence[Job]) -> str:
+def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob]) -> str:
     """The commands as a shell script, with what each job waits for and the files that are written before.
 
     They get LRPS_LAUNCHED_AT, the time of their start, and LRPS_GROUP, by which they are found again, too.
     """
-    room, parts = Room(plan, jobs, os.environ), []
+    room, parts = Allocator(plan, jobs, os.environ), []
     for job in jobs:
         place = room.take(job)
         assert place is not None  # All of it is free.
@@ -51,7 +51,7 @@ def commands_of(plan: Plan, jobs: Sequence[Job]) -> str:
     return "\n".join(parts)
 
 
-def run_jobs(plan: Plan, jobs: Sequence[Job], say: Say = print) -> None:
+def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], say: Say = print) -> None:
     """Run the jobs, up to launch.at_once at a time, parents' branch points before children.
 
     One that fails keeps only those from starting that need what it did not save. Raises StoppedError when asked to
@@ -73,8 +73,8 @@ def run_jobs(plan: Plan, jobs: Sequence[Job], say: Say = print) -> None:
 class _Running:
     """A job at work. attempts: of each of its paths when it started."""
 
-    job: Job
-    place: Place
+    job: ProcessGroupJob
+    place: Allocation
     attempts: Mapping[str, int]
     log: Path | None
 
@@ -100,12 +100,12 @@ def _end_of(log: Path) -> str:
 class _Walk:
     """Which jobs wait, which are at work, and what came of the others."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[Job], say: Say) -> None:
+    def __init__(self, plan: Plan, jobs: Sequence[ProcessGroupJob], say: Say) -> None:
         self._plan, self._say = plan, say
         self._waiting, self._running = list(jobs), dict[str, _Running]()
         self._stopped: list[str] = []
         self._failures: list[_Failure] = []
-        self._room = Room(plan, jobs, os.environ)
+        self._room = Allocator(plan, jobs, os.environ)
         self._side_by_side = plan.config.launch.at_once > 1 and len(jobs) > 1
 
     def start_what_may(self, supervisor: Supervisor) -> None:
@@ -121,7 +121,7 @@ class _Walk:
         # Its last file: branch points appear as a whole.
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
-    def _start(self, job: Job, place: Place, supervisor: Supervisor) -> None:
+    def _start(self, job: ProcessGroupJob, place: Allocation, supervisor: Supervisor) -> None:
         environment = {**self._room.environment(), LAUNCHED_AT: str(time.time()), GROUP: uuid4().hex}
         starting = start(job, self._plan.config.launch, place, environment)
         for file, text in starting.files.items():

@@ -79,7 +79,7 @@ def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class HeldoutEvaluation:
     """Loss of a released state on one held-out set."""
 
     step: int
@@ -93,11 +93,13 @@ class Evaluation:
     """Predicted tokens of these rows."""
 
 
-def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], Evaluation]:
+def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
     """(step, held-out version) -> the newest evaluation of it."""
     found = {}
     for record in records:
         if record.kind == "evaluation":
-            facts: dict[str, Any] = {key: record.facts[key] for key in Evaluation.__annotations__ if key != "step"}
-            found[record.step, facts["heldout"]] = Evaluation(step=record.step, **facts)
+            facts: dict[str, Any] = {
+                key: record.facts[key] for key in HeldoutEvaluation.__annotations__ if key != "step"
+            }
+            found[record.step, facts["heldout"]] = HeldoutEvaluation(step=record.step, **facts)
     return found

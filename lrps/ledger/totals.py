@@ -13,17 +13,17 @@ _CAUSES = {"running": "kill", "failed": "failure"}
 """State that an attempt was left in -> why the next one repeats steps."""
 
 
-class Price(NamedTuple):
+class RecordedPrice(NamedTuple):
     """Of a device-hour."""
 
     amount: float
     currency: str
 
 
-def recorded_price(start: Record) -> Price | None:
+def recorded_price(start: Record) -> RecordedPrice | None:
     """What the attempt that begins with this record pays; None if it recorded none."""
     stated = start.facts.get("price_per_device_hour")
-    return None if stated is None else Price(stated["amount"], stated["currency"])
+    return None if stated is None else RecordedPrice(stated["amount"], stated["currency"])
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Totals:
     """Training of attempts that saved nothing before the path became another one."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
     """Why steps were lost (kill | failure | damage) -> device-seconds of training them again."""
-    prices: dict[Price | None, float] = field(default_factory=dict)
-    """Price of a device-hour that attempts recorded when they began -> device-hours held at it; None: not recorded."""
+    prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
+    """Price of a device-hour as attempts recorded it at their start -> device-hours allocated at it; None: no record."""
     device: str = "n/a"
     processes: int = 0
     state: str = "planned"
@@ -129,7 +129,7 @@ def total(records: Iterable[Record]) -> Totals:
 class _Attempt:
     cause: str
     """Why it repeats steps, if it does."""
-    price: Price | None
+    price: RecordedPrice | None
 
 
 def _open(totals: Totals, start: Record) -> None:

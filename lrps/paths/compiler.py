@@ -15,7 +15,7 @@ from math import floor
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import Decaying, Mix, Strategy
-from lrps.paths.graph import Part, Segment
+from lrps.paths.graph import Segment, SourceRange
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay
 
@@ -83,7 +83,7 @@ class Compiler:
     def whole(self, k: int) -> Segment:
         """All steps of increment k, alone and in the source's order."""
         inc = self.increments[k]
-        return Segment(inc.steps, (Part(inc.version, 0, inc.used(self.batch)),))
+        return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
 
     def mixed(self, k: int, segments: tuple[Segment, ...], taken: Mapping[str, int], mix: Mix) -> tuple[Segment, ...]:
         """Steps that read increment k, their new rows cut evenly to make room for what the mix adds to them.
@@ -102,7 +102,7 @@ class Compiler:
         added = [*_drawn(old, mix.replay, total, taken), *_drawn(sets, mix.rehearsal, total, taken)]
         room = sum(part.rows for part in added)
         new_rows = _apportion(total - room, [part.rows for part in fresh])
-        new = [Part(p.source, p.from_row, rows) for p, rows in zip(fresh, new_rows, strict=True) if rows]
+        new = [SourceRange(p.source, p.from_row, rows) for p, rows in zip(fresh, new_rows, strict=True) if rows]
         return (Segment(sum(segment.steps for segment in segments), (*new, *added)),)
 
     def unmixed(self, start: int, stop: int, taken: Mapping[str, int]) -> tuple[Segment, ...]:
@@ -115,18 +115,18 @@ class Compiler:
 
     def _next(self, start: int, steps: int, taken: Mapping[str, int]) -> Segment:
         version = self.increments[self.increment_at(start)].version
-        return Segment(steps, (Part(version, taken.get(version, 0), steps * self.batch),))
+        return Segment(steps, (SourceRange(version, taken.get(version, 0), steps * self.batch),))
 
     def increment_at(self, step: int) -> int:
         """Number of the increment that step `step` falls into."""
         return bisect_right(self.edges, step) - 1
 
 
-def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[Part]:
+def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[SourceRange]:
     """`share` of `total` rows out of sources of these sizes, in proportion, each from where it was left."""
     room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if sizes else 0
     shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
-    return [Part(source, taken.get(source, 0), rows) for source, rows in shares if rows]
+    return [SourceRange(source, taken.get(source, 0), rows) for source, rows in shares if rows]
 
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:

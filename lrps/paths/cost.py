@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrps.config.hardware import Hardware
+from lrps.config.hardware import HardwareConfig
 from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
 
@@ -56,7 +56,7 @@ class CostModel:
         return Cost(steps, tokens, flops, hours, money)
 
 
-def peak_flops(hardware: Hardware | None) -> float | None:
+def peak_flops(hardware: HardwareConfig | None) -> float | None:
     """Peak FLOP/s of one device; None when it is not known."""
     if hardware is None:
         return None

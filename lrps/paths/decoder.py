@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrps.base.errors import ConfigError
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 
 Precision = Literal["fp32", "bf16"]
 BYTES = {"fp32": 4, "bf16": 2}
@@ -119,7 +119,7 @@ class Decoder:
         return (3 * FP32 + 2 * BYTES[precision]) * self.width
 
 
-def architecture_of(model: Model) -> dict[str, Any]:
+def architecture_of(model: ModelConfig) -> dict[str, Any]:
     """The fields of its Hugging Face config, as they are written; ConfigError if a checkpoint directory has none."""
     architecture = model.architecture
     if architecture is None and model.checkpoint is not None:
@@ -132,7 +132,7 @@ def architecture_of(model: Model) -> dict[str, Any]:
     return architecture
 
 
-def decoder_of(model: Model) -> Decoder | None:
+def decoder_of(model: ModelConfig) -> Decoder | None:
     """The sizes of a model, which is not built; None for a model type that is not known here.
 
     ConfigError where they are no sizes.

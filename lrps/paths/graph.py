@@ -13,7 +13,7 @@ from lrps.paths.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceRange:
     """Rows [from_row, from_row + rows) of a source's own stream.
 
     Positions count on over epochs: a position at or beyond the source's rows is in a later, reshuffled epoch.
@@ -33,7 +33,7 @@ class Segment:
     """Parts that are mixed evenly over `steps` optimizer steps; the rows of the parts add up to steps * batch."""
 
     steps: int
-    parts: tuple[Part, ...]
+    parts: tuple[SourceRange, ...]
     rows: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Segment:
         if len(self.parts) != 1:
             raise ValueError("a mixed segment cannot be cut: its mixture is exact only as a whole")
         (part,) = self.parts
-        return Segment(steps, (Part(part.source, part.from_row, self.rows // self.steps * steps),))
+        return Segment(steps, (SourceRange(part.source, part.from_row, self.rows // self.steps * steps),))
 
     def starts_with(self, other: Segment) -> bool:
         """True if the first `other.steps` steps of this segment are exactly `other`."""
@@ -68,15 +68,15 @@ class Fork:
 
 
 @dataclass(frozen=True)
-class Path:
+class TrainingPath:
     """One learning-rate path: steps [start, stop) of its lineage.
 
     parent: the fork it starts from, with parent.step == start; None means the initial weights.
-    job: main | branch | ptfs | cpt | wsd-s, for dashboards.
+    kind: main | branch | ptfs | cpt | wsd-s, for dashboards; `job` in path.json.
     """
 
     name: str
-    job: str
+    kind: str
     parent: Fork | None
     start: int
     stop: int
@@ -110,7 +110,7 @@ class Path:
         """The names of what it reads, in the order in which they come first."""
         return tuple(dict.fromkeys(part.source for segment in self.segments for part in segment.parts))
 
-    def extends(self, other: Path) -> bool:
+    def extends(self, other: TrainingPath) -> bool:
         """True if this path, cut at other.stop, is `other` step for step (names aside)."""
         if (self.parent, self.start) != (other.parent, other.start) or self.stop < other.stop:
             return False
@@ -138,7 +138,7 @@ class Paradigm:
 
     name: str
     kind: str
-    paths: tuple[Path, ...]
+    paths: tuple[TrainingPath, ...]
     releases: tuple[Release, ...]
 
     @property
@@ -153,16 +153,16 @@ class Graph:
     paradigms: tuple[Paradigm, ...]
 
     @cached_property
-    def by_name(self) -> dict[str, Path]:
+    def by_name(self) -> dict[str, TrainingPath]:
         """Every path once, parents before children; of a main path that paradigms share, the longest."""
-        longest: dict[str, Path] = {}
+        longest: dict[str, TrainingPath] = {}
         for path in (path for paradigm in self.paradigms for path in paradigm.paths):
             if path.name not in longest or path.stop > longest[path.name].stop:
                 longest[path.name] = path
         return longest
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[TrainingPath, ...]:
         return tuple(self.by_name.values())
 
     @property
@@ -188,7 +188,7 @@ class Graph:
         """The steps of path `name` that are needed for ever: other paths fork there, or a version is released."""
         return tuple(sorted(self._branch_points[name]))
 
-    def lineage(self, path: Path) -> tuple[Path, ...]:
+    def lineage(self, path: TrainingPath) -> tuple[TrainingPath, ...]:
         """The path and its ancestors, oldest first."""
         chain = [path]
         while (parent := chain[-1].parent) is not None:

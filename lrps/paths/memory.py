@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from math import ceil
 
-from lrps.config.hardware import Hardware
+from lrps.config.hardware import HardwareConfig
 from lrps.paths.decoder import BYTES, FP32, Decoder, Precision
 
 HEADROOM = 0.1
@@ -119,7 +119,7 @@ class Forecast:
         return peak
 
 
-def device_bytes(hardware: Hardware) -> int | None:
+def device_bytes(hardware: HardwareConfig) -> int | None:
     """Memory of one device; None when it is not known."""
     known = {name.lower(): gigabytes for name, gigabytes in DEVICE_GB.items()}
     gigabytes = hardware.memory_gb or known.get(hardware.device.lower())

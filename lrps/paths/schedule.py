@@ -23,21 +23,21 @@ MULTI_STEP = ((Fraction(8, 10), 1.0), (Fraction(9, 10), 0.316), (Fraction(1), 0.
 """DeepSeek-LLM: (up to this share of the run, at this share of the peak)."""
 
 
-def _interpolate(shape: Callable[[float], float]) -> Callable[[Piece, float], float]:
+def _interpolate(shape: Callable[[float], float]) -> Callable[[SchedulePiece, float], float]:
     """Turn a falling shape, 1 at p = 0 and 0 at p = 1, into a rate between the piece's two ends."""
     return lambda piece, p: piece.lr_stop + (piece.lr_start - piece.lr_stop) * shape(p)
 
 
-def _exponential(piece: Piece, p: float) -> float:
+def _exponential(piece: SchedulePiece, p: float) -> float:
     return piece.lr_start * (piece.lr_stop / piece.lr_start) ** p
 
 
-def _inverse(piece: Piece, p: float) -> float:
+def _inverse(piece: SchedulePiece, p: float) -> float:
     """WSD-S: the inverse of the rate is interpolated."""
     return 1 / (p / piece.lr_stop + (1 - p) / piece.lr_start)
 
 
-SHAPES: dict[str, Callable[[Piece, float], float]] = {
+SHAPES: dict[str, Callable[[SchedulePiece, float], float]] = {
     "linear": _interpolate(lambda p: 1 - p),
     "cosine": _interpolate(lambda p: (1 + math.cos(math.pi * p)) / 2),
     "1-sqrt": _interpolate(lambda p: 1 - math.sqrt(p)),
@@ -48,7 +48,7 @@ NEEDS_POSITIVE_FINAL = ("exponential", "inverse")
 
 
 @dataclass(frozen=True)
-class Piece:
+class SchedulePiece:
     """One shape over the steps [start, stop); `stop` None means open-ended.
 
     shape: a name in SHAPES, `warmup` (linear, its last step is at lr_stop) or `power`
@@ -89,7 +89,7 @@ class Schedule:
     0.5
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SchedulePiece, ...]
 
     def __post_init__(self) -> None:
         for before, after in zip(self.pieces, self.pieces[1:], strict=False):
@@ -109,7 +109,7 @@ class Schedule:
                 return piece.lr_after()
         return self.lr_at(stop)
 
-    def clipped(self, start: int, stop: int) -> tuple[Piece, ...]:
+    def clipped(self, start: int, stop: int) -> tuple[SchedulePiece, ...]:
         """The pieces that touch [start, stop): what two schedules must share to be equal there."""
         return tuple(p for p in self.pieces if p.start < stop and (p.stop is None or p.stop > start))
 
@@ -123,7 +123,7 @@ class Decay:
     final: float
 
 
-def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[Piece, ...]:
+def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[SchedulePiece, ...]:
     """The pieces of a decay from `peak` that ends at `stop`, none before the step `earliest`.
 
     A smooth shape begins at `earliest` at the soonest; multi-step keeps its falls at 80 % and 90 % of decay.steps.
@@ -131,23 +131,23 @@ def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[P
     start = stop - decay.steps
     if decay.shape != "multi-step":
         start = max(start, earliest)
-        return (Piece(decay.shape, start, stop, peak, decay.final),) if stop > start else ()
+        return (SchedulePiece(decay.shape, start, stop, peak, decay.final),) if stop > start else ()
     edges = [start, *(start + math.floor(share * decay.steps) for share, _ in MULTI_STEP)]
     return tuple(
-        Piece("constant", max(a, earliest), b, peak * level, peak * level)
+        SchedulePiece("constant", max(a, earliest), b, peak * level, peak * level)
         for a, b, (_, level) in zip(edges, edges[1:], MULTI_STEP, strict=False)
         if b > max(a, earliest)
     )
 
 
-def warmup_pieces(start: int, steps: int, lr_start: float, lr_stop: float) -> tuple[Piece, ...]:
-    return (Piece("warmup", start, start + steps, lr_start, lr_stop),) if steps else ()
+def warmup_pieces(start: int, steps: int, lr_start: float, lr_stop: float) -> tuple[SchedulePiece, ...]:
+    return (SchedulePiece("warmup", start, start + steps, lr_start, lr_stop),) if steps else ()
 
 
 def warmup_stable(peak: float, warmup: int, power_coefficient: float | None = None) -> Schedule:
     """The main path: a linear warm-up, then the maximal learning rate (or the power law under it), open-ended."""
     shape = "constant" if power_coefficient is None else "power"
-    stable = Piece(shape, warmup, None, peak, peak, power_coefficient or 0.0)
+    stable = SchedulePiece(shape, warmup, None, peak, peak, power_coefficient or 0.0)
     return Schedule((*warmup_pieces(0, warmup, 0.0, stable.lr_at(warmup)), stable))
 
 
@@ -162,9 +162,9 @@ def warmup_stable_decay(start: int, stop: int, *, warmup: int, lr_start: float, 
     stable_from = min(start + warmup, stop)
     falling = decay_pieces(decay, stop, peak, stable_from)
     stable_to = falling[0].start if falling else stop
-    stable = (Piece("constant", stable_from, stable_to, peak, peak),) if stable_to > stable_from else ()
+    stable = (SchedulePiece("constant", stable_from, stable_to, peak, peak),) if stable_to > stable_from else ()
     return Schedule((*warmup_pieces(start, stable_from - start, lr_start, peak), *stable, *falling))
 
 
 def constant(start: int, stop: int | None, lr: float) -> Schedule:
-    return Schedule((Piece("constant", start, stop, lr, lr),))
+    return Schedule((SchedulePiece("constant", start, stop, lr, lr),))

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lrps.base.errors import ConfigError
-from lrps.paths.graph import Fork, Graph, Paradigm, Path
+from lrps.paths.graph import Fork, Graph, Paradigm, TrainingPath
 
 
-def share(paradigms: Sequence[Paradigm], existing: Mapping[str, Path] | None = None) -> Graph:
+def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | None = None) -> Graph:
     """One graph in which equal paths have one name: that of an equal path on disk, or else the first one's.
 
     existing: name -> path of the run directory. Raises ConfigError if two different paths would share a name.
@@ -27,20 +27,20 @@ def share(paradigms: Sequence[Paradigm], existing: Mapping[str, Path] | None = N
 class _Known:
     """The paths that have a name already, found by where they start."""
 
-    def __init__(self, existing: Mapping[str, Path]) -> None:
-        self._by_start: dict[tuple[Fork | None, int], list[Path]] = {}
+    def __init__(self, existing: Mapping[str, TrainingPath]) -> None:
+        self._by_start: dict[tuple[Fork | None, int], list[TrainingPath]] = {}
         for name, path in existing.items():
             self.add(replace(path, name=name))
 
-    def add(self, path: Path) -> None:
+    def add(self, path: TrainingPath) -> None:
         self._by_start.setdefault((path.parent, path.start), []).append(path)
 
-    def twin_of(self, path: Path) -> Path | None:
+    def twin_of(self, path: TrainingPath) -> TrainingPath | None:
         """An equal path; the one of the same name if there are several."""
         twins = self._twins_of(path)
         return next((twin for twin in twins if twin.name == path.name), twins[0] if twins else None)
 
-    def _twins_of(self, path: Path) -> list[Path]:
+    def _twins_of(self, path: TrainingPath) -> list[TrainingPath]:
         return [other for other in self._by_start.get((path.parent, path.start), ()) if same(path, other)]
 
 
@@ -53,7 +53,7 @@ def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
         if path.parent is not None:
             path = replace(path, parent=replace(path.parent, path=renamed[path.parent.path]))
         twin = known.twin_of(path)
-        path = path if twin is None else replace(path, name=twin.name, job=twin.job)
+        path = path if twin is None else replace(path, name=twin.name, kind=twin.kind)
         if own in renamed:
             raise ConfigError(f"paradigms.{paradigm.name} calls two paths '{own}'; rename the paradigm or a version")
         renamed[own] = path.name
@@ -63,16 +63,16 @@ def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
     return replace(paradigm, paths=tuple(paths), releases=releases)
 
 
-def same(path: Path, other: Path) -> bool:
+def same(path: TrainingPath, other: TrainingPath) -> bool:
     """Equal step for step. Only main paths grow: they may differ in length, and are the twins of main paths only."""
-    if (path.job == "main") != (other.job == "main") or (path.job != "main" and path.stop != other.stop):
+    if (path.kind == "main") != (other.kind == "main") or (path.kind != "main" and path.stop != other.stop):
         return False
     return path.extends(other) or other.extends(path)
 
 
 def _check_names(paradigms: Sequence[Paradigm]) -> None:
     """Raises ConfigError if two different paths would have one directory, also where case does not count."""
-    seen: dict[str, tuple[Path, str]] = {}
+    seen: dict[str, tuple[TrainingPath, str]] = {}
     for paradigm, path in _paths_of(paradigms):
         other, owner = seen.setdefault(path.name.lower(), (path, paradigm))
         if path.name != other.name or not same(path, other):
@@ -82,5 +82,5 @@ def _check_names(paradigms: Sequence[Paradigm]) -> None:
             )
 
 
-def _paths_of(paradigms: Sequence[Paradigm]) -> Iterator[tuple[str, Path]]:
+def _paths_of(paradigms: Sequence[Paradigm]) -> Iterator[tuple[str, TrainingPath]]:
     return ((paradigm.name, path) for paradigm in paradigms for path in paradigm.paths)

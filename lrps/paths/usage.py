@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from lrps.paths.graph import Part, Path
+from lrps.paths.graph import SourceRange, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 
 
@@ -29,7 +29,10 @@ class Usage:
 
 
 def usage(
-    path: Path, taken: Iterable[tuple[Part, int]], increments: Sequence[Increment], rehearsal: Sequence[RehearsalSet]
+    path: TrainingPath,
+    taken: Iterable[tuple[SourceRange, int]],
+    increments: Sequence[Increment],
+    rehearsal: Sequence[RehearsalSet],
 ) -> Usage:
     """Usage of the first rows of a path's parts. taken: (part, how many rows of it)."""
     ends = accumulate(increment.steps for increment in increments)

@@ -12,9 +12,9 @@ from lrps.base.locks import is_locked
 from lrps.ledger.recent import RecentMetrics
 from lrps.ledger.skim import SkimmedLedger
 from lrps.ledger.totals import Totals
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
-from lrps.plan.status import Findings, PathStatus, is_foreign, judge, saved_step
+from lrps.plan.status import Findings, PathStatus, is_foreign, saved_step, status_of
 from lrps.store.layout import PathLayout
 
 
@@ -29,7 +29,7 @@ class _Read:
     saved: int | None = None
     foreign: bool = False
 
-    def refreshed(self, plan: Plan, path: Path) -> _Read:
+    def refreshed(self, plan: Plan, path: TrainingPath) -> _Read:
         """As the files are now. OSError if they cannot be read."""
         layout = plan.layout.path(path.name)
         ledger, metrics = self.ledger.refreshed(layout.ledger), self.metrics.refreshed(layout.metrics)
@@ -67,12 +67,12 @@ class Follower:
         gone or out of reach: such a status says so in `trouble`, and is otherwise what was known before."""
         return tuple(self._status(path) for path in self.plan.graph.paths)
 
-    def _status(self, path: Path) -> PathStatus:
+    def _status(self, path: TrainingPath) -> PathStatus:
         try:
             locked = is_locked(self.plan.layout.path(path.name).directory)
             read = self._read[path.name] = self._read[path.name].refreshed(self.plan, path)
             findings = Findings(read.foreign, read.saved, read.ledger.records, read.metrics.newest)
-            status = replace(judge(self.plan, path, findings, locked), trouble=read.ledger.damage)
+            status = replace(status_of(self.plan, path, findings, locked), trouble=read.ledger.damage)
         except OSError as error:
             before = self._last.get(path.name, PathStatus(path, "planned", path.start, Totals(), {}, path.start))
             status = replace(before, trouble=f"cannot be read now: {error}")

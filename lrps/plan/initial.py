@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.store.checkpoints import MANIFEST, Checkpoint, open_checkpoint
 from lrps.store.identity import weights_digest
 
 
-def initial_checkpoint(model: Model) -> Checkpoint | None:
+def initial_checkpoint(model: ModelConfig) -> Checkpoint | None:
     """The state that `model.initial_state` names; None without the key.
 
     CheckpointError if no whole checkpoint lies there. Reads its manifest only.
@@ -39,14 +39,14 @@ def _way_out(directory: Path) -> str:
     return "give one that `lrps convert from-universal` wrote, or one of a run: .../branch_points/step-00000480"
 
 
-def initial_weights(model: Model) -> str | None:
+def initial_weights(model: ModelConfig) -> str | None:
     """Digest of what the paths start from, wherever it lies; None if the seed says it all. Errors as above."""
     if (state := initial_checkpoint(model)) is not None:
         return str(state.manifest["digest"])
     return None if model.checkpoint is None else weights_digest(model.checkpoint)
 
 
-def with_initial_weights(identity: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def with_initial_weights(identity: Mapping[str, Any], model: ModelConfig) -> dict[str, Any]:
     """A path's identity with the digest, and for a state with what it says of itself: a copied run still knows."""
     full = {**identity, "training": {**identity["training"], "initial_weights": initial_weights(model)}}
     if (state := initial_checkpoint(model)) is not None:

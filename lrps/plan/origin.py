@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.ledger.reader import read_ledger
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, Skipped, directory_name, find, newest_intact
 from lrps.store.layout import PathLayout, RunLayout
 
@@ -49,7 +49,7 @@ def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[Skip
     return newest_intact(layout.checkpoints, layout.branch_points)
 
 
-def resume(path: Path, layout: PathLayout) -> Origin | None:
+def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
     """The path's own newest intact checkpoint; None if the path never saved one.
 
     Raises CheckpointError if those that it saved are damaged or gone: a path that was begun never silently starts
@@ -70,7 +70,7 @@ def resume(path: Path, layout: PathLayout) -> Origin | None:
     return None
 
 
-def fork(path: Path, run: RunLayout) -> Origin:
+def fork(path: TrainingPath, run: RunLayout) -> Origin:
     """The parent's checkpoint at the fork step. Raises LineageError if it was never saved."""
     assert path.parent is not None
     parent = run.path(path.parent.path)
@@ -93,7 +93,7 @@ def fork(path: Path, run: RunLayout) -> Origin:
     return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
 
 
-def origin_of(path: Path, run: RunLayout, initial: Checkpoint | None = None) -> Origin:
+def origin_of(path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None) -> Origin:
     """Resume if the path was begun, else fork from its parent, else start: from `initial`, or the initial weights."""
     if (resumed := resume(path, run.path(path.name))) is not None:
         return resumed

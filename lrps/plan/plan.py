@@ -16,7 +16,7 @@ from lrps.base.errors import ConfigError, DataError
 from lrps.config.models import Config, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.paths.cost import CostModel, cost_model
-from lrps.paths.graph import Graph, Path
+from lrps.paths.graph import Graph, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.store.identity import path_identity, read_path, training_digest
@@ -38,7 +38,7 @@ class Plan:
         return compile_graph(self.config, self.increments, self.existing, self.rehearsal)
 
     @cached_property
-    def existing(self) -> dict[str, Path]:
+    def existing(self) -> dict[str, TrainingPath]:
         """name -> path, of every path that the run directory holds already, of this plan or another."""
         files = sorted(self.config.run_dir.glob("*/path.json"))
         stored = {file.parent.name: read_path(file) for file in files}
@@ -64,7 +64,7 @@ class Plan:
         files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
         return {version: load_manifest(file) for version, file in files.items() if file.exists()}
 
-    def identity(self, path: Path) -> dict[str, Any]:
+    def identity(self, path: TrainingPath) -> dict[str, Any]:
         """What makes a path's directory this plan's; sources whose shards do not exist yet are known by name only."""
         tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
         sources = {

@@ -10,11 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.base.errors import LineageError
 from lrps.base.locks import is_locked, path_lock
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import (
@@ -35,11 +35,11 @@ UNREFERRED_PIN = "pinned; no path of this plan needs it"
 
 
 @dataclass(frozen=True)
-class Found:
+class PruneCandidate:
     """A directory of the run that holds checkpoint files: of one checkpoint, or of a path that is left alone."""
 
     path: str
-    directory: FilePath
+    directory: Path
     step: int | None
     """None: a leftover, or a whole path."""
     goes: bool
@@ -54,7 +54,7 @@ class Found:
 class Pruning:
     """Everything that a run holds, and what removing all that goes frees together."""
 
-    found: tuple[Found, ...]
+    found: tuple[PruneCandidate, ...]
     freed_bytes: int
 
 
@@ -70,7 +70,7 @@ def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
     return Pruning(tuple(each for part in parts for each in part.found), sum(part.freed_bytes for part in parts))
 
 
-def references(plan: Plan, stored: Mapping[str, Path]) -> dict[str, dict[int, str]]:
+def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict[int, str]]:
     """path -> step -> who needs that state: forks (of the plan and of the stored paths) and releases."""
     needs: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, path in (*plan.graph.by_name.items(), *stored.items()):
@@ -84,7 +84,7 @@ def references(plan: Plan, stored: Mapping[str, Path]) -> dict[str, dict[int, st
     }
 
 
-def _stored_paths(plan: Plan) -> dict[str, Path]:
+def _stored_paths(plan: Plan) -> dict[str, TrainingPath]:
     """Every path in the run directory as it is now, of this plan or another."""
     stored = {}
     for file in sorted(plan.config.run_dir.glob("*/path.json")):
@@ -128,7 +128,7 @@ def _prune_path(plan: Plan, name: str, referred: Mapping[int, str], dry_run: boo
 
 
 @contextmanager
-def _looking(directory: FilePath) -> Iterator[None]:
+def _looking(directory: Path) -> Iterator[None]:
     """Instead of the lock for who writes nothing. LineageError if another process holds it."""
     if is_locked(directory):
         raise LineageError(f"{directory}: is being trained")
@@ -139,10 +139,10 @@ def _alone(plan: Plan, name: str, reason: str) -> Pruning:
     """A path that is not touched, as one line."""
     layout = plan.layout.path(name)
     taken = _bytes((layout.checkpoints, layout.branch_points))
-    return Pruning((Found(name, layout.directory, None, False, reason, taken, 0),), 0)
+    return Pruning((PruneCandidate(name, layout.directory, None, False, reason, taken, 0),), 0)
 
 
-def _survey(plan: Plan, path: Path, referred: Mapping[int, str], damaged: bool) -> Iterator[Found]:
+def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged: bool) -> Iterator[PruneCandidate]:
     """What a path holds: its periodic checkpoints, then its pins, then what is no checkpoint."""
     layout = plan.layout.path(path.name)
     known = _Faults(damaged)
@@ -187,7 +187,7 @@ class _Faults:
 
 
 def _judge(
-    plan: Plan, path: Path, referred: Mapping[int, str], known: _Faults
+    plan: Plan, path: TrainingPath, referred: Mapping[int, str], known: _Faults
 ) -> tuple[dict[int, str | None], dict[int, str]]:
     """(step -> why its periodic checkpoint stays, or None; step -> why it is damaged).
 
@@ -212,20 +212,20 @@ def _judge(
     return {}, faults
 
 
-def _fault(directory: FilePath, why: str, referred: str | None) -> str:
+def _fault(directory: Path, why: str, referred: str | None) -> str:
     told = why.partition(";")[0].replace(str(directory), directory.name)
     return f"{told} ({referred})" if referred else told
 
 
-def _found(name: str, directory: FilePath, step: int | None, goes: bool, reason: str) -> Found:
-    return Found(name, directory, step, goes, reason, _bytes([directory]), _freed([directory]))
+def _found(name: str, directory: Path, step: int | None, goes: bool, reason: str) -> PruneCandidate:
+    return PruneCandidate(name, directory, step, goes, reason, _bytes([directory]), _freed([directory]))
 
 
-def _bytes(directories: Collection[FilePath]) -> int:
+def _bytes(directories: Collection[Path]) -> int:
     return sum({_inode(entry): entry.st_size for entry in _entries(directories)}.values())
 
 
-def _freed(directories: Collection[FilePath]) -> int:
+def _freed(directories: Collection[Path]) -> int:
     """Bytes that removing these directories frees: of files that have no name elsewhere."""
     entries = list(_entries(directories))
     names = Counter(_inode(entry) for entry in entries)
@@ -233,7 +233,7 @@ def _freed(directories: Collection[FilePath]) -> int:
     return sum(entry.st_size for key, entry in files.items() if entry.st_nlink <= names[key])
 
 
-def _entries(directories: Collection[FilePath]) -> Iterator[os.stat_result]:
+def _entries(directories: Collection[Path]) -> Iterator[os.stat_result]:
     files = (file for directory in directories for file in directory.rglob("*"))
     return (file.lstat() for file in files if file.is_file())
 

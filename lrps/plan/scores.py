@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lrps.base.errors import CheckpointError, LrpsError
-from lrps.config.evaluating import Evaluation
+from lrps.config.evaluating import EvaluationConfig
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.tasks import pair_digest, task_digest, tasks_of
 from lrps.store.checkpoints import find
@@ -85,7 +85,7 @@ def newest_scores(plan: Plan) -> dict[tuple[str, int], dict[str, Score]]:
     return found
 
 
-def _forms(evaluation: Evaluation, known: Iterable[Score]) -> dict[str, str]:
+def _forms(evaluation: EvaluationConfig, known: Iterable[Score]) -> dict[str, str]:
     """task -> the form that is shown. Files are read only of tasks that were scored on several."""
     scored: dict[str, list[str]] = {}
     for score in known:
@@ -96,7 +96,7 @@ def _forms(evaluation: Evaluation, known: Iterable[Score]) -> dict[str, str]:
     }
 
 
-def _own_form(evaluation: Evaluation, task: str) -> str | None:
+def _own_form(evaluation: EvaluationConfig, task: str) -> str | None:
     """Digest of a task as the config has it; None if it has none, or if its files are not here."""
     with suppress(LrpsError):
         for pairs in evaluation.tasks:
@@ -115,7 +115,7 @@ def _is_here(plan: Plan, score: Score) -> bool:
     return checkpoint_digest(plan, path, score.step) in (None, score.checkpoint)
 
 
-def checkpoint_digest(plan: Plan, path: Path, step: int) -> str | None:
+def checkpoint_digest(plan: Plan, path: TrainingPath, step: int) -> str | None:
     """The digest of a saved state; None if it is not here."""
     try:
         return str(find(plan.layout.path(path.name), step).manifest["digest"])

@@ -17,13 +17,13 @@ from lrps.base.errors import CheckpointError, ConfigError, LineageError
 from lrps.base.locks import is_locked, last_host
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.pace import AttemptPace, attempt_paces
-from lrps.ledger.reader import Evaluation, evaluations, read_ledger
+from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
 from lrps.ledger.recent import RecentMetrics
 from lrps.ledger.records import Record
 from lrps.ledger.totals import Totals, total
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
 from lrps.store.identity import check_identity
 from lrps.store.layout import PathLayout
 
@@ -37,12 +37,12 @@ class PathStatus:
     another plan, which `lrps run` refuses to touch.
     """
 
-    path: Path
+    path: TrainingPath
     state: str
     step: int
     """Lineage step of the newest complete checkpoint; the path's start while there is none."""
     totals: Totals
-    evaluations: dict[tuple[int, str], Evaluation]
+    evaluations: dict[tuple[int, str], HeldoutEvaluation]
     live_step: int
     """Lineage step of the newest record: where training stands now, or stood when it ended."""
     recent: tuple[Metrics, ...] = ()
@@ -68,19 +68,19 @@ class Findings:
     recent: tuple[Metrics, ...]
 
 
-def path_status(plan: Plan, path: Path) -> PathStatus:
+def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
     """The status of one path, read strictly. Raises LedgerError for a ledger that was changed."""
     layout = plan.layout.path(path.name)
     # A trainer that ends in between shall not look killed, so the lock comes before what it lets go of last.
     locked = is_locked(layout.directory)
     if is_foreign(plan, path):
-        return judge(plan, path, Findings(True, None, (), ()), locked)
+        return status_of(plan, path, Findings(True, None, (), ()), locked)
     records = tuple(read_ledger(layout.ledger, heartbeats=False))
     recent = RecentMetrics().refreshed(layout.metrics).newest
-    return judge(plan, path, Findings(False, saved_step(plan, path), records, recent), locked)
+    return status_of(plan, path, Findings(False, saved_step(plan, path), records, recent), locked)
 
 
-def judge(plan: Plan, path: Path, findings: Findings, locked: bool) -> PathStatus:
+def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) -> PathStatus:
     """What the findings make of a path. locked: whether its lock was held before they were read."""
     if findings.foreign:
         return PathStatus(path, "foreign", path.start, Totals(), {}, path.start)
@@ -153,7 +153,7 @@ def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
     return tuple(path_status(plan, path) for path in plan.graph.paths)
 
 
-def saved_step(plan: Plan, path: Path) -> int | None:
+def saved_step(plan: Plan, path: TrainingPath) -> int | None:
     """Lineage step of the newest complete checkpoint of a path."""
     layout = plan.layout.path(path.name)
     places = (layout.checkpoints, layout.branch_points)
@@ -172,7 +172,7 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
     layout = plan.layout.path(name)
     if step is not None:
         found = find(layout, step)
-        verify(found)
+        verify_checkpoint(found)
         return found
     newest, skipped = newest_intact(layout.checkpoints, layout.branch_points)
     if newest is None:
@@ -180,7 +180,7 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
     return newest
 
 
-def is_foreign(plan: Plan, path: Path) -> bool:
+def is_foreign(plan: Plan, path: TrainingPath) -> bool:
     """True if the path's directory is another plan's."""
     return _foreign(plan, path) is not None
 
@@ -191,7 +191,7 @@ def done_steps(plan: Plan) -> dict[str, int]:
     return {name: step for name, step in saved.items() if step is not None}
 
 
-def check_run_dir(plan: Plan, paths: Iterable[Path]) -> None:
+def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
     """Raises LineageError if the directory of one of `paths` or their ancestors holds a path of another plan: found
     before anything is started."""
     lineages = {ancestor.name: ancestor for path in paths for ancestor in plan.graph.lineage(path)}
@@ -200,7 +200,7 @@ def check_run_dir(plan: Plan, paths: Iterable[Path]) -> None:
             raise error
 
 
-def _foreign(plan: Plan, path: Path) -> LineageError | None:
+def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
     """Why the path's directory is another plan's, if it is."""
     layout = plan.layout.path(path.name)
     if saved_step(plan, path) is None:
@@ -216,7 +216,7 @@ def _foreign(plan: Plan, path: Path) -> LineageError | None:
     return None
 
 
-def missing_evaluations(plan: Plan, path: Path) -> dict[int, list[str]]:
+def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
     """step -> held-out versions that the ledger has no evaluation of, for every state that the path releases.
 
     An evaluation on other held-out rows than now counts as missing; versions without shards are left out.
@@ -224,7 +224,7 @@ def missing_evaluations(plan: Plan, path: Path) -> dict[int, list[str]]:
     return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
 
 
-def _missing(plan: Plan, path: Path, done: dict[tuple[int, str], Evaluation]) -> dict[int, list[str]]:
+def _missing(plan: Plan, path: TrainingPath, done: dict[tuple[int, str], HeldoutEvaluation]) -> dict[int, list[str]]:
     wanted = {
         (release.step, version): (plan.heldout[version].sha256, plan.heldout_rows(version))
         for release in plan.graph.releases

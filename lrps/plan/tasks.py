@@ -11,10 +11,10 @@ from typing import Any
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import sha256_file
-from lrps.config.evaluating import Evaluation, LmEval, PairTask
+from lrps.config.evaluating import EvaluationConfig, LmEval, PairTask
 
 
-def tasks_of(evaluation: Evaluation) -> dict[str, str | None]:
+def tasks_of(evaluation: EvaluationConfig) -> dict[str, str | None]:
     """task -> the version that it belongs to; lm-eval's belong to none."""
     harness = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
     return {task.name: task.version for task in evaluation.tasks} | dict.fromkeys(harness)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lrps.base.errors import GenerationError
 from lrps.data.order import Permutation
-from lrps.rehearsal.instances import Form
+from lrps.rehearsal.instances import InstanceFormat
 
 MAKER = "lrps.rehearsal/1"
 """Takes a new number when the same settings would give other data."""
@@ -55,7 +55,7 @@ class Prompts:
     chosen: int
     samples: int
     seed: int
-    form: Form
+    form: InstanceFormat
     separator: str
 
     @property

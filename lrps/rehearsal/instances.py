@@ -29,14 +29,14 @@ class Instance(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedInstance:
     """What was made of generated text. dropped: reason -> pieces."""
 
     instances: tuple[Instance, ...]
     dropped: Counter[str]
 
 
-class Form(Protocol):
+class InstanceFormat(Protocol):
     """One kind of instance."""
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
@@ -45,21 +45,21 @@ class Form(Protocol):
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         """What the base model goes on after."""
 
-    def read(self, completion: str, ended: bool, separator: str) -> Found:
+    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstance:
         """The instances in what the base model wrote. ended: by itself, not cut off at a limit. separator: of the
         demonstrations, which the model may go on with; it is no part of any instance."""
 
     def question(self, instance: Instance) -> str:
         """What the latest model goes on after."""
 
-    def answered(self, instance: Instance, completion: str, ended: bool) -> Found:
+    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstance:
         """The instance with the output that the latest model wrote, if there is one."""
 
     def text(self, instance: Instance) -> str:
         """The document that a model is trained on."""
 
 
-def form_of(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> Form:
+def form_of(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> InstanceFormat:
     """tokenizer: of the data."""
     if synthesis.kind == "pairs":
         return Pairs(synthesis, tokenizer, synthesis.max_pair_tokens or sequence_length)
@@ -86,30 +86,30 @@ class Documents:
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         return "".join(document + separator for document in demonstrations)
 
-    def read(self, completion: str, ended: bool, separator: str) -> Found:
+    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstance:
         """Every document between separators."""
         pieces = completion.split(separator) if separator else [completion]
         if len(pieces) > 1 and not pieces[-1].strip():  # It ended with the separator.
             pieces, ended = pieces[:-1], True
         found = [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
         instances = tuple(instance for one in found for instance in one.instances)
-        return Found(instances, sum((one.dropped for one in found), Counter()))
+        return ParsedInstance(instances, sum((one.dropped for one in found), Counter()))
 
-    def _document(self, piece: str, ended: bool) -> Found:
+    def _document(self, piece: str, ended: bool) -> ParsedInstance:
         if (text := whole_text(piece, ended)) is None:
             return _dropped("broken" if piece.strip() else "empty")
         prefix = _first_tokens(self.tokenizer, text, self.prefix_tokens)
         if not text[len(prefix) :].strip() or not prefix.strip():
             return _dropped("short")
-        return Found((Instance(prefix, text[len(prefix) :]),), Counter())
+        return ParsedInstance((Instance(prefix, text[len(prefix) :]),), Counter())
 
     def question(self, instance: Instance) -> str:
         return instance.input
 
-    def answered(self, instance: Instance, completion: str, ended: bool) -> Found:
+    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstance:
         if (text := whole_text(completion, ended)) is None:
             return _dropped("broken" if completion.strip() else "empty")
-        return Found((Instance(instance.input, text),), Counter())
+        return ParsedInstance((Instance(instance.input, text),), Counter())
 
     def text(self, instance: Instance) -> str:
         return instance.input + instance.output
@@ -135,7 +135,7 @@ class Pairs:
         parts = (self.synthesis.task, *demonstrations, self.synthesis.marks[0])
         return separator.join(part for part in parts if part)
 
-    def read(self, completion: str, ended: bool, separator: str) -> Found:
+    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstance:
         """Every piece between input marks that is exactly one input and one output; the prompt ended in such a mark."""
         between = separator.strip()
         pieces = [piece.rstrip().removesuffix(between) for piece in completion.split(self.synthesis.marks[0])]
@@ -153,13 +153,13 @@ class Pairs:
                 dropped["long"] += 1
             else:
                 instances.append(pair)
-        return Found(tuple(instances), dropped)
+        return ParsedInstance(tuple(instances), dropped)
 
     def question(self, instance: Instance) -> str:
         # Without the blank at its end, which most tokenizers take for the beginning of the next word.
         return (self.synthesis.input_mark + instance.input + self.synthesis.output_mark).rstrip()
 
-    def answered(self, instance: Instance, completion: str, ended: bool) -> Found:
+    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstance:
         output, next_pair, _ = completion.partition(self.synthesis.marks[0])
         if not ended and not next_pair:
             return _dropped("cut off")
@@ -168,7 +168,11 @@ class Pairs:
             return _dropped("no pair" if pair.output else "empty")
         if BROKEN in output:
             return _dropped("broken")
-        return _dropped("long") if self._tokens(self.text(pair)) > self.longest_tokens else Found((pair,), Counter())
+        return (
+            _dropped("long")
+            if self._tokens(self.text(pair)) > self.longest_tokens
+            else ParsedInstance((pair,), Counter())
+        )
 
     def text(self, instance: Instance) -> str:
         return self.synthesis.input_mark + instance.input + self.synthesis.output_mark + instance.output
@@ -196,5 +200,5 @@ def _first_tokens(tokenizer: Tokenizer, text: str, count: int) -> str:
     return text if len(offsets) <= count else text[: offsets[count - 1][1]]
 
 
-def _dropped(reason: str) -> Found:
-    return Found((), Counter({reason: 1}))
+def _dropped(reason: str) -> ParsedInstance:
+    return ParsedInstance((), Counter({reason: 1}))

@@ -24,10 +24,10 @@ from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import MAKER
 from lrps.rehearsal.generator import default_device
+from lrps.rehearsal.model_ref import base_model, latest_model
 from lrps.rehearsal.outline import find_set, rehearsed
 from lrps.rehearsal.selecting import BLOCK_TOKENS, embedding_identity, selected
 from lrps.rehearsal.stages import Candidate, Stages
-from lrps.rehearsal.theta import base_theta, latest_theta
 from lrps.rehearsal.writing import Progress
 
 SEEN_OTHERWISE = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
@@ -92,7 +92,7 @@ def _other_models(stages: Stages, manifest: Manifest) -> list[str]:
     """Models of the config that are another one than made the set. Of a directory that is gone, and of a release, which
     may be trained anew or pruned, nothing is said."""
     changed = []
-    for key, theta_of in (("base", base_theta), ("latest", latest_theta)):
+    for key, theta_of in (("base", base_model), ("latest", latest_model)):
         if (made_by := manifest.provenance.get(key)) is None:
             continue
         with suppress(ConfigError):

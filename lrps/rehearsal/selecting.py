@@ -9,9 +9,9 @@ from typing import Any
 from lrps.base.errors import GenerationError
 from lrps.rehearsal.embed import embed
 from lrps.rehearsal.kmeans import kmeans
+from lrps.rehearsal.model_ref import ModelRef
 from lrps.rehearsal.select import ByCluster, Random, Selection, fewest
 from lrps.rehearsal.stages import Candidate, Stages
-from lrps.rehearsal.theta import Theta
 from lrps.store.identity import weights_digest
 
 BLOCK_TOKENS = 2**20
@@ -67,16 +67,16 @@ def embedding_identity(stages: Stages) -> dict[str, Any] | None:
     )
 
 
-def _embedding(stages: Stages) -> Theta | None:
+def _embedding(stages: Stages) -> ModelRef | None:
     """The model of the embeddings; None where nothing is embedded."""
     if stages.synthesis.selection == "random":
         return None
     if stages.synthesis.embedding is not None:
-        return Theta(stages.synthesis.embedding.name, stages.synthesis.embedding)
+        return ModelRef(stages.synthesis.embedding.name, stages.synthesis.embedding)
     return stages.base or stages.latest
 
 
-def _selection(stages: Stages, candidates: Sequence[Candidate], embedding: Theta | None) -> Selection:
+def _selection(stages: Stages, candidates: Sequence[Candidate], embedding: ModelRef | None) -> Selection:
     if embedding is None:
         return Random(len(candidates), stages.seed)
     texts = [stages.form.text(one.instance) for one in candidates]

@@ -27,12 +27,12 @@ from lrps.rehearsal.costs import Costs
 from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size
 from lrps.rehearsal.endpoint import OpenAiGenerator
 from lrps.rehearsal.generator import Completion, Generator, HfGenerator, default_device, document_end
-from lrps.rehearsal.instances import BLANK_LINES, Form, Instance, form_of, without_duplicates
+from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, form_of, without_duplicates
+from lrps.rehearsal.model_ref import ModelRef, base_model, export_model_ref, latest_model
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
 from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
 from lrps.rehearsal.stage_file import StageFile
-from lrps.rehearsal.theta import Theta, base_theta, latest_theta, provide
 from lrps.rehearsal.writing import Progress, Writing
 
 Watch = Callable[[str, int], AbstractContextManager[Progress]]
@@ -81,21 +81,21 @@ class Stages:
         return Costs(self.directory / "costs.jsonl")
 
     @cached_property
-    def form(self) -> Form:
+    def form(self) -> InstanceFormat:
         return form_of(self.synthesis, self.tokenizer, self.plan.config.data.sequence_length)
 
     @cached_property
-    def base(self) -> Theta | None:
-        return self._provided(base_theta(self.plan, self.rehearsal))
+    def base(self) -> ModelRef | None:
+        return self._provided(base_model(self.plan, self.rehearsal))
 
     @cached_property
-    def latest(self) -> Theta | None:
+    def latest(self) -> ModelRef | None:
         """Of the outputs, and of embeddings where a server has the base model."""
-        return self._provided(latest_theta(self.plan, self.rehearsal))
+        return self._provided(latest_model(self.plan, self.rehearsal))
 
-    def _provided(self, theta: Theta | None) -> Theta | None:
+    def _provided(self, theta: ModelRef | None) -> ModelRef | None:
         if theta is not None:
-            provide(self.plan, theta, self.rehearsal.name)
+            export_model_ref(self.plan, theta, self.rehearsal.name)
         return theta
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import Any
 
 from lrps.base.numbers import size
 from lrps.report.text import print_table
-from lrps.store.copy.mirror import Group
+from lrps.store.copy.mirror import CopyGroup
 from lrps.store.copy.transfer import Transfer
 
 _ACTIONS = {"push": {"send": "upload", "copy": "copy there"}, "pull": {"send": "download", "copy": "link here"}}
@@ -30,7 +30,7 @@ def transfer_document(transfer: Transfer, verb: str, *, dry_run: bool) -> dict[s
     }
 
 
-def _group(group: Group, actions: Mapping[str, str]) -> dict[str, Any]:
+def _group(group: CopyGroup, actions: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": group.name,
         "action": actions.get(group.action, "skip"),

@@ -162,7 +162,7 @@ def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped,
     return None, tuple(skipped)
 
 
-def verify(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None:
+def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None:
     """Compare the files (or those in `names`) with their SHA-256. CheckpointError names the first that differs."""
     _read(checkpoint.directory)
     for name, entry in checkpoint.manifest["files"].items():
@@ -177,7 +177,7 @@ def verify(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None
 def fault(checkpoint: Checkpoint) -> CheckpointError | None:
     """What `verify` says of it; None if every byte is as written."""
     try:
-        verify(checkpoint)
+        verify_checkpoint(checkpoint)
     except CheckpointError as error:
         return error
     return None
@@ -207,7 +207,7 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     if final.exists():
         pinned = _intact(final)
         if pinned is None:
-            verify(checkpoint)
+            verify_checkpoint(checkpoint)
         elif pinned.manifest == checkpoint.manifest:
             return pinned
         else:
@@ -241,7 +241,7 @@ def set_aside(directory: Path) -> Path:
     return aside
 
 
-def prune(
+def prune_checkpoints(
     checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None, keep_hours: float | None = None
 ) -> list[Path]:
     """Remove the complete checkpoints that `retention` lets go, and return their directories.

@@ -11,15 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import LineageError
 from lrps.base.files import sha256_file
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
-from lrps.paths.graph import Fork, Part, Path, Segment
-from lrps.paths.schedule import Piece, Schedule
+from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
+from lrps.paths.schedule import Schedule, SchedulePiece
 
 FORMAT = "lrps-path/1"
 _UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
@@ -29,7 +29,7 @@ _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
 
 
 def path_identity(
-    path: Path, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
+    path: TrainingPath, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The identity of a path as JSON values.
 
@@ -56,7 +56,7 @@ def path_identity(
         training["initial_state"] = True
     return {
         "format": FORMAT,
-        "path": asdict(path),
+        "path": path_to_json(path),
         "training": training,
         "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
     }
@@ -71,17 +71,43 @@ def training_digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
-def path_from_json(values: Mapping[str, Any]) -> Path:
-    """The inverse of dataclasses.asdict for a path, through JSON."""
+def path_to_json(path: TrainingPath) -> dict[str, Any]:
+    """Return a path as path.json holds it: the keys of format lrps-path/1, whatever the attributes are called."""
+    return {
+        "name": path.name,
+        "job": path.kind,
+        "parent": None if path.parent is None else asdict(path.parent),
+        "start": path.start,
+        "stop": path.stop,
+        "schedule": {"pieces": [asdict(piece) for piece in path.schedule.pieces]},
+        "segments": [
+            {
+                "steps": segment.steps,
+                "parts": [
+                    {"source": part.source, "from_row": part.from_row, "rows": part.rows} for part in segment.parts
+                ],
+                "rows": segment.rows,
+            }
+            for segment in path.segments
+        ],
+    }
+
+
+def path_from_json(values: Mapping[str, Any]) -> TrainingPath:
+    """Return the path that `path_to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     segments = tuple(
-        Segment(segment["steps"], tuple(Part(**part) for part in segment["parts"])) for segment in values["segments"]
+        Segment(
+            segment["steps"],
+            tuple(SourceRange(part["source"], part["from_row"], part["rows"]) for part in segment["parts"]),
+        )
+        for segment in values["segments"]
     )
-    schedule = Schedule(tuple(Piece(**piece) for piece in values["schedule"]["pieces"]))
+    schedule = Schedule(tuple(SchedulePiece(**piece) for piece in values["schedule"]["pieces"]))
     parent = None if values["parent"] is None else Fork(**values["parent"])
-    return Path(**{**values, "parent": parent, "schedule": schedule, "segments": segments})
+    return TrainingPath(values["name"], values["job"], parent, values["start"], values["stop"], schedule, segments)
 
 
-def read_path(path_json: FilePath) -> Path | None:
+def read_path(path_json: Path) -> TrainingPath | None:
     """The path that a directory holds; None if its path.json cannot be read (check_identity says why)."""
     try:
         return path_from_json(json.loads(path_json.read_text(encoding="utf-8"))["path"])
@@ -89,7 +115,7 @@ def read_path(path_json: FilePath) -> Path | None:
         return None
 
 
-def check_identity(path_json: FilePath, identity: Mapping[str, Any]) -> Path:
+def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath:
     """Compare a path of the plan with the directory that is there; the path as it is there, which may be longer.
 
     Raises LineageError that names every difference: a directory is never trained on with another meaning.
@@ -125,8 +151,8 @@ def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> l
     return differences
 
 
-def _comparable(path: Path) -> Any:
-    values = json.loads(json.dumps(asdict(path)))
+def _comparable(path: TrainingPath) -> Any:
+    values = path_to_json(path)
     return {key: value for key, value in values.items() if key not in ("name", "job", "stop")}
 
 
@@ -145,7 +171,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def weights_digest(checkpoint: FilePath) -> str:
+def weights_digest(checkpoint: Path) -> str:
     """Identity of a Hugging Face checkpoint: SHA-256 over the names and contents of its config and weights."""
     files = [checkpoint / "config.json", *sorted(checkpoint.glob("*.safetensors"))]
     listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -30,7 +30,7 @@ class TrackedPath:
     plan: str
     path: str
     job: str
-    directory: FilePath
+    directory: Path
     """Of the path; what belongs to all paths lies above it."""
     config: Mapping[str, Any]
     """JSON values: the resolved config, and under `lineage` where the path comes from."""

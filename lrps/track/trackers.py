@@ -12,12 +12,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from lrps.base.errors import ConfigError
-from lrps.config.tracking import Track
+from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.paths.cost import peak_flops
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.track.tracker import TrackedPath, Tracker
 
@@ -111,7 +111,7 @@ class Trackers:
                 self._say(f"{tracker.name}: {error}; training goes on without it, metrics.jsonl has everything")
 
 
-def check_trackers(track: Track) -> None:
+def check_trackers(track: TrackConfig) -> None:
     """Raises ConfigError for a tracker whose package is not installed: before anything is started."""
     for name in track.trackers:
         if find_spec(name) is None:
@@ -123,7 +123,7 @@ def check_trackers(track: Track) -> None:
 
 
 def open_trackers(
-    plan: Plan, path: Path, *, lineage: Mapping[str, Any], devices: int, say: Callable[[str], None]
+    plan: Plan, path: TrainingPath, *, lineage: Mapping[str, Any], devices: int, say: Callable[[str], None]
 ) -> Trackers:
     """The trackers that the config wants, for a new attempt at a path; nothing is started yet.
 
@@ -134,7 +134,7 @@ def open_trackers(
         return Trackers()
     layout = plan.layout.path(path.name)
     facts = {**config.model_dump(mode="json"), "lineage": dict(lineage)}
-    tracked = TrackedPath(config.name, path.name, path.job, layout.directory, facts)
+    tracked = TrackedPath(config.name, path.name, path.kind, layout.directory, facts)
     earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
     return Trackers(
         [_tracker(name, config.track, tracked, say) for name in config.track.trackers],
@@ -144,7 +144,7 @@ def open_trackers(
     )
 
 
-def _tracker(name: str, track: Track, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
+def _tracker(name: str, track: TrackConfig, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
     if name == "wandb":
         from lrps.track.wandb.run import WandbRun
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lrps.data.stream import Stage
+from lrps.data.stream import PathData
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Counters
 from lrps.ledger.totals import total
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.paths.usage import Usage, usage
 from lrps.plan.plan import Plan
 
@@ -97,7 +97,7 @@ class Account:
         return counters
 
 
-def open_account(plan: Plan, path: Path, stage: Stage, processes: int, clock: DeviceClock) -> Account:
+def open_account(plan: Plan, path: TrainingPath, stage: PathData, processes: int, clock: DeviceClock) -> Account:
     """The account of a new attempt at a path."""
     before = total(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False))
     rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes)

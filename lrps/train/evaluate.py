@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrps.data.cache import open_files
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
 from lrps.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def evaluate_state(plan: Plan, engine: Engine, versions: list[str]) -> dict[str,
 def _evaluate_on(plan: Plan, engine: Engine, version: str) -> dict[str, Any]:
     manifest = plan.heldout[version]
     length = plan.config.data.sequence_length
-    source = Source(manifest, open_files(plan.config.data, version), sequence_length=length, seed=0)
+    source = TokenSource(manifest, open_files(plan.config.data, version), sequence_length=length, seed=0)
     rows = plan.heldout_rows(version)
     mine = np.arange(engine.rank, rows, engine.world_size)
     loss_sum, tokens = engine.sum_over_ranks(list(engine.evaluate(source.read(mine))))

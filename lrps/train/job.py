@@ -17,13 +17,13 @@ from lrps.base.errors import ConfigError, DataError, LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.data.cache import open_files
-from lrps.data.stream import Source, Stage
+from lrps.data.stream import PathData, TokenSource
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
-from lrps.engine.ranks import ask_rank_zero, gather, naming_the_lost, rank
+from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
 from lrps.launch.rendezvous import LAUNCHED_AT
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.origin import origin_of
 from lrps.plan.plan import Plan, shards_command
@@ -70,7 +70,7 @@ def run_paths(plan: Plan, names: Sequence[str], stop_request: StopRequest, *, si
     return finished
 
 
-def _steps_to_do(plan: Plan, path: Path) -> int:
+def _steps_to_do(plan: Plan, path: TrainingPath) -> int:
     saved = saved_step(plan, path)
     return path.stop - min(path.start if saved is None else saved, path.stop)
 
@@ -104,7 +104,7 @@ def _check_model(plan: Plan, model: Any) -> None:
 
 
 def _run_path(
-    plan: Plan, path: Path, stop_request: StopRequest, console: TrainingConsole, clock: DeviceClock, train: bool
+    plan: Plan, path: TrainingPath, stop_request: StopRequest, console: TrainingConsole, clock: DeviceClock, train: bool
 ) -> bool:
     """One path under its lock; False if asked to stop before its end."""
     layout = plan.layout.path(path.name)
@@ -120,7 +120,7 @@ def _run_path(
             return True
         if origin.step < path.stop and not train:
             raise LineageError(f"{path.name} stands at step {origin.step} of {path.stop}; `lrps run` trains it first")
-        stage = Stage(path.segments, _open_sources(plan, path), plan.config.batch.sequences)
+        stage = PathData(path.segments, _open_sources(plan, path), plan.config.batch.sequences)
         how = plan.config.engine
         model = build_model(plan.config.model, plan.config.seed, how.activation_checkpointing, how.attention)
         _check_model(plan, model)
@@ -131,7 +131,7 @@ def _run_path(
         trainer = Trainer(plan, path, engine, stage, missing=missing, stop_request=stop_request, recorder=recorder)
         if recorder is None:
             return trainer.run(origin)
-        with recorder, naming_the_lost():
+        with recorder, translate_lost_rank_errors():
             recorder.start(origin, attempt_facts(plan, path, engine, parameters))
             finished = trainer.run(origin)
             recorder.stop("complete" if finished else "interrupted")
@@ -145,16 +145,16 @@ def _document_end(plan: Plan) -> int | None:
     return next(manifest.tokenizer.eos for manifest in plan.manifests.values())
 
 
-def _open_sources(plan: Plan, path: Path) -> dict[str, Source]:
+def _open_sources(plan: Plan, path: TrainingPath) -> dict[str, TokenSource]:
     """The sources that the path reads, cut to the rows that the plan counts."""
-    sources: dict[str, Source] = {}
+    sources: dict[str, TokenSource] = {}
     for name in path.sources:
         if name not in plan.manifests:
             version = next(source for source in plan.config.data.sources if source.name == name)
             raise DataError(
                 f"{path.name} reads version {name}, which has no shards yet; run `{shards_command(version)}`"
             )
-        sources[name] = Source(
+        sources[name] = TokenSource(
             plan.manifests[name],
             open_files(plan.config.data, name),
             sequence_length=plan.config.data.sequence_length,
@@ -165,7 +165,7 @@ def _open_sources(plan: Plan, path: Path) -> dict[str, Source]:
     return sources
 
 
-def _claim(plan: Plan, path: Path) -> None:
+def _claim(plan: Plan, path: TrainingPath) -> None:
     """Check that the directory is this path's; write down what the path is, and again where it has grown.
 
     A path that never saved anything may still become another one.

@@ -13,7 +13,7 @@ from lrps.base.errors import LedgerError
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_weights
 from lrps.plan.origin import Origin
 from lrps.plan.plan import Plan
@@ -24,7 +24,7 @@ from lrps.track.trackers import Spent, Trackers, open_trackers
 from lrps.train.account import Account, DeviceClock, open_account
 
 if TYPE_CHECKING:
-    from lrps.data.stream import Stage
+    from lrps.data.stream import PathData
     from lrps.engine.deepspeed_engine import Engine
 
 
@@ -44,7 +44,7 @@ class Recorder:
 
     def __init__(
         self,
-        path: Path,
+        path: TrainingPath,
         layout: PathLayout,
         console: TrainingConsole,
         account: Account,
@@ -166,7 +166,7 @@ class Recorder:
 
 
 def open_recorder(
-    plan: Plan, path: Path, engine: Engine, stage: Stage, console: TrainingConsole, clock: DeviceClock
+    plan: Plan, path: TrainingPath, engine: Engine, stage: PathData, console: TrainingConsole, clock: DeviceClock
 ) -> Recorder:
     """The recorder of a new attempt at a path, with the trackers that the config wants."""
     layout, config = plan.layout.path(path.name), plan.config
@@ -180,7 +180,7 @@ def open_recorder(
     )
 
 
-def _lineage(plan: Plan, path: Path) -> dict[str, Any]:
+def _lineage(plan: Plan, path: TrainingPath) -> dict[str, Any]:
     return {
         "path": path.name,
         "parent": None if path.parent is None else path.parent.path,
@@ -190,7 +190,7 @@ def _lineage(plan: Plan, path: Path) -> dict[str, Any]:
     }
 
 
-def attempt_facts(plan: Plan, path: Path, engine: Engine, parameters: int) -> dict[str, Any]:
+def attempt_facts(plan: Plan, path: TrainingPath, engine: Engine, parameters: int) -> dict[str, Any]:
     """What the ledger's start record says beyond the path itself."""
     hardware = plan.config.hardware
     price = hardware.price_per_device_hour if hardware else None

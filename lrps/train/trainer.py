@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lrps.base.errors import CheckpointError, NonFiniteLoss
-from lrps.data.stream import Stage
+from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.ranks import ask_rank_zero
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.origin import Origin
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, find, pin, prune
+from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.train.evaluate import evaluate_state
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
@@ -31,9 +31,9 @@ class Trainer:
     def __init__(
         self,
         plan: Plan,
-        path: Path,
+        path: TrainingPath,
         engine: Engine,
-        stage: Stage,
+        stage: PathData,
         *,
         missing: dict[int, list[str]],
         stop_request: StopRequest,
@@ -219,7 +219,7 @@ class Trainer:
         # At its end a path needs its pins only.
         keep_last = 1 if saved == self.path.stop else settings.keep_last
         try:
-            prune(self.layout.checkpoints, keep_last, settings.keep_every_steps, settings.keep_hours)
+            prune_checkpoints(self.layout.checkpoints, keep_last, settings.keep_every_steps, settings.keep_hours)
         except (CheckpointError, OSError) as error:
             if not self.pruning_failed:
                 self._warn(f"old checkpoints stay: {error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
@@ -27,14 +27,14 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture
-def run(clean: Plan, tmp_path: FilePath) -> FilePath:
+def run(clean: Plan, tmp_path: Path) -> Path:
     """A copy of the clean run that a test may change."""
     shutil.copytree(clean.layout.run_dir, tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.fixture
-def data_root(clean: Plan, tmp_path: FilePath) -> FilePath:
+def data_root(clean: Plan, tmp_path: Path) -> Path:
     for name, values in clean.manifests.items():
         file = manifest_path(tmp_path / "data", name, "train")
         file.parent.mkdir(parents=True)

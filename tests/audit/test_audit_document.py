@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +16,7 @@ from support.synthetic_run import (
 )
 
 
-def test_the_document_and_its_tables(run: FilePath, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_and_its_tables(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = audit_document(audit_run(run))
     assert document["ok"]
     assert document["first_difference"] is None
@@ -31,7 +31,7 @@ def test_the_document_and_its_tables(run: FilePath, capsys: pytest.CaptureFixtur
     )
 
 
-def test_the_first_difference_is_shown(run: FilePath, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_difference_is_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = position_off(run)
     document = audit_document(audit_run(run))
     first = document["first_difference"]

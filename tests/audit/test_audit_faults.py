@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,12 +34,12 @@ from support.synthetic_run import (
 # One fault each: it is found and named
 
 
-def position_missing(run: FilePath) -> str:
+def position_missing(run: Path) -> str:
     forge(find(PathLayout(run / "main"), 15), lambda identity: identity["positions"].pop("v1"))
     return r"main at step 15, v1: the checkpoint's position .* expected 20, found None"
 
 
-def checkpoint_changed(run: FilePath) -> str:
+def checkpoint_changed(run: Path) -> str:
     file = find(PathLayout(run / "main"), 15).directory / "manifest.json"
     text = file.read_text()
     file.unlink()
@@ -47,20 +47,20 @@ def checkpoint_changed(run: FilePath) -> str:
     return r"main: the checkpoint is incomplete or was changed .*step-00000015"
 
 
-def foreign_checkpoint(run: FilePath) -> str:
+def foreign_checkpoint(run: Path) -> str:
     theirs = find(PathLayout(run / "ptfs-v3"), 33).directory
     shutil.copytree(theirs, run / "branch-v3" / "checkpoints" / theirs.name, dirs_exist_ok=True)
     return r"branch-v3 at step 33: the checkpoint's `path` .* expected branch-v3, found ptfs-v3"
 
 
-def unknown_checkpoint(run: FilePath) -> str:
+def unknown_checkpoint(run: Path) -> str:
     layout = PathLayout(run / "main")
     temporary = begin(layout.checkpoints, 14)
     publish(temporary, 14, {}, {**find(layout, 15).identity, "tokens": 224, "positions": {"v1": 20, "v2": 8}})
     return r"main at step 14: the ledger knows nothing of this checkpoint: expected one of .*, found 14"
 
 
-def fork_moved(run: FilePath) -> str:
+def fork_moved(run: Path) -> str:
     def move(values: dict[str, Any]) -> None:
         path = values["path"]
         path["start"], path["stop"], path["parent"]["step"] = path["start"] + 1, path["stop"] + 1, path["start"] + 1
@@ -69,7 +69,7 @@ def fork_moved(run: FilePath) -> str:
     return r"branch-v2 at step 15: .* begins at a state that no earlier one saved.*expected 16, found 15"
 
 
-def fork_never_saved(run: FilePath) -> str:
+def fork_never_saved(run: Path) -> str:
     rewrite(
         run / "main" / "ledger",
         lambda _, record: (
@@ -79,29 +79,29 @@ def fork_never_saved(run: FilePath) -> str:
     return r"main at step 15: the ledger knows nothing of this checkpoint|forked from main at a step that was never"
 
 
-def parent_gone(run: FilePath) -> str:
+def parent_gone(run: Path) -> str:
     shutil.rmtree(run / "main")
     return r"branch-v\d at step \d+: its parent is not in the run: expected main"
 
 
-def path_unreadable(run: FilePath) -> str:
+def path_unreadable(run: Path) -> str:
     (run / "main" / "path.json").write_text("{")
     return r"main: cannot be read as a path .*main/path\.json"
 
 
-def attempt_too_late(run: FilePath) -> str:
+def attempt_too_late(run: Path) -> str:
     layout, late = resumed_attempt(run)
     rewrite(layout.ledger, lambda number, record: moved(record, 30) if number >= late else record)
     return r"begins at a state that no earlier one saved: the steps before it were left out: expected (\d+), found \d+"
 
 
-def attempt_gone(run: FilePath) -> str:
+def attempt_gone(run: Path) -> str:
     layout, late = resumed_attempt(run)
     rewrite(layout.ledger, lambda number, record: record if number >= late else None)
     return r"begins at a state that no earlier one saved"
 
 
-def ledger_tokens_off(run: FilePath) -> str:
+def ledger_tokens_off(run: Path) -> str:
     def more(_: int, record: Record) -> Record:
         return record._replace(counters=replace(record.counters, tokens=record.counters.tokens + 1))
 
@@ -109,12 +109,12 @@ def ledger_tokens_off(run: FilePath) -> str:
     return r"ptfs-v3 at step 0: the ledger's tokens are not its 0 steps of 16: expected 0, found 1 .*ledger/000\.jsonl"
 
 
-def ledger_step_skipped(run: FilePath) -> str:
+def ledger_step_skipped(run: Path) -> str:
     rewrite(run / "ptfs-v3" / "ledger", lambda _, r: moved(r, 1) if r.kind == "heartbeat" and r.step >= 9 else r)
     return r"ptfs-v3 at step \d+: a record of \d+ steps from step \d+ stands at another step"
 
 
-def ledger_saved_the_unheard(run: FilePath) -> str:
+def ledger_saved_the_unheard(run: Path) -> str:
     def unheard(_: int, record: Record) -> Record:
         earlier = {"saved_step": record.saved_step - 1} if record.kind == "checkpoint" else {}
         return record._replace(facts={**record.facts, **earlier})
@@ -123,13 +123,13 @@ def ledger_saved_the_unheard(run: FilePath) -> str:
     return r"ptfs-v3 at step 9: the ledger says that a state was saved that it never heard of: expected .*8.*, found 7"
 
 
-def ledger_line_changed(run: FilePath) -> str:
+def ledger_line_changed(run: Path) -> str:
     file = attempt_files(run / "ptfs-v3" / "ledger")[0]
     file.write_bytes(file.read_bytes().replace(b'"loss":1.0', b'"loss":0.9', 1))
     return r"ptfs-v3: .*000\.jsonl:\d+: this line, or one before it, was changed"
 
 
-def ledger_of_another_manifest(run: FilePath) -> str:
+def ledger_of_another_manifest(run: Path) -> str:
     def other(_: int, record: Record) -> Record:
         named = record.facts.get("manifests", {})
         return record._replace(facts={**record.facts, "manifests": named | {"v1": "f" * 64}} if named else record.facts)
@@ -138,7 +138,7 @@ def ledger_of_another_manifest(run: FilePath) -> str:
     return r"ptfs-v3 at step 0, v1: .* a source whose `manifests` are not the path's: expected \w+, found f{64}"
 
 
-def ledger_of_another_initial_state(run: FilePath) -> str:
+def ledger_of_another_initial_state(run: Path) -> str:
     def other(_: int, record: Record) -> Record:
         started = record.kind == "start"
         return record._replace(facts={**record.facts, "initial_state": "e" * 64} if started else record.facts)
@@ -147,7 +147,7 @@ def ledger_of_another_initial_state(run: FilePath) -> str:
     return r"main at step 0: the ledger's `initial_state` is not the path's: expected None, found e{64}"
 
 
-def ledger_of_other_rows(run: FilePath) -> str:
+def ledger_of_other_rows(run: Path) -> str:
     def other(_: int, record: Record) -> Record:
         rows = record.facts.get("rows", {})
         return record._replace(facts={**record.facts, "rows": rows | {"v2": 7}} if rows else record.facts)
@@ -164,30 +164,30 @@ def shifted(source: str, by: int) -> Callable[[dict[str, Any]], None]:
     return shift
 
 
-def without_checkpoints(directory: FilePath) -> None:
+def without_checkpoints(directory: Path) -> None:
     """The plan was wrong from the start: nothing that was saved could contradict it."""
     shutil.rmtree(directory / "checkpoints")
     shutil.rmtree(directory / "branch_points")
 
 
-def used_twice(run: FilePath) -> str:
+def used_twice(run: Path) -> str:
     edit(run / "branch-v2" / "path.json", shifted("v2", -3))
     without_checkpoints(run / "branch-v2")
     return r"branch-v2 at step 15, v2: 3 rows used twice in epoch 0: .* expected 10, found 7 .*branch-v2/path\.json"
 
 
-def left_out(run: FilePath) -> str:
+def left_out(run: Path) -> str:
     edit(run / "branch-v2" / "path.json", shifted("v2", 3))
     without_checkpoints(run / "branch-v2")
     return r"branch-v2 at step 15, v2: 3 rows left out in epoch 0: .* expected 10, found 13"
 
 
-def another_manifest(run: FilePath) -> str:
+def another_manifest(run: Path) -> str:
     edit(run / "branch-v2" / "path.json", lambda values: values["sources"]["v1"].update(manifest_sha256="e" * 64))
     return r"branch-v2 at step 15, v1: the attempt read a source whose `manifests` are not the path's"
 
 
-def rows_everywhere(run: FilePath, path: str, rows: int) -> None:
+def rows_everywhere(run: Path, path: str, rows: int) -> None:
     """As if the path had been trained on so many rows of v1."""
 
     def other(_: int, record: Record) -> Record:
@@ -198,32 +198,32 @@ def rows_everywhere(run: FilePath, path: str, rows: int) -> None:
     edit(run / path / "path.json", lambda values: values["sources"]["v1"].update(rows=rows))
 
 
-def another_epoch(run: FilePath) -> str:
+def another_epoch(run: Path) -> str:
     rows_everywhere(run, "branch-v2", 22)
     return r"branch-v2 at step 15, v1: the source has another manifest or other rows than in main: .*'rows': 21.*22"
 
 
-def no_rows_known(run: FilePath) -> str:
+def no_rows_known(run: Path) -> str:
     rows_everywhere(run, "ptfs-v3", 0)
     return r"ptfs-v3 at step 0, v1: the path reads a source of which it does not say how many rows it has"
 
 
-def another_batch(run: FilePath) -> str:
+def another_batch(run: Path) -> str:
     edit(run / "ptfs-v3" / "path.json", lambda values: values["training"].update(batch_sequences=4))
     return r"ptfs-v3 at step 0: the ledger's `tokens_per_step` is not the path's: expected 32, found 16"
 
 
-def another_seed(run: FilePath) -> str:
+def another_seed(run: Path) -> str:
     edit(run / "branch-v2" / "path.json", lambda values: values["training"].update(seed=8))
     return r"branch-v2 at step \d+: the checkpoint's `training_sha256` is not what path.json gives"
 
 
-def another_row_order(run: FilePath) -> str:
+def another_row_order(run: Path) -> str:
     edit(run / "main" / "path.json", lambda values: values["training"].update(row_order=["older", "older"]))
     return r"main: its rows were read in another order than this lrps knows"
 
 
-FAULTS: list[Callable[[FilePath], str]] = [
+FAULTS: list[Callable[[Path], str]] = [
     *(position_off, position_missing, tokens_off, checkpoint_changed, foreign_checkpoint, unknown_checkpoint),
     *(fork_moved, fork_never_saved, parent_gone, path_unreadable, attempt_too_late, attempt_gone),
     *(ledger_tokens_off, ledger_step_skipped, ledger_saved_the_unheard, ledger_line_changed),
@@ -234,7 +234,7 @@ FAULTS: list[Callable[[FilePath], str]] = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_is_found_and_named(run: FilePath, fault: Callable[[FilePath], str]) -> None:
+def test_a_fault_is_found_and_named(run: Path, fault: Callable[[Path], str]) -> None:
     told = fault(run)
     audit = audit_run(run)
     assert not audit.ok
@@ -244,28 +244,28 @@ def test_a_fault_is_found_and_named(run: FilePath, fault: Callable[[FilePath], s
 # One random change to a clean run never goes unnoticed
 
 
-def a_checkpoint(draw: st.DrawFn, run: FilePath) -> Checkpoint:
+def a_checkpoint(draw: st.DrawFn, run: Path) -> Checkpoint:
     places = sorted(run.glob("*/checkpoints")) + sorted(run.glob("*/branch_points"))
     return draw(st.sampled_from([checkpoint for place in places for checkpoint in complete_checkpoints(place)]))
 
 
-def a_path(draw: st.DrawFn, run: FilePath) -> FilePath:
+def a_path(draw: st.DrawFn, run: Path) -> Path:
     return draw(st.sampled_from(sorted(run.iterdir())))
 
 
-def other_position(draw: st.DrawFn, run: FilePath) -> None:
+def other_position(draw: st.DrawFn, run: Path) -> None:
     checkpoint, by = a_checkpoint(draw, run), draw(st.integers(1, 40))
     source = draw(st.sampled_from(sorted(checkpoint.identity["positions"])))
     old = checkpoint.identity["positions"][source]
     forge(checkpoint, lambda identity: identity["positions"].update({source: old + by}))
 
 
-def other_tokens(draw: st.DrawFn, run: FilePath) -> None:
+def other_tokens(draw: st.DrawFn, run: Path) -> None:
     by = draw(st.integers(-500, 500).filter(bool))
     forge(a_checkpoint(draw, run), lambda identity: identity.update(tokens=identity["tokens"] + by))
 
 
-def other_rows_of_a_part(draw: st.DrawFn, run: FilePath) -> None:
+def other_rows_of_a_part(draw: st.DrawFn, run: Path) -> None:
     by, which = draw(st.integers(1, 40)), draw(st.integers(0, 100))
 
     def shift(values: dict[str, Any]) -> None:
@@ -275,7 +275,7 @@ def other_rows_of_a_part(draw: st.DrawFn, run: FilePath) -> None:
     edit(a_path(draw, run) / "path.json", shift)
 
 
-def other_share_of_a_part(draw: st.DrawFn, run: FilePath) -> None:
+def other_share_of_a_part(draw: st.DrawFn, run: Path) -> None:
     by, which = draw(st.integers(1, 40)), draw(st.integers(0, 100))
 
     def grow(values: dict[str, Any]) -> None:
@@ -285,13 +285,13 @@ def other_share_of_a_part(draw: st.DrawFn, run: FilePath) -> None:
     edit(a_path(draw, run) / "path.json", grow)
 
 
-def other_source(draw: st.DrawFn, run: FilePath) -> None:
+def other_source(draw: st.DrawFn, run: Path) -> None:
     file = a_path(draw, run) / "path.json"
     name = draw(st.sampled_from(sorted(json.loads(file.read_text())["sources"])))
     edit(file, lambda values: values["sources"][name].update(manifest_sha256="e" * 64))
 
 
-def other_counter(draw: st.DrawFn, run: FilePath) -> None:
+def other_counter(draw: st.DrawFn, run: Path) -> None:
     ledger, by = a_path(draw, run) / "ledger", draw(st.integers(-300, 300).filter(bool))
     chosen = draw(st.sampled_from(list(read_ledger(ledger))))
 
@@ -302,7 +302,7 @@ def other_counter(draw: st.DrawFn, run: FilePath) -> None:
     rewrite(ledger, count)
 
 
-def other_step(draw: st.DrawFn, run: FilePath) -> None:
+def other_step(draw: st.DrawFn, run: Path) -> None:
     ledger, by = a_path(draw, run) / "ledger", draw(st.integers(-20, 20).filter(bool))
     records = [record for record in read_ledger(ledger) if record.kind in ("start", "heartbeat", "checkpoint")]
     # Whatever an attempt that never saved anything says of its start is waste, not the lineage's.
@@ -310,7 +310,7 @@ def other_step(draw: st.DrawFn, run: FilePath) -> None:
     rewrite(ledger, lambda _, record: moved(record, by) if record.sha256 == chosen.sha256 else record)
 
 
-def attempt_left_out(draw: st.DrawFn, run: FilePath) -> None:
+def attempt_left_out(draw: st.DrawFn, run: Path) -> None:
     ledger = a_path(draw, run) / "ledger"
     saved = [
         n for n, file in enumerate(attempt_files(ledger)) if any(r.kind == "checkpoint" for r in read_attempt(file))
@@ -319,14 +319,14 @@ def attempt_left_out(draw: st.DrawFn, run: FilePath) -> None:
     rewrite(ledger, lambda number, record: None if number == chosen else record)
 
 
-def other_byte(draw: st.DrawFn, run: FilePath) -> None:
+def other_byte(draw: st.DrawFn, run: Path) -> None:
     file = draw(st.sampled_from([*attempt_files(a_path(draw, run) / "ledger")]))
     data = bytearray(file.read_bytes())
     data[draw(st.integers(0, data.index(b"\n") - 1))] ^= 1
     file.write_bytes(data)
 
 
-def other_byte_of_a_checkpoint(draw: st.DrawFn, run: FilePath) -> None:
+def other_byte_of_a_checkpoint(draw: st.DrawFn, run: Path) -> None:
     file = a_checkpoint(draw, run).directory / "manifest.json"
     data = bytearray(file.read_bytes())
     data[draw(st.integers(0, len(data) - 1))] ^= 1
@@ -346,7 +346,7 @@ CORRUPTIONS = [
 def test_one_random_corruption_is_never_clean(
     clean: Plan,
     tmp_path_factory: pytest.TempPathFactory,
-    corrupt: Callable[[st.DrawFn, FilePath], None],
+    corrupt: Callable[[st.DrawFn, Path], None],
     data: st.DataObject,
 ) -> None:
     run = tmp_path_factory.mktemp("corrupt") / "run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from support.synthetic_run import (
 )
 
 
-def test_every_row_is_worked_out(clean: Plan, data_root: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_is_worked_out(clean: Plan, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lrps.audit.rows.CHUNK_ROWS", 7)
     seen: list[tuple[int, int]] = []
     audit = audit_run(clean.layout.run_dir, data_root, lambda done, total: seen.append((done, total)))
@@ -28,7 +28,7 @@ def test_every_row_is_worked_out(clean: Plan, data_root: FilePath, monkeypatch: 
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_another_manifest_is_told(clean: Plan, data_root: FilePath) -> None:
+def test_another_manifest_is_told(clean: Plan, data_root: Path) -> None:
     file = manifest_path(data_root, "v1", "train")
     save_manifest(manifest("v1", 30), file)
     (difference,) = audit_run(clean.layout.run_dir, data_root).differences
@@ -39,9 +39,7 @@ def test_another_manifest_is_told(clean: Plan, data_root: FilePath) -> None:
     assert "there is no such manifest" in difference.what
 
 
-def test_an_order_that_gives_a_row_twice_is_told(
-    clean: Plan, data_root: FilePath, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_order_that_gives_a_row_twice_is_told(clean: Plan, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lrps.audit.rows.CHUNK_ROWS", 8)
     monkeypatch.setattr(Order, "__call__", lambda self, positions: np.asarray(positions) % self.rows % 12)
     (difference,) = audit_run(clean.layout.run_dir, data_root).differences
@@ -52,7 +50,7 @@ def test_an_order_that_gives_a_row_twice_is_told(
 
 
 def test_a_mixture_that_deals_out_of_order_is_told(
-    clean: Plan, data_root: FilePath, monkeypatch: pytest.MonkeyPatch
+    clean: Plan, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lrps.data.mixture import Mixture
 

@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from lrps.audit.run import audit_run
 from lrps.base.errors import ConfigError, LineageError
 from lrps.base.files import atomic_write_json
-from lrps.data.stream import Stage
+from lrps.data.stream import PathData
 from lrps.ledger.metrics import read_metrics
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
@@ -102,7 +102,7 @@ def test_an_interrupted_and_grown_run_is_clean(
     shutil.rmtree(runs)
 
 
-def test_a_clean_run(run: FilePath) -> None:
+def test_a_clean_run(run: Path) -> None:
     audit = audit_run(run)
     assert audit.ok
     assert audit.spare_steps > 0, "some steps were lost and trained again"
@@ -117,7 +117,7 @@ def test_a_clean_run(run: FilePath) -> None:
     ]
 
 
-def test_whole_begins_a_later_epoch_by_plan(tmp_path: FilePath) -> None:
+def test_whole_begins_a_later_epoch_by_plan(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [10, 12], {"path-switching": {"branch_data": "whole"}})
     audit = audit_run(train(plan))
     assert audit.ok
@@ -128,7 +128,7 @@ def test_whole_begins_a_later_epoch_by_plan(tmp_path: FilePath) -> None:
     ]
 
 
-def test_a_run_under_way_is_audited_as_far_as_it_is_saved(tmp_path: FilePath) -> None:
+def test_a_run_under_way_is_audited_as_far_as_it_is_saved(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [10, 12], {"ptfs": {}})
     path = plan.graph.by_name["ptfs-v2"]
     train(plan, names=["ptfs-v1"])
@@ -143,10 +143,10 @@ def test_a_run_under_way_is_audited_as_far_as_it_is_saved(tmp_path: FilePath) ->
     assert sum(use.rows for use in audit.lineages[1].uses) == 4 * BATCH, "the mixture, cut at step 4"
 
 
-def test_earlier_states_may_be_evaluated_late(run: FilePath, clean: Plan) -> None:
+def test_earlier_states_may_be_evaluated_late(run: Path, clean: Plan) -> None:
     plan = replace(clean, config=clean.config.model_copy(update={"runs": run.parent, "name": "run"}))
     path = plan.graph.by_name["main"]
-    stage = Stage(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
+    stage = PathData(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
     book = recorder_of(plan, path, stage, origin_of(path, plan.layout))
     result = {"loss": 2.0, "bits_per_byte": 3.0, "rows": 1, "tokens": 5, "manifest_sha256": "m"}
     book.evaluation(plan.graph.branch_points("main")[0], {"v3": result})
@@ -155,7 +155,7 @@ def test_earlier_states_may_be_evaluated_late(run: FilePath, clean: Plan) -> Non
     assert audit_run(run).ok
 
 
-def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: FilePath) -> None:
+def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: Path) -> None:
     """A path that never saved anything may become another one; what it spent is waste."""
     plan = plan_of(tmp_path, [10, 12], {"path-switching": {"alpha": 0.6}})
     train(plan, names=["main"])
@@ -167,12 +167,12 @@ def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: FilePath) -> Non
     assert audit.spare_steps == 1, "the ledger heard of step 6, the second, and of no later one"
 
 
-def lrps(*arguments: str | FilePath) -> subprocess.CompletedProcess[str]:
+def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
-def test_the_verb(run: FilePath, data_root: FilePath, tmp_path: FilePath) -> None:
+def test_the_verb(run: Path, data_root: Path, tmp_path: Path) -> None:
     done = lrps("data", "audit", run, "--json", "--rows", "--data", data_root)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -191,7 +191,7 @@ def test_the_verb(run: FilePath, data_root: FilePath, tmp_path: FilePath) -> Non
 
 
 @pytest.mark.slow
-def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: FilePath, tmp_path: FilePath) -> None:
+def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: Path, tmp_path: Path) -> None:
     """Path switching and CPT with replay, stopped by a signal, killed, and brought to an end."""
     mix = {"new": 0.7, "replay": 0.3}
     paradigms = {"path-switching": {"alpha": 0.6, "mix": mix}, "cpt": {"mix": mix}}
@@ -227,7 +227,7 @@ def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: FilePath, tmp_
     assert document["recomputed_rows"] >= 2 * 80, "both versions whole, and the epochs of the replay"
 
 
-def stop(process: subprocess.Popen[str], file: FilePath, number: signal.Signals) -> None:
+def stop(process: subprocess.Popen[str], file: Path, number: signal.Signals) -> None:
     """Ask the launcher to stop, or kill the process that trains."""
     if number != signal.SIGKILL:
         process.send_signal(number)

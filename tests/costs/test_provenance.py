@@ -10,7 +10,7 @@ import pytest
 from lrps.base.errors import LedgerError
 from lrps.costs.provenance import provenance
 from lrps.ledger.records import FORMAT, Counters
-from lrps.ledger.totals import Price, Totals
+from lrps.ledger.totals import RecordedPrice, Totals
 from lrps.ledger.writer import LedgerWriter
 
 
@@ -45,8 +45,8 @@ def test_what_is_no_ledger_is_refused(make: Any) -> None:
 
 
 def test_prices_of_all_paths_are_added_up(make: Any) -> None:
-    paid = Totals(prices={Price(2.0, "EUR"): 0.5, None: 0.25})
-    more = Totals(prices={Price(2.0, "EUR"): 1.0, Price(2.0, "USD"): 3.0})
+    paid = Totals(prices={RecordedPrice(2.0, "EUR"): 0.5, None: 0.25})
+    more = Totals(prices={RecordedPrice(2.0, "EUR"): 1.0, RecordedPrice(2.0, "USD"): 3.0})
     assert provenance(make(), [paid, more])["prices"] == [
         {"amount": 2.0, "currency": "EUR", "device_hours": 1.5},
         {"amount": None, "currency": None, "device_hours": 0.25},

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from lrps.costs.comparison import comparison_document
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.paths.graph import Paradigm, Path, Release
+from lrps.paths.graph import Paradigm, Release, TrainingPath
 from lrps.plan.plan import Plan, make_plan
 
 BATCH_TOKENS = 256
@@ -63,19 +63,19 @@ class Simulation:
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
 
-    def train(self, path: Path, stop: int) -> None:
+    def train(self, path: TrainingPath, stop: int) -> None:
         """To `stop`; at path.stop its releases are evaluated."""
         saved = best = path.start
         for _ in range(self.dice.randrange(3)):
             saved, best = self._attempt(path, saved, self.dice.randint(saved, stop), best, dies=True)
         self._attempt(path, saved, stop, best, dies=False)
 
-    def die(self, path: Path, step: int) -> int:
+    def die(self, path: TrainingPath, step: int) -> int:
         """One attempt that ends at `step` without a warning; the step that it saved."""
         saved, _ = self._attempt(path, path.start, step, path.start, dies=True)
         return saved
 
-    def _attempt(self, path: Path, start: int, stop: int, best: int, dies: bool) -> tuple[int, int]:
+    def _attempt(self, path: TrainingPath, start: int, stop: int, best: int, dies: bool) -> tuple[int, int]:
         """(saved step, highest step) after it."""
         price = self.dice.choice([1.0, 2.5])
         ledger, counters = LedgerWriter(self.plan.layout.path(path.name).ledger), Counters(energy_joules=0.0)
@@ -114,7 +114,7 @@ class Simulation:
         ledger.close()
         return saved, max(best, stop)
 
-    def _end(self, path: Path, stop: int, dies: bool, spend: Any, write: Any) -> None:
+    def _end(self, path: TrainingPath, stop: int, dies: bool, spend: Any, write: Any) -> None:
         if dies:
             write("failure", stop)  # what was spent since the last record is in it
             return
@@ -155,7 +155,7 @@ def reference(paradigm: Paradigm, entries: list[Entry], per_token: int) -> dict[
     return {**sums, "": {"total": total}}
 
 
-def a_plan(formulas: Any, root: FilePath, steps: list[int], alphas: list[float], longer: float) -> Plan:
+def a_plan(formulas: Any, root: Path, steps: list[int], alphas: list[float], longer: float) -> Plan:
     data = formulas.config(root).data.model_dump()
     versions = [{"name": f"v{k}", "tokens": count * BATCH_TOKENS} for k, count in enumerate(steps, 1)]
     per_version = {f"v{k}": alpha for k, alpha in enumerate(alphas[: len(steps)], 1)}
@@ -186,7 +186,7 @@ def test_costs_of_versions_are_the_sums_of_their_entries(
     formulas: Any, steps: list[int], alphas: list[float], longer: float, seed: int
 ) -> None:
     with tempfile.TemporaryDirectory() as root:
-        plan = a_plan(formulas, FilePath(root), steps, alphas, longer)
+        plan = a_plan(formulas, Path(root), steps, alphas, longer)
         simulation = Simulation(plan, seed)
         for path in plan.graph.paths:
             simulation.train(path, path.stop)
@@ -212,7 +212,7 @@ def test_costs_of_versions_are_the_sums_of_their_entries(
 def test_what_was_not_trained_costs_what_the_rest_did(formulas: Any, steps: list[int], seed: int, share: float) -> None:
     """A measured token costs all device-seconds over all distinct steps; what is missing costs that."""
     with tempfile.TemporaryDirectory() as root:
-        plan = a_plan(formulas, FilePath(root), steps, [0.5] * 4, 0.5)
+        plan = a_plan(formulas, Path(root), steps, [0.5] * 4, 0.5)
         simulation, dice = Simulation(plan, seed), random.Random(seed)
         reached = {path.name: path.start for path in plan.graph.paths}
         begun = [path for path in plan.graph.paths if path.parent is None and dice.random() < share]
@@ -243,7 +243,7 @@ def test_what_was_not_trained_costs_what_the_rest_did(formulas: Any, steps: list
             assert sum(cost[key]["money"] for cost in versions) == pytest.approx(estimate["money"])
 
 
-def test_steps_that_a_dead_attempt_lost_have_to_be_paid_for_again(formulas: Any, tmp_path: FilePath) -> None:
+def test_steps_that_a_dead_attempt_lost_have_to_be_paid_for_again(formulas: Any, tmp_path: Path) -> None:
     plan = a_plan(formulas, tmp_path, [20], [0.5] * 4, 0.5)
     simulation, path = Simulation(plan, seed=3), plan.graph.by_name["ptfs-v1"]
     saved = simulation.die(path, 11)
@@ -252,7 +252,7 @@ def test_steps_that_a_dead_attempt_lost_have_to_be_paid_for_again(formulas: Any,
     assert (estimate["steps"], estimate["tokens"]) == (20, (11 + 14) * BATCH_TOKENS)
 
 
-def test_a_complete_ledger_is_measured_also_where_no_checkpoint_is_left(formulas: Any, tmp_path: FilePath) -> None:
+def test_a_complete_ledger_is_measured_also_where_no_checkpoint_is_left(formulas: Any, tmp_path: Path) -> None:
     plan = a_plan(formulas, tmp_path, [20], [0.5] * 4, 0.5)
     path = plan.graph.by_name["ptfs-v1"]
     ledger = LedgerWriter(plan.layout.path(path.name).ledger)
@@ -267,7 +267,7 @@ def test_a_complete_ledger_is_measured_also_where_no_checkpoint_is_left(formulas
     assert release["cost"]["lineage"]["money"] == pytest.approx(0.02), "the ledger has no price, the config has"
 
 
-def test_a_directory_of_another_plan_is_not_booked(formulas: Any, tmp_path: FilePath) -> None:
+def test_a_directory_of_another_plan_is_not_booked(formulas: Any, tmp_path: Path) -> None:
     plan = a_plan(formulas, tmp_path, [20], [0.5] * 4, 0.5)
     formulas.Run(plan).train(["ptfs-v1"])
     other = make_plan(plan.config.model_copy(update={"seed": 5}))

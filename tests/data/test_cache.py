@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from lrps.base.errors import DataError
-from lrps.config.models import Data
+from lrps.config.models import DataConfig
 from lrps.data import cache as cache_module
 from lrps.data.cache import CachedFiles, open_files
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Shard
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
 
 KILOBYTE = 1000
 CHILD = """
@@ -192,8 +192,8 @@ def test_s3(s3, cache, build_version, tmp_path):
     for shard in manifest.shards:
         s3(f"v1/{shard.name}", (tmp_path / "v1" / shard.name).read_bytes())
     remote = CachedFiles(Path("nowhere"), "s3://lake/v1", cache)
-    here = Source(manifest, LocalFiles(tmp_path / "v1"), sequence_length=20, seed=0)
-    there = Source(manifest, remote, sequence_length=20, seed=0)
+    here = TokenSource(manifest, LocalFiles(tmp_path / "v1"), sequence_length=20, seed=0)
+    there = TokenSource(manifest, remote, sequence_length=20, seed=0)
     positions = np.arange(here.rows)
     assert np.array_equal(there.read(positions), here.read(positions))
     assert len(in_cache(cache)) == len(manifest.shards)
@@ -447,7 +447,7 @@ def test_a_cache_that_cannot_be_written_says_so(web, tmp_path, make_shard):
 def test_the_config_says_where_the_files_come_from(web, cache, tmp_path, make_shard):
     versions = [{"name": "v1"}, {"name": "v2", "url": web.url}]
     rehearsal = [{"name": "extra", "since": "v1", "url": web.url}]
-    data = Data.model_validate(
+    data = DataConfig.model_validate(
         {"root": tmp_path, "sequence_length": 8, "cache_limit": "1MB", "versions": versions, "rehearsal": rehearsal}
     )
     shard = make_shard()

@@ -11,8 +11,8 @@ from lrps.base.errors import DataError
 from lrps.data.checks import Checks
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, Shard
-from lrps.data.stream import Source, Stage
-from lrps.paths.graph import Part, Segment
+from lrps.data.stream import PathData, TokenSource
+from lrps.paths.graph import Segment, SourceRange
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_block_is_required_once(built):
 def test_another_file_in_the_place_of_a_checked_one_is_checked_anew(built, tmp_path):
     """As a repair by rsync does: what was checked by name is forgotten when the reader opens another file."""
     directory, manifest = built
-    source = Source(manifest, LocalFiles(directory), sequence_length=20, seed=1)
+    source = TokenSource(manifest, LocalFiles(directory), sequence_length=20, seed=1)
     source._checks.announce([(1, n) for n in range(4, 8)])
     wait_until(source._checks, [4, 5, 6, 7])
     file = directory / manifest.shards[1].name
@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_told(built):
     file = directory / manifest.shards[1].name
     file.unlink()
     file.mkdir()
-    source = Source(manifest, LocalFiles(directory), sequence_length=20, seed=1)
+    source = TokenSource(manifest, LocalFiles(directory), sequence_length=20, seed=1)
     with pytest.raises(DataError, match=f"{file} cannot be read: Is a directory; it must be a file"):
         source.read(np.arange(source.rows))
 
@@ -108,9 +108,9 @@ def test_a_stage_stops_before_the_first_damaged_row_with_checks_ahead(order, bui
     directory, manifest = built
     shutil.copytree(directory, tmp_path / "copy")
     damage(tmp_path / "copy" / manifest.shards[1].name, manifest.blocks[6].offset + 511)
-    segments = [Segment(24, (Part("v1", 0, 144),))]
+    segments = [Segment(24, (SourceRange("v1", 0, 144),))]
     whole, damaged = (
-        Stage(segments, {"v1": Source(manifest, LocalFiles(d), sequence_length=20, seed=1, order=order)}, 6)
+        PathData(segments, {"v1": TokenSource(manifest, LocalFiles(d), sequence_length=20, seed=1, order=order)}, 6)
         for d in (directory, tmp_path / "copy")
     )
     for step in range(24):

@@ -17,7 +17,7 @@ from lrps.data.cache import open_files
 from lrps.data.fetch import fetch_data, fetch_manifests
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import load_manifest, manifest_path
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
 from support.values import config_values
 
 
@@ -137,8 +137,8 @@ def test_shards_come_into_the_cache(config, built, web, root):
     asked = len(web.requests)
     for version, split in (("v1", "train"), ("v2", "train"), ("v2", "heldout")):
         manifest = load_manifest(manifest_path(root, version, split))
-        here = Source(manifest, open_files(config_of_it.data, version), sequence_length=20, seed=0)
-        there = Source(manifest, LocalFiles(built / version), sequence_length=20, seed=0)
+        here = TokenSource(manifest, open_files(config_of_it.data, version), sequence_length=20, seed=0)
+        there = TokenSource(manifest, LocalFiles(built / version), sequence_length=20, seed=0)
         assert np.array_equal(here.read(np.arange(here.rows)), there.read(np.arange(there.rows)))
     assert len(web.requests) == asked
 

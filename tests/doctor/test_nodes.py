@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lrps.doctor.nodes import Nodes, by_host, judge, nodes_document
+from lrps.doctor.nodes import Nodes, by_host, nodes_document, nodes_findings
 from lrps.doctor.worker import Rank
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
@@ -22,11 +22,11 @@ EXCHANGE = {
 
 
 def bad(*ranks: Rank, expected: int = 4) -> dict[str, str]:
-    return {f.name: f.what for f in judge(ranks, EXCHANGE, expected).findings if f.state != "ok"}
+    return {f.name: f.what for f in nodes_findings(ranks, EXCHANGE, expected).findings if f.state != "ok"}
 
 
 def test_equal_nodes_are_sound() -> None:
-    found = judge(RANKS, EXCHANGE, 4)
+    found = nodes_findings(RANKS, EXCHANGE, 4)
     assert {finding.state for finding in found.findings} == {"ok"}
     assert {host: [rank.rank for rank in ranks] for host, ranks in by_host(RANKS).items()} == {
         "node-0": [0, 1],

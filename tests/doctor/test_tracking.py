@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from lrps.config.models import Config
-from lrps.config.tracking import Track
+from lrps.config.tracking import TrackConfig
 from lrps.doctor import tracking
 from lrps.doctor.examination import Subject
 from lrps.plan.plan import make_plan
 from lrps.track import tracker
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
-ONLINE = Track.model_validate({"trackers": ["wandb"], "wandb": {"mode": "online"}})
+ONLINE = TrackConfig.model_validate({"trackers": ["wandb"], "wandb": {"mode": "online"}})
 
 
 @pytest.fixture(autouse=True)

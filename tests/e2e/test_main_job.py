@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from lrps.config.loader import load_config
 from lrps.data.cache import open_files
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
@@ -355,7 +355,7 @@ def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tm
         card = (path_of(file, name).model / "README.md").read_text()
         for (step, version), evaluation in evaluations(read_ledger(path_of(file, name).ledger)).items():
             files = open_files(plan.config.data, version)
-            source = Source(plan.heldout[version], files, sequence_length=16, seed=0)
+            source = TokenSource(plan.heldout[version], files, sequence_length=16, seed=0)
             rows = torch.from_numpy(source.read(np.arange(evaluation.rows)).astype(np.int64))
             with torch.no_grad():
                 loss = float(model(input_ids=rows, labels=rows).loss)

@@ -390,7 +390,7 @@ def one_ranks_logits(one):
     """What it is for all ranks that the model of one of them cannot give its loss only: by default, and when asked."""
 
     def found_out(model, loss):
-        return "is short of memory" if rank() == one else loss_head.give_loss_only(model, loss)
+        return "is short of memory" if rank() == one else loss_head.enable_fused_loss(model, loss)
 
     config = make_config("gpt2", 1)
     asked = config.model_copy(update={"engine": config.engine.model_copy(update={"cross_entropy": "chunked"})})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import DataCollatorWithFlattening
 from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.engine import packing
 from lrps.engine.model import build_model
 
@@ -26,8 +26,8 @@ ROWS = st.integers(1, 4).flatmap(
 
 def build(architecture, kernel="sdpa", checkpointing=False):
     if kernel == "flash":
-        return with_reference_flash(build_model(Model(architecture=architecture), 3, checkpointing))
-    return build_model(Model(architecture=architecture), 3, checkpointing, kernel)
+        return with_reference_flash(build_model(ModelConfig(architecture=architecture), 3, checkpointing))
+    return build_model(ModelConfig(architecture=architecture), 3, checkpointing, kernel)
 
 
 def counted(row, end):
@@ -111,7 +111,7 @@ APART = {
 
 
 def meet(architecture, precision):
-    model = build_model(Model(architecture=architecture), 3).to(precision).eval()
+    model = build_model(ModelConfig(architecture=architecture), 3).to(precision).eval()
     with torch.no_grad():
         return packing.documents_meet(lambda rows: model(**packing.inputs(rows, END, flat=False)).logits, END)
 

@@ -50,7 +50,7 @@ def test_who_is_left_says_so_after_the_reason(case: str, first: str, tmp_path: P
 
 
 def test_another_error_stays_what_it_is() -> None:
-    from lrps.engine.ranks import naming_the_lost
+    from lrps.engine.ranks import translate_lost_rank_errors
 
-    with pytest.raises(RuntimeError, match="connection closed by hand"), naming_the_lost():
+    with pytest.raises(RuntimeError, match="connection closed by hand"), translate_lost_rank_errors():
         raise RuntimeError("connection closed by hand")  # without a process group

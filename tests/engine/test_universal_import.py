@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lrps.base.errors import CheckpointError
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.engine.fragments import open_state
 from lrps.engine.model import build_model
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal
-from lrps.store.checkpoints import open_checkpoint, verify
+from lrps.store.checkpoints import open_checkpoint, verify_checkpoint
 
 STATES = ("fp32", "exp_avg", "exp_avg_sq")
-MODEL = Model(
+MODEL = ModelConfig(
     architecture={"model_type": "gpt2", "vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 )
 NORM = "transformer.ln_f.weight"
@@ -69,7 +69,7 @@ def parameter(universal: Path, name: str = NORM) -> Path:
     return universal / "global_step5_universal" / "zero" / name
 
 
-def refused(universal: Path, match: str, model: Model = MODEL) -> None:
+def refused(universal: Path, match: str, model: ModelConfig = MODEL) -> None:
     """It is refused, and nothing is left."""
     out = universal.parent / "out"
     with pytest.raises(CheckpointError, match=match):
@@ -82,7 +82,7 @@ def test_there_and_back_is_the_same_to_the_bit(fragments, universal, tmp_path):
     assert imported.left_out == ()
     assert imported.checkpoint.directory == tmp_path / "out" / "step-00000005"
     checkpoint = open_checkpoint(imported.checkpoint.directory)
-    verify(checkpoint)
+    verify_checkpoint(checkpoint)
     there, back = assembled(fragments), assembled(checkpoint.directory)
     assert there.keys() == back.keys()
     assert all(torch.equal(there[key], back[key]) for key in there)
@@ -175,14 +175,14 @@ def test_another_model_is_told_by_names_and_shapes(universal):
     refused(
         universal,
         r"wpe.weight is \[64, 32\] in fp32, \[80, 32\] in the model",
-        Model(architecture={**fields, "n_positions": 80}),
+        ModelConfig(architecture={**fields, "n_positions": 80}),
     )
     refused(
         universal,
         r"h\.2\.ln_1\.weight is not there\n(.*\n)+  and 7 more\n",
-        Model(architecture={**fields, "n_layer": 3}),
+        ModelConfig(architecture={**fields, "n_layer": 3}),
     )
-    refused(universal, r"h\.1\.\S+ is no parameter of the model\n", Model(architecture={**fields, "n_layer": 1}))
+    refused(universal, r"h\.1\.\S+ is no parameter of the model\n", ModelConfig(architecture={**fields, "n_layer": 1}))
 
 
 @pytest.mark.parametrize("kind", STATES)
@@ -257,7 +257,7 @@ def test_what_belongs_to_a_model_and_is_not_trained_is_left_out_and_named(tmp_pa
         "first_k_dense_replace": 1,
     }
     kind = {"model_type": "deepseek_v3", "vocab_size": 97, "num_hidden_layers": 2}
-    model = Model(architecture={**kind, **sizes, **heads, **experts})
+    model = ModelConfig(architecture={**kind, **sizes, **heads, **experts})
     zero, buffer = tmp_path / "global_step5_universal" / "zero", "model.layers.1.mlp.gate.e_score_correction_bias"
     for name, values in build_model(model, 0).named_parameters():
         (zero / name).mkdir(parents=True)

@@ -12,7 +12,7 @@ import pytest
 from lrps.base.errors import CheckpointError, DataError
 from lrps.costs.comparison import comparison_document
 from lrps.evaluation import score
-from lrps.export.release import Form, export_state
+from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
 from lrps.ledger.events import book_event
 from lrps.plan.plan import Plan
@@ -27,7 +27,7 @@ def run(plan: Plan, paradigms: Sequence[str] = ()) -> list[str]:
     told: list[str] = []
     digests = score.task_digests(plan.config.evaluation)
     states, _ = score.released_states(plan, paradigms)
-    score.score_models(plan, score.jobs(plan, states, digests), digests, told.append)
+    score.score_models(plan, score.scoring_jobs(plan, states, digests), digests, told.append)
     return told
 
 
@@ -85,7 +85,7 @@ def test_a_changed_task_and_a_changed_model_are_scored_again(with_tasks: Callabl
     shorter = with_tasks_again(changed, {"max_new_tokens": 2}, {})
     (first, *_), _ = score.released_states(shorter)
     digests = score.task_digests(shorter.config.evaluation)
-    assert score.jobs(shorter, [first], digests)[0].missing == ("pairs-v1", "pairs-v2"), "branch-v1 has none"
+    assert score.scoring_jobs(shorter, [first], digests)[0].missing == ("pairs-v1", "pairs-v2"), "branch-v1 has none"
     assert examples_shown(changed) == {"pairs-v1": {4}, "pairs-v2": {3}}
     assert examples_shown(shorter) == examples_shown(changed), "the newest, while its own form has no score"
     assert run(made.plan, ["cpt"]) == []
@@ -153,7 +153,7 @@ def test_an_export_in_another_form_is_used_as_it_is(with_tasks: Callable[..., An
     plan = with_tasks().plan
     (state, *_), _ = score.released_states(plan, ["cpt"])
     place = state.directory(plan.layout.path(state.path.name))
-    export_state(plan, state, place, Form("bf16"))
+    export_state(plan, state, place, ExportFormat("bf16"))
     before = {file.name: file.stat().st_mtime_ns for file in place.iterdir()}
     run(plan, ["cpt"])
     assert {file.name: file.stat().st_mtime_ns for file in place.iterdir()} == before
@@ -163,7 +163,7 @@ def test_an_export_of_another_state_is_refused(with_tasks: Callable[..., Any]) -
     plan = with_tasks().plan
     states, _ = score.released_states(plan, ["cpt"])
     place = states[0].directory(plan.layout.path(states[0].path.name))
-    export_state(plan, states[1], place, Form("fp32"))
+    export_state(plan, states[1], place, ExportFormat("fp32"))
     with pytest.raises(CheckpointError, match="holds another state"):
         run(plan, ["cpt"])
 

@@ -14,20 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError
-from lrps.config.launching import Launch, Resources
-from lrps.launch.commands import Place, Start, as_sent_by_pdsh, start
-from lrps.launch.jobs import Job
+from lrps.config.launching import LaunchConfig, Resources
+from lrps.launch.commands import Allocation, Start, as_sent_by_pdsh, start
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.launch.supervise import GROUP
 
 ARGUMENTS = ("train", "c.yaml", "--set", "seed=3", "main", "branch-v1")
 TAIL = "lrps.cli train c.yaml --set seed=3 main branch-v1"
-JOB = Job(("main", "branch-v1"), ARGUMENTS, Resources(nodes=1, processes=2))
+JOB = ProcessGroupJob(("main", "branch-v1"), ARGUMENTS, Resources(nodes=1, processes=2))
 DEEPSPEED = str(Path(sys.executable).with_name("deepspeed"))
 TWO = {"localhost": ("0", "1")}
 
 
 def test_on_the_cpu_deepspeed_is_told_how_many() -> None:
-    found = start(JOB, Launch(), Place(TWO, 4321, on_gpus=False), {"OMP_NUM_THREADS": "1"})
+    found = start(JOB, LaunchConfig(), Allocation(TWO, 4321, on_gpus=False), {"OMP_NUM_THREADS": "1"})
     assert str(found) == (
         f"OMP_NUM_THREADS=1 {DEEPSPEED} -q --num_gpus 2 --master_port 4321 --no_local_rank --module {TAIL}"
     )
@@ -35,26 +35,26 @@ def test_on_the_cpu_deepspeed_is_told_how_many() -> None:
 
 
 def test_on_gpus_deepspeed_is_told_which() -> None:
-    found = start(JOB, Launch(), Place({"localhost": ("2", "5")}, 4321), {})
+    found = start(JOB, LaunchConfig(), Allocation({"localhost": ("2", "5")}, 4321), {})
     assert str(found) == (f"CUDA_VISIBLE_DEVICES=2,5 {DEEPSPEED} -q --master_port 4321 --no_local_rank --module {TAIL}")
     with pytest.raises(ConfigError, match="names GPU-1, GPU-2, and deepspeed takes numbers only"):
-        start(JOB, Launch(), Place({"localhost": ("GPU-1", "GPU-2")}, 4321), {})
+        start(JOB, LaunchConfig(), Allocation({"localhost": ("GPU-1", "GPU-2")}, 4321), {})
 
 
 def test_torchrun_takes_a_free_port_or_the_given_one() -> None:
-    launch, place = Launch(launcher="torchrun"), Place({"localhost": ("GPU-1", "GPU-2")}, 4321)
+    launch, place = LaunchConfig(launcher="torchrun"), Allocation({"localhost": ("GPU-1", "GPU-2")}, 4321)
     torchrun = f"CUDA_VISIBLE_DEVICES=GPU-1,GPU-2 {sys.executable} -m torch.distributed.run"
     assert str(start(JOB, launch, place, {})) == f"{torchrun} --standalone --nproc_per_node 2 -m {TAIL}"
     meet = "--master_addr 127.0.0.1 --master_port 4321"
     given_port = launch.model_copy(update={"master_port": 4321})
     assert str(start(JOB, given_port, place, {})) == f"{torchrun} {meet} --nproc_per_node 2 -m {TAIL}"
-    assert "CUDA" not in str(start(JOB, launch, Place(TWO, 4321, on_gpus=False), {}))
+    assert "CUDA" not in str(start(JOB, launch, Allocation(TWO, 4321, on_gpus=False), {}))
 
 
 def test_hosts_are_named_with_their_devices(tmp_path: Path) -> None:
-    launch = Launch(launcher="deepspeed", hostfile=Path("hosts"), master_addr="10.0.0.1")
+    launch = LaunchConfig(launcher="deepspeed", hostfile=Path("hosts"), master_addr="10.0.0.1")
     devices = {"a": ("0", "1"), "b": ("2", "3")}
-    place = Place(devices, 29501, environment_file=tmp_path / "main.env")
+    place = Allocation(devices, 29501, environment_file=tmp_path / "main.env")
     found = start(JOB, launch, place, {"B": "2", "A": "1", GROUP: "g"})
     where = "--hostfile hosts --include a:0,1@b:2,3 --force_multi --master_addr 10.0.0.1 --master_port 29501"
     assert " ".join(found.command) == f"{DEEPSPEED} -q {where} --no_local_rank --module {TAIL}"
@@ -67,7 +67,7 @@ def test_hosts_are_named_with_their_devices(tmp_path: Path) -> None:
 
 def test_slurm_is_not_started_here() -> None:
     with pytest.raises(ConfigError, match="launcher slurm starts nothing on this machine"):
-        start(JOB, Launch(launcher="slurm"), Place(TWO, 1), {})
+        start(JOB, LaunchConfig(launcher="slurm"), Allocation(TWO, 1), {})
 
 
 def test_deepspeed_and_torchrun_take_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,12 +75,14 @@ def test_deepspeed_and_torchrun_take_the_options(monkeypatch: pytest.MonkeyPatch
     from deepspeed.launcher.runner import parse_args
     from torch.distributed.run import get_args_parser
 
-    launch = Launch(launcher="deepspeed", hostfile=Path("hosts"), master_addr="10.0.0.1")
-    place = Place({"a": ("0",)}, 29501, environment_file=Path("main.env"))
+    launch = LaunchConfig(launcher="deepspeed", hostfile=Path("hosts"), master_addr="10.0.0.1")
+    place = Allocation({"a": ("0",)}, 29501, environment_file=Path("main.env"))
     read: argparse.Namespace = parse_args(list(start(JOB, launch, place, {}).command[1:]))
     assert (read.include, read.force_multi, read.master_port, read.module) == ("a:0", True, 29501, True)
     assert (read.user_script, *read.user_args) == ("lrps.cli", *ARGUMENTS)
-    torch = get_args_parser().parse_args(start(JOB, Launch(launcher="torchrun"), Place(TWO, 1), {}).command[3:])
+    torch = get_args_parser().parse_args(
+        start(JOB, LaunchConfig(launcher="torchrun"), Allocation(TWO, 1), {}).command[3:]
+    )
     assert (torch.nproc_per_node, torch.standalone, torch.module) == ("2", True, True)
     assert (torch.training_script, *torch.training_script_args) == ("lrps.cli", *ARGUMENTS)
 
@@ -131,8 +133,8 @@ def test_the_workers_of_one_group_are_signalled_and_nobody_else(tmp_path: Path) 
         command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", *words]
         return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, cwd=tmp_path)
 
-    launch = Launch(launcher="deepspeed", hostfile=Path("hosts"))
-    found = start(JOB, launch, Place({"a": ("0",)}, 29500, environment_file=tmp_path / "e"), {GROUP: "our-1"})
+    launch = LaunchConfig(launcher="deepspeed", hostfile=Path("hosts"))
+    found = start(JOB, launch, Allocation({"a": ("0",)}, 29500, environment_file=tmp_path / "e"), {GROUP: "our-1"})
     with launched("our-1") as ours, launched("our-11") as theirs:
         for process in (ours, theirs):
             while len(psutil.Process(process.pid).children()) < 2:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.launch.jobs import Job, plan_jobs, unfinished
+from lrps.launch.jobs import ProcessGroupJob, plan_jobs, unfinished_paths
 from lrps.paths.graph import Fork
 from lrps.plan.plan import Plan, make_plan
 from support.values import config_values
@@ -22,14 +22,14 @@ MakeConfig = Callable[..., Config]
 FILE = Path("c.yaml")
 
 
-def jobs_of(plan: Plan, *names: str) -> tuple[Job, ...]:
+def jobs_of(plan: Plan, *names: str) -> tuple[ProcessGroupJob, ...]:
     return plan_jobs(plan, names or list(plan.graph.by_name), FILE, [])
 
 
 def test_everything_is_unfinished_at_first(make_config: MakeConfig, tmp_path: Path) -> None:
     plan = make_plan(make_config(runs=str(tmp_path)))
-    assert [status.path.name for status in unfinished(plan)] == list(plan.graph.by_name)
-    only = [status.path.name for status in unfinished(plan, ["cpt"])]
+    assert [status.path.name for status in unfinished_paths(plan)] == list(plan.graph.by_name)
+    only = [status.path.name for status in unfinished_paths(plan, ["cpt"])]
     assert only == ["ptfs-v1", "cpt-v2", "cpt-v3", "cpt-v4"], "shared paths belong to both"
 
 

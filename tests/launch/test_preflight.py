@@ -14,8 +14,8 @@ from lrps.base.locks import path_lock
 from lrps.cli.app import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.launch.jobs import unfinished
-from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets
+from lrps.launch.jobs import unfinished_paths
+from lrps.launch.preflight import check_forks, check_idle, check_shards, check_written, waiting_for_sets
 from lrps.plan.plan import make_plan
 from support.values import config_values
 
@@ -24,14 +24,14 @@ MakeConfig = Callable[..., Config]
 
 def test_missing_shards_are_named(make_config: MakeConfig) -> None:
     with pytest.raises(DataError, match="no shards in nowhere for version v1, v2, v3, v4; run `lrps data build"):
-        check_data(make_plan(make_config()))
+        check_shards(make_plan(make_config()))
 
 
 def test_a_state_to_start_from_must_be_there_where_something_is_to_do(make_config: MakeConfig, tmp_path: Path) -> None:
     model = {**config_values()["model"], "initial_state": str(tmp_path / "step-00000480")}
     plan = make_plan(make_config(runs=str(tmp_path), model=model))
     with pytest.raises(CheckpointError, match=r"model.initial_state: .*step-00000480 is no checkpoint; give one"):
-        check_forks(plan, unfinished(plan))
+        check_forks(plan, unfinished_paths(plan))
     check_forks(plan, [])
 
 
@@ -41,7 +41,7 @@ def test_shards_from_elsewhere_are_fetched(make_config: MakeConfig) -> None:
     with pytest.raises(
         DataError, match="version v1, v2; run `lrps data fetch CONFIG` and `lrps data build CONFIG` first"
     ):
-        check_data(plan)
+        check_shards(plan)
 
 
 def test_what_somebody_trains_is_not_started_again(tiny_config: Path, tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_what_somebody_trains_is_not_started_again(tiny_config: Path, tmp_path: 
 
 def test_rehearsal_sets_must_be_there_if_they_are_read(tiny_config: Path) -> None:
     sets = "data.rehearsal=[{name: r, since: v1, tokens: 80}, {name: v3, since: v1, tokens: 80}]"
-    check_data(make_plan(load_config(tiny_config, [sets])))
+    check_shards(make_plan(load_config(tiny_config, [sets])))
     with pytest.raises(DataError, match=r"for version r; run"):
-        check_data(make_plan(load_config(tiny_config, [sets, "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}"])))
+        check_shards(make_plan(load_config(tiny_config, [sets, "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}"])))
 
 
 def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
         "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}",
     ]
     plan = make_plan(load_config(tiny_config, [*settings, f"runs={tmp_path}"]))
-    check_data(plan)
-    waiting = waiting_for_sets(plan, unfinished(plan))
+    check_shards(plan)
+    waiting = waiting_for_sets(plan, unfinished_paths(plan))
     assert waiting == {"cpt-v2": {"r"}}
     check_written({}, tiny_config, settings)
     with pytest.raises(
@@ -85,7 +85,7 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
         assert "\n# cpt-v2: waiting for rehearsal data" in shown.stdout
     data = {**config_values()["data"], "root": str(tmp_path), "rehearsal": plan.config.data.model_dump()["rehearsal"]}
     with pytest.raises(DataError, match="for version v1, v2, v3, v4; run `lrps data build CONFIG` first"):
-        check_data(make_plan(Config.model_validate(config_values(data=data))))
+        check_shards(make_plan(Config.model_validate(config_values(data=data))))
 
 
 def test_what_goes_on_from_a_waiting_path_waits_too(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_what_goes_on_from_a_waiting_path_waits_too(make_config: MakeConfig, tmp
         make_config(data=data, runs=str(tmp_path), paradigms={"cpt": {"mix": {"new": 0.5, "rehearsal": 0.5}}})
     )
     assert plan.rows["r"] == plan.rows["v1"] // 10
-    assert waiting_for_sets(plan, unfinished(plan)) == {f"cpt-v{k}": {"r"} for k in (2, 3, 4)}
+    assert waiting_for_sets(plan, unfinished_paths(plan)) == {f"cpt-v{k}": {"r"} for k in (2, 3, 4)}

@@ -18,9 +18,9 @@ import pytest
 
 import lrps.launch.run
 from lrps.base.errors import LrpsError, StoppedError, TrainingError
-from lrps.config.launching import Launch
-from lrps.launch.commands import Place, Start
-from lrps.launch.jobs import Job, plan_jobs
+from lrps.config.launching import LaunchConfig
+from lrps.launch.commands import Allocation, Start
+from lrps.launch.jobs import ProcessGroupJob, plan_jobs
 from lrps.launch.run import commands_of, run_jobs
 from lrps.plan.plan import Plan
 from lrps.plan.status import plan_status
@@ -34,18 +34,18 @@ class Run:
     """A plan whose jobs do what is said here. told: what a person was told. places: of the jobs, by name."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.told, self.places = root, list[str](), dict[str, Place]()
+        self.root, self.told, self.places = root, list[str](), dict[str, Allocation]()
         self._monkeypatch = monkeypatch
 
     def plan(self, **launch: object) -> Plan:
         plan = small_plan(self.root)
-        return replace(plan, config=plan.config.model_copy(update={"launch": Launch.model_validate(launch)}))
+        return replace(plan, config=plan.config.model_copy(update={"launch": LaunchConfig.model_validate(launch)}))
 
     def walk(self, deeds: Deeds, **launch: object) -> None:
         """Run the paths that have deeds, one a job."""
         plan = self.plan(**{"paths_per_job": 1, **launch})
 
-        def start(job: Job, _: Launch, place: Place, environment: Mapping[str, str]) -> Start:
+        def start(job: ProcessGroupJob, _: LaunchConfig, place: Allocation, environment: Mapping[str, str]) -> Start:
             self.places[job.name] = place
             command = (sys.executable, str(WORKER), str(self.root), job.name, *deeds[job.name])
             return Start(command, {**environment, "PYTHONPATH": str(WORKER.parent)})

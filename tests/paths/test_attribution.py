@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrps.config.models import Config
 from lrps.paths.attribution import Attribution, Stretch, attribute
-from lrps.paths.graph import Paradigm, Part, Path, Release, Segment
+from lrps.paths.graph import Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.schedule import constant
@@ -109,8 +109,8 @@ def cpt_rest() -> list[Fraction]:
 
 
 def test_steps_that_no_version_needs_are_kept() -> None:
-    segment = Segment(10, (Part("v1", 0, 10),))
-    main = Path("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
+    segment = Segment(10, (SourceRange("v1", 0, 10),))
+    main = TrainingPath("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
     attribution = attribute(Paradigm("made-up", "path-switching", (main,), (Release("v1", "main", 4),)))
     assert attribution.unreleased == (Stretch("main", 4, 10),)
     assert attributed(attribution) == ({"v1": 4}, {"v1": 4}, {"v1": 4})
@@ -118,8 +118,8 @@ def test_steps_that_no_version_needs_are_kept() -> None:
 
 @pytest.mark.parametrize("step", [4, 10])
 def test_two_versions_of_one_state_share_it(step: int) -> None:
-    segment = Segment(10, (Part("v1", 0, 10),))
-    main = Path("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
+    segment = Segment(10, (SourceRange("v1", 0, 10),))
+    main = TrainingPath("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
     releases = (Release("v1", "main", step), Release("v2", "main", step))
     _, marginal, shared = attributed(attribute(Paradigm("made-up", "path-switching", (main,), releases)))
     assert marginal == {"v1": step, "v2": 0}

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lrps.config.hardware import Hardware
-from lrps.config.models import Config, Model
+from lrps.config.hardware import HardwareConfig
+from lrps.config.models import Config, ModelConfig
 from lrps.paths.decoder import Decoder, decoder_of
 from lrps.paths.memory import LARGEST_BUCKET, Forecast, Memory, Setting, at_rest, device_bytes, forecast
 
@@ -28,7 +28,7 @@ LLAMA: dict[str, Any] = {
 
 
 def decoder(**changes: Any) -> Decoder:
-    made = decoder_of(Model(architecture={**LLAMA, **changes}))
+    made = decoder_of(ModelConfig(architecture={**LLAMA, **changes}))
     assert made is not None
     return made
 
@@ -145,9 +145,9 @@ def test_the_bucket_is_that_of_the_engine() -> None:
 
 
 def test_the_memory_of_a_device() -> None:
-    assert device_bytes(Hardware(device="h100")) == 80 * 10**9
-    assert device_bytes(Hardware(device="A100", memory_gb=40)) == 40 * 10**9
-    assert device_bytes(Hardware(device="TPU")) is None
+    assert device_bytes(HardwareConfig(device="h100")) == 80 * 10**9
+    assert device_bytes(HardwareConfig(device="A100", memory_gb=40)) == 40 * 10**9
+    assert device_bytes(HardwareConfig(device="TPU")) is None
 
 
 SMALL_LLAMA = {**LLAMA, "vocab_size": 1000, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3}

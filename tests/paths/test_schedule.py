@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lrps.config.values import DecayShape
 from lrps.paths.schedule import (
     Decay,
-    Piece,
     Schedule,
+    SchedulePiece,
     constant,
     warmup_stable,
     warmup_stable_decay,
@@ -106,7 +106,7 @@ def test_every_step_has_one_rate_between_final_and_peak(
 
 def test_a_gap_is_refused() -> None:
     with pytest.raises(ValueError, match="gap"):
-        Schedule((Piece("constant", 0, 5, 1.0, 1.0), Piece("constant", 6, 9, 1.0, 1.0)))
+        Schedule((SchedulePiece("constant", 0, 5, 1.0, 1.0), SchedulePiece("constant", 6, 9, 1.0, 1.0)))
 
 
 def test_a_step_outside_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import atomic_write_json
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.plan.initial import initial_checkpoint, initial_weights, with_initial_weights
@@ -27,8 +27,8 @@ def save(place: Path, step: int, data: bytes = b"weights") -> Path:
     return checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, origin).directory
 
 
-def model(state: Path | None = None) -> Model:
-    return Model(architecture=ARCHITECTURE, initial_state=state)
+def model(state: Path | None = None) -> ModelConfig:
+    return ModelConfig(architecture=ARCHITECTURE, initial_state=state)
 
 
 def identity(make_config, state):

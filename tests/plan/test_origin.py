@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.paths.graph import Fork, Part, Path, Segment
+from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import constant
 from lrps.plan.origin import origin_of
 from lrps.store import checkpoints
 from lrps.store.layout import RunLayout
 
-MAIN = Path("main", "main", None, 0, 20, constant(0, None, 1.0), (Segment(20, (Part("v1", 0, 40),)),))
-BRANCH = Path(
+MAIN = TrainingPath("main", "main", None, 0, 20, constant(0, None, 1.0), (Segment(20, (SourceRange("v1", 0, 40),)),))
+BRANCH = TrainingPath(
     *("branch-v1", "branch", Fork("main", 10, "reset"), 10, 20),
     constant(10, 20, 1.0),
-    (Segment(10, (Part("v1", 20, 20),)),),
+    (Segment(10, (SourceRange("v1", 20, 20),)),),
 )
 
 
 @pytest.fixture
-def run(tmp_path: FilePath) -> RunLayout:
+def run(tmp_path: Path) -> RunLayout:
     return RunLayout(tmp_path)
 
 
-def save(run: RunLayout, name: str, step: int, pinned: bool = False) -> FilePath:
+def save(run: RunLayout, name: str, step: int, pinned: bool = False) -> Path:
     layout = run.path(name)
     temporary = checkpoints.begin(layout.checkpoints, step)
     (temporary / "data").write_bytes(b"weights")

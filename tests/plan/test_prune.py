@@ -18,10 +18,10 @@ from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.config.models import Config
 from lrps.plan.plan import Plan, make_plan
-from lrps.plan.prune import Found, prune_run, references
+from lrps.plan.prune import PruneCandidate, prune_run, references
 from lrps.report.prune_document import print_prune, prune_document
 from lrps.store import checkpoints
-from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, pin, verify
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, pin, verify_checkpoint
 from support.values import config_values
 
 SIZE = 5000
@@ -54,7 +54,7 @@ def steps(plan: Plan, name: str) -> list[int]:
     return [checkpoint.step for checkpoint in complete_checkpoints(plan.layout.path(name).checkpoints)]
 
 
-def by_step(found: tuple[Found, ...], place: str = "checkpoints") -> dict[int | None, Found]:
+def by_step(found: tuple[PruneCandidate, ...], place: str = "checkpoints") -> dict[int | None, PruneCandidate]:
     return {each.step: each for each in found if each.directory.parent.name == place}
 
 
@@ -113,7 +113,7 @@ def test_a_pin_stays_and_what_it_shares_frees_nothing(plan: Plan) -> None:
     assert by_step(pruning.found)[20].freed_bytes == 0
     assert by_step(pruning.found, "branch_points")[20].reason == "pinned; no path of this plan needs it"
     assert pruning.freed_bytes == by_step(pruning.found)[50].freed_bytes > SIZE
-    verify(find(layout, 20))
+    verify_checkpoint(find(layout, 20))
 
 
 def test_without_hard_links_what_a_pin_copied_is_freed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_without_hard_links_what_a_pin_copied_is_freed(plan: Plan, monkeypatch: 
         pin(copied, layout.branch_points)
     save(plan, "main", 60, 70)
     assert prune_run(plan, dry_run=False).freed_bytes > SIZE
-    verify(find(layout, 20))
+    verify_checkpoint(find(layout, 20))
 
 
 def test_a_finished_path_keeps_its_last_state_and_multiples(tmp_path: Path) -> None:

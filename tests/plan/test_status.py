@@ -18,7 +18,7 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.plan.plan import Plan, make_plan
-from lrps.plan.status import Findings, check_run_dir, done_steps, judge, path_status
+from lrps.plan.status import Findings, check_run_dir, done_steps, path_status, status_of
 from lrps.store import checkpoints
 
 MakeConfig = Callable[..., Config]
@@ -178,9 +178,9 @@ def test_a_trainer_that_begins_or_ends_during_a_look_was_not_killed(plan: Plan) 
     attempt(plan, "main", ("heartbeat", 30, {}))
     findings = Findings(False, None, tuple(read_ledger(plan.layout.path("main").ledger)), ())
     with path_lock(plan.layout.path("main").directory):
-        assert judge(plan, main, findings, locked=False).state == "running", "it began after its lock was looked at"
-    assert judge(plan, main, findings, locked=True).state == "running", "it ended after that"
-    assert judge(plan, main, findings, locked=False).state == "failed"
+        assert status_of(plan, main, findings, locked=False).state == "running", "it began after its lock was looked at"
+    assert status_of(plan, main, findings, locked=True).state == "running", "it ended after that"
+    assert status_of(plan, main, findings, locked=False).state == "failed"
 
 
 def test_who_starts_again_after_a_long_time_is_not_silent(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from lrps.config.rehearsing import Synthesis
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
-from lrps.rehearsal.instances import Documents, Found, Instance, Pairs, form_of, without_duplicates
+from lrps.rehearsal.instances import Documents, Instance, Pairs, ParsedInstance, form_of, without_duplicates
 
 WORDS = st.text("abZ é\n漢", min_size=1, max_size=20).map(str.strip).filter(bool)
 PAIRS = st.lists(st.builds(Instance, WORDS, WORDS), min_size=1, max_size=4)
@@ -40,8 +40,8 @@ def test_the_prompt_is_the_papers(pairs: Pairs) -> None:
 def test_what_is_written_in_the_form_is_read_again(pairs: Pairs, written: list[Instance]) -> None:
     """A model that goes on in the form of the prompt, which ended in the input mark."""
     text = "\n\n".join(map(pairs.text, written)).removeprefix("Input:")
-    assert pairs.read(text, True, "") == Found(tuple(written), Counter())
-    assert pairs.read(text, False, "") == Found(tuple(written[:-1]), Counter({"cut off": 1}))
+    assert pairs.read(text, True, "") == ParsedInstance(tuple(written), Counter())
+    assert pairs.read(text, False, "") == ParsedInstance(tuple(written[:-1]), Counter({"cut off": 1}))
 
 
 @settings(deadline=None)
@@ -67,7 +67,7 @@ def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -
     ],
 )
 def test_what_is_no_pair_is_dropped(pairs: Pairs, text: str, reason: str) -> None:
-    assert pairs.read(text, True, "") == Found((), Counter({reason: 1}))
+    assert pairs.read(text, True, "") == ParsedInstance((), Counter({reason: 1}))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_what_is_no_pair_is_dropped(pairs: Pairs, text: str, reason: str) -> Non
 def test_an_answer_takes_the_place_of_the_output(pairs: Pairs, completion: str, ended: bool, expected: str) -> None:
     found = pairs.answered(Instance("in", "old"), completion, ended)
     if expected == "new":
-        assert found == Found((Instance("in", "new"),), Counter())
+        assert found == ParsedInstance((Instance("in", "new"),), Counter())
     else:
-        assert found == Found((), Counter({expected: 1}))
+        assert found == ParsedInstance((), Counter({expected: 1}))
 
 
 @settings(deadline=None)
@@ -133,7 +133,7 @@ def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, 
     [("", True, "empty"), (" \n", False, "empty"), ("ab", True, "short"), ("a\ufffdbcdef", True, "broken")],
 )
 def test_what_is_no_document_is_dropped(tokenizer: Tokenizer, text: str, ended: bool, reason: str) -> None:
-    assert Documents(tokenizer, 3).read(text, ended, "") == Found((), Counter({reason: 1}))
+    assert Documents(tokenizer, 3).read(text, ended, "") == ParsedInstance((), Counter({reason: 1}))
 
 
 def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
@@ -149,19 +149,19 @@ def test_a_model_that_goes_on_with_documents_is_read_document_by_document(
     tokenizer: Tokenizer, written: list[str], ended: bool
 ) -> None:
     form = Documents(tokenizer, 2)
-    read = Found(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
+    read = ParsedInstance(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
     assert form.read("\n\n\n".join(written), ended, "\n\n\n") == read
     assert form.read("\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == read, "nothing follows the last one"
 
 
 def test_a_broken_character_is_excused_at_the_very_end_only(tokenizer: Tokenizer) -> None:
     found = Documents(tokenizer, 2).read("abc\ufffd|abc\ufffd", False, "|")
-    assert found == Found((Instance("ab", "c"),), Counter({"broken": 1}))
+    assert found == ParsedInstance((Instance("ab", "c"),), Counter({"broken": 1}))
 
 
 def test_a_separator_is_no_part_of_an_output(pairs: Pairs) -> None:
     found = pairs.read(" a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
-    assert found == Found((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
+    assert found == ParsedInstance((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
 
 
 def test_documents_follow_each_other_in_a_prompt(tokenizer: Tokenizer) -> None:

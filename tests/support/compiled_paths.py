@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrps.config.models import Config
-from lrps.paths.graph import Paradigm, Path
+from lrps.paths.graph import Paradigm, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_paradigm
 from support.values import config_values
@@ -28,16 +28,16 @@ def compiled(steps: list[int], **strategy: Any) -> Paradigm:
     return compile_paradigm(config, kind, increments(*steps), [RehearsalSet(*each) for each in sets])
 
 
-def parts(path: Path) -> list[tuple[str, int, int]]:
+def parts(path: TrainingPath) -> list[tuple[str, int, int]]:
     return [(part.source, part.from_row, part.to_row) for segment in path.segments for part in segment.parts]
 
 
-def rows_read(ancestor: Path, path: Path) -> list[tuple[str, int]]:
+def rows_read(ancestor: TrainingPath, path: TrainingPath) -> list[tuple[str, int]]:
     """(source, stream position) that `path` has seen through `ancestor`: of a parent only what is before the fork."""
     read = []
     step = ancestor.start
     for segment in ancestor.segments:
-        steps = segment.steps if ancestor.job != "main" else max(0, min(segment.steps, path.start - step))
+        steps = segment.steps if ancestor.kind != "main" else max(0, min(segment.steps, path.start - step))
         step += segment.steps
         for part in segment.parts:
             stop = part.from_row + part.rows * steps // segment.steps

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from lrps.config.models import Config
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import begin, publish, seal
 from lrps.store.layout import PathLayout
@@ -31,7 +31,7 @@ STARTING_SECONDS, SAVING_SECONDS = 10.0, 2.0
 MakePlan = Callable[..., Plan]
 
 
-def config(root: FilePath, *, versions: int = 4, steps: int = STEPS, **changes: Any) -> Config:
+def config(root: Path, *, versions: int = 4, steps: int = STEPS, **changes: Any) -> Config:
     """path-switching, ptfs and cpt over equal versions, without shards."""
     tokens = steps * BATCH * ROW_TOKENS
     values: dict[str, Any] = {
@@ -86,7 +86,7 @@ class Run:
                 self._attempt(path, begin_at, stop, outcome, saved=stop, reached=reached)
         return self
 
-    def _attempt(self, path: Path, start: int, stop: int, outcome: str, saved: int, reached: int = 0) -> None:
+    def _attempt(self, path: TrainingPath, start: int, stop: int, outcome: str, saved: int, reached: int = 0) -> None:
         """reached: step that an earlier attempt had trained to."""
         layout = self.plan.layout.path(path.name)
         layout.directory.mkdir(parents=True, exist_ok=True)
@@ -125,19 +125,19 @@ class Run:
         counters.training_seconds = (steps - repeated) * SECONDS_A_STEP
         counters.allocated_seconds = STARTING_SECONDS + steps * SECONDS_A_STEP
 
-    def _metrics(self, path: Path, step: int) -> Metrics:
+    def _metrics(self, path: TrainingPath, step: int) -> Metrics:
         lr = path.schedule.lr_at(step - 1)
         return Metrics(step, step * BATCH * ROW_TOKENS, training_loss(path, step), lr, 1.0, BATCH * ROW_TOKENS / 0.018)
 
-    def _evaluate(self, path: Path, ledger: LedgerWriter, counters: Counters) -> None:
+    def _evaluate(self, path: TrainingPath, ledger: LedgerWriter, counters: Counters) -> None:
         for release in dict.fromkeys(r for r in self.plan.graph.releases if r.path == path.name):
             for heldout in self.plan.heldout_versions(release.version):
-                loss = heldout_loss(path.job, release.version, heldout)
+                loss = heldout_loss(path.kind, release.version, heldout)
                 facts = {"heldout": heldout, "loss": loss, "bits_per_byte": loss / 2, "rows": 1024, "tokens": 65_536}
                 ledger.append("evaluation", release.step, counters, manifest_sha256="0" * 64, **facts)
 
 
-def training_loss(path: Path, step: int) -> float:
+def training_loss(path: TrainingPath, step: int) -> float:
     """Falls with the steps and with the decay, and jitters a little, the same every time."""
     lr = path.schedule.lr_at(min(step, path.stop) - 1)
     jitter = ((step * 2654435761 + len(path.name) * 40503) % 1000 / 1000 - 0.5) * 0.06
@@ -159,13 +159,13 @@ def publish_checkpoint(layout: PathLayout, step: int, name: str) -> None:
 
 
 @pytest.fixture
-def make(tmp_path: FilePath) -> MakePlan:
+def make(tmp_path: Path) -> MakePlan:
     """make(**changes of the config) -> Plan whose run directory lies in tmp_path and is empty."""
     return lambda **changes: make_plan(config(tmp_path, **changes))
 
 
 @pytest.fixture
-def rehearsing(make: MakePlan, tmp_path: FilePath) -> Plan:
+def rehearsing(make: MakePlan, tmp_path: Path) -> Plan:
     """A plan with a rehearsal set that the branches read from version 2 on, and replay in both paradigms that mix."""
     data = config(tmp_path).data.model_dump()
     return make(

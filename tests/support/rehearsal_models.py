@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
 from lrps.engine.model import build_model
 from lrps.export.tokenizer import write_tokenizer
@@ -34,7 +34,7 @@ def tiny_model(seed: int, plain: dict[str, Any] | None = None, **changes: Any) -
     """A llama of 64 positions with some keys changed, or the `plain` architecture. Its weights are so large that its
     text is more than one letter."""
     architecture = plain or {**config_values()["model"]["architecture"], **changes}
-    model: Any = build_model(Model(architecture=architecture), seed)
+    model: Any = build_model(ModelConfig(architecture=architecture), seed)
     with torch.no_grad():
         for weights in model.parameters():
             if weights.ndim > 1:

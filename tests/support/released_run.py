@@ -5,7 +5,7 @@ Imported by name: pytest puts this folder on the path (pyproject.toml).
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -18,7 +18,7 @@ from lrps.engine.fragments import own_fragments
 from lrps.engine.model import build_model
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import pin
@@ -35,7 +35,7 @@ class _Engine:
         "versions": {"torch": "2.13.0", "deepspeed": "0.19.8", "transformers": "5.23.0"},
     }  # fmt: skip
 
-    def __init__(self, plan: Plan, path: Path, step: int) -> None:
+    def __init__(self, plan: Plan, path: TrainingPath, step: int) -> None:
         model = trained_model(plan, path.name, step)
         adam = torch.optim.AdamW(model.parameters())
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
@@ -54,7 +54,7 @@ def trained_model(plan: Plan, name: str, step: int) -> torch.nn.Module:
     return model
 
 
-def train(plan: Plan, path: Path) -> None:
+def train(plan: Plan, path: TrainingPath) -> None:
     """Write down what training the path would have left; costs and losses are made up."""
     layout = plan.layout.path(path.name)
     layout.directory.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def train(plan: Plan, path: Path) -> None:
     ledger.close()
 
 
-def write_released_run(tiny_config: FilePath, file: FilePath) -> None:
+def write_released_run(tiny_config: Path, file: Path) -> None:
     """The config file of a finished plan of two versions; its run is beside it."""
     values = {**yaml.safe_load(tiny_config.read_text()), "runs": str(file.parent / "runs")}
     values["paradigms"] = {"path-switching": {"alpha": 0.6}, "cpt": {}}

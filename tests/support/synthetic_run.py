@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -17,15 +17,15 @@ from lrps.base.files import atomic_write_json
 from lrps.config.models import Config
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import FORMAT, Blocks, Manifest, Shard, TokenizerIdentity
-from lrps.data.stream import Source, Stage
+from lrps.data.stream import PathData, TokenSource
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import Record, attempt_files
 from lrps.ledger.writer import LedgerWriter
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, begin, find, pin, prune, publish, seal
+from lrps.store.checkpoints import Checkpoint, begin, find, pin, prune_checkpoints, publish, seal
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.train.account import DeviceClock, open_account
@@ -54,7 +54,7 @@ def manifest(name: str, rows: int) -> Manifest:
     return Manifest(FORMAT, name, "train", "uint16", rows * LENGTH, 1, 1, tokenizer, {}, (shard,), blocks)
 
 
-def plan_of(runs: FilePath, steps: list[int], paradigms: dict[str, Any], spare: int = 1) -> Plan:
+def plan_of(runs: Path, steps: list[int], paradigms: dict[str, Any], spare: int = 1) -> Plan:
     """Versions v1.. of so many steps of 2 rows of 8 tokens, and `spare` rows more; 17 rows for rehearsal."""
     increments = tuple(Increment(f"v{k}", BATCH * n + spare, n) for k, n in enumerate(steps, 1))
     data = {
@@ -69,7 +69,7 @@ def plan_of(runs: FilePath, steps: list[int], paradigms: dict[str, Any], spare: 
     return Plan(config, increments, manifests, (RehearsalSet("r1", 17, since="v1"),))
 
 
-def save(plan: Plan, path: Path, stage: Stage, step: int) -> Checkpoint:
+def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoint:
     """What the trainer does on rank 0, with a state of one byte."""
     layout = plan.layout.path(path.name)
     temporary = begin(layout.checkpoints, step)
@@ -84,11 +84,11 @@ def save(plan: Plan, path: Path, stage: Stage, step: int) -> Checkpoint:
     checkpoint = publish(temporary, step, {"state.bin": seal(temporary / "state.bin")}, identity)
     if step in plan.graph.branch_points(path.name):
         pin(checkpoint, layout.branch_points)
-    prune(layout.checkpoints, 1 if step == path.stop else 2)
+    prune_checkpoints(layout.checkpoints, 1 if step == path.stop else 2)
     return checkpoint
 
 
-def recorder_of(plan: Plan, path: Path, stage: Stage, origin: Origin) -> Recorder:
+def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin) -> Recorder:
     account = open_account(plan, path, stage, 2, DeviceClock(time.time()))
     layout, every = plan.layout.path(path.name), plan.config.track.log_every_steps
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
@@ -98,9 +98,9 @@ def recorder_of(plan: Plan, path: Path, stage: Stage, origin: Origin) -> Recorde
     return book
 
 
-def attempt(plan: Plan, path: Path, origin: Origin, steps: float, ending: str, lag: int = 0) -> None:
+def attempt(plan: Plan, path: TrainingPath, origin: Origin, steps: float, ending: str, lag: int = 0) -> None:
     """lag: steps that a save is in flight, unless something waits for it."""
-    stage = Stage(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
+    stage = PathData(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
     book = recorder_of(plan, path, stage, origin)
     last = min(origin.step + steps, path.stop)
     pinned = plan.graph.branch_points(path.name)
@@ -139,10 +139,10 @@ def attempt(plan: Plan, path: Path, origin: Origin, steps: float, ending: str, l
         newest.write_bytes(newest.read_bytes() + b'{"counters":')
 
 
-def source_of(plan: Plan, name: str) -> Source:
-    return Source(
+def source_of(plan: Plan, name: str) -> TokenSource:
+    return TokenSource(
         plan.manifests[name],
-        LocalFiles(FilePath("nowhere")),
+        LocalFiles(Path("nowhere")),
         sequence_length=LENGTH,
         seed=plan.config.seed,
         rows=plan.rows[name],
@@ -151,7 +151,7 @@ def source_of(plan: Plan, name: str) -> Source:
 
 def train(
     plan: Plan, interruptions: Iterable[Interruption] = (), names: Iterable[str] | None = None, lag: int = 0
-) -> FilePath:
+) -> Path:
     """Bring the paths of a plan to their end, with these interruptions on the way; the run directory."""
     endings: Iterator[tuple[float, str]] = chain(interruptions, repeat((math.inf, "stop")))
     for path in plan.graph.paths if names is None else [plan.graph.by_name[name] for name in names]:
@@ -170,7 +170,7 @@ few = settings(
 )
 
 
-def all_paths(plan: Plan) -> list[Path]:
+def all_paths(plan: Plan) -> list[TrainingPath]:
     """Every path of the run directory, also of the plan before it grew."""
     return list(Plan(plan.config, plan.increments, plan.manifests).existing.values())
 
@@ -180,7 +180,7 @@ def last_records(plan: Plan, name: str) -> list[Record]:
     return [list(read_attempt(file))[-1] for file in files]
 
 
-def edit(file: FilePath, change: Callable[[dict[str, Any]], None]) -> None:
+def edit(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     values = json.loads(file.read_text())
     change(values)
     atomic_write_json(file, values)
@@ -196,7 +196,7 @@ def forge(checkpoint: Checkpoint, change: Callable[[dict[str, Any]], None]) -> N
     publish(temporary, checkpoint.step, checkpoint.manifest["files"], identity)
 
 
-def rewrite(ledger: FilePath, change: Callable[[int, Record], Record | None]) -> None:
+def rewrite(ledger: Path, change: Callable[[int, Record], Record | None]) -> None:
     """A ledger with other records and right hashes. change: (attempt, record) -> record, or None to leave it out."""
     attempts = [list(read_attempt(file)) for file in attempt_files(ledger)]
     shutil.rmtree(ledger)
@@ -214,7 +214,7 @@ def moved(record: Record, steps: int) -> Record:
     return record._replace(step=record.step + steps, facts={**record.facts, **saved})
 
 
-def resumed_attempt(run: FilePath) -> tuple[PathLayout, int]:
+def resumed_attempt(run: Path) -> tuple[PathLayout, int]:
     """A path and the number of an attempt of it that went on from a saved step."""
     for directory in sorted(run.iterdir()):
         for number, file in enumerate(attempt_files(PathLayout(directory).ledger)):
@@ -224,11 +224,11 @@ def resumed_attempt(run: FilePath) -> tuple[PathLayout, int]:
     raise AssertionError("no attempt of this run was resumed")
 
 
-def position_off(run: FilePath) -> str:
+def position_off(run: Path) -> str:
     forge(find(PathLayout(run / "main"), 15), lambda identity: identity["positions"].update(v2=11))
     return r"main at step 15, v2: the checkpoint's position .* expected 10, found 11 .*main/branch_points/step-00000015"
 
 
-def tokens_off(run: FilePath) -> str:
+def tokens_off(run: Path) -> str:
     forge(find(PathLayout(run / "main"), 15), lambda identity: identity.update(tokens=241))
     return r"main at step 15: the checkpoint's `tokens` .* expected 240, found 241"

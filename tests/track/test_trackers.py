@@ -10,7 +10,7 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.config.tracking import Track
+from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
@@ -104,11 +104,11 @@ def test_a_tracker_that_fails_is_told_once_and_the_others_go_on(call: str) -> No
 
 
 def test_a_missing_package_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_trackers(Track(trackers=("wandb", "tensorboard", "trackio")))
+    check_trackers(TrackConfig(trackers=("wandb", "tensorboard", "trackio")))
     monkeypatch.setattr(tracker, "find_spec", lambda name: None if name == "trackio" else "there")
-    check_trackers(Track(trackers=("wandb", "tensorboard")))
+    check_trackers(TrackConfig(trackers=("wandb", "tensorboard")))
     with pytest.raises(ConfigError, match=r"trackio is not installed; run `pip install 'lrps\[trackio\]'`"):
-        check_trackers(Track(trackers=("wandb", "trackio")))
+        check_trackers(TrackConfig(trackers=("wandb", "trackio")))
 
 
 @pytest.fixture

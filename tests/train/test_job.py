@@ -17,7 +17,7 @@ from lrps.engine import checkpointing
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.store import checkpoints
-from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify
+from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify_checkpoint
 from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
 from support.plain_engine import before_steps, run
@@ -71,7 +71,7 @@ def test_a_damaged_branch_point_is_set_aside_and_trained_again(make: Make, capsy
     assert all("is damaged: its SHA-256 is not the manifest's" in why for why in record.facts["skipped"])
     assert names(main.branch_points) == [".damaged-step-00000008", "step-00000008", "step-00000028"]
     assert {".damaged-step-00000008", ".damaged-step-00000009"} < set(names(main.checkpoints)), "nothing is deleted"
-    verify(find(main, 8))
+    verify_checkpoint(find(main, 8))
     assert run(plan, "branch-v1")
 
 
@@ -150,7 +150,7 @@ def test_a_damaged_pin_gives_way_to_the_state_that_is_trained_again(make: Make) 
     shutil.copytree(copy, main.branch_points / "step-00000008")  # no longer the same file
     flip(open_checkpoint(main.branch_points / "step-00000008"))
     assert run(plan, "main")
-    verify(find(main, 8))
+    verify_checkpoint(find(main, 8))
     assert names(main.branch_points)[0] == ".damaged-step-00000008"
 
 

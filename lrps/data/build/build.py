@@ -16,19 +16,19 @@ from rich.console import Console
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.progress import byte_progress
-from lrps.config.models import Config, Data, Version
+from lrps.config.models import Config, DataConfig, Version
 from lrps.data.build.documents import Progress, parts_of, read_documents
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.build.pool import available_processes
 from lrps.data.build.tokenize import (
-    Job,
     Recipe,
     Share,
+    TokenizeJob,
     VersionText,
     built_manifests,
     finalize_version,
     tokenize_jobs,
-    unfinished,
+    unfinished_parts,
 )
 from lrps.data.manifest import SPLITS, Manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
@@ -99,7 +99,7 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
     return [VersionText(data.root, version.name, version.text, recipe) for version in wanted]
 
 
-def _is_built(data: Data, version: str) -> bool:
+def _is_built(data: DataConfig, version: str) -> bool:
     return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
 
 
@@ -119,8 +119,8 @@ def _fingerprints(
         return fingerprint_inputs(inputs, _processes(processes, total), progress)
 
 
-def _tokenize(text: VersionText, jobs: Sequence[Job], processes: int | None, console: Console) -> None:
-    missing = unfinished(jobs)
+def _tokenize(text: VersionText, jobs: Sequence[TokenizeJob], processes: int | None, console: Console) -> None:
+    missing = unfinished_parts(jobs)
     total, left = (sum(job.part.bytes for job in some) for some in (jobs, missing))
     start = time.monotonic()
     with _bar(console, f"{text.version}: tokenizing", total, total - left) as progress:
@@ -133,7 +133,7 @@ def _tokenize(text: VersionText, jobs: Sequence[Job], processes: int | None, con
     )
 
 
-def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data: Data, console: Console) -> None:
+def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data: DataConfig, console: Console) -> None:
     with _bar(console, f"{text.version}: packing", sum(part.bytes for part in text.parts)) as progress:
         manifests = finalize_version(text, fingerprints, progress)
     for manifest in manifests:
@@ -155,7 +155,7 @@ def _bar(console: Console, description: str, total: int, done: int = 0) -> Itera
         yield lambda count: progress.advance(task, count)
 
 
-def _train_tokenizer(data: Data, first: Version) -> None:
+def _train_tokenizer(data: DataConfig, first: Version) -> None:
     if data.train_vocabulary is None:
         raise DataError(
             f"no tokenizer at {data.tokenizer_path}; name one with data.tokenizer, or let one be trained with "
@@ -177,7 +177,7 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
     )
 
 
-def _nothing_held_out(manifest: Manifest, data: Data) -> str:
+def _nothing_held_out(manifest: Manifest, data: DataConfig) -> str:
     found = f"{manifest.tokens:,} tokens, no whole row" if manifest.documents else "no document"
     return (
         f"warning: {manifest.version} holds out {found}, so nothing can be evaluated on it; a version never changes. "

@@ -38,7 +38,7 @@ def unwatched(done_bytes: int) -> None:
 
 
 @dataclass(frozen=True)
-class Piece:
+class FileRange:
     """Some documents of one input file, in order.
 
     start, stop: bytes of the file, or row groups of a .parquet file; only these and .jsonl files are cut. bytes: its
@@ -61,10 +61,10 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Part:
+class InputPart:
     """Pieces that follow each other in the inputs: what is tokenized at once."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[FileRange, ...]
 
     @property
     def bytes(self) -> int:
@@ -89,7 +89,7 @@ def suffix_of(path: Path) -> str:
     return suffix
 
 
-def parts_of(inputs: Sequence[Path], part_bytes: int = PART_BYTES) -> list[Part]:
+def parts_of(inputs: Sequence[Path], part_bytes: int = PART_BYTES) -> list[InputPart]:
     """Cut the inputs into parts, in order: a function of the inputs alone, whoever calls it and wherever.
 
     A .jsonl file is cut every `part_bytes` (a line belongs to the part that it starts in), a .parquet file between row
@@ -97,24 +97,24 @@ def parts_of(inputs: Sequence[Path], part_bytes: int = PART_BYTES) -> list[Part]
     DataError for a file that is missing or of an unknown kind.
     """
     pieces = (piece for path in inputs for piece in _pieces(path, part_bytes))
-    return [Part(tuple(run)) for run in _runs(pieces, part_bytes)]
+    return [InputPart(tuple(run)) for run in _runs(pieces, part_bytes)]
 
 
-def _pieces(path: Path, part_bytes: int) -> list[Piece]:
+def _pieces(path: Path, part_bytes: int) -> list[FileRange]:
     suffix = suffix_of(path)
     size = _size(path)
     if suffix == ".parquet":
         runs = _runs(_row_groups(path), part_bytes)
-        return [Piece(path, run[0].start, run[-1].stop, sum(group.bytes for group in run)) for run in runs]
+        return [FileRange(path, run[0].start, run[-1].stop, sum(group.bytes for group in run)) for run in runs]
     if suffix == ".jsonl" and size:
         stops = [(start, min(start + part_bytes, size)) for start in range(0, size, part_bytes)]
-        return [Piece(path, start, stop, stop - start) for start, stop in stops]
-    return [Piece(path, 0, size, size)]
+        return [FileRange(path, start, stop, stop - start) for start, stop in stops]
+    return [FileRange(path, 0, size, size)]
 
 
-def _runs(pieces: Iterable[Piece], limit: int) -> Iterator[list[Piece]]:
+def _runs(pieces: Iterable[FileRange], limit: int) -> Iterator[list[FileRange]]:
     """The pieces in order, together as far as they stay within `limit` bytes; a larger one stands alone."""
-    run: list[Piece] = []
+    run: list[FileRange] = []
     size = 0
     for piece in pieces:
         if run and size + piece.bytes > limit:
@@ -126,7 +126,7 @@ def _runs(pieces: Iterable[Piece], limit: int) -> Iterator[list[Piece]]:
         yield run
 
 
-def read_documents(part: Part, text_key: str = TEXT_KEY, progress: Progress = unwatched) -> Iterator[str]:
+def read_documents(part: InputPart, text_key: str = TEXT_KEY, progress: Progress = unwatched) -> Iterator[str]:
     """The texts of a part, in order, empty ones included; null is an empty one. progress adds up to `part.bytes`.
 
     text_key: the key of a JSON line, or the column, that holds the text. DataError with the place of whatever cannot
@@ -146,7 +146,7 @@ def read_documents(part: Part, text_key: str = TEXT_KEY, progress: Progress = un
                 yield _text_of(line, text_key, where)
 
 
-def _lines_of_range(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, str]]:
+def _lines_of_range(piece: FileRange, progress: Progress) -> Iterator[tuple[bytes, str]]:
     """The lines that start in the piece's bytes, without blank ones."""
     with _reading(piece.path), open(piece.path, "rb") as file:
         if piece.start:
@@ -168,7 +168,7 @@ def _lines_of_range(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, s
     progress(piece.stop - reported)
 
 
-def _lines_of_stream(piece: Piece, progress: Progress) -> Iterator[tuple[bytes, str]]:
+def _lines_of_stream(piece: FileRange, progress: Progress) -> Iterator[tuple[bytes, str]]:
     """The lines of a compressed file, without blank ones."""
     with _reading(piece.path), open(piece.path, "rb") as file:
         reported = 0
@@ -226,15 +226,15 @@ class _ZstdStream(io.RawIOBase):
         return self._library.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
 
 
-def _row_groups(path: Path) -> Iterator[Piece]:
+def _row_groups(path: Path) -> Iterator[FileRange]:
     with _reading(path), _parquet_file(path) as file:
         for number in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(number)
             size = sum(group.column(k).total_compressed_size for k in range(group.num_columns))
-            yield Piece(path, number, number + 1, size)
+            yield FileRange(path, number, number + 1, size)
 
 
-def _parquet_texts(piece: Piece, column: str, progress: Progress) -> Iterator[str]:
+def _parquet_texts(piece: FileRange, column: str, progress: Progress) -> Iterator[str]:
     with _reading(piece.path), _parquet_file(piece.path) as file:
         if column not in (columns := file.schema_arrow.names):
             found = ", ".join(columns)

@@ -22,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.build.documents import PART_BYTES, TEXT_KEY, Part, Progress, parts_of, read_documents, unwatched
+from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, parts_of, read_documents, unwatched
 from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
 from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
 from lrps.data.build.pool import run_all
@@ -71,14 +71,14 @@ class VersionText:
     part_bytes: int = PART_BYTES
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[InputPart, ...]:
         return tuple(parts_of(self.inputs, self.part_bytes))
 
     @property
     def directory(self) -> Path:
         return manifest_path(self.root, self.version, SPLITS[0]).parent
 
-    def part_file(self, part: Part, fingerprints: Mapping[Path, Fingerprint]) -> Path:
+    def part_file(self, part: InputPart, fingerprints: Mapping[Path, Fingerprint]) -> Path:
         """Where the tokens of a part go: its name tells everything that they depend on.
 
         fingerprints: of the part's input files. So another recipe or text never finds the left-overs of this one, and
@@ -88,11 +88,11 @@ class VersionText:
         made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
         return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
 
-    def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[Job]:
+    def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[TokenizeJob]:
         """The parts of a share, or all, each with its file, in order. fingerprints: of the files that it reads."""
         parts = self.parts if share is None else share.take(self.parts)
         return [
-            Job(part, self.part_file(part, fingerprints), {path: fingerprints[path] for path in part.paths})
+            TokenizeJob(part, self.part_file(part, fingerprints), {path: fingerprints[path] for path in part.paths})
             for part in parts
         ]
 
@@ -101,10 +101,10 @@ class VersionText:
         return self.recipe.provenance | {"inputs": inputs}
 
 
-class Job(NamedTuple):
+class TokenizeJob(NamedTuple):
     """A part, the file that its tokens go to, and what its input files must still be when it is made."""
 
-    part: Part
+    part: InputPart
     path: Path
     inputs: Mapping[Path, Fingerprint]
 
@@ -122,7 +122,7 @@ class Share(NamedTuple):
             raise ConfigError(f"a share is written I/N with 1 <= I <= N, as 3/16, not {text!r}")
         return cls(int(number), int(of))
 
-    def take(self, parts: Sequence[Part]) -> Sequence[Part]:
+    def take(self, parts: Sequence[InputPart]) -> Sequence[InputPart]:
         """Neighbours, so that few files are read by two shares. All shares together take every part once."""
         return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
 
@@ -133,12 +133,14 @@ def is_heldout(text: str, share: float, salt: str) -> bool:
     return int.from_bytes(digest, "little") < share * 2**64
 
 
-def tokenize_jobs(jobs: Sequence[Job], recipe: Recipe, processes: int = 1, progress: Progress = unwatched) -> None:
+def tokenize_jobs(
+    jobs: Sequence[TokenizeJob], recipe: Recipe, processes: int = 1, progress: Progress = unwatched
+) -> None:
     """`tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
     run_all(partial(tokenize_part, recipe), jobs, processes, progress)
 
 
-def tokenize_part(recipe: Recipe, job: Job, progress: Progress = unwatched) -> None:
+def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = unwatched) -> None:
     """Write the tokens of a part to its file, whole or not at all; nothing is done if they are there.
 
     progress is called with bytes of input and adds up to `part.bytes`. DataError for input that cannot be read or was
@@ -178,7 +180,7 @@ def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint])
     return {split: manifest for split in SPLITS if (manifest := _built(text, split, fingerprints)) is not None}
 
 
-def unfinished(jobs: Iterable[Job]) -> list[Job]:
+def unfinished_parts(jobs: Iterable[TokenizeJob]) -> list[TokenizeJob]:
     """Those whose tokens nobody has written yet, in order."""
     return [job for job in jobs if not is_complete(job.path)]
 
@@ -194,7 +196,7 @@ def finalize_version(
     """
     manifests = built_manifests(text, fingerprints)
     if len(manifests) < len(SPLITS):
-        if missing := unfinished(text.jobs(fingerprints)):
+        if missing := unfinished_parts(text.jobs(fingerprints)):
             named = "; ".join(str(job.part) for job in missing[:3]) + ("; ..." if len(missing) > 3 else "")
             raise DataError(
                 f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "

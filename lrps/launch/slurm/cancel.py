@@ -23,7 +23,7 @@ class Cancelled:
     saves_first: bool
 
 
-def cancel(plan: Plan, names: Sequence[str] = ()) -> tuple[Cancelled, ...]:
+def cancel_jobs(plan: Plan, names: Sequence[str] = ()) -> tuple[Cancelled, ...]:
     """Cancel the jobs of the named paths, by default of all, and those that wait for one of them.
 
     Returns before the running ones have ended. Raises SchedulerError if Slurm does not answer.

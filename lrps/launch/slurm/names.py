@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.plan.plan import Plan
 
 
-def slurm_directory(plan: Plan) -> FilePath:
+def slurm_directory(plan: Plan) -> Path:
     """Where scripts, outputs and the record of jobs lie."""
     return plan.layout.run_dir.absolute() / "slurm"
 
 
-def script_file(plan: Plan, name: str) -> FilePath:
+def script_file(plan: Plan, name: str) -> Path:
     """Of the job `name`."""
     return slurm_directory(plan) / f"{name}.sbatch"
 
 
-def output_file(plan: Plan, name: str, job_id: str) -> FilePath:
+def output_file(plan: Plan, name: str, job_id: str) -> Path:
     """What a job prints, all its attempts one after the other."""
     return slurm_directory(plan) / f"{name}-{job_id}.out"
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.base.errors import SchedulerError
 from lrps.launch.slurm.names import output_file, slurm_directory
@@ -77,7 +77,7 @@ def _why(plan: Plan, submitted: SubmittedJob, known: Mapping[str, QueuedJob]) ->
     return "it never ran"
 
 
-def _last_words(output: FilePath) -> str | None:
+def _last_words(output: Path) -> str | None:
     """The last line in which the command line says what is wrong."""
     try:
         with open(output, "rb") as file:

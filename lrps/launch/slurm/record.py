@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.base.errors import SchedulerError
 from lrps.base.files import atomic_write_json
@@ -29,7 +29,7 @@ class SubmittedJob:
     """Whether it was asked to save and end, which takes a while."""
 
 
-def jobs_file(plan: Plan) -> FilePath:
+def jobs_file(plan: Plan) -> Path:
     return slurm_directory(plan) / "jobs.json"
 
 

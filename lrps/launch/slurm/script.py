@@ -6,23 +6,23 @@ import re
 import shlex
 import sys
 from importlib.resources import files
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, TemplateError
 
 from lrps.base.errors import ConfigError
-from lrps.config.launching import Resources, Slurm
-from lrps.launch.jobs import Job
+from lrps.config.launching import Resources, SlurmConfig
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.launch.slurm.names import job_comment, slurm_directory
 from lrps.plan.plan import Plan
 
 _OURS = re.compile(r"(--comment|--array|--wait|--parsable)(=|\s|$)|-[aW]")
 """Options by which a job would not be found again, or not be one job."""
 _EARLY_SECONDS = 60
-"""Slurm may send its signal so much earlier than it was told."""
+"""SlurmConfig may send its signal so much earlier than it was told."""
 
 
-def script_text(plan: Plan, job: Job) -> str:
+def script_text(plan: Plan, job: ProcessGroupJob) -> str:
     """The script of a job.
 
     Raises ConfigError for a template that cannot be filled in, a directive that cannot stand, and a time limit that
@@ -37,7 +37,7 @@ def script_text(plan: Plan, job: Job) -> str:
         slurm.template,
         job_name=_quoted(f"{plan.config.name}.{job.name}"),
         comment=_quoted(job_comment(plan, job.paths)),
-        working_directory=_quoted(str(FilePath.cwd())),
+        working_directory=_quoted(str(Path.cwd())),
         output=_quoted(f"{prefix.replace('%', '%%')}-%j.out"),
         signal_seconds=slurm.signal_seconds,
         nodes=job.nodes,
@@ -51,7 +51,7 @@ def script_text(plan: Plan, job: Job) -> str:
     )
 
 
-def _directives(slurm: Slurm, resources: Resources) -> list[str]:
+def _directives(slurm: SlurmConfig, resources: Resources) -> list[str]:
     options = {
         "partition": resources.partition,
         "account": slurm.account,
@@ -69,7 +69,7 @@ def _directives(slurm: Slurm, resources: Resources) -> list[str]:
     return [*given, *slurm.directives]
 
 
-def _check_time(job: Job, signal_seconds: int) -> None:
+def _check_time(job: ProcessGroupJob, signal_seconds: int) -> None:
     limit = job.resources.time_limit
     if limit is None:
         return
@@ -90,7 +90,7 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if any(character in value for character in " '#") else value
 
 
-def _fill_in(template: FilePath | None, **values: object) -> str:
+def _fill_in(template: Path | None, **values: object) -> str:
     source = files("lrps.launch.slurm").joinpath("path.sbatch") if template is None else template
     try:
         text = source.read_text(encoding="utf-8")

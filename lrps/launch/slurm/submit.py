@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lrps.base.errors import CheckpointError, LineageError, SchedulerError
 from lrps.base.files import atomic_write_text
-from lrps.launch.jobs import Job
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.launch.slurm.command import slurm
 from lrps.launch.slurm.names import job_comment, script_file
 from lrps.launch.slurm.queue import queued_jobs
@@ -35,7 +35,7 @@ class Submission:
 
 
 def submit(
-    plan: Plan, names: Sequence[str], jobs_of: Callable[[Sequence[str]], Sequence[Job]]
+    plan: Plan, names: Sequence[str], jobs_of: Callable[[Sequence[str]], Sequence[ProcessGroupJob]]
 ) -> tuple[Submission, ...]:
     """Submit those of the paths that no job in the queue trains, or only one that was cancelled and still ends.
 
@@ -59,7 +59,7 @@ def submit(
         return tuple(done)
 
 
-def jobs_to_wait_for(plan: Plan, job: Job, ids: Mapping[str, str]) -> tuple[str, ...]:
+def jobs_to_wait_for(plan: Plan, job: ProcessGroupJob, ids: Mapping[str, str]) -> tuple[str, ...]:
     """Ids of the jobs that make the states which this one starts from: none once those are saved.
 
     So a branch whose branch point is there starts at once, while the main path may go on. ids: path -> id, of all jobs
@@ -89,7 +89,7 @@ def _check_saved(layout: PathLayout, name: str, parent: Fork) -> None:
         ) from None
 
 
-def write_script(plan: Plan, job: Job) -> FilePath:
+def write_script(plan: Plan, job: ProcessGroupJob) -> Path:
     """Write the script of a job, executable, and return its file."""
     file = script_file(plan, job.name)
     atomic_write_text(file, script_text(plan, job))
@@ -98,7 +98,7 @@ def write_script(plan: Plan, job: Job) -> FilePath:
 
 
 def sbatch_command(
-    plan: Plan, paths: Sequence[str], script: FilePath, after: Sequence[str], before: Sequence[str] = ()
+    plan: Plan, paths: Sequence[str], script: Path, after: Sequence[str], before: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """What submits a script.
 

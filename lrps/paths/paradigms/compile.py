@@ -12,7 +12,7 @@ from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, WsdS
 from lrps.paths.compiler import Compiler
-from lrps.paths.graph import Graph, Paradigm, Path
+from lrps.paths.graph import Graph, Paradigm, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.cpt import cpt
 from lrps.paths.paradigms.path_switching import path_switching
@@ -41,7 +41,7 @@ def compile_paradigm(
 def compile_graph(
     config: Config,
     increments: Sequence[Increment],
-    existing: Mapping[str, Path] | None = None,
+    existing: Mapping[str, TrainingPath] | None = None,
     rehearsal: Sequence[RehearsalSet] = (),
 ) -> Graph:
     """Compile every strategy of the config and let them share equal paths (the first CPT version is the first PTFS

@@ -12,7 +12,7 @@ from itertools import pairwise
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Mix, PathSwitching
 from lrps.paths.compiler import Compiler, after
-from lrps.paths.graph import Fork, Paradigm, Part, Path, Release, Segment
+from lrps.paths.graph import Fork, Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import POWER_EXPONENT, Schedule, warmup_stable, warmup_stable_decay
 
 
@@ -36,7 +36,7 @@ def path_switching(c: Compiler, s: PathSwitching) -> Paradigm:
     # A branch as long as everything so far has no main path to fork from: it starts from the initial weights.
     if not main_stop:
         return Paradigm(c.name, s.kind, tuple(branches), tuple(releases))
-    main = Path(main_name, "main", None, 0, main_stop, schedule, segments)
+    main = TrainingPath(main_name, "main", None, 0, main_stop, schedule, segments)
     return Paradigm(c.name, s.kind, (main, *branches), tuple(releases))
 
 
@@ -65,14 +65,16 @@ def _joined(segments: Sequence[Segment]) -> tuple[Segment, ...]:
         part, *others = segment.parts
         before = joined[-1].parts if joined else ()
         if not others and len(before) == 1 and before[0].source == part.source:
-            whole = Part(part.source, before[0].from_row, before[0].rows + part.rows)
+            whole = SourceRange(part.source, before[0].from_row, before[0].rows + part.rows)
             joined[-1] = Segment(joined[-1].steps + segment.steps, (whole,))
         else:
             joined.append(segment)
     return tuple(joined)
 
 
-def _branch(c: Compiler, s: PathSwitching, k: int, main: str, schedule: Schedule, taken: Mapping[str, int]) -> Path:
+def _branch(
+    c: Compiler, s: PathSwitching, k: int, main: str, schedule: Schedule, taken: Mapping[str, int]
+) -> TrainingPath:
     """taken: what the main path has read where it forks."""
     decay, stop = c.decay(k), c.edges[k + 1]
     start = stop - decay.steps
@@ -85,7 +87,7 @@ def _branch(c: Compiler, s: PathSwitching, k: int, main: str, schedule: Schedule
                 f"paradigms.{c.name}.branch_data 'whole' needs a decay that is no longer than the increment; that of "
                 f"version {increment.version} is {decay.steps} steps of {increment.steps}"
             )
-        segments = (Segment(decay.steps, (Part(increment.version, increment.rows, decay.steps * c.batch),)),)
+        segments = (Segment(decay.steps, (SourceRange(increment.version, increment.rows, decay.steps * c.batch),)),)
     segments = c.mixed(k, segments, taken, s.mix_of(c.increments[k].version))
     top = schedule.lr_at(c.warmup)
     if start < c.warmup:  # the straight warm-up and decay run, seen from its step `start`
@@ -93,4 +95,4 @@ def _branch(c: Compiler, s: PathSwitching, k: int, main: str, schedule: Schedule
     else:  # at the seam the rate is the parent's, also under a power law
         falling = warmup_stable_decay(start, stop, warmup=0, lr_start=0.0, peak=schedule.lr_at(start), decay=decay)
     parent = Fork(main, start, s.optimizer) if start else None
-    return Path(c.path_name(k, "branch"), "branch", parent, start, stop, falling, segments)
+    return TrainingPath(c.path_name(k, "branch"), "branch", parent, start, stop, falling, segments)

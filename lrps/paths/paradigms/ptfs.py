@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lrps.config.strategies import Ptfs
 from lrps.paths.compiler import Compiler
-from lrps.paths.graph import Paradigm, Path, Segment
+from lrps.paths.graph import Paradigm, Segment, TrainingPath
 from lrps.paths.paradigms.chain import final_releases
 from lrps.paths.schedule import warmup_stable_decay
 
@@ -18,5 +18,5 @@ def ptfs(c: Compiler, s: Ptfs) -> Paradigm:
     paths = []
     for k, stop in enumerate(c.edges[1:]):
         schedule = warmup_stable_decay(0, stop, warmup=c.warmup, lr_start=0.0, peak=c.peak, decay=c.decay(k))
-        paths.append(Path(c.path_name(k), "ptfs", None, 0, stop, schedule, (Segment(stop, parts[: k + 1]),)))
+        paths.append(TrainingPath(c.path_name(k), "ptfs", None, 0, stop, schedule, (Segment(stop, parts[: k + 1]),)))
     return Paradigm(c.name, s.kind, tuple(paths), final_releases(c, paths))

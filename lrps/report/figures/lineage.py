@@ -8,7 +8,7 @@ from typing import Any
 from lrps.base.numbers import count
 from lrps.charts.figure import Document, Figure, slotted, steps_axis
 from lrps.charts.line import Mark
-from lrps.charts.tracks import Group, Track, Tracks
+from lrps.charts.tracks import Track, TrackGroup, Tracks
 from lrps.report.tree import paths_once
 
 Path = Mapping[str, Any]
@@ -42,7 +42,7 @@ def _sentence(path: Path) -> str:
     return f"{path['name']} {origin} {steps}, {path['state']}{released}"
 
 
-def _groups(document: Document, paths: Sequence[Path]) -> tuple[Group, ...]:
+def _groups(document: Document, paths: Sequence[Path]) -> tuple[TrackGroup, ...]:
     """A group a paradigm, without the paths that an earlier one has; one that has none left keeps its heading."""
     groups = []
     for slot, name in enumerate(document["paradigms"]):
@@ -50,7 +50,7 @@ def _groups(document: Document, paths: Sequence[Path]) -> tuple[Group, ...]:
         elsewhere = [path["name"] for path in paths if name in path["paradigms"] and path["paradigms"][0] != name]
         note = f"shares {', '.join(elsewhere)}, drawn above" if elsewhere else ""
         tracks = tuple(_track(document, slot, path, paths) for path in drawn)
-        groups.append(Group(name, note, slot, tracks))
+        groups.append(TrackGroup(name, note, slot, tracks))
     return tuple(groups)
 
 

@@ -28,7 +28,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(numbered, key=lambda name: int(PurePosixPath(name).stem))
 
 
-def records(ledger: Mapping[str, bytes]) -> Iterator[tuple[str, int, Record]]:
+def attempt_records(ledger: Mapping[str, bytes]) -> Iterator[tuple[str, int, Record]]:
     """(file, line, record) of a path's attempts, oldest first. LedgerError for a line that does not follow its last."""
     previous = NO_LINE
     for name, content in ledger.items():
@@ -44,5 +44,7 @@ def records(ledger: Mapping[str, bytes]) -> Iterator[tuple[str, int, Record]]:
 def saves(ledger: Mapping[str, bytes]) -> dict[int, tuple[str, int]]:
     """Saved step -> the place (file, line) of the newest record that says so."""
     return {
-        record.saved_step: (name, number) for name, number, record in records(ledger) if record.kind == "checkpoint"
+        record.saved_step: (name, number)
+        for name, number, record in attempt_records(ledger)
+        if record.kind == "checkpoint"
     }

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
-from lrps.store.copy.attempts import in_order, records, saves
+from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import Inventory, Sealed
 from lrps.store.identity import identity_differences, path_from_json
 
@@ -20,7 +20,7 @@ THERE = "there already"
 
 
 @dataclass(frozen=True)
-class File:
+class CopyFile:
     """One file of a group. how: `send` its bytes, `copy` them from `origin` at the target, `keep` what is there."""
 
     name: str
@@ -33,11 +33,11 @@ class File:
 
 
 @dataclass(frozen=True)
-class Group:
+class CopyGroup:
     """What is copied, or not, as one: a checkpoint, a released model, the ledger of a path, a document."""
 
     name: str
-    files: tuple[File, ...]
+    files: tuple[CopyFile, ...]
     why: str
     sealed: Sealed | None = None
     """Of a directory: its last file is written last."""
@@ -60,13 +60,13 @@ class Group:
         return "copy" if "copy" in hows else "skip"
 
 
-def compare(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[Group, ...]:
+def compare_inventories(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[CopyGroup, ...]:
     """Everything of `source`, in the order in which it has to arrive: identities, ledgers, then what they speak of.
 
     replace_documents: also where the target has another plan.json or report. LineageError lists everything that
     contradicts; then nothing may be copied.
     """
-    groups: list[Group] = []
+    groups: list[CopyGroup] = []
     contradictions: list[str] = []
     for make in (_plans, _identities, _ledgers, _metrics, _states):
         for step in make(source, target):
@@ -79,7 +79,7 @@ def compare(source: Inventory, target: Inventory, *, replace_documents: bool) ->
     return (*groups, *_documents(source, target, replace_documents))
 
 
-def _plans(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+def _plans(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
     here, there = (_plan_name(each.documents.get("plan.json", b"{}")) for each in (source, target))
     if here is not None and there is not None and here != there:
         yield LineageError(
@@ -94,7 +94,7 @@ def _plan_name(plan_json: bytes) -> str | None:
         return None
 
 
-def _identities(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
     for path, ours in sorted(source.identities.items()):
         name, theirs = f"{path}/path.json", target.identities.get(path)
         if theirs is None or ours == theirs:
@@ -118,7 +118,7 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[Group | LrpsEr
             yield _small(name, ours, None if longer else ours, "the path has grown")
 
 
-def _ledgers(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+def _ledgers(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
     for path in ("", *sorted(source.identities)):
         ours, theirs = source.ledger(path), target.ledger(path)
         if not ours:
@@ -126,37 +126,37 @@ def _ledgers(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError
         try:
             files = [_grown(name, content, theirs.get(name), source, target) for name, content in ours.items()]
             merged = theirs | {file.name: ours[file.name] for file in files if file.how == "send"}
-            for _ in records({name: merged[name] for name in in_order(merged)}):
+            for _ in attempt_records({name: merged[name] for name in in_order(merged)}):
                 pass
         except LrpsError as error:
             yield error
         else:
-            yield Group(f"{path}/ledger".lstrip("/"), tuple(files), _why(files, bool(theirs)))
+            yield CopyGroup(f"{path}/ledger".lstrip("/"), tuple(files), _why(files, bool(theirs)))
 
 
-def _metrics(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+def _metrics(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
     for name in sorted(name for name in source.logs if name.endswith("/metrics.jsonl")):
         try:
             file = _grown(name, source.logs[name], target.logs.get(name), source, target)
         except LrpsError as error:
             yield error
         else:
-            yield Group(name, (file,), _why([file], name in target.logs))
+            yield CopyGroup(name, (file,), _why([file], name in target.logs))
 
 
-def _grown(name: str, ours: bytes, theirs: bytes | None, source: Inventory, target: Inventory) -> File:
+def _grown(name: str, ours: bytes, theirs: bytes | None, source: Inventory, target: Inventory) -> CopyFile:
     """An append-only file: the longer one wins if it begins with the other."""
     if theirs is not None and theirs.startswith(ours):
-        return File(name, len(ours), "keep")
+        return CopyFile(name, len(ours), "keep")
     if theirs is None or ours.startswith(theirs):
-        return File(name, len(ours), "send", content=ours)
+        return CopyFile(name, len(ours), "send", content=ours)
     raise LineageError(
         f"{name} of {source.where} and of {target.where} contradict each other: the path went on in both places. "
         f"Keep one: copy the run under another name or address, or move {name.partition('/')[0]} away on one side"
     )
 
 
-def _states(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]:
+def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
     """Checkpoints and released models. The same bytes are sent once: what comes later is copied at the target."""
     known = {
         entry["sha256"]: f"{each.name}/{file}"
@@ -166,7 +166,7 @@ def _states(source: Inventory, target: Inventory) -> Iterator[Group | LrpsError]
     }
     for ours in sorted(source.sealed.values(), key=_order):
         if ours.fault is not None:
-            yield Group(ours.name, (), f"left out: {ours.fault}")
+            yield CopyGroup(ours.name, (), f"left out: {ours.fault}")
             continue
         theirs = target.sealed.get(ours.name)
         try:
@@ -187,15 +187,15 @@ def _order(each: Sealed) -> tuple[str, bool, int, str]:
 
 def _state(
     ours: Sealed, theirs: Sealed | None, source: Inventory, target: Inventory, known: Mapping[str, str]
-) -> Group:
+) -> CopyGroup:
     why, kept, stale = "new", set[str](), list[str]()
     if theirs is not None:
         if theirs.fault is None and theirs.listing == ours.listing:
-            return Group(ours.name, _files(ours, set(ours.files), {}), THERE, ours)
+            return CopyGroup(ours.name, _files(ours, set(ours.files), {}), THERE, ours)
         if theirs.files and theirs.listing != ours.listing:
             newer = _newer(ours, source, target)
             if newer == "target":
-                return Group(ours.name, (), "the one that is there was saved later")
+                return CopyGroup(ours.name, (), "the one that is there was saved later")
             if newer is None:
                 raise CheckpointError(
                     f"{ours.name} is another state at {source.where} than at {target.where}, and a pin or a release "
@@ -212,14 +212,14 @@ def _state(
     files = _files(ours, kept, known)
     if files and why == "new" and all(file.how == "copy" for file in files):
         why = f"the same bytes as {str(files[0].origin).rpartition('/')[0]}"
-    return Group(ours.name, files, why, ours, tuple(stale))
+    return CopyGroup(ours.name, files, why, ours, tuple(stale))
 
 
-def _files(ours: Sealed, kept: set[str], known: Mapping[str, str]) -> tuple[File, ...]:
-    def file(name: str, size: int, sha256: str) -> File:
+def _files(ours: Sealed, kept: set[str], known: Mapping[str, str]) -> tuple[CopyFile, ...]:
+    def file(name: str, size: int, sha256: str) -> CopyFile:
         origin = None if name in kept else known.get(sha256)
         how = "keep" if name in kept else "send" if origin is None else "copy"
-        return File(f"{ours.name}/{name}", size, how, sha256, origin)
+        return CopyFile(f"{ours.name}/{name}", size, how, sha256, origin)
 
     return tuple(file(name, entry["bytes"], entry["sha256"]) for name, entry in sorted(ours.files.items()))
 
@@ -240,26 +240,26 @@ def _newer(ours: Sealed, source: Inventory, target: Inventory) -> str | None:
     return None
 
 
-def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[Group]:
-    def file(name: str) -> File:
+def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[CopyGroup]:
+    def file(name: str) -> CopyFile:
         ours, theirs = source.documents[name], target.documents.get(name)
         keep = theirs == ours or (theirs is not None and not replace)
-        return File(name, len(ours), "keep" if keep else "send", content=ours)
+        return CopyFile(name, len(ours), "keep" if keep else "send", content=ours)
 
     for group in ("plan.json", "report"):
         files = [file(name) for name in sorted(source.documents) if name.partition("/")[0] == group]
         if files:
             there = any(file.name in target.documents for file in files)
-            yield Group(group, tuple(files), _why(files, there))
+            yield CopyGroup(group, tuple(files), _why(files, there))
 
 
-def _small(name: str, ours: bytes, theirs: bytes | None, why: str = "new") -> Group:
+def _small(name: str, ours: bytes, theirs: bytes | None, why: str = "new") -> CopyGroup:
     same = ours == theirs
-    file = File(name, len(ours), "keep" if same else "send", content=ours)
-    return Group(name, (file,), THERE if same else why)
+    file = CopyFile(name, len(ours), "keep" if same else "send", content=ours)
+    return CopyGroup(name, (file,), THERE if same else why)
 
 
-def _why(files: list[File], there: bool) -> str:
+def _why(files: list[CopyFile], there: bool) -> str:
     if all(file.how == "keep" for file in files):
         return THERE
     return "there is more of it now" if there else "new"

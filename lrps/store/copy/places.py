@@ -26,7 +26,7 @@ Advance = Callable[[int], None]
 """Is told of bytes as they are done."""
 
 
-class Place(Protocol):
+class RunStore(Protocol):
     """Holds files under names with slashes. What is written is there as a whole or not at all."""
 
     shown: str
@@ -51,7 +51,7 @@ class Place(Protocol):
         """Removing what is not there is fine."""
 
 
-def open_place(address: str) -> Place:
+def open_run_store(address: str) -> RunStore:
     """The place at an address: a path, `file://`, `s3://` or another address that fsspec knows.
 
     ConfigError for an address that holds a secret, or is none that files can be written to.

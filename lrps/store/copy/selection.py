@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.config.models import Config
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import directory_name
-from lrps.store.copy.attempts import records
+from lrps.store.copy.attempts import attempt_records
 from lrps.store.copy.inventory import Inventory, Sealed
 from lrps.store.identity import identity_differences, path_from_json, path_identity
 from lrps.store.retention import retention
@@ -33,7 +33,7 @@ def of_paths(inventory: Inventory, paths: Collection[str]) -> Inventory:
     )
 
 
-def as_of_last_save(inventory: Inventory, path: str) -> Inventory:
+def snapshot_at_last_checkpoint(inventory: Inventory, path: str) -> Inventory:
     """A path that is being trained, as it was at its newest checkpoint: no state without its record, no later record.
 
     So a copy is one that training can go on from, and a later copy only adds to it.
@@ -42,7 +42,7 @@ def as_of_last_save(inventory: Inventory, path: str) -> Inventory:
     found = {each.step for kind in ("checkpoints", "branch_points") for each in inventory.whole(path, kind)}
     recorded: set[int] = set()
     end: tuple[str, int] | None = None
-    for name, number, record in records(ledger):
+    for name, number, record in attempt_records(ledger):
         if record.kind in ("checkpoint", "branch-point") and record.saved_step in found:
             recorded.add(record.saved_step)
             end = (name, number + 1)
@@ -59,7 +59,7 @@ def as_of_last_save(inventory: Inventory, path: str) -> Inventory:
     return replace(inventory, sealed={**inventory.sealed, **left_out}, logs=logs)
 
 
-def to_go_on_with(
+def needed_to_resume(
     there: Inventory,
     here: Inventory,
     paths: Sequence[str] = (),
@@ -93,7 +93,7 @@ def to_go_on_with(
     return replace(of_paths(known, names), sealed=chosen)
 
 
-def of_the_same_training(inventory: Inventory, config: Config) -> Inventory:
+def check_same_training(inventory: Inventory, config: Config) -> Inventory:
     """The inventory itself. LineageError if a path was trained with another model, optimizer, batch or seed than the
     config says: told before gigabytes are fetched. What the paths are, `lrps run` compares with the plan."""
     for name, path in _paths(inventory).items():
@@ -107,7 +107,7 @@ def of_the_same_training(inventory: Inventory, config: Config) -> Inventory:
     return inventory
 
 
-def _paths(inventory: Inventory) -> dict[str, Path]:
+def _paths(inventory: Inventory) -> dict[str, TrainingPath]:
     found = {}
     for name, content in inventory.identities.items():
         try:
@@ -120,7 +120,7 @@ def _paths(inventory: Inventory) -> dict[str, Path]:
 
 
 def _kept(
-    there: Inventory, here: Inventory, path: Path, keep_last: int, keep_every_steps: int | None
+    there: Inventory, here: Inventory, path: TrainingPath, keep_last: int, keep_every_steps: int | None
 ) -> Mapping[str, Sealed]:
     periodic = {each.step: each for each in there.whole(path.name, "checkpoints")}
     if periodic:

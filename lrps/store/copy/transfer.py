@@ -22,9 +22,9 @@ from lrps.base.locks import is_locked, path_lock
 from lrps.base.progress import byte_progress
 from lrps.store import checkpoints
 from lrps.store.copy.inventory import PENDING, Inventory, Sealed, take_inventory
-from lrps.store.copy.mirror import File, Group, compare
-from lrps.store.copy.places import Advance, Directory, Place, explained, link_or_copy, open_place
-from lrps.store.copy.selection import as_of_last_save, of_paths
+from lrps.store.copy.mirror import CopyFile, CopyGroup, compare_inventories
+from lrps.store.copy.places import Advance, Directory, RunStore, explained, link_or_copy, open_run_store
+from lrps.store.copy.selection import of_paths, snapshot_at_last_checkpoint
 
 TRANSFERS = 8
 """Files that are on their way at once."""
@@ -36,7 +36,7 @@ class Transfer:
 
     run_dir: Path
     address: str
-    groups: tuple[Group, ...]
+    groups: tuple[CopyGroup, ...]
 
 
 def push_run(run_dir: Path, address: str, paths: Sequence[str] = (), *, dry_run: bool = False) -> Transfer:
@@ -46,15 +46,15 @@ def push_run(run_dir: Path, address: str, paths: Sequence[str] = (), *, dry_run:
     contradicts (nothing is copied then), CheckpointError for a damaged file here, TransferError if the place cannot
     be reached or written.
     """
-    place = open_place(address)
+    place = open_run_store(address)
     here = take_inventory(_run(run_dir))
     if not here.identities:
         raise LineageError(f"{run_dir} holds no path; `lrps run` makes some, `lrps pull` brings them")
     here = of_paths(here, paths or here.identities.keys())
     for path in here.identities:
         if is_locked(run_dir / path):
-            here = as_of_last_save(here, path)
-    groups = compare(here, take_inventory(place), replace_documents=True)
+            here = snapshot_at_last_checkpoint(here, path)
+    groups = compare_inventories(here, take_inventory(place), replace_documents=True)
     if not dry_run:
         with _showing("push", groups) as advance, ThreadPoolExecutor(TRANSFERS) as pool:
             groups = tuple(_push(group, run_dir, place, pool, advance) for group in groups)
@@ -70,7 +70,7 @@ def pull_run(
     here or contradicts (nothing is copied then), CheckpointError for damaged bytes there, TransferError if the place
     cannot be read or there is no room here.
     """
-    place = open_place(address)
+    place = open_run_store(address)
     there = take_inventory(place)
     if not there.identities:
         raise LineageError(f"{place.shown} holds no run: there is no path.json one level below; `lrps push` brings one")
@@ -82,7 +82,7 @@ def pull_run(
                     held.enter_context(path_lock(run_dir / path))
             elif is_locked(run_dir / path):
                 raise LineageError(f"{run_dir / path}: is being trained; wait for it, or stop it")
-        groups = compare(chosen, take_inventory(_run(run_dir)), replace_documents=False)
+        groups = compare_inventories(chosen, take_inventory(_run(run_dir)), replace_documents=False)
         if not dry_run:
             with _showing("pull", groups) as advance, ThreadPoolExecutor(TRANSFERS) as pool:
                 for group in groups:
@@ -95,13 +95,13 @@ def _run(run_dir: Path) -> Directory:
 
 
 @contextmanager
-def _showing(verb: str, groups: Iterable[Group]) -> Iterator[Advance]:
+def _showing(verb: str, groups: Iterable[CopyGroup]) -> Iterator[Advance]:
     with byte_progress(Console(stderr=True)) as bar:
         task = bar.add_task(verb, total=sum(group.bytes_of("send") for group in groups))
         yield lambda done: bar.advance(task, done)
 
 
-def _all(pool: ThreadPoolExecutor, action: Callable[[File], None], files: Iterable[File]) -> None:
+def _all(pool: ThreadPoolExecutor, action: Callable[[CopyFile], None], files: Iterable[CopyFile]) -> None:
     """Do it for all files at once. After an error nothing new is begun."""
     begun = [pool.submit(action, file) for file in files]
     try:
@@ -116,12 +116,12 @@ def _all(pool: ThreadPoolExecutor, action: Callable[[File], None], files: Iterab
 # To an address
 
 
-def _push(group: Group, run_dir: Path, place: Place, pool: ThreadPoolExecutor, advance: Advance) -> Group:
+def _push(group: CopyGroup, run_dir: Path, place: RunStore, pool: ThreadPoolExecutor, advance: Advance) -> CopyGroup:
     """The group as it was copied: a trainer may prune a periodic checkpoint meanwhile."""
     if group.action == "skip":
         return group
 
-    def send(file: File) -> None:
+    def send(file: CopyFile) -> None:
         if file.how == "copy" and file.origin is not None:
             place.copy(file.origin, file.name)
         elif file.content is not None:
@@ -143,13 +143,13 @@ def _push(group: Group, run_dir: Path, place: Place, pool: ThreadPoolExecutor, a
     except LrpsError:
         if state.kind != "checkpoints" or (run_dir / group.name / state.last).exists():
             raise
-        return Group(group.name, (), "left out: it was pruned meanwhile")
+        return CopyGroup(group.name, (), "left out: it was pruned meanwhile")
     place.write(f"{group.name}/{state.last}", state.listing)
     place.remove(f"{group.name}/{PENDING}")
     return group
 
 
-def _check(path: Path, file: File, otherwise: str) -> None:
+def _check(path: Path, file: CopyFile, otherwise: str) -> None:
     with explained(f"cannot read {path}"):
         intact = path.stat().st_size == file.size and sha256_file(path) == file.sha256
     if not intact:
@@ -159,7 +159,7 @@ def _check(path: Path, file: File, otherwise: str) -> None:
 # From an address
 
 
-def _pull(group: Group, run_dir: Path, place: Place, pool: ThreadPoolExecutor, advance: Advance) -> None:
+def _pull(group: CopyGroup, run_dir: Path, place: RunStore, pool: ThreadPoolExecutor, advance: Advance) -> None:
     if group.action == "skip":
         return
     if group.sealed is not None:
@@ -174,7 +174,7 @@ def _pull(group: Group, run_dir: Path, place: Place, pool: ThreadPoolExecutor, a
 
 
 def _pull_state(
-    group: Group, state: Sealed, run_dir: Path, place: Place, pool: ThreadPoolExecutor, advance: Advance
+    group: CopyGroup, state: Sealed, run_dir: Path, place: RunStore, pool: ThreadPoolExecutor, advance: Advance
 ) -> None:
     """Fill a temporary directory, which may hold a part from before, and give it its name as the last act."""
     final = run_dir / group.name
@@ -185,7 +185,7 @@ def _pull_state(
             if path.name not in state.files:
                 path.unlink()
 
-    def fetch(file: File) -> None:
+    def fetch(file: CopyFile) -> None:
         target = temporary / Path(file.name).name
         origins = [run_dir / each for each in (file.origin, file.name if file.how == "keep" else None) if each]
         if _is(target, file):
@@ -212,13 +212,13 @@ def _pull_state(
         fsync_directory(final.parent)
 
 
-def _is(path: Path, file: File) -> bool:
+def _is(path: Path, file: CopyFile) -> bool:
     with suppress(OSError):
         return path.stat().st_size == file.size and sha256_file(path) == file.sha256
     return False
 
 
-def _linked(origin: Path, target: Path, file: File) -> bool:
+def _linked(origin: Path, target: Path, file: CopyFile) -> bool:
     """Give the bytes that lie in another checkpoint here a second name; False if they are not intact."""
     if not _is(origin, file):
         return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrps.base.errors import CheckpointError, TrackerError
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import MANIFEST, Checkpoint, find
 from lrps.track.wandb.run import run_id, unless_in_environment
@@ -20,7 +20,7 @@ ARTIFACT_TYPE = "checkpoint"
 
 
 @dataclass(frozen=True)
-class Place:
+class WandbProject:
     """Where the runs of a plan are on the server."""
 
     entity: str
@@ -30,14 +30,14 @@ class Place:
         return f"{self.entity}/{self.project}"
 
 
-def place_of(plan: Plan, api: Any, entity: str | None, project: str | None) -> Place:
+def place_of(plan: Plan, api: Any, entity: str | None, project: str | None) -> WandbProject:
     """What was asked for, else what the environment says, the config, the API key."""
     settings = plan.config.track.wandb
     owner = entity or os.environ.get("WANDB_ENTITY") or settings.entity or api.default_entity
-    return Place(owner, project or os.environ.get("WANDB_PROJECT") or settings.project)
+    return WandbProject(owner, project or os.environ.get("WANDB_PROJECT") or settings.project)
 
 
-def link(plan: Plan, entity: str | None, project: str | None, say: Callable[[str], None]) -> None:
+def link_run(plan: Plan, entity: str | None, project: str | None, say: Callable[[str], None]) -> None:
     """Make every path's branch points and final checkpoint artifacts that its run logs and its branches use.
 
     What is there already stays, so a second call changes nothing. A run of its own, <plan>-link, creates the artifacts:
@@ -65,7 +65,7 @@ def link(plan: Plan, entity: str | None, project: str | None, say: Callable[[str
         raise TrackerError(f"wandb: {error}; see that the server and the API key are right (`wandb login`)") from error
 
 
-def kept_checkpoints(plan: Plan, path: Path) -> Iterator[Checkpoint]:
+def kept_checkpoints(plan: Plan, path: TrainingPath) -> Iterator[Checkpoint]:
     """The checkpoints that are there of a path's branch points and of its end, by step."""
     for step in sorted({*plan.graph.branch_points(path.name), path.stop}):
         try:
@@ -74,7 +74,7 @@ def kept_checkpoints(plan: Plan, path: Path) -> Iterator[Checkpoint]:
             continue  # not trained yet
 
 
-def _run(api: Any, place: Place, plan: Plan, path: Path) -> Any:
+def _run(api: Any, place: WandbProject, plan: Plan, path: TrainingPath) -> Any:
     """The path's run, or None where there is none."""
     import wandb
     from wandb.apis.public.runs import RunNotFoundError
@@ -90,7 +90,7 @@ def _run(api: Any, place: Place, plan: Plan, path: Path) -> Any:
 class _LinkRun:
     """The run that creates artifacts; it is started for the first one that is missing."""
 
-    def __init__(self, plan: Plan, place: Place) -> None:
+    def __init__(self, plan: Plan, place: WandbProject) -> None:
         self._plan, self._place = plan, place
         self._run: Any = None
 
@@ -101,7 +101,7 @@ class _LinkRun:
         if self._run is not None:
             self._run.finish(exit_code=0 if kind is None else 1)
 
-    def artifact(self, api: Any, path: Path, checkpoint: Checkpoint) -> Any:
+    def artifact(self, api: Any, path: TrainingPath, checkpoint: Checkpoint) -> Any:
         """The artifact of a checkpoint, as the server has it."""
         import wandb
 
@@ -142,7 +142,7 @@ class _LinkRun:
         return self._run
 
 
-def _link_path(run: Any, path: Path, artifacts: Mapping[tuple[str, int], Any]) -> str:
+def _link_path(run: Any, path: TrainingPath, artifacts: Mapping[tuple[str, int], Any]) -> str:
     """Say of a run which artifacts it logged and which one it started from; returns what is linked now."""
     logged = {artifact.digest for artifact in run.logged_artifacts()}
     mine = {step: artifact for (name, step), artifact in artifacts.items() if name == path.name}

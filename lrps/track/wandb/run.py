@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from lrps.config.tracking import Wandb
+from lrps.config.tracking import WandbConfig
 from lrps.track.tracker import TrackedPath
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -35,7 +35,7 @@ class WandbRun:
 
     name = "wandb"
 
-    def __init__(self, settings: Wandb, path: TrackedPath, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: WandbConfig, path: TrackedPath, say: Callable[[str], None]) -> None:
         self._settings, self._path, self._say = settings, path, say
         self._run: Any = None
 

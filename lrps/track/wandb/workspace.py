@@ -28,7 +28,7 @@ _LINES = {
 _PRICED = {"Training loss over money": ("cost/money", "train/loss")}
 
 
-def workspace(plan: Plan, entity: str, project: str) -> Any:
+def make_workspace(plan: Plan, entity: str, project: str) -> Any:
     """The workspace, not saved yet: all paths over tokens and cost, and a bar chart for each held-out set.
 
     Runs are grouped by job type and within it by path, so that each path keeps a line of its own.
@@ -67,7 +67,7 @@ def _line(reports: Any, plan: Plan, title: str, axes: tuple[str, str]) -> Any:
 
 def workspace_spec(plan: Plan, entity: str, project: str) -> dict[str, Any]:
     """The workspace as the JSON that a server is sent. Needs none."""
-    view = workspace(plan, entity, project)._to_model()
+    view = make_workspace(plan, entity, project)._to_model()
     return dict(json.loads(view.model_dump_json(by_alias=True, exclude_none=True)))
 
 
@@ -81,7 +81,7 @@ def save_workspace(plan: Plan, entity: str | None, project: str | None) -> str:
     _packages()
     try:
         place = place_of(plan, wandb.Api(), entity, project)
-        return str(workspace(plan, place.entity, place.project).save().url)
+        return str(make_workspace(plan, place.entity, place.project).save().url)
     except (wandb.Error, OSError, ValueError) as error:
         raise TrackerError(f"wandb: {error}; see that the server and the API key are right (`wandb login`)") from error
 

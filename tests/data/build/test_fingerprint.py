@@ -11,7 +11,7 @@ import pytest
 
 from lrps.base.errors import DataError
 from lrps.data.build.fingerprint import changed_inputs, fingerprint_inputs
-from lrps.data.build.tokenize import Recipe, VersionText, finalize_version, tokenize_jobs, unfinished
+from lrps.data.build.tokenize import Recipe, VersionText, finalize_version, tokenize_jobs, unfinished_parts
 from lrps.data.tokenizer import train_tokenizer
 
 CHANGED = r"a\.jsonl was changed while it was tokenized; start again"
@@ -66,7 +66,7 @@ def test_a_change_while_a_part_is_made(change, text):
     jobs = text.jobs(fingerprints)
     with pytest.raises(DataError, match=CHANGED):
         tokenize_jobs(jobs, text.recipe, progress=once(change, text.inputs[0]))
-    assert len(unfinished(jobs)) >= len(jobs) - 1, "but for the first, which was whole before"
+    assert len(unfinished_parts(jobs)) >= len(jobs) - 1, "but for the first, which was whole before"
     assert changed_inputs(fingerprints) == [text.inputs[0]]
 
 
@@ -86,8 +86,8 @@ def test_a_change_while_the_parts_are_packed(change, text):
     with pytest.raises(DataError, match=CHANGED):
         finalize_version(text, fingerprints, once(change, text.inputs[0]))
     assert not list(text.directory.glob("v1-*"))
-    assert unfinished(jobs) == [job for job in jobs if text.inputs[0] in job.part.paths]
-    assert len(unfinished(jobs)) < len(jobs)
+    assert unfinished_parts(jobs) == [job for job in jobs if text.inputs[0] in job.part.paths]
+    assert len(unfinished_parts(jobs)) < len(jobs)
 
 
 def test_a_build_that_starts_again_takes_the_text_as_it_is_now(text):

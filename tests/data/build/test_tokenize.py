@@ -30,7 +30,7 @@ from lrps.data.build.tokenize import (
     is_heldout,
     tokenize_jobs,
     tokenize_part,
-    unfinished,
+    unfinished_parts,
 )
 from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import Manifest, manifest_path
@@ -185,7 +185,7 @@ def test_a_killed_worker_ends_the_pool_and_the_next_one_goes_on(tmp_path, tokeni
 
     with pytest.raises(DataError, match="a worker was killed.*the same command goes on"):
         tokenize_jobs(text.jobs(fingerprints), text.recipe, 2, kill_one)
-    made = [job for job in text.jobs(fingerprints) if job not in unfinished(text.jobs(fingerprints))]
+    made = [job for job in text.jobs(fingerprints) if job not in unfinished_parts(text.jobs(fingerprints))]
     assert 0 < len(made) < len(text.parts)
     assert not list(tmp_path.glob("pool/v1/v1-*"))
     with pytest.raises(DataError, match=r"v1: \d+ of \d+ parts are not tokenized: .*\.jsonl"):
@@ -204,7 +204,7 @@ def test_damaged_parts_are_made_again(tmp_path, tokenizer_path):
     tokenize_jobs(jobs, text.recipe)
     short, flipped = jobs[0].path, jobs[1].path
     short.write_bytes(short.read_bytes()[:-10])
-    assert [job.path for job in unfinished(jobs)] == [short]
+    assert [job.path for job in unfinished_parts(jobs)] == [short]
     tokenize_jobs(jobs, text.recipe)
     data = bytearray(flipped.read_bytes())
     data[300] ^= 1
@@ -230,13 +230,13 @@ def test_parts_of_another_recipe_are_never_mixed_in(tmp_path, tokenizer_path):
         (each_alone - 1, {"heldout_share": 0.1}),
     ]:
         other = version_text(inputs, tmp_path, tokenizer_path, part_bytes, **changes)
-        assert unfinished(other.jobs(fingerprints)) == other.jobs(fingerprints)
+        assert unfinished_parts(other.jobs(fingerprints)) == other.jobs(fingerprints)
     train_tokenizer(TEXTS, 290, tmp_path / "other.json")
     other = version_text(inputs, tmp_path, tmp_path / "other.json", each_alone, heldout_share=0.1)
-    assert len(unfinished(other.jobs(fingerprints))) == 2
+    assert len(unfinished_parts(other.jobs(fingerprints))) == 2
     jsonl(inputs[0], TEXTS[1:])
     changed = version_text(inputs, tmp_path, tokenizer_path, each_alone, heldout_share=0.1)
-    (missing,) = unfinished(changed.jobs(fingerprint_inputs(inputs)))
+    (missing,) = unfinished_parts(changed.jobs(fingerprint_inputs(inputs)))
     assert missing.part.paths == (inputs[0],), "the text that did not change is not tokenized again"
 
 

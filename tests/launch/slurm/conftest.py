@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrps.config.launching import Resources
-from lrps.launch.jobs import Job
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.plan.plan import Plan, make_plan
 from support.private_slurm import PrivateSlurm, missing
 
@@ -36,7 +36,7 @@ TOLD_EARLY = "ptfs-v4"
 
 
 @dataclass(frozen=True)
-class Pretended(Job):
+class Pretended(ProcessGroupJob):
     """A job whose processes do something else than training."""
 
     instead: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lrps.launch.slurm.cancel import cancel
+from lrps.launch.slurm.cancel import cancel_jobs
 from lrps.launch.slurm.names import slurm_directory
 from lrps.launch.slurm.submit import submit
 from lrps.plan.plan import Plan
@@ -23,8 +23,8 @@ def test_running_jobs_save_and_waiting_ones_just_go(
     main, first, second = submit(plan, names, lambda names: [pretend(name) for name in names])
     folder = plan.layout.path("main").directory
     wait_until(lambda: (folder / "up-0").exists(), 30, "the worker")
-    assert [(each.job_id, each.saves_first) for each in cancel(plan, ["branch-v2"])] == [(second.job_id, False)]
-    assert [(each.job_id, each.saves_first) for each in cancel(plan, ["main"])] == [
+    assert [(each.job_id, each.saves_first) for each in cancel_jobs(plan, ["branch-v2"])] == [(second.job_id, False)]
+    assert [(each.job_id, each.saves_first) for each in cancel_jobs(plan, ["main"])] == [
         (first.job_id, False),
         (main.job_id, True),
     ], "what waits for it goes, too"
@@ -36,9 +36,9 @@ def test_running_jobs_save_and_waiting_ones_just_go(
         cluster.wait_for(job.job_id, "COMPLETED")
     assert cluster.state(first.job_id) == cluster.state(second.job_id) == "CANCELLED"
     assert (folder / "checkpoints" / "step-0").exists()
-    assert cancel(plan) == ()
+    assert cancel_jobs(plan) == ()
 
 
 def test_a_run_that_never_was_in_slurm_is_left_alone(plan: Plan, cluster: PrivateSlurm) -> None:
-    assert cancel(plan) == ()
+    assert cancel_jobs(plan) == ()
     assert not slurm_directory(plan).exists()

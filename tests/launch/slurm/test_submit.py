@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lrps.base.errors import LineageError, SchedulerError
-from lrps.launch.jobs import Job, plan_jobs
+from lrps.launch.jobs import ProcessGroupJob, plan_jobs
 from lrps.launch.slurm.names import job_comment
 from lrps.launch.slurm.record import newest_jobs, submitted_jobs
 from lrps.launch.slurm.submit import Submission, jobs_to_wait_for, sbatch_command, submit
@@ -21,7 +21,7 @@ from support.run_builder import save
 BOTH = ["main", "branch-v1"]
 
 
-def job(plan: Plan, *names: str) -> Job:
+def job(plan: Plan, *names: str) -> ProcessGroupJob:
     first, *_ = plan_jobs(plan, names, Path("c.yaml"), [])
     return replace(first, paths=names)
 
@@ -66,7 +66,7 @@ def test_a_child_of_a_failed_job_is_not_left_waiting(plan: Plan) -> None:
 def test_what_is_queued_is_not_submitted_again(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> None:
     asked: list[Sequence[str]] = []
 
-    def jobs_of(names: Sequence[str]) -> list[Job]:
+    def jobs_of(names: Sequence[str]) -> list[ProcessGroupJob]:
         asked.append(names)
         return [pretend(name) for name in names]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.paths.graph import Graph, Path
+from lrps.paths.graph import Graph, TrainingPath
 from lrps.paths.increments import RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
 from support.compiled_paths import compiled, increments, parts, rows_read
@@ -73,7 +73,7 @@ def test_a_thousand_versions() -> None:
 )
 def test_units_of_alpha(strategy: dict[str, Any], decays: list[int]) -> None:
     branches = compiled([100, 200, 300], **strategy).paths
-    assert [path.steps for path in branches if path.job == "branch"] == decays
+    assert [path.steps for path in branches if path.kind == "branch"] == decays
 
 
 def test_a_decay_longer_than_the_increment_forks_earlier() -> None:
@@ -154,7 +154,7 @@ def rehearsed(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
     }
 
 
-def rows_of_kind(path: Path, mark: str) -> dict[str, int]:
+def rows_of_kind(path: TrainingPath, mark: str) -> dict[str, int]:
     """Rows of a path by source, of those whose names begin with `mark`."""
     parts = (part for segment in path.segments for part in segment.parts)
     return {part.source: part.rows for part in parts if part.source.startswith(mark)}
@@ -167,7 +167,7 @@ def test_shares_are_exact(made: tuple[list[int], dict[str, Any]]) -> None:
     paradigm = compiled(steps, **strategy)
     releases = {release.path: release.version for release in paradigm.releases}
     assert all(segment.rows == 2 * segment.steps for path in paradigm.paths for segment in path.segments)
-    for path in (path for path in paradigm.paths if path.job != "main"):
+    for path in (path for path in paradigm.paths if path.kind != "main"):
         version = releases[path.name]
         share = strategy["mix_per_version"].get(version, strategy["mix"])["rehearsal"]
         sizes = {name: rows for name, rows, since in strategy["sets"] if since <= version}
@@ -199,7 +199,7 @@ def test_what_comes_later_changes_no_earlier_path(made: tuple[list[int], dict[st
     before = compiled(steps, **strategy)
     assert compiled(steps, **later) == before
     grown = {path.name: path for path in compiled([*steps, more], **later).paths}
-    assert all(path == grown[path.name] or path.job == "main" for path in before.paths)
+    assert all(path == grown[path.name] or path.kind == "main" for path in before.paths)
 
 
 @pytest.mark.parametrize("steps", [[20], [20, 30]])

@@ -122,4 +122,4 @@ def test_main_paths_of_another_alpha_are_one_unless_they_are_mixed(make_config: 
         long = {"kind": "path-switching", "alpha": 0.8, **mix}
         config = make_config(paradigms={"path-switching": mix, "long": long})
         graph = compile_graph(config, increments(100, 100))
-        assert [path.job for path in graph.paths].count("main") == mains
+        assert [path.kind for path in graph.paths].count("main") == mains

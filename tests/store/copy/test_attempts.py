@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lrps.base.errors import LedgerError
-from lrps.store.copy.attempts import in_order, is_ledger, records, saves
+from lrps.store.copy.attempts import attempt_records, in_order, is_ledger, saves
 from support.run_builder import attempt, small_plan
 
 
@@ -42,7 +42,7 @@ def test_an_attempt_that_goes_on_from_another_copy_is_found(ledger: dict[str, by
     first, second = in_order(ledger)
     shorter = b"".join(ledger[first].splitlines(keepends=True)[:-1])
     with pytest.raises(LedgerError, match=r"main/ledger/001.jsonl:1: .*another machine went on"):
-        list(records({first: shorter, second: ledger[second]}))
+        list(attempt_records({first: shorter, second: ledger[second]}))
 
 
 def test_a_changed_line_is_found(ledger: dict[str, bytes]) -> None:
@@ -50,4 +50,4 @@ def test_a_changed_line_is_found(ledger: dict[str, bytes]) -> None:
     lines = ledger[first].splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"loss":2.0', b'"loss":1.0')
     with pytest.raises(LedgerError, match=r"main/ledger/000.jsonl:3: "):
-        list(records({first: b"".join(lines)}))
+        list(attempt_records({first: b"".join(lines)}))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import LineageError
 from lrps.store.copy.inventory import PENDING, Inventory, take_inventory
-from lrps.store.copy.mirror import Group, compare
+from lrps.store.copy.mirror import CopyGroup, compare_inventories
 from support.run_builder import attempt, files, release, save, small_plan, small_run
 
 
@@ -32,8 +32,8 @@ def held(contents: dict[str, bytes], shown: str = "there") -> Inventory:
     return take_inventory(Held(contents, shown))
 
 
-def compared(ours: dict[str, bytes], theirs: dict[str, bytes], replace: bool = True) -> dict[str, Group]:
-    groups = compare(held(ours, "here"), held(theirs), replace_documents=replace)
+def compared(ours: dict[str, bytes], theirs: dict[str, bytes], replace: bool = True) -> dict[str, CopyGroup]:
+    groups = compare_inventories(held(ours, "here"), held(theirs), replace_documents=replace)
     return {group.name: group for group in groups}
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from lrps.base.errors import ConfigError, TransferError
-from lrps.store.copy.places import Directory, ObjectStore, Place, open_place
+from lrps.store.copy.places import Directory, ObjectStore, RunStore, open_run_store
 
 CONTENT = bytes(range(256)) * 100
 
 
 @pytest.fixture(params=["directory", "file", "memory", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
     """One place of every kind, empty."""
     if request.param == "s3":
         request.getfixturevalue("s3")
@@ -27,10 +27,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         "memory": f"memory://{tmp_path.name}/place",
         "s3": f"s3://lake/{tmp_path.name}/place/",
     }
-    return open_place(addresses[request.param])
+    return open_run_store(addresses[request.param])
 
 
-def test_every_place_holds_what_it_is_given(place: Place, tmp_path: Path) -> None:
+def test_every_place_holds_what_it_is_given(place: RunStore, tmp_path: Path) -> None:
     file, moved = tmp_path / "file", list[int]()
     file.write_bytes(CONTENT)
     assert place.sizes() == {}
@@ -58,7 +58,7 @@ def test_every_place_holds_what_it_is_given(place: Place, tmp_path: Path) -> Non
 def test_the_names_of_a_neighbour_are_not_seen(s3: Callable[[str, bytes], None], tmp_path: Path) -> None:
     s3("runs/tiny/main/path.json", b"mine")
     s3("runs/tiny-2/main/path.json", b"another's")
-    assert open_place("s3://lake/runs/tiny").sizes() == {"main/path.json": 4}
+    assert open_run_store("s3://lake/runs/tiny").sizes() == {"main/path.json": 4}
 
 
 def test_bytes_have_one_inode_where_there_are_links(tmp_path: Path) -> None:
@@ -120,14 +120,14 @@ def test_a_link_in_a_directory_that_came_from_elsewhere_is_refused(tmp_path: Pat
 )
 def test_an_address_that_holds_a_secret_or_cannot_be_written_is_refused(address: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_place(address)
+        open_run_store(address)
     assert told in str(caught.value)
     assert "pl4nted" not in str(caught.value)
 
 
 def test_a_scheme_that_nothing_knows(tmp_path: Path) -> None:
     with pytest.raises(TransferError, match="Protocol not known: nosuch; correct the address"):
-        open_place("nosuch://bucket/run")
+        open_run_store("nosuch://bucket/run")
 
 
 @pytest.mark.parametrize(("scheme", "package", "extra"), [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gs")])
@@ -135,11 +135,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, scheme, raising=False)
     with pytest.raises(TransferError, match=rf"pip install 'lrps\[{extra}\]'"):
-        open_place(f"{scheme}://bucket/run")
+        open_run_store(f"{scheme}://bucket/run")
 
 
 def test_a_bucket_that_is_not_there(s3: Callable[[str, bytes], None], tmp_path: Path) -> None:
-    place = open_place("s3://no-such-bucket/run")
+    place = open_run_store("s3://no-such-bucket/run")
     assert place.sizes() == {}
     with pytest.raises(TransferError, match="s3://no-such-bucket/run: a cannot be written: .*bucket.*goes on where"):
         place.write("a", b"")
@@ -148,7 +148,7 @@ def test_a_bucket_that_is_not_there(s3: Callable[[str, bytes], None], tmp_path: 
 def test_a_store_that_lets_nobody_in_or_is_away(
     s3: Callable[[str, bytes], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = open_place("s3://lake/run")
+    place = open_run_store("s3://lake/run")
     assert isinstance(place, ObjectStore)
 
     def refuse(*_: object, **__: object) -> None:

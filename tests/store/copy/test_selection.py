@@ -13,7 +13,7 @@ from lrps.plan.plan import Plan
 from lrps.store.copy.attempts import saves
 from lrps.store.copy.inventory import Inventory, take_inventory
 from lrps.store.copy.places import Directory
-from lrps.store.copy.selection import as_of_last_save, of_paths, of_the_same_training, to_go_on_with
+from lrps.store.copy.selection import check_same_training, needed_to_resume, of_paths, snapshot_at_last_checkpoint
 from support.run_builder import attempt, save, small_plan, small_run
 
 KEEP = {"keep_last": 2, "keep_every_steps": None}
@@ -52,7 +52,7 @@ def test_a_running_path_is_copied_as_of_its_newest_save(tmp_path: Path) -> None:
     attempt(plan, "main", 10, 27, (20,), closed=False)
     for step in (10, 20, 25):  # 25 is published, its record not yet written
         save(plan, "main", step)
-    found = as_of_last_save(taken(plan), "main")
+    found = snapshot_at_last_checkpoint(taken(plan), "main")
     assert states(found) == ["main/checkpoints/step-00000010", "main/checkpoints/step-00000020"]
     assert found.sealed["main/checkpoints/step-00000025"].fault == "its record is not in the ledger yet"
     first, second = found.ledger("main").values()
@@ -69,7 +69,7 @@ def test_no_state_without_its_record_and_no_record_behind_the_newest(
     attempt(plan, "main", 0, 30, tuple(saved), closed=False)
     for step in there:
         save(plan, "main", step)
-    found = as_of_last_save(taken(plan), "main")
+    found = snapshot_at_last_checkpoint(taken(plan), "main")
     whole = {each.step for each in found.whole("main", "checkpoints")}
     recorded = saves(found.ledger("main"))
     assert whole == saved & there
@@ -77,7 +77,7 @@ def test_no_state_without_its_record_and_no_record_behind_the_newest(
 
 
 def test_what_a_machine_needs_to_go_on(plan: Plan, nothing: Inventory) -> None:
-    found = to_go_on_with(taken(plan), nothing, **KEEP)
+    found = needed_to_resume(taken(plan), nothing, **KEEP)
     assert states(found) == [
         "branch-v1/branch_points/step-00000100",
         "branch-v1/checkpoints/step-00000100",
@@ -87,12 +87,12 @@ def test_what_a_machine_needs_to_go_on(plan: Plan, nothing: Inventory) -> None:
         "main/checkpoints/step-00000060",
     ]
     assert "main/checkpoints/step-00000070" in found.sealed, "to be told that it is left out"
-    every = to_go_on_with(taken(plan), nothing, keep_last=1, keep_every_steps=30)
+    every = needed_to_resume(taken(plan), nothing, keep_last=1, keep_every_steps=30)
     assert [each.step for each in every.whole("main", "checkpoints")] == [30, 60]
 
 
 def test_a_branch_comes_with_the_state_that_it_forks_from(plan: Plan, nothing: Inventory) -> None:
-    found = to_go_on_with(taken(plan), nothing, ["branch-v1"], **KEEP)
+    found = needed_to_resume(taken(plan), nothing, ["branch-v1"], **KEEP)
     assert [name for name in states(found) if name.startswith("main")] == ["main/branch_points/step-00000040"]
     assert sorted(found.identities) == ["branch-v1", "main"]
     assert list(found.ledger("main")) == ["main/ledger/000.jsonl"]
@@ -100,12 +100,12 @@ def test_a_branch_comes_with_the_state_that_it_forks_from(plan: Plan, nothing: I
 
 def test_a_branch_without_its_parent_is_told(plan: Plan, nothing: Inventory) -> None:
     with pytest.raises(LineageError, match="has branch-v1, but not main, which it forks from"):
-        to_go_on_with(of_paths(taken(plan), ["branch-v1"]), nothing, ["branch-v1"], **KEEP)
+        needed_to_resume(of_paths(taken(plan), ["branch-v1"]), nothing, ["branch-v1"], **KEEP)
 
 
 def test_one_state_to_go_on_from(plan: Plan, nothing: Inventory) -> None:
     def one(step: int) -> list[str]:
-        return states(to_go_on_with(taken(plan), nothing, ["main"], step, **KEEP))
+        return states(needed_to_resume(taken(plan), nothing, ["main"], step, **KEEP))
 
     assert one(50) == ["main/checkpoints/step-00000050"]
     assert one(40) == ["main/branch_points/step-00000040"]
@@ -117,12 +117,12 @@ def test_what_was_let_go_here_is_not_fetched_again(plan: Plan, tmp_path: Path) -
     further = small_plan(tmp_path / "further")
     attempt(further, "main", 0, 80, (80,))
     save(further, "main", 80)
-    found = to_go_on_with(taken(plan), taken(further), ["main"], **KEEP)
+    found = needed_to_resume(taken(plan), taken(further), ["main"], **KEEP)
     assert states(found) == ["main/branch_points/step-00000040"]
 
 
 def test_another_training_is_told_before_anything_is_fetched(plan: Plan, tmp_path: Path) -> None:
-    assert of_the_same_training(taken(plan), plan.config) == taken(plan)
+    assert check_same_training(taken(plan), plan.config) == taken(plan)
     other = small_plan(tmp_path / "other", seed=8)
     with pytest.raises(LineageError, match="training.seed: 7 there, 8 in the config"):
-        of_the_same_training(taken(plan), other.config)
+        check_same_training(taken(plan), other.config)

@@ -13,16 +13,16 @@ import pytest
 from lrps.base.errors import CheckpointError, LineageError, LrpsError, TransferError
 from lrps.base.locks import path_lock
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import complete_checkpoints, find, prune, verify
+from lrps.store.checkpoints import complete_checkpoints, find, prune_checkpoints, verify_checkpoint
 from lrps.store.copy import transfer
 from lrps.store.copy.inventory import PENDING
 from lrps.store.copy.places import Directory
-from lrps.store.copy.selection import to_go_on_with
+from lrps.store.copy.selection import needed_to_resume
 from lrps.store.copy.transfer import Transfer, pull_run, push_run
 from lrps.store.layout import RunLayout
 from support.run_builder import attempt, files, save, small_plan, small_run
 
-EVERYTHING = partial(to_go_on_with, keep_last=100, keep_every_steps=None)
+EVERYTHING = partial(needed_to_resume, keep_last=100, keep_every_steps=None)
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def test_there_and_back(kind: str, plan: Plan, there: Path, tmp_path: Path, s3: 
     main = RunLayout(fresh).path("main")
     assert not list(main.directory.rglob(".*"))
     for checkpoint in (*complete_checkpoints(main.checkpoints), *complete_checkpoints(main.branch_points)):
-        verify(checkpoint)
+        verify_checkpoint(checkpoint)
     pinned = main.branch_points / "step-00000040" / "weights.safetensors"
     assert pinned.stat().st_ino == (main.checkpoints / "step-00000040" / "weights.safetensors").stat().st_ino
     assert all(not path.stat().st_mode & 0o222 for path in pinned.parent.iterdir()), "a pin is read-only"
     assert pushed.groups[0].action == "send"
-    assert prune(main.checkpoints, 1), "what is linked can be pruned"
-    verify(find(main, 40))
+    assert prune_checkpoints(main.checkpoints, 1), "what is linked can be pruned"
+    verify_checkpoint(find(main, 40))
 
 
 def test_a_directory_holds_exactly_the_run_and_links_its_pins(plan: Plan, there: Path) -> None:
@@ -287,7 +287,7 @@ def test_a_damaged_pin_here_is_no_source_of_links(plan: Plan, there: Path, tmp_p
     shutil.rmtree(main.checkpoints / "step-00000040")
     flip(main.branch_points / "step-00000040" / "weights.safetensors")
     pull_run(fresh, str(there), EVERYTHING)
-    verify(complete_checkpoints(main.checkpoints)[1])
+    verify_checkpoint(complete_checkpoints(main.checkpoints)[1])
 
 
 def test_an_incomplete_one_here_is_completed(plan: Plan, there: Path) -> None:

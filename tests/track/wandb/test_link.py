@@ -14,7 +14,7 @@ from lrps.base.errors import TrackerError
 from lrps.config.loader import load_config
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import Checkpoint, begin, pin, publish, seal
-from lrps.track.wandb.link import kept_checkpoints, link
+from lrps.track.wandb.link import kept_checkpoints, link_run
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def edges(server: WandbServer) -> dict[str, tuple[list[str], list[str]]]:
 
 def test_each_branch_uses_the_state_that_it_forked_from(server: WandbServer, plan: Plan) -> None:
     checkpoints, said = everything(plan, server), []
-    link(plan, None, None, said.append)
+    link_run(plan, None, None, said.append)
     artifacts = by_state(server)
     assert artifacts.keys() == checkpoints.keys() == {("main", 8), ("main", 28), ("branch-v1", 20), ("branch-v2", 40)}
     ids = {state: artifact["id"] for state, artifact in artifacts.items()}
@@ -70,7 +70,7 @@ def test_each_branch_uses_the_state_that_it_forked_from(server: WandbServer, pla
 
 def test_an_artifact_refers_to_the_checkpoint_and_says_its_hash(server: WandbServer, plan: Plan) -> None:
     checkpoint = everything(plan, server)["main", 28]
-    link(plan, None, None, print)
+    link_run(plan, None, None, print)
     artifact = by_state(server)["main", 28]
     assert (artifact["collection"], artifact["type"], artifact["state"]) == ("tiny-main", "checkpoint", "COMMITTED")
     assert "step-00000028" in artifact["aliases"]
@@ -93,13 +93,13 @@ def test_linking_again_changes_nothing_and_adds_what_is_new(server: WandbServer,
     everything(plan, server)
     branch = server.runs.pop("tiny-branch-v2")
     said: list[str] = []
-    link(plan, None, None, said.append)
+    link_run(plan, None, None, said.append)
     assert "branch-v2: team/lrps has no run tiny-branch-v2; `wandb sync` it first" in said
     first, known = edges(server), set(server.artifacts)
-    link(plan, None, None, print)
+    link_run(plan, None, None, print)
     assert (edges(server), set(server.artifacts)) == (first, known)
     server.runs["tiny-branch-v2"] = branch
-    link(plan, None, None, print)
+    link_run(plan, None, None, print)
     assert len(server.artifacts) == len(known) + 1
     ids = {state: artifact["id"] for state, artifact in by_state(server).items()}
     assert edges(server)["tiny-branch-v2"] == ([ids["branch-v2", 40]], [ids["main", 28]])
@@ -115,4 +115,4 @@ def test_a_server_that_is_not_there_is_told(wandb_here: pytest.MonkeyPatch, plan
     wandb_here.delenv("WANDB_API_KEY")
     wandb_here.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(TrackerError, match="`wandb login`"):
-        link(plan, None, None, print)
+        link_run(plan, None, None, print)

@@ -11,7 +11,7 @@ import pytest
 from track.wandb_files import history, run_files, summary, sync
 from track.wandb_server import Run, WandbServer
 
-from lrps.config.tracking import Wandb
+from lrps.config.tracking import WandbConfig
 from lrps.ledger.metrics import Metrics
 from lrps.track.tracker import TrackedPath
 from lrps.track.trackers import Spent, Trackers
@@ -25,7 +25,7 @@ FIRST, SECOND = range(41, 49), range(46, 53)
 def attempt(path: TrackedPath, mode: str, steps: Iterable[int], exit_code: int = 0, **settings: object) -> list[str]:
     """One attempt at a path; returns what was said."""
     said: list[str] = []
-    run = WandbRun(Wandb.model_validate({"mode": mode, **settings}), path, said.append)
+    run = WandbRun(WandbConfig.model_validate({"mode": mode, **settings}), path, said.append)
     trackers = Trackers([run], said.append)
     trackers.start(min(steps) - 1)
     for step in steps:
@@ -112,7 +112,7 @@ def test_a_server_that_goes_away_does_not_stop_the_run(wandb_here: pytest.Monkey
     said: list[str] = []
     with WandbServer() as first:
         wandb_here.setenv("WANDB_BASE_URL", first.url)
-        trackers = Trackers([WandbRun(Wandb(mode="online"), tracked, said.append)], said.append)
+        trackers = Trackers([WandbRun(WandbConfig(mode="online"), tracked, said.append)], said.append)
         trackers.start(40)
         for step in FIRST:
             trackers.log(replace(POINT, step=step), Spent())
@@ -136,7 +136,7 @@ def test_wandb_that_dies_is_told_once(wandb_here: pytest.MonkeyPatch, tracked: T
     import psutil
 
     said: list[str] = []
-    trackers = Trackers([WandbRun(Wandb(), tracked, said.append)], said.append)
+    trackers = Trackers([WandbRun(WandbConfig(), tracked, said.append)], said.append)
     trackers.start(40)
     trackers.log(POINT, Spent())
     for child in psutil.Process().children(recursive=True):
@@ -150,7 +150,7 @@ def test_wandb_that_dies_is_told_once(wandb_here: pytest.MonkeyPatch, tracked: T
     assert len(said) == 1
     assert said[0].startswith("wandb: ")
     assert said[0].endswith("training goes on without it, metrics.jsonl has everything")
-    time.sleep(1)  # Wandb names the folder of an attempt by the second.
+    time.sleep(1)  # WandbConfig names the folder of an attempt by the second.
     assert attempt(tracked, "offline", SECOND) == [], "the next path starts wandb anew"
     assert steps_of(history(run_files(tracked.directory)[-1])) == list(SECOND)
 
@@ -164,7 +164,7 @@ def test_every_variable_goes_before_the_config(
     given = {"PROJECT": "p", "ENTITY": "e", "RUN_GROUP": "g", "JOB_TYPE": "j", "NAME": "n", "TAGS": "x,y"}
     for name, value in {**given, "RUN_ID": "i", "MODE": "offline", "DIR": str(elsewhere), "NOTES": "o"}.items():
         wandb_here.setenv(f"WANDB_{name}", value)
-    run = WandbRun(Wandb(mode="online", project="mine", entity="me", tags=("z",)), tracked, print)
+    run = WandbRun(WandbConfig(mode="online", project="mine", entity="me", tags=("z",)), tracked, print)
     run.start(0)
     found = run._run
     run.finish(0)

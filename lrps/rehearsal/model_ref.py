@@ -21,7 +21,7 @@ from lrps.store.identity import weights_digest
 
 
 @dataclass(frozen=True)
-class Theta:
+class ModelRef:
     """A model by its name in the config. release: of this plan, None for a directory of its own."""
 
     name: str
@@ -44,7 +44,7 @@ class Theta:
         }
 
 
-def latest_theta(plan: Plan, rehearsal: Rehearsal) -> Theta:
+def latest_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef:
     """The model that writes outputs again. ConfigError if there is none, or if it is trained on the very set."""
     assert rehearsal.synthesis is not None
     if rehearsal.synthesis.latest is not None:
@@ -56,7 +56,7 @@ def latest_theta(plan: Plan, rehearsal: Rehearsal) -> Theta:
     return _theta(plan, rehearsal, "latest", f"{[*switching, *plan.config.paradigms][0]}/{before}")
 
 
-def base_theta(plan: Plan, rehearsal: Rehearsal) -> Theta | None:
+def base_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef | None:
     """theta(0), which writes instances; None if a server has it. ConfigError as `latest_theta`."""
     assert rehearsal.synthesis is not None
     if rehearsal.synthesis.generator != "hf":
@@ -64,11 +64,11 @@ def base_theta(plan: Plan, rehearsal: Rehearsal) -> Theta | None:
     if rehearsal.synthesis.base is not None:
         return _theta(plan, rehearsal, "base", rehearsal.synthesis.base)
     if plan.config.model.checkpoint is not None:
-        return Theta(plan.config.model.checkpoint.name, plan.config.model.checkpoint)
-    return latest_theta(plan, rehearsal)
+        return ModelRef(plan.config.model.checkpoint.name, plan.config.model.checkpoint)
+    return latest_model(plan, rehearsal)
 
 
-def _theta(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> Theta:
+def _theta(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
     where = f"data.rehearsal.{rehearsal.name}.synthesis.{key}"
     paradigm, _, version = name.rpartition("/")
     released = next((each for each in plan.graph.paradigms if each.name == paradigm), None)
@@ -80,7 +80,7 @@ def _theta(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> Theta:
                 f"{where}: {name} is neither the directory of a Hugging Face model nor a release of this plan, "
                 f"PARADIGM/VERSION with one of {names}; give one of the two"
             )
-        return Theta(name, directory)
+        return ModelRef(name, directory)
     release = next((each for each in released.releases if each.version == version), None)
     if release is None:
         versions = ", ".join(each.version for each in released.releases)
@@ -89,7 +89,7 @@ def _theta(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> Theta:
         raise ConfigError(
             f"{where}: {name} is itself trained on {rehearsal.name}; take an earlier version, or raise `since`"
         )
-    return Theta(name, plan.layout.rehearsal(f".models/{release.path}-{release.step:08d}"), release)
+    return ModelRef(name, plan.layout.rehearsal(f".models/{release.path}-{release.step:08d}"), release)
 
 
 def _sources_of(plan: Plan, release: Release) -> set[str]:
@@ -106,7 +106,7 @@ def _sources_of(plan: Plan, release: Release) -> set[str]:
     return found
 
 
-def is_there(plan: Plan, theta: Theta) -> bool:
+def is_there(plan: Plan, theta: ModelRef) -> bool:
     """Whether the model is trained, or its directory there."""
     if theta.release is None:
         return (theta.directory / "config.json").is_file()
@@ -114,7 +114,7 @@ def is_there(plan: Plan, theta: Theta) -> bool:
     return saved is not None and saved >= theta.release.step
 
 
-def provide(plan: Plan, theta: Theta, name: str) -> None:
+def export_model_ref(plan: Plan, theta: ModelRef, name: str) -> None:
     """Export a release, unless it is there already, checked byte for byte.
 
     name: of the set that it is for. GenerationError if it is not trained yet; otherwise as `export_state`.
@@ -134,11 +134,11 @@ def provide(plan: Plan, theta: Theta, name: str) -> None:
             f"{way_out}"
         )
     # Here, and not at the top: torch takes seconds.
-    from lrps.export.release import Form, export_state
-    from lrps.export.states import State
+    from lrps.export.release import ExportFormat, export_state
+    from lrps.export.states import PathState
 
-    state = State(plan.graph.by_name[theta.release.path], theta.release.step, (theta.release.version,))
-    form = Form(plan.config.engine.precision)
+    state = PathState(plan.graph.by_name[theta.release.path], theta.release.step, (theta.release.version,))
+    form = ExportFormat(plan.config.engine.precision)
     try:
         export_state(plan, state, theta.directory, form)
     except CheckpointError:  # What lies there is of a path that was trained anew since, or damaged: nobody else's.

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.launch.jobs import Job, plan_jobs
-from lrps.launch.room import Pool, Room, _is_free
+from lrps.launch.allocation import Allocator, DevicePool, _is_free
+from lrps.launch.jobs import ProcessGroupJob, plan_jobs
 from lrps.plan.plan import Plan, make_plan
 
 MakeConfig = Callable[..., Config]
@@ -29,14 +29,14 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
-def planned(config: Config) -> tuple[Plan, tuple[Job, ...]]:
+def planned(config: Config) -> tuple[Plan, tuple[ProcessGroupJob, ...]]:
     plan = make_plan(config)
     return plan, plan_jobs(plan, ["main", "branch-v1", "ptfs-v1"], Path("c.yaml"), [])
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 4), st.booleans()), max_size=12))
 def test_a_device_is_held_once(wanted: list[tuple[int, int, bool]]) -> None:
-    pool, held = Pool(HOSTS), []
+    pool, held = DevicePool(HOSTS), []
     for nodes, processes, give_back in wanted:
         if (taken := pool.take(nodes, processes)) is not None:
             assert len(taken) == nodes
@@ -56,7 +56,7 @@ def test_a_device_is_held_once(wanted: list[tuple[int, int, bool]]) -> None:
 def test_jobs_share_out_the_gpus(make_config: MakeConfig) -> None:
     launch = {"at_once": 3, "processes": 2, "resources": {"branch": {"processes": 1}}}
     plan, (main, branch, ptfs) = planned(make_config(launch=launch))
-    room = Room(plan, (main, branch, ptfs), {})
+    room = Allocator(plan, (main, branch, ptfs), {})
     first, second = room.take(main), room.take(branch)
     assert first is not None
     assert second is not None
@@ -74,9 +74,9 @@ def test_jobs_share_out_the_gpus(make_config: MakeConfig) -> None:
 def test_a_job_that_never_fits_is_refused(make_config: MakeConfig) -> None:
     plan, jobs = planned(make_config(batch={"sequences": 8}, launch={"processes": 8}))
     with pytest.raises(ConfigError, match="main needs 8 devices on each of 1 hosts, and there are 4 on localhost"):
-        Room(plan, jobs, {})
+        Allocator(plan, jobs, {})
     with pytest.raises(ConfigError, match="there are 2 on localhost"):
-        Room(plan, jobs, {"CUDA_VISIBLE_DEVICES": "4,5"})
+        Allocator(plan, jobs, {"CUDA_VISIBLE_DEVICES": "4,5"})
 
 
 def test_a_host_with_too_few_slots_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -84,26 +84,26 @@ def test_a_host_with_too_few_slots_is_refused(make_config: MakeConfig, tmp_path:
     launch = {"launcher": "deepspeed", "hostfile": str(tmp_path / "hosts"), "processes": 2}
     plan, jobs = planned(make_config(batch={"sequences": 8}, launch=launch))
     with pytest.raises(ConfigError, match="needs 2 devices on each of 2 hosts, and there are 2 on a, 1 on b; lower"):
-        Room(plan, jobs, {})
+        Allocator(plan, jobs, {})
 
 
 def test_processes_on_the_cpu_share_it(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     monkeypatch.setenv("PATH", "")
     plan, jobs = planned(make_config(launch={"at_once": 2, "processes": 2}))
-    room = Room(plan, jobs, {})
+    room = Allocator(plan, jobs, {})
     assert room.environment() == {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "4", "TOKENIZERS_PARALLELISM": "false"}
     places = [room.take(job) for job in jobs[:2]]
     assert all(place is not None and not place.on_gpus and len(place.devices["localhost"]) == 2 for place in places)
-    chosen = Room(plan, jobs, {"OMP_NUM_THREADS": "7", "DS_ACCELERATOR": "xpu"})
+    chosen = Allocator(plan, jobs, {"OMP_NUM_THREADS": "7", "DS_ACCELERATOR": "xpu"})
     assert chosen.environment() == {"TOKENIZERS_PARALLELISM": "false"}, "what the user has set stands"
     alone, (one,) = planned(make_config(launch={"processes": 2}))
-    assert Room(alone, (one,), {}).environment()["OMP_NUM_THREADS"] == "8"
+    assert Allocator(alone, (one,), {}).environment()["OMP_NUM_THREADS"] == "8"
 
 
 def test_groups_meet_at_ports_of_their_own(make_config: MakeConfig) -> None:
     plan, jobs = planned(make_config(launch={"at_once": 3, "master_port": 4000}))
-    room = Room(plan, jobs, {})
+    room = Allocator(plan, jobs, {})
     places = [room.take(job) for job in jobs]
     assert [place.port for place in places if place] == [4000, 4001, 4002]
     assert places[1] is not None
@@ -112,7 +112,7 @@ def test_groups_meet_at_ports_of_their_own(make_config: MakeConfig) -> None:
     assert again is not None
     assert again.port == 4001
     free, jobs = planned(make_config(launch={"at_once": 3}))
-    room = Room(free, jobs, {})
+    room = Allocator(free, jobs, {})
     ports = {place.port for job in jobs if (place := room.take(job))}
     assert len(ports) == 3
     assert all(10_000 <= port < 30_000 for port in ports), "below those that systems hand out"
@@ -134,7 +134,7 @@ def test_hosts_get_what_the_user_wrote_down_for_them(
     launch = {"launcher": "deepspeed", "hostfile": "hosts", "processes": 1}
     plan, jobs = planned(make_config(launch=launch))
     mine = {"OMP_NUM_THREADS": "2", "DS_ACCELERATOR": "cpu", "SECRET": "s"}
-    room = Room(plan, jobs, mine)
+    room = Allocator(plan, jobs, mine)
     place = room.take(jobs[0])
     assert place is not None
     assert (place.port, place.environment_file) == (29500, Path("runs/small/launch/main.env"))
@@ -144,5 +144,5 @@ def test_hosts_get_what_the_user_wrote_down_for_them(
         "OMP_NUM_THREADS": "5",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    named = Room(plan, jobs, {"DS_ENV_FILE": "other"})
+    named = Allocator(plan, jobs, {"DS_ENV_FILE": "other"})
     assert named.environment() == {"A": "b=c", "TOKENIZERS_PARALLELISM": "false"}

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from lrps.base.errors import ConfigError
-from lrps.launch.commands import Place
+from lrps.launch.commands import Allocation
 from lrps.launch.hosts import LOCAL, Devices, devices_here, read_hostfile
-from lrps.launch.jobs import Job
+from lrps.launch.jobs import ProcessGroupJob
 from lrps.plan.plan import Plan
 
 PORT_OF_HOSTS = 29500
@@ -22,7 +22,7 @@ _FOR_OTHER_HOSTS = ("DS_ACCELERATOR", "OMP_NUM_THREADS")
 """What the user may have set here and workers on other hosts would not see: deepspeed hands on its own choice."""
 
 
-class Pool:
+class DevicePool:
     """Devices of hosts, taken and given back."""
 
     def __init__(self, devices: Devices) -> None:
@@ -52,17 +52,17 @@ class Pool:
         return ", ".join(f"{len(ids)} on {host}" for host, ids in self._all.items())
 
 
-class Room:
+class Allocator:
     """Gives every job at work a place of its own."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[Job], environment: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, jobs: Sequence[ProcessGroupJob], environment: Mapping[str, str]) -> None:
         """Raises ConfigError if a job is too big for what there is. environment: of this process."""
         self._launch, self._files, self._outside = plan.config.launch, plan.layout.launch, environment
         self._largest = max((job.processes for job in jobs), default=1)
         # Processes on the CPU share it: only launch.at_once limits them.
         self._most = self._largest * min(self._launch.at_once, max(1, len(jobs)))
         self._on_gpus = True
-        self._pool = Pool(self._devices())
+        self._pool = DevicePool(self._devices())
         self._ports: set[int] = set()
         for job in jobs:
             if not self._pool.has_room(job.nodes, job.processes):
@@ -79,16 +79,16 @@ class Room:
         self._on_gpus = found is not None
         return {LOCAL: tuple(map(str, range(self._most))) if found is None else found}
 
-    def take(self, job: Job) -> Place | None:
+    def take(self, job: ProcessGroupJob) -> Allocation | None:
         """A place for a job; None while there is none."""
         devices = self._pool.take(job.nodes, job.processes)
         if devices is None:
             return None
         port = self._port()
         self._ports.add(port)
-        return Place(devices, port, self._on_gpus, self._files / f"{job.name}.env")
+        return Allocation(devices, port, self._on_gpus, self._files / f"{job.name}.env")
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: Allocation) -> None:
         self._pool.give_back(place.devices)
         self._ports.remove(place.port)
 

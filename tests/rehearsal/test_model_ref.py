@@ -10,14 +10,14 @@ import pytest
 from lrps.base.errors import ConfigError, GenerationError
 from lrps.config.loader import load_config
 from lrps.plan.plan import Plan, make_plan
+from lrps.rehearsal.model_ref import base_model, export_model_ref, is_there, latest_model
 from lrps.rehearsal.outline import find_set
-from lrps.rehearsal.theta import base_theta, is_there, latest_theta, provide
 
 SetPlan = Callable[..., Plan]
 
 
 def latest(plan: Plan):
-    return latest_theta(plan, find_set(plan, "r"))
+    return latest_model(plan, find_set(plan, "r"))
 
 
 def test_the_latest_model_is_the_release_before(set_plan: SetPlan) -> None:
@@ -25,13 +25,13 @@ def test_the_latest_model_is_the_release_before(set_plan: SetPlan) -> None:
     found = latest(plan)
     assert found.name == found.label == "path-switching/v1"
     assert found.release.path == "branch-v1"
-    assert base_theta(plan, find_set(plan, "r")) == found, "a plan from scratch has no theta(0) of its own"
+    assert base_model(plan, find_set(plan, "r")) == found, "a plan from scratch has no theta(0) of its own"
     assert found.directory.is_relative_to(plan.layout.run_dir / "rehearsal")
     assert not is_there(plan, found)
     with pytest.raises(
         GenerationError, match=r"path-switching/v1 is not trained yet: branch-v1 has no state at step 20"
     ):
-        provide(plan, found, "r")
+        export_model_ref(plan, found, "r")
 
 
 def test_any_release_may_be_named(set_plan: SetPlan) -> None:
@@ -67,7 +67,7 @@ def test_a_model_is_not_trained_on_what_it_writes(set_plan: SetPlan, tmp_path: P
 
 def test_a_server_has_the_base_model(set_plan: SetPlan) -> None:
     plan = set_plan(base=None, generator={"url": "http://127.0.0.1:9/v1", "model": "theta"})
-    assert base_theta(plan, find_set(plan, "r")) is None
+    assert base_model(plan, find_set(plan, "r")) is None
 
 
 def test_a_main_path_that_reads_the_set_waits_for_it(set_plan: SetPlan, tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_a_main_path_that_reads_the_set_waits_for_it(set_plan: SetPlan, tmp_path
     found = latest(plan)
     assert found.name == "path-switching/v1", "it forks before"
     with pytest.raises(GenerationError, match=r"not trained yet: .*but main goes on to rows of r itself.*add them"):
-        provide(plan, found, "r")
+        export_model_ref(plan, found, "r")
