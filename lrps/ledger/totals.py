@@ -42,7 +42,7 @@ class Totals:
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
     """Why steps were lost (kill | failure | damage) -> device-seconds of training them again."""
     prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
-    """Price of a device-hour as attempts recorded it at their start -> device-hours allocated at it; None: no record."""
+    """Price of a device-hour as attempts recorded it at their start -> device-hours at it; None: no record."""
     device: str = "n/a"
     processes: int = 0
     state: str = "planned"
