@@ -87,6 +87,9 @@ def thin() -> None:
         shutil.rmtree(report)
     for lock in Path("runs").rglob("lock"):
         lock.unlink()
+    linked = Path("runs").rename("linked")  # git keeps no hard links, and `lrps prune` shows what they save.
+    shutil.copytree(linked, "runs")
+    shutil.rmtree(linked)
 
 
 def write_documents() -> None:
