@@ -119,7 +119,7 @@ TRIED = {
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", TRIED)
 def test_the_trial_finds_out_whether_documents_meet(name, precision):
-    model = build(TRIED[name]).eval()
+    model = build_model(Model(architecture=TRIED[name]), 3).eval()
     expected = documents_differ(model)
     model.to(precision)
     with torch.no_grad():

@@ -116,7 +116,6 @@ def test_bf16_is_the_rounded_state(kind, tmp_path):
     # transformers may keep some parameters in fp32 itself, such as deepseek's router from 5.24 on.
     rounded = dict(trained.bfloat16().named_parameters())
     assert all(torch.equal(p, rounded[name].to(p.dtype)) for name, p in there.named_parameters())
-    assert torch.equal(logits(there), logits(trained)), "what a bf16 engine computes with"
 
 
 @pytest.mark.parametrize("limit", [1, 5000, 20_000])
