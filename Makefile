@@ -2,20 +2,31 @@
 # On a machine with GPUs install torch for them first, then: make setup CONSTRAINTS=
 
 PYTHON ?= python3.11
+VENV ?= .venv
 CONSTRAINTS ?= -c constraints.txt
-# Files of tests at a time. Some start two processes of their own.
+# Number of test files run at a time. Some tests start two processes of their own.
 WORKERS ?= 2
-BIN := .venv/bin
+BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Variables of the environment that has the newest versions setup.py allows.
+NEWEST := VENV=.venv-newest CONSTRAINTS='--upgrade --upgrade-strategy eager -c constraints-newest.txt'
 
-.PHONY: setup demo demo-drift test check schema clean
+.PHONY: setup demo demo-drift test check schema constraints clean
 
-setup: .venv/ready
+setup: $(VENV)/ready
 
-.venv/ready: setup.py constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
+$(VENV)/ready: setup.py constraints.txt constraints-newest.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
 	touch $@
+
+# Pin the newest versions that setup.py allows. Run `make test` before committing the result.
+constraints:
+	rm -rf .venv-newest
+	$(MAKE) --no-print-directory setup $(NEWEST)
+	.venv-newest/bin/pip freeze --all --exclude pip --exclude-editable > .venv-newest/frozen
+	{ grep '^#' constraints.txt; sed 's/+cpu$$//' .venv-newest/frozen; } > .venv-newest/constraints
+	mv .venv-newest/constraints constraints.txt
 
 # The main job on real text: data, plan, all paradigms on two CPU processes, evaluation, ledger, report.
 demo: setup
@@ -46,4 +57,4 @@ schema: setup
 	print(json.dumps(Config.model_json_schema(), indent=1))" > configs/schema.json
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-newest build dist *.egg-info

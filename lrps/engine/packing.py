@@ -67,7 +67,8 @@ def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:
     """Whether a token changes the logits of the next document of its row; found out by trying.
 
     logits: token ids (rows, length) -> (rows, length, vocabulary), without dropout. There is no other way to know:
-    models take position ids and let documents meet all the same, as falcon and opt do, and everything recurrent.
+    models take position ids and let documents meet all the same, as opt does, and everything recurrent. It depends on
+    the version, too: falcon keeps documents apart from transformers 5.24 on.
     """
     one, two, three, four = [token for token in range(5) if token != end][:4]
     rows = torch.tensor([[one, end, two, three], [one, two, three, four]])

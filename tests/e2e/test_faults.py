@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -41,6 +41,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 FAULTS = int(os.environ.get("LRPS_FAULTS", "6"))
 SEED = int(os.environ.get("LRPS_FAULTS_SEED", "0"))
 RANKS = 2
+LIMIT = 900
+"""Seconds after which a process counts as stuck, on however busy a machine."""
 
 
 def config_below(directory: Path, tiny_config: Path) -> Path:
@@ -69,9 +71,11 @@ def server() -> ForkServerContext:
 
 
 class Attempt:
-    """One process group on its way through a plan."""
+    """One process group on its way through a plan; ranks in `halts` wait before that step of the first path."""
 
-    def __init__(self, server: ForkServerContext, file: Path, *settings: str) -> None:
+    def __init__(
+        self, server: ForkServerContext, file: Path, *settings: str, halts: Mapping[int, int] | None = None
+    ) -> None:
         self.run_dir, self.log, self.began = file.parent / "runs" / "tiny", file.parent / "log", time.time()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -80,7 +84,13 @@ class Attempt:
         self.ranks = [
             server.Process(
                 target=run_rank,
-                args=(file, settings, {**where, "RANK": str(rank), "LOCAL_RANK": str(rank)}, self.log),
+                args=(
+                    file,
+                    settings,
+                    {**where, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    self.log,
+                    (halts or {}).get(rank),
+                ),
             )
             for rank in range(RANKS)
         ]
@@ -109,7 +119,7 @@ class Attempt:
     def end(self) -> bool:
         """Wait for the end of all ranks; True if they did all that there was to do."""
         for rank in self.ranks:
-            rank.join(120)
+            rank.join(LIMIT)
         assert not any(rank.is_alive() for rank in self.ranks), "no rank waits for the others forever"
         return not any(rank.exitcode for rank in self.ranks)
 
@@ -206,11 +216,12 @@ def test_kills_change_nothing_and_are_booked(
 
 
 def test_a_stuck_rank_ends_the_run(server: ForkServerContext, tiny_config: Path, tmp_path: Path) -> None:
-    attempt = Attempt(server, config_below(tmp_path, tiny_config), "launch.collective_timeout_minutes=0.1")
+    file = config_below(tmp_path, tiny_config)
+    attempt = Attempt(server, file, "launch.collective_timeout_minutes=0.5", halts={1: 8})
     assert attempt.wait_for(3), attempt.told()
     waiting, stuck = attempt.ranks
     psutil.Process(stuck.pid).suspend()
-    waiting.join(60)
+    waiting.join(LIMIT)
     assert waiting.exitcode == 1, attempt.told()
     assert "which failed, was killed or is stuck" in attempt.told()
     stuck.kill()  # the launcher's task
@@ -228,15 +239,15 @@ def test_a_run_goes_on_from_an_object_store_as_if_it_had_never_moved(
     s3: Callable[[str, bytes], None],
 ) -> None:
     file = config_below(tmp_path, tiny_config)
-    attempt = Attempt(server, file)
+    attempt = Attempt(server, file, halts=dict.fromkeys(range(RANKS), 26))
     assert attempt.wait_for(12), attempt.told()
-    push_run(attempt.run_dir, "s3://lake/teams/tiny")  # while it is trained
+    push_run(attempt.run_dir, "s3://lake/teams/tiny")  # while it is trained, which halts before step 26 of 28
     for rank in attempt.ranks:
         rank.kill()
     assert not attempt.end()
     shutil.rmtree(attempt.run_dir)  # the machine is gone
     pull = [sys.executable, "-m", "lrps.cli", "pull", str(file), "s3://lake/teams/tiny"]
-    subprocess.run(pull, check=True, timeout=120)
+    subprocess.run(pull, check=True, timeout=LIMIT)
     layout = PathLayout(attempt.run_dir / "main")
     newest, _ = newest_intact(layout.checkpoints, layout.branch_points)
     assert newest is not None

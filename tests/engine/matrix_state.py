@@ -30,7 +30,7 @@ GPT2 = {**DROPOUT, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 ARCHITECTURES = {
     "llama": LLAMA, "gpt2": GPT2, "dropout": DROPOUT,
     **{f"packed {kind}": architecture for kind, architecture in packed_cases.ARCHITECTURES.items()},
-    **packed_cases.CANNOT,
+    **packed_cases.DEPENDING,
 }  # fmt: skip
 
 

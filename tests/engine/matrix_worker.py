@@ -36,7 +36,7 @@ from matrix_state import (
     train,
     train_unread,
 )
-from packed_cases import CANNOT, END, loss_alone, packed_rows, with_reference_flash
+from packed_cases import DEPENDING, END, loss_alone, packed_rows, with_reference_flash
 from universal_cases import imported, universal
 
 from lrps.base.errors import CheckpointError, ConfigError, NonFiniteLoss
@@ -378,12 +378,17 @@ def refusals(out):
         gather(None)
         found["flipped"] = expect(CheckpointError, lambda: load_checkpoint(engine, good))
         found["changed"] = different(before, state_of(engine, out))
-    for kind in CANNOT:
-        refused = running(make_config(kind, 3), document_end=END)
-        found[kind] = expect(ConfigError, refused.__enter__)
+    for kind in DEPENDING:
+        found[kind] = expect(ConfigError, lambda kind=kind: within_documents(kind))
     found["one rank's logits"] = one_ranks_logits(last)
     found["indivisible"] = expect(ConfigError, lambda: running(make_config(sequences=5, micro=2)).__enter__())
     return found
+
+
+def within_documents(kind):
+    """Make an engine whose attention stays within documents, and close it."""
+    with running(make_config(kind, 3), document_end=END):
+        pass
 
 
 def one_ranks_logits(one):

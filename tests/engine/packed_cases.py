@@ -7,6 +7,8 @@ import itertools
 import torch
 from torch import nn
 
+from lrps.engine import packing
+
 END = 5
 _SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -26,12 +28,13 @@ ARCHITECTURES = {
     },
 }  # fmt: skip
 
-CANNOT = {
-    "falcon": {"model_type": "falcon", "vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2,
-               "num_attention_heads": 4},
+_WIDE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+DEPENDING = {
+    "falcon": {"model_type": "falcon", **_WIDE},
     "mamba": {"model_type": "mamba", "vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2},
+    "opt": {"model_type": "opt", **_WIDE, "ffn_dim": 48, "word_embed_proj_dim": 32},
 }  # fmt: skip
-"""falcon takes position ids and lets documents meet; mamba takes none."""
+"""Models whose version of transformers decides whether they take position ids and keep documents apart."""
 
 
 def packed_rows(seed: int, rows: int, length: int) -> torch.Tensor:
@@ -58,6 +61,16 @@ def logits_alone(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return torch.stack(
         [torch.cat([model(input_ids=document[None]).logits[0] for document in documents(row)]) for row in rows]
     )
+
+
+def documents_differ(model: nn.Module) -> bool:
+    """Whether documents in packed rows get other logits than alone, in this version of transformers."""
+    rows = packed_rows(0, rows=3, length=23)
+    with torch.no_grad():
+        alone = logits_alone(model, rows)
+        packed = model(**packing.inputs(rows, END, flat=False)).logits
+    # Rounding is below 1e-6 of the largest logit, what another document changes above 1e-2.
+    return bool((packed - alone).abs().max() > 1e-4 * alone.abs().max())
 
 
 def loss_alone(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:

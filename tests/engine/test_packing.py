@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from engine.packed_cases import ARCHITECTURES, CANNOT, END, logits_alone, loss_alone, packed_rows, with_reference_flash
+from engine.packed_cases import (
+    ARCHITECTURES,
+    DEPENDING,
+    END,
+    documents_differ,
+    logits_alone,
+    loss_alone,
+    packed_rows,
+    with_reference_flash,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DataCollatorWithFlattening
@@ -94,38 +103,28 @@ def test_a_document_in_a_row_is_the_document_alone(name, kernel, checkpointing):
 
 SMALL = {key: value for key, value in ARCHITECTURES["llama"].items() if key != "model_type"}
 WIDE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-MEET = {
-    "falcon": CANNOT["falcon"],
-    "opt": {"model_type": "opt", **WIDE, "ffn_dim": 48, "word_embed_proj_dim": 32},
+TRIED = {
+    **ARCHITECTURES,
+    **DEPENDING,
     "xglm": {"model_type": "xglm", "vocab_size": 97, "d_model": 32, "ffn_dim": 48, "num_layers": 2,
              "attention_heads": 4},
     "jamba": {"model_type": "jamba", **SMALL, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
               "use_mamba_kernels": False, "pad_token_id": 0},
     "recurrent_gemma": {"model_type": "recurrent_gemma", **WIDE, "intermediate_size": 48, "pad_token_id": 0},
-}  # fmt: skip
-APART = {
-    **ARCHITECTURES,
     "mixtral": {"model_type": "mixtral", **SMALL, "num_local_experts": 4},
     "gemma2": {"model_type": "gemma2", **SMALL, "head_dim": 8, "pad_token_id": 0},
-}
+}  # fmt: skip
 
 
-def meet(architecture, precision):
-    model = build_model(ModelConfig(architecture=architecture), 3).to(precision).eval()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("name", TRIED)
+def test_the_trial_finds_out_whether_documents_meet(name, precision):
+    model = build_model(ModelConfig(architecture=TRIED[name]), 3).eval()
+    expected = documents_differ(model)
+    model.to(precision)
     with torch.no_grad():
-        return packing.documents_meet(lambda rows: model(**packing.inputs(rows, END, flat=False)).logits, END)
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("name", MEET)
-def test_models_that_take_position_ids_and_let_documents_meet_are_found_out(name, precision):
-    assert meet(MEET[name], precision)
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("name", APART)
-def test_models_that_keep_documents_apart_are_known(name, precision):
-    assert not meet(APART[name], precision)
+        found = packing.documents_meet(lambda rows: model(**packing.inputs(rows, END, flat=False)).logits, END)
+    assert found is expected
 
 
 @pytest.mark.parametrize("end", [0, 2, 96])

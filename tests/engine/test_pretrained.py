@@ -109,11 +109,13 @@ def test_bf16_is_the_rounded_state(kind, tmp_path):
     model = ModelConfig(architecture=ARCHITECTURES[kind])
     trained = saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out", dtype="bf16")
+    files = load_file(tmp_path / "out" / "model.safetensors")
+    assert {values.dtype for name, values in files.items() if name != BUFFER} == {torch.bfloat16}
     there = loaded(tmp_path / "out")
-    expected = dict(trained.named_parameters())
     assert there.dtype == torch.bfloat16
-    assert all(torch.equal(p, expected[name].to(p.dtype)) for name, p in there.named_parameters())
-    assert {p.dtype for p in there.parameters()} == {torch.bfloat16}
+    # transformers may keep some parameters in fp32 itself, such as deepseek's router from 5.24 on.
+    rounded = dict(trained.bfloat16().named_parameters())
+    assert all(torch.equal(p, rounded[name].to(p.dtype)) for name, p in there.named_parameters())
 
 
 @pytest.mark.parametrize("limit", [1, 5000, 20_000])

@@ -6,19 +6,41 @@ Imported by name: pytest puts this folder on the path (pyproject.toml).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from lrps.config.loader import load_config
+from lrps.engine.deepspeed_engine import Engine
 from lrps.plan.plan import make_plan
 from lrps.train.job import run_job
 
 
-def run_rank(file: Path, settings: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """Train all paths of a config as the rank that `environment` says."""
+@contextmanager
+def halting(before: int) -> Iterator[None]:
+    """Wait before the step `before` of a path until the process is killed."""
+    train_step = Engine.train_step
+
+    def halted(engine: Engine, *arguments: Any, step: int, **more: Any) -> bool:
+        if step == before:
+            threading.Event().wait()
+        return train_step(engine, *arguments, step=step, **more)
+
+    with patch.object(Engine, "train_step", halted):
+        yield
+
+
+def run_rank(
+    file: Path, settings: Sequence[str], environment: Mapping[str, str], log: Path, halt: int | None = None
+) -> None:
+    """Train all paths of a config as the rank that `environment` says, until the step `halt` of the first path."""
     os.environ.update(environment)
     with open(log, "a") as told:
         os.dup2(told.fileno(), 1)
         os.dup2(told.fileno(), 2)
     plan = make_plan(load_config(file, settings))
-    assert run_job(plan, [path.name for path in plan.graph.paths])
+    with nullcontext() if halt is None else halting(halt):
+        assert run_job(plan, [path.name for path in plan.graph.paths])

@@ -1,0 +1,33 @@
+"""constraints.txt pins what setup.py asks for, by version numbers that every machine can install."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+
+
+def pins(file: str) -> dict[str, str]:
+    """Canonical package name -> version."""
+    lines = [line for line in (ROOT / file).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    wrong = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
+    assert not wrong, "neither paths, addresses nor builds of one machine"
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    pinned = pins("constraints.txt")
+    wanted = [Requirement(text) for text in requires("lrps") or ()]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": "dev"})]
+    assert len(wanted) > 30
+    outside = [str(one) for one in wanted if not one.specifier.contains(pinned[canonicalize_name(one.name)])]
+    assert not outside
+
+
+def test_the_newest_packages_are_checked_with_the_same_torch() -> None:
+    assert pins("constraints-newest.txt") == {"torch": pins("constraints.txt")["torch"]}
