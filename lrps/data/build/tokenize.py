@@ -31,7 +31,7 @@ from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifes
 from lrps.data.tokenizer import load_tokenizer
 
 BATCH_CHARACTERS = 2**20
-MAKER = "lrps.data.build.tokenize/1"
+MAKER = "lrps.data.tokenize/1"
 """Takes a new number when the same text would give other tokens."""
 
 
