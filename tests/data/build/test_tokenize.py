@@ -106,7 +106,7 @@ def test_documents_one_by_one_give_the_same_bytes(tmp_path, tokenizer_path):
     build(inputs, tmp_path / "parts", tokenizer_path, 1000, heldout_share=0.1)
     tokenizer, identity = load_tokenizer(tokenizer_path)
     provenance = {
-        "maker": "lrps.data.build.tokenize/1",
+        "maker": "lrps.data.tokenize/1",
         "inputs": [{"name": p.name, **fingerprint_inputs([p])[p].provenance} for p in inputs],
         "heldout_share": 0.1,
         "heldout_salt": "lrps",
