@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from lrps import __version__
+from lrps.cli import app
 from support.values import config_values
 
 LRPS = [sys.executable, "-m", "lrps.cli"]
@@ -125,6 +130,23 @@ def test_help_teaches(repository: Path) -> None:
     assert "lrps plan configs/demo.yaml" in lrps("--help").stdout
     for verb in ("plan", "run", "train", "evaluate", "status", "report", "export"):
         assert "CONFIG" in lrps(verb, "--help").stdout
+
+
+def test_the_help_lists_every_verb_in_the_order_of_use_and_cuts_no_line() -> None:
+    environment = {**os.environ, "COLUMNS": "80"}
+    shown = subprocess.run([*LRPS, "--help"], capture_output=True, text=True, env=environment, timeout=60).stdout
+    listed = re.findall(r"^  ([a-z]+) +[A-Z]", shown, re.M)
+    assert listed[:4] == ["plan", "run", "status", "report"]
+    hidden = {name for name, command in typer.main.get_command(app).commands.items() if command.hidden}  # type: ignore[attr-defined]
+    assert {*listed} == {*typer.main.get_command(app).commands} - hidden  # type: ignore[attr-defined]
+    assert "..." not in shown.partition("Options:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("module", ["lrps", "lrps.cli"])
+def test_the_version_and_both_modules(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"lrps {__version__}\n"
 
 
 ENDING = """
