@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ledger_app = typer.Typer(
     help="Read, check and export the ledgers of a run: what was really spent.\n\n"
-    "A ledger has one file per attempt at a path and one JSON record per line; each line has a hash over all before it.",
+    "A ledger has one file per attempt at a path and one JSON record per line; each line hashes all before it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

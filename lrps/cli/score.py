@@ -57,7 +57,7 @@ def score(
 
 
 def _show(plan: Plan, as_json: bool) -> None:
-    """What the run holds by now, of all paradigms."""
+    """Print the scores that the run holds now, of all paradigms."""
     from lrps.costs.comparison import comparison_document
     from lrps.report.task_table import TITLE, scored, shown
     from lrps.report.text import print_table
