@@ -69,7 +69,7 @@ def sweep(
     """Show what path switching would cost, over alpha, the number of versions and the growth of increments.
 
     Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, and in device-hours and money
-    where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes SVG charts, a CSV and a JSON file.
+    where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes charts (SVG), CSV and JSON.
     """
     from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
     from lrps.report.text import print_table
