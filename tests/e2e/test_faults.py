@@ -36,7 +36,7 @@ from lrps.store.layout import PathLayout
 from lrps.store.transfer import push_run
 from lrps.track.metrics import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000)]
 
 FAULTS = int(os.environ.get("LRPS_FAULTS", "6"))
 SEED = int(os.environ.get("LRPS_FAULTS_SEED", "0"))
