@@ -88,7 +88,7 @@ def test_what_squeue_has_forgotten_sacct_knows(
     (main,) = submit(plan, ["main"], lambda _: [pretend("main", "sys.exit(0)")])
     cluster.wait_for(main.job_id, "COMPLETED")
     monkeypatch.setattr(module, "queued_jobs", lambda _: ())
-    wait_until(lambda: path_jobs(plan)["main"].state == "COMPLETED", 30, "the job in the accounts")
+    wait_until(lambda: path_jobs(plan)["main"].state == "COMPLETED", "the job in the accounts")
     assert path_jobs(plan) == {"main": PathJob(main.job_id, "COMPLETED")}
     record(plan, "999999", "branch-v1")
     assert path_jobs(plan)["branch-v1"] == PathJob("999999", None)
