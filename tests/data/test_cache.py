@@ -78,8 +78,8 @@ def in_cache(cache: Path) -> set[str]:
     return {path.name for path in cache.glob("??/*") if path.suffix != ".lock"}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.02)
