@@ -13,8 +13,10 @@ WORKER = """
 import pathlib, sys, time
 from datetime import timedelta
 import torch.distributed as dist
+from lrps.engine import ranks
 from lrps.engine.ranks import gather, naming_the_lost
 from lrps.errors import DataError, TrainingError
+ranks._REASON_SECONDS = 10
 rank, store, case, told = sys.argv[1:]
 # The ranks begin together, so that the short limit is for the collectives only.
 pathlib.Path(f"{store}.{rank}").touch()
