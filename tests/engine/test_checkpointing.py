@@ -106,7 +106,7 @@ def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch)
     seal = checkpoints.seal
 
     def sealing(path):
-        assert held.wait(10)
+        assert held.wait()
         entry = seal(path)
         written.append(path.name)
         return entry
