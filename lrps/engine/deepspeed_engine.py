@@ -54,7 +54,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool 
     """A process group from the launcher's environment, or of this process alone; always destroyed at the end.
 
     timeout: how long a rank waits for another one in anything collective. TrainingError if one is stuck or gone.
-    keep_memory: on a CPU, see `keep_freed_memory`; for good.
+    keep_memory: on a CPU, see `retain_host_memory`; for good.
     """
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}

@@ -399,7 +399,7 @@ def one_ranks_logits(one):
 
     config = make_config("gpt2", 1)
     asked = config.model_copy(update={"engine": config.engine.model_copy(update={"cross_entropy": "chunked"})})
-    with patch.object(deepspeed_engine, "give_loss_only", found_out):
+    with patch.object(deepspeed_engine, "enable_fused_loss", found_out):
         with running(config) as engine:
             heads = gather(type(engine._engine.module.lm_head).__name__)
             step = losses(train(engine, [0]))
