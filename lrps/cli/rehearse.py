@@ -28,11 +28,10 @@ def rehearse(
     Every stage is kept in <run>/rehearsal/SET: killed at any moment, the same command goes on and gives the same bytes;
     changed settings begin anew from the first stage that they change. A set that is made stays, for all later versions.
     """
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.rehearsal.outline import outline, print_outline
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     planned = outline(plan, name)
     if dry_run:
         print_json(planned) if as_json else print_outline(planned)
