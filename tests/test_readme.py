@@ -25,7 +25,7 @@ def test_it_shows_the_two_commands() -> None:
 def test_a_command_of_the_readme_runs(command: str, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(repository / "configs")
     words = [sys.executable, "-m", "lrps.cli", *shlex.split(command)[1:]]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

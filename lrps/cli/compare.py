@@ -1,4 +1,4 @@
-"""The verbs that weigh paradigms against each other: runs side by side, and what-if over alpha and versions."""
+"""The verbs `compare` and `sweep`: runs side by side, and costs over alpha and the number of versions."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def compare(
     runs: Runs,
     overrides: Overrides = None,
     formats: Annotated[
-        str | None, typer.Option("--format", metavar="F,F", help="Write files, too: of md, csv.")
+        str | None, typer.Option("--format", metavar="F,F", help="Also write files: any of md, csv.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where --format writes.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory for the files of --format.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Path switching beside PTFS and CPT: measured where they ran, modelled from that where they did not.
+    """Compare path switching with PTFS and CPT: measured where they ran, modelled from that where they did not.
 
-    Every number says which. Of several runs one table; ratios are within a run. A directory needs its plan.json and
-    the ledgers of its paths; no shards, no checkpoints, no config.
+    Every number says which of the two it is. Several runs share one table; ratios are within a run. A directory needs
+    its plan.json and the ledgers of its paths, but no shards, checkpoints or config.
     """
     from lrps.report.compare import FORMATS, compare_document, remarks, shown
     from lrps.report.text import print_table
@@ -57,18 +57,19 @@ def sweep(
     ] = "0.2:0.8:0.1",
     versions: Annotated[str, typer.Option("--versions", metavar="N,N", help="Numbers of versions.")] = "2,4,6,8,10",
     growth: Annotated[
-        str, typer.Option("--growth", metavar="G,G", help="How many times the last increment the next one is.")
+        str, typer.Option("--growth", metavar="G,G", help="Size of each increment as a multiple of the one before.")
     ] = "1",
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="For the charts; by default <run>/report/sweep.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Directory for charts and files; by default <run>/report/sweep."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What path switching would cost: over alpha, the number of versions and the growth of increments.
+    """Show what path switching would cost, over alpha, the number of versions and the growth of increments.
 
-    Plan arithmetic, nothing is trained: beside PTFS and CPT in steps, and in device-hours and money where the config
-    says the hardware (`-s hardware.mfu=0.5`). Prints tables; writes SVG charts, sweep.csv and sweep.json.
+    Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, and in device-hours and money
+    where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes charts (SVG), CSV and JSON.
     """
     from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
     from lrps.report.text import print_table
@@ -91,19 +92,19 @@ def sweep(
 
 
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
-    """Of a config file, or of the directory of a run by its plan.json."""
+    """Return the plan of a config file, or of a run directory by its plan.json."""
     from lrps.costs.recorded_plan import recorded_plan
     from lrps.plan.plan import load_plan
 
     if not run.is_dir():
         return load_plan(run, overrides)
     if overrides:
-        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config")
+        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config file instead")
     return recorded_plan(run)
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> list[str]:
-    """The names of the files."""
+    """Write the files (name -> text) and return their paths."""
     from lrps.base.files import atomic_write_text
 
     try:

@@ -1,4 +1,4 @@
-"""`lrps doctor`: what is wrong with this machine, the config or its nodes, with the way out."""
+"""The verb `doctor`: faults of this machine, of a config and of its nodes, with how to fix them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lrps.plan.plan import Plan
 
 MaybeConfig = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it the machine alone is looked at.")
+    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it only the machine is examined.")
 ]
 
 
@@ -25,14 +25,17 @@ def doctor(
     overrides: Overrides = None,
     nodes: Annotated[
         bool,
-        typer.Option("--nodes", help="Instead, start a rank wherever the launcher would train, and let them add up."),
+        typer.Option(
+            "--nodes", help="Instead start a rank wherever the launcher would train, and test the communication."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at versions, devices, file system, data, network, trackers and price: what is wrong, and the way out.
+    """Examine versions, devices, file system, data, network, trackers and price; report faults and how to fix them.
 
-    Changes nothing. Exit code 2 if something fails; what can be lived with is a warning. --nodes tries the launcher of
-    the config instead: every rank says where it runs, whether it sees the run directory, and how fast an all-reduce is.
+    Changes nothing. Exit code 2 if a check fails; a problem that training survives is a warning. --nodes tries the
+    launcher of the config instead: every rank reports its host, whether it sees the run directory, and the speed of an
+    all-reduce.
     """
     from lrps.report.doctor_text import FindingPrinter, print_nodes
 
@@ -51,7 +54,7 @@ def doctor(
 
 
 def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
-    """One rank of `lrps doctor --nodes`; the launcher starts it."""
+    """Run one rank of `lrps doctor --nodes`; started by the launcher."""
     from lrps.config.loader import load_config
     from lrps.doctor.worker import run_worker
     from lrps.launch.rendezvous import rendezvous

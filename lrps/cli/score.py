@@ -23,8 +23,8 @@ def score(
 ) -> None:
     """Score every released model on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
 
-    Only what is missing is done: a result belongs to a model and a task, and a task that was changed is another one.
-    It runs on a GPU if there is one; Ctrl-C and the same command goes on. Models are exported as `lrps export` does;
+    Only missing results are computed: a result belongs to a model and a task, and a changed task is another task.
+    Runs on a GPU if there is one. After Ctrl-C the same command continues. Models are exported as `lrps export` does;
     `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
     """
     from lrps.base.errors import ConfigError
@@ -56,7 +56,7 @@ def score(
 
 
 def _show(plan: Plan, as_json: bool) -> None:
-    """What the run holds by now, of all paradigms."""
+    """Print the scores that the run holds now, of all paradigms."""
     from lrps.costs.comparison import comparison_document
     from lrps.report.task_table import TITLE, scored, shown
     from lrps.report.text import print_table

@@ -1,4 +1,4 @@
-"""What the command line does in Slurm: submit what is missing, and cancel it."""
+"""Submitting missing paths to Slurm from the command line, and the verb `cancel`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
-    """Submit the missing paths, show the jobs and return: Slurm does the rest."""
+    """Submit the missing paths as jobs, print the jobs and return."""
     from lrps.launch.jobs import plan_jobs
     from lrps.launch.slurm.path_jobs import path_jobs
     from lrps.launch.slurm.submit import submit
@@ -32,11 +32,13 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
         return
     rows = [(", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs]
     print_table(f"{plan.config.name}: jobs", ("path", "job", "after", "state"), rows, left=4)
-    typer.echo("`lrps status` follows them, `lrps cancel` ends them; once they are done, `lrps report` compares")
+    typer.echo(
+        "`lrps status` shows their state, `lrps cancel` cancels them; once they are done, `lrps report` compares"
+    )
 
 
 def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
-    """What tells path -> its newest job, as JSON values, whenever it is called."""
+    """Return a function that returns path -> its newest job, as JSON values, at each call."""
     from dataclasses import asdict
 
     from lrps.launch.slurm.path_jobs import JobGlance
@@ -66,14 +68,16 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
 
 def cancel(
     config_file: ConfigFile,
-    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="By default all.")] = None,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Names of paths; by default all.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Cancel the Slurm jobs of these paths, and those that wait for them. Running ones save first.
+    """Cancel the Slurm jobs of these paths and those that wait for them. Running jobs save first.
 
-    Nothing is lost: `lrps run --launcher slurm` submits again what is missing, and it goes on from what was saved.
+    `lrps run --launcher slurm` submits what is missing again, and training continues from what was saved.
     """
-    from lrps.launch.slurm.cancel import cancel_jobs as cancel_jobs
+    from lrps.launch.slurm.cancel import cancel_jobs
     from lrps.plan.plan import load_plan
 
     plan = load_plan(config_file, overrides)
@@ -82,4 +86,4 @@ def cancel(
         how = "saves and ends" if job.saves_first else "cancelled"
         typer.echo(f"{', '.join(job.paths)}: job {job.job_id} {how}")
     if not cancelled:
-        typer.echo("nothing of it is in the queue")
+        typer.echo("no jobs of this plan are queued")

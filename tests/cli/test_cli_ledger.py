@@ -18,7 +18,7 @@ PRICE = {"amount": 3.6, "currency": "USD", "source": "list", "date": "2026-01-01
 
 def ledger(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lrps.cli", "ledger", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture

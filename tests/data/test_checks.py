@@ -28,7 +28,7 @@ def damage(file: Path, place: int) -> None:
 
 
 def wait_until(checks: Checks, numbers: list[int]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 600
     while not checks.whole[numbers].all():
         assert time.monotonic() < until
         time.sleep(0.001)
@@ -63,7 +63,7 @@ def test_nothing_is_downloaded_to_be_checked(built):
     directory, manifest = built
     checks = Checks(manifest, FarAway(directory))
     checks.announce([(0, 1), (2, 11)])
-    checks._thread.join(timeout=10)
+    checks._thread.join()
     assert not checks.whole.any()
 
 

@@ -105,7 +105,7 @@ def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch)
     original = checkpoints.fsync_and_hash
 
     def hashing(path):
-        assert held.wait(10)
+        assert held.wait()
         entry = original(path)
         written.append(path.name)
         return entry

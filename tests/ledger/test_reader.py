@@ -51,7 +51,9 @@ def test_a_torn_last_line_is_tolerated(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_changed_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
     directory = tmp_path / str(len(list(tmp_path.iterdir())))
     attempt(directory, 0, 4, ending=None)
@@ -134,7 +136,9 @@ def test_the_newest_evaluation_counts(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["stop", "failure", None])), max_size=4))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_heartbeats_that_others_follow_change_no_total(tmp_path: Path, attempts: list[tuple[int, str | None]]) -> None:
     directory = tmp_path / str(len(list(tmp_path.iterdir())))
     for steps, ending in attempts:

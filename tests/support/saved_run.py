@@ -21,7 +21,7 @@ SHAPES = {"weight": [2, 3]}
 
 
 def lrps(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True)
 
 
 def write_saved_run(tmp_path: Path) -> Path:

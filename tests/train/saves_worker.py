@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -115,7 +116,18 @@ def unwritable(root: Path) -> str:
 
 def slow(root: Path) -> str:
     """Every save takes longer than the steps to the next one."""
-    with hashing(lambda _: time.sleep(0.5)):
+    following, done = dict(pairwise((5, 8, 10, 15, 20, 25, 28))), 0
+
+    def before(step: int) -> None:
+        nonlocal done
+        done = step
+
+    def late(step: int) -> None:
+        while done < following.get(step, 0) - 1:
+            time.sleep(0.01)
+        time.sleep(0.5)
+
+    with hashing(late), training(before):
         return run(root, "slow")
 
 

@@ -42,19 +42,21 @@ def test_steps_that_were_lost_are_repeated_and_all_else_is_of_its_kind(start: in
 
 
 def test_every_process_is_held_from_the_launch_to_the_next_attempts_start() -> None:
-    launched = time.time() - 10
+    launched = time.time() - 3600
     clock = DeviceClock(launched)
     first = Account(RATE, clock, mixed, 0)
     first.begin(0)
     with first.booking("saving_seconds"):
         time.sleep(0.01)
     spent = first.counters()
-    assert spent.starting_seconds >= 20, "two processes"
+    assert spent.starting_seconds >= 7200, "two processes"
     assert spent.allocated_seconds >= spent.starting_seconds + spent.saving_seconds
     assert spent.saving_seconds >= 0.02
     between = clock.since - launched
     assert spent.allocated_seconds == pytest.approx(2 * between)
-    assert Account(RATE, clock, mixed, 0).counters().allocated_seconds < 1, "what the first booked is not booked again"
+    assert Account(RATE, clock, mixed, 0).counters().allocated_seconds < 3600, (
+        "what the first booked is not booked again"
+    )
 
 
 def test_loading_the_state_is_starting() -> None:

@@ -68,7 +68,7 @@ def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: py
     launcher = [str(Path(sys.executable).with_name("deepspeed")), "-q", "--num_gpus", str(request.param)]
     command = [*launcher, "--master_port", str(port), "--no_local_rank", str(WORKER), str(root)]
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return root
 

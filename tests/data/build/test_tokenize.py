@@ -126,7 +126,9 @@ class Interruption(Exception):
     pass
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(part_bytes=st.integers(500, 20_000), shares=st.integers(1, 5), seed=st.integers(), batch=st.integers(1, 9999))
 def test_parts_shares_and_restarts_give_the_same_bytes(
     part_bytes, shares, seed, batch, tmp_path_factory, tokenizer_path, monkeypatch
