@@ -93,12 +93,11 @@ def sweep(
 
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
     """Return the plan of a config file, or of a run directory by its plan.json."""
-    from lrps.config.loader import load_config
     from lrps.costs.recorded_plan import recorded_plan
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
     if not run.is_dir():
-        return make_plan(load_config(run, overrides or ()))
+        return load_plan(run, overrides)
     if overrides:
         raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config file instead")
     return recorded_plan(run)

@@ -40,12 +40,11 @@ def to_universal(
       for state in engine.optimizer.optimizer.state.values():
           state["step"] = state["step"].clone()
     """
-    from lrps.config.loader import load_config
     from lrps.engine.universal import write_universal
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.plan.status import intact_checkpoint
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     checkpoint = intact_checkpoint(plan, path, step)
     samples = checkpoint.step * plan.config.batch.sequences
     typer.echo(str(write_universal(checkpoint.directory, out, checkpoint.step, samples, {"lrps": checkpoint.identity})))

@@ -96,7 +96,6 @@ def _nodes(config_file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any],
 
 
 def _plan(config_file: Path, overrides: Sequence[str]) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    return make_plan(load_config(config_file, overrides))
+    return load_plan(config_file, overrides)

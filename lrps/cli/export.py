@@ -45,11 +45,10 @@ def export(
     one file of weights. An existing export is not written again.
     """
     from lrps.base.numbers import size
-    from lrps.config.loader import load_config
     from lrps.export.states import chosen_states
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     states = chosen_states(plan, paths or (), version, step)
     if out is not None and len(states) > 1:
         raise ConfigError(f"--out takes one model, these are {len(states)}; name one path")

@@ -29,11 +29,10 @@ def rehearse(
     bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
     all later versions.
     """
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.rehearsal.outline import outline, print_outline
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     planned = outline(plan, name)
     if dry_run:
         print_json(planned) if as_json else print_outline(planned)

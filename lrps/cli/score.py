@@ -28,13 +28,12 @@ def score(
     `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
     """
     from lrps.base.errors import ConfigError
-    from lrps.config.loader import load_config
     from lrps.evaluation.harness import stay_offline
     from lrps.evaluation.score import released_states, score_models, scoring_jobs, task_digests
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.plan.status import check_run_dir
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     for name in paradigm or ():
         if name not in plan.config.paradigms:
             raise ConfigError(f"--paradigm {name}: the config has {', '.join(plan.config.paradigms)}")

@@ -77,15 +77,11 @@ def cancel(
 
     `lrps run --launcher slurm` submits what is missing again, and training continues from what was saved.
     """
-    from lrps.base.errors import ConfigError
-    from lrps.config.loader import load_config
     from lrps.launch.slurm.cancel import cancel_jobs
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    plan = make_plan(load_config(config_file, overrides or ()))
-    if unknown := [name for name in paths or () if name not in plan.graph.by_name]:
-        raise ConfigError(f"the plan has no path {', '.join(unknown)}; it has {', '.join(plan.graph.by_name)}")
-    cancelled = cancel_jobs(plan, paths or ())
+    plan = load_plan(config_file, overrides)
+    cancelled = cancel_jobs(plan, [path.name for path in plan.named_paths(paths or ())])
     for job in cancelled:
         how = "saves and ends" if job.saves_first else "cancelled"
         typer.echo(f"{', '.join(job.paths)}: job {job.job_id} {how}")

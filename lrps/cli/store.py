@@ -42,11 +42,10 @@ def prune(
 
     To remove a branch point that no plan needs any more, delete <run>/<path>/branch_points/step-N.
     """
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.plan.prune import prune_run
     from lrps.report.prune_document import print_prune, prune_document
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     document = prune_document(plan, prune_run(plan, dry_run=dry_run, damaged=damaged), dry_run=dry_run)
     print_json(document) if as_json else print_prune(document)

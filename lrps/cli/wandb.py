@@ -59,7 +59,6 @@ def workspace(
 
 
 def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    return make_plan(load_config(config_file, overrides or ()))
+    return load_plan(config_file, overrides)

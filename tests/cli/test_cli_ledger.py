@@ -10,9 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lrps.ledger.events import book_event
 from lrps.ledger.records import FORMAT, Counters
-from lrps.ledger.writer import LedgerWriter
+from lrps.ledger.writer import LedgerWriter, book_event
 
 PRICE = {"amount": 3.6, "currency": "USD", "source": "list", "date": "2026-01-01"}
 

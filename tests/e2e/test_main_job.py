@@ -369,7 +369,7 @@ def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tm
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ((), "branch-v1 stands at step 8 of 20; `lrps run` trains it first"),
+        ((), "branch-v1 is at step 8 of 20; `lrps run` trains it first"),
         (("-s", "model.architecture.vocab_size=200"), "give model.architecture.vocab_size 257 or more"),
         (("-s", "data.tokenizer=TOKENIZER"), "give the one that made the shards"),
     ],

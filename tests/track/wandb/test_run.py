@@ -146,7 +146,7 @@ def test_wandb_that_dies_is_told_once(wandb_here: pytest.MonkeyPatch, tracked: T
     trackers.finish(0)
     assert len(said) == 1
     assert said[0].startswith("wandb: ")
-    assert said[0].endswith("training goes on without it, metrics.jsonl has everything")
+    assert said[0].endswith("training continues without it, metrics.jsonl has everything")
     time.sleep(1)  # wandb names the folder of an attempt by the second.
     assert attempt(tracked, "offline", SECOND) == [], "the next path starts wandb anew"
     assert steps_of(history(run_files(tracked.directory)[-1])) == list(SECOND)
