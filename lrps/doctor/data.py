@@ -47,7 +47,7 @@ def shards(plan: Plan, version: Version, manifest: Manifest) -> Finding:
     missing = [shard.name for shard, found, _ in there if found is None]
     what = f"{short(manifest.tokens)} tokens in {len(manifest.shards)} shards"
     if wrong:
-        way_out = f"{files.restore} `lrps data verify CONFIG` tells what else is damaged"
+        way_out = f"{files.restore_hint} `lrps data verify CONFIG` tells what else is damaged"
         return Finding(AREA, version.name, "fail", f"{what}; {wrong[0]} is not as long as the manifest says", way_out)
     if missing and version.url is None:
         what = f"{what}; {len(missing)} are not there, {missing[0]} first"
