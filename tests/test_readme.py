@@ -51,6 +51,24 @@ def test_the_other_files_are_listed(repository: Path) -> None:
                 assert f"`{file.relative_to(repository)}`" in text
 
 
+PAGES = ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md", "docs/method.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_that_a_page_names_exist(page: str, repository: Path) -> None:
+    text = (repository / page).read_text()
+    for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md|yaml|j2))`", text):
+        assert any((repository / folder / name).exists() for folder in ("", "lrps")), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_classes_that_a_page_names_exist(page: str, repository: Path) -> None:
+    sources = [file.read_text() for file in (repository / "lrps").rglob("*.py")]
+    classes = {name for source in sources for name in re.findall(r"^class (\w+)", source, re.MULTILINE)}
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:\.\w+)?`", (repository / page).read_text()))
+    assert named <= classes | {"AutoTokenizer", "FlopCounterMode"}  # of other packages
+
+
 def test_the_documents_are_there(repository: Path) -> None:
     linked = set(re.findall(r"\]\((docs/\w+\.md)\)", README))
     assert linked == {f"docs/{file.name}" for file in (repository / "docs").glob("*.md")}
