@@ -1,4 +1,4 @@
-"""`lrps doctor`: what is wrong with this machine, the config or its nodes, with the way out."""
+"""`lrps doctor`: what is wrong with this machine, the config or its nodes, and how to fix it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lrps.plan.plan import Plan
 
 MaybeConfig = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it the machine alone is looked at.")
+    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it only this machine is checked.")
 ]
 
 
@@ -25,20 +25,21 @@ def doctor(
     overrides: Overrides = None,
     nodes: Annotated[
         bool,
-        typer.Option("--nodes", help="Instead, start a rank wherever the launcher would train, and let them add up."),
+        typer.Option("--nodes", help="Instead, start a rank wherever the launcher would train; measure an all-reduce."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at versions, devices, file system, data, network, trackers and price: what is wrong, and the way out.
+    """Check versions, devices, file system, data, network, trackers and price: what is wrong, and how to fix it.
 
-    Changes nothing. Exit code 2 if something fails; what can be lived with is a warning. --nodes tries the launcher of
-    the config instead: every rank says where it runs, whether it sees the run directory, and how fast an all-reduce is.
+    Changes nothing. Exit code 2 if a check fails; a warning does not prevent training. --nodes tries the launcher of
+    the config instead: every rank reports where it runs, whether it sees the run directory, and how fast an all-reduce
+    is.
     """
     from lrps.report.doctor_text import FindingPrinter, print_nodes
 
     if nodes:
         if config_file is None:
-            raise ConfigError("--nodes starts ranks as a config says: name it, as `lrps doctor CONFIG --nodes`")
+            raise ConfigError("--nodes needs a config for its launcher: name it, as in `lrps doctor CONFIG --nodes`")
         document, ok = _nodes(config_file, overrides or ())
         print_json(document) if as_json else print_nodes(document)
     else:
@@ -51,7 +52,7 @@ def doctor(
 
 
 def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
-    """One rank of `lrps doctor --nodes`; the launcher starts it."""
+    """Run one rank of `lrps doctor --nodes`; the launcher starts it."""
     from lrps.config.loader import load_config
     from lrps.doctor.worker import run_worker
     from lrps.launch.rendezvous import rendezvous
@@ -72,8 +73,8 @@ def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -
             plan = _plan(config_file, overrides)
             findings.append(Finding("config", "config", "ok", f"{config_file}: plan {plan.config.name}"))
         except LrpsError as error:
-            what = f"{error}. The machine alone is looked at"
-            findings.append(Finding("config", "config", "fail", what, "mend the config, then look again"))
+            what = f"{error}. Only this machine is checked"
+            findings.append(Finding("config", "config", "fail", what, "fix the config, then run it again"))
         printer.show(findings[0])
     for finding in examine(CHECKS, Subject(plan), printer.working):
         findings.append(finding)

@@ -1,4 +1,4 @@
-"""What the command line does in Slurm: submit what is missing, and cancel it."""
+"""The verb `lrps cancel`, and the Slurm half of `lrps run` and `lrps status`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
-    """Submit the missing paths, show the jobs and return: Slurm does the rest."""
+    """Submit the unfinished paths, print a table of the jobs and return without waiting for them."""
     from lrps.launch.jobs import plan_jobs
     from lrps.launch.slurm.path_jobs import path_jobs
     from lrps.launch.slurm.submit import submit
     from lrps.report.text import print_table
 
-    troubles = {name: job.trouble for name, job in path_jobs(plan).items() if job.trouble}
+    troubles = {name: job.trouble for name, job in path_jobs(plan.layout.run_dir).items() if job.trouble}
     jobs = submit(plan, names, lambda chosen: plan_jobs(plan, chosen, config_file, overrides))
     for name in names:
         if name in troubles:
@@ -32,17 +32,17 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
         return
     rows = [(", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs]
     print_table(f"{plan.config.name}: jobs", ("path", "job", "after", "state"), rows, left=4)
-    typer.echo("`lrps status` follows them, `lrps cancel` ends them; once they are done, `lrps report` compares")
+    typer.echo("`lrps status` shows their state, `lrps cancel` cancels them; run `lrps report` when they have finished")
 
 
 def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
-    """What tells path -> its newest job, as JSON values, whenever it is called."""
+    """Return a function that returns path -> its newest Slurm job, as JSON values."""
     from dataclasses import asdict
 
-    from lrps.launch.slurm.path_jobs import JobGlance
+    from lrps.launch.slurm.path_jobs import PathJobReader
 
-    glance = JobGlance(plan)
-    return lambda: {name: asdict(job) for name, job in glance.look().items()}
+    reader = PathJobReader(plan.layout.run_dir)
+    return lambda: {name: asdict(job) for name, job in reader.read().items()}
 
 
 def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
@@ -54,28 +54,30 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
     from lrps.launch.slurm.script import script_text
     from lrps.launch.slurm.submit import jobs_to_wait_for, sbatch_command
 
+    run_dir = plan.layout.run_dir
     ids: dict[str, str] = {}
-    with suppress(SchedulerError):  # Without Slurm nothing is queued.
-        ids = {name: job.job_id for job in queued_jobs(plan) if job.is_active for name in job.paths}
+    with suppress(SchedulerError):  # Without Slurm no jobs are queued.
+        ids = {name: job.job_id for job in queued_jobs(run_dir) if job.is_active for name in job.paths}
     for job in plan_jobs(plan, [name for name in names if name not in ids], config_file, overrides):
         after = jobs_to_wait_for(plan, job, ids)
-        typer.echo(f"# {script_file(plan, job.name)}\n{script_text(plan, job)}")
-        typer.echo(f"# {' '.join(sbatch_command(plan, job.paths, script_file(plan, job.name), after))}\n")
+        file = script_file(run_dir, job.name)
+        typer.echo(f"# {file}\n{script_text(plan, job)}")
+        typer.echo(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
         ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
 
 
 def cancel(
     config_file: ConfigFile,
-    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="By default all.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="By default all paths.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Cancel the Slurm jobs of these paths, and those that wait for them. Running ones save first.
+    """Cancel the Slurm jobs of these paths, and the jobs that wait for them. Running ones save first.
 
-    Nothing is lost: `lrps run --launcher slurm` submits again what is missing, and it goes on from what was saved.
+    `lrps run --launcher slurm` submits the unfinished paths again, and they resume from what was saved.
     """
     from lrps.base.errors import ConfigError
     from lrps.config.loader import load_config
-    from lrps.launch.slurm.cancel import cancel_jobs as cancel_jobs
+    from lrps.launch.slurm.cancel import cancel_jobs
     from lrps.plan.plan import make_plan
 
     plan = make_plan(load_config(config_file, overrides or ()))
@@ -83,7 +85,7 @@ def cancel(
         raise ConfigError(f"the plan has no path {', '.join(unknown)}; it has {', '.join(plan.graph.by_name)}")
     cancelled = cancel_jobs(plan, paths or ())
     for job in cancelled:
-        how = "saves and ends" if job.saves_first else "cancelled"
+        how = "saves and exits" if job.saves_first else "cancelled"
         typer.echo(f"{', '.join(job.paths)}: job {job.job_id} {how}")
     if not cancelled:
-        typer.echo("nothing of it is in the queue")
+        typer.echo("no jobs of these paths are queued")
