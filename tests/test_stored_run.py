@@ -71,16 +71,16 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     return [] if before == now else [f"{where}: {before!r} before, {now!r} now"]
 
 
-def numbers(text: str) -> list[str]:
+def numbers(text: str) -> list[float]:
     """Return the numbers of a text in their order. The words around them may change."""
-    return re.findall(r"\d[\d,.]*", text)
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e[+-]\d+)?", text)]
 
 
 def check_same(before: str, now: str, name: str) -> None:
     if name.endswith(".json"):
         assert differences(json.loads(before), json.loads(now)) == []
     else:
-        assert numbers(now) == numbers(before)
+        assert numbers(now) == pytest.approx(numbers(before), rel=1e-9)
 
 
 def files_of(directory: Path) -> dict[str, bytes]:

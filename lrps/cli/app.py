@@ -1,4 +1,4 @@
-"""The command line: a verb is a few lines that load a config, call one function and print.
+"""The command line: a verb loads a config, calls one function and prints.
 
 Heavy imports stay inside the verbs that need them: plan, status and report start in well under a second.
 """
@@ -19,6 +19,7 @@ from lrps.cli.convert import convert_app
 from lrps.cli.data import data_app
 from lrps.cli.doctor import doctor, doctor_worker
 from lrps.cli.export import export
+from lrps.cli.groups import GroupedVerbs
 from lrps.cli.ledger import ledger_app
 from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
 from lrps.cli.rehearse import rehearse
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="lrps",
+    cls=GroupedVerbs,
     help="Pretraining of LLM version updates by learning-rate path switching.\n\n"
-    "A config file describes data versions, a model and paradigms; `plan` shows what that costs, `run` trains what is "
-    "missing, `report` compares the paradigms. Start with: lrps plan configs/demo.yaml",
+    "A config file describes data versions, a model and paradigms. `plan` shows what that costs, `run` trains what is "
+    "missing, `status` shows the progress, `report` compares the paradigms. Start with: lrps plan configs/demo.yaml",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,6 +61,28 @@ app.command()(cancel)
 app.command()(push)
 app.command()(pull)
 
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda wanted: _print_version(wanted),
+            is_eager=True,
+            help="Show the version of lrps and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Keep the help text of the app; `--version` is an option of `lrps` itself."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lrps {__version__}")
+        raise typer.Exit
+
+
 OnlyParadigms = Annotated[
     list[str] | None,
     typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
@@ -67,22 +91,22 @@ PathNames = Annotated[list[str], typer.Argument(metavar="PATH...", help="Names o
 
 
 def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    return make_plan(load_config(config_file, overrides or ()))
+    return load_plan(config_file, overrides)
 
 
 @app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show every path, what it costs and what is still to do. Trains nothing."""
+    """Show every path, what it costs and what is still to do. Nothing is trained."""
+    from lrps.costs.document import to_json
     from lrps.costs.plan_document import plan_document
     from lrps.plan.status import check_run_dir, done_steps
-    from lrps.report.text import print_plan
+    from lrps.report.plan_text import print_plan
 
     made = _load_plan(config_file, overrides)
     document = plan_document(made, done_steps(made))
-    print_json(document) if as_json else print_plan(document)
+    print_json(to_json(document)) if as_json else print_plan(document)
     try:
         check_run_dir(made, made.graph.paths)
     except LrpsError as error:
@@ -96,14 +120,14 @@ def run(
     paradigm: OnlyParadigms = None,
     launcher: Annotated[
         str | None,
-        typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Instead of launch.launcher of the config."),
+        typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Replaces launch.launcher of the config."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and files, and stop.")] = False,
 ) -> None:
-    """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command goes on.
+    """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command continues.
 
-    With launcher slurm it submits jobs for what is missing and not in the queue yet, and returns. Paths that read a
-    rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command goes on with them.
+    With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
+    rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
     """
     from lrps.costs.plan_document import write_plan_json
     from lrps.launch.jobs import plan_jobs, unfinished_paths
@@ -158,13 +182,13 @@ def _run_here(made: Plan, jobs: Sequence[ProcessGroupJob], names: Sequence[str],
 
 @app.command()
 def train(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
-    """The job of one process group: train these paths in a row. `deepspeed`, `torchrun` or `srun` starts it."""
+    """Train these paths one after the other, as one process group. Started by `deepspeed`, `torchrun` or `srun`."""
     _run_job(config_file, paths, overrides, train=True)
 
 
 @app.command()
 def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
-    """Evaluate trained paths on the held-out sets they have not been evaluated on. Starts like `train`."""
+    """Evaluate trained paths on the held-out sets that they have no result for. Started like `train`."""
     _run_job(config_file, paths, overrides, train=False)
 
 
@@ -176,7 +200,7 @@ def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] |
     made = _load_plan(config_file, overrides)
     check_trackers(made.config.track)
 
-    # Takes seconds, for torch: after everything that can be told without it.
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
     from lrps.train.job import run_job
 
     if not run_job(made, paths, train=train):
@@ -189,15 +213,18 @@ def status(
     overrides: Overrides = None,
     as_json: AsJson = False,
     live: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again; with --json one line a time.")
+        bool,
+        typer.Option(
+            "--watch", help="Repeat every SECONDS until everything is complete; with --json one line each time."
+        ),
     ] = False,
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Interval of --watch.")] = 2.0,
 ) -> None:
-    """Show the tree of paths: state, step, loss, speed, time to go, cost so far and to come.
+    """Show the tree of paths: state, step, loss, speed, remaining time, cost so far and to come.
 
-    Reads files only, on any host that sees the run directory; where jobs were submitted it asks Slurm for them.
-    --watch ends with 0 when everything is complete or on Ctrl-C, with 1 when a path has failed meanwhile and none runs
-    any more.
+    Reads files only, on any host that sees the run directory; where jobs were submitted, Slurm is asked for their
+    state. --watch exits with 0 when everything is complete or on Ctrl-C, and with 1 when a path has failed and no path
+    is running.
     """
     made = _load_plan(config_file, overrides)
     if live:
@@ -217,7 +244,7 @@ def report(
     config_file: ConfigFile,
     overrides: Overrides = None,
     formats: Annotated[
-        str, typer.Option("--format", metavar="F,F", help="Of html, md, csv, tex, json; written to <run>/report.")
+        str, typer.Option("--format", metavar="F,F", help="Any of html, md, csv, tex, json; written to <run>/report.")
     ] = "html,json",
     as_json: AsJson = False,
 ) -> None:
@@ -246,7 +273,7 @@ def _write_report(made: Plan, formats: Sequence[str]) -> None:
 
 @app.command()
 def version() -> None:
-    """Show the versions of lrps and of what it rests on."""
+    """Show the versions of lrps and of the libraries that it uses."""
     from importlib.metadata import version as installed
 
     typer.echo(f"lrps {__version__}")

@@ -1,4 +1,4 @@
-"""The verbs that weigh paradigms against each other: runs side by side, and what-if over alpha and versions."""
+"""The verbs `compare` and `sweep`: runs side by side, and costs over alpha and the number of versions."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def compare(
     runs: Runs,
     overrides: Overrides = None,
     formats: Annotated[
-        str | None, typer.Option("--format", metavar="F,F", help="Write files, too: of md, csv.")
+        str | None, typer.Option("--format", metavar="F,F", help="Also write files: any of md, csv.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where --format writes.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory for the files of --format.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Path switching beside PTFS and CPT: measured where they ran, modelled from that where they did not.
+    """Compare path switching with PTFS and CPT: measured where they ran, modelled from that where they did not.
 
-    Every number says which. Of several runs one table; ratios are within a run. A directory needs its plan.json and
-    the ledgers of its paths; no shards, no checkpoints, no config.
+    Every number says which of the two it is. Several runs share one table; ratios are within a run. A directory needs
+    its plan.json and the ledgers of its paths, but no shards, checkpoints or config.
     """
     from lrps.report.compare import FORMATS, compare_document, remarks, shown
     from lrps.report.text import print_table
@@ -57,54 +57,60 @@ def sweep(
     ] = "0.2:0.8:0.1",
     versions: Annotated[str, typer.Option("--versions", metavar="N,N", help="Numbers of versions.")] = "2,4,6,8,10",
     growth: Annotated[
-        str, typer.Option("--growth", metavar="G,G", help="How many times the last increment the next one is.")
+        str, typer.Option("--growth", metavar="G,G", help="Size of each increment as a multiple of the one before.")
     ] = "1",
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="For the charts; by default <run>/report/sweep.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Directory for charts and files; by default <run>/report/sweep."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What path switching would cost: over alpha, the number of versions and the growth of increments.
+    """Show what path switching would cost, over alpha, the number of versions and the growth of increments.
 
-    Plan arithmetic, nothing is trained: beside PTFS and CPT in steps, and in device-hours and money where the config
-    says the hardware (`-s hardware.mfu=0.5`). Prints tables; writes SVG charts, sweep.csv and sweep.json.
+    Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, and in device-hours and money
+    where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes charts (SVG), CSV and JSON.
     """
-    from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
-    from lrps.report.text import print_table
+    from lrps.costs.document import to_json
+    from lrps.costs.sweep import Grid, parse_values, sweep_costs
+    from lrps.report.sweep import sweep_charts, sweep_records, sweep_remarks, sweep_tables
+    from lrps.report.terminal import print_sentence, print_table
 
     numbers = parse_values(versions, "--versions")
     if any(number.denominator != 1 for number in numbers):
         raise ConfigError(f"--versions {versions}: whole numbers")
     grid = Grid(parse_values(alpha, "--alpha"), tuple(map(int, numbers)), parse_values(growth, "--growth"))
     made = _plan_of(config_file, overrides)
-    document = sweep_document(made, grid)
-    drawings = {f"{name}.svg": drawing.standalone() for name, drawing in charts(document).items()}
-    files = {"sweep.csv": as_csv(document), "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
+    found = sweep_costs(made, grid)
+    document = to_json(found)
+    drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}
+    records = sweep_records(found).to_csv(missing="")
+    files = {"sweep.csv": records, "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
     written = _write(out or made.layout.report_dir / "sweep", files)
     if as_json:
         print_json(document)
         return
-    for title, head, rows in tables(document):
-        print_table(title, head, rows)
-    typer.echo("\n".join((*remarks(document), *written)))
+    for table in sweep_tables(found):
+        print_table(table)
+    for line in sweep_remarks(found):
+        print_sentence(line)
+    typer.echo("\n".join(written))
 
 
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
-    """Of a config file, or of the directory of a run by its plan.json."""
-    from lrps.config.loader import load_config
+    """Return the plan of a config file, or of a run directory by its plan.json."""
     from lrps.costs.recorded_plan import recorded_plan
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
     if not run.is_dir():
-        return make_plan(load_config(run, overrides or ()))
+        return load_plan(run, overrides)
     if overrides:
-        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config")
+        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config file instead")
     return recorded_plan(run)
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> list[str]:
-    """The names of the files."""
+    """Write the files (name -> text) and return their paths."""
     from lrps.base.files import atomic_write_text
 
     try:

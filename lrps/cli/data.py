@@ -1,4 +1,4 @@
-"""`lrps data ...`: the verbs that build, fetch, check and audit the shards of the data versions."""
+"""The verbs of `lrps data`: build, fetch, check and audit the shards of the data versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Versions = Annotated[
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Processes at work; by default one a core, where there is enough text."),
+    typer.Option(min=1, metavar="N", help="Number of processes; by default one per core, if there is enough text."),
 ]
 
 data_app = typer.Typer(help="Build and check the shards of the data versions.", no_args_is_help=True)
@@ -25,7 +25,7 @@ data_app = typer.Typer(help="Build and check the shards of the data versions.", 
 def data_build(config_file: ConfigFile, overrides: Overrides = None, processes: Processes = None) -> None:
     """Tokenize the `text` of every version into shards; train the tokenizer first if the config says so.
 
-    Versions that are built already stay as they are. After an interruption the same command goes on.
+    Versions that are built already are not changed. After an interruption the same command continues.
     """
     from lrps.config.loader import load_config
     from lrps.data.build.build import build_data
@@ -41,13 +41,13 @@ def data_tokenize(
     processes: Processes = None,
     share: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Only share I of N, 1 <= I <= N, for one of N machines or array jobs."),
+        typer.Option(metavar="I/N", help="Tokenize share I of N only, 1 <= I <= N: one of N machines or array jobs."),
     ] = None,
 ) -> None:
-    """The first half of `build`: the tokens of the text in parts, which `lrps data finalize` packs into shards.
+    """Tokenize the text into parts, which `lrps data finalize` packs into shards: the first half of `build`.
 
-    For many machines that see the same data.root: give each a share, as `--share $SLURM_ARRAY_TASK_ID/16`
-    (launch/tokenize.sbatch). Parts that are there are not made again.
+    For several machines that see the same data.root: give each a share, such as `--share $SLURM_ARRAY_TASK_ID/16`
+    (launch/tokenize.sbatch). Existing parts are not made again.
     """
     from lrps.config.loader import load_config
     from lrps.data.build.build import tokenize_data
@@ -61,9 +61,9 @@ def data_tokenize(
 def data_finalize(
     config_file: ConfigFile, versions: Versions = None, overrides: Overrides = None, processes: Processes = None
 ) -> None:
-    """The second half of `build`: pack the parts into shards. The same bytes, whoever made the parts.
+    """Pack the parts into shards, the same bytes whoever made the parts: the second half of `build`.
 
-    Names the parts that are missing, if any. The parts are removed once the manifests are written.
+    Missing parts are named. The parts are removed once the manifests are written.
     """
     from lrps.config.loader import load_config
     from lrps.data.build.build import finalize_data
@@ -106,19 +106,19 @@ def data_audit(
     overrides: Overrides = None,
     rows: Annotated[
         bool,
-        typer.Option("--rows", help="Work out every single row as well, from the manifests: about 2M rows a second."),
+        typer.Option("--rows", help="Also compute every single row, from the manifests: about 2M rows a second."),
     ] = False,
     data_root: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="For --rows: the folder of the versions, if RUN is no config."),
+        typer.Option("--data", metavar="DIR", help="Folder of the versions for --rows, if RUN is a directory."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove that no row was used twice or left out along any lineage.
 
-    Everything is worked out anew from the plan of each path and compared with the ledger and the checkpoints of the
-    run: forks, steps, tokens, positions, manifests. Steps that were lost and trained again are counted apart.
-    The first difference is named, with where it stands, and the exit code is 2. No weights are read, no data needed.
+    Forks, steps, tokens, positions and manifests are computed again from the plan of each path and compared with the
+    ledger and the checkpoints of the run. Steps that were lost and trained again are counted separately. The first
+    difference is reported with its place, and the exit code is 2. Neither weights nor data are read.
     """
     from rich.progress import Progress
 
@@ -128,7 +128,7 @@ def data_audit(
     run_dir, configured = run_of(run, overrides)
     root = data_root or configured
     if rows and root is None:
-        raise ConfigError("--rows reads the manifests: say where they lie with --data DIR, or give the config as RUN")
+        raise ConfigError("--rows reads the manifests: name their folder with --data DIR, or give the config as RUN")
     with Progress(transient=True, disable=as_json or not rows) as bar:
         task = bar.add_task("rows", total=None)
         audit = audit_run(

@@ -1,4 +1,4 @@
-"""`lrps doctor`: what is wrong with this machine, the config or its nodes, and how to fix it."""
+"""The verb `doctor`: faults of this machine, of a config and of its nodes, with how to fix them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lrps.plan.plan import Plan
 
 MaybeConfig = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it only this machine is checked.")
+    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it only the machine is examined.")
 ]
 
 
@@ -25,15 +25,17 @@ def doctor(
     overrides: Overrides = None,
     nodes: Annotated[
         bool,
-        typer.Option("--nodes", help="Instead, start a rank wherever the launcher would train; measure an all-reduce."),
+        typer.Option(
+            "--nodes", help="Instead start a rank wherever the launcher would train, and test the communication."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check versions, devices, file system, data, network, trackers and price: what is wrong, and how to fix it.
+    """Examine versions, devices, file system, data, network, trackers and price; report faults and how to fix them.
 
-    Changes nothing. Exit code 2 if a check fails; a warning does not prevent training. --nodes tries the launcher of
-    the config instead: every rank reports where it runs, whether it sees the run directory, and how fast an all-reduce
-    is.
+    Changes nothing. Exit code 2 if a check fails; a problem that training survives is a warning. --nodes tries the
+    launcher of the config instead: every rank reports its host, whether it sees the run directory, and the speed of an
+    all-reduce.
     """
     from lrps.report.doctor_text import FindingPrinter, print_nodes
 
@@ -52,7 +54,7 @@ def doctor(
 
 
 def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
-    """Run one rank of `lrps doctor --nodes`; the launcher starts it."""
+    """Run one rank of `lrps doctor --nodes`; started by the launcher."""
     from lrps.config.loader import load_config
     from lrps.doctor.worker import run_worker
     from lrps.launch.rendezvous import rendezvous
@@ -94,7 +96,6 @@ def _nodes(config_file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any],
 
 
 def _plan(config_file: Path, overrides: Sequence[str]) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    return make_plan(load_config(config_file, overrides))
+    return load_plan(config_file, overrides)

@@ -1,4 +1,4 @@
-"""`lrps export`: the verb that writes released models."""
+"""The verb `export`: released models as Hugging Face directories."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ def export(
     ] = None,
     overrides: Overrides = None,
     version: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only what is this version; without PATH, of every path.")
+        str | None, typer.Option(metavar="NAME", help="Only the states of this version; without PATH, of every path.")
     ] = None,
     step: Annotated[
         int | None,
         typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Instead of <run>/<path>/model, or model-step-N beside it.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Directory to write to; by default <run>/<path>/model, or model-step-N beside it."
+        ),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(metavar="fp32|bf16", help="Of the weights; by default engine.precision.")
+        str | None, typer.Option(metavar="fp32|bf16", help="Precision of the weights; by default engine.precision.")
     ] = None,
-    max_shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Of one file of weights.")] = "5GB",
-    force: Annotated[bool, typer.Option("--force", help="Replace an export of another state or form.")] = False,
+    max_shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest size of one file of weights.")] = "5GB",
+    force: Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")] = False,
 ) -> None:
     """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
 
     `AutoModelForCausalLM.from_pretrained(DIR)` loads them. Needs no GPU and no process group, and memory for about
-    one file of weights. An export that is there already is left as it is.
+    one file of weights. An existing export is not written again.
     """
     from lrps.base.numbers import size
-    from lrps.config.loader import load_config
     from lrps.export.states import chosen_states
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     states = chosen_states(plan, paths or (), version, step)
     if out is not None and len(states) > 1:
         raise ConfigError(f"--out takes one model, these are {len(states)}; name one path")
     kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
 
-    # Takes seconds, for torch: after everything that can be told without it.
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
     from lrps.export.release import ExportFormat, export_state
 
     form = ExportFormat(kind, shard_bytes)

@@ -1,4 +1,4 @@
-"""Arguments and options that verbs of the command line share, and how they print."""
+"""Arguments and options that several verbs share, and their JSON output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standar
 
 
 def run_of(run: Path, overrides: Sequence[str] | None) -> tuple[Path, Path | None]:
-    """The directory of a run and, where a config says it, the folder of its data."""
+    """Return the directory of a run and, if a config names it, the folder of its data."""
     if run.is_dir():
         return run, None
     from lrps.config.loader import load_config

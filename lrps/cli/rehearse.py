@@ -1,4 +1,4 @@
-"""`lrps rehearse`: the verb that lets models write rehearsal data."""
+"""The verb `rehearse`: rehearsal data that models write."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def rehearse(
 ) -> None:
     """Let models write a rehearsal set, so that a version remembers an older one (self-synthesized rehearsal, SSR).
 
-    The base model goes on after demonstrations from the older version; the latest model writes the outputs again,
-    greedily; a selection of that becomes token shards, as of any version, which paths read by `mix: {rehearsal: 0.1}`.
-    Needs the shards of the older version, and the models: `lrps run CONFIG` trains what does not read the set, and
-    says when it is this verb's turn.
+    The base model continues demonstrations from the older version; the latest model generates the outputs again,
+    greedily; a selection of them becomes token shards, which paths read by `mix: {rehearsal: 0.1}`. Needs the shards of
+    the older version, and the models: `lrps run CONFIG` trains the paths that do not read the set, and prints when this
+    verb is next.
 
-    Every stage is kept in <run>/rehearsal/SET: killed at any moment, the same command goes on and gives the same bytes;
-    changed settings begin anew from the first stage that they change. A set that is made stays, for all later versions.
+    Every stage is stored in <run>/rehearsal/SET: killed at any moment, the same command continues and gives the same
+    bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
+    all later versions.
     """
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.rehearsal.outline import outline, print_outline
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     planned = outline(plan, name)
     if dry_run:
         print_json(planned) if as_json else print_outline(planned)
         return
 
-    # Takes seconds, for torch: after everything that can be told without it.
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
     from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
 
     manifest, made = rehearse_set(plan, name, quiet=as_json)

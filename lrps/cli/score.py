@@ -23,18 +23,17 @@ def score(
 ) -> None:
     """Score every released model on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
 
-    Only what is missing is done: a result belongs to a model and a task, and a task that was changed is another one.
-    It runs on a GPU if there is one; Ctrl-C and the same command goes on. Models are exported as `lrps export` does;
+    Only missing results are computed: a result belongs to a model and a task, and a changed task is another task.
+    Runs on a GPU if there is one. After Ctrl-C the same command continues. Models are exported as `lrps export` does;
     `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
     """
     from lrps.base.errors import ConfigError
-    from lrps.config.loader import load_config
     from lrps.evaluation.harness import stay_offline
     from lrps.evaluation.score import released_states, score_models, scoring_jobs, task_digests
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.plan.status import check_run_dir
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     for name in paradigm or ():
         if name not in plan.config.paradigms:
             raise ConfigError(f"--paradigm {name}: the config has {', '.join(plan.config.paradigms)}")
@@ -57,7 +56,7 @@ def score(
 
 
 def _show(plan: Plan, as_json: bool) -> None:
-    """What the run holds by now, of all paradigms."""
+    """Print the scores that the run holds now, of all paradigms."""
     from lrps.costs.comparison import comparison_document
     from lrps.report.task_table import TITLE, scored, shown
     from lrps.report.text import print_table

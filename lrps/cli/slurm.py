@@ -1,4 +1,4 @@
-"""The verb `lrps cancel`, and the Slurm half of `lrps run` and `lrps status`."""
+"""Submitting missing paths to Slurm from the command line, and the verb `cancel`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
-    """Submit the unfinished paths, print a table of the jobs and return without waiting for them."""
+    """Submit the missing paths as jobs, print the jobs and return."""
     from lrps.launch.jobs import plan_jobs
     from lrps.launch.slurm.path_jobs import path_jobs
     from lrps.launch.slurm.submit import submit
@@ -32,11 +32,13 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
         return
     rows = [(", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs]
     print_table(f"{plan.config.name}: jobs", ("path", "job", "after", "state"), rows, left=4)
-    typer.echo("`lrps status` shows their state, `lrps cancel` cancels them; run `lrps report` when they have finished")
+    typer.echo(
+        "`lrps status` shows their state, `lrps cancel` cancels them; once they are done, `lrps report` compares"
+    )
 
 
 def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
-    """Return a function that returns path -> its newest Slurm job, as JSON values."""
+    """Return a function that returns path -> its newest job, as JSON values, at each call."""
     from dataclasses import asdict
 
     from lrps.launch.slurm.path_jobs import PathJobReader
@@ -68,24 +70,22 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
 
 def cancel(
     config_file: ConfigFile,
-    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="By default all paths.")] = None,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Names of paths; by default all.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Cancel the Slurm jobs of these paths, and the jobs that wait for them. Running ones save first.
+    """Cancel the Slurm jobs of these paths and those that wait for them. Running jobs save first.
 
-    `lrps run --launcher slurm` submits the unfinished paths again, and they resume from what was saved.
+    `lrps run --launcher slurm` submits what is missing again, and training continues from what was saved.
     """
-    from lrps.base.errors import ConfigError
-    from lrps.config.loader import load_config
     from lrps.launch.slurm.cancel import cancel_jobs
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
 
-    plan = make_plan(load_config(config_file, overrides or ()))
-    if unknown := [name for name in paths or () if name not in plan.graph.by_name]:
-        raise ConfigError(f"the plan has no path {', '.join(unknown)}; it has {', '.join(plan.graph.by_name)}")
-    cancelled = cancel_jobs(plan, paths or ())
+    plan = load_plan(config_file, overrides)
+    cancelled = cancel_jobs(plan, [path.name for path in plan.named_paths(paths or ())])
     for job in cancelled:
         how = "saves and exits" if job.saves_first else "cancelled"
         typer.echo(f"{', '.join(job.paths)}: job {job.job_id} {how}")
     if not cancelled:
-        typer.echo("no jobs of these paths are queued")
+        typer.echo("no jobs of this plan are queued")

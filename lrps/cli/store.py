@@ -1,4 +1,4 @@
-"""The verbs that look after the checkpoints of a run."""
+"""The verb `prune`: which checkpoints of a run may be removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def prune(
     config_file: ConfigFile,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would go and what it frees; remove nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be removed and what that frees; remove nothing.")
     ] = False,
     damaged: Annotated[
         bool,
@@ -24,27 +24,28 @@ def prune(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the checkpoints that nothing needs, and show every checkpoint of the run with the reason.
+    """Remove the checkpoints that nothing needs, and list every checkpoint of the run with the reason.
 
-    Stays: what a fork or a release refers to, also of paths that are in the run directory only; every pinned branch
-    point; the newest, which is read to the last byte before an older one goes; checkpoint.keep_last of them while a
-    path is unfinished; multiples of checkpoint.keep_every_steps; what is younger than checkpoint.keep_hours.
+    Kept are: what a fork or a release refers to, also of paths that exist in the run directory only; every pinned
+    branch point; the newest checkpoint, which is read to the last byte before an older one is removed; the newest
+    checkpoint.keep_last while a path is unfinished; multiples of checkpoint.keep_every_steps; what is younger than
+    checkpoint.keep_hours.
 
-    With --damaged what is damaged goes where an intact checkpoint of its path stays. Pinned branch points, and what a
-    fork or a release refers to, are told and stay: remove one by hand and fetch it from a copy (`lrps pull`), or remove
-    it with every later checkpoint of its path, in checkpoints/ and branch_points/, and `lrps run` trains them again.
-    What training set aside (.damaged-step-N) is shown always, and goes with --damaged only.
+    --damaged also removes damaged checkpoints of a path that has an intact one. A damaged state that is pinned, or
+    that a fork or a release refers to, is reported and kept. To replace it, delete it and fetch it from a copy (`lrps
+    pull`); or delete it with every later checkpoint of its path, in checkpoints/ and branch_points/, and `lrps run`
+    trains those steps again. States that training set aside (.damaged-step-N) are always listed, and removed with
+    --damaged only.
 
-    A path that is being trained is left alone, and so is one that the config does not know. The lock that tells holds
-    on this machine, and between hosts where their file system has locks.
+    A path that is being trained is not touched, nor is one that the config does not know. The lock that shows this
+    works on this machine, and between hosts where their file system supports locks.
 
-    A branch point of a path that no plan needs any more is removed by hand: delete <run>/<path>/branch_points/step-N.
+    To remove a branch point that no plan needs any more, delete <run>/<path>/branch_points/step-N.
     """
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
+    from lrps.plan.plan import load_plan
     from lrps.plan.prune import prune_run
     from lrps.report.prune_document import print_prune, prune_document
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     document = prune_document(plan, prune_run(plan, dry_run=dry_run, damaged=damaged), dry_run=dry_run)
     print_json(document) if as_json else print_prune(document)

@@ -1,4 +1,4 @@
-"""The verbs that copy a run to another place and back."""
+"""The verbs `push` and `pull`: copies of a run in an object store or a directory."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def push(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the run to an object store or a directory, laid out as it is here.
+    """Copy the run to an object store or a directory, in the same layout.
 
-    What is there already is skipped, and what lies there under another name is copied there: a pin costs no upload.
-    A checkpoint exists there once its manifest does; interrupted, the same command goes on. A path that is being
-    trained is copied as it was at its newest checkpoint. Pins and released models are never replaced, and nothing is
-    deleted: retention there is up to you. Credentials come from the environment.
+    Existing files are skipped, and a file that exists there under another name is copied on the server: a pin costs no
+    upload. A checkpoint exists there once its manifest does; after an interruption the same command continues. A path
+    that is being trained is copied as it was at its newest checkpoint. Pins and released models are never replaced, and
+    nothing is deleted: retention there is up to you. Credentials come from the environment.
     """
     from lrps.report.transfer_document import print_transfer, transfer_document
     from lrps.store.copy.transfer import push_run
@@ -53,20 +53,23 @@ def pull(
     path: Paths = None,
     step: Annotated[
         int | None,
-        typer.Option("--step", metavar="N", help="Of the one --path only the state after N steps, to go on from."),
+        typer.Option(
+            "--step", metavar="N", help="Copy only the state after N steps of the one --path, to continue from."
+        ),
     ] = None,
     overrides: Overrides = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a run from an object store or a directory into <runs>/<name>, so that `lrps run` goes on with it.
+    """Copy a run from an object store or a directory into <runs>/<name>, so that `lrps run` continues it.
 
-    Comes: every pin and released model, and the periodic checkpoints that checkpoint.keep_last and
+    Copied are: every pin and released model, and the periodic checkpoints that checkpoint.keep_last and
     checkpoint.keep_every_steps would keep. With --path, of its ancestors the states that are forked from only: train
-    such a branch with `lrps train`, as `lrps run` would go on with the ancestor from there, too.
+    such a branch with `lrps train`, because `lrps run` would also continue the ancestor from there.
 
-    Every byte is compared with its SHA-256 before a checkpoint is there; interrupted, the same command goes on. A path
-    that is being trained here, or that went on in both places, is refused, and nothing is copied.
+    Every byte is compared with its SHA-256 before a checkpoint is published; after an interruption the same command
+    continues. A path that is being trained here, or that was trained further in both places, is refused, and nothing is
+    copied.
     """
     from lrps.report.transfer_document import print_transfer, transfer_document
     from lrps.store.copy.selection import check_same_training, needed_to_resume

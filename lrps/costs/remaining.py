@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrps.ledger.pace import Pace, pooled
+from lrps.ledger.totals import Pace, pooled
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 

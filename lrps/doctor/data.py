@@ -47,7 +47,7 @@ def shards(plan: Plan, version: Version, manifest: Manifest) -> Finding:
     missing = [shard.name for shard, found, _ in there if found is None]
     what = f"{short(manifest.tokens)} tokens in {len(manifest.shards)} shards"
     if wrong:
-        fix = f"{files.restore} `lrps data verify CONFIG` lists everything else that is damaged"
+        fix = f"{files.restore_hint} `lrps data verify CONFIG` lists everything else that is damaged"
         return Finding(AREA, version.name, "fail", f"{what}; {wrong[0]} is not as long as the manifest says", fix)
     if missing and version.url is None:
         what = f"{what}; {len(missing)} are missing, {missing[0]} first"

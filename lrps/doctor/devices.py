@@ -76,7 +76,7 @@ def _number(config: Config | None, number: int) -> Finding:
 def _gpu(config: Config | None, index: int) -> Iterator[Finding]:
     import torch
 
-    from lrps.engine.energy import used_joules
+    from lrps.engine.machine import used_joules
 
     name = f"GPU {index}"
     capability, device = torch.cuda.get_device_capability(index), torch.cuda.get_device_name(index)

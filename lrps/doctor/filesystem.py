@@ -16,7 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from lrps.base.numbers import size
-from lrps.costs.plan_document import plan_document
+from lrps.costs.plan_document import checkpoint_bytes
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.plan.plan import Plan
@@ -134,7 +134,7 @@ def still_needed(plan: Plan) -> int | None:
 
     Counts one checkpoint more than are kept, because the newest is written before the oldest is removed.
     """
-    kept, each = plan_document(plan)["graph"]["checkpoint_bytes"], plan.costs.checkpoint_bytes
+    kept, each = checkpoint_bytes(plan, plan.graph), plan.costs.checkpoint_bytes
     if kept is None or each is None:
         return None
     return max(0, kept + each - _used(plan.layout))

@@ -28,12 +28,11 @@ from torch.distributed.constants import default_pg_timeout
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.engine import fragments, packing, ranks, readings
-from lrps.engine.energy import used_joules
-from lrps.engine.host_memory import retain_host_memory
+from lrps.engine import fragments, packing, ranks
 from lrps.engine.loss_head import enable_fused_loss, give_logits
+from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
-from lrps.engine.readings import Reading, Unread
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -50,11 +49,11 @@ _LARGEST_BUCKET = 5 * 10**8
 
 
 @contextmanager
-def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool = True) -> Iterator[None]:
+def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: bool = True) -> Iterator[None]:
     """A process group from the launcher's environment, or of this process alone; always destroyed at the end.
 
     timeout: how long a rank waits for another one in anything collective. TrainingError if one is stuck or gone.
-    keep_memory: on a CPU, see `keep_freed_memory`; for good.
+    retain_memory: call `retain_host_memory` where there is no GPU; it applies until the process ends.
     """
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
@@ -68,7 +67,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool 
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
-        if keep_memory:
+        if retain_memory:
             retain_host_memory()
         # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -119,7 +118,7 @@ class Engine:
         self._without_logits = self._drop_logits(model, config.engine.cross_entropy)
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
-        self._unread: list[Unread] = []
+        self._unsynced: list[UnsyncedStep] = []
 
     def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
         """The DeepSpeed config. No scheduler, no optimizer, no batch size that lrps did not compute."""
@@ -230,18 +229,26 @@ class Engine:
         self._seed(_derived_seed(seed, step, self.rank))
         losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
         norm, taken = self._update(lr)
-        self._unread.append(Unread(step, torch.stack(losses).double().mean(), norm, taken))
+        self._unsynced.append(UnsyncedStep(step, torch.stack(losses).double().mean(), norm, taken))
         return taken
 
-    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
-        """What the steps since the last reading tell; waits for the device.
+    def sync_metrics(
+        self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
+    ) -> MetricsSync:
+        """Return the metrics of the steps since the previous sync; waits for the device.
 
-        stop, sealed, due, patience: of this rank; the ranks agree on them, see `Reading`. Where a step was not finite,
-        the reading says so, and the engine can close only: nobody may save what it holds.
+        The flags are this rank's; the result combines those of all ranks, see `MetricsSync`. If a step was not finite,
+        the result contains the failure, and the engine can only be closed: its state must not be saved.
         """
-        unread, self._unread = self._unread, []
-        device = torch.device(self._engine.device)
-        return readings.read(unread, device, stop=stop, sealed=sealed, due=due, patience=patience)
+        steps, self._unsynced = self._unsynced, []
+        return sync_metrics(
+            steps,
+            torch.device(self._engine.device),
+            stop=stop,
+            written=written,
+            save_due=save_due,
+            steps_until_sync=steps_until_sync,
+        )
 
     def _seed(self, seed: int) -> None:
         # torch.manual_seed asks every kind of device there is, 0.1 ms a step.

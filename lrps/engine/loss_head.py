@@ -89,6 +89,6 @@ def _change(model: Any, head: nn.Linear) -> None:
 
 
 def give_logits(model: Any) -> None:
-    """Take `give_loss_only` back."""
+    """Take `enable_fused_loss` back."""
     model.get_output_embeddings().__class__ = nn.Linear
     del model.forward

@@ -27,7 +27,7 @@ from lrps.config.models import ModelConfig
 from lrps.engine.fragments import FORMAT, MOMENTS, WEIGHTS, Fragments, file_name
 from lrps.engine.model import build_skeleton
 from lrps.engine.universal import LATEST
-from lrps.store.checkpoints import Checkpoint, begin, directory_name, publish, seal
+from lrps.store.checkpoints import Checkpoint, begin, directory_name, fsync_and_hash, publish
 
 _PREFIX = "module."
 _WAY_OUT = "give the `model` section of the run that wrote it, or convert its checkpoint again"
@@ -78,7 +78,7 @@ def import_universal(model: ModelConfig, universal: Path, out: Path) -> Imported
     tag = {"format": "deepspeed-universal", "tag": source.tag.resolve().name, **facts}
     temporary = begin(out, step)
     try:
-        files = {path.name: seal(path) for path in fragments.write(temporary)}
+        files = {path.name: fsync_and_hash(path) for path in fragments.write(temporary)}
         origin = {**tag, "adam_step": adam_step, "sha256": _sha256(source.tag, source.read)}
         if source.left_out:
             origin["left_out"] = source.left_out

@@ -55,7 +55,7 @@ def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
         parent = status.path.parent
         if parent is None or status.totals.attempts:
             continue
-        saved = saved_step(plan, plan.graph.by_name[parent.path])
+        saved = saved_step(plan.layout.path(parent.path))
         if saved is not None and saved >= parent.step:
             fork(status.path, plan.layout)
 

@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass, field, replace
 
 from lrps.base.locks import is_locked
-from lrps.ledger.recent import RecentMetrics
-from lrps.ledger.skim import SkimmedLedger
+from lrps.ledger.metrics import RecentMetrics
+from lrps.ledger.reader import FollowedLedger
 from lrps.ledger.totals import Totals
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -22,7 +22,7 @@ from lrps.store.layout import PathLayout
 class _Read:
     """What has been read of a path's directory."""
 
-    ledger: SkimmedLedger = field(default_factory=SkimmedLedger)
+    ledger: FollowedLedger = field(default_factory=FollowedLedger)
     metrics: RecentMetrics = field(default_factory=RecentMetrics)
     changed: tuple[int | None, ...] | None = None
     """By what a change of the checkpoints is known; None while nobody has looked."""
@@ -37,10 +37,10 @@ class _Read:
         changed = _changed(layout, ledger)
         if changed == self.changed:
             return _Read(ledger, metrics, changed, self.saved, self.foreign)
-        return _Read(ledger, metrics, changed, saved_step(plan, path), is_foreign(plan, path))
+        return _Read(ledger, metrics, changed, saved_step(layout), is_foreign(plan, path))
 
 
-def _changed(layout: PathLayout, ledger: SkimmedLedger) -> tuple[int | None, ...]:
+def _changed(layout: PathLayout, ledger: FollowedLedger) -> tuple[int | None, ...]:
     """A checkpoint comes and goes by a rename, which changes its directory's time, and is recorded afterwards, which
     tells where times are coarse."""
     times = (_mtime_ns(file) for file in (layout.checkpoints, layout.branch_points, layout.path_json))

@@ -13,14 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from lrps.base.errors import CheckpointError, ConfigError, LineageError
+from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.locks import is_locked, last_host
-from lrps.ledger.metrics import Metrics
-from lrps.ledger.pace import AttemptPace, attempt_paces
+from lrps.ledger.metrics import Metrics, RecentMetrics
 from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
-from lrps.ledger.recent import RecentMetrics
 from lrps.ledger.records import Record
-from lrps.ledger.totals import Totals, total
+from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
@@ -77,7 +75,7 @@ def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
         return status_of(plan, path, Findings(True, None, (), ()), locked)
     records = tuple(read_ledger(layout.ledger, heartbeats=False))
     recent = RecentMetrics().refreshed(layout.metrics).newest
-    return status_of(plan, path, Findings(False, saved_step(plan, path), records, recent), locked)
+    return status_of(plan, path, Findings(False, saved_step(layout), records, recent), locked)
 
 
 def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) -> PathStatus:
@@ -153,9 +151,8 @@ def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
     return tuple(path_status(plan, path) for path in plan.graph.paths)
 
 
-def saved_step(plan: Plan, path: TrainingPath) -> int | None:
-    """Lineage step of the newest complete checkpoint of a path."""
-    layout = plan.layout.path(path.name)
+def saved_step(layout: PathLayout) -> int | None:
+    """Return the lineage step of the newest complete checkpoint of a path; None if there is none."""
     places = (layout.checkpoints, layout.branch_points)
     return max((c.step for place in places for c in complete_checkpoints(place)), default=None)
 
@@ -166,9 +163,7 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
     Raises ConfigError if the plan has no such path, CheckpointError if there is no such checkpoint or it is damaged,
     LineageError if the directory is another plan's.
     """
-    if name not in plan.graph.by_name:
-        raise ConfigError(f"the plan has no path {name}; it has {', '.join(plan.graph.by_name)}")
-    check_run_dir(plan, [plan.graph.by_name[name]])
+    check_run_dir(plan, plan.named_paths([name]))
     layout = plan.layout.path(name)
     if step is not None:
         found = find(layout, step)
@@ -187,7 +182,9 @@ def is_foreign(plan: Plan, path: TrainingPath) -> bool:
 
 def done_steps(plan: Plan) -> dict[str, int]:
     """path name -> its saved step, of the paths of this plan that have one."""
-    saved = {path.name: saved_step(plan, path) for path in plan.graph.paths if not is_foreign(plan, path)}
+    saved = {
+        path.name: saved_step(plan.layout.path(path.name)) for path in plan.graph.paths if not is_foreign(plan, path)
+    }
     return {name: step for name, step in saved.items() if step is not None}
 
 
@@ -203,7 +200,7 @@ def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
 def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
     """Why the path's directory is another plan's, if it is."""
     layout = plan.layout.path(path.name)
-    if saved_step(plan, path) is None:
+    if saved_step(layout) is None:
         return None  # nothing was trained there that could be of another plan
     if not layout.path_json.exists():
         return LineageError(

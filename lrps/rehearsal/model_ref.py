@@ -110,7 +110,7 @@ def is_there(plan: Plan, theta: ModelRef) -> bool:
     """Whether the model is trained, or its directory there."""
     if theta.release is None:
         return (theta.directory / "config.json").is_file()
-    saved = saved_step(plan, plan.graph.by_name[theta.release.path])
+    saved = saved_step(plan.layout.path(theta.release.path))
     return saved is not None and saved >= theta.release.step
 
 

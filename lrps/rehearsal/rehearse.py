@@ -19,8 +19,8 @@ from lrps.config.rehearsing import Endpoint
 from lrps.data.build.writer import TokenWriter, token_dtype
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer
-from lrps.ledger.events import book_event
 from lrps.ledger.reader import read_ledger
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import MAKER
 from lrps.rehearsal.generator import default_device

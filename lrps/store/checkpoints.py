@@ -90,7 +90,7 @@ def begin(checkpoints_dir: Path, step: int) -> Path:
     return temporary
 
 
-def seal(path: Path) -> dict[str, Any]:
+def fsync_and_hash(path: Path) -> dict[str, Any]:
     """Make a written file durable and describe it: {"bytes", "sha256"}. Call it on the host that wrote the file."""
     with _explained(f"cannot finish {path}"):
         fsync_file(path)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from lrps import __version__
+from lrps.cli import app
 from support.values import config_values
 
 LRPS = [sys.executable, "-m", "lrps.cli"]
 
 
 def lrps(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LRPS, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run([*LRPS, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.fixture
@@ -127,6 +132,23 @@ def test_help_teaches(repository: Path) -> None:
         assert "CONFIG" in lrps(verb, "--help").stdout
 
 
+def test_the_help_lists_every_verb_in_the_order_of_use_and_cuts_no_line() -> None:
+    environment = {**os.environ, "COLUMNS": "80"}
+    shown = subprocess.run([*LRPS, "--help"], capture_output=True, text=True, env=environment, timeout=60).stdout
+    listed = re.findall(r"^  ([a-z]+) +[A-Z]", shown, re.M)
+    assert listed[:4] == ["plan", "run", "status", "report"]
+    hidden = {name for name, command in typer.main.get_command(app).commands.items() if command.hidden}  # type: ignore[attr-defined]
+    assert {*listed} == {*typer.main.get_command(app).commands} - hidden  # type: ignore[attr-defined]
+    assert "..." not in shown.partition("Options:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("module", ["lrps", "lrps.cli"])
+def test_the_version_and_both_modules(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"lrps {__version__}\n"
+
+
 ENDING = """
 import atexit, ctypes, sys, types
 from concurrent.futures import ThreadPoolExecutor
@@ -147,5 +169,5 @@ cli.main()
 
 def test_a_library_that_aborts_at_exit_changes_no_exit_code() -> None:
     """As torch does now and then: `terminate called without an active exception`, 134."""
-    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split("\n")[:2]) == (75, ["written", "cleaned up"]), done.stderr

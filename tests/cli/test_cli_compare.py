@@ -18,7 +18,7 @@ from support.values import config_values
 
 def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 @pytest.fixture

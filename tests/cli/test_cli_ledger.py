@@ -10,16 +10,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lrps.ledger.events import book_event
 from lrps.ledger.records import FORMAT, Counters
-from lrps.ledger.writer import LedgerWriter
+from lrps.ledger.writer import LedgerWriter, book_event
 
 PRICE = {"amount": 3.6, "currency": "USD", "source": "list", "date": "2026-01-01"}
 
 
 def ledger(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lrps.cli", "ledger", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture

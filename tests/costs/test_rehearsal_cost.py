@@ -8,7 +8,7 @@ import pytest
 
 from lrps.costs.comparison import comparison_document
 from lrps.costs.rehearsal_cost import rehearsal_cost, rehearsal_lines
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.report.compare import compare_document
 from lrps.report.page import render_page

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,16 +46,16 @@ def test_a_host_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.state, "/etc/hosts" in found.way_out) == ("warn", True)
 
 
-@pytest.mark.parametrize(("program", "what"), [("false", "no message"), ("sleep", "did not finish")])
+@pytest.mark.parametrize(
+    ("program", "seconds", "what"), [("false", 600, "no message"), ("sleep", 0.5, "did not finish")]
+)
 def test_processes_that_fail_or_hang_are_reported_and_ended(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, what: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, seconds: float, what: str
 ) -> None:
     script = tmp_path / "python"
-    script.write_text(f"#!/bin/sh\nexec {program} 60\n")
+    script.write_text(f"#!/bin/sh\nexec {program} 3600\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(communication, "PAIR_SECONDS", 0.5)
-    began = time.monotonic()
+    monkeypatch.setattr(communication, "PAIR_SECONDS", seconds)
     (found,) = communication.check_two_processes(Subject())
-    assert time.monotonic() - began < 20, "they are killed"
     assert (found.state, what in found.what) == ("fail", True)

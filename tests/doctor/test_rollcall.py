@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,8 +40,8 @@ def test_two_ranks_of_the_deepspeed_launcher(tiny_config: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("script", "seconds", "what"),
     [
-        ("print('no route to host'); raise SystemExit(3)", 30.0, "ended with code 3"),
-        ("import time; time.sleep(60)", 0.3, "did not answer within 0.3 s"),
+        ("print('no route to host'); raise SystemExit(3)", 600.0, "ended with code 3"),
+        ("import time; time.sleep(3600)", 0.3, "did not answer within 0.3 s"),
     ],
 )
 def test_ranks_that_do_not_answer(
@@ -55,15 +56,21 @@ def test_ranks_that_do_not_answer(
 
 
 def test_a_signal_ends_the_ranks(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        rollcall, "_command", lambda *_: LaunchCommand((sys.executable, "-c", "import time; time.sleep(60)"), {})
-    )
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    up = tmp_path / "up"
+    script = f"import time; open({str(up)!r}, 'w'); time.sleep(3600)"
+    monkeypatch.setattr(rollcall, "_command", lambda *_: LaunchCommand((sys.executable, "-c", script), {}))
+
+    def when_they_are_up() -> None:
+        while not up.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=when_they_are_up, daemon=True)
+    asking.start()
     with pytest.raises(StoppedError, match="the run directory is as it was"):
         call_roll(make_plan(make_config(runs=str(tmp_path / "runs"))), Path("c.yaml"), [])
-    timer.join()
-    assert list(tmp_path.iterdir()) == []
+    asking.join()
+    assert list(tmp_path.iterdir()) == [up]
 
 
 def test_the_largest_group_is_tried(make_config: MakeConfig) -> None:

@@ -14,7 +14,7 @@ from lrps.costs.comparison import comparison_document
 from lrps.evaluation import score
 from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
 from lrps.plan.status import plan_status

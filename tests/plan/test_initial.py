@@ -24,7 +24,9 @@ def save(place: Path, step: int, data: bytes = b"weights") -> Path:
     temporary = checkpoints.begin(place, step)
     (temporary / "data").write_bytes(data)
     origin = {"origin": {"tag": "global_step480"}}
-    return checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, origin).directory
+    return checkpoints.publish(
+        temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, origin
+    ).directory
 
 
 def model(state: Path | None = None) -> ModelConfig:

@@ -32,7 +32,7 @@ def save(run: RunLayout, name: str, step: int, pinned: bool = False) -> Path:
     layout = run.path(name)
     temporary = checkpoints.begin(layout.checkpoints, step)
     (temporary / "data").write_bytes(b"weights")
-    saved = checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, {})
+    saved = checkpoints.publish(temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, {})
     if pinned:
         checkpoints.pin(saved, layout.branch_points)
     return saved.directory

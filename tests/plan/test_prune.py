@@ -45,7 +45,7 @@ def save(plan: Plan, name: str, *steps: int) -> list[Checkpoint]:
     for step in steps:
         temporary = checkpoints.begin(layout.checkpoints, step)
         (temporary / "data").write_bytes(bytes(SIZE))
-        files = {"data": checkpoints.seal(temporary / "data")}
+        files = {"data": checkpoints.fsync_and_hash(temporary / "data")}
         saved.append(checkpoints.publish(temporary, step, files, {"path": name}))
     return saved
 

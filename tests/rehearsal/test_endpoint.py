@@ -39,7 +39,7 @@ class Server:
                     outer.headers.append(dict(self.headers))
                     times = sum(each["prompt"] == request["prompt"] for each in outer.requests)
                 if outer.together is not None:
-                    outer.together.wait(timeout=30)
+                    outer.together.wait()
                 status, body = outer.answer(request, times)
                 content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(302 if outer.redirect else status)

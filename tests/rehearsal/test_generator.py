@@ -35,7 +35,9 @@ def by_hand(generator: HfGenerator, prompt: str, count: int) -> list[int]:
     return new
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.tuples(st.text("abc é", max_size=30), st.integers(0, 9)), min_size=1, max_size=6))
 def test_a_completion_does_not_depend_on_its_neighbours(generator: HfGenerator, asked: list[tuple[str, int]]) -> None:
     prompts, seeds = zip(*asked, strict=True)

@@ -22,12 +22,12 @@ from lrps.store.checkpoints import (
     damaged_ones,
     directory_name,
     find,
+    fsync_and_hash,
     newest_intact,
     pin,
     prune_checkpoints,
     publish,
     remove,
-    seal,
     set_aside,
     verify_checkpoint,
 )
@@ -40,7 +40,7 @@ def save(directory, step, content=b"state", identity=IDENTITY):
     temporary = begin(directory, step)
     for name, data in (("a.safetensors", content), ("state.json", b"{}")):
         (temporary / name).write_bytes(data)
-    files = {name: seal(temporary / name) for name in ("a.safetensors", "state.json")}
+    files = {name: fsync_and_hash(temporary / name) for name in ("a.safetensors", "state.json")}
     return publish(temporary, step, files, identity)
 
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrps.base.errors import LrpsError
-from lrps.config.loader import load_config
-from lrps.plan.plan import make_plan
+from lrps.plan.plan import load_plan
 from lrps.plan.status import path_status
 
 
@@ -25,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("paths", nargs="+")
     given = parser.parse_args(words)
     try:
-        plan = make_plan(load_config(given.config, given.set))
+        plan = load_plan(given.config, given.set)
         states = [path_status(plan, plan.graph.by_name[name]).state for name in given.paths]
     except (LrpsError, KeyError) as error:
         print(f"cannot find out whether the paths are complete: {error}", file=sys.stderr)

@@ -91,7 +91,7 @@ def test_the_workers_of_one_group_are_signalled_and_no_others(tmp_path: Path) ->
             while len(psutil.Process(process.pid).children()) < 2:
                 assert process.poll() is None
         subprocess.run(["sh", "-c", command[-1]], check=True)
-        assert ours.wait(timeout=10) == 2 * 15
+        assert ours.wait() == 2 * 15
         assert theirs.poll() is None
         theirs.communicate()
         assert theirs.returncode == 0

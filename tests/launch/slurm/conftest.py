@@ -22,7 +22,7 @@ for number in (signal.SIGUSR1, signal.SIGTERM):
 folder, attempt = sys.argv[1], os.environ.get("SLURM_RESTART_COUNT", "0")
 open(f"{folder}/up-{attempt}", "w").close()
 exec(sys.argv[2])
-until = time.time() + 60
+until = time.time() + 600
 while not asked and time.time() < until:
     time.sleep(0.05)
 os.makedirs(f"{folder}/checkpoints/step-{attempt}")

@@ -63,10 +63,15 @@ def test_slurm_is_not_asked_at_every_look(plan: Plan, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_a_failed_job_says_why_and_so_do_those_that_waited_for_it(
-    plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]
+    plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any], tmp_path: Path
 ) -> None:
-    fails = "print('lrps: the shard v1/train-00000.tar is damaged', flush=True); time.sleep(2); sys.exit(2)"
+    submitted = tmp_path / "submitted"
+    fails = (
+        f"while not os.path.exists({str(submitted)!r}): time.sleep(0.05)\n"
+        "print('lrps: the shard v1/train-00000.tar is damaged', flush=True); sys.exit(2)"
+    )
     main, branch = submit(plan, ["main", "branch-v1"], lambda _: [pretend("main", fails), pretend("branch-v1")])
+    submitted.touch()
     cluster.wait_for(main.job_id, "FAILED")
     cluster.wait_for(branch.job_id, "CANCELLED")
     jobs = path_jobs(plan.layout.run_dir)
@@ -88,7 +93,7 @@ def test_what_squeue_has_forgotten_sacct_knows(
     (main,) = submit(plan, ["main"], lambda _: [pretend("main", "sys.exit(0)")])
     cluster.wait_for(main.job_id, "COMPLETED")
     monkeypatch.setattr(module, "queued_jobs", lambda _: ())
-    wait_until(lambda: path_jobs(plan.layout.run_dir)["main"].state == "COMPLETED", 30, "the job in the accounts")
+    wait_until(lambda: path_jobs(plan.layout.run_dir)["main"].state == "COMPLETED", "the job in the accounts")
     assert path_jobs(plan.layout.run_dir) == {"main": PathJob(main.job_id, "COMPLETED")}
     record(plan, "999999", "branch-v1")
     assert path_jobs(plan.layout.run_dir)["branch-v1"] == PathJob("999999", None)

@@ -24,7 +24,7 @@ def start(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> Cal
         *_, job = submit(plan, [path], lambda names: [pretend(name, statement, partition) for name in names])
         if path == TOLD_EARLY:
             return job.job_id
-        wait_until(lambda: (plan.layout.path(path).directory / "up-0").exists(), 30, "the worker")
+        wait_until(lambda: (plan.layout.path(path).directory / "up-0").exists(), "the worker")
         return job.job_id
 
     return submitted
@@ -45,7 +45,7 @@ def test_told_of_its_end_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlu
     cluster.command("scancel", "--batch", "--signal=USR1", told)
     cluster.command("scontrol", "requeue", requeued)
     for job in (told, requeued, early):
-        cluster.wait_for(job, "COMPLETED", 40)
+        cluster.wait_for(job, "COMPLETED")
     output = output_file(plan.layout.run_dir, "ptfs-v1", told).read_text()
     assert output.index("attempt 1,") < output.index("queued again") < output.index("attempt 2,")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
@@ -61,7 +61,7 @@ def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, st
     urgent = ("--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true")
     cluster.command("sbatch", *urgent)
     for job in (told, abrupt):
-        cluster.wait_for(job, "COMPLETED", 60)
+        cluster.wait_for(job, "COMPLETED")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
     assert "attempt 2," in output_file(plan.layout.run_dir, "ptfs-v1", told).read_text()
     assert "queued again" in output_file(plan.layout.run_dir, "ptfs-v1", told).read_text(), (
@@ -75,9 +75,7 @@ def test_cancelled_by_hand_it_saves_and_stays_away(
 ) -> None:
     job = start()
     cluster.command("scancel", job)
-    wait_until(
-        lambda: "the processes ended" in output_file(plan.layout.run_dir, "main", job).read_text(), 30, "the end"
-    )
+    wait_until(lambda: "the processes ended" in output_file(plan.layout.run_dir, "main", job).read_text(), "the end")
     cluster.wait_for(job, "CANCELLED")
     assert saves(plan) == ["step-0"]
     assert "queued again" not in output_file(plan.layout.run_dir, "main", job).read_text()

@@ -1,4 +1,4 @@
-"""What is kept, cleared and set aside beside a path's own saves; whole jobs do it in test_job.py."""
+"""Rank 0 puts the files of a path in order before an attempt; test_job.py covers whole jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lrps.base.errors import CheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.layout import PathLayout
-from lrps.train.upkeep import clear_leftovers, pin_saved
+from lrps.train.path_start import clear_leftovers, pin_saved
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def layout(tmp_path: Path) -> PathLayout:
 def save(layout: PathLayout, step: int) -> Checkpoint:
     temporary = checkpoints.begin(layout.checkpoints, step)
     (temporary / "data").write_bytes(b"weights")
-    return checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, {})
+    return checkpoints.publish(temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, {})
 
 
 def test_what_lies_beyond_the_state_that_a_path_goes_on_from_is_not_pinned(layout: PathLayout) -> None:

@@ -1,4 +1,4 @@
-"""How many steps are taken before the next reading, and what is known of them then."""
+"""Number of steps between two syncs, and the steps that a sync takes."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.train.unread import UnreadSteps
+from lrps.train.pending_steps import PendingSteps
 
 
-def take(steps: UnreadSteps, seconds: float, allowed: int, begin: float = 100.0) -> list[tuple[int, float, float]]:
-    """Steps of so many seconds each until it is time to read."""
+def take(steps: PendingSteps, seconds: float, limit: int, begin: float = 100.0) -> list[tuple[int, float, float]]:
+    """Take steps of so many seconds each until a sync is due."""
     now, step = begin, 0
-    while not steps.enough:
+    while not steps.sync_due:
         steps.begin(now)
         now, step = now + seconds, step + 1
         steps.add(step, 0.1 * step)
-    return steps.take(now, allowed)
+    return steps.take(now, limit)
 
 
 def test_the_clock_says_how_many_steps_a_second_holds() -> None:
-    steps = UnreadSteps(None)
-    assert len(take(steps, 30.0, 4)) == 1, "the first one is read: nothing is known of its length"
+    steps = PendingSteps(None)
+    assert len(take(steps, 30.0, 4)) == 1, "the first step is synced at once: its duration is not known before"
     assert take(steps, 0.25, 1) == [(n, pytest.approx(0.1 * n), pytest.approx(0.25)) for n in (1, 2, 3, 4)]
     for seconds, expected in ((0.1, 10), (0.3, 3), (1.5, 1), (0.0, 10**6)):
         steps.begin(0.0)
         steps.add(1, 0.1)
-        assert steps.patience(seconds) == pytest.approx(expected, abs=1)
+        assert steps.steps_until_sync(seconds) == pytest.approx(expected, abs=1)
         steps.take(seconds, 1)
 
 
 @given(every=st.integers(1, 9), seconds=st.floats(0.001, 10))
 def test_a_number_that_is_given_is_kept(every: int, seconds: float) -> None:
-    steps = UnreadSteps(every)
+    steps = PendingSteps(every)
     for _ in range(3):
         assert len(take(steps, seconds, every)) == every
     steps.begin(0.0)
     steps.add(1, 0.1)
-    assert steps.patience(seconds) == every
+    assert steps.steps_until_sync(seconds) == every
