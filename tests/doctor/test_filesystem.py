@@ -103,7 +103,9 @@ def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
 @pytest.mark.parametrize(("parameters", "state"), [("1K", "ok"), ("1000T", "fail")])
 def test_room_for_the_checkpoints(make_config: MakeConfig, tmp_path: Path, parameters: str, state: str) -> None:
     model = {"architecture": {"model_type": "mamba", "vocab_size": 9}, "parameters": parameters}
-    found = {f.name: f for f in filesystem.check_room(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))}
+    found = {
+        f.name: f for f in filesystem.check_free_space(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))
+    }
     assert found["free space"].state == state
 
 
