@@ -1,4 +1,4 @@
-"""Comparison of the paradigms of a plan: planned and measured costs, and the losses of the versions that they bought."""
+"""Comparison of the paradigms of a plan: planned and measured costs, and the losses of the released versions."""
 
 from __future__ import annotations
 

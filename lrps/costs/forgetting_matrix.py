@@ -58,9 +58,7 @@ def _heldout_scores(releases: Iterable[ReleasedVersion]) -> dict[str, Scores]:
     cells = {(release.version, on): heldout for release in releases for on, heldout in release.heldout.items()}
     return {
         "loss": {cell: heldout.loss for cell, heldout in cells.items()},
-        "perplexity": {
-            cell: math.exp(heldout.loss) for cell, heldout in cells.items() if heldout.loss < _LARGEST_LOSS
-        },
+        "perplexity": {cell: math.exp(heldout.loss) for cell, heldout in cells.items() if heldout.loss < _LARGEST_LOSS},
         "bits_per_byte": {cell: heldout.bits_per_byte for cell, heldout in cells.items()},
     }
 

@@ -119,7 +119,9 @@ def paradigm_costs(
     strategy = plan.config.paradigms[paradigm.name]
     return ParadigmCosts(
         plan=planned,
-        paths=tuple(PathCosts(path, statuses[path.name].state, spendings[path.name].measured) for path in planned.paths),
+        paths=tuple(
+            PathCosts(path, statuses[path.name].state, spendings[path.name].measured) for path in planned.paths
+        ),
         measured=sum_measured(spending.measured for spending in spendings.values()),
         mix=_mix_shares(plan, strategy),
         branch_data=strategy.branch_data if isinstance(strategy, PathSwitching) else None,

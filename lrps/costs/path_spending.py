@@ -94,7 +94,9 @@ class RunRecords:
         """Read the statuses and the ledgers of a run. Raises LedgerError for a ledger that was changed."""
         statuses = {status.path.name: status for status in plan_status(plan)}
         begun = {name for name, status in statuses.items() if status.totals.attempts}
-        ledgers = {name: tuple(read_ledger(plan.layout.path(name).ledger)) if name in begun else () for name in statuses}
+        ledgers = {
+            name: tuple(read_ledger(plan.layout.path(name).ledger)) if name in begun else () for name in statuses
+        }
         return cls(plan, statuses, ledgers)
 
     @property

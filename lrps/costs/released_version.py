@@ -66,7 +66,7 @@ def released_version(
 ) -> ReleasedVersion:
     """Return a release with its quality and its cost.
 
-    status: of the release's path. versions: names of all versions, oldest first. scores: of the released state, by task.
+    status: of the path. versions: names of all versions, oldest first. scores: of the released state, by task.
     """
     heldout = {
         version: HeldoutLoss(found.manifest_sha256, found.loss, found.bits_per_byte, found.rows, found.tokens)

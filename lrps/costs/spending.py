@@ -20,6 +20,7 @@ from lrps.ledger.records import Counters, Record
 from lrps.ledger.totals import recorded_price
 from lrps.paths.cost import CostModel
 
+
 @dataclass(frozen=True)
 class Spending:
     """Cost of some steps of a path: everything that was spent on them, repeated steps, starting, saving and evaluating

@@ -41,9 +41,7 @@ class AttributedCosts:
     """Cost of the whole paradigm, with an estimate of its missing steps; None if it was trained to its end."""
 
 
-def attributed_costs(
-    paradigm: Paradigm, spendings: Mapping[str, PathSpending], estimate: Estimate
-) -> AttributedCosts:
+def attributed_costs(paradigm: Paradigm, spendings: Mapping[str, PathSpending], estimate: Estimate) -> AttributedCosts:
     """Book every path of a paradigm on its stretches, and attribute these to its versions. spendings: by path."""
     attribution = attribute(paradigm)
     of_path: dict[str, list[Stretch]] = {}

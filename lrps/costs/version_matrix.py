@@ -1,8 +1,8 @@
 """Matrix of every version's score on every version's task, and its three means AR, FWT and BWT (arXiv 2403.01244).
 
 a_j^(i) is the score on the task of version j after version i. The means are defined as in the paper for every score, so
-their signs depend on it: for a loss, where lower is better, a backward transfer above 0 is forgetting; for a score where
-higher is better, one below 0 is. A mean with a missing term is None, never the mean of the other terms.
+their signs depend on it: for a loss, where lower is better, a backward transfer above 0 is forgetting; for a score
+where higher is better, one below 0 is. A mean with a missing term is None, never the mean of the other terms.
 """
 
 from __future__ import annotations

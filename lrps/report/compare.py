@@ -62,7 +62,10 @@ def compare_document(plans: Sequence[Plan]) -> dict[str, Any]:
         name = _label(plans, index)
         runs.append(_run(name, plan, comparison))
         rows += _rows(name, plan, comparison)
-        notes += [f"{name}: {why}" for why in (*missing, *rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency))]
+        notes += [
+            f"{name}: {why}"
+            for why in (*missing, *rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency))
+        ]
     return {"runs": runs, "rows": rows, "notes": [*notes, *_differences(runs)], "lrps": __version__}
 
 

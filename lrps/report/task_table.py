@@ -19,6 +19,7 @@ EXPLAINED = (
     "lm-eval's own. Higher is better where nothing else is said. n/a: not scored yet (lrps score)."
 )
 
+
 @dataclass(frozen=True)
 class Number:
     """Result of one version on a task."""

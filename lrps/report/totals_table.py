@@ -95,9 +95,7 @@ def columns(document: Comparison) -> tuple[Column, ...]:
         Column("measured_goodput_share", "goodput", _measured("goodput"), ratio),
         Column("measured_training_share_of_ptfs", "training time, of PTFS", _ratios("training_to_ptfs"), ratio),
         Column("measured_held_share_of_ptfs", "held, of PTFS", _ratios("allocated_to_ptfs"), ratio),
-        Column(
-            "seen_loss_nats_per_token", f"held-out loss of {newest}", lambda p: p.releases[-1].seen_loss, loss
-        ),
+        Column("seen_loss_nats_per_token", f"held-out loss of {newest}", lambda p: p.releases[-1].seen_loss, loss),
     ]
     if currency:
         unit = currency.lower()
@@ -109,9 +107,7 @@ def columns(document: Comparison) -> tuple[Column, ...]:
 def _shown(document: Comparison) -> tuple[list[str], list[list[str]]]:
     """Titles and rows for people."""
     chosen = columns(document)
-    rows = [
-        [name, *(tagged(c.show(c.read(p)), c.basis(p)) for c in chosen)] for name, p in document.paradigms.items()
-    ]
+    rows = [[name, *(tagged(c.show(c.read(p)), c.basis(p)) for c in chosen)] for name, p in document.paradigms.items()]
     return ["paradigm", *(column.head for column in chosen)], rows
 
 

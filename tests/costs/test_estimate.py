@@ -22,7 +22,9 @@ def test_seconds_of_all_paths_over_the_flops_of_all(make: Any) -> None:
     rate = model.rate
     per_token = plan.costs.flops_per_token
     assert rate.device_seconds_per_token == pytest.approx(300 / 4_000 * per_token)
-    assert (rate.lowest_device_seconds_per_token, rate.highest_device_seconds_per_token) == pytest.approx((50 / 1_000 * per_token, 250 / 3_000 * per_token))
+    assert (rate.lowest_device_seconds_per_token, rate.highest_device_seconds_per_token) == pytest.approx(
+        (50 / 1_000 * per_token, 250 / 3_000 * per_token)
+    )
     assert rate.joules_per_token == pytest.approx(100 / 4_000 * per_token)
     assert (rate.source, rate.device, rate.processes, rate.paths, rate.steps) == ("measured", "cpu", 2, 2, 400)
     spent = model.of(10)

@@ -11,8 +11,8 @@ from lrps.costs.comparison import Comparison
 from lrps.costs.version_matrix import MEASURES, Scores
 
 _SCALE = (
-    "Darker is higher. Every column has a scale of its own, the same in all maps, since sets are not equally hard: from "
-    "the lowest to the highest score of versions that had the data. Framed: a version on its own, newest data."
+    "Darker is higher. Every column has a scale of its own, the same in all maps, since sets are not equally hard: "
+    "from the lowest to the highest score of versions that had the data. Framed: a version on its own, newest data."
 )
 
 

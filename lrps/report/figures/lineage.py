@@ -38,7 +38,9 @@ def _sentence(path: GraphPath) -> str:
     plan = path.costs.plan
     origin = f"from {plan.parent.path} at" if plan.parent else "from the initial weights,"
     released = f", releases {', '.join(path.versions)}" if path.versions else ""
-    return f"{plan.name} {origin} step {count(plan.start_step)} to {count(plan.stop_step)}, {path.costs.state}{released}"
+    return (
+        f"{plan.name} {origin} step {count(plan.start_step)} to {count(plan.stop_step)}, {path.costs.state}{released}"
+    )
 
 
 def _groups(comparison: Comparison, paths: Sequence[GraphPath]) -> tuple[TrackGroup, ...]:

@@ -77,7 +77,9 @@ def heldout_losses(comparison: Comparison) -> Figure | None:
     seen = _of_releases(comparison, lambda releases, i: releases[i].seen_loss)
     own = _of_releases(comparison, _own_bits)
     panels = (
-        _panel(comparison, "heldout-loss", "All versions so far", "held-out loss, nats per token, measured", seen, loss),
+        _panel(
+            comparison, "heldout-loss", "All versions so far", "held-out loss, nats per token, measured", seen, loss
+        ),
         _panel(comparison, "adaptation", "Its own, newest data", "held-out loss, bits per byte, measured", own, loss),
     )
     caption = (
