@@ -66,14 +66,10 @@ def legend(rate: CostRate) -> str:
         for end in (rate.lowest_device_seconds_per_token, rate.highest_device_seconds_per_token)
     )
     per_flop = rate.device_seconds_per_flop
-    unit = (
-        f"{seconds:.3g} device-seconds per token"
-        if per_flop is None
-        else f"{per_flop:.3g} device-seconds per model FLOP"
-    )
+    value, unit = (seconds, "token") if per_flop is None else (per_flop, "model FLOP")
     paths = f"{rate.paths} path{'s' if rate.paths > 1 else ''}"
     return (
         f"{MODELLED} modelled, in whole or in part, from {value:.3g} device-seconds per {unit}, starting, saving, "
-        f"evaluating and repeating included: measured over {paths} ({count(rate.steps)} steps) of {', '.join(rate.runs)} on "
-        f"{rate.processes} x {rate.device}; single paths differ from it by {low:+.0%} to {high:+.0%}."
+        f"evaluating and repeating included: measured over {paths} ({count(rate.steps)} steps) of "
+        f"{', '.join(rate.runs)} on {rate.processes} x {rate.device}; single paths differ from it by {low:+.0%} to {high:+.0%}."
     )
