@@ -9,12 +9,14 @@ import json
 from pathlib import Path
 
 from lrps.config.models import Config
+from lrps.costs.comparison import Comparison
 from lrps.costs.document_schema import json_schema
 from lrps.costs.plan_document import PlanDocument, PlanFile
 from lrps.costs.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS: dict[str, type] = {
+    "comparison": Comparison,
     "plan": PlanDocument,
     "plan-file": PlanFile,
     "sweep": Sweep,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from lrps.base.numbers import duration
+from lrps.costs.measured_cost import measured_cost
 from lrps.costs.remaining import Speeds, eta_seconds, eta_seconds_of_all, measured_speeds, steps_to_do, to_come
-from lrps.ledger.totals import Totals
 from lrps.paths.cost import peak_flops
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
@@ -81,7 +82,7 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: Mapping[str, Any]
         "updated": status.totals.updated,
         "slurm": None if job is None else dict(job),
         "warning": _warning(plan, status, job),
-        "measured": measured_cost(plan, status.totals),
+        "measured": asdict(measured_cost(plan, status.totals)),
         "to_come": to_come(plan, steps_to_do(status), speeds),
     }
 
@@ -110,45 +111,3 @@ def _quiet_limit(plan: Plan, tokens_per_second: float | None) -> float:
         return QUIET_START_SECONDS
     log_interval = plan.config.track.log_every_steps * plan.config.tokens_per_step / tokens_per_second
     return max(QUIET_SECONDS, QUIET_LOG_INTERVALS * log_interval)
-
-
-def measured_cost(plan: Plan, totals: Totals) -> dict[str, Any]:
-    """What the attempts of a path really cost.
-
-    `training_hours` are those of all optimizer steps, `productive_hours` those of steps that were not lost;
-    `device_hours_by_use` adds up to `device_hours`. `money` is at the price that each attempt recorded
-    (`money_basis` recorded); attempts that recorded none, or another currency, count at the config's (config); null
-    where there is neither. `energy_kwh` is null unless every attempt's devices counted it.
-    """
-    spent, hours = totals.spent, totals.spent.allocated_seconds / 3600
-    money, basis = _money(plan, totals)
-    return {
-        "attempts": totals.attempts,
-        "device": totals.device,
-        "processes": totals.processes,
-        "total_steps": totals.useful_steps,
-        "repeated_steps": totals.repeated_steps,
-        "total_tokens": totals.useful_steps * plan.config.tokens_per_step,
-        "spent_tokens": spent.tokens,
-        "unique_tokens": spent.unique_tokens,
-        "replayed_tokens": spent.replayed_tokens,
-        "rehearsal_tokens": spent.rehearsal_tokens,
-        "repeated_tokens": spent.repeated_tokens,
-        "spent_flops": spent.flops if plan.costs.flops_per_token is not None else None,
-        "device_hours": hours,
-        "training_hours": (spent.training_seconds + spent.repeating_seconds) / 3600,
-        "productive_hours": totals.productive_seconds / 3600,
-        "device_hours_by_use": {use: seconds / 3600 for use, seconds in totals.uses.items()},
-        "goodput": totals.goodput,
-        "money": money,
-        "money_basis": basis,
-        "energy_kwh": None if spent.energy_joules is None else spent.energy_joules / 3.6e6,
-    }
-
-
-def _money(plan: Plan, totals: Totals) -> tuple[float | None, str | None]:
-    """(amount, basis) in the currency of the config's price."""
-    if plan.costs.currency is None:
-        return None, None
-    basis = "recorded" if totals.currency == plan.costs.currency else "config"
-    return totals.money_in(plan.costs.currency, plan.costs.price_per_device_hour), basis

@@ -18,8 +18,12 @@ from lrps import __version__
 from lrps.base.errors import ConfigError
 from lrps.base.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, short
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
-from lrps.costs.comparison import comparison_document, measured_samples
+from lrps.costs.comparison import Comparison, make_comparison
+from lrps.costs.document import to_json
+from lrps.costs.estimate import CostRate
+from lrps.costs.path_spending import RunRecords
 from lrps.costs.rehearsal_cost import rehearsal_lines
+from lrps.costs.tagged_cost import Basis, TaggedCost
 from lrps.plan.plan import Plan
 from lrps.report.tags import RATIOS, START_UP, legend, tag, tagged, whole_cost
 from lrps.report.totals_table import csv_text, markdown_table
@@ -49,16 +53,19 @@ _SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
 
 def compare_document(plans: Sequence[Plan]) -> dict[str, Any]:
     """One row a paradigm of every run, in the order of the runs; what the rows rest on is in `runs` and `notes`."""
-    samples = [measured_samples(plan) for plan in plans]
+    samples = [RunRecords.read(plan).samples for plan in plans]
     runs, rows, notes = [], [], []
     for index, plan in enumerate(plans):
         others = [sample for i, of_run in enumerate(samples) if i != index for sample in of_run]
         completed, missing = _with_all_kinds(plan)
-        document = comparison_document(completed, others)
+        comparison = make_comparison(completed, others)
         name = _label(plans, index)
-        runs.append(_run(name, plan, document))
-        rows += _rows(name, plan, document)
-        notes += [f"{name}: {why}" for why in (*missing, *rehearsal_lines(document))]
+        runs.append(_run(name, plan, comparison))
+        rows += _rows(name, plan, comparison)
+        notes += [
+            f"{name}: {why}"
+            for why in (*missing, *rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency))
+        ]
     return {"runs": runs, "rows": rows, "notes": [*notes, *_differences(runs)], "lrps": __version__}
 
 
@@ -84,43 +91,43 @@ def _with_all_kinds(plan: Plan) -> tuple[Plan, list[str]]:
     return plan, missing
 
 
-def _run(name: str, plan: Plan, document: Mapping[str, Any]) -> dict[str, Any]:
+def _run(name: str, plan: Plan, comparison: Comparison) -> dict[str, Any]:
     return {
         "name": name,
-        "run_dir": document["run_dir"],
-        "versions": [version["name"] for version in document["versions"]],
-        "flops_per_token": document["flops_per_token"],
+        "run_dir": comparison.plan.run_dir,
+        "versions": [version.name for version in comparison.plan.versions],
+        "flops_per_token": comparison.plan.flops_per_token,
         "tokens_per_step": plan.config.tokens_per_step,
-        "currency": document["currency"],
-        "device": document["cost_model"]["device"],
-        "cost_model": document["cost_model"],
+        "currency": comparison.plan.currency,
+        "device": comparison.cost_model.device,
+        "cost_model": to_json(comparison.cost_model),
     }
 
 
-def _rows(run: str, plan: Plan, document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    paradigms = document["paradigms"]
+def _rows(run: str, plan: Plan, comparison: Comparison) -> list[dict[str, Any]]:
+    paradigms = comparison.paradigms
     bases = {
         kind: whole_cost(next(iter(of_kind)))
         for kind in ("ptfs", "cpt")
-        if (of_kind := [paradigm for paradigm in paradigms.values() if paradigm["kind"] == kind])
+        if (of_kind := [paradigm for paradigm in paradigms.values() if paradigm.plan.kind == kind])
     }
     rows = []
     for name, paradigm in paradigms.items():
         cost = whole_cost(paradigm)
-        finished = paradigm["estimate"] is None
-        exact = {key: _cell(cost[key], "measured" if finished else "modelled") for key in _COSTS[:3]}
-        priced = {key: _cell(cost[key], cost["basis"]) for key in _COSTS[3:]}
+        finished = paradigm.estimate is None
+        exact = {key: _cell(getattr(cost, key), "measured" if finished else "modelled") for key in _COSTS[:3]}
+        priced = {key: _cell(getattr(cost, key), cost.basis) for key in _COSTS[3:]}
         ratios = {f"ratio_to_{kind}": _ratio(cost, bases.get(kind)) for kind in ("ptfs", "cpt")}
         held = {
-            f"held_ratio_to_{kind}": _cell(paradigm[f"measured_held_ratio_to_{kind}"], "measured")
+            f"held_ratio_to_{kind}": _cell(getattr(paradigm.ratios, f"allocated_to_{kind}"), "measured")
             for kind in ("ptfs", "cpt")
         }
-        goodput = paradigm["measured"]["goodput"] if paradigm["measured"] else None
+        goodput = paradigm.measured.goodput if paradigm.measured else None
         rows.append(
             {
                 "run": run,
                 "paradigm": name,
-                "kind": paradigm["kind"],
+                "kind": paradigm.plan.kind,
                 "in_config": name in plan.config.paradigms,
                 "cells": {
                     **exact,
@@ -128,24 +135,24 @@ def _rows(run: str, plan: Plan, document: Mapping[str, Any]) -> list[dict[str, A
                     "goodput": _cell(goodput, "measured"),
                     **ratios,
                     **held,
-                    "seen_loss": _cell(paradigm["releases"][-1]["seen_loss"], "measured"),
+                    "seen_loss": _cell(paradigm.releases[-1].seen_loss, "measured"),
                 },
             }
         )
     return rows
 
 
-def _cell(value: Any, basis: str | None) -> dict[str, Any]:
+def _cell(value: Any, basis: Basis | None) -> dict[str, Any]:
     return {"value": value, "basis": tag(value, basis)}
 
 
-def _ratio(cost: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
+def _ratio(cost: TaggedCost, base: TaggedCost | None) -> dict[str, Any]:
     if base is None:
         return _cell(None, None)
-    if not (cost["training_hours"] and base["training_hours"]):
-        return _cell(cost["steps"] / base["steps"], "modelled")
-    both_measured = cost["basis"] == base["basis"] == "measured"
-    return _cell(cost["training_hours"] / base["training_hours"], "measured" if both_measured else "modelled")
+    if not (cost.training_hours and base.training_hours):
+        return _cell(cost.steps / base.steps, "modelled")
+    both_measured = cost.basis == base.basis == "measured"
+    return _cell(cost.training_hours / base.training_hours, "measured" if both_measured else "modelled")
 
 
 def _differences(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -182,7 +189,7 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
     several = len(document["runs"]) > 1
     modelled = {row["run"] for row in document["rows"] for c in row["cells"].values() if c["basis"] == "modelled"}
     legends = [
-        f"{run['name']}: {legend(run['cost_model'])}" if several else legend(run["cost_model"])
+        f"{run['name']}: {legend(CostRate(**run['cost_model']))}" if several else legend(CostRate(**run["cost_model"]))
         for run in document["runs"]
         if run["name"] in modelled
     ]

@@ -3,10 +3,12 @@ matrix behind them, as records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from lrps.base.numbers import NOT_APPLICABLE
+from lrps.costs.comparison import Comparison
+from lrps.costs.forgetting_matrix import ForgettingMatrix
 from lrps.costs.version_matrix import MEASURES
 
 TITLE = "what versions keep"
@@ -19,25 +21,25 @@ EXPLAINED = (
 )
 
 
-def _matrices(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _matrices(comparison: Comparison) -> Iterator[tuple[str, str, ForgettingMatrix]]:
     """(paradigm, measure, its matrix), the paradigms of a measure beside each other."""
     for measure in MEASURES:
-        for name, paradigm in document["paradigms"].items():
-            if measure in paradigm["matrices"]:
-                yield name, measure, paradigm["matrices"][measure]
+        for name, paradigm in comparison.paradigms.items():
+            if measure in paradigm.matrices:
+                yield name, measure, paradigm.matrices[measure]
 
 
-def shown(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Titles and rows for people; no row before the first evaluation."""
     head = ["measure", "paradigm", "after", *MEANS.values()]
     return head, [
         [
-            matrix["title"],
+            matrix.title,
             name,
-            matrix["after"] or NOT_APPLICABLE,
-            *(_text(measure, matrix[mean], signed=mean == "backward_transfer") for mean in MEANS),
+            matrix.after or NOT_APPLICABLE,
+            *(_text(measure, getattr(matrix, mean), signed=mean == "backward_transfer") for mean in MEANS),
         ]
-        for name, measure, matrix in _matrices(document)
+        for name, measure, matrix in _matrices(comparison)
     ]
 
 
@@ -45,26 +47,26 @@ def _text(measure: str, value: float | None, *, signed: bool) -> str:
     return NOT_APPLICABLE if value is None else MEASURES[measure].shown(value, signed=signed)
 
 
-def records(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def records(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
     """Names of columns and rows at full precision: the means, a row a paradigm and measure."""
     head = ["paradigm", "measure", "unit", "better", "after", *MEANS]
     rows = []
-    for name, measure, matrix in _matrices(document):
-        means = [NOT_APPLICABLE if matrix[mean] is None else matrix[mean] for mean in MEANS]
-        rows.append([name, measure, matrix["unit"], _better(matrix), matrix["after"] or NOT_APPLICABLE, *means])
+    for name, measure, matrix in _matrices(comparison):
+        means = [NOT_APPLICABLE if getattr(matrix, mean) is None else getattr(matrix, mean) for mean in MEANS]
+        rows.append([name, measure, matrix.unit, _better(matrix), matrix.after or NOT_APPLICABLE, *means])
     return head, rows
 
 
-def cells(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def cells(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
     """The same of the matrix: a row a paradigm, measure, version and task."""
     head = ["paradigm", "measure", "unit", "better", "after_version", "on_version", "score"]
     return head, [
-        [name, measure, matrix["unit"], _better(matrix), after, on, score]
-        for name, measure, matrix in _matrices(document)
-        for after, row in matrix["scores"].items()
+        [name, measure, matrix.unit, _better(matrix), after, on, score]
+        for name, measure, matrix in _matrices(comparison)
+        for after, row in matrix.scores.items()
         for on, score in row.items()
     ]
 
 
-def _better(matrix: Mapping[str, Any]) -> str:
-    return "higher" if matrix["higher_is_better"] else "lower"
+def _better(matrix: ForgettingMatrix) -> str:
+    return "higher" if matrix.higher_is_better else "lower"

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 from lrps.base.numbers import NOT_APPLICABLE, amount, count, duration, loss, ratio, short
+from lrps.costs.plan_document import ParentStep
+from lrps.report.tree import tree_rows
+
+
+def status_rows(paths: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return each path of a status and its name behind the lines of the tree, parents before children."""
+    parents = {path["name"]: path["parent"] and ParentStep(**path["parent"]) for path in paths}
+    rows = tree_rows([SimpleNamespace(name=path["name"], parent=parents[path["name"]], path=path) for path in paths])
+    return [(drawn, row.path) for drawn, row in rows]
 
 
 def mfu_text(value: float | None) -> str:

@@ -11,8 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from lrps.base.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
-from lrps.report.status_lines import done_share, duration, job_text, mfu_text, states_text, totals_line, warning_lines
-from lrps.report.tree import tree_rows
+from lrps.report.status_lines import (
+    done_share,
+    duration,
+    job_text,
+    mfu_text,
+    states_text,
+    status_rows,
+    totals_line,
+    warning_lines,
+)
 
 STYLES = {
     "running": "bold cyan",
@@ -86,7 +94,7 @@ def status_view(document: Mapping[str, Any], console: Console) -> RenderableType
     title.append(document["state"], style=STYLES.get(document["state"], "yellow"))
     title.append(f": {document['run_dir']}")
     foot = [Text(totals_line(document)), *(Text(line, style="bold yellow") for line in warning_lines(document))]
-    rows = list(tree_rows(document["paths"]))
+    rows = status_rows(document["paths"])
     used = len(console.render_lines(Group(title, *foot), console.options.update(height=None))) + 1
     shown = _that_fit(rows, console.height - used - 1)
     hidden = [row[1] for row in rows if row not in shown]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lrps.base.numbers import NOT_APPLICABLE, amount
+from lrps.costs.comparison import Comparison
+from lrps.costs.tagged_cost import TaggedCost
 from lrps.report.tags import START_UP, tag, tagged
 
 TITLE = "what versions cost"
@@ -18,23 +20,24 @@ EXPLAINED = (
 UNRELEASED = "(no version)"
 """The row of steps that no version descends from."""
 
-Cost = Mapping[str, Any]
+Cost = TaggedCost
 
 
-def _rows(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Cost | None]]]:
+def _rows(comparison: Comparison) -> Iterator[tuple[str, str, Mapping[str, Cost | None]]]:
     """(paradigm, version, its costs)"""
-    for name, paradigm in document["paradigms"].items():
-        for release in paradigm["releases"]:
-            yield name, release["version"], release["cost"]
-        if (rest := paradigm["unreleased"]) is not None:
+    for name, paradigm in comparison.paradigms.items():
+        for release in paradigm.releases:
+            cost = release.cost
+            yield name, release.version, {"marginal": cost.marginal, "shared": cost.shared, "lineage": cost.lineage}
+        if (rest := paradigm.unreleased) is not None:
             yield name, UNRELEASED, {"marginal": rest, "shared": rest, "lineage": None}
 
 
-def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Callable[[Any], str]]]:
+def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[Any], str]]]:
     """(key of a cost, title, how it is shown); energy and money where any version has one."""
-    currency = document["currency"]
-    costs = [cost for _, _, of_version in _rows(document) for cost in of_version.values() if cost is not None]
-    metered = any(cost["energy_kwh"] is not None for cost in costs)
+    currency = comparison.plan.currency
+    costs = [cost for _, _, of_version in _rows(comparison) for cost in of_version.values() if cost is not None]
+    metered = any(cost.energy_kwh is not None for cost in costs)
     return [
         ("steps", "steps", _steps),
         ("device_hours", "device-hours", amount),
@@ -49,12 +52,12 @@ def _steps(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def shown(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Titles and rows for people."""
-    columns = _columns(document)
+    columns = _columns(comparison)
     head = ["paradigm", "version", *(f"{title}, {key}" for _, title, _ in columns for key in KEYS)]
     rows = []
-    for paradigm, version, costs in _rows(document):
+    for paradigm, version, costs in _rows(comparison):
         cells = (_cell(costs[key], field, show) for field, _, show in columns for key in KEYS)
         rows.append([paradigm, version, *cells])
     return head, rows
@@ -63,18 +66,18 @@ def shown(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 def _cell(cost: Cost | None, field: str, show: Callable[[Any], str]) -> str:
     if cost is None:
         return NOT_APPLICABLE
-    return show(cost[field]) if field == "steps" else tagged(show(cost[field]), cost["basis"])
+    return show(getattr(cost, field)) if field == "steps" else tagged(show(getattr(cost, field)), cost.basis)
 
 
-def records(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def records(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
     """Names of columns, units included, and rows at full precision: one a version and way of counting."""
-    unit = f"_{document['currency'].lower()}" if document["currency"] else ""
+    unit = f"_{comparison.plan.currency.lower()}" if comparison.plan.currency else ""
     fields = ("steps", "tokens", "flops", "device_hours", "training_hours", "money", "energy_kwh")
     head = ["paradigm", "version", "counted", *(f"money{unit}" if f == "money" else f for f in fields), "basis"]
     rows = []
-    for paradigm, version, costs in _rows(document):
+    for paradigm, version, costs in _rows(comparison):
         for key, cost in costs.items():
             if cost is not None:
-                values = [NOT_APPLICABLE if cost[field] is None else cost[field] for field in fields]
-                rows.append([paradigm, version, key, *values, tag(cost["device_hours"], cost["basis"])])
+                values = [NOT_APPLICABLE if (value := getattr(cost, field)) is None else value for field in fields]
+                rows.append([paradigm, version, key, *values, tag(cost.device_hours, cost.basis)])
     return head, rows
