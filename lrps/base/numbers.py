@@ -46,6 +46,18 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def device_time(hours: float | None) -> str:
+    """Return device-hours in the unit that fits: 958 ms, 19.5 s, 3.93 min, 1,234 h."""
+    if hours is None:
+        return NOT_APPLICABLE
+    seconds = hours * 3600
+    if seconds == 0 or 0.9995 <= abs(seconds) < 59.95:
+        return f"{amount(seconds)} s"
+    if abs(seconds) < 0.9995:
+        return f"{amount(seconds * 1000)} ms"
+    return f"{amount(seconds / 60)} min" if abs(seconds) < 3597 else f"{amount(hours)} h"
+
+
 def ratio(value: float | None) -> str:
     """A share as a percentage with one decimal."""
     return NOT_APPLICABLE if value is None else f"{value:.1%}"

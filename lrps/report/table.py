@@ -179,10 +179,13 @@ def _lines(columns: Sequence[_Block], width: int) -> list[str]:
 
 
 def _widths(columns: Sequence[_Block], available: int) -> list[int]:
-    """Return a width for every column: with the whole header where there is room, or else by shrinking the widest."""
+    """Return a width for every column: with the whole header where there is room, or else by folding long texts."""
     widths = [block.narrow for block in columns]
-    while sum(widths) > available and max(widths) > 2:
-        widths[widths.index(max(widths))] -= 1
+    for least in ([block.least for block in columns], [2] * len(columns)):
+        room = [width - smallest for width, smallest in zip(widths, least, strict=True)]
+        while sum(widths) > available and max(room, default=0) > 0:
+            widest = max(range(len(columns)), key=lambda index: (room[index] > 0, widths[index]))
+            widths[widest], room[widest] = widths[widest] - 1, room[widest] - 1
     for index, block in enumerate(columns):
         if sum(widths) - widths[index] + block.full <= available:
             widths[index] = block.full
