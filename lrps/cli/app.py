@@ -75,13 +75,14 @@ def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
 @app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Trains nothing."""
+    from lrps.costs.document import to_json
     from lrps.costs.plan_document import plan_document
     from lrps.plan.status import check_run_dir, done_steps
-    from lrps.report.text import print_plan
+    from lrps.report.plan_text import print_plan
 
     made = _load_plan(config_file, overrides)
     document = plan_document(made, done_steps(made))
-    print_json(document) if as_json else print_plan(document)
+    print_json(to_json(document)) if as_json else print_plan(document)
     try:
         check_run_dir(made, made.graph.paths)
     except LrpsError as error:

@@ -16,7 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from lrps.base.numbers import size
-from lrps.costs.plan_document import plan_document
+from lrps.costs.plan_document import checkpoint_bytes
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.plan.plan import Plan
@@ -134,11 +134,11 @@ def check_room(subject: Subject) -> Iterator[Finding]:
 
 
 def still_needed(plan: Plan) -> int | None:
-    """Bytes that the plan's checkpoints will take beyond those that lie there; None if the model cannot be counted.
+    """Return the bytes that the plan's checkpoints will take beyond those that exist; None if their size is not known.
 
-    One more than are kept: the newest is written before the oldest goes.
+    One more than are kept: the newest is written before the oldest is removed.
     """
-    kept, each = plan_document(plan)["graph"]["checkpoint_bytes"], plan.costs.checkpoint_bytes
+    kept, each = checkpoint_bytes(plan, plan.graph), plan.costs.checkpoint_bytes
     if kept is None or each is None:
         return None
     return max(0, kept + each - _used(plan.layout))

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from lrps.base.numbers import device_time
+from lrps.base.numbers import amount, device_time, loss, ratio, short
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "n/a"), (0, "0"), (999, "999"), (999.6, "999.6"), (1000, "1K"), (1.234e9, "1.23B"), (999_600, "1M")],
+)
+def test_short(value: float | None, text: str) -> None:
+    assert short(value) == text
+
+
+def test_numbers_for_people() -> None:
+    assert (amount(1234.5), amount(0.01234), amount(None)) == ("1,234", "0.0123", "n/a")
+    assert (ratio(0.58), ratio(None), loss(2.0), loss(None)) == ("58.0%", "n/a", "2.0000", "n/a")
 
 
 @pytest.mark.parametrize(
     ("hours", "text"),
     [
         (None, "n/a"),
-        (0, "0 s"),
-        (2.66e-7, "0.958 ms"),
-        (0.999 / 3600, "999 ms"),
+        (0.0, "0"),
+        (1134.2, "1,134 h"),
+        (1.0, "1 h"),
+        (0.5, "30 min"),
         (0.00541, "19.5 s"),
-        (59.94 / 3600, "59.9 s"),
-        (59.96 / 3600, "0.999 min"),
-        (0.0655, "3.93 min"),
-        (0.9999, "1 h"),
-        (2.054, "2.05 h"),
-        (1234.4, "1,234 h"),
+        (1 / 3600, "1 s"),
+        (9.49e-07, "3.42 ms"),
+        (2.66e-08, "0.0958 ms"),
     ],
 )
 def test_device_time_is_in_the_unit_that_fits(hours: float | None, text: str) -> None:

@@ -67,7 +67,7 @@ def test_show(run: Path) -> None:
     assert (path["goodput"], path["money"], path["currency"], path["energy_kwh"]) == (0.5, 7.2, "USD", None)
     text = " ".join(ledger("show", run).stdout.split())
     assert "repeating after" in text
-    assert "main 2 h 1 h 0 s 0 s 0 s 15 min 50.0% (not shown in 80 columns: other; money; kWh)" in text
+    assert "main 2 h 1 h 0 0 0 15 min 50.0% (not shown in 80 columns: other; money; kWh)" in text
 
 
 def test_show_records(run: Path) -> None:
