@@ -86,16 +86,17 @@ class Table:
         """Rows as people read them."""
         return tuple(tuple(map(_text, self.columns, row)) for row in self.rows)
 
-    def to_text(self, width: int = 80) -> str:
+    def to_text(self, width: int = 80, *, name_left_out: bool = True) -> str:
         """Return lines for a terminal of `width` cells, without the title and the notes.
 
-        Where the table is wider, the columns of the highest priority number are left out and named in a last line.
-        What is still too wide continues on the next line within its column; no text is cut.
+        Where the table is wider, the columns of the highest priority number are left out; a last line names them,
+        unless name_left_out is False. What is still too wide continues on the next line within its column; no text is
+        cut.
         """
         columns = [_Block(column, [text[index] for text in self.texts]) for index, column in enumerate(self.columns)]
         shown, left_out = _that_fit(columns, width)
         lines = _lines(shown, width)
-        if left_out:
+        if left_out and name_left_out:
             lines += wrap(f"(not shown in {width} columns: {'; '.join(left_out)})", width)
         return "\n".join(lines)
 
@@ -125,6 +126,8 @@ class Table:
 
 def wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text in `width` cells: broken between words, and within those that are longer."""
+    if cell_len(text) <= width and text.isprintable():
+        return [text.rstrip()]
     lines = Text(text).wrap(Console(width=width), width, overflow="fold")
     return [line.plain.rstrip() for line in lines] or [""]
 
