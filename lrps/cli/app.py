@@ -208,12 +208,13 @@ def status(
         from lrps.report.watch import watch
 
         raise typer.Exit(watch(made, every, as_json, jobs_shown(made)))
+    from lrps.costs.document import to_json
     from lrps.costs.status_document import status_document
     from lrps.plan.status import plan_status
-    from lrps.report.text import print_status
+    from lrps.report.status_table import print_status
 
     document = status_document(made, plan_status(made), jobs_shown(made)())
-    print_json(document) if as_json else print_status(document)
+    print_json(to_json(document)) if as_json else print_status(document)
 
 
 @app.command()
@@ -226,25 +227,26 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
-    from lrps.costs.comparison import comparison_document
+    from lrps.costs.comparison import make_comparison
+    from lrps.costs.document import to_json
     from lrps.report.files import known_formats
 
     wanted = known_formats(formats.split(","))
     made = _load_plan(config_file, overrides)
     if as_json:
-        print_json(comparison_document(made))
+        print_json(to_json(make_comparison(made)))
     else:
         _write_report(made, wanted)
 
 
 def _write_report(made: Plan, formats: Sequence[str]) -> None:
-    from lrps.costs.comparison import comparison_document
+    from lrps.costs.comparison import make_comparison
+    from lrps.report.comparison_text import print_comparison
     from lrps.report.files import write_report
-    from lrps.report.text import print_comparison
 
-    document = comparison_document(made)
-    print_comparison(document)
-    for file in write_report(made, document, formats):
+    comparison = make_comparison(made)
+    print_comparison(comparison)
+    for file in write_report(made, comparison, formats):
         typer.echo(str(file))
 
 

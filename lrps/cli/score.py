@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -57,10 +57,10 @@ def score(
 
 
 def _show(plan: Plan, as_json: bool) -> None:
-    """What the run holds by now, of all paradigms."""
-    from lrps.costs.comparison import comparison_document
-    from lrps.report.task_table import TITLE, scored, shown
-    from lrps.report.text import print_table
+    """Print the scores that the run has by now, of all paradigms."""
+    from lrps.costs.comparison import make_comparison
+    from lrps.report.task_table import scored, task_table
+    from lrps.report.terminal import print_table
 
-    document: dict[str, Any] = comparison_document(plan)
-    print_json(scored(document)) if as_json else print_table(TITLE, *shown(document), left=3)
+    comparison = make_comparison(plan)
+    print_json(scored(comparison)) if as_json else print_table(task_table(comparison))
