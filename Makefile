@@ -51,10 +51,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What editors complete and check config files with.
+# JSON schemas of config files, which editors complete and check with, and of the documents that lrps writes.
 schema: setup
-	$(BIN)/python -c "import json; from lrps.config.models import Config; \
-	print(json.dumps(Config.model_json_schema(), indent=1))" > configs/schema.json
+	$(BIN)/python tools/write_schemas.py
 
 clean:
 	rm -rf .venv .venv-newest build dist *.egg-info

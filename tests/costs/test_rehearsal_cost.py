@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-
-from dataclasses import replace
 
 from lrps.costs.comparison import make_comparison
 from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost, rehearsal_lines
