@@ -53,5 +53,6 @@ def legend(rate: CostRate) -> str:
     return (
         f"{MODELLED} modelled, in whole or in part, from {value:.3g} device-seconds per {unit}, starting, saving, "
         f"evaluating and repeating included: measured over {paths} ({count(rate.steps)} steps) of "
-        f"{', '.join(rate.runs)} on {rate.processes} x {rate.device}; single paths differ from it by {low:+.0%} to {high:+.0%}."
+        f"{', '.join(rate.runs)} on {rate.processes} x {rate.device}; single paths differ from it by {low:+.0%} to "
+        f"{high:+.0%}."
     )
