@@ -44,8 +44,11 @@ def prune(
     """
     from lrps.plan.plan import load_plan
     from lrps.plan.prune import prune_run
-    from lrps.report.prune_document import print_prune, prune_document
+    from lrps.report.prune_text import print_prune, prune_document
 
     plan = load_plan(config_file, overrides)
-    document = prune_document(plan, prune_run(plan, dry_run=dry_run, damaged=damaged), dry_run=dry_run)
-    print_json(document) if as_json else print_prune(document)
+    pruning = prune_run(plan, dry_run=dry_run, damaged=damaged)
+    if as_json:
+        print_json(prune_document(plan, pruning, dry_run=dry_run))
+    else:
+        print_prune(plan, pruning, dry_run=dry_run)
