@@ -86,7 +86,7 @@ def fork(path: TrainingPath, run: RunLayout) -> Origin:
         newest, _ = newest_checkpoint(parent)
         passed = newest is not None and newest.step > path.parent.step
         how_to_fix = (
-            "its parent has passed that step without a branch point there; choose an alpha whose fork lies at or "
+            "its parent has passed that step without a branch point there; choose an alpha whose fork is at or "
             f"beyond step {newest.step if newest else 0}, or train under another plan name"
             if passed
             else f"train {path.parent.path} first (`lrps run` does)"

@@ -217,8 +217,8 @@ def _decide(
 
 
 def _fault(directory: Path, why: str, referred: str | None) -> str:
-    told = why.partition(";")[0].replace(str(directory), directory.name)
-    return f"{told} ({referred})" if referred else told
+    reason = why.partition(";")[0].replace(str(directory), directory.name)
+    return f"{reason} ({referred})" if referred else reason
 
 
 def _found(name: str, directory: Path, step: int | None, goes: bool, reason: str) -> PruneCandidate:
