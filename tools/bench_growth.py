@@ -64,7 +64,7 @@ def plan_growth(versions: int) -> dict[str, Any]:
     """Seconds to compile a plan of so many versions and to say what it costs."""
     made = config(versions)
     document, seconds = timed(lambda: plan_document(make_plan(made)))
-    paths = sum(len(paradigm["paths"]) for paradigm in document["paradigms"].values())
+    paths = sum(len(paradigm.paths) for paradigm in document.paradigms.values())
     return {"versions": versions, "paths": paths, "plan_seconds": seconds}
 
 

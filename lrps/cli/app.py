@@ -30,7 +30,8 @@ from lrps.cli.transfer import pull, push
 from lrps.cli.wandb import wandb_app
 
 if TYPE_CHECKING:
-    from lrps.launch.jobs import ProcessGroupJob
+    from lrps.launch.launchers.launcher import HostLauncher
+    from lrps.launch.process_group import ProcessGroupJob
     from lrps.plan.plan import Plan
 
 app = typer.Typer(
@@ -98,13 +99,14 @@ def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
 @app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Nothing is trained."""
+    from lrps.costs.document import to_json
     from lrps.costs.plan_document import plan_document
     from lrps.plan.status import check_run_dir, done_steps
-    from lrps.report.text import print_plan
+    from lrps.report.plan_text import print_plan
 
     made = _load_plan(config_file, overrides)
     document = plan_document(made, done_steps(made))
-    print_json(document) if as_json else print_plan(document)
+    print_json(to_json(document)) if as_json else print_plan(document)
     try:
         check_run_dir(made, made.graph.paths)
     except LrpsError as error:
@@ -129,7 +131,10 @@ def run(
     """
     from lrps.costs.plan_document import write_plan_json
     from lrps.launch.jobs import plan_jobs, unfinished_paths
+    from lrps.launch.launchers.registry import launcher_of
+    from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_forks, check_shards, check_written, waiting_for_sets, waiting_text
+    from lrps.launch.run import commands_of
     from lrps.plan.status import check_run_dir
     from lrps.track.trackers import check_trackers
 
@@ -143,43 +148,36 @@ def run(
     waiting = waiting_for_sets(made, missing)
     names = [status.path.name for status in missing if status.path.name not in waiting]
     jobs = plan_jobs(made, names, config_file, overrides)
+    chosen = launcher_of(made.config.launch)
     if dry_run:
-        _show_commands(made, jobs, names, config_file, overrides)
+        if isinstance(chosen, SlurmLauncher):
+            show_scripts(made, names, config_file, overrides)
+        elif jobs:
+            typer.echo(commands_of(made, jobs, chosen))
         if waiting:  # As a comment of the script.
             typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
     check_shards(made)
     write_plan_json(made)
-    if made.config.launch.launcher == "slurm":
+    if isinstance(chosen, SlurmLauncher):
         submit_missing(made, names, config_file, overrides)
     else:
         if not names and not waiting:
             typer.echo(f"{made.config.name}: everything is trained and evaluated already")
-        _run_here(made, jobs, names)
+        _run_here(made, jobs, names, chosen)
     check_written(waiting, config_file, overrides)
 
 
-def _run_here(made: Plan, jobs: Sequence[ProcessGroupJob], names: Sequence[str]) -> None:
-    """Run the jobs as process groups that this process starts and watches."""
+def _run_here(made: Plan, jobs: Sequence[ProcessGroupJob], names: Sequence[str], launcher: HostLauncher) -> None:
+    """Run the jobs as process groups that this process starts and watches, then write the report."""
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
 
-    check_idle(made, names)
+    check_idle(made.layout, names)
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
-    run_jobs(made, jobs, typer.echo)
+    run_jobs(made, jobs, launcher, typer.echo)
     _write_report(made, ("html", "json"))
-
-
-def _show_commands(
-    made: Plan, jobs: Sequence[ProcessGroupJob], names: Sequence[str], config_file: Path, overrides: Sequence[str]
-) -> None:
-    from lrps.launch.run import commands_of
-
-    if made.config.launch.launcher == "slurm":
-        show_scripts(made, names, config_file, overrides)
-    elif jobs:
-        typer.echo(commands_of(made, jobs))
 
 
 @app.command()

@@ -71,24 +71,30 @@ def sweep(
     Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, and in device-hours and money
     where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes charts (SVG), CSV and JSON.
     """
-    from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
-    from lrps.report.text import print_table
+    from lrps.costs.document import to_json
+    from lrps.costs.sweep import Grid, parse_values, sweep_costs
+    from lrps.report.sweep import sweep_charts, sweep_records, sweep_remarks, sweep_tables
+    from lrps.report.terminal import print_sentence, print_table
 
     numbers = parse_values(versions, "--versions")
     if any(number.denominator != 1 for number in numbers):
         raise ConfigError(f"--versions {versions}: whole numbers")
     grid = Grid(parse_values(alpha, "--alpha"), tuple(map(int, numbers)), parse_values(growth, "--growth"))
     made = _plan_of(config_file, overrides)
-    document = sweep_document(made, grid)
-    drawings = {f"{name}.svg": drawing.standalone() for name, drawing in charts(document).items()}
-    files = {"sweep.csv": as_csv(document), "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
+    found = sweep_costs(made, grid)
+    document = to_json(found)
+    drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}
+    records = sweep_records(found).to_csv(missing="")
+    files = {"sweep.csv": records, "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
     written = _write(out or made.layout.report_dir / "sweep", files)
     if as_json:
         print_json(document)
         return
-    for title, head, rows in tables(document):
-        print_table(title, head, rows)
-    typer.echo("\n".join((*remarks(document), *written)))
+    for table in sweep_tables(found):
+        print_table(table)
+    for line in sweep_remarks(found):
+        print_sentence(line)
+    typer.echo("\n".join(written))
 
 
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:

@@ -41,7 +41,7 @@ def doctor(
 
     if nodes:
         if config_file is None:
-            raise ConfigError("--nodes starts ranks as a config says: name it, as `lrps doctor CONFIG --nodes`")
+            raise ConfigError("--nodes needs a config for its launcher: name it, as in `lrps doctor CONFIG --nodes`")
         document, ok = _nodes(config_file, overrides or ())
         print_json(document) if as_json else print_nodes(document)
     else:
@@ -75,8 +75,8 @@ def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -
             plan = _plan(config_file, overrides)
             findings.append(Finding("config", "config", "ok", f"{config_file}: plan {plan.config.name}"))
         except LrpsError as error:
-            what = f"{error}. The machine alone is looked at"
-            findings.append(Finding("config", "config", "fail", what, "mend the config, then look again"))
+            what = f"{error}. Only this machine is checked"
+            findings.append(Finding("config", "config", "fail", what, "fix the config, then run it again"))
         printer.show(findings[0])
     for finding in examine(CHECKS, Subject(plan), printer.working):
         findings.append(finding)

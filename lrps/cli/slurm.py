@@ -22,7 +22,7 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
     from lrps.launch.slurm.submit import submit
     from lrps.report.text import print_table
 
-    troubles = {name: job.trouble for name, job in path_jobs(plan).items() if job.trouble}
+    troubles = {name: job.trouble for name, job in path_jobs(plan.layout.run_dir).items() if job.trouble}
     jobs = submit(plan, names, lambda chosen: plan_jobs(plan, chosen, config_file, overrides))
     for name in names:
         if name in troubles:
@@ -41,10 +41,10 @@ def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
     """Return a function that returns path -> its newest job, as JSON values, at each call."""
     from dataclasses import asdict
 
-    from lrps.launch.slurm.path_jobs import JobGlance
+    from lrps.launch.slurm.path_jobs import PathJobReader
 
-    glance = JobGlance(plan)
-    return lambda: {name: asdict(job) for name, job in glance.look().items()}
+    reader = PathJobReader(plan.layout.run_dir)
+    return lambda: {name: asdict(job) for name, job in reader.read().items()}
 
 
 def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
@@ -56,13 +56,15 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
     from lrps.launch.slurm.script import script_text
     from lrps.launch.slurm.submit import jobs_to_wait_for, sbatch_command
 
+    run_dir = plan.layout.run_dir
     ids: dict[str, str] = {}
-    with suppress(SchedulerError):  # Without Slurm nothing is queued.
-        ids = {name: job.job_id for job in queued_jobs(plan) if job.is_active for name in job.paths}
+    with suppress(SchedulerError):  # Without Slurm no jobs are queued.
+        ids = {name: job.job_id for job in queued_jobs(run_dir) if job.is_active for name in job.paths}
     for job in plan_jobs(plan, [name for name in names if name not in ids], config_file, overrides):
         after = jobs_to_wait_for(plan, job, ids)
-        typer.echo(f"# {script_file(plan, job.name)}\n{script_text(plan, job)}")
-        typer.echo(f"# {' '.join(sbatch_command(plan, job.paths, script_file(plan, job.name), after))}\n")
+        file = script_file(run_dir, job.name)
+        typer.echo(f"# {file}\n{script_text(plan, job)}")
+        typer.echo(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
         ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
 
 
@@ -83,7 +85,7 @@ def cancel(
     plan = load_plan(config_file, overrides)
     cancelled = cancel_jobs(plan, [path.name for path in plan.named_paths(paths or ())])
     for job in cancelled:
-        how = "saves and ends" if job.saves_first else "cancelled"
+        how = "saves and exits" if job.saves_first else "cancelled"
         typer.echo(f"{', '.join(job.paths)}: job {job.job_id} {how}")
     if not cancelled:
         typer.echo("no jobs of this plan are queued")

@@ -14,6 +14,7 @@ from typing import Any
 
 from lrps import __version__
 from lrps.config.strategies import Mixing, PathSwitching
+from lrps.costs.document import to_json
 from lrps.costs.estimate import Sample, estimate, samples_of
 from lrps.costs.plan_document import plan_document
 from lrps.costs.provenance import provenance
@@ -64,7 +65,8 @@ def comparison_document(plan: Plan, elsewhere: Sequence[Sample] = ()) -> dict[st
     ledgers = _ledgers(plan, statuses)
     whole = {path.name: _path_cost(plan, path, statuses, ledgers) for path in plan.graph.paths}
     versions = [increment.version for increment in plan.increments]
-    document = plan_document(plan, {name: status.step for name, status in statuses.items()})
+    document = to_json(plan_document(plan, {name: status.step for name, status in statuses.items()}))
+    del document["format"]  # this one is another document
     model = estimate(plan, samples_of(plan, ledgers), elsewhere)
     document["tasks"], scores = tasks_of(plan.config.evaluation), newest_scores(plan)
     for paradigm in plan.graph.paradigms:

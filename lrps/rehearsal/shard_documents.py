@@ -29,7 +29,7 @@ class ShardDocuments:
         self._starts = [starts for shard in manifest.shards for starts in self._read_starts(files.path(shard))]
         counts = [len(starts) for starts in self._starts]
         if len(counts) != len(manifest.blocks) or sum(counts) != manifest.documents:
-            raise DataError(f"the shards of {manifest.version} are not those of its manifest. {files.restore}")
+            raise DataError(f"the shards of {manifest.version} are not those of its manifest. {files.restore_hint}")
         self._first = np.concatenate([[0], np.cumsum(counts)])
         """The number of the first document that starts in a block."""
         self._block: tuple[int, np.ndarray] | None = None
@@ -63,7 +63,7 @@ class ShardDocuments:
                 file.seek(block.offset)
                 content = file.read(block.tokens * self._dtype.itemsize)
             if zlib.crc32(content) != block.crc32:
-                raise DataError(f"{path}: block {block.key} is damaged. {self._files.restore}")
+                raise DataError(f"{path}: block {block.key} is damaged. {self._files.restore_hint}")
             self._block = number, np.frombuffer(content, self._dtype)
         return self._block[1]
 
@@ -73,7 +73,7 @@ class ShardDocuments:
                 members = (member for member in tar if member.name.endswith(".docs.npy"))
                 return [np.load(io.BytesIO(_content(tar, member)), allow_pickle=False) for member in members]
         except (OSError, tarfile.TarError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as a shard ({error}). {self._files.restore}") from None
+            raise DataError(f"{path}: cannot be read as a shard ({error}). {self._files.restore_hint}") from None
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

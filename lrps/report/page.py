@@ -12,12 +12,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lrps.base.numbers import amount, count, flops, loss, ratio, rows_text, short
+from lrps.base.numbers import amount, count, flops, loss, ratio, short
 from lrps.charts.svg import STYLE
+from lrps.costs.plan_document import RowRange
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report import forgetting_table, task_table
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
+from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
 from lrps.report.tags import RATIOS, legend, whole_cost
 from lrps.report.tree import paths_once, tree_rows
@@ -83,7 +85,7 @@ def _environment() -> Environment:
 
 def _row_parts(data: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows that a path reads, in pieces between which a line may break; names have no spaces."""
-    return rows_text(data).split(" ")
+    return row_ranges([RowRange(**part) for part in data]).split(" ")
 
 
 def _uses(document: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Plans, states and comparisons as tables for the terminal."""
+"""States and comparisons as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lrps.base.numbers import NOT_APPLICABLE, amount, count, flops, loss, ratio, rows_text, short, size
-from lrps.costs.interval_document import interval_lines
-from lrps.costs.memory_document import memory_lines, memory_table
+from lrps.base.numbers import NOT_APPLICABLE, amount, count, loss, ratio, short
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report import forgetting_table, task_table
 from lrps.report.status_lines import done_share, duration, job_text, mfu_text, totals_line, warning_lines
@@ -39,91 +37,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
-
-
-def print_plan(document: Mapping[str, Any]) -> None:
-    """The plan as tables: the data, every path of every paradigm, what mixed paths read, totals and marginal cost."""
-    print_table(
-        f"{document['name']}: data versions",
-        ("version", "rows", "steps", "tokens", "rows left over"),
-        (
-            (v["name"], f"{v['rows']:,}", f"{v['steps']:,}", short(v["tokens"]), str(v["remainder_rows"]))
-            for v in document["versions"]
-        ),
-    )
-    if document["rehearsal"]:
-        print_table(
-            "rehearsal sets",
-            ("set", "since", "rows", "tokens"),
-            ((r["name"], r["since"], f"{r['rows']:,}", short(r["tokens"])) for r in document["rehearsal"]),
-            left=2,
-        )
-    for name, paradigm in document["paradigms"].items():
-        print_table(name, _PATH_COLUMNS, (_path_row(path) for path in paradigm["paths"]), left=3)
-    mixes = {p["name"]: p["mix_tokens"] for paradigm in document["paradigms"].values() for p in paradigm["paths"]}
-    if mixed := {name: tokens for name, tokens in mixes.items() if tokens["replay"] or tokens["rehearsal"]}:
-        rows = ((name, *map(short, tokens.values())) for name, tokens in mixed.items())
-        print_table("tokens of the mixed paths", ("path", "new", "replay", "rehearsal"), rows)
-    _print_totals(document)
-
-
-_PATH_COLUMNS = ("path", "from", "rows", "steps", "tokens", "FLOPs", "device-hours", "LR first", "LR last", "done")
-
-
-def _path_row(path: Mapping[str, Any]) -> tuple[str, ...]:
-    parent = path["parent"]
-    origin = "start" if parent is None else f"{parent['path']} @ {parent['step']:,}"
-    return (
-        path["name"],
-        origin + (" (optimizer reset)" if path["optimizer"] == "reset" else ""),
-        rows_text(path["data"]),
-        f"{path['start_step']:,} .. {path['stop_step']:,}",
-        short(path["tokens"]),
-        flops(path["flops"]),
-        amount(path["device_hours"]),
-        f"{path['lr_start']:.2e}",
-        f"{path['lr_stop']:.2e}",
-        ratio(path["done_steps"] / path["steps"]),
-    )
-
-
-def _print_totals(document: Mapping[str, Any]) -> None:
-    currency = document["currency"]
-    costs = ("paradigm", "steps", "tokens", "FLOPs", "device-hours", *((currency,) if currency else ()))
-    rows = [
-        (
-            *_cost_cells(name, p, currency),
-            size(p["checkpoint_bytes"]),
-            *(ratio(p["ratio_to_ptfs"]), ratio(p["ratio_to_cpt"])),
-        )
-        for name, p in document["paradigms"].items()
-    ]
-    graph = document["graph"]
-    rows.append((*_cost_cells("all, shared paths once", graph, currency), size(graph["checkpoint_bytes"]), "", ""))
-    rows.append((*_cost_cells("still to do", document["to_do"], currency), "", "", ""))
-    print_table("totals", (*costs, "disk", "of PTFS", "of CPT"), rows)
-    if (hours := document["to_do"]["wall_clock_hours"]) is not None:
-        _console().print(f"Still to do, with all devices of the config at work together: {amount(hours)} hours.\n")
-    for title, key in (("what the last version adds", "marginal"), ("what one more of its size would add", "next")):
-        added = document[key]
-        if added:
-            print_table(title, costs, (_cost_cells(name, cost, currency) for name, cost in added.items()))
-    if document["memory"] is not None:
-        print_table(*memory_table(document["memory"]))
-    for line in (*memory_lines(document["memory"]), *interval_lines(document["checkpoint_interval"])):
-        _console().print(line, markup=False)
-
-
-def _cost_cells(name: str, cost: Mapping[str, Any], currency: str | None) -> tuple[str, ...]:
-    """One row of costs; money only where there is a price."""
-    cells = (
-        name,
-        f"{cost['total_steps']:,}",
-        short(cost["total_tokens"]),
-        flops(cost["total_flops"]),
-        amount(cost["device_hours"]),
-    )
-    return (*cells, amount(cost["money"])) if currency else cells
 
 
 def print_status(document: Mapping[str, Any]) -> None:

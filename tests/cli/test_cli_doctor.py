@@ -32,7 +32,7 @@ def test_a_sound_config(tiny_config: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing stays"
 
 
-def test_what_fails_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_reported_with_how_to_fix_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(catalogue, "CHECKS", tuple(check for check in catalogue.CHECKS if not check.slow))
     (tmp_path / "wrong.yaml").write_text("nme: x\n")

@@ -134,7 +134,7 @@ def test_fsspec_opens_everything_else():
     with fsspec.open("memory://v2/a.bin", "wb") as file:
         file.write(CONTENT)
     assert read("memory://v2/a.bin") == CONTENT
-    with pytest.raises(MissingError, match=r"memory://v2/b\.bin: there is no such file"):
+    with pytest.raises(MissingError, match=r"memory://v2/b\.bin: no such file"):
         read("memory://v2/b.bin")
     with pytest.raises(DataError, match="nonsense"):
         read("nonsense://v2/b.bin")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.plan_document import plan_document
+from lrps.costs.plan_document import checkpoint_bytes
 from lrps.doctor import filesystem
 from lrps.doctor.examination import Subject
 from lrps.plan.plan import Plan, make_plan
@@ -87,7 +87,9 @@ def test_an_interruption_leaves_nothing(plan: Plan, tmp_path: Path, monkeypatch:
 def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
     each = plan.costs.checkpoint_bytes
     assert each is not None
-    wanted = plan_document(plan)["graph"]["checkpoint_bytes"] + each
+    kept = checkpoint_bytes(plan, plan.graph)
+    assert kept is not None
+    wanted = kept + each
     assert filesystem.still_needed(plan) == wanted
     periodic = plan.layout.path("main").checkpoints / "step-00000010"
     pinned = plan.layout.path("main").branch_points / "step-00000010"
@@ -101,7 +103,9 @@ def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
 @pytest.mark.parametrize(("parameters", "state"), [("1K", "ok"), ("1000T", "fail")])
 def test_room_for_the_checkpoints(make_config: MakeConfig, tmp_path: Path, parameters: str, state: str) -> None:
     model = {"architecture": {"model_type": "mamba", "vocab_size": 9}, "parameters": parameters}
-    found = {f.name: f for f in filesystem.check_room(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))}
+    found = {
+        f.name: f for f in filesystem.check_free_space(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))
+    }
     assert found["free space"].state == state
 
 

@@ -17,7 +17,7 @@ from lrps.doctor.examination import Subject
         ("numpy>=1", "ok", ""),
         ("numpy>=99", "fail", "run `pip install 'numpy>=99'`"),
         ("no-such-package-of-lrps>=1", "fail", "run `pip install 'no-such-package-of-lrps>=1'`"),
-        ("deepspeed==0.0.1", "fail", "rest on the inside of that version"),
+        ("deepspeed==0.0.1", "fail", "depend on internals of that version"),
     ],
 )
 def test_a_package(requirement: str, state: str, way_out: str) -> None:

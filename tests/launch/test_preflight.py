@@ -46,12 +46,12 @@ def test_shards_from_elsewhere_are_fetched(make_config: MakeConfig) -> None:
 
 def test_what_somebody_trains_is_not_started_again(tiny_config: Path, tmp_path: Path) -> None:
     plan = make_plan(load_config(tiny_config, [f"runs={tmp_path}"]))
-    check_idle(plan, ["main", "branch-v1"])
+    check_idle(plan.layout, ["main", "branch-v1"])
     with path_lock(plan.layout.path("main").directory):
-        check_idle(plan, ["branch-v1"])
+        check_idle(plan.layout, ["branch-v1"])
         with pytest.raises(LineageError, match=rf"main: is being trained by process {os.getpid()} on .*; wait for it"):
-            check_idle(plan, ["branch-v1", "main"])
-    check_idle(plan, ["main"])
+            check_idle(plan.layout, ["branch-v1", "main"])
+    check_idle(plan.layout, ["main"])
 
 
 def test_rehearsal_sets_must_be_there_if_they_are_read(tiny_config: Path) -> None:

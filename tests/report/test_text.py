@@ -6,50 +6,16 @@ from typing import Any
 
 import pytest
 
-from lrps.base.numbers import amount, loss, ratio, rows_text, short
+from lrps.base.numbers import amount, loss
 from lrps.costs.comparison import comparison_document
-from lrps.costs.plan_document import plan_document
 from lrps.costs.status_document import status_document
 from lrps.plan.status import plan_status
 from lrps.report.tags import RATIOS, START_UP
-from lrps.report.text import print_comparison, print_plan, print_status
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "n/a"), (0, "0"), (999, "999"), (999.6, "999.6"), (1000, "1K"), (1.234e9, "1.23B"), (999_600, "1M")],
-)
-def test_short(value: float | None, text: str) -> None:
-    assert short(value) == text
-
-
-def test_numbers_for_people() -> None:
-    assert (amount(1234.5), amount(0.01234), amount(None)) == ("1,234", "0.0123", "n/a")
-    assert (ratio(0.58), ratio(None), loss(2.0), loss(None)) == ("58.0%", "n/a", "2.0000", "n/a")
-    parts = [{"source": f"v{k}", "from_row": 0, "to_row": 1000} for k in range(1, 6)]
-    assert (rows_text(parts[:1]), rows_text(parts)) == ("v1[0:1K]", "v1[0:1K] .. v5[0:1K]")
+from lrps.report.text import print_comparison, print_status
 
 
 def line_of(text: str, start: str) -> list[str]:
     return next(line for line in text.splitlines() if line.startswith(start)).split()
-
-
-def test_plan(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(plan_document(make()))
-    text = capsys.readouterr().out
-    assert line_of(text, "path-switching  ")[-2:] == ["58.0%", "145.0%"]
-    assert line_of(text, "branch-v2")[1:4] == ["main", "@", "700"]
-
-
-def test_plan_shows_what_mixed_paths_read(make: Any, rehearsing: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(plan_document(rehearsing))
-    text = capsys.readouterr().out
-    assert line_of(text, "r  ") == ["r", "v2", "30", "1.92K"]
-    *_, mixes = text.partition("tokens of the mixed paths")
-    assert line_of(mixes, "branch-v2") == ["branch-v2", "53.8K", "7.68K", "15.4K"]
-    assert line_of(mixes, "cpt-v3") == ["cpt-v3", "115K", "12.8K", "0"]
-    print_plan(plan_document(make()))
-    assert "mixed paths" not in capsys.readouterr().out, "there are none"
 
 
 def test_status_is_a_tree(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:

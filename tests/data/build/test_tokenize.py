@@ -34,7 +34,7 @@ from lrps.data.build.tokenize import (
 )
 from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import Manifest, manifest_path
-from lrps.data.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
 
 TEXTS = [f"document {n}: " + "the quick brown fox " * (n % 7) for n in range(300)]
 
@@ -273,7 +273,7 @@ def test_another_text_key_stands_in_the_provenance(tmp_path, tokenizer_path):
 
 
 def test_text_that_spells_the_end_mark_does_not_end_the_document(tmp_path, tokenizer_path):
-    text = f'eos = "{END_OF_TEXT}"\n'
+    text = f'eos = "{TRAINED_EOS}"\n'
     train, _ = build([jsonl(tmp_path / "a.jsonl", [text])], tmp_path, tokenizer_path, heldout_share=0.0)
     assert texts_of(train, tmp_path, tokenizer_path) == [text]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrps.config.launching import Resources
-from lrps.launch.jobs import ProcessGroupJob
+from lrps.launch.process_group import ProcessGroupJob
 from lrps.plan.plan import Plan, make_plan
 from support.private_slurm import PrivateSlurm, missing
 

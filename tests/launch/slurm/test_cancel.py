@@ -41,4 +41,4 @@ def test_running_jobs_save_and_waiting_ones_just_go(
 
 def test_a_run_that_never_was_in_slurm_is_left_alone(plan: Plan, cluster: PrivateSlurm) -> None:
     assert cancel_jobs(plan) == ()
-    assert not slurm_directory(plan).exists()
+    assert not slurm_directory(plan.layout.run_dir).exists()

@@ -46,11 +46,13 @@ def test_told_of_its_end_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlu
     cluster.command("scontrol", "requeue", requeued)
     for job in (told, requeued, early):
         cluster.wait_for(job, "COMPLETED")
-    output = output_file(plan, "ptfs-v1", told).read_text()
+    output = output_file(plan.layout.run_dir, "ptfs-v1", told).read_text()
     assert output.index("attempt 1,") < output.index("queued again") < output.index("attempt 2,")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
-    assert "queued again" not in output_file(plan, "ptfs-v2", requeued).read_text(), "Slurm had done that"
-    assert "queued again" in output_file(plan, TOLD_EARLY, early).read_text()
+    assert "queued again" not in output_file(plan.layout.run_dir, "ptfs-v2", requeued).read_text(), (
+        "Slurm had done that"
+    )
+    assert "queued again" in output_file(plan.layout.run_dir, TOLD_EARLY, early).read_text()
 
 
 def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
@@ -61,9 +63,11 @@ def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, st
     for job in (told, abrupt):
         cluster.wait_for(job, "COMPLETED")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
-    assert "attempt 2," in output_file(plan, "ptfs-v1", told).read_text()
-    assert "queued again" in output_file(plan, "ptfs-v1", told).read_text(), "it was told, and did it itself"
-    assert "queued again" not in output_file(plan, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
+    assert "attempt 2," in output_file(plan.layout.run_dir, "ptfs-v1", told).read_text()
+    assert "queued again" in output_file(plan.layout.run_dir, "ptfs-v1", told).read_text(), (
+        "it was told, and did it itself"
+    )
+    assert "queued again" not in output_file(plan.layout.run_dir, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
 
 
 def test_cancelled_by_hand_it_saves_and_stays_away(
@@ -71,10 +75,10 @@ def test_cancelled_by_hand_it_saves_and_stays_away(
 ) -> None:
     job = start()
     cluster.command("scancel", job)
-    wait_until(lambda: "the processes ended" in output_file(plan, "main", job).read_text(), "the end")
+    wait_until(lambda: "the processes ended" in output_file(plan.layout.run_dir, "main", job).read_text(), "the end")
     cluster.wait_for(job, "CANCELLED")
     assert saves(plan) == ["step-0"]
-    assert "queued again" not in output_file(plan, "main", job).read_text()
+    assert "queued again" not in output_file(plan.layout.run_dir, "main", job).read_text()
 
 
 def test_a_failure_is_not_tried_again(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
@@ -82,7 +86,7 @@ def test_a_failure_is_not_tried_again(plan: Plan, cluster: PrivateSlurm, start: 
     job = start("while not asked: time.sleep(0.05)\nsys.exit(1)")
     cluster.command("scancel", "--batch", "--signal=USR1", job)
     cluster.wait_for(job, "FAILED")
-    assert "the processes ended with 1\n" in output_file(plan, "main", job).read_text()
+    assert "the processes ended with 1\n" in output_file(plan.layout.run_dir, "main", job).read_text()
 
 
 def test_a_job_that_never_gets_to_save_gives_up(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
@@ -90,7 +94,7 @@ def test_a_job_that_never_gets_to_save_gives_up(plan: Plan, cluster: PrivateSlur
     job = start(f"open('{idle}' + os.environ['SLURM_JOB_ID'] + '.idle', 'w').write('1\\n2\\n'); sys.exit(75)")
     cluster.wait_for(job, "FAILED")
     assert "lrps: three attempts in a row were stopped before they could save" in (
-        output_file(plan, "main", job).read_text()
+        output_file(plan.layout.run_dir, "main", job).read_text()
     )
 
 

@@ -189,7 +189,7 @@ def test_cancelled_it_saves_and_what_fails_then_says_why(
     (_, cancelled), (_, branch), _ = jobs(plan)
     wait_for_step(plan, "main", 20)
     told = lrps("cancel", file, "main").stdout
-    assert f"main: job {cancelled} saves and ends" in told
+    assert f"main: job {cancelled} saves and exits" in told
     assert f"branch-v1: job {branch} cancelled" in told
     (shard,) = shards.glob("v1/v1-train-*.tar")
     shard.write_bytes(shard.read_bytes()[:1000])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.interval_document import interval_document, interval_lines, measured
+from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval, measured
 from lrps.ledger.records import FORMAT, Counters, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.interval import advise, waste_share
@@ -40,67 +40,69 @@ def write_ledger(made: Plan, processes: int, saves: int, saving: float) -> None:
         ledger.append("stop", saves, spent, outcome="complete")
 
 
+def advised(made: Plan) -> CheckpointInterval:
+    interval = checkpoint_interval(made)
+    assert isinstance(interval, CheckpointInterval)
+    return interval
+
+
+def bases(interval: CheckpointInterval) -> set[str]:
+    return {interval.stall_basis, interval.step_basis, interval.restart_basis}
+
+
 def test_nothing_is_said_without_a_failure_rate(make_config: MakeConfig, tmp_path: Path) -> None:
-    assert interval_document(plan(make_config, tmp_path, {"device": "cpu"})) is None
-    assert interval_document(make_plan(make_config())) is None
-    assert interval_lines(None) == []
+    assert checkpoint_interval(plan(make_config, tmp_path, {"device": "cpu"})) is None
+    assert checkpoint_interval(make_plan(make_config())) is None
 
 
 def test_what_is_missing_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
     unknown = {key: value for key, value in HARDWARE.items() if key != "peak_tflops"}
-    document = interval_document(plan(make_config, tmp_path, unknown))
-    assert document is not None
-    assert document["missing"] == ["hardware.save_gb_per_second", "hardware.peak_tflops"]
-    assert interval_lines(document)[0].endswith("give hardware.save_gb_per_second and hardware.peak_tflops.")
+    missing = ("hardware.save_gb_per_second", "hardware.peak_tflops")
+    assert checkpoint_interval(plan(make_config, tmp_path, unknown)) == UnknownInterval(4, 10.0, missing)
 
 
 @pytest.mark.parametrize(("asynchronous", "share"), [(True, 0.1), (False, 1.0)])
 def test_modelled_from_the_config(make_config: MakeConfig, tmp_path: Path, asynchronous: bool, share: float) -> None:
     hardware = {**HARDWARE, "save_gb_per_second": 1e-4}
     made = plan(make_config, tmp_path, hardware, checkpoint={"asynchronous": asynchronous, "every_steps": 10})
-    document = interval_document(made)
-    assert document is not None
+    interval = advised(made)
     write = made.costs.checkpoint_bytes / 1e5  # type: ignore[operator]
     step = made.costs.flops_per_token * 16 / 2e6  # type: ignore[operator]
     advice = advise(share * write, write, 36_000, step)
-    assert document["mtbf_hours"] == 10
-    assert (document["stall_seconds"], document["stall_basis"]) == (pytest.approx(share * write), "modelled")
-    assert (document["step_seconds"], document["restart_seconds"]) == (pytest.approx(step), pytest.approx(write))
-    assert document["every_steps"] == advice.steps
-    assert document["every_minutes"] == pytest.approx(advice.minutes)
-    assert document["waste_share"] == pytest.approx(advice.waste_share)
-    assert document["configured"]["waste_share"] == pytest.approx(waste_share(10 * step, share * write, write, 36_000))
-    assert f"checkpoint.every_steps {advice.steps} " in interval_lines(document)[0]
+    assert interval.mtbf_hours == 10
+    assert (interval.stall_seconds, interval.stall_basis) == (pytest.approx(share * write), "modelled")
+    assert (interval.step_seconds, interval.restart_seconds) == (pytest.approx(step), pytest.approx(write))
+    assert interval.every_steps == advice.steps
+    assert interval.every_minutes == pytest.approx(advice.minutes)
+    assert interval.waste_share == pytest.approx(advice.waste_share)
+    assert interval.configured is not None
+    assert interval.configured.waste_share == pytest.approx(waste_share(10 * step, share * write, write, 36_000))
 
 
 def test_a_save_is_not_to_wait_for_the_one_before(make_config: MakeConfig, tmp_path: Path) -> None:
     made = plan(make_config, tmp_path, {**HARDWARE, "save_gb_per_second": 1e-9})
-    document = interval_document(made)
-    assert document is not None
+    interval = advised(made)
     write = made.costs.checkpoint_bytes  # type: ignore[assignment]
-    assert document["bounded_by_write"]
-    assert document["every_minutes"] * 60 == pytest.approx(write)
-    assert document["every_steps"] * document["step_seconds"] >= write  # type: ignore[operator]
-    assert "which is what writing takes" in interval_lines(document)[0]
+    assert interval.bounded_by_write
+    assert interval.every_minutes * 60 == pytest.approx(write)
+    assert interval.every_steps * interval.step_seconds >= write  # type: ignore[operator]
 
 
 def test_ledgers_on_as_many_devices_come_first(make_config: MakeConfig, tmp_path: Path) -> None:
     made = plan(make_config, tmp_path, {**HARDWARE, "save_gb_per_second": 1e-4})
     write_ledger(made, processes=4, saves=5, saving=10.0)
-    document = interval_document(made)
-    assert document is not None
-    figures = {name: document[f"{name}_seconds"] for name in ("stall", "step", "restart")}
-    assert figures == {"stall": 2.0, "step": 3.0, "restart": 70.0}
-    assert {document[f"{name}_basis"] for name in figures} == {"measured"}
-    assert document["every_steps"] == advise(2.0, 70.0, 36_000, 3.0).steps
+    interval = advised(made)
+    figures = (interval.stall_seconds, interval.step_seconds, interval.restart_seconds)
+    assert figures == (2.0, 3.0, 70.0)
+    assert bases(interval) == {"measured"}
+    assert interval.every_steps == advise(2.0, 70.0, 36_000, 3.0).steps
 
 
 def test_ledgers_on_other_devices_say_nothing(make_config: MakeConfig, tmp_path: Path) -> None:
     made = plan(make_config, tmp_path, {**HARDWARE, "save_gb_per_second": 1e-4})
     write_ledger(made, processes=2, saves=5, saving=10.0)
-    document = interval_document(made)
-    assert document is not None
-    assert {document[f"{name}_basis"] for name in ("stall", "step", "restart")} == {"modelled"}
+    interval = advised(made)
+    assert bases(interval) == {"modelled"}
 
 
 def test_attempts_are_told_apart() -> None:
