@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NOT_APPLICABLE = "n/a"
-SECONDS_PER_HOUR = 3600
-JOULES_PER_KWH = 3.6e6
 _TOKENS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 _TIMES = ((1.0, "h"), (1 / 60, "min"), (1 / 3600, "s"), (1e-3 / 3600, "ms"))
 _BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
-
-
-def hours(seconds: float) -> float:
-    """Return a duration in hours; device-seconds become device-hours."""
-    return seconds / SECONDS_PER_HOUR
-
-
-def kilowatt_hours(joules: float) -> float:
-    """Return an energy in kWh."""
-    return joules / JOULES_PER_KWH
 
 
 def short(value: float | None) -> str:
@@ -52,7 +40,7 @@ def count(value: int | None) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Hours and money: separators, and digits enough to tell small numbers apart."""
+    """Hours and money: separators, and enough digits to distinguish small numbers."""
     if value is None:
         return NOT_APPLICABLE
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
-from lrps.base.numbers import hours
+from lrps.base.units import hours
 from lrps.ledger.records import Counters, Record
 
 _ENDINGS = {"stop": "complete", "failure": "failed"}

@@ -68,7 +68,7 @@ class Plan:
         return {version: load_manifest(file) for version, file in files.items() if file.exists()}
 
     def identity(self, path: TrainingPath) -> dict[str, Any]:
-        """Return the identity of a path, which tells its directory from that of another plan.
+        """Return the identity of a path, by which its directory is distinguished from one of another plan.
 
         Sources whose shards do not exist yet are left out.
         """

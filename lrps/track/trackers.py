@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lrps.base.errors import ConfigError
-from lrps.base.numbers import hours
+from lrps.base.units import hours
 from lrps.config.models import Config
 from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics

@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PathStart:
-    """What an attempt at a path starts with."""
+    """The findings of rank 0 in the directory of a path before an attempt: what is left to do, and from which state."""
 
     origin: Origin
     """State that training continues or forks from."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lrps.base.errors import LedgerError
-from lrps.base.numbers import hours
+from lrps.base.units import hours
 from lrps.config.models import Config
 from lrps.data.manifest import Manifest
 from lrps.ledger.metrics import Metrics, MetricsWriter

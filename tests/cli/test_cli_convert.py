@@ -86,5 +86,5 @@ def test_from_universal_tells_what_a_config_starts_from(config_file: Path, tmp_p
     assert (done.exit_code, Path(told)) == (0, tmp_path / "out" / "step-00000009")
     plan = make_plan(load_config(config_file, [f"model.initial_state={told}"]))
     assert initial_checkpoint(plan.config.model) == checkpoints.open_checkpoint(Path(told))
-    with pytest.raises(CheckpointError, match=r"layers\.1\.\S+ is not there"):
+    with pytest.raises(CheckpointError, match=r"layers\.1\.\S+ is missing"):
         CliRunner().invoke(app, [*words, "-s", "model.architecture.num_hidden_layers=2"], catch_exceptions=False)

@@ -56,7 +56,7 @@ def test_a_model_that_lets_documents_meet_is_refused(matrix, kind):
     if "position_ids" not in inspect.signature(model.forward).parameters:
         told = f"a {kind} model takes no position_ids; leave the key out"
     elif documents_differ(model):
-        told = f"a {kind} model lets what stands in one document change the next one; leave the key out"
+        told = f"a {kind} model lets one document change the next one; leave the key out"
     for world in WORLDS:
         messages = matrix[world]["refusals"][kind]
         assert len(messages) == world

@@ -94,7 +94,7 @@ def test_it_removes_what_it_said_and_frees_what_it_said(plan: Plan) -> None:
         40: "fork of branch-v1",
         50: "nothing needs it",
         60: "one of the newest 2",
-        70: "the newest: the path goes on from it",
+        70: "the newest: the path resumes from it",
     }
     assert steps(plan, "main") == [40, 60, 70], "40 is not pinned: a crash came before"
     (plan.layout.path("main").directory / "lock").unlink()

@@ -96,7 +96,7 @@ def test_where_nothing_intact_is_left_nothing_is_renamed(make: Make) -> None:
     before = names(main.checkpoints)
     for checkpoint in complete_checkpoints(main.checkpoints):
         flip(checkpoint)
-    with pytest.raises(CheckpointError, match=r"no intact checkpoint to go on from(.|\n)*restore one from a copy"):
+    with pytest.raises(CheckpointError, match=r"no intact checkpoint to resume from(.|\n)*restore one from a copy"):
         run(plan, "main")
     assert names(main.checkpoints) == before
 

@@ -59,7 +59,8 @@ def test_metrics_and_ledger_are_the_same(tiny_config: Path, tmp_path: Path, refe
         assert plain_engine.run(plan, "main")
     assert told(plan.layout.path("main")) == reference
     assert sum(synced) == 28
-    assert max(synced) == (3 if every == "3" else 4), "a step that is logged or saved is synced first"
+    expected = {"3": {3}, "100": {4}, "null": {1, 2, 3, 4}}  # By the clock fewer on a slow machine.
+    assert max(synced) in expected[every], "a step that is logged or saved is synced first"
 
 
 def test_a_request_to_stop_in_between_is_seen_at_the_next_sync(tiny_config: Path, tmp_path: Path) -> None:
