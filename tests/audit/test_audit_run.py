@@ -191,6 +191,7 @@ def test_the_verb(run: FilePath, data_root: FilePath, tmp_path: FilePath) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: FilePath, tmp_path: FilePath) -> None:
     """Path switching and CPT with replay, stopped by a signal, killed, and brought to an end."""
     mix = {"new": 0.7, "replay": 0.3}
