@@ -30,7 +30,7 @@ class GraphCosts:
     plan: GraphCost = field(metadata=INLINE)
     """Planned cost."""
     measured: MeasuredCost | None
-    """Cost of all attempts; None before the first attempt."""
+    """Cost of all attempts; null before the first attempt."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class CostRate:
     """Cost of one token that was not trained, and the measurements that this figure is based on."""
 
     source: Literal["measured", "hardware"] | None = None
-    """Basis of the rate; None if there is neither a measurement nor a known device, and then no rate."""
+    """Basis of the rate; null if there is neither a measurement nor a known device, and then no rate."""
     device: str | None = None
     """Name of the device that the rate holds for."""
     processes: int | None = None
@@ -39,11 +39,11 @@ class CostRate:
     highest_device_seconds_per_token: float | None = None
     """Device-seconds per token of the measured path where they are highest."""
     device_seconds_per_flop: float | None = None
-    """Device-seconds per model FLOP; None if the FLOPs per token of the model are unknown."""
+    """Device-seconds per model FLOP; null if the FLOPs per token of the model are unknown."""
     training_share: float = 1.0
     """Share of the device-seconds in optimizer steps; 1 in an estimate from the hardware."""
     joules_per_token: float | None = None
-    """Energy per token in joules; None unless the devices of every measured path metered it."""
+    """Energy per token in joules; null unless the devices of every measured path metered it."""
     runs: tuple[str, ...] = ()
     """Names of the runs whose paths were measured."""
     paths: int = 0

@@ -27,7 +27,7 @@ class ForgettingMatrix:
     scores: Mapping[str, Mapping[str, float]]
     """Scores by released version, then by the version of the held-out set or task, as far as they were measured."""
     after: str | None
-    """Version T of the means: the newest one that was measured on all sets up to its own; None if there is none."""
+    """Version T of the means: the newest one that was measured on all sets up to its own; null if there is none."""
     average: float | None
     """Average AR: the mean score of version T on the sets up to its own."""
     forward_transfer: float | None

@@ -42,7 +42,7 @@ class MeasuredCost:
     repeated_tokens: int
     """Number of tokens of repeated steps."""
     spent_flops: int | None
-    """Model FLOPs of `spent_tokens`; None if the FLOPs per token of the model are unknown."""
+    """Model FLOPs of `spent_tokens`; null if the FLOPs per token of the model are unknown."""
     device_hours: float
     """Allocated device-hours: wall-clock hours times processes."""
     training_hours: float
@@ -52,13 +52,13 @@ class MeasuredCost:
     device_hours_by_use: Mapping[str, float]
     """Device-hours by use (training, evaluating, saving, ...); the sum is `device_hours`."""
     goodput: float | None
-    """`productive_hours` over `device_hours`; None before the first step."""
+    """`productive_hours` over `device_hours`; null before the first step."""
     money: float | None
-    """Price of `device_hours` in the currency of the config; None if there is no price."""
+    """Price of `device_hours` in the currency of the config; null if there is no price."""
     money_basis: str | None
-    """`recorded` if every attempt recorded a price in that currency, else `config`; None without a currency."""
+    """`recorded` if every attempt recorded a price in that currency, else `config`; null without a currency."""
     energy_kwh: float | None
-    """Energy in kWh; None unless the devices of every attempt metered it."""
+    """Energy in kWh; null unless the devices of every attempt metered it."""
 
 
 def measured_cost(plan: Plan, totals: Totals) -> MeasuredCost:

@@ -50,7 +50,7 @@ class MixShares:
 class MeasuredRatios:
     """Measured cost of a paradigm over that of the first PTFS and the first CPT of the config.
 
-    A ratio is None unless both paradigms were measured to their end.
+    A ratio is null unless both paradigms were measured to their end.
     """
 
     training_to_ptfs: float | None = field(metadata=key("measured_ratio_to_ptfs"))
@@ -72,11 +72,11 @@ class ParadigmCosts:
     paths: tuple[PathCosts, ...]
     """Paths, parents before children."""
     measured: MeasuredCost | None
-    """Cost of all attempts at all paths; None before the first attempt."""
+    """Cost of all attempts at all paths; null before the first attempt."""
     mix: Mapping[str, MixShares] | None
-    """Shares of the sequences that branches and CPT paths read, by version; None for a paradigm without a mix."""
+    """Shares of the sequences that branches and CPT paths read, by version; null for a paradigm without a mix."""
     branch_data: str | None
-    """Part of the increment that branches of path switching read: `rest` or `whole`; None for other paradigms."""
+    """Part of the increment that branches of path switching read: `rest` or `whole`; null for other paradigms."""
     complete: bool
     """True if every path is trained and evaluated."""
     releases: tuple[ReleasedVersion, ...]
@@ -84,9 +84,9 @@ class ParadigmCosts:
     matrices: Mapping[str, ForgettingMatrix]
     """Forgetting matrices by measure, of every measure that has a score."""
     estimate: TaggedCost | None
-    """Cost of the whole paradigm, with an estimate of its missing steps; None if it was trained to its end."""
+    """Cost of the whole paradigm, with an estimate of its missing steps; null if it was trained to its end."""
     unreleased: TaggedCost | None
-    """Cost of the steps that no version needs; None if there are none."""
+    """Cost of the steps that no version needs; null if there are none."""
     cumulative_steps: Mapping[str, int]
     """Number of planned optimizer steps of all versions up to each one, by version."""
     ratios: MeasuredRatios = field(metadata=INLINE)

@@ -18,7 +18,7 @@ class PathCurve:
     """Learning rate of a path at some of its steps, and its training loss as far as it was logged."""
 
     parent: str | None
-    """Name of the path that it forks from; None for the initial weights."""
+    """Name of the path that it forks from; null for the initial weights."""
     steps: tuple[int, ...]
     """Steps of the learning rates, ascending; the first and the last step of the path are among them."""
     lr: tuple[float, ...]

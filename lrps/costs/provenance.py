@@ -17,9 +17,9 @@ class RecordedPriceUse:
     """Device-hours that attempts of a run were allocated at one recorded price."""
 
     amount: float | None
-    """Price of a device-hour; None for attempts that recorded none."""
+    """Price of a device-hour; null for attempts that recorded none."""
     currency: str | None
-    """Currency of the price; None for attempts that recorded none."""
+    """Currency of the price; null for attempts that recorded none."""
     device_hours: float
     """Allocated device-hours at this price."""
 

@@ -20,7 +20,7 @@ class RehearsalCost:
     device_hours: float
     """Allocated device-hours on this run's own devices."""
     money: float | None
-    """Price of `device_hours` in the currency of the config; None if there is no price."""
+    """Price of `device_hours` in the currency of the config; null if there is no price."""
     sets: tuple[str, ...]
     """Names of the sets that were written."""
     by_server: tuple[str, ...]

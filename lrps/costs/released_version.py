@@ -50,7 +50,7 @@ class ReleasedVersion:
     heldout: Mapping[str, HeldoutLoss]
     """Losses by the version whose held-out set they were measured on, as far as they were."""
     seen_loss: float | None
-    """Mean loss over the held-out sets of all versions up to this one, in nats per token; None while one is missing."""
+    """Mean loss over the held-out sets of all versions up to this one, in nats per token; null while one is missing."""
     scores: Mapping[str, TaskScore]
     """Scores by task, as far as they were measured."""
     cost: VersionCosts

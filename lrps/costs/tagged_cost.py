@@ -13,7 +13,7 @@ Basis = Literal["measured", "modelled"]
 
 @dataclass(frozen=True)
 class TaggedCost:
-    """Cost of some steps, tagged as measured or modelled. An amount that is unknown is None."""
+    """Cost of some steps, tagged as measured or modelled. An amount that is unknown is null."""
 
     steps: int | float
     """Number of optimizer steps, each counted once; a share of steps need not be a whole number."""
@@ -30,7 +30,7 @@ class TaggedCost:
     energy_kwh: float | None
     """Energy in kWh."""
     basis: Basis | None
-    """`measured`, or `modelled` if any part is a forecast; None if the device-hours are unknown."""
+    """`measured`, or `modelled` if any part is a forecast; null if the device-hours are unknown."""
 
     @classmethod
     def of(cls, spending: Spending) -> TaggedCost:
