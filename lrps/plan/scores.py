@@ -24,11 +24,14 @@ ROUGE_L = "rouge_l"
 
 @dataclass(frozen=True)
 class Result:
-    """The value of one metric of a task. stderr: standard error over the examples; None if it is not known."""
+    """Value of one metric of a task."""
 
     value: float
+    """Mean over the examples."""
     stderr: float | None
+    """Standard error of the mean; null if it is unknown."""
     higher_is_better: bool
+    """True if a higher value is a better one."""
 
 
 @dataclass(frozen=True)

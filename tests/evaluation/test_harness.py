@@ -15,7 +15,7 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.evaluating import LmEval
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.evaluation import harness
 from lrps.evaluation.harness import Harness
 from lrps.plan.tasks import task_digest
@@ -70,9 +70,9 @@ def test_a_local_task_is_scored_without_the_network(
     assert [r["scores"] for r in shown["paradigms"]["path-switching"]["releases"]] == [{}, {}]
     again = lrps(tmp_path, "score", str(made.file), "--paradigm", "cpt")
     assert "2 models, 1 tasks: 0 results to do" in again.stderr
-    document = comparison_document(made.plan)
+    comparison = make_comparison(made.plan)
     for form, files in FORMATS.items():
-        assert "words_quiz" in "".join(files(document).values()).replace("\\_", "_"), form
+        assert "words_quiz" in "".join(files(comparison).values()).replace("\\_", "_"), form
 
 
 @needs_lm_eval

@@ -54,7 +54,9 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 rank", "2 ranks"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(1, marks=pytest.mark.long), pytest.param(2)], ids=["1 rank", "2 ranks"]
+)
 def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of the runs that the worker made with so many ranks."""
     root = tmp_path_factory.mktemp(f"laws{request.param}")

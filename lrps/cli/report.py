@@ -1,19 +1,53 @@
-"""The verbs `compare` and `sweep`: runs side by side, and costs over alpha and the number of versions."""
+"""The verbs `report`, `compare` and `sweep`: what paradigms cost, measured, modelled and planned."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
 
 if TYPE_CHECKING:
     from lrps.plan.plan import Plan
+
+
+def report(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="F,F", help="Any of html, md, csv, tex, json; written to <run>/report.")
+    ] = "html,json",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
+    from lrps.costs.comparison import make_comparison
+    from lrps.costs.document import to_json
+    from lrps.report.files import known_formats
+
+    wanted = known_formats(formats.split(","))
+    made = load_plan(config_file, overrides)
+    if as_json:
+        print_json(to_json(make_comparison(made)))
+    else:
+        print_and_write_report(made, wanted)
+
+
+def print_and_write_report(made: Plan, formats: Sequence[str]) -> None:
+    """Print the comparison of a plan's paradigms, write its files and print their names."""
+    from lrps.costs.comparison import make_comparison
+    from lrps.report.comparison_text import print_comparison
+    from lrps.report.files import write_report
+
+    comparison = make_comparison(made)
+    print_comparison(comparison)
+    for file in write_report(made, comparison, formats):
+        typer.echo(str(file))
+
 
 Runs = Annotated[
     list[Path],
@@ -35,19 +69,22 @@ def compare(
     Every number says which of the two it is. Several runs share one table; ratios are within a run. A directory needs
     its plan.json and the ledgers of its paths, but no shards, checkpoints or config.
     """
-    from lrps.report.compare import FORMATS, compare_document, remarks, shown
-    from lrps.report.text import print_table
+    from lrps.costs.compare import compare_runs
+    from lrps.costs.document import to_json
+    from lrps.report.compare_table import FORMATS, compare_table
+    from lrps.report.terminal import print_table
 
     wanted = [] if formats is None else [name.strip() for name in formats.split(",")]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
-    document = compare_document([_plan_of(run, overrides) for run in runs])
+    document = compare_runs([_plan_of(run, overrides) for run in runs])
     written = _write(out, {FORMATS[name][0]: FORMATS[name][1](document) for name in wanted})
     if as_json:
-        print_json(document)
-    else:
-        print_table("paradigms side by side, all versions together", *shown(document))
-        typer.echo("\n".join((*remarks(document), *written)))
+        print_json(to_json(document))
+        return
+    print_table(compare_table(document, for_terminal=True))
+    for file in written:
+        typer.echo(file)
 
 
 def sweep(
@@ -100,7 +137,6 @@ def sweep(
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
     """Return the plan of a config file, or of a run directory by its plan.json."""
     from lrps.costs.recorded_plan import recorded_plan
-    from lrps.plan.plan import load_plan
 
     if not run.is_dir():
         return load_plan(run, overrides)
