@@ -120,11 +120,11 @@ def _check_order(record: Record, before: Record | None, where: str) -> None:
     now = record.counters
     if before is not None and any(getattr(now, name) < getattr(before.counters, name) for name in _GROWING):
         raise LedgerError(f"{where}: its counters are less than in the line before; restore the file from a copy")
-    if now.unique_tokens < 0 or now.repeated_steps > now.steps or now.busy_seconds > _most(now.allocated_seconds):
+    if now.unique_tokens < 0 or now.repeated_steps > now.steps or now.busy_seconds > _tolerated(now.allocated_seconds):
         raise LedgerError(f"{where}: parts of tokens, steps or seconds are more than all; restore the file from a copy")
 
 
-def _most(allocated_seconds: float) -> float:
+def _tolerated(allocated_seconds: float) -> float:
     """Return the largest sum of parts that is accepted: the whole is by the system clock, which may be adjusted."""
     return 1.02 * allocated_seconds + 2.0
 

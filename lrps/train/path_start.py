@@ -1,6 +1,6 @@
 """The start of an attempt at a path: what rank 0 finds in the run directory, and what it puts in order there.
 
-Only the process that holds the path's lock calls these functions, `check_same_training` excepted.
+Only the process that holds the path's lock calls these functions, `check_origin` excepted.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def pin_fork(origin: Origin, parent: str, run: RunLayout) -> None:
             pin(origin.checkpoint, layout.branch_points)
 
 
-def check_same_training(
+def check_origin(
     checkpoint: Checkpoint, origin: Origin, path: TrainingPath, data: PathData, training_sha256: str
 ) -> None:
     """Raise CheckpointError if a checkpoint is of another plan, of another path or of other rows.

@@ -16,7 +16,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.evaluate import HeldoutSet, evaluate_state
-from lrps.train.path_start import PathStart, check_same_training, pin_fork, pin_saved, set_aside_skipped
+from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingSteps
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
@@ -79,7 +79,7 @@ class Trainer:
         origin = self.start.origin
         if origin.checkpoint is not None:
             if origin.verb != "start":  # The state of another program has no such identity; loading checks its model.
-                check_same_training(origin.checkpoint, origin, self.path, self.data, self.training_sha256)
+                check_origin(origin.checkpoint, origin, self.path, self.data, self.training_sha256)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step

@@ -202,7 +202,7 @@ def test_what_was_set_aside_goes_with_a_flag_only(plan: Plan) -> None:
     before = used(plan.config.run_dir)
     for damaged in (False, True):
         (found,) = (each for each in prune_run(plan, dry_run=True, damaged=damaged).found if each.directory == aside)
-        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path went on")
+        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path was resumed")
     pruning = prune_run(plan, dry_run=False, damaged=True)
     assert not aside.exists()
     (layout.directory / "lock").unlink()

@@ -412,7 +412,7 @@ def test_keeping_none_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("code", "way_out"),
-    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "mend that")],
+    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "fix that")],
 )
 def test_a_disk_that_refuses_is_explained_and_earlier_checkpoints_stay(tmp_path, monkeypatch, code, way_out):
     old = save(tmp_path, 1)
