@@ -65,7 +65,7 @@ def sweep(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What path switching would cost: over alpha, the number of versions and the growth of increments.
+    """Show the cost of path switching over alpha, the number of versions and the growth of increments.
 
     Plan arithmetic, nothing is trained: beside PTFS and CPT in steps, and in device-hours and money where the config
     says the hardware (`-s hardware.mfu=0.5`). Prints tables; writes SVG charts, sweep.csv and sweep.json.
@@ -97,7 +97,7 @@ def sweep(
 
 
 def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
-    """Of a config file, or of the directory of a run by its plan.json."""
+    """Return the plan of a config file, or of the directory of a run by its plan.json."""
     from lrps.config.loader import load_config
     from lrps.costs.recorded_plan import recorded_plan
     from lrps.plan.plan import make_plan
@@ -110,7 +110,7 @@ def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> list[str]:
-    """The names of the files."""
+    """Write the files and return their names. Raises ConfigError for a directory that cannot be written to."""
     from lrps.base.files import atomic_write_text
 
     try:

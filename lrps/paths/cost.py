@@ -1,4 +1,4 @@
-"""What a graph will cost: FLOPs, device-hours, money and disk, from the config alone. Imports no torch.
+"""Planned costs of a graph: FLOPs, device-hours, money and disk, from the config alone. Imports no torch.
 
 FLOPs of a trained token are those of `Decoder.flops_per_token`. Every token is taken to attend over a whole row, so
 with attention within documents they are an upper bound.
@@ -69,7 +69,7 @@ class CostModel:
 
 
 def peak_flops(hardware: HardwareConfig | None) -> float | None:
-    """Peak FLOP/s of one device; None when it is not known."""
+    """Return the peak FLOP/s of one device; None if it is not known."""
     if hardware is None:
         return None
     known = {name.lower(): tflops for name, tflops in PEAK_TFLOPS.items()}
@@ -78,7 +78,7 @@ def peak_flops(hardware: HardwareConfig | None) -> float | None:
 
 
 def cost_model(config: Config) -> CostModel:
-    """The cost model of a config; what it cannot know is None."""
+    """Return the cost model of a config; what the config does not say is None."""
     decoder, hardware = decoder_of(config.model), config.hardware
     total = decoder.parameters if decoder else config.model.parameters
     if decoder is not None:

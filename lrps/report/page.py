@@ -84,7 +84,7 @@ def _environment() -> Environment:
 
 
 def _row_parts(data: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows that a path reads, in pieces between which a line may break; names have no spaces."""
+    """Return the rows that a path reads, in pieces between which a line may break; names have no spaces."""
     return row_ranges([RowRange(**part) for part in data]).split(" ")
 
 
