@@ -208,12 +208,13 @@ def status(
         from lrps.report.watch import watch
 
         raise typer.Exit(watch(made, every, as_json, jobs_shown(made)))
+    from lrps.costs.document import to_json
     from lrps.costs.status_document import status_document
     from lrps.plan.status import plan_status
-    from lrps.report.text import print_status
+    from lrps.report.status_table import print_status
 
     document = status_document(made, plan_status(made), jobs_shown(made)())
-    print_json(document) if as_json else print_status(document)
+    print_json(to_json(document)) if as_json else print_status(document)
 
 
 @app.command()
@@ -240,8 +241,8 @@ def report(
 
 def _write_report(made: Plan, formats: Sequence[str]) -> None:
     from lrps.costs.comparison import make_comparison
+    from lrps.report.comparison_text import print_comparison
     from lrps.report.files import write_report
-    from lrps.report.text import print_comparison
 
     comparison = make_comparison(made)
     print_comparison(comparison)

@@ -35,19 +35,22 @@ def compare(
     Every number says which. Of several runs one table; ratios are within a run. A directory needs its plan.json and
     the ledgers of its paths; no shards, no checkpoints, no config.
     """
-    from lrps.report.compare import FORMATS, compare_document, remarks, shown
-    from lrps.report.text import print_table
+    from lrps.costs.compare import compare_runs
+    from lrps.costs.document import to_json
+    from lrps.report.compare_table import FORMATS, compare_table
+    from lrps.report.terminal import print_table
 
     wanted = [] if formats is None else [name.strip() for name in formats.split(",")]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
-    document = compare_document([_plan_of(run, overrides) for run in runs])
+    document = compare_runs([_plan_of(run, overrides) for run in runs])
     written = _write(out, {FORMATS[name][0]: FORMATS[name][1](document) for name in wanted})
     if as_json:
-        print_json(document)
-    else:
-        print_table("paradigms side by side, all versions together", *shown(document))
-        typer.echo("\n".join((*remarks(document), *written)))
+        print_json(to_json(document))
+        return
+    print_table(compare_table(document, for_terminal=True))
+    for file in written:
+        typer.echo(file)
 
 
 def sweep(

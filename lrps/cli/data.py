@@ -123,7 +123,7 @@ def data_audit(
     from rich.progress import Progress
 
     from lrps.audit.run import audit_run
-    from lrps.report.audit_document import audit_document, print_audit
+    from lrps.report.audit_text import audit_document, print_audit
 
     run_dir, configured = run_of(run, overrides)
     root = data_root or configured
@@ -134,7 +134,6 @@ def data_audit(
         audit = audit_run(
             run_dir, root if rows else None, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    document = audit_document(audit)
-    print_json(document) if as_json else print_audit(document)
+    print_json(audit_document(audit)) if as_json else print_audit(audit)
     if not audit.ok:
         raise typer.Exit(USER_MISTAKE)

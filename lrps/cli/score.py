@@ -59,8 +59,8 @@ def score(
 def _show(plan: Plan, as_json: bool) -> None:
     """Print the scores that the run has by now, of all paradigms."""
     from lrps.costs.comparison import make_comparison
-    from lrps.report.task_table import TITLE, scored, shown
-    from lrps.report.text import print_table
+    from lrps.report.task_table import scored, task_table
+    from lrps.report.terminal import print_table
 
     comparison = make_comparison(plan)
-    print_json(scored(comparison)) if as_json else print_table(TITLE, *shown(comparison), left=3)
+    print_json(scored(comparison)) if as_json else print_table(task_table(comparison))

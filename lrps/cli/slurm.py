@@ -20,7 +20,8 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
     from lrps.launch.jobs import plan_jobs
     from lrps.launch.slurm.path_jobs import path_jobs
     from lrps.launch.slurm.submit import submit
-    from lrps.report.text import print_table
+    from lrps.report.table import Table, text_column
+    from lrps.report.terminal import print_table
 
     troubles = {name: job.trouble for name, job in path_jobs(plan).items() if job.trouble}
     jobs = submit(plan, names, lambda chosen: plan_jobs(plan, chosen, config_file, overrides))
@@ -30,8 +31,9 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
     if not jobs:
         typer.echo(f"{plan.config.name}: everything is trained and evaluated already")
         return
-    rows = [(", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs]
-    print_table(f"{plan.config.name}: jobs", ("path", "job", "after", "state"), rows, left=4)
+    columns = tuple(map(text_column, ("path", "job", "after", "state")))
+    rows = tuple((", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs)
+    print_table(Table(f"{plan.config.name}: jobs", columns, rows))
     typer.echo("`lrps status` follows them, `lrps cancel` ends them; once they are done, `lrps report` compares")
 
 

@@ -43,8 +43,11 @@ def prune(
     from lrps.config.loader import load_config
     from lrps.plan.plan import make_plan
     from lrps.plan.prune import prune_run
-    from lrps.report.prune_document import print_prune, prune_document
+    from lrps.report.prune_text import print_prune, prune_document
 
     plan = make_plan(load_config(config_file, overrides or ()))
-    document = prune_document(plan, prune_run(plan, dry_run=dry_run, damaged=damaged), dry_run=dry_run)
-    print_json(document) if as_json else print_prune(document)
+    pruning = prune_run(plan, dry_run=dry_run, damaged=damaged)
+    if as_json:
+        print_json(prune_document(plan, pruning, dry_run=dry_run))
+    else:
+        print_prune(plan, pruning, dry_run=dry_run)

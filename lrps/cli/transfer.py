@@ -13,6 +13,7 @@ from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
 
 if TYPE_CHECKING:
     from lrps.config.models import Config
+    from lrps.store.copy.transfer import Transfer
 
 Address = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, gs://..., another fsspec address, or a directory.")
@@ -38,13 +39,11 @@ def push(
     trained is copied as it was at its newest checkpoint. Pins and released models are never replaced, and nothing is
     deleted: retention there is up to you. Credentials come from the environment.
     """
-    from lrps.report.transfer_document import print_transfer, transfer_document
     from lrps.store.copy.transfer import push_run
 
     config = _config(config_file, overrides)
     transfer = push_run(config.run_dir, address, path or (), dry_run=dry_run)
-    document = transfer_document(transfer, "push", dry_run=dry_run)
-    print_json(document) if as_json else print_transfer(document)
+    _show(transfer, "push", dry_run, as_json)
 
 
 def pull(
@@ -68,7 +67,6 @@ def pull(
     Every byte is compared with its SHA-256 before a checkpoint is there; interrupted, the same command goes on. A path
     that is being trained here, or that went on in both places, is refused, and nothing is copied.
     """
-    from lrps.report.transfer_document import print_transfer, transfer_document
     from lrps.store.copy.selection import check_same_training, needed_to_resume
     from lrps.store.copy.transfer import pull_run
 
@@ -88,8 +86,16 @@ def pull(
         lambda there, here: check_same_training(choose(there, here), config),
         dry_run=dry_run,
     )
-    document = transfer_document(transfer, "pull", dry_run=dry_run)
-    print_json(document) if as_json else print_transfer(document)
+    _show(transfer, "pull", dry_run, as_json)
+
+
+def _show(transfer: Transfer, verb: str, dry_run: bool, as_json: bool) -> None:
+    from lrps.report.transfer_text import print_transfer, transfer_document
+
+    if as_json:
+        print_json(transfer_document(transfer, verb, dry_run=dry_run))
+    else:
+        print_transfer(transfer, verb, dry_run=dry_run)
 
 
 def _config(config_file: Path, overrides: list[str] | None) -> Config:

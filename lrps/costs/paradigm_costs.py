@@ -92,6 +92,24 @@ class ParadigmCosts:
     ratios: MeasuredRatios = field(metadata=INLINE)
     """Measured cost in relation to PTFS and CPT."""
 
+    @property
+    def whole(self) -> TaggedCost:
+        """Cost of the whole paradigm: as measured to its end, or else as estimated."""
+        if self.estimate is not None:
+            return self.estimate
+        measured = self.measured
+        assert measured is not None, "without an estimate the ledgers cover all steps"
+        return TaggedCost(
+            steps=measured.total_steps,
+            tokens=measured.spent_tokens,
+            flops=measured.spent_flops,
+            device_hours=measured.device_hours,
+            training_hours=measured.training_hours,
+            money=measured.money,
+            energy_kwh=measured.energy_kwh,
+            basis="measured",
+        )
+
 
 def paradigm_costs(
     paradigm: Paradigm,

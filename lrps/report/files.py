@@ -11,19 +11,13 @@ from lrps.base.files import atomic_write_text
 from lrps.costs.comparison import Comparison
 from lrps.costs.document import to_json
 from lrps.plan.plan import Plan
-from lrps.report import forgetting_table, task_table
+from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures
+from lrps.report.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.page import render_page
-from lrps.report.totals_table import (
-    as_csv,
-    as_latex,
-    as_markdown,
-    csv_text,
-    forgetting_as_latex,
-    tasks_as_latex,
-    versions_as_csv,
-    versions_as_latex,
-)
+from lrps.report.task_table import task_records, task_table
+from lrps.report.totals_table import totals_table
+from lrps.report.versions_table import version_costs_records, version_costs_table
 
 Files = dict[str, str]
 """Texts by name in the report directory."""
@@ -42,26 +36,26 @@ def _json(comparison: Comparison) -> Files:
 
 def _csv(comparison: Comparison) -> Files:
     return {
-        "comparison.csv": as_csv(comparison),
-        "versions.csv": versions_as_csv(comparison),
-        "forgetting.csv": csv_text(*forgetting_table.records(comparison)),
-        "matrix.csv": csv_text(*forgetting_table.cells(comparison)),
-        **({"tasks.csv": csv_text(*task_table.records(comparison))} if comparison.tasks else {}),
+        "comparison.csv": totals_table(comparison).to_csv(),
+        "versions.csv": version_costs_records(comparison).to_csv(),
+        "forgetting.csv": forgetting_records(comparison).to_csv(),
+        "matrix.csv": matrix_records(comparison).to_csv(),
+        **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
     }
 
 
 def _tex(comparison: Comparison) -> Files:
     return {
-        "comparison.tex": as_latex(comparison),
-        "versions.tex": versions_as_latex(comparison),
-        "forgetting.tex": forgetting_as_latex(comparison),
-        **({"tasks.tex": tasks_as_latex(comparison)} if comparison.tasks else {}),
+        "comparison.tex": totals_table(comparison).to_latex(),
+        "versions.tex": version_costs_table(comparison).to_latex(),
+        "forgetting.tex": forgetting_table(comparison).to_latex(),
+        **({"tasks.tex": task_table(comparison).to_latex()} if comparison.tasks else {}),
     }
 
 
 FORMATS: dict[str, Callable[[Comparison], Files]] = {
     "html": _html,
-    "md": lambda comparison: {"comparison.md": as_markdown(comparison)},
+    "md": lambda comparison: {"comparison.md": comparison_markdown(comparison)},
     "csv": _csv,
     "tex": _tex,
     "json": _json,

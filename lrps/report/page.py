@@ -17,14 +17,15 @@ from lrps.charts.svg import STYLE
 from lrps.costs.comparison import Comparison
 from lrps.costs.plan_document import RowRange
 from lrps.costs.rehearsal_cost import rehearsal_lines
-from lrps.report import forgetting_table, task_table
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
+from lrps.report.forgetting_table import forgetting_table
 from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
-from lrps.report.tags import RATIOS, legend, whole_cost
+from lrps.report.tags import RATIOS, legend
+from lrps.report.task_table import task_table
 from lrps.report.tree import graph_paths, tree_rows
-from lrps.report.versions_table import EXPLAINED, UNRELEASED
+from lrps.report.versions_table import UNRELEASED, WAYS_OF_COUNTING
 
 _TEMPLATE = "page.html.j2"
 
@@ -49,12 +50,9 @@ def render_page(comparison: Comparison) -> str:
             ratios=RATIOS,
             rehearsal_lines=rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency),
             legend=legend(comparison.cost_model),
-            explained=EXPLAINED,
+            ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
-            measured_tables=[
-                (table.TITLE.capitalize(), *table.shown(comparison), table.EXPLAINED)
-                for table in (forgetting_table, task_table)
-            ],
+            measured_tables=[forgetting_table(comparison), task_table(comparison)],
             chart_style=Markup(STYLE),
             any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),
         )
@@ -80,7 +78,6 @@ def _environment() -> Environment:
         "get": _get,
         "row_parts": _row_parts,
         "steps": _steps,
-        "whole_cost": whole_cost,
     }
     return environment
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lrps.base.numbers import amount, count, loss, ratio
+from lrps.base.numbers import count, device_time, loss, ratio
 from lrps.costs.comparison import Comparison
 from lrps.costs.paradigm_costs import MixShares, ParadigmCosts
 
@@ -37,8 +37,8 @@ def _measured(name: str, paradigm: ParadigmCosts) -> str:
     measured = paradigm.measured
     if measured is None:
         return f"No cost of {name} has been measured yet."
-    hours = f"{amount(measured.device_hours)} device-hours allocated on {measured.device}"
-    training = f"{amount(measured.training_hours)} of them in optimizer steps"
+    hours = f"{device_time(measured.device_hours)} of device time allocated on {measured.device}"
+    training = f"{device_time(measured.training_hours)} of it in optimizer steps"
     if not paradigm.complete:
         done = f"{count(measured.total_steps)} of {count(paradigm.plan.cost.steps)} steps"
         return f"Measured so far: {done}, {hours}, {training}."

@@ -6,8 +6,8 @@ from typing import Any
 
 from lrps.base.numbers import NOT_APPLICABLE, count
 from lrps.costs.estimate import CostRate
-from lrps.costs.paradigm_costs import ParadigmCosts
-from lrps.costs.tagged_cost import Basis, TaggedCost
+from lrps.costs.tagged_cost import Basis
+from lrps.report.table import Marked
 
 MODELLED = "~"
 """Mark behind a number that is modelled in whole or in part."""
@@ -23,32 +23,14 @@ START_UP = (
 """Explanation that makes the device-hours of single versions and paradigms comparable."""
 
 
-def whole_cost(paradigm: ParadigmCosts) -> TaggedCost:
-    """Return the cost of the whole paradigm: as measured to its end, or else as estimated."""
-    if paradigm.estimate is not None:
-        return paradigm.estimate
-    measured = paradigm.measured
-    assert measured is not None, "without an estimate the ledgers cover all steps"
-    return TaggedCost(
-        steps=measured.total_steps,
-        tokens=measured.spent_tokens,
-        flops=measured.spent_flops,
-        device_hours=measured.device_hours,
-        training_hours=measured.training_hours,
-        money=measured.money,
-        energy_kwh=measured.energy_kwh,
-        basis="measured",
-    )
-
-
 def tag(value: Any, basis: Basis | None) -> str:
     """Return the tag of a value: measured, modelled or n/a."""
     return NOT_APPLICABLE if value is None or basis is None else basis
 
 
-def tagged(text: str, basis: str | None) -> str:
-    """Return a number for people, with MODELLED behind it if it is modelled."""
-    return text + MODELLED if basis == "modelled" and text != NOT_APPLICABLE else text
+def marked(value: Any, basis: Basis | None) -> Any:
+    """Return the cell of a value in a table, with MODELLED behind it if it is modelled."""
+    return Marked(value, MODELLED) if basis == "modelled" else value
 
 
 def legend(rate: CostRate) -> str:

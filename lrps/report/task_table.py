@@ -1,4 +1,4 @@
-"""The table of what versions score on tasks (`lrps score`): for the terminal, the page and the files."""
+"""Table of what versions score on tasks (`lrps score`)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrps.base.numbers import NOT_APPLICABLE
 from lrps.costs.comparison import Comparison
 from lrps.costs.document import to_json
 from lrps.costs.released_version import TaskScore
 from lrps.costs.version_matrix import MEASURES
 from lrps.plan.scores import Result
+from lrps.report.table import Column, Table, text_column
 
-TITLE = "what versions score on tasks"
-EXPLAINED = (
+_NOTE = (
     "ROUGE-L: F of greedy answers against the given ones, mean over the pairs, points of 100; other measures are "
     "lm-eval's own. Higher is better where nothing else is said. n/a: not scored yet (lrps score)."
 )
@@ -25,14 +24,16 @@ class Number:
     """Result of one version on a task."""
 
     result: Result
+    """Result of the metric."""
     examples: int
+    """Number of scored examples."""
 
 
 Numbers = Mapping[str, Number]
 
 
 def _lines(comparison: Comparison) -> Iterator[tuple[str, str, str, Numbers]]:
-    """(task, metric, paradigm, version -> {value, stderr, higher_is_better, examples}), as far as it was scored."""
+    """Yield each task, metric and paradigm with the results of its versions, as far as they were scored."""
     for task in comparison.tasks:
         found: dict[tuple[str, str], dict[str, Number]] = {}
         for name, paradigm in comparison.paradigms.items():
@@ -45,19 +46,23 @@ def _lines(comparison: Comparison) -> Iterator[tuple[str, str, str, Numbers]]:
 
 
 def _by_metric(line: tuple[str, str]) -> str:
-    """The paradigms of a metric beside each other, in their own order."""
+    """Return the key that sorts lines by metric and keeps the order of the paradigms."""
     return line[0]
 
 
-def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows for people; no row before the first score."""
+def task_table(comparison: Comparison) -> Table:
+    """Return the scores of every version for people; without rows before the first score."""
     versions = [version.name for version in comparison.plan.versions]
+    columns = (
+        *(text_column("task"), text_column("measure"), text_column("paradigm")),
+        *(Column(version, priority=len(versions) - index) for index, version in enumerate(versions, 1)),
+    )
     rows = []
     for task, metric, name, numbers in _lines(comparison):
         version = comparison.tasks[task]
         cells = (_text(metric, numbers.get(version)) for version in versions)
-        rows.append([task if version is None else f"{task} (of {version})", _measure(metric, numbers), name, *cells])
-    return ["task", "measure", "paradigm", *versions], rows
+        rows.append((task if version is None else f"{task} (of {version})", _measure(metric, numbers), name, *cells))
+    return Table("what versions score on tasks", columns, tuple(rows), (_NOTE,))
 
 
 def _measure(metric: str, numbers: Numbers) -> str:
@@ -65,27 +70,28 @@ def _measure(metric: str, numbers: Numbers) -> str:
     return title if next(iter(numbers.values())).result.higher_is_better else f"{title} (lower is better)"
 
 
-def _text(metric: str, number: Number | None) -> str:
+def _text(metric: str, number: Number | None) -> str | None:
     if number is None:
-        return NOT_APPLICABLE
+        return None
     return MEASURES[metric].shown(number.result.value) if metric in MEASURES else f"{number.result.value:.4g}"
 
 
-def records(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
-    """Names of columns and rows at full precision: one a task, measure, paradigm and version."""
-    head = ["task", "of_version", "measure", "paradigm", "after_version", "value", "stderr", "better", "examples"]
-    rows = []
-    for task, metric, name, numbers in _lines(comparison):
-        for version, number in numbers.items():
-            values = (number.result.value, NOT_APPLICABLE if number.result.stderr is None else number.result.stderr)
-            better = "higher" if number.result.higher_is_better else "lower"
-            of_version = comparison.tasks[task] or NOT_APPLICABLE
-            rows.append([task, of_version, metric, name, version, *values, better, number.examples])
-    return head, rows
+def task_records(comparison: Comparison) -> Table:
+    """Return the scores in raw values, one row per task, measure, paradigm and version."""
+    keys = ("task", "of_version", "measure", "paradigm", "after_version", "value", "stderr", "better", "examples")
+    rows = (
+        (
+            *(task, comparison.tasks[task], metric, name, version, number.result.value, number.result.stderr),
+            *("higher" if number.result.higher_is_better else "lower", number.examples),
+        )
+        for task, metric, name, numbers in _lines(comparison)
+        for version, number in numbers.items()
+    )
+    return Table("what versions score on tasks", tuple(map(Column, keys)), tuple(rows))
 
 
 def scored(comparison: Comparison) -> dict[str, Any]:
-    """What `lrps score --json` prints: the parts of a comparison that are about tasks."""
+    """Return the parts of a comparison that are about tasks as JSON values, for `lrps score --json`."""
     return {
         "name": comparison.plan.name,
         "tasks": comparison.tasks,

@@ -19,7 +19,7 @@ from lrps.base.locks import path_lock
 from lrps.config.models import Config
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import PruneCandidate, prune_run, references
-from lrps.report.prune_document import print_prune, prune_document
+from lrps.report.prune_text import print_prune, prune_document
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, pin, verify_checkpoint
 from support.values import config_values
@@ -298,11 +298,12 @@ def test_whatever_is_there_nothing_needed_and_no_newest_intact_one_goes(
 
 def test_the_table_and_the_json_say_the_same(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     save(plan, "main", 40, 50, 60, 70)
-    document = prune_document(plan, prune_run(plan, dry_run=True), dry_run=True)
-    print_prune(document)
+    pruning = prune_run(plan, dry_run=True)
+    document = prune_document(plan, pruning, dry_run=True)
+    print_prune(plan, pruning, dry_run=True)
     told = capsys.readouterr().out
-    assert "main/checkpoints/step-00000040  stays  fork of branch-v1" in told
-    assert "main/checkpoints/step-00000050  goes   nothing needs it" in told
+    assert "main/checkpoints/step-00000040  stays   fork of branch-v1" in told
+    assert "main/checkpoints/step-00000050  goes    nothing needs it" in told
     assert "1 of 4 would go and free 5." in told
     assert [each["goes"] for each in document["checkpoints"]] == [False, True, False, False]
     assert document["freed_bytes"] == sum(each["freed_bytes"] for each in document["checkpoints"] if each["goes"])

@@ -114,14 +114,14 @@ def test_markdown_and_latex_are_tables(trained: Any, comparison: Comparison) -> 
     assert [len(rows) for rows in tables] == [1 + 3, 1 + 3 * 4, 1 + 3 * 3]
     assert all(len({row.count("&") for row in rows}) == 1 for rows in tables)
     assert r"58.0\%" in tables[0][1]
-    assert "training time, of PTFS & held, of PTFS" in tables[0][0]
-    assert all(text.count("% " + START_UP) == 1 for text in latex[:2])
+    assert r"training device-hours, \% of PTFS & allocated device-hours, \% of PTFS" in tables[0][0]
+    assert all(text.count(START_UP) == 1 for text in latex[:2])
     assert RATIOS in markdown
 
 
 def test_the_report_needs_no_torch_and_no_numpy() -> None:
     code = (
-        "import sys, lrps.report.files, lrps.report.text, lrps.costs.comparison\n"
+        "import sys, lrps.report.files, lrps.report.comparison_text, lrps.costs.comparison\n"
         "print(*sorted({'torch', 'numpy', 'deepspeed', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
