@@ -69,7 +69,7 @@ def pull(
     that is being trained here, or that went on in both places, is refused, and nothing is copied.
     """
     from lrps.report.transfer_document import print_transfer, transfer_document
-    from lrps.store.copy.selection import check_same_training, needed_to_resume
+    from lrps.store.copy.subset import check_same_training, needed_to_resume
     from lrps.store.copy.transfer import pull_run
 
     if step is not None and len(path or ()) != 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lrps.base.errors import ConfigError, TransferError
-from lrps.store.copy.places import Directory, ObjectStore, RunStore, open_run_store
+from lrps.store.copy.run_store import DirectoryStore, ObjectStore, RunStore, open_run_store
 
 CONTENT = bytes(range(256)) * 100
 
@@ -62,7 +62,7 @@ def test_the_names_of_a_neighbour_are_not_seen(s3: Callable[[str, bytes], None],
 
 
 def test_bytes_have_one_inode_where_there_are_links(tmp_path: Path) -> None:
-    place = Directory(tmp_path)
+    place = DirectoryStore(tmp_path)
     place.write("a", CONTENT)
     place.copy("a", "b")
     assert (tmp_path / "a").stat().st_ino == (tmp_path / "b").stat().st_ino
@@ -72,7 +72,7 @@ def test_bytes_have_one_inode_where_there_are_links(tmp_path: Path) -> None:
 
 def test_without_links_bytes_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "another file system")))
-    place = Directory(tmp_path)
+    place = DirectoryStore(tmp_path)
     place.write("a", CONTENT)
     place.copy("a", "b")
     assert (tmp_path / "b").read_bytes() == CONTENT
@@ -80,7 +80,7 @@ def test_without_links_bytes_are_copied(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
-    place = Directory(tmp_path / "place")
+    place = DirectoryStore(tmp_path / "place")
     place.write("a", b"old")
     (tmp_path / "file").write_bytes(CONTENT)
 
@@ -97,16 +97,16 @@ def test_a_link_in_a_directory_that_came_from_elsewhere_is_refused(tmp_path: Pat
     (tmp_path / "main").mkdir()
     (tmp_path / "main" / "wandb").mkdir()
     (tmp_path / "main" / "wandb" / "latest").symlink_to("run")
-    assert Directory(tmp_path).sizes() == {}, "the tracker's links are no part of a run"
+    assert DirectoryStore(tmp_path).sizes() == {}, "the tracker's links are no part of a run"
     (tmp_path / "secret").write_text("of this machine")
     (tmp_path / "main" / "metrics.jsonl").symlink_to(tmp_path / "secret")
     with pytest.raises(TransferError, match="metrics.jsonl is a symbolic link"):
-        Directory(tmp_path).sizes()
-    assert Directory(tmp_path, follow_links=True).sizes()["main/metrics.jsonl"] == 15
+        DirectoryStore(tmp_path).sizes()
+    assert DirectoryStore(tmp_path, follow_links=True).sizes()["main/metrics.jsonl"] == 15
     (tmp_path / "main" / "metrics.jsonl").unlink()
     (tmp_path / "elsewhere").symlink_to("/etc")
     with pytest.raises(TransferError, match="elsewhere is a symbolic link"):
-        Directory(tmp_path).sizes()
+        DirectoryStore(tmp_path).sizes()
 
 
 @pytest.mark.parametrize(
