@@ -154,7 +154,7 @@ def test_a_periodic_one_gives_way_if_the_path_saved_the_step_again(run: dict[str
     assert group.stale[0] == f"{name}/manifest.json"
     assert set(group.stale) == {f"{name}/{file}" for file in ("manifest.json", "state.json", "weights.safetensors")}
     stale = compared(before, later)[name]
-    assert (stale.action, stale.why) == ("skip", "the one that is there was saved later")
+    assert (stale.action, stale.why) == ("skip", "the target's was saved later")
 
 
 def test_a_pin_never_gives_way_even_if_the_path_saved_the_step_again(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_path_that_went_on_in_two_places_is_found_though_no_file_contradicts(t
     attempt(plan, "main", 5, 10)
     elsewhere = files(plan.layout.run_dir)
     del here["main/metrics.jsonl"]
-    with pytest.raises(LineageError, match=r"001.jsonl:1: .*another machine went on"):
+    with pytest.raises(LineageError, match=r"001.jsonl:1: .*another machine continued"):
         compared(here, elsewhere)
 
 
@@ -226,7 +226,7 @@ def test_another_plan_is_an_error(run: dict[str, bytes], tmp_path: Path) -> None
     ):
         compared(run, files(plan.layout.run_dir))
     renamed = {**run, "plan.json": json.dumps({"config": {"name": "other"}}).encode()}
-    with pytest.raises(LineageError, match="here is the run of plan 'small', there that of 'other'"):
+    with pytest.raises(LineageError, match="here is a run of plan 'small', there of plan 'other'"):
         compared(run, renamed)
 
 

@@ -51,7 +51,7 @@ def test_every_place_holds_what_it_is_given(place: RunStore, tmp_path: Path) -> 
     place.remove("main/path.json")
     place.remove("main/path.json")
     assert "main/path.json" not in place.sizes()
-    with pytest.raises(TransferError, match="the same command goes on"):
+    with pytest.raises(TransferError, match="run the same command again to continue"):
         place.get("main/absent", tmp_path / "absent", lambda _: None)
 
 
@@ -87,7 +87,7 @@ def test_what_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(TransferError, match="cannot write .*free disk space; the same command goes on"):
+    with pytest.raises(TransferError, match="cannot write .*free disk space; then run the same command again"):
         place.put(tmp_path / "file", "a", full)
     assert [path.name for path in place.root.iterdir()] == ["a"]
     assert place.read("a") == b"old"
@@ -112,9 +112,9 @@ def test_a_link_in_a_directory_that_came_from_elsewhere_is_refused(tmp_path: Pat
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("s3://key:pl4nted@bucket/run", "s3://bucket/run: command lines are seen by others"),
-        ("s3://bucket/run?key=pl4nted", "command lines are seen by others"),
-        ("pipe:curl pl4nted", "pipe:...: command lines"),
+        ("s3://key:pl4nted@bucket/run", "s3://bucket/run: other users can see command lines"),
+        ("s3://bucket/run?key=pl4nted", "other users can see command lines"),
+        ("pipe:curl pl4nted", "pipe:...: other users"),
         ("https://host/run", "give an object store or a directory"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str
 def test_a_bucket_that_is_not_there(s3: Callable[[str, bytes], None], tmp_path: Path) -> None:
     place = open_run_store("s3://no-such-bucket/run")
     assert place.sizes() == {}
-    with pytest.raises(TransferError, match="s3://no-such-bucket/run: a cannot be written: .*bucket.*goes on where"):
+    with pytest.raises(TransferError, match="s3://no-such-bucket/run: a cannot be written: .*bucket.*then run the same command"):
         place.write("a", b"")
 
 
@@ -155,8 +155,8 @@ def test_a_store_that_lets_nobody_in_or_is_away(
         raise PermissionError("Access Denied for planted-secret")
 
     monkeypatch.setattr(place._fs, "find", refuse)
-    with pytest.raises(TransferError, match="cannot be listed: Access Denied for [*]{3}; give this user the right"):
+    with pytest.raises(TransferError, match="cannot be listed: Access Denied for [*]{3}; give this user the permission"):
         place.sizes()
     monkeypatch.setattr(place._fs, "find", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
-    with pytest.raises(TransferError, match="gone; mend that; the same command goes on"):
+    with pytest.raises(TransferError, match="gone; correct that; then run the same command again"):
         place.sizes()

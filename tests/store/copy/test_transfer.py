@@ -309,7 +309,7 @@ def test_the_run_directory_may_lie_behind_links(plan: Plan, there: Path, tmp_pat
 
 
 def test_there_must_be_a_run(tmp_path: Path) -> None:
-    with pytest.raises(LineageError, match="has no paths; `lrps run` makes some"):
+    with pytest.raises(LineageError, match="has no paths; make some with `lrps run`"):
         push_run(tmp_path / "nowhere", str(tmp_path / "there"))
     with pytest.raises(LineageError, match="has no run"):
         pull_run(tmp_path / "fresh", str(tmp_path / "there"), EVERYTHING)
@@ -318,7 +318,7 @@ def test_there_must_be_a_run(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way(plan: Plan, there: Path, tmp_path: Path) -> None:
     there.write_text("no directory")
-    with pytest.raises(TransferError, match="cannot list .*there: .*Not a directory.*continues an unfinished copy"):
+    with pytest.raises(TransferError, match="cannot list .*there: .*Not a directory.*then run the same command again"):
         push_run(plan.layout.run_dir, str(there))
     push_run(plan.layout.run_dir, str(tmp_path / "elsewhere"))
     with pytest.raises(TransferError, match="Not a directory"):
@@ -341,7 +341,7 @@ def test_a_full_disk_here_is_told_and_more_room_goes_on(
             get(place, name, file, advancing)
 
         patch.setattr(DirectoryStore, "get", full)
-        with pytest.raises(LrpsError, match="free disk space; the same command continues an unfinished copy"):
+        with pytest.raises(LrpsError, match="free disk space; then run the same command again"):
             pull_run(tmp_path / "fresh", str(there), EVERYTHING)
     pull_run(tmp_path / "fresh", str(there), EVERYTHING)
     assert files(tmp_path / "fresh") == files(plan.layout.run_dir)
