@@ -113,7 +113,7 @@ def pull(
     continues. A path that is being trained here, or that was trained further in both places, is refused, and nothing is
     copied.
     """
-    from lrps.store.copy.selection import check_same_training, needed_to_resume
+    from lrps.store.copy.subset import check_same_training, needed_to_resume
     from lrps.store.copy.transfer import pull_run
 
     if step is not None and len(path or ()) != 1:

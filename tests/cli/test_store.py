@@ -71,8 +71,8 @@ def test_one_state_of_one_path(config_file: Path, tmp_path: Path) -> None:
         (["pull", "THERE", "--step", "50"], "--step takes the state of one path"),
         (["pull", "THERE", "--path", "branch-v9"], "has no path branch-v9; its paths: branch-v1, main"),
         (["pull", "THERE", "-s", "seed=8"], "training.seed: 7 there, 8 in the config"),
-        (["pull", "THERE", "-s", "name=other"], "is the run of plan 'small'"),
-        (["push", "s3://key:pl4nted@bucket"], "credentials come from the environment"),
+        (["pull", "THERE", "-s", "name=other"], "is a run of plan 'small'"),
+        (["push", "s3://key:pl4nted@bucket"], "give credentials in the environment"),
         (["push", "nosuch://x"], "Protocol not known"),
     ],
 )

@@ -164,7 +164,7 @@ def test_an_export_of_another_state_is_refused(with_tasks: Callable[..., Any]) -
     states, _ = score.released_states(plan, ["cpt"])
     place = states[0].directory(plan.layout.path(states[0].path.name))
     export_state(plan, states[1], place, ExportFormat("fp32"))
-    with pytest.raises(CheckpointError, match="holds another state"):
+    with pytest.raises(CheckpointError, match="has another state"):
         run(plan, ["cpt"])
 
 

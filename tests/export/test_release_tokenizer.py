@@ -9,8 +9,8 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoTokenizer
 
-from lrps.data.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
-from lrps.export.tokenizer import write_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+from lrps.export.release import write_tokenizer
 
 TEXTS = ["the path , it 's a test .", "  Hello\n\tworld !  é 中 ", ""]
 
@@ -28,7 +28,7 @@ def test_it_encodes_and_decodes_as_training_did(source: Path, tmp_path: Path, mo
     ours, identity = load_tokenizer(source)
     if adds:  # As published tokenizers do; shards hold no such token.
         ours.post_processor = TemplateProcessing(
-            single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, identity.eos)]
+            single=f"{TRAINED_EOS} $A", special_tokens=[(TRAINED_EOS, identity.eos)]
         )
         source = tmp_path / "adds.json"
         ours.save(str(source))

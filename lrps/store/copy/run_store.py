@@ -1,6 +1,6 @@
-"""Where runs are copied to and from: a plain directory, or whatever fsspec reaches, behind the same few verbs.
+"""Stores of runs: a directory, or an object store that fsspec can reach, with one interface.
 
-Errors are TransferErrors that hold no secret. fsspec is imported late. Floor 1: imports no torch.
+Errors are TransferErrors without secrets. fsspec is imported on first use. Must not import torch.
 """
 
 from __future__ import annotations
@@ -19,83 +19,86 @@ from lrps.base.errors import ConfigError, LrpsError, TransferError
 from lrps.base.files import fsync_directory, fsync_file
 from lrps.data.remote import EXTRAS, scrub
 
-PIECE_BYTES = 2**24
-GO_ON = "the same command goes on where it stopped"
+COPY_BYTES = 2**24
+CONTINUE_HINT = "then run the same command again to continue"
 
-Advance = Callable[[int], None]
-"""Is told of bytes as they are done."""
+ReportBytes = Callable[[int], None]
+"""Callback that gets the number of bytes copied since the last call."""
 
 
 class RunStore(Protocol):
-    """Holds files under names with slashes. What is written is there as a whole or not at all."""
+    """A store of files whose names are relative paths. Every file is written atomically."""
 
-    shown: str
-    """How it may be called."""
+    label: str
+    """Name of the store in messages."""
 
     def sizes(self) -> dict[str, int]:
-        """Every file, and its bytes; none if the place does not exist yet."""
+        """Return the size in bytes of every file; {} if the store does not exist yet."""
 
     def read(self, name: str) -> bytes | None:
-        """The content of a small file; None if there is none."""
+        """Return the content of a small file; None if it does not exist."""
 
-    def write(self, name: str, content: bytes) -> None: ...
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
 
-    def put(self, file: Path, name: str, advance: Advance) -> None: ...
+    def put(self, file: Path, name: str, advance: ReportBytes) -> None:
+        """Copy a local file into the store."""
 
-    def get(self, name: str, file: Path, advance: Advance) -> None: ...
+    def get(self, name: str, file: Path, advance: ReportBytes) -> None:
+        """Copy a file of the store to a local one."""
 
     def copy(self, origin: str, name: str) -> None:
-        """Give the bytes of a file a second name, without moving them through this machine."""
+        """Copy a file within the store, without moving its bytes through this machine."""
 
     def remove(self, name: str) -> None:
-        """Removing what is not there is fine."""
+        """Remove a file if it exists."""
 
 
 def open_run_store(address: str) -> RunStore:
-    """The place at an address: a path, `file://`, `s3://` or another address that fsspec knows.
+    """Return the store at an address: a path, `file://`, `s3://` or another scheme of fsspec.
 
-    ConfigError for an address that holds a secret, or is none that files can be written to.
+    Raises ConfigError for an address with a secret, or one that cannot be written to.
     """
     if conceal(address) != address:
         raise ConfigError(
-            f"{redact(address)}: command lines are seen by others, so an address has no user, password or query there; "
-            "credentials come from the environment"
+            f"{redact(address)}: other users can see command lines, so an address must not have a user, password or "
+            "query; give credentials in the environment"
         )
     scheme = scheme_of(address)
     if scheme == "file":
-        return Directory(Path(unquote(urlsplit(address).path)))
+        return DirectoryStore(Path(unquote(urlsplit(address).path)))
     if "://" not in address:
-        return Directory(Path(address).expanduser())
+        return DirectoryStore(Path(address).expanduser())
     if scheme in ("http", "https"):
-        raise ConfigError(f"{address}: give an object store or a directory; nothing can be written over http")
+        raise ConfigError(f"{address}: cannot be written over http; give an object store or a directory")
     return ObjectStore(address)
 
 
-class Directory:
-    """A directory of this machine or of a file system that it has mounted."""
+class DirectoryStore:
+    """A store in a directory of this machine or of a mounted file system."""
 
     def __init__(self, root: Path, *, follow_links: bool = False) -> None:
-        """follow_links: what symbolic links point to counts, as in a run directory whose checkpoints lie elsewhere."""
-        self.root, self.shown, self._follow = root.absolute(), str(root), follow_links
+        """Name the directory. follow_links: include targets of symbolic links, for checkpoints on another disk."""
+        self.root, self.label, self._follow = root.absolute(), str(root), follow_links
 
     def sizes(self) -> dict[str, int]:
-        """Without follow_links TransferError for a symbolic link: what it points to may be anything."""
+        """Return the size of every file. Raises TransferError for a symbolic link unless links are followed."""
         found = {}
-        with explained(f"cannot list {self.shown}"):
+        with as_transfer_error(f"cannot list {self.label}"):
             for folder, folders, files in os.walk(self.root, onerror=_unless_missing, followlinks=self._follow):
-                # What the tracker keeps is no part of the run, and full of links.
+                # The tracker's directory is not part of the run, and is full of links.
                 folders[:] = [name for name in folders if not name.startswith(".") and name != "wandb"]
                 for name in (*folders, *files):
                     path = Path(folder, name)
                     if path.is_symlink() and not self._follow:
-                        raise TransferError(f"{path} is a symbolic link: put what it points to in its place")
-                    with suppress(FileNotFoundError):  # A trainer may be at work here.
+                        raise TransferError(f"{path} is a symbolic link: replace it by its target")
+                    with suppress(FileNotFoundError):  # A training process may remove files meanwhile.
                         if name in files:
                             found[path.relative_to(self.root).as_posix()] = path.stat().st_size
         return found
 
     def read(self, name: str) -> bytes | None:
-        with explained(f"cannot read {self.root / name}"):
+        with as_transfer_error(f"cannot read {self.root / name}"):
             try:
                 return (self.root / name).read_bytes()
             except FileNotFoundError:
@@ -105,12 +108,12 @@ class Directory:
         with self._new(name) as temporary:
             temporary.write_bytes(content)
 
-    def put(self, file: Path, name: str, advance: Advance) -> None:
+    def put(self, file: Path, name: str, advance: ReportBytes) -> None:
         with self._new(name) as temporary:
             _copy(file, temporary, advance)
 
-    def get(self, name: str, file: Path, advance: Advance) -> None:
-        with explained(f"cannot copy {self.root / name} to {file}"):
+    def get(self, name: str, file: Path, advance: ReportBytes) -> None:
+        with as_transfer_error(f"cannot copy {self.root / name} to {file}"):
             _copy(self.root / name, file, advance)
 
     def copy(self, origin: str, name: str) -> None:
@@ -118,35 +121,35 @@ class Directory:
             link_or_copy(self.root / origin, temporary)
 
     def remove(self, name: str) -> None:
-        with explained(f"cannot remove {self.root / name}"):
+        with as_transfer_error(f"cannot remove {self.root / name}"):
             (self.root / name).unlink(missing_ok=True)
 
     @contextmanager
     def _new(self, name: str) -> Iterator[Path]:
-        """A name beside the final one, which it gets when the block ends well."""
+        """Yield a temporary path, and rename it to the final name after the block."""
         final = self.root / name
         temporary = final.with_name(f".tmp-{final.name}")
-        with explained(f"cannot write {final}"):
+        with as_transfer_error(f"cannot write {final}"):
             final.parent.mkdir(parents=True, exist_ok=True)
             temporary.unlink(missing_ok=True)
             try:
                 yield temporary
                 fsync_file(temporary)
                 os.replace(temporary, final)
-                # Two names of one file: replacing does nothing, and leaves both.
+                # If both names are links to one file, os.replace does nothing and leaves both.
                 temporary.unlink(missing_ok=True)
             except OSError:
-                with suppress(OSError):  # A full disk needs the room.
+                with suppress(OSError):  # Frees space on a full disk.
                     temporary.unlink(missing_ok=True)
                 raise
             fsync_directory(final.parent)
 
 
 class ObjectStore:
-    """What fsspec reaches; credentials come from the environment."""
+    """A store that fsspec can reach; credentials come from the environment."""
 
     def __init__(self, address: str) -> None:
-        self.shown = self._address = address.rstrip("/")
+        self.label = self._address = address.rstrip("/")
         with self._explained("cannot be opened"):
             from fsspec.core import url_to_fs
 
@@ -176,12 +179,12 @@ class ObjectStore:
             self._prepare(name)
             self._fs.pipe_file(self._key(name), content)
 
-    def put(self, file: Path, name: str, advance: Advance) -> None:
+    def put(self, file: Path, name: str, advance: ReportBytes) -> None:
         with self._explained(f"{name} cannot be written"):
             self._prepare(name)
             self._fs.put_file(str(file), self._key(name), callback=_callback(advance))
 
-    def get(self, name: str, file: Path, advance: Advance) -> None:
+    def get(self, name: str, file: Path, advance: ReportBytes) -> None:
         with self._explained(f"{name} cannot be copied to {file}"):
             self._fs.get_file(self._key(name), str(file), callback=_callback(advance))
 
@@ -198,18 +201,18 @@ class ObjectStore:
         return f"{self._root}/{name}"
 
     def _prepare(self, name: str) -> None:
-        """Make the folder, where the store has folders: object stores have none, and would look for the bucket."""
+        """Create the folder, except in object stores, which have none and would look for the bucket."""
         if scheme_of(self._address) not in ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"):
             self._fs.makedirs(self._key(name).rpartition("/")[0], exist_ok=True)
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        with explained(f"{self.shown}: {what}", self._address):
+        with as_transfer_error(f"{self.label}: {what}", self._address):
             yield
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no hard links."""
+    """Make a hard link to a file, or a copy if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError as error:
@@ -219,34 +222,34 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def explained(what: str, address: str = "") -> Iterator[None]:
-    """Turn whatever a file system or a library raises into a TransferError with the way out, and without secrets."""
+def as_transfer_error(what: str, address: str = "") -> Iterator[None]:
+    """Raise errors of file systems and libraries as TransferError, with a hint and without secrets."""
     try:
         yield
     except LrpsError:
         raise
     except Exception as error:
         text = f"{what}: {scrub(str(error), address) or type(error).__name__}"
-        raise TransferError(f"{text}; {_way_out(error, address)}") from None
+        raise TransferError(f"{text}; {_hint(error, address)}") from None
 
 
-def _way_out(error: Exception, address: str) -> str:
+def _hint(error: Exception, address: str) -> str:
     code = getattr(error, "errno", None)
     if isinstance(error, ImportError):
         extra = EXTRAS.get(scheme_of(address))
         return f"run `pip install 'lrps[{extra}]'`" if extra else "install the package that fsspec names"
     if code in (errno.ENOSPC, errno.EDQUOT):
-        return f"free disk space; {GO_ON}"
+        return f"free disk space; {CONTINUE_HINT}"
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
-        return f"give this user the right to, or credentials in the environment; {GO_ON}"
+        return f"give this user the permission, or credentials in the environment; {CONTINUE_HINT}"
     if isinstance(error, FileNotFoundError):
-        return f"see that the bucket or the file is there; {GO_ON}"
+        return f"check that the bucket or the file exists; {CONTINUE_HINT}"
     if isinstance(error, (ValueError, TypeError)):
         return "correct the address"
-    return f"mend that; {GO_ON}"
+    return f"correct that; {CONTINUE_HINT}"
 
 
-def _callback(advance: Advance) -> Any:
+def _callback(advance: ReportBytes) -> Any:
     from fsspec.callbacks import Callback
 
     class Advancing(Callback):
@@ -256,9 +259,9 @@ def _callback(advance: Advance) -> Any:
     return Advancing()
 
 
-def _copy(source: Path, target: Path, advance: Advance) -> None:
+def _copy(source: Path, target: Path, advance: ReportBytes) -> None:
     with open(source, "rb") as reader, open(target, "wb") as writer:
-        while piece := reader.read(PIECE_BYTES):
+        while piece := reader.read(COPY_BYTES):
             writer.write(piece)
             advance(len(piece))
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.plan.plan import Plan
 from lrps.store.copy.attempts import saves
-from lrps.store.copy.inventory import Inventory, take_inventory
-from lrps.store.copy.places import Directory
-from lrps.store.copy.selection import check_same_training, needed_to_resume, of_paths, snapshot_at_last_checkpoint
+from lrps.store.copy.inventory import Inventory, list_inventory
+from lrps.store.copy.run_store import DirectoryStore
+from lrps.store.copy.subset import check_same_training, needed_to_resume, select_paths, snapshot_at_last_checkpoint
 from support.run_builder import attempt, save, small_plan, small_run
 
 KEEP = {"keep_last": 2, "keep_every_steps": None}
 
 
 def taken(plan: Plan) -> Inventory:
-    return take_inventory(Directory(plan.layout.run_dir))
+    return list_inventory(DirectoryStore(plan.layout.run_dir))
 
 
 @pytest.fixture
@@ -30,20 +30,20 @@ def plan(tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def nothing(tmp_path: Path) -> Inventory:
-    return take_inventory(Directory(tmp_path / "nothing"))
+    return list_inventory(DirectoryStore(tmp_path / "nothing"))
 
 
 def states(inventory: Inventory) -> list[str]:
-    return sorted(name for name, each in inventory.sealed.items() if each.fault is None)
+    return sorted(name for name, each in inventory.directories.items() if each.fault is None)
 
 
 def test_a_path_and_what_belongs_to_all(plan: Plan) -> None:
-    found = of_paths(taken(plan), ["branch-v1"])
-    assert {*found.identities, *(each.path for each in found.sealed.values())} == {"branch-v1"}
+    found = select_paths(taken(plan), ["branch-v1"])
+    assert {*found.identities, *(each.path for each in found.directories.values())} == {"branch-v1"}
     assert sorted(found.logs) == ["branch-v1/ledger/000.jsonl", "branch-v1/metrics.jsonl"]
     assert "plan.json" in found.documents
     with pytest.raises(LineageError, match="has no path branch-v9; its paths: branch-v1, main"):
-        of_paths(taken(plan), ["branch-v9"])
+        select_paths(taken(plan), ["branch-v9"])
 
 
 def test_a_running_path_is_copied_as_of_its_newest_save(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_running_path_is_copied_as_of_its_newest_save(tmp_path: Path) -> None:
         save(plan, "main", step)
     found = snapshot_at_last_checkpoint(taken(plan), "main")
     assert states(found) == ["main/checkpoints/step-00000010", "main/checkpoints/step-00000020"]
-    assert found.sealed["main/checkpoints/step-00000025"].fault == "its record is not in the ledger yet"
+    assert found.directories["main/checkpoints/step-00000025"].fault == "its record is not in the ledger yet"
     first, second = found.ledger("main").values()
     assert first == taken(plan).ledger("main")["main/ledger/000.jsonl"], "earlier attempts as a whole"
     assert second.count(b"\n") == 1 + 10 + 1, "start, the steps to 20, its checkpoint"
@@ -70,7 +70,7 @@ def test_no_state_without_its_record_and_no_record_behind_the_newest(
     for step in there:
         save(plan, "main", step)
     found = snapshot_at_last_checkpoint(taken(plan), "main")
-    whole = {each.step for each in found.whole("main", "checkpoints")}
+    whole = {each.step for each in found.complete("main", "checkpoints")}
     recorded = saves(found.ledger("main"))
     assert whole == saved & there
     assert max(recorded, default=None) == max(whole, default=None)
@@ -86,9 +86,9 @@ def test_what_a_machine_needs_to_go_on(plan: Plan, nothing: Inventory) -> None:
         "main/checkpoints/step-00000050",
         "main/checkpoints/step-00000060",
     ]
-    assert "main/checkpoints/step-00000070" in found.sealed, "to be told that it is left out"
+    assert "main/checkpoints/step-00000070" in found.directories, "to be told that it is left out"
     every = needed_to_resume(taken(plan), nothing, keep_last=1, keep_every_steps=30)
-    assert [each.step for each in every.whole("main", "checkpoints")] == [30, 60]
+    assert [each.step for each in every.complete("main", "checkpoints")] == [30, 60]
 
 
 def test_a_branch_comes_with_the_state_that_it_forks_from(plan: Plan, nothing: Inventory) -> None:
@@ -100,7 +100,7 @@ def test_a_branch_comes_with_the_state_that_it_forks_from(plan: Plan, nothing: I
 
 def test_a_branch_without_its_parent_is_told(plan: Plan, nothing: Inventory) -> None:
     with pytest.raises(LineageError, match="has branch-v1, but not main, which it forks from"):
-        needed_to_resume(of_paths(taken(plan), ["branch-v1"]), nothing, ["branch-v1"], **KEEP)
+        needed_to_resume(select_paths(taken(plan), ["branch-v1"]), nothing, ["branch-v1"], **KEEP)
 
 
 def test_one_state_to_go_on_from(plan: Plan, nothing: Inventory) -> None:
@@ -109,7 +109,7 @@ def test_one_state_to_go_on_from(plan: Plan, nothing: Inventory) -> None:
 
     assert one(50) == ["main/checkpoints/step-00000050"]
     assert one(40) == ["main/branch_points/step-00000040"]
-    with pytest.raises(CheckpointError, match="no whole step-00000070 of main; whole are steps: 30, 40, 50, 60"):
+    with pytest.raises(CheckpointError, match="no complete step-00000070 of main; complete steps: 30, 40, 50, 60"):
         one(70)
 
 

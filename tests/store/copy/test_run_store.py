@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lrps.base.errors import ConfigError, TransferError
-from lrps.store.copy.places import Directory, ObjectStore, RunStore, open_run_store
+from lrps.store.copy.run_store import DirectoryStore, ObjectStore, RunStore, open_run_store
 
 CONTENT = bytes(range(256)) * 100
 
@@ -51,7 +51,7 @@ def test_every_place_holds_what_it_is_given(place: RunStore, tmp_path: Path) -> 
     place.remove("main/path.json")
     place.remove("main/path.json")
     assert "main/path.json" not in place.sizes()
-    with pytest.raises(TransferError, match="the same command goes on"):
+    with pytest.raises(TransferError, match="run the same command again to continue"):
         place.get("main/absent", tmp_path / "absent", lambda _: None)
 
 
@@ -62,7 +62,7 @@ def test_the_names_of_a_neighbour_are_not_seen(s3: Callable[[str, bytes], None],
 
 
 def test_bytes_have_one_inode_where_there_are_links(tmp_path: Path) -> None:
-    place = Directory(tmp_path)
+    place = DirectoryStore(tmp_path)
     place.write("a", CONTENT)
     place.copy("a", "b")
     assert (tmp_path / "a").stat().st_ino == (tmp_path / "b").stat().st_ino
@@ -72,7 +72,7 @@ def test_bytes_have_one_inode_where_there_are_links(tmp_path: Path) -> None:
 
 def test_without_links_bytes_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "another file system")))
-    place = Directory(tmp_path)
+    place = DirectoryStore(tmp_path)
     place.write("a", CONTENT)
     place.copy("a", "b")
     assert (tmp_path / "b").read_bytes() == CONTENT
@@ -80,14 +80,14 @@ def test_without_links_bytes_are_copied(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
-    place = Directory(tmp_path / "place")
+    place = DirectoryStore(tmp_path / "place")
     place.write("a", b"old")
     (tmp_path / "file").write_bytes(CONTENT)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(TransferError, match="cannot write .*free disk space; the same command goes on"):
+    with pytest.raises(TransferError, match="cannot write .*free disk space; then run the same command again"):
         place.put(tmp_path / "file", "a", full)
     assert [path.name for path in place.root.iterdir()] == ["a"]
     assert place.read("a") == b"old"
@@ -97,24 +97,24 @@ def test_a_link_in_a_directory_that_came_from_elsewhere_is_refused(tmp_path: Pat
     (tmp_path / "main").mkdir()
     (tmp_path / "main" / "wandb").mkdir()
     (tmp_path / "main" / "wandb" / "latest").symlink_to("run")
-    assert Directory(tmp_path).sizes() == {}, "the tracker's links are no part of a run"
+    assert DirectoryStore(tmp_path).sizes() == {}, "the tracker's links are no part of a run"
     (tmp_path / "secret").write_text("of this machine")
     (tmp_path / "main" / "metrics.jsonl").symlink_to(tmp_path / "secret")
     with pytest.raises(TransferError, match="metrics.jsonl is a symbolic link"):
-        Directory(tmp_path).sizes()
-    assert Directory(tmp_path, follow_links=True).sizes()["main/metrics.jsonl"] == 15
+        DirectoryStore(tmp_path).sizes()
+    assert DirectoryStore(tmp_path, follow_links=True).sizes()["main/metrics.jsonl"] == 15
     (tmp_path / "main" / "metrics.jsonl").unlink()
     (tmp_path / "elsewhere").symlink_to("/etc")
     with pytest.raises(TransferError, match="elsewhere is a symbolic link"):
-        Directory(tmp_path).sizes()
+        DirectoryStore(tmp_path).sizes()
 
 
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("s3://key:pl4nted@bucket/run", "s3://bucket/run: command lines are seen by others"),
-        ("s3://bucket/run?key=pl4nted", "command lines are seen by others"),
-        ("pipe:curl pl4nted", "pipe:...: command lines"),
+        ("s3://key:pl4nted@bucket/run", "s3://bucket/run: other users can see command lines"),
+        ("s3://bucket/run?key=pl4nted", "other users can see command lines"),
+        ("pipe:curl pl4nted", "pipe:...: other users"),
         ("https://host/run", "give an object store or a directory"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str
 def test_a_bucket_that_is_not_there(s3: Callable[[str, bytes], None], tmp_path: Path) -> None:
     place = open_run_store("s3://no-such-bucket/run")
     assert place.sizes() == {}
-    with pytest.raises(TransferError, match="s3://no-such-bucket/run: a cannot be written: .*bucket.*goes on where"):
+    with pytest.raises(TransferError, match="a cannot be written: .*bucket.*then run the same command"):
         place.write("a", b"")
 
 
@@ -155,8 +155,8 @@ def test_a_store_that_lets_nobody_in_or_is_away(
         raise PermissionError("Access Denied for planted-secret")
 
     monkeypatch.setattr(place._fs, "find", refuse)
-    with pytest.raises(TransferError, match="cannot be listed: Access Denied for [*]{3}; give this user the right"):
+    with pytest.raises(TransferError, match="cannot be listed: Access Denied for [*]{3}; give this user"):
         place.sizes()
     monkeypatch.setattr(place._fs, "find", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
-    with pytest.raises(TransferError, match="gone; mend that; the same command goes on"):
+    with pytest.raises(TransferError, match="gone; correct that; then run the same command again"):
         place.sizes()
