@@ -18,8 +18,8 @@ from lrps.costs.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS: dict[str, type] = {
-    "comparison": Comparison,
     "compare": CompareDocument,
+    "comparison": Comparison,
     "plan": PlanDocument,
     "plan-file": PlanFile,
     "status": StatusDocument,

@@ -47,7 +47,7 @@ class Check:
     title: str
     findings: Callable[[Subject], Iterable[Finding]]
     slow: bool = False
-    """Whether it takes seconds, so that its title is shown while it runs."""
+    """Whether the check takes seconds, so that its title is shown while it runs."""
 
 
 def examine(

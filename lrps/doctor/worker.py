@@ -50,7 +50,7 @@ class RankReport:
     clock_seconds: float
     """Seconds by which its clock is ahead of rank 0's, measured at barriers."""
     sees_the_run: bool
-    """Whether it can read what rank 0 has written, and rank 0 what it has written."""
+    """Whether this rank can read what rank 0 has written, and rank 0 what this rank has written."""
 
 
 def run_worker(config: Config) -> None:

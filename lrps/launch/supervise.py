@@ -43,7 +43,7 @@ class GroupExit:
     code: int
     """Exit code of its launcher."""
     stop_requested: bool
-    """Whether it was asked to stop."""
+    """Whether the group was asked to stop."""
 
 
 class Supervisor:

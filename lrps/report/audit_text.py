@@ -7,7 +7,7 @@ from typing import Any
 from lrps.audit.result import Audit, Difference, Lineage, Use
 from lrps.base.numbers import count, ratio, short
 from lrps.report.table import Column, Table, text_column
-from lrps.report.terminal import print_table
+from lrps.report.terminal import print_sentence, print_table
 
 
 def audit_document(audit: Audit) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def print_audit(audit: Audit) -> None:
     """Print a table for each lineage, then the verdict: what was proved, or the first difference."""
     for lineage in audit.lineages:
         print_table(lineage_table(lineage))
-    print(_verdict(audit))
+    print_sentence(_verdict(audit))
 
 
 def lineage_table(lineage: Lineage) -> Table:

@@ -18,7 +18,7 @@ def output_console() -> Console:
 def print_table(table: Table) -> None:
     """Print a table below its title, and its notes below that."""
     console = output_console()
-    console.print(Text(table.title, style="bold"))
+    print_sentence(table.title, style="bold")
     console.print(Text(table.to_text(console.width)))
     console.print()
     for note in table.notes:

@@ -1,4 +1,4 @@
-"""`lrps run --launcher slurm` and `lrps cancel`, as far as they go without a Slurm (tests/slurm has one)."""
+"""`lrps run --launcher slurm` and `lrps cancel`, as far as they go without a Slurm (tests/launch/slurm has one)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
-def test_online_without_a_key_is_told() -> None:
+def test_online_without_a_key_is_a_warning() -> None:
     found = tracking.login(ONLINE)
     assert (found.state, "wandb login" in found.way_out) == ("warn", True)
 

@@ -233,7 +233,7 @@ def test_interrupted_and_run_again_is_the_same_run(finished: Path, tmp_path: Pat
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()
     assert process.returncode == 75, stderr
-    assert "The same command goes on from there" in stderr
+    assert "Run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     states = {path["state"] for path in tables("status", file)["paths"]}
     assert states <= {"complete", "interrupted", "planned"}, "nothing has failed"

@@ -83,7 +83,7 @@ def test_in_a_row_they_print_where_we_do(run: Run, capfd: pytest.CaptureFixture[
     assert run.printed == []
 
 
-def test_a_branch_trains_while_main_goes_on(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_branch_trains_while_main_continues(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     begun = run.file("begun")
     # Main would never end if the branch waited for that.
     run.jobs(
@@ -100,7 +100,7 @@ def test_a_branch_trains_while_main_goes_on(run: Run, capfd: pytest.CaptureFixtu
     assert sorted(run.printed[-2:]) == ["branch-v1: complete", "main: complete"]
 
 
-def test_no_more_at_a_time_than_is_said(run: Run) -> None:
+def test_no_more_at_a_time_than_at_once(run: Run) -> None:
     met = run.file("met")
     run.jobs(
         {
@@ -154,13 +154,13 @@ def test_success_is_the_run_directory_not_the_exit_code(run: Run, codes: tuple[i
     assert f"code {codes[1]} before ptfs-v2 was complete" in str(raised.value)
 
 
-def test_who_saved_and_ended_keeps_the_next_from_starting(run: Run) -> None:
+def test_after_a_group_saved_and_exited_no_other_starts(run: Run) -> None:
     with pytest.raises(StoppedError, match="stopped; ptfs-v1, ptfs-v2 not complete. Run the same command again"):
         run.jobs({"ptfs-v1": ["exit:75"], "ptfs-v2": ["complete"]})
     assert run.states == {}
 
 
-def test_torchrun_hides_that_workers_saved_and_the_ledger_tells(run: Run) -> None:
+def test_torchrun_hides_that_workers_saved_and_the_ledger_shows_it(run: Run) -> None:
     with pytest.raises(StoppedError, match="stopped; ptfs-v1 not complete"):
         run.jobs({"ptfs-v1": ["interrupt", "exit:1"]})
     with pytest.raises(TrainingError, match="ended with code 1 before ptfs-v1"):

@@ -154,7 +154,7 @@ def test_groups_side_by_side_are_distinguished(tmp_path: Path) -> None:
         assert len([p for p in psutil.process_iter(["cmdline"]) if OBEDIENT in (p.info["cmdline"] or ())]) == 2
 
 
-def test_leaving_early_leaves_nobody_running(tmp_path: Path) -> None:
+def test_leaving_early_leaves_no_process_running(tmp_path: Path) -> None:
     mark = f"left-{os.getpid()}"
 
     def fail_beside_it() -> None:

@@ -22,7 +22,7 @@ class CancelledJob:
     job_id: str
     paths: tuple[str, ...]
     saves_first: bool
-    """Whether it was running, and ends once it has saved."""
+    """Whether the job was running, and ends once it has saved."""
 
 
 def cancel_jobs(plan: Plan, names: Sequence[str] = ()) -> tuple[CancelledJob, ...]:

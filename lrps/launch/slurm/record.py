@@ -25,7 +25,7 @@ class SubmittedJob:
     submitted: str
     """Time of the submission in ISO format."""
     cancelled: bool = False
-    """Whether it was asked to save and exit, which takes a while."""
+    """Whether the job was asked to save and exit, which takes a while."""
 
 
 def jobs_file(run_dir: Path) -> Path:

@@ -23,7 +23,7 @@ def record(plan: Plan, job_id: str, *paths: str, after: tuple[str, ...] = ()) ->
         record_job(plan.layout.run_dir, SubmittedJob(job_id, paths, after, "2026-01-01T00:00:00+00:00"))
 
 
-def test_a_run_that_never_was_in_slurm_asks_nobody(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_never_submitted_runs_no_command(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "queued_jobs", lambda _: pytest.fail("it asked Slurm"))
     assert path_jobs(plan.layout.run_dir) == {}
 
@@ -52,7 +52,7 @@ def test_a_lost_record_costs_nothing_while_the_queue_knows(
     assert path_jobs(plan.layout.run_dir) == {"main": PathJob("9", None)}, "the newest one counts"
 
 
-def test_slurm_is_not_asked_at_every_look(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_is_not_queried_at_every_read(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(({"main": PathJob("7", "PENDING")}, {"main": PathJob("7", "RUNNING")}))
     monkeypatch.setattr(module, "path_jobs", lambda _: next(answers))
     reader = PathJobReader(plan.layout.run_dir, every_seconds=3600)

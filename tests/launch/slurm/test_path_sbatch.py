@@ -22,7 +22,7 @@ def start(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> Cal
 
     def submitted(statement: str = "pass", path: str = "main", partition: str | None = None) -> str:
         *_, job = submit(plan, [path], lambda names: [pretend(name, statement, partition) for name in names])
-        if path == TOLD_EARLY:
+        if path == SIGNALLED_EARLY:
             return job.job_id
         wait_until(lambda: (plan.layout.path(path).directory / "up-0").exists(), "the worker")
         return job.job_id
@@ -31,7 +31,7 @@ def start(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> Cal
 
 
 SECOND_ENDS = "if attempt == '1': sys.exit(0)"
-TOLD_EARLY = "ptfs-v4"
+SIGNALLED_EARLY = "ptfs-v4"
 """The fixture `plan` sends its job USR1 while `setup` runs."""
 
 
@@ -39,33 +39,39 @@ def saves(plan: Plan, path: str = "main") -> list[str]:
     return sorted(place.name for place in plan.layout.path(path).checkpoints.glob("*"))
 
 
-def test_told_of_its_end_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
+def test_signalled_before_its_end_it_saves_and_is_queued_again(
+    plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]
+) -> None:
     """By a signal, by one that comes before the processes do, and by Slurm: side by side, each waits for seconds."""
-    told, requeued, early = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2"), start(SECOND_ENDS, TOLD_EARLY)
-    cluster.command("scancel", "--batch", "--signal=USR1", told)
+    signalled, requeued, early = (
+        start(SECOND_ENDS, "ptfs-v1"),
+        start(SECOND_ENDS, "ptfs-v2"),
+        start(SECOND_ENDS, SIGNALLED_EARLY),
+    )
+    cluster.command("scancel", "--batch", "--signal=USR1", signalled)
     cluster.command("scontrol", "requeue", requeued)
-    for job in (told, requeued, early):
+    for job in (signalled, requeued, early):
         cluster.wait_for(job, "COMPLETED")
-    output = output_file(plan.layout.run_dir, "ptfs-v1", told).read_text()
+    output = output_file(plan.layout.run_dir, "ptfs-v1", signalled).read_text()
     assert output.index("attempt 1,") < output.index("queued again") < output.index("attempt 2,")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
     assert "queued again" not in output_file(plan.layout.run_dir, "ptfs-v2", requeued).read_text(), (
         "Slurm had done that"
     )
-    assert "queued again" in output_file(plan.layout.run_dir, TOLD_EARLY, early).read_text()
+    assert "queued again" in output_file(plan.layout.run_dir, SIGNALLED_EARLY, early).read_text()
 
 
-def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
+def test_preempted_it_saves_and_is_queued_again(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
     """By the signal where the cluster has a grace time, and by TERM where it has none."""
-    told, abrupt = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2", "abrupt")
+    signalled, abrupt = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2", "abrupt")
     urgent = ("--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true")
     cluster.command("sbatch", *urgent)
-    for job in (told, abrupt):
+    for job in (signalled, abrupt):
         cluster.wait_for(job, "COMPLETED")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
-    assert "attempt 2," in output_file(plan.layout.run_dir, "ptfs-v1", told).read_text()
-    assert "queued again" in output_file(plan.layout.run_dir, "ptfs-v1", told).read_text(), (
-        "it was told, and did it itself"
+    assert "attempt 2," in output_file(plan.layout.run_dir, "ptfs-v1", signalled).read_text()
+    assert "queued again" in output_file(plan.layout.run_dir, "ptfs-v1", signalled).read_text(), (
+        "the script did it itself"
     )
     assert "queued again" not in output_file(plan.layout.run_dir, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
 

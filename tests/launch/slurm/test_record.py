@@ -56,7 +56,7 @@ def test_a_directory_that_cannot_be_written(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"jobs": [{"job_id": "7"}]}', "\xff"])
-def test_a_record_that_cannot_be_read_names_the_way_out(plan: Plan, content: str) -> None:
+def test_a_record_that_cannot_be_read_says_how_to_fix_it(plan: Plan, content: str) -> None:
     jobs_file(plan.layout.run_dir).parent.mkdir(parents=True)
     jobs_file(plan.layout.run_dir).write_text(content, encoding="latin-1")
     with pytest.raises(SchedulerError, match="jobs.json: cannot be read .* delete it"):

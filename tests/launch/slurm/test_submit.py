@@ -35,7 +35,7 @@ def test_a_branch_waits_for_the_job_that_makes_its_branch_point(plan: Plan) -> N
     assert jobs_to_wait_for(plan, job(plan, "main", "branch-v1"), {}) == (), "its parent is in the same job"
 
 
-def test_a_branch_whose_branch_point_is_there_waits_for_nobody(plan: Plan) -> None:
+def test_a_branch_whose_branch_point_is_pinned_waits_for_no_job(plan: Plan) -> None:
     save(plan, "main", plan.graph.by_name["branch-v1"].start, pinned=True)
     save(plan, "main", plan.graph.by_name["branch-v2"].start)
     queue = {"main": "7"}
@@ -44,7 +44,7 @@ def test_a_branch_whose_branch_point_is_there_waits_for_nobody(plan: Plan) -> No
     assert jobs_to_wait_for(plan, job(plan, "branch-v2"), {}) == ()
 
 
-def test_a_branch_point_that_nobody_makes(plan: Plan) -> None:
+def test_a_branch_point_that_no_job_saves(plan: Plan) -> None:
     with pytest.raises(LineageError, match="branch-v1 forks from main at step .* neither saved nor in the queue"):
         jobs_to_wait_for(plan, job(plan, "branch-v1"), {})
 

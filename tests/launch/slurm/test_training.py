@@ -158,9 +158,9 @@ def check_accounts(plan: Plan, cluster: PrivateSlurm, path: str, job: str, attem
     """
     if not can_account():
         return
-    told = cluster.command("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "Start,ElapsedRaw,AllocTRES")
+    output = cluster.command("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "Start,ElapsedRaw,AllocTRES")
     ledger = sorted(plan.layout.path(path).ledger.glob("*.jsonl"))[:attempts]
-    for line, file in zip(sorted(told.splitlines()), ledger, strict=True):
+    for line, file in zip(sorted(output.splitlines()), ledger, strict=True):
         start, elapsed, tres = line.split("|")
         first, *_, last = [json.loads(record) for record in file.read_text().splitlines()]
         gpus = int(tres.split("gres/gpu=")[1].split(",")[0])
@@ -188,9 +188,9 @@ def test_cancelled_it_saves_and_what_fails_then_says_why(
     lrps("run", file, "--launcher", "slurm")
     (_, cancelled), (_, branch), _ = jobs(plan)
     wait_for_step(plan, "main", 20)
-    told = lrps("cancel", file, "main").stdout
-    assert f"main: job {cancelled} saves and exits" in told
-    assert f"branch-v1: job {branch} cancelled" in told
+    output = lrps("cancel", file, "main").stdout
+    assert f"main: job {cancelled} saves and exits" in output
+    assert f"branch-v1: job {branch} cancelled" in output
     (shard,) = shards.glob("v1/v1-train-*.tar")
     shard.write_bytes(shard.read_bytes()[:1000])
     # At once: it is still saving, so what is submitted waits until it has ended.
@@ -203,10 +203,10 @@ def test_cancelled_it_saves_and_what_fails_then_says_why(
         cluster.wait_for(job, "CANCELLED")
     saved = path_status(plan, plan.graph.by_name["main"])
     assert 20 <= saved.step < 400
-    told = lrps("status", file).stdout
-    assert f"warning: main: job {main} FAILED: lrps: " in told
-    assert f"main-{main}.out" in told
-    assert f"warning: branch-v1: job {first} CANCELLED: it waited for main, whose job {main} is FAILED" in told
+    output = lrps("status", file).stdout
+    assert f"warning: main: job {main} FAILED: lrps: " in output
+    assert f"main-{main}.out" in output
+    assert f"warning: branch-v1: job {first} CANCELLED: it waited for main, whose job {main} is FAILED" in output
     again = lrps("run", file, "--launcher", "slurm").stdout
     assert f"before: main: job {main} FAILED: lrps: " in again
     assert again.count("submitted") == 3

@@ -1,4 +1,4 @@
-"""Selection: exact numbers, fair shares, nearest first."""
+"""SelectionMethod: exact numbers, fair shares, nearest first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.rehearsal.kmeans import Clusters
-from lrps.rehearsal.select import ByCluster, Random, apportion, fewest
+from lrps.rehearsal.selection_methods import ClusterSelection, RandomSelection, apportion, smallest_selection
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8)
 
@@ -26,14 +26,14 @@ def test_shares_are_exact_and_fair(sizes: list[int], data: st.DataObject) -> Non
 
 
 def test_more_than_there_are_cannot_be_shared() -> None:
-    with pytest.raises(ValueError, match="cannot share 4 among 3"):
+    with pytest.raises(ValueError, match="cannot select 4 of 3"):
         apportion(4, [1, 2])
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=30), st.data())
 def test_the_nearest_of_every_cluster_are_chosen(points: list[tuple[int, int]], data: st.DataObject) -> None:
     labels, distances = (np.array(column) for column in zip(*points, strict=True))
-    selection = ByCluster(Clusters(np.zeros((4, 1)), labels, distances.astype(float)))
+    selection = ClusterSelection(Clusters(np.zeros((4, 1)), labels, distances.astype(float)))
     count = data.draw(st.integers(0, len(points)))
     chosen = selection.choose(count)
     assert chosen == sorted(set(chosen))
@@ -50,10 +50,10 @@ def test_the_nearest_of_every_cluster_are_chosen(points: list[tuple[int, int]], 
 @given(st.integers(1, 50), st.integers(0, 3), st.data())
 def test_random_choices_are_nested_and_exact(candidates: int, seed: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, candidates))
-    chosen = Random(candidates, seed).choose(count)
-    assert chosen == sorted(set(chosen)) == Random(candidates, seed).choose(count)
+    chosen = RandomSelection(candidates, seed).choose(count)
+    assert chosen == sorted(set(chosen)) == RandomSelection(candidates, seed).choose(count)
     assert len(chosen) == count
-    assert set(Random(candidates, seed).choose(max(0, count - 1))) <= set(chosen)
+    assert set(RandomSelection(candidates, seed).choose(max(0, count - 1))) <= set(chosen)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 200), st.integers(0, 3))
@@ -61,8 +61,8 @@ def test_as_few_as_fill_it_are_taken(tokens: list[int], wanted: int, seed: int) 
     def fills(numbers: object) -> bool:
         return sum(tokens[number] for number in numbers) >= wanted  # type: ignore[attr-defined]
 
-    selection = Random(len(tokens), seed)
-    chosen = fewest(selection, len(tokens), fills)
+    selection = RandomSelection(len(tokens), seed)
+    chosen = smallest_selection(selection, len(tokens), fills)
     if chosen is None:
         assert sum(tokens) < wanted
         return
@@ -71,4 +71,4 @@ def test_as_few_as_fill_it_are_taken(tokens: list[int], wanted: int, seed: int) 
 
 
 def test_seeds_choose_differently() -> None:
-    assert Random(1000, 1).choose(20) != Random(1000, 2).choose(20)
+    assert RandomSelection(1000, 1).choose(20) != RandomSelection(1000, 2).choose(20)

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.rehearsal.costs import Costs
+from lrps.rehearsal.generation_stage import CHUNK_BATCHES, GenerationStage
 from lrps.rehearsal.generator import Completion
 from lrps.rehearsal.sampling import Sampling
-from lrps.rehearsal.stage_file import StageFile
-from lrps.rehearsal.writing import CHUNK_BATCHES, Writing
+from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 
 class Killed(BaseException):
@@ -39,7 +38,7 @@ class Echo:
 
 def write(directory: Path, generator: Echo, total: int, available: int, batch: int = 1) -> list[Completion]:
     file = StageFile(directory, "synthesis", {})
-    writing = Writing(lambda: generator, Sampling(4), batch, file, Costs(directory / "costs.jsonl"))
+    writing = GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(directory / "costs.jsonl"))
     shown: list[int] = []
     found = writing.run(lambda number: (str(number), number), total, available, shown.append)
     assert sum(shown) >= total
@@ -83,13 +82,15 @@ def test_no_model_is_opened_for_what_is_there(tmp_path: Path) -> None:
     def never() -> Echo:
         raise AssertionError
 
-    found = Writing(never, Sampling(4), 1, file, Costs(tmp_path / "costs.jsonl")).run(lambda n: ("", n), 4, 4, print)
+    found = GenerationStage(never, Sampling(4), 1, file, StageCosts(tmp_path / "costs.jsonl")).run(
+        lambda n: ("", n), 4, 4, print
+    )
     assert [one.tokens for one in found] == [0, 1, 2, 3]
 
 
 def test_what_was_spent_is_noted(tmp_path: Path) -> None:
     write(tmp_path, Echo(), 6, 6)
     key = StageFile(tmp_path, "synthesis", {}).key
-    booking = Costs(tmp_path / "costs.jsonl").booking({key})
+    booking = StageCosts(tmp_path / "costs.jsonl").ledger_facts({key})
     assert booking["tokens"] == sum(range(6))
     assert booking.keys() == {"tokens", "synthesis_seconds"}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import TokenizerIdentity
-from lrps.rehearsal import selecting
-from lrps.rehearsal.selecting import whole_rows
+from lrps.rehearsal import selection_stage
+from lrps.rehearsal.selection_stage import whole_rows
 
 
 @settings(max_examples=25, deadline=None)
@@ -26,11 +26,11 @@ def test_rows_are_those_of_the_shards(
         writer.add_document(np.ones(tokens, np.int64), tokens)
         manifest = writer.close({})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selecting, "BLOCK_TOKENS", block)
+        patch.setattr(selection_stage, "BLOCK_TOKENS", block)
         assert whole_rows(tokens, length) == manifest.rows(length)
 
 
 def test_the_blocks_are_those_of_the_writer(tmp_path: Path) -> None:
     writer = TokenWriter(tmp_path, "v", "train", TokenizerIdentity("bytes", "0" * 64, 257, 0))
-    assert len(writer._buffer) == selecting.BLOCK_TOKENS
+    assert len(writer._buffer) == selection_stage.BLOCK_TOKENS
     writer.abort()

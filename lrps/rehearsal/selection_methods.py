@@ -1,4 +1,4 @@
-"""Which candidates become the set: exactly n of them, or as few as fill the rows that are wanted. Pure."""
+"""The methods that select candidates: at random or by clusters, and the smallest selection that fills a set. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lrps.rehearsal.demonstrations import key
 from lrps.rehearsal.kmeans import Clusters
 
 
-class Selection(Protocol):
-    """A way to choose."""
+class SelectionMethod(Protocol):
+    """A method that selects candidates."""
 
     def choose(self, count: int) -> list[int]:
-        """The numbers of exactly `count` candidates, rising; at most as many as there are."""
+        """Return the numbers of exactly `count` candidates, ascending. count: at most the number of candidates."""
 
 
 @dataclass(frozen=True)
-class Random:
-    """The first of a seeded order."""
+class RandomSelection:
+    """A selection of the first candidates of a seeded order."""
 
     candidates: int
     seed: int
@@ -33,8 +33,8 @@ class Random:
 
 
 @dataclass(frozen=True)
-class ByCluster:
-    """From every cluster its share, those that are nearest to the centroid; the earlier one among equals."""
+class ClusterSelection:
+    """A selection of every cluster's share: candidates nearest to the centroid, the earlier of equally near ones."""
 
     clusters: Clusters
 
@@ -49,13 +49,13 @@ class ByCluster:
 
 
 def apportion(count: int, sizes: Sequence[int]) -> list[int]:
-    """`count` shared in proportion to sizes, exactly: each share is its quota rounded down or up, by largest remainder.
+    """Divide `count` in proportion to the sizes, by the largest-remainder method; no share exceeds its size.
 
-    So no share is beyond its size. count is at most their sum; of equal remainders the earlier one goes first.
+    Of equal remainders the earlier one is rounded up first. Raises ValueError if count exceeds the sum of the sizes.
     """
     total = sum(sizes)
     if not 0 <= count <= total:
-        raise ValueError(f"cannot share {count} among {total}")
+        raise ValueError(f"cannot select {count} of {total}")
     shares = [count * size // max(total, 1) for size in sizes]
     remainders = [count * size % max(total, 1) for size in sizes]
     order = sorted(range(len(sizes)), key=lambda number: (-remainders[number], number))
@@ -64,8 +64,10 @@ def apportion(count: int, sizes: Sequence[int]) -> list[int]:
     return shares
 
 
-def fewest(selection: Selection, candidates: int, fills: Callable[[Sequence[int]], bool]) -> list[int] | None:
-    """A selection that fills what is wanted, while one with a candidate less does not; None if all do not."""
+def smallest_selection(
+    selection: SelectionMethod, candidates: int, fills: Callable[[Sequence[int]], bool]
+) -> list[int] | None:
+    """Return a selection that satisfies `fills`, while one candidate less does not; None if even all do not."""
     too_few, enough = 0, candidates
     if not fills(selection.choose(enough)):
         return None

@@ -1,4 +1,4 @@
-"""The last stage of a set before its shards: which candidates fill the rows that are wanted."""
+"""The last stage of a set before its shards: the selection of candidates that fill its rows."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from lrps.base.errors import GenerationError
 from lrps.rehearsal.embed import embed
 from lrps.rehearsal.kmeans import kmeans
 from lrps.rehearsal.model_ref import ModelRef
-from lrps.rehearsal.select import ByCluster, Random, Selection, fewest
+from lrps.rehearsal.selection_methods import ClusterSelection, RandomSelection, SelectionMethod, smallest_selection
 from lrps.rehearsal.stages import Candidate, Stages
 from lrps.store.identity import weights_digest
 
 BLOCK_TOKENS = 2**20
-"""Of the shards; a row does not span two blocks."""
+"""Tokens per block of the set's shards; a row does not span two blocks."""
 
 
 def whole_rows(tokens: int, sequence_length: int) -> int:
-    """Rows that shards of so many tokens hold."""
+    """Return the number of rows in shards with this number of tokens."""
     blocks, rest = divmod(tokens, BLOCK_TOKENS)
     return blocks * (BLOCK_TOKENS // sequence_length) + rest // sequence_length
 
 
-def selected(stages: Stages) -> list[Candidate]:
-    """The fewest candidates that fill the rows of the set, by their clusters or at random, in their order.
+def select_candidates(stages: Stages) -> list[Candidate]:
+    """Return the smallest selection of candidates that fills the rows of the set, in their order.
 
-    GenerationError that says what to change if all of them do not.
+    Raises GenerationError if all candidates together do not fill them.
     """
     candidates, length = stages.candidates, stages.plan.config.data.sequence_length
     rows = stages.plan.rows[stages.rehearsal.name]
@@ -41,13 +41,13 @@ def selected(stages: Stages) -> list[Candidate]:
         seed=stages.seed,
         rows=[rows, length],
     )
-    numbers = file.whole()
+    numbers = file.read()
     if numbers is None:
         if whole_rows(sum(one.tokens for one in candidates), length) < rows:
-            raise _too_few(stages)  # Before anything is embedded.
+            raise _too_few(stages)  # Before the embedding, which takes long.
         began = time.monotonic()
         tokens = [one.tokens for one in candidates]
-        numbers = fewest(
+        numbers = smallest_selection(
             _selection(stages, candidates, embedding),
             len(candidates),
             lambda some: whole_rows(sum(tokens[number] for number in some), length) >= rows,
@@ -60,7 +60,7 @@ def selected(stages: Stages) -> list[Candidate]:
 
 
 def embedding_identity(stages: Stages) -> dict[str, Any] | None:
-    """What is known of the model of the embeddings; None where nothing is embedded."""
+    """Return name and weights' hash of the model that embeds, or None if the selection is random."""
     embedding = _embedding(stages)
     return (
         None if embedding is None else {"name": embedding.label, "weights_sha256": weights_digest(embedding.directory)}
@@ -68,7 +68,7 @@ def embedding_identity(stages: Stages) -> dict[str, Any] | None:
 
 
 def _embedding(stages: Stages) -> ModelRef | None:
-    """The model of the embeddings; None where nothing is embedded."""
+    """Return the model that embeds, or None if the selection is random."""
     if stages.synthesis.selection == "random":
         return None
     if stages.synthesis.embedding is not None:
@@ -76,13 +76,13 @@ def _embedding(stages: Stages) -> ModelRef | None:
     return stages.base or stages.latest
 
 
-def _selection(stages: Stages, candidates: Sequence[Candidate], embedding: ModelRef | None) -> Selection:
+def _selection(stages: Stages, candidates: Sequence[Candidate], embedding: ModelRef | None) -> SelectionMethod:
     if embedding is None:
-        return Random(len(candidates), stages.seed)
+        return RandomSelection(len(candidates), stages.seed)
     texts = [stages.form.text(one.instance) for one in candidates]
     with stages.watch("embedding", len(texts)) as progress:
         points = embed(embedding.directory, texts, stages.synthesis.batch_size, progress)
-    return ByCluster(kmeans(points, stages.synthesis.clusters, stages.seed))
+    return ClusterSelection(kmeans(points, stages.synthesis.clusters, stages.seed))
 
 
 def _too_few(stages: Stages) -> GenerationError:
@@ -90,11 +90,11 @@ def _too_few(stages: Stages) -> GenerationError:
     tokens = sum(one.tokens for one in stages.candidates)
     rows, wanted = whole_rows(tokens, length), stages.plan.rows[stages.rehearsal.name]
     made, name = stages.counts["generated"], stages.rehearsal.name
-    lower = f"lower data.rehearsal.{name}.tokens to {rows * length} or less" if rows else "read what was dropped"
+    lower = f"lower data.rehearsal.{name}.tokens to {rows * length} or less" if rows else "see why they were dropped"
     return GenerationError(
-        f"{name}: {len(stages.candidates)} instances of {made} generations survive, {rows} rows of {length} tokens; "
-        f"{wanted} are wanted ({_dropped(stages)}); raise synthesis.generations above {made} (or samples, or "
-        f"demonstration_share, which begin anew), or {lower}. What was generated is kept in {stages.directory}"
+        f"{name}: {len(stages.candidates)} instances of {made} generations remain, {rows} sequences of {length} "
+        f"tokens; {wanted} are wanted ({_dropped(stages)}); raise synthesis.generations above {made} (or samples or "
+        f"demonstration_share, which start again), or {lower}. The generations are kept in {stages.directory}"
     )
 
 
