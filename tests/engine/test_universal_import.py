@@ -179,7 +179,7 @@ def test_another_model_is_told_by_names_and_shapes(universal):
     )
     refused(
         universal,
-        r"h\.2\.ln_1\.weight is not there\n(.*\n)+  and 7 more\n",
+        r"h\.2\.ln_1\.weight is missing\n(.*\n)+  and 7 more\n",
         ModelConfig(architecture={**fields, "n_layer": 3}),
     )
     refused(universal, r"h\.1\.\S+ is no parameter of the model\n", ModelConfig(architecture={**fields, "n_layer": 1}))
