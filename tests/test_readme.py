@@ -1,4 +1,4 @@
-"""The README's commands run, and its file tree is the tree."""
+"""README and documents: the commands run, the links and pictures exist, and the file tree is complete."""
 
 from __future__ import annotations
 
