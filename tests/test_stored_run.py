@@ -1,6 +1,6 @@
-"""The stored runs of tests/stored: this version of the program reads, reports, exports and continues them as before.
+"""Stored runs of tests/stored: the program reads, reports, exports and continues them as the old version did.
 
-Everything goes through the command line, so that these tests survive whatever moves inside the package.
+The tests only use the command line, so that they do not depend on the structure of the package.
 """
 
 from __future__ import annotations

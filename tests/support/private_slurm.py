@@ -1,7 +1,6 @@
-"""A private Slurm on this machine: munged, slurmctld, slurmd of three nodes with fake GPUs, slurmdbd where it is there.
+"""A private Slurm cluster on this machine: munged, slurmctld, slurmd for three nodes with fake GPUs, and slurmdbd.
 
-Everything lies in one directory and ends with `stop`. Imported by name: pytest puts this folder on the path
-(pyproject.toml).
+slurmdbd is only started if it is installed. All files are in one directory, and `stop` ends all processes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 
 NODES = ("n1", "n2", "n3")
 GPUS = 2
-"""Of each node: plain files."""
+"""Number of GPUs of each node; they are plain files."""
 _PATH = os.pathsep.join((os.environ["PATH"], "/usr/sbin"))
 
 _SLURM_CONF = """\
@@ -92,7 +91,7 @@ GRANT ALL ON slurm.* TO 'slurm'@'127.0.0.1';
 
 
 def missing() -> str | None:
-    """Why no private Slurm can be started here, if so."""
+    """Return why no private Slurm can be started here; None if it can."""
     absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name, path=_PATH) is None]
     if absent:
         return f"no {', '.join(absent)} here (Debian: slurm-wlm and munge)"
@@ -100,12 +99,12 @@ def missing() -> str | None:
 
 
 def can_account() -> bool:
-    """Whether slurmdbd and its database are here (Debian: slurmdbd and mariadb-server)."""
+    """Return whether slurmdbd and its database are installed (Debian: slurmdbd and mariadb-server)."""
     return all(shutil.which(name, path=_PATH) for name in ("slurmdbd", "mariadbd", "mariadb-install-db"))
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Raises TimeoutError that says what did not come within 10 minutes."""
+    """Wait until a condition is true. Raise TimeoutError with `what` in its message after 10 minutes."""
     until = time.monotonic() + 600
     while not true():
         if time.monotonic() > until:
@@ -114,7 +113,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 class PrivateSlurm:
-    """A running cluster. `environment` makes Slurm's commands talk to it."""
+    """A Slurm cluster. With `environment` Slurm's commands use it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -150,16 +149,16 @@ class PrivateSlurm:
         self._running.clear()
 
     def command(self, *words: str) -> str:
-        """What one of Slurm's commands prints; empty if it fails."""
+        """Return the output of one of Slurm's commands; empty if it fails."""
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True)
         return done.stdout if done.returncode == 0 else ""
 
     def state(self, job_id: str) -> str:
-        """Of one job, also of one that ended."""
+        """Return the state of a job, also after its end."""
         return self.command("squeue", "-h", "--states=all", "-o", "%T", "-j", job_id).strip()
 
     def wait_for(self, job_id: str, state: str) -> None:
-        """Until the job is in that state. TimeoutError otherwise."""
+        """Wait until a job is in a state. Raise TimeoutError if it is not, AssertionError if it ends in another."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
         wait_until(lambda: self.state(job_id) in (state, *ended), f"the end of job {job_id}")
         assert self.state(job_id) == state, self.command("scontrol", "show", "job", job_id)

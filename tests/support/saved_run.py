@@ -1,4 +1,4 @@
-"""A run whose main path has three checkpoints, made without training, and `lrps` as a person types it."""
+"""A run without training whose main path has three checkpoints, and the command line of `lrps`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lrps(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_saved_run(tmp_path: Path) -> Path:
-    """The file of a config whose main path has checkpoints of steps 50, 60 and 70."""
+    """Write a config file, and checkpoints of its main path for steps 50, 60 and 70. Return the file."""
     file = tmp_path / "small.yaml"
     keep = {"every_steps": 10, "keep_last": 2}
     file.write_text(yaml.safe_dump(config_values(runs=str(tmp_path / "runs"), checkpoint=keep), sort_keys=False))

@@ -1,4 +1,4 @@
-"""No corrupted run is clean, and what is wrong with it is named."""
+"""Corrupted runs: the audit finds every fault and names it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from support.synthetic_run import (
     tokens_off,
 )
 
-# One fault each: it is found and named
+# One fault each. A function corrupts the run and returns a pattern of the first difference.
 
 
 def position_missing(run: Path) -> str:
@@ -57,7 +57,7 @@ def unknown_checkpoint(run: Path) -> str:
     layout = PathLayout(run / "main")
     temporary = begin(layout.checkpoints, 14)
     publish(temporary, 14, {}, {**find(layout, 15).identity, "tokens": 224, "positions": {"v1": 20, "v2": 8}})
-    return r"main at step 14: the ledger knows nothing of this checkpoint: expected one of .*, found 14"
+    return r"main at step 14: the ledger has no record of this checkpoint: expected one of .*, found 14"
 
 
 def fork_moved(run: Path) -> str:
@@ -66,7 +66,7 @@ def fork_moved(run: Path) -> str:
         path["start"], path["stop"], path["parent"]["step"] = path["start"] + 1, path["stop"] + 1, path["start"] + 1
 
     edit(run / "branch-v2" / "path.json", move)
-    return r"branch-v2 at step 15: .* begins at a state that no earlier one saved.*expected 16, found 15"
+    return r"branch-v2 at step 15: .* starts from a state that no earlier one saved.*expected 16, found 15"
 
 
 def fork_never_saved(run: Path) -> str:
@@ -76,7 +76,7 @@ def fork_never_saved(run: Path) -> str:
             record if record.kind not in ("checkpoint", "branch-point") or record.saved_step != 15 else None
         ),
     )
-    return r"main at step 15: the ledger knows nothing of this checkpoint|forked from main at a step that was never"
+    return r"main at step 15: the ledger has no record of this checkpoint|forked from main at a step that was never"
 
 
 def parent_gone(run: Path) -> str:
@@ -92,13 +92,13 @@ def path_unreadable(run: Path) -> str:
 def attempt_too_late(run: Path) -> str:
     layout, late = resumed_attempt(run)
     rewrite(layout.ledger, lambda number, record: moved(record, 30) if number >= late else record)
-    return r"begins at a state that no earlier one saved: the steps before it were left out: expected (\d+), found \d+"
+    return r"starts from a state that no earlier one saved: the steps before it were left out: expected \d+, found \d+"
 
 
 def attempt_gone(run: Path) -> str:
     layout, late = resumed_attempt(run)
     rewrite(layout.ledger, lambda number, record: record if number >= late else None)
-    return r"begins at a state that no earlier one saved"
+    return r"starts from a state that no earlier one saved"
 
 
 def ledger_tokens_off(run: Path) -> str:
@@ -106,21 +106,21 @@ def ledger_tokens_off(run: Path) -> str:
         return record._replace(counters=replace(record.counters, tokens=record.counters.tokens + 1))
 
     rewrite(run / "ptfs-v3" / "ledger", more)
-    return r"ptfs-v3 at step 0: the ledger's tokens are not its 0 steps of 16: expected 0, found 1 .*ledger/000\.jsonl"
+    return r"ptfs-v3 at step 0: .* tokens are not those of 0 steps of 16: expected 0, found 1 .*ledger/000\.jsonl"
 
 
 def ledger_step_skipped(run: Path) -> str:
     rewrite(run / "ptfs-v3" / "ledger", lambda _, r: moved(r, 1) if r.kind == "heartbeat" and r.step >= 9 else r)
-    return r"ptfs-v3 at step \d+: a record of \d+ steps from step \d+ stands at another step"
+    return r"ptfs-v3 at step \d+: a record that counts \d+ steps from step \d+ is at another step"
 
 
-def ledger_saved_the_unheard(run: Path) -> str:
-    def unheard(_: int, record: Record) -> Record:
+def ledger_saved_without_heartbeat(run: Path) -> str:
+    def one_step_earlier(_: int, record: Record) -> Record:
         earlier = {"saved_step": record.saved_step - 1} if record.kind == "checkpoint" else {}
         return record._replace(facts={**record.facts, **earlier})
 
-    rewrite(run / "ptfs-v3" / "ledger", unheard)
-    return r"ptfs-v3 at step 9: the ledger says that a state was saved that it never heard of: expected .*8.*, found 7"
+    rewrite(run / "ptfs-v3" / "ledger", one_step_earlier)
+    return r"ptfs-v3 at step 9: .* a state was saved at a step for which it has no heartbeat: expected .*8.*, found 7"
 
 
 def ledger_line_changed(run: Path) -> str:
@@ -165,7 +165,7 @@ def shifted(source: str, by: int) -> Callable[[dict[str, Any]], None]:
 
 
 def without_checkpoints(directory: Path) -> None:
-    """The plan was wrong from the start: nothing that was saved could contradict it."""
+    """Remove the checkpoints of a path, so that no saved state contradicts its path.json."""
     shutil.rmtree(directory / "checkpoints")
     shutil.rmtree(directory / "branch_points")
 
@@ -188,7 +188,7 @@ def another_manifest(run: Path) -> str:
 
 
 def rows_everywhere(run: Path, path: str, rows: int) -> None:
-    """As if the path had been trained on so many rows of v1."""
+    """Change a path as if it had been trained on `rows` rows of v1."""
 
     def other(_: int, record: Record) -> Record:
         known = record.facts.get("rows", {})
@@ -205,7 +205,7 @@ def another_epoch(run: Path) -> str:
 
 def no_rows_known(run: Path) -> str:
     rows_everywhere(run, "ptfs-v3", 0)
-    return r"ptfs-v3 at step 0, v1: the path reads a source of which it does not say how many rows it has"
+    return r"ptfs-v3 at step 0, v1: the path reads a source without giving the number of its rows"
 
 
 def another_batch(run: Path) -> str:
@@ -220,13 +220,13 @@ def another_seed(run: Path) -> str:
 
 def another_row_order(run: Path) -> str:
     edit(run / "main" / "path.json", lambda values: values["training"].update(row_order=["older", "older"]))
-    return r"main: its rows were read in another order than this lrps knows"
+    return r"main: its rows were read in an order that this version of lrps lacks"
 
 
 FAULTS: list[Callable[[Path], str]] = [
     *(position_off, position_missing, tokens_off, checkpoint_changed, foreign_checkpoint, unknown_checkpoint),
     *(fork_moved, fork_never_saved, parent_gone, path_unreadable, attempt_too_late, attempt_gone),
-    *(ledger_tokens_off, ledger_step_skipped, ledger_saved_the_unheard, ledger_line_changed),
+    *(ledger_tokens_off, ledger_step_skipped, ledger_saved_without_heartbeat, ledger_line_changed),
     *(ledger_of_another_manifest, ledger_of_another_initial_state, ledger_of_other_rows),
     *(used_twice, left_out, another_manifest, another_epoch, no_rows_known, another_batch, another_seed),
     another_row_order,
@@ -235,13 +235,13 @@ FAULTS: list[Callable[[Path], str]] = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_is_found_and_named(run: Path, fault: Callable[[Path], str]) -> None:
-    told = fault(run)
+    pattern = fault(run)
     audit = audit_run(run)
     assert not audit.ok
-    assert re.search(told, str(audit.differences[0]), re.DOTALL), str(audit.differences[0])
+    assert re.search(pattern, str(audit.differences[0]), re.DOTALL), str(audit.differences[0])
 
 
-# One random change to a clean run never goes unnoticed
+# Random corruptions of a clean run. The audit must find each of them.
 
 
 def a_checkpoint(draw: st.DrawFn, run: Path) -> Checkpoint:
@@ -305,7 +305,7 @@ def other_counter(draw: st.DrawFn, run: Path) -> None:
 def other_step(draw: st.DrawFn, run: Path) -> None:
     ledger, by = a_path(draw, run) / "ledger", draw(st.integers(-20, 20).filter(bool))
     records = [record for record in read_ledger(ledger) if record.kind in ("start", "heartbeat", "checkpoint")]
-    # Whatever an attempt that never saved anything says of its start is waste, not the lineage's.
+    # The first record may be that of an attempt that saved nothing. Its start is part of no lineage.
     chosen = draw(st.sampled_from(records[1:]))
     rewrite(ledger, lambda _, record: moved(record, by) if record.sha256 == chosen.sha256 else record)
 

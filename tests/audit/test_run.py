@@ -1,4 +1,4 @@
-"""Runs written by the real writers are clean however they were interrupted."""
+"""Audits of runs that the real writers wrote: the runs are clean, however they were interrupted."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_interrupted_and_grown_run_is_clean(
         train(first, before, lag=lag)
         run_dir = train(grown, after, lag=lag)
     except (ConfigError, LineageError):
-        assume(False)  # no room for the warm-up; a main path that has passed the fork of an older version
+        assume(False)  # The warm-up leaves no step, or the main path has passed the fork of an older version.
     audit = audit_run(run_dir)
     assert audit.differences == ()
     assert {lineage.path for lineage in audit.lineages} >= {path.name for path in grown.graph.paths}
@@ -109,7 +109,7 @@ def test_a_clean_run(run: Path) -> None:
     assert audit.checkpoints > 10
     (branch,) = (lineage for lineage in audit.lineages if lineage.path == "branch-v2")
     assert [(leg.path, leg.start, leg.stop) for leg in branch.legs] == [("main", 0, 15), ("branch-v2", 15, 22)]
-    # Of 14 rows of the branch 4 are replay: the one row of v1 that was left over, and 3 of its next epoch.
+    # Of the branch's 14 rows 4 are replayed: the one row of v1 that was left over, and 3 of its next epoch.
     assert [(use.source, use.epoch, use.rows, use.left_over_rows) for use in branch.uses] == [
         ("v1", 0, 21, 0),
         ("v1", 1, 3, 18),
@@ -139,7 +139,7 @@ def test_a_run_under_way_is_audited_as_far_as_it_is_saved(tmp_path: Path) -> Non
     audit = audit_run(plan.layout.run_dir)
     assert audit.ok
     assert [(lineage.path, lineage.stop) for lineage in audit.lineages] == [("ptfs-v1", 10), ("ptfs-v2", 4)]
-    assert audit.spare_steps == 2, "the ledger heard of step 6 last"
+    assert audit.spare_steps == 2, "the last heartbeat is that of step 6"
     assert sum(use.rows for use in audit.lineages[1].uses) == 4 * BATCH, "the mixture, cut at step 4"
 
 
@@ -156,7 +156,7 @@ def test_earlier_states_may_be_evaluated_late(run: Path, clean: Plan) -> None:
 
 
 def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: Path) -> None:
-    """A path that never saved anything may become another one; what it spent is waste."""
+    """A path that never saved anything may become another one; its steps are waste."""
     plan = plan_of(tmp_path, [10, 12], {"path-switching": {"alpha": 0.6}})
     train(plan, names=["main"])
     other = plan_of(tmp_path, [10, 12], {"path-switching": {"alpha": 0.5}})
@@ -164,7 +164,7 @@ def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: Path) -> None:
     attempt(other, branch, Origin("fork", branch.start, None), 2, "kill")
     audit = audit_run(train(plan))
     assert audit.ok
-    assert audit.spare_steps == 1, "the ledger heard of step 6, the second, and of no later one"
+    assert audit.spare_steps == 1, "the last heartbeat is that of step 6"
 
 
 def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -183,7 +183,7 @@ def test_the_verb(run: Path, data_root: Path, tmp_path: Path) -> None:
     assert (done.returncode, "--data DIR" in done.stderr) == (2, True)
     done = lrps("data", "audit", tmp_path)
     assert done.returncode == 2
-    assert "holds no path" in done.stderr
+    assert "has no path that was started" in done.stderr
     tokens_off(run)
     done = lrps("data", "audit", run)
     assert done.returncode == 2
@@ -193,7 +193,7 @@ def test_the_verb(run: Path, data_root: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: Path, tmp_path: Path) -> None:
-    """Path switching and CPT with replay, stopped by a signal, killed, and brought to an end."""
+    """Path switching and CPT with replay, stopped by a signal, killed, and completed."""
     mix = {"new": 0.7, "replay": 0.3}
     paradigms = {"path-switching": {"alpha": 0.6, "mix": mix}, "cpt": {"mix": mix}}
     changes = {"runs": str(tmp_path / "runs"), "launch": {"processes": 1}, "paradigms": paradigms}
@@ -210,7 +210,7 @@ def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: Path, tmp_path
                 time.sleep(0.01)
             stop(process, file, number)
             process.communicate()
-        assert lrps("data", "audit", file).returncode == 0, "a run under way is clean as far as it is saved"
+        assert lrps("data", "audit", file).returncode == 0, "an unfinished run is clean as far as it is saved"
     done = lrps("run", file)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     audited = lrps("data", "audit", file, "--rows", "--json")
@@ -229,7 +229,7 @@ def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: Path, tmp_path
 
 
 def stop(process: subprocess.Popen[str], file: Path, number: signal.Signals) -> None:
-    """Ask the launcher to stop, or kill the process that trains."""
+    """Ask the launcher to stop, or kill the training process."""
     if number != signal.SIGKILL:
         process.send_signal(number)
         return
