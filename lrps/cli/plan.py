@@ -1,4 +1,4 @@
-"""The verbs `plan` and `status`: what a config compiles to, and where its run directory stands."""
+"""The verbs `plan` and `status`: what a config compiles to, and the state of its run directory."""
 
 from __future__ import annotations
 
