@@ -29,13 +29,14 @@ def rehearse(
     changed settings begin anew from the first stage that they change. A set that is made stays, for all later versions.
     """
     from lrps.config.loader import load_config
+    from lrps.costs.document import to_json
     from lrps.plan.plan import make_plan
     from lrps.rehearsal.outline import outline, print_outline
 
     plan = make_plan(load_config(config_file, overrides or ()))
     planned = outline(plan, name)
     if dry_run:
-        print_json(planned) if as_json else print_outline(planned)
+        print_json(to_json(planned)) if as_json else print_outline(planned)
         return
 
     # Takes seconds, for torch: after everything that can be told without it.

@@ -59,7 +59,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Fork:
-    """Where a path starts from: another path's state after `step` steps of its lineage."""
+    """State that a path starts from: another path's state after `step` steps of its lineage."""
 
     path: str
     step: int
