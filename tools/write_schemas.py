@@ -9,14 +9,20 @@ import json
 from pathlib import Path
 
 from lrps.config.models import Config
+from lrps.costs.compare import CompareDocument
+from lrps.costs.comparison import Comparison
 from lrps.costs.document_schema import json_schema
 from lrps.costs.plan_document import PlanDocument, PlanFile
+from lrps.costs.status_document import StatusDocument
 from lrps.costs.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS: dict[str, type] = {
+    "compare": CompareDocument,
+    "comparison": Comparison,
     "plan": PlanDocument,
     "plan-file": PlanFile,
+    "status": StatusDocument,
     "sweep": Sweep,
 }
 """Name of a schema in docs/schemas -> class of the document."""

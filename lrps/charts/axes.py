@@ -1,4 +1,4 @@
-"""Axes of a chart: which values get a tick, and how its label reads. No two ticks of an axis read the same."""
+"""Axes of a chart: their ends, ticks and labels. No two ticks of an axis have the same label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Axis:
-    """low and high are the ends of what is drawn; ticks are (value, label), inside of them."""
+    """Axis of a chart from `low` to `high`, with ticks (value, label) in between."""
 
     label: str
     low: float
@@ -21,16 +21,16 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
 
     def share(self, value: float) -> float:
-        """Where a value lies between the ends: 0 .. 1."""
+        """Return the position of a value between the ends, from 0 to 1."""
         return (value - self.low) / (self.high - self.low)
 
 
 def number_axis(
     label: str, values: Iterable[float], *, from_zero: bool = False, whole: bool = False, ticks: int = 5
 ) -> Axis:
-    """An axis over at least one finite value, with room at its ends and about `ticks` ticks.
+    """Return an axis over at least one finite value, with room at its ends and about `ticks` ticks.
 
-    from_zero: begins at 0, for quantities whose length says how much. whole: ticks are whole numbers.
+    from_zero: the axis begins at 0, for quantities that are drawn as lengths. whole: ticks are whole numbers.
     """
     known = list(values)
     low, high = min(known), max(known)
@@ -52,12 +52,12 @@ def number_axis(
 
 
 def names_axis(label: str, names: Sequence[str]) -> Axis:
-    """One tick a name, at 0, 1, 2 ..: versions have no places between them."""
+    """Return an axis with one tick per name, at 0, 1, 2, ..."""
     return Axis(label, -0.35, len(names) - 0.65, tuple((float(i), name) for i, name in enumerate(names)))
 
 
 def _tick_step(raw: float, whole: bool) -> float:
-    """The smallest round step that is not below `raw`."""
+    """Return the smallest round step that is not below `raw`."""
     magnitude = 10.0 ** math.floor(math.log10(raw))
     steps = (factor * magnitude for factor in _STEPS)
     step = next(step for step in steps if step >= raw * (1 - 1e-9) and (not whole or step < 1 or step % 1 == 0))
@@ -65,7 +65,7 @@ def _tick_step(raw: float, whole: bool) -> float:
 
 
 def _scale(largest: float) -> tuple[float, str, str]:
-    """(divisor, letter after a label, power after the axis's name): long and tiny numbers are written short."""
+    """Return the divisor of the labels, the letter behind each and the power of ten behind the axis's name."""
     if largest >= 10_000:
         scale, letter = next((scale, letter) for scale, letter in _LETTERS if largest >= scale)
         return scale, letter, ""

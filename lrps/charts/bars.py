@@ -1,4 +1,4 @@
-"""Stacked horizontal bars as an SVG drawing: parts differ by pattern, so that they do in black and white too."""
+"""Stacked horizontal bars as an SVG drawing: parts differ by pattern, so they differ in black and white too."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATTERNS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Bar:
-    """parts: kind -> length, in the order of the drawing. slot: colour. end: a word at the bar's end."""
+    """Bar of stacked parts. parts: length by kind, in the order of the drawing. slot: colour. end: text at its end."""
 
     name: str
     slot: int
@@ -40,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """patterns: kind of part -> solid, or the name of a pattern. unit: what lengths are in, for words at the mouse."""
+    """Bars over one axis. patterns: pattern by kind of part. unit: unit of the lengths, shown under the mouse."""
 
     title: str
     description: str
@@ -55,7 +55,7 @@ class Bars:
 
     @cached_property
     def _kinds(self) -> tuple[str, ...]:
-        """Those that are there at all."""
+        """Kinds that occur in any bar, in the order of the patterns."""
         return tuple(kind for kind in self.patterns if any(bar.parts.get(kind) for bar in self.bars))
 
     @cached_property
@@ -68,7 +68,7 @@ class Bars:
 
     @cached_property
     def _key_places(self) -> tuple[tuple[str, float, float], ...]:
-        """(kind, x, y) of the entries of the key, line by line."""
+        """Yield (kind, x, y) of the entries of the key, line by line."""
         places, x, y = [], 4.0, _KEY_TOP
         for kind in self._kinds:
             width = _SWATCH + 5 + text_width(kind) + 10

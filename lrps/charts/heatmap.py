@@ -1,4 +1,4 @@
-"""A small heat table as an SVG drawing: a number in every cell, and a shade that says how high it is."""
+"""Heat map as an SVG drawing: a table with a number in every cell, and a shade for its size."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lrps.charts.svg import SLOTS, Drawing, element, fitted, label, text_width
 _TOP = 62.0
 _FAINT, _STRONG = 0.05, 0.42
 _NUMBER_WIDTH = 34.0
-"""A cell that is narrower holds no number, only its shade."""
+"""Least width of a cell that shows its number beside its shade."""
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """values: (row, column) -> value. scales: column -> ends of its scale, equal in maps that are compared; a value
-    beyond them looks like the end.
+    """Heat map of values by (row, column). scales: ends of each column's scale; a value beyond them looks like the end.
 
-    A column has a scale of its own where columns do not compare: an easy text has a lower loss whatever is forgotten.
+    Every column has a scale of its own, since an easy text has a lower loss whatever was forgotten. Maps that are
+    compared share their scales.
     A cell whose row and column have the same name is framed; a cell without a value stays empty.
     """
 
@@ -32,7 +32,7 @@ class Heatmap:
     scales: Mapping[str, tuple[float, float]]
     slot: int
     digits: int = 3
-    """Decimals of the numbers in the cells; what a cell says under the mouse has one more."""
+    """Number of decimals in the cells; the text under the mouse has one more."""
     column_title: str = "held-out set"
 
     def draw(self) -> Drawing:

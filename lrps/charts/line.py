@@ -1,7 +1,8 @@
-"""A line chart: axes, lines, markers and direct labels laid out as one SVG drawing."""
+"""Line chart: axes, lines, markers and direct labels laid out as one SVG drawing."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +17,23 @@ _LINE = 13.5
 """Height of a line of text."""
 
 Box = tuple[float, float, float, float]
-"""left, top, right, bottom"""
+"""Left, top, right and bottom edge."""
+
+
+def point_at(points: Sequence[Point], x: float) -> Point:
+    """Return the point of a line at x: between its neighbours, or else the nearest end."""
+    i = bisect_left([point[0] for point in points], x)
+    if i == len(points) or points[i][0] == x:
+        return points[min(i, len(points) - 1)]
+    if i == 0:
+        return points[0]
+    (x0, y0), (x1, y1) = points[i - 1], points[i]
+    return x, y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A marked point; `words` are what it says under the mouse."""
+    """Marked point; `words` are shown under the mouse."""
 
     at: Point
     words: str
@@ -30,7 +42,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together. slot chooses colour, dashes and marker; the name is written beside its end."""
+    """Lines and marks that belong together. slot selects colour, dashes and marker; the name is beside the end."""
 
     slot: int
     lines: tuple[tuple[Point, ...], ...] = ()
@@ -46,7 +58,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn. note: a line below the title. guides: (x, text) of vertical lines that are named at the top."""
+    """Line chart. note: text below the title. guides: (x, text) of vertical lines that are named at the top."""
 
     title: str
     description: str
@@ -56,7 +68,7 @@ class Chart:
     note: str = ""
     guides: tuple[tuple[float, str], ...] = ()
     names_at_end: bool = True
-    """Names in a column at the right end of the lines; otherwise beside the last point, wherever there is room."""
+    """True to write names in a column at the right; otherwise they are beside the last point, where there is room."""
     _named: tuple[Series, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +76,7 @@ class Chart:
 
     @property
     def _label_line(self) -> float:
-        """Where the name of the y axis stands: below title and note."""
+        """Height of the name of the y axis, below title and note."""
         return 48.0 if self.note else 34.0
 
     @property
@@ -113,7 +125,7 @@ class Chart:
         yield from self._names_along(self.guides, self._top - 6)
 
     def _names_along(self, named: Sequence[tuple[float, str]], y: float) -> Iterator[str]:
-        """Texts centred at their x. The last one is always there; of the others those that have room before it."""
+        """Yield texts centred at their x: the last one, and those of the others that have room before it."""
         free = WIDTH
         for value, text in sorted(named, reverse=True):
             name = fitted(text, _LONGEST_LABEL)
@@ -159,7 +171,7 @@ class Chart:
             yield label(box[0], box[3] - 3, series.name, class_=f"s{series.slot % SLOTS} halo")
 
     def _free_box(self, x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
-        """The first place around (x, y) that lies in the chart and touches nothing: right, left, above, below, ..."""
+        """Return the first free place around (x, y) in the chart, of those at the right, the left, above, below, ..."""
         lefts = (x + 8, x - 8 - width, x - width / 2, x + 4, x - 4 - width)
         for away in range(8):
             for dy in (away * _LINE, -away * _LINE):

@@ -1,7 +1,7 @@
-"""Tracks over an axis as an SVG drawing: a row a path, its fork a line down from the row of its parent.
+"""Tracks over an axis as an SVG drawing: a row per path, its fork a line down from the row of its parent.
 
-A table as much as a chart: names stand in a column on the left and what was released in one on the right, so that no
-text can meet a line.
+It is a table as much as a chart: names are in a column on the left and releases in one on the right, so that no text
+can overlap a line.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lrps.charts.svg import SLOTS, Drawing, element, fitted, label, marker, numb
 _TOP = 26.0
 _ROW, _HEAD = 15.0, 20.0
 _HEAD_SIZE = 13.0
-"""What a heading's letters take: bold ones are wider."""
+"""Size of a heading's letters for their width: bold ones are wider."""
 _LONGEST_NAME, _LONGEST_RELEASE = 110.0, 64.0
 
 
 @dataclass(frozen=True)
 class Track:
-    """One row. done: where what exists ends; the rest up to `stop` is still to do. The y of marks does not count."""
+    """Row of a path: trained from `start` to `done`, still to do up to `stop`. The y of marks is ignored."""
 
     name: str
     slot: int
@@ -41,7 +41,7 @@ class Track:
 
 @dataclass(frozen=True)
 class TrackGroup:
-    """Rows under one heading; the note stands beside it."""
+    """Rows under one heading, with a note beside it."""
 
     name: str
     note: str
@@ -51,14 +51,14 @@ class TrackGroup:
 
 @dataclass(frozen=True)
 class Tracks:
-    """Groups from the top down. A fork from a parent in the same group is a line down to its row."""
+    """Groups of tracks, from the top down. A fork from a parent in the same group is a line down to its row."""
 
     title: str
     description: str
     x: Axis
     groups: tuple[TrackGroup, ...]
     column: str
-    """What stands at the right end of the rows."""
+    """Title of the column at the right end of the rows."""
 
     def draw(self) -> Drawing:
         body = "".join((*self._frame(), *self._headings(), *self._forks(), *self._rows()))
@@ -89,7 +89,7 @@ class Tracks:
         return self._left + self.x.share(step) * (self._right - self._left)
 
     def _placed(self) -> Iterator[tuple[TrackGroup, dict[str, float]]]:
-        """Every group with the middle of its rows, by the track's name."""
+        """Yield every group with the height of its rows' middles, by the track's name."""
         for group, top in zip(self.groups, self._tops, strict=False):
             yield group, {track.name: top + _HEAD + (i + 0.5) * _ROW for i, track in enumerate(group.tracks)}
 

@@ -86,16 +86,17 @@ class Table:
         """Rows as people read them."""
         return tuple(tuple(map(_text, self.columns, row)) for row in self.rows)
 
-    def to_text(self, width: int = 80) -> str:
+    def to_text(self, width: int = 80, *, name_left_out: bool = True) -> str:
         """Return lines for a terminal of `width` cells, without the title and the notes.
 
-        Where the table is wider, the columns of the highest priority number are left out and named in a last line.
-        What is still too wide continues on the next line within its column; no text is cut.
+        Where the table is wider, the columns of the highest priority number are left out; a last line names them,
+        unless name_left_out is False. What is still too wide continues on the next line within its column; no text is
+        cut.
         """
         columns = [_Block(column, [text[index] for text in self.texts]) for index, column in enumerate(self.columns)]
         shown, left_out = _that_fit(columns, width)
         lines = _lines(shown, width)
-        if left_out:
+        if left_out and name_left_out:
             lines += wrap(f"(not shown in {width} columns: {'; '.join(left_out)})", width)
         return "\n".join(lines)
 
@@ -125,6 +126,8 @@ class Table:
 
 def wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text in `width` cells: broken between words, and within those that are longer."""
+    if cell_len(text) <= width and text.isprintable():
+        return [text.rstrip()]
     lines = Text(text).wrap(Console(width=width), width, overflow="fold")
     return [line.plain.rstrip() for line in lines] or [""]
 
@@ -179,10 +182,13 @@ def _lines(columns: Sequence[_Block], width: int) -> list[str]:
 
 
 def _widths(columns: Sequence[_Block], available: int) -> list[int]:
-    """Return a width for every column: with the whole header where there is room, or else by shrinking the widest."""
+    """Return a width for every column: with the whole header where there is room, or else by folding long texts."""
     widths = [block.narrow for block in columns]
-    while sum(widths) > available and max(widths) > 2:
-        widths[widths.index(max(widths))] -= 1
+    for least in ([block.least for block in columns], [2] * len(columns)):
+        room = [width - smallest for width, smallest in zip(widths, least, strict=True)]
+        while sum(widths) > available and max(room, default=0) > 0:
+            widest = max(range(len(columns)), key=lambda index: (room[index] > 0, widths[index]))
+            widths[widest], room[widest] = widths[widest] - 1, room[widest] - 1
     for index, block in enumerate(columns):
         if sum(widths) - widths[index] + block.full <= available:
             widths[index] = block.full

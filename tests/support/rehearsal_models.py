@@ -10,7 +10,7 @@ import torch
 from lrps.config.models import ModelConfig
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
 from lrps.engine.model import build_model
-from lrps.export.tokenizer import write_tokenizer
+from lrps.export.release import write_tokenizer
 from support.values import config_values
 
 
