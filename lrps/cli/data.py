@@ -154,12 +154,13 @@ def rehearse(
     bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
     all later versions.
     """
+    from lrps.costs.document import to_json
     from lrps.rehearsal.outline import outline, print_outline
 
     plan = load_plan(config_file, overrides)
     planned = outline(plan, name)
     if dry_run:
-        print_json(planned) if as_json else print_outline(planned)
+        print_json(to_json(planned)) if as_json else print_outline(planned)
         return
 
     # Importing torch takes seconds: every mistake that can be found without it has been reported by now.

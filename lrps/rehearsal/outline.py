@@ -6,14 +6,15 @@ Must not import torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
 
 from lrps.base.addresses import redact
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.numbers import count
 from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
+from lrps.costs.document import key
 from lrps.data.manifest import Manifest
 from lrps.plan.plan import Plan, shards_command
 from lrps.rehearsal.demonstrations import pool_size, possible_generations
@@ -58,8 +59,98 @@ def longest_demonstration(plan: Plan, synthesis: Synthesis) -> int:
     return synthesis.demonstration_tokens or max(1, row // (synthesis.demonstrations + 1))
 
 
-def outline(plan: Plan, name: str) -> dict[str, Any]:
-    """Return the outline as JSON values: models, demonstrations, generations, tokens, and whether the set exists."""
+@dataclass(frozen=True)
+class RehearsedVersion:
+    """Size of a version that a set rehearses."""
+
+    documents: int
+    """Documents of its training shards."""
+    tokens: int
+    """Tokens of its training shards."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Model of the run that writes a set."""
+
+    name: str
+    """Name of the model."""
+    path: str | None
+    """Path whose release it is; null for a model that the run does not train."""
+    exists: bool = field(metadata=key("there"))
+    """True if it is trained already."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """Model of a server that writes a set."""
+
+    name: str
+    """Name of the model."""
+    url: str
+    """Address of the server, without secrets."""
+    exists: None = field(metadata=key("there"), default=None)
+    """Null: the server is not asked."""
+
+
+@dataclass(frozen=True)
+class DemonstrationCounts:
+    """Demonstrations that prompts are made of."""
+
+    drawn: int
+    """Documents that prompts draw from."""
+    in_a_prompt: int
+    """Demonstrations of one prompt."""
+    prompt_tokens: int
+    """Tokens of a prompt, at most."""
+
+
+@dataclass(frozen=True)
+class GenerationCounts:
+    """Numbers of generations."""
+
+    wanted: int
+    """Generations to make."""
+    possible: int
+    """Different prompts that the demonstrations allow, times the samples of each."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Plan of a rehearsal set: models, demonstrations, generations, tokens."""
+
+    name: str = field(metadata=key("set"))
+    """Name of the set."""
+    made: bool
+    """True if its shards exist already."""
+    kind: str
+    """Kind of the synthesis."""
+    since: str
+    """First version whose paths may read it."""
+    of: Mapping[str, RehearsedVersion]
+    """Versions that it rehearses, by name."""
+    base: TrainedModel | ServedModel
+    """Model that generates."""
+    latest: TrainedModel | None
+    """Model that writes the outputs again; null if they stay as the base model wrote them."""
+    demonstrations: DemonstrationCounts
+    """Demonstrations of the prompts."""
+    generations: GenerationCounts
+    """Numbers of generations."""
+    most_generated_tokens: int
+    """Tokens that both models generate, at most."""
+    selection: str
+    """Method that selects from the candidates."""
+    rows: int
+    """Rows of the set."""
+    tokens: int
+    """Tokens of the set."""
+    directory: str
+    """Directory of its stages."""
+
+
+def outline(plan: Plan, name: str) -> Outline:
+    """Return the plan of a rehearsal set. Raises ConfigError or DataError like find_set and rehearsed."""
     rehearsal = find_set(plan, name)
     synthesis = _synthesis(rehearsal)
     manifests = rehearsed(plan, synthesis)
@@ -70,65 +161,62 @@ def outline(plan: Plan, name: str) -> dict[str, Any]:
         longest_demonstration(plan, synthesis), ceil(sum(m.tokens for m in manifests) / documents)
     )
     base, latest = base_model(plan, rehearsal), latest_model(plan, rehearsal) if synthesis.refine else None
-    return {
-        "set": name,
-        "made": name in plan.manifests,
-        "kind": synthesis.kind,
-        "since": rehearsal.since,
-        "of": {m.version: {"documents": m.documents, "tokens": m.tokens} for m in manifests},
-        "base": _server(synthesis.generator) if base is None else _model(plan, base),
-        "latest": None if latest is None else _model(plan, latest),
-        "demonstrations": {"drawn": pool, "in_a_prompt": synthesis.demonstrations, "prompt_tokens": prompt},
-        "generations": {"wanted": generations, "possible": possible},
-        "most_generated_tokens": generations * synthesis.max_tokens * (2 if synthesis.refine else 1),
-        "selection": synthesis.selection,
-        "rows": plan.rows[name],
-        "tokens": plan.rows[name] * plan.config.data.sequence_length,
-        "directory": str(plan.layout.rehearsal(name)),
-    }
-
-
-def print_outline(document: Mapping[str, Any]) -> None:
-    """Print an outline as text."""
-    of = ", ".join(
-        f"{version} ({count(each['documents'])} documents, {count(each['tokens'])} tokens)"
-        for version, each in document["of"].items()
+    return Outline(
+        name=name,
+        made=name in plan.manifests,
+        kind=synthesis.kind,
+        since=rehearsal.since,
+        of={m.version: RehearsedVersion(m.documents, m.tokens) for m in manifests},
+        base=_server(synthesis.generator) if base is None else _model(plan, base),
+        latest=None if latest is None else _model(plan, latest),
+        demonstrations=DemonstrationCounts(pool, synthesis.demonstrations, prompt),
+        generations=GenerationCounts(generations, possible),
+        most_generated_tokens=generations * synthesis.max_tokens * (2 if synthesis.refine else 1),
+        selection=synthesis.selection,
+        rows=plan.rows[name],
+        tokens=plan.rows[name] * plan.config.data.sequence_length,
+        directory=str(plan.layout.rehearsal(name)),
     )
-    drawn, generations = document["demonstrations"], document["generations"]
+
+
+def print_outline(found: Outline) -> None:
+    """Print the plan of a rehearsal set, one fact a line."""
+    of = ", ".join(
+        f"{version} ({count(each.documents)} documents, {count(each.tokens)} tokens)"
+        for version, each in found.of.items()
+    )
+    demonstrations, generations = found.demonstrations, found.generations
     lines = {
-        "set": f"{document['set']}, read since {document['since']}{': already made' if document['made'] else ''}",
-        "rehearses": f"{of}, as {document['kind']}",
-        "base model": _model_text(document["base"]),
-        "latest model": "none: outputs are not refined"
-        if document["latest"] is None
-        else _model_text(document["latest"]),
-        "demonstrations": f"{count(drawn['drawn'])}, {drawn['in_a_prompt']} in a prompt of about "
-        f"{count(drawn['prompt_tokens'])} tokens",
-        "generations": f"{count(generations['wanted'])} of {count(generations['possible'])} possible, at most "
-        f"{count(document['most_generated_tokens'])} tokens of both models",
-        "wanted": f"{count(document['rows'])} sequences, {count(document['tokens'])} tokens, selected by "
-        f"{document['selection']}",
-        "stages": document["directory"],
+        "set": f"{found.name}, read since {found.since}{': already made' if found.made else ''}",
+        "rehearses": f"{of}, as {found.kind}",
+        "base model": _model_text(found.base),
+        "latest model": "none: outputs are not refined" if found.latest is None else _model_text(found.latest),
+        "demonstrations": f"{count(demonstrations.drawn)}, {demonstrations.in_a_prompt} in a prompt of about "
+        f"{count(demonstrations.prompt_tokens)} tokens",
+        "generations": f"{count(generations.wanted)} of {count(generations.possible)} possible, at most "
+        f"{count(found.most_generated_tokens)} tokens of both models",
+        "wanted": f"{count(found.rows)} sequences, {count(found.tokens)} tokens, selected by {found.selection}",
+        "stages": found.directory,
     }
     for title, text in lines.items():
         print(f"{title:<16}{text}")
 
 
-def _model(plan: Plan, model: ModelRef) -> dict[str, Any]:
-    return {"name": model.name, "path": model.release and model.release.path, "there": is_available(plan, model)}
+def _model(plan: Plan, model: ModelRef) -> TrainedModel:
+    return TrainedModel(model.name, model.release.path if model.release else None, is_available(plan, model))
 
 
-def _server(generator: object) -> dict[str, Any]:
+def _server(generator: object) -> ServedModel:
     assert isinstance(generator, Endpoint)
-    return {"name": generator.model, "url": redact(generator.url), "there": None}
+    return ServedModel(generator.model, redact(generator.url))
 
 
-def _model_text(model: Mapping[str, Any]) -> str:
-    if "url" in model:
-        return f"{model['name']} at {model['url']}"
-    trained = "" if model["there"] else ": not trained yet, `lrps run` trains it"
-    path = f" ({model['path']})" if model["path"] else ""
-    return f"{model['name']}{path}{trained}"
+def _model_text(model: TrainedModel | ServedModel) -> str:
+    if isinstance(model, ServedModel):
+        return f"{model.name} at {model.url}"
+    trained = "" if model.exists else ": not trained yet, `lrps run` trains it"
+    path = f" ({model.path})" if model.path else ""
+    return f"{model.name}{path}{trained}"
 
 
 def _synthesis(rehearsal: Rehearsal) -> Synthesis:

@@ -10,6 +10,7 @@ import pytest
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.config.loader import load_config
+from lrps.costs.document import to_json
 from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.outline import find_set, outline, print_outline
 
@@ -21,25 +22,37 @@ def test_it_counts_what_would_be_generated(set_plan: SetPlan) -> None:
     documents = plan.manifests["v1"].documents
     drawn = round(0.1 * documents)
     found = outline(plan, "r")
-    assert found["demonstrations"]["drawn"] == drawn
-    assert found["generations"]["possible"] == drawn * (drawn - 1) * 3
+    assert found.demonstrations.drawn == drawn
+    assert found.generations.possible == drawn * (drawn - 1) * 3
     # Documents of more than 24 tokens, of which a generation has at most so many: 3 x 320 / 24.
-    assert found["generations"]["wanted"] == min(40, found["generations"]["possible"])
-    assert found["most_generated_tokens"] == found["generations"]["wanted"] * 24 * 2
-    assert (found["rows"], found["tokens"], found["made"]) == (20, 320, False)
+    assert found.generations.wanted == min(40, found.generations.possible)
+    assert found.most_generated_tokens == found.generations.wanted * 24 * 2
+    assert (found.rows, found.tokens, found.made) == (20, 320, False)
 
 
 @pytest.mark.parametrize(("generations", "wanted"), [(7, 7), (10**6, 60)])
 def test_generations_are_what_is_asked_and_possible(set_plan: SetPlan, generations: int, wanted: int) -> None:
     plan = set_plan(generations=generations, demonstration_share=5 / 48)
-    found = outline(plan, "r")["generations"]
-    assert found["wanted"] == min(wanted, found["possible"])
+    found = outline(plan, "r").generations
+    assert found.wanted == min(wanted, found.possible)
+
+
+def test_it_is_written_as_json(set_plan: SetPlan) -> None:
+    plan = set_plan()
+    document = to_json(outline(plan, "r"))
+    assert list(document)[:7] == ["set", "made", "kind", "since", "of", "base", "latest"]
+    assert (document["set"], document["of"]["v1"]["documents"]) == ("r", plan.manifests["v1"].documents)
+    assert document["base"].keys() == {"name", "path", "there"}
+    served = set_plan(base=None, refine=False, generator={"url": "http://h/v1?k=s", "model": "m"})
+    document = to_json(outline(served, "r"))
+    assert document["base"] == {"name": "m", "url": "http://h/v1?...", "there": None}
+    assert document["latest"] is None
 
 
 def test_without_tokens_the_ratio_says_how_much(set_plan: SetPlan) -> None:
     plan = set_plan(tokens=None, ratio=0.26)
     assert plan.rows["v1"] == 80
-    assert plan.rows["r"] == outline(plan, "r")["rows"] == 20
+    assert plan.rows["r"] == outline(plan, "r").rows == 20
 
 
 def test_it_is_shown_to_people(set_plan: SetPlan, capsys: pytest.CaptureFixture[str]) -> None:
