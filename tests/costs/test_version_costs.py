@@ -25,7 +25,6 @@ from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Paradigm, Release, TrainingPath
 from lrps.plan.plan import Plan, make_plan
-from lrps.report.tags import whole_cost
 
 BATCH_TOKENS = 256
 FIELDS = ("tokens", "flops", "device_hours", "training_hours", "money", "energy_kwh")
@@ -207,7 +206,7 @@ def test_costs_of_versions_are_the_sums_of_their_entries(
                 cost = getattr(release.cost, key)
                 assert cost.basis == "measured"
                 assert amounts(cost) == pytest.approx({name: float(value) for name, value in wanted.items()})
-        whole, total = whole_cost(found), expected[""]["total"]
+        whole, total = found.whole, expected[""]["total"]
         assert amounts(whole) == pytest.approx({name: float(value) for name, value in total.items()})
         assert sum(release.cost.marginal.steps for release in found.releases) == whole.steps
 
