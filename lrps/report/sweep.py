@@ -22,7 +22,7 @@ _RATIOS: Mapping[str, Callable[[SweepPoint], float]] = {
 
 @dataclass(frozen=True)
 class _Unit:
-    """What costs are shown in."""
+    """Unit in which costs are shown."""
 
     name: str
     of: Callable[[ParadigmCost], Any]
