@@ -1,4 +1,4 @@
-"""Axes of a chart: which values get a tick, and how its label reads. No two ticks of an axis read the same."""
+"""Axes of a chart: their ranges, ticks and labels. No two ticks of an axis have the same label."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Axis:
-    """low and high are the ends of what is drawn; ticks are (value, label), inside of them."""
+    """Range, ticks and label of an axis."""
 
     label: str
     low: float
+    """Value at the lower end."""
     high: float
+    """Value at the upper end."""
     ticks: tuple[tuple[float, str], ...]
+    """(value, label) of every tick, between the ends."""
 
     def share(self, value: float) -> float:
-        """Where a value lies between the ends: 0 .. 1."""
+        """Return the place of a value between the ends, as a share: 0 at the lower and 1 at the upper end."""
         return (value - self.low) / (self.high - self.low)
 
 
 def number_axis(
     label: str, values: Iterable[float], *, from_zero: bool = False, whole: bool = False, ticks: int = 5
 ) -> Axis:
-    """An axis over at least one finite value, with room at its ends and about `ticks` ticks.
+    """Return an axis over at least one finite value, with room at its ends and about `ticks` ticks.
 
-    from_zero: begins at 0, for quantities whose length says how much. whole: ticks are whole numbers.
+    from_zero: the axis begins at 0, for quantities that are drawn as lengths. whole: ticks are whole numbers.
     """
     known = list(values)
     low, high = min(known), max(known)
@@ -38,7 +41,7 @@ def number_axis(
         low, high = 0.0, (high or 1.0) * 1.04
     else:
         largest = max(abs(low), abs(high))
-        # Values that no label could tell apart are drawn as one.
+        # Values that no label could distinguish are drawn as one.
         room = (high - low) * 0.08 if high - low > 1e-9 * largest else largest * 0.02 or 1.0
         low, high = low - room, high + room
     step = _tick_step((high - low) / ticks, whole)
@@ -52,12 +55,12 @@ def number_axis(
 
 
 def names_axis(label: str, names: Sequence[str]) -> Axis:
-    """One tick a name, at 0, 1, 2 ..: versions have no places between them."""
+    """Return an axis with one tick for each name, at 0, 1, 2 and so on, and none between them."""
     return Axis(label, -0.35, len(names) - 0.65, tuple((float(i), name) for i, name in enumerate(names)))
 
 
 def _tick_step(raw: float, whole: bool) -> float:
-    """The smallest round step that is not below `raw`."""
+    """Return the smallest round step that is not below `raw`."""
     magnitude = 10.0 ** math.floor(math.log10(raw))
     steps = (factor * magnitude for factor in _STEPS)
     step = next(step for step in steps if step >= raw * (1 - 1e-9) and (not whole or step < 1 or step % 1 == 0))
@@ -65,7 +68,7 @@ def _tick_step(raw: float, whole: bool) -> float:
 
 
 def _scale(largest: float) -> tuple[float, str, str]:
-    """(divisor, letter after a label, power after the axis's name): long and tiny numbers are written short."""
+    """Return (divisor, letter after tick labels, power after the axis label) that shorten large and tiny numbers."""
     if largest >= 10_000:
         scale, letter = next((scale, letter) for scale, letter in _LETTERS if largest >= scale)
         return scale, letter, ""

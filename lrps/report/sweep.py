@@ -22,7 +22,7 @@ _RATIOS: Mapping[str, Callable[[SweepPoint], float]] = {
 
 @dataclass(frozen=True)
 class _Unit:
-    """Unit in which costs are shown."""
+    """Unit that costs are shown in."""
 
     name: str
     of: Callable[[ParadigmCost], Any]

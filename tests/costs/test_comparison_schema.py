@@ -27,9 +27,11 @@ def written(plan: Plan) -> Any:
     return json.loads(json.dumps(to_json(make_comparison(plan)), allow_nan=False))
 
 
-def test_a_run_with_all_that_can_be_measured(trained: Any) -> None:
-    book_event(trained.layout.ledger, "rehearsal", 0, 1800.0, set="r", generator="hf")
-    document = written(trained)
+def test_a_run_with_all_that_can_be_measured(make: Any, formulas: Any) -> None:
+    plan = make(hardware=formulas.PRICED)
+    formulas.Run(plan).train()
+    book_event(plan.layout.ledger, "rehearsal", 0, 1800.0, set="r", generator="hf")
+    document = written(plan)
     assert document["rehearsal_cost"] is not None
     assert document["paradigms"]["cpt"]["matrices"]
     assert errors(document) == []
