@@ -69,11 +69,11 @@ REMOVED_AND_NEW = {"small": ("branch-v2", "branch-v4"), "bf16": ("branch-v1", "b
 """plan -> a branch that is trained again, and the one that the added version brings."""
 
 
-def lrps(directory: Path, *arguments: str | Path) -> str:
-    """Run a verb in a directory and return its standard output."""
+def lrps(directory: Path, *arguments: str | Path, columns: int = 300) -> str:
+    """Run a verb in a directory and return its standard output, made for a terminal of that many columns."""
     command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    wide = os.environ | {"COLUMNS": "300"}  # no column of a table is left out
-    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=500, env=wide)
+    environment = os.environ | {"COLUMNS": str(columns)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=500, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -174,9 +174,8 @@ def test_the_files_of_the_report_say_what_they_said(copy: Path, plan: str) -> No
 
 
 @pytest.mark.parametrize("arguments", NARROW)
-def test_the_terminal_fits_80_columns(copy: Path, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = lrps(copy, *arguments.split()).splitlines()
+def test_the_terminal_fits_80_columns(copy: Path, arguments: str) -> None:
+    lines = lrps(copy, *arguments.split(), columns=80).splitlines()
     assert len(lines) > 3
     assert [line for line in lines if cell_len(line) > 80 and " " in line.strip()] == [], "no path is broken"
 

@@ -81,7 +81,7 @@ class ComparedParadigm:
     kind: str
     """Kind of the paradigm: path-switching, ptfs, cpt or wsd-s."""
     in_config: bool
-    """Whether the config of the run has the paradigm; otherwise it is listed for comparison only."""
+    """Whether the config of the run has it; otherwise it was added for the comparison."""
     values: ComparedValues = field(metadata=key("cells"))
     """Values with their basis."""
 
