@@ -93,7 +93,7 @@ def test_the_text_holds_every_hash_and_number(make: Callable[..., Plan]) -> None
         "| branch-v2 | main at step 28 | 28 to 40 | 0.01 to 0 | linear 28 to 40 |",
         "| v1 | 2.5000 | 1.2500 | 7 |",
         "torch 2.13.0",
-        "Priced: 0.8 EUR, at 2.0 EUR a device-hour (our | form, 2026-01-31)",
+        "Priced: 0.8 EUR, at 2.0 EUR per device-hour (our | form, 2026-01-31)",
     ):
         assert told in text, told
     assert not re.search(r"None|\{\{|/tmp", text)
@@ -104,7 +104,7 @@ def test_the_text_holds_every_hash_and_number(make: Callable[..., Plan]) -> None
 def test_an_undecayed_state_says_so(plan: Plan) -> None:
     text = render_card(document(plan, "main", 28))
     assert "**Not a release.**" in text
-    assert "stands at\n0.01, 100.0% of the peak" in text
+    assert "Its learning rate is\n0.01, 100.0% of the peak" in text
     assert "This state was not evaluated." in text
     assert "Not a release" not in render_card(document(plan, "branch-v2"))
 

@@ -92,16 +92,16 @@ def test_shares_and_packing_make_what_one_build_makes(tmp_path: Path, capsys: py
         finalize_data(made)
     tokenize_data(made, share=Share(2, 2))
     tokenize_data(made, ["v3"], share=Share(1, 1))
-    assert "v3: 0 of 1 parts tokenized, 1 were there" in capsys.readouterr().out
+    assert "v3: 0 of 1 parts tokenized, 1 existed" in capsys.readouterr().out
     tokenize_data(made, share=Share(1, 2))
     finalize_data(made, ["v2"])
     assert not manifest_path(made.data.root, "v1", "train").exists()
     finalize_data(made)
     assert files(tmp_path / "one") == files(tmp_path / "shared")
     tokenize_data(made)
-    assert "v2: built already" in capsys.readouterr().out
+    assert "v2: already built" in capsys.readouterr().out
     assert files(tmp_path / "one") == files(tmp_path / "shared")
-    with pytest.raises(ConfigError, match="no version v4 has `text:`; those that do: v1, v2, v3"):
+    with pytest.raises(ConfigError, match="no version v4 with `text:`; these have it: v1, v2, v3"):
         tokenize_data(made, ["v2", "v4"])
 
 
@@ -154,7 +154,7 @@ def test_a_build_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not list(folder.glob("v1-*"))
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    now, there = map(int, re.search(r"(\d+) of \d+ parts tokenized, (\d+) were there: ", done.stdout).groups())
+    now, there = map(int, re.search(r"(\d+) of \d+ parts tokenized, (\d+) existed: ", done.stdout).groups())
     assert (now > 0, there) == (True, made)
     assert files(killed.parent) == files(whole.parent)
 
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_made(verb: str, tmp_path: P
     done = lrps_data(verb, file, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5)))
     assert done.returncode == USER_MISTAKE
     assert "cannot write" in done.stderr
-    assert "Make room, then the same command goes on" in done.stderr
+    assert "Free disk space and run the same command again" in done.stderr
     assert "Exception ignored" not in done.stderr
     assert files(tmp_path / "full").keys() - {"shards/tokenizer.json"} == before.keys() - {"shards/tokenizer.json"}
     done = lrps_data("build", file)
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_made(verb: str, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--share", "5/4"), "a share is written I/N"),
+        (("--share", "5/4"), "is not a share: write I/N"),
         (("v9",), "no version v9 has `text:`"),
     ],
 )
@@ -208,9 +208,11 @@ def test_every_byte_is_verified(tmp_path: Path) -> None:
 def test_missing_text_or_tokenizer_is_told(tmp_path: Path) -> None:
     made = config(tmp_path, 1)
     (tmp_path / "v1.jsonl").unlink()
-    with pytest.raises(DataError, match=r"no such text: .*v1\.jsonl"):
+    with pytest.raises(DataError, match=r"no such files: .*v1\.jsonl"):
         build_data(made)
-    with pytest.raises(DataError, match="no tokenizer at .*; name one with data.tokenizer, or let one be trained"):
+    with pytest.raises(
+        DataError, match="no tokenizer at .*; set data.tokenizer to a tokenizer.json, or data.train_vocabulary"
+    ):
         build_data(config(tmp_path, 1, train_vocabulary=None))
     with pytest.raises(ConfigError, match="no version has `text:`"):
         build_data(config(tmp_path, 1, versions=[{"name": "v1", "tokens": 9}]))

@@ -154,7 +154,7 @@ def test_compressed_files_are_streamed(suffix: str, tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "x"}\n\nnot json\n', r"a\.jsonl, line 3: not JSON"),
         ("a.jsonl", b'{"text": "x"}\n{"body": "y"}\n', r'a\.jsonl, line 2: has no string under "text".*data\.text_key'),
         ("a.jsonl", b'["x"]\n', r'line 1: has no string under "text"'),
-        ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1: its text has half a surrogate pair"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1: its text has a lone surrogate"),
         ("a.jsonl", b'\n{"text": ' + b"[" * 10**6 + b"\n", r"a\.jsonl, line 2: its JSON is nested too deeply"),
         ("a.jsonl", b'{"text": "\xff"}\n', "line 1: not UTF-8 at byte 10"),
         ("a.jsonl", lines(["x" * 20] * 100) + b"oops\n", r"a\.jsonl, line at byte 4200: not JSON"),

@@ -141,7 +141,9 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str
 def test_a_bucket_that_is_not_there(s3: Callable[[str, bytes], None], tmp_path: Path) -> None:
     place = open_run_store("s3://no-such-bucket/run")
     assert place.sizes() == {}
-    with pytest.raises(TransferError, match="a cannot be written: .*bucket.*then run the same command"):
+    with pytest.raises(
+        TransferError, match="s3://no-such-bucket/run: a cannot be written: .*bucket.*then run the same command"
+    ):
         place.write("a", b"")
 
 
@@ -155,7 +157,9 @@ def test_a_store_that_lets_nobody_in_or_is_away(
         raise PermissionError("Access Denied for planted-secret")
 
     monkeypatch.setattr(place._fs, "find", refuse)
-    with pytest.raises(TransferError, match="cannot be listed: Access Denied for [*]{3}; give this user"):
+    with pytest.raises(
+        TransferError, match="cannot be listed: Access Denied for [*]{3}; give this user the permission"
+    ):
         place.sizes()
     monkeypatch.setattr(place._fs, "find", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
     with pytest.raises(TransferError, match="gone; correct that; then run the same command again"):
