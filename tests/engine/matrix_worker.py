@@ -422,7 +422,7 @@ def evaluation(out):
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
                 "expected": plain_loss("gpt2", initial, "fp32", rows),
             }  # fmt: skip
-            for flag in ("stop", "due"):
+            for flag in ("stop", "save_due"):
                 told = [getattr(take_step(engine, 1, lr=0.0, **{flag: raised})[1], flag)
                         for raised in (False, rank() == world_size() - 1)]  # fmt: skip
                 found[f"s{stage}"][flag] = gather(told)

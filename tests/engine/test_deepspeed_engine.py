@@ -118,7 +118,7 @@ def test_evaluation_sums_unequal_shares_and_leaves_no_trace(matrix, world, stage
 @pytest.mark.parametrize("stage", ["s0", "s1", "s3"])
 def test_one_rank_that_wants_to_stop_is_heard_by_all(matrix, world, stage):
     assert matrix[world]["evaluation"][stage]["stop"] == [[False, True]] * world
-    assert matrix[world]["evaluation"][stage]["due"] == [[False, True]] * world
+    assert matrix[world]["evaluation"][stage]["save_due"] == [[False, True]] * world
 
 
 @pytest.mark.parametrize("world", WORLDS)
