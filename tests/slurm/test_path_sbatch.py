@@ -61,9 +61,10 @@ def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, st
     for job in (told, abrupt):
         cluster.wait_for(job, "COMPLETED")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
-    assert "attempt 2," in output_file(plan, "ptfs-v1", told).read_text()
     assert "queued again" in output_file(plan, "ptfs-v1", told).read_text(), "it was told, and did it itself"
-    assert "queued again" not in output_file(plan, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
+    # Without a grace time the script and Slurm race to do it.
+    for path, job in (("ptfs-v1", told), ("ptfs-v2", abrupt)):
+        assert "attempt 2," in output_file(plan, path, job).read_text()
 
 
 def test_cancelled_by_hand_it_saves_and_stays_away(
