@@ -12,7 +12,7 @@ TESTS ?= -m 'not long'
 # Variables of the environment that has the newest versions setup.py allows.
 NEWEST := VENV=.venv-newest CONSTRAINTS='--upgrade --upgrade-strategy eager -c constraints-newest.txt'
 
-.PHONY: setup demo demo-drift test test-long test-newest check schema constraints clean
+.PHONY: setup demo demo-drift test test-long test-newest check schema docs constraints clean
 
 setup: $(VENV)/ready
 
@@ -69,10 +69,13 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What editors complete and check config files with.
+# JSON schemas of config files, which editors complete and check with, and of the documents that lrps writes.
 schema: setup
-	$(BIN)/python -c "import json; from lrps.config.models import Config; \
-	print(json.dumps(Config.model_json_schema(), indent=1))" > configs/schema.json
+	$(BIN)/python tools/write_schemas.py
+
+# The tables of files in docs/architecture.md, from the docstrings of the modules.
+docs: setup
+	$(BIN)/python tools/architecture.py
 
 clean:
 	rm -rf .venv .venv-newest build dist *.egg-info

@@ -19,7 +19,7 @@ setup(
         "lrps": ["py.typed"],
         "lrps.report": ["*.html.j2"],
         "lrps.export": ["*.md.j2"],
-        "lrps.slurm": ["*.sbatch"],
+        "lrps.launch.slurm": ["*.sbatch"],
     },
     entry_points={"console_scripts": ["lrps = lrps.cli:main"]},
     install_requires=[

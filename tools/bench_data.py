@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from lrps.data.build.writer import TokenWriter
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import (
     FORMAT,
@@ -44,10 +45,9 @@ from lrps.data.manifest import (
     manifest_path,
     save_manifest,
 )
-from lrps.data.stream import Source, Stage
+from lrps.data.stream import PathData, TokenSource
 from lrps.data.verify import verify_manifest
-from lrps.data.writer import TokenWriter
-from lrps.paths.graph import Part, Segment
+from lrps.paths.graph import Segment, SourceRange
 
 EXAMPLE = "example: python tools/bench_data.py --rows 100000 --repeats 5 --out data/bench.json"
 GATHER, ROW_BY_ROW = "memmap, a gather a batch", "memmap, row by row"
@@ -71,9 +71,9 @@ class Bench:
     def manifest(self, name: str) -> Manifest:
         return load_manifest(manifest_path(self.root, name, "train"))
 
-    def source(self, name: str, order: str) -> Source:
+    def source(self, name: str, order: str) -> TokenSource:
         files = LocalFiles(self.root / name)
-        return Source(self.manifest(name), files, sequence_length=self.length, seed=1, order=order)
+        return TokenSource(self.manifest(name), files, sequence_length=self.length, seed=1, order=order)
 
 
 def build(bench: Bench) -> None:
@@ -97,8 +97,8 @@ def ours(bench: Bench, order: str, names: list[str], rank: int = 0, world: int =
     """All whole batches of these versions, evenly mixed."""
     sources = {name: bench.source(name, order) for name in names}
     rows = [sources[name].rows // bench.batch * bench.batch for name in names]
-    parts = tuple(Part(name, 0, count) for name, count in zip(names, rows, strict=True))
-    stage = Stage([Segment(sum(rows) // bench.batch, parts)], sources, bench.batch)
+    parts = tuple(SourceRange(name, 0, count) for name, count in zip(names, rows, strict=True))
+    stage = PathData([Segment(sum(rows) // bench.batch, parts)], sources, bench.batch)
     return lambda: (stage.batch(step, rank, world) for step in range(stage.steps))
 
 
@@ -205,8 +205,8 @@ def _memory_of_reading(root: Path) -> dict[str, float]:
     manifest = load_manifest(manifest_path(root, "wide", "train"))
     seconds = time.perf_counter() - began
     found["with the manifest"] = private()
-    source = Source(manifest, LocalFiles(root / "wide"), sequence_length=2048, seed=1)
-    stage = Stage([Segment(2000, (Part("wide", 0, 2000 * 32),))], {"wide": source}, 32)
+    source = TokenSource(manifest, LocalFiles(root / "wide"), sequence_length=2048, seed=1)
+    stage = PathData([Segment(2000, (SourceRange("wide", 0, 2000 * 32),))], {"wide": source}, 32)
     found["with an open source"] = private()
     for step in range(20):
         stage.batch(step)

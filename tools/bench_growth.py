@@ -19,9 +19,18 @@ from rich.console import Console
 from rich.table import Table
 
 from lrps.config.models import Config
-from lrps.plan import make_plan
-from lrps.report.plan_document import plan_document
-from lrps.store.checkpoints import MANIFEST, Checkpoint, begin, complete_checkpoints, pin, publish, seal, verify
+from lrps.costs.plan_document import plan_document
+from lrps.plan.plan import make_plan
+from lrps.store.checkpoints import (
+    MANIFEST,
+    Checkpoint,
+    begin,
+    complete_checkpoints,
+    fsync_and_hash,
+    pin,
+    publish,
+    verify_checkpoint,
+)
 from lrps.store.layout import PathLayout
 
 EXAMPLE = "example: python tools/bench_growth.py --versions 4 32 128 --ranks 8 128 1024 --out data/bench-growth.json"
@@ -55,7 +64,7 @@ def plan_growth(versions: int) -> dict[str, Any]:
     """Seconds to compile a plan of so many versions and to say what it costs."""
     made = config(versions)
     document, seconds = timed(lambda: plan_document(make_plan(made)))
-    paths = sum(len(paradigm["paths"]) for paradigm in document["paradigms"].values())
+    paths = sum(len(paradigm.paths) for paradigm in document.paradigms.values())
     return {"versions": versions, "paths": paths, "plan_seconds": seconds}
 
 
@@ -66,9 +75,9 @@ def checkpoint_growth(ranks: int, fragment_bytes: int, checkpoints: int, root: P
     names = [f"fragments-{rank:05d}-of-{ranks:05d}.safetensors" for rank in range(ranks)]
     for name in names:
         (temporary / name).write_bytes(os.urandom(fragment_bytes))
-    files, sealing = timed(lambda: {name: seal(temporary / name) for name in names})
+    files, sealing = timed(lambda: {name: fsync_and_hash(temporary / name) for name in names})
     checkpoint, publishing = timed(lambda: publish(temporary, 1, files, {"step": 1}))
-    _, verifying = timed(lambda: verify(checkpoint))
+    _, verifying = timed(lambda: verify_checkpoint(checkpoint))
     _, pinning = timed(lambda: pin(checkpoint, layout.branch_points))
     for step in range(2, checkpoints + 1):
         _copy(checkpoint, layout, step, files)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lrps.config.models import Config, Engine
+from lrps.config.models import Config, EngineConfig
 from lrps.config.values import parse_quantity
+from lrps.data.build.writer import TokenWriter
 from lrps.data.tokenizer import train_tokenizer
-from lrps.data.writer import TokenWriter
 from lrps.paths.decoder import Decoder, decoder_of
 
 VERSION = "v1"
@@ -131,7 +131,7 @@ def switches() -> list[dict[str, Any]]:
     Read from the config model, so that a new switch is measured without being named here. Numbers are left out.
     """
     found = []
-    for name, info in Engine.model_fields.items():
+    for name, info in EngineConfig.model_fields.items():
         if name in ("zero_stage", "precision"):
             continue
         values = [True, False] if info.annotation is bool else _named_values(info.annotation)

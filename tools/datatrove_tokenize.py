@@ -37,10 +37,10 @@ from typing import Any
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
+from lrps.base.errors import LrpsError
 from lrps.config.loader import load_config
-from lrps.data.build import finalize_data, tokenize_data, version_texts
-from lrps.data.tokenize import Share
-from lrps.errors import LrpsError
+from lrps.data.build.build import finalize_data, tokenize_data, version_texts
+from lrps.data.build.tokenize import Share
 
 
 class TokenizeParts(PipelineStep):

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrps.report.axes import number_axis
-from lrps.report.svg import Drawing, element, label, marker
+from lrps.charts.axes import number_axis
+from lrps.charts.svg import Drawing, element, label, marker
 
 WAITING = 2
 """Exit code of `lrps run` where paths wait for a rehearsal set."""

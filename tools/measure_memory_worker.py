@@ -121,7 +121,7 @@ def measure(case: Case) -> int:
                 peak.reset()
                 engine.train_step(rows, lr=1e-4, seed=0, step=step)
                 found = peak.read()
-                engine.read()
+                engine.sync_metrics()
         finally:
             engine.close()
     return found
@@ -169,7 +169,7 @@ class _Watch:
 
 def _lrps(config: Config, peak: Peak) -> dict[str, int]:
     from lrps.engine.deepspeed_engine import process_group
-    from lrps.plan import make_plan
+    from lrps.plan.plan import make_plan
     from lrps.train import job
     from lrps.train.signals import StopRequest
     from lrps.train.trainer import Trainer

@@ -1,14 +1,14 @@
-"""What a graph will cost: FLOPs, device-hours, money and disk, from the config alone. Imports no torch.
+"""Planned cost of training steps: FLOPs, device-hours, money and disk, computed from the config alone.
 
-FLOPs of a trained token are those of `Decoder.flops_per_token`. Every token is taken to attend over a whole row, so
-with attention within documents they are an upper bound.
+docs/method.md, section 4, has the formulas. The FLOPs of a token are those of `Decoder.flops_per_token`. They assume
+that every token attends over a whole row, so with attention within documents they are an upper bound. Imports no torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrps.config.hardware import Hardware
+from lrps.config.hardware import HardwareConfig
 from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
 
@@ -20,35 +20,47 @@ PEAK_TFLOPS = {
     "H20": 148.0,
     "B200": 2250.0,
 }
-"""Dense bf16 peak of one device, from the makers' data sheets. An unknown device is n/a, never 0."""
+"""Dense bf16 peak of one device in TFLOP/s, from the makers' data sheets. An unknown device is n/a, never 0."""
 
 BYTES_PER_PARAMETER = 12
-"""A checkpoint holds the fp32 weight and two Adam moments."""
+"""Bytes of a checkpoint for each parameter: the fp32 weight and two Adam moments."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What some steps cost. None means not applicable: it cannot be computed from what the config says."""
+    """Cost of some optimizer steps. None means not applicable: it cannot be computed from what the config says."""
 
     steps: int
+    """Optimizer steps."""
     tokens: int
+    """Trained tokens."""
     flops: int | None
+    """Model FLOPs of the trained tokens."""
     device_hours: float | None
+    """Hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
     money: float | None
+    """Price of the device-hours."""
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Turns steps into tokens, FLOPs, device-hours and money."""
+    """Factors that turn steps into tokens, FLOPs, device-hours and money. None is not known."""
 
     tokens_per_step: int
+    """Tokens of an optimizer step."""
     flops_per_token: int | None
+    """Model FLOPs of a trained token."""
     flops_per_device_hour: float | None
+    """FLOPs that one device does in an hour, by its peak and the MFU of the config."""
     price_per_device_hour: float | None
+    """Money for an hour of one device."""
     currency: str | None
+    """Currency of the price."""
     checkpoint_bytes: int | None
+    """Bytes of one checkpoint."""
 
     def of(self, steps: int) -> Cost:
+        """Return the cost of some steps."""
         tokens = steps * self.tokens_per_step
         flops = None if self.flops_per_token is None else tokens * self.flops_per_token
         hours = None if flops is None or self.flops_per_device_hour is None else flops / self.flops_per_device_hour
@@ -56,8 +68,8 @@ class CostModel:
         return Cost(steps, tokens, flops, hours, money)
 
 
-def peak_flops(hardware: Hardware | None) -> float | None:
-    """Peak FLOP/s of one device; None when it is not known."""
+def peak_flops(hardware: HardwareConfig | None) -> float | None:
+    """Return the peak FLOP/s of one device; None if it is not known."""
     if hardware is None:
         return None
     known = {name.lower(): tflops for name, tflops in PEAK_TFLOPS.items()}
@@ -66,7 +78,7 @@ def peak_flops(hardware: Hardware | None) -> float | None:
 
 
 def cost_model(config: Config) -> CostModel:
-    """The cost model of a config; what it cannot know is None."""
+    """Return the cost model of a config; what the config does not say is None."""
     decoder, hardware = decoder_of(config.model), config.hardware
     total = decoder.parameters if decoder else config.model.parameters
     if decoder is not None:
@@ -86,10 +98,10 @@ def cost_model(config: Config) -> CostModel:
 
 
 def ptfs_steps(increments: list[int]) -> int:
-    """Closed form: sum over k of T_1 + .. + T_k."""
+    """Return the steps of PTFS in closed form: the sum over k of T_1 + .. + T_k. increments: T_k of each."""
     return sum((len(increments) - i) * steps for i, steps in enumerate(increments))
 
 
 def cpt_steps(increments: list[int]) -> int:
-    """Closed form: every increment once."""
+    """Return the steps of CPT in closed form: the sum of all T_k. increments: T_k of each."""
     return sum(increments)

@@ -1,7 +1,8 @@
-"""Which paths of several paradigms are one path: trained once, under one name.
+"""Sharing of equal paths between paradigms: they get one name and are trained once.
 
-The first CPT version is the first PTFS version, and main paths that differ only in how far they go are one main path.
-A name that is on disk wins over a new one, so paradigms can be added, removed and reordered in a finished plan.
+For example, the first version of CPT is that of PTFS, and main paths that differ only in their length are one main
+path. A name that is on disk takes precedence over a new one, so that paradigms can be added, removed and reordered in a
+finished plan.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from lrps.errors import ConfigError
-from lrps.paths.graph import Fork, Graph, Paradigm, Path
+from lrps.base.errors import ConfigError
+from lrps.paths.graph import Fork, Graph, Paradigm, TrainingPath
 
 
-def share(paradigms: Sequence[Paradigm], existing: Mapping[str, Path] | None = None) -> Graph:
-    """One graph in which equal paths have one name: that of an equal path on disk, or else the first one's.
+def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | None = None) -> Graph:
+    """Return a graph in which equal paths have one name: that of an equal path on disk, or else of the first of them.
 
-    existing: name -> path of the run directory. Raises ConfigError if two different paths would share a name.
+    existing: name -> path of the run directory. Raises ConfigError if two different paths would have the same name.
     """
     known = _Known(existing or {})
     graph = Graph(tuple(_rename(paradigm, known) for paradigm in paradigms))
@@ -25,27 +26,28 @@ def share(paradigms: Sequence[Paradigm], existing: Mapping[str, Path] | None = N
 
 
 class _Known:
-    """The paths that have a name already, found by where they start."""
+    """Paths that already have their final name, indexed by their start."""
 
-    def __init__(self, existing: Mapping[str, Path]) -> None:
-        self._by_start: dict[tuple[Fork | None, int], list[Path]] = {}
+    def __init__(self, existing: Mapping[str, TrainingPath]) -> None:
+        self._by_start: dict[tuple[Fork | None, int], list[TrainingPath]] = {}
         for name, path in existing.items():
             self.add(replace(path, name=name))
 
-    def add(self, path: Path) -> None:
+    def add(self, path: TrainingPath) -> None:
+        """Add a path with its final name."""
         self._by_start.setdefault((path.parent, path.start), []).append(path)
 
-    def twin_of(self, path: Path) -> Path | None:
-        """An equal path; the one of the same name if there are several."""
+    def twin_of(self, path: TrainingPath) -> TrainingPath | None:
+        """Return an equal path, preferably one of the same name; None if there is none."""
         twins = self._twins_of(path)
         return next((twin for twin in twins if twin.name == path.name), twins[0] if twins else None)
 
-    def _twins_of(self, path: Path) -> list[Path]:
+    def _twins_of(self, path: TrainingPath) -> list[TrainingPath]:
         return [other for other in self._by_start.get((path.parent, path.start), ()) if same(path, other)]
 
 
 def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
-    """Give every path the name of its twin; remember those that have none."""
+    """Return the paradigm with the name of its twin for every path that has one, and add all its paths to `known`."""
     renamed: dict[str, str] = {}
     paths = []
     for path in paradigm.paths:
@@ -53,7 +55,7 @@ def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
         if path.parent is not None:
             path = replace(path, parent=replace(path.parent, path=renamed[path.parent.path]))
         twin = known.twin_of(path)
-        path = path if twin is None else replace(path, name=twin.name, job=twin.job)
+        path = path if twin is None else replace(path, name=twin.name, kind=twin.kind)
         if own in renamed:
             raise ConfigError(f"paradigms.{paradigm.name} calls two paths '{own}'; rename the paradigm or a version")
         renamed[own] = path.name
@@ -63,16 +65,22 @@ def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
     return replace(paradigm, paths=tuple(paths), releases=releases)
 
 
-def same(path: Path, other: Path) -> bool:
-    """Equal step for step. Only main paths grow: they may differ in length, and are the twins of main paths only."""
-    if (path.job == "main") != (other.job == "main") or (path.job != "main" and path.stop != other.stop):
+def same(path: TrainingPath, other: TrainingPath) -> bool:
+    """Return whether two paths are equal step for step.
+
+    A main path equals no path of another kind. Main paths may differ in length, because they grow with every version.
+    """
+    if (path.kind == "main") != (other.kind == "main") or (path.kind != "main" and path.stop != other.stop):
         return False
     return path.extends(other) or other.extends(path)
 
 
 def _check_names(paradigms: Sequence[Paradigm]) -> None:
-    """Raises ConfigError if two different paths would have one directory, also where case does not count."""
-    seen: dict[str, tuple[Path, str]] = {}
+    """Raise ConfigError if two different paths would have the same directory, on any file system.
+
+    Names are compared without regard to case, as some file systems do.
+    """
+    seen: dict[str, tuple[TrainingPath, str]] = {}
     for paradigm, path in _paths_of(paradigms):
         other, owner = seen.setdefault(path.name.lower(), (path, paradigm))
         if path.name != other.name or not same(path, other):
@@ -82,5 +90,5 @@ def _check_names(paradigms: Sequence[Paradigm]) -> None:
             )
 
 
-def _paths_of(paradigms: Sequence[Paradigm]) -> Iterator[tuple[str, Path]]:
+def _paths_of(paradigms: Sequence[Paradigm]) -> Iterator[tuple[str, TrainingPath]]:
     return ((paradigm.name, path) for paradigm in paradigms for path in paradigm.paths)

@@ -1,8 +1,8 @@
-"""What a path is, as `path.json` holds it: enough to tell whether a directory belongs to a plan.
+"""The identity of a path in `path.json`, by which the directory of one plan is distinguished from another's.
 
-A path may grow (the main path does with every version) or be seen by a shorter plan; on the steps that both know it
-must be the same path. Whatever only changes how fast a step runs (world size, ZeRO stage, micro-batch) is no part
-of its identity.
+A path may grow, as the main path does with every version, or a shorter plan may contain only its beginning; on common
+steps it must be the same path. Settings that only change the speed of a step (world size, ZeRO stage, micro-batch) are
+not part of the identity.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import LineageError
+from lrps.base.files import sha256_file
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
-from lrps.errors import LineageError
-from lrps.paths.graph import Fork, Part, Path, Segment
-from lrps.paths.schedule import Piece, Schedule
-from lrps.store.files import sha256_file
+from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
+from lrps.paths.schedule import Schedule, SchedulePiece
 
 FORMAT = "lrps-path/1"
 _UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
-"""What a key means that an identity does not have: it holds what departs from the default."""
+"""Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
-"""A run that was copied without its data, and a digest that only training needs, do not make a path another one."""
+"""Keys that may be None on one side: a run may be copied without its data, and only training reads the weights."""
 
 
 def path_identity(
-    path: Path, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
+    path: TrainingPath, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The identity of a path as JSON values.
+    """Return the identity of a path as JSON values.
 
-    sources: version -> {manifest_sha256, rows}, of versions with shards. What the model starts from, if not from the
-    seed, is named by what it holds (initial_weights), wherever it lies. What is not known (None) is not compared.
+    sources: version -> {manifest_sha256, rows}, of versions with shards. Initial weights that do not come from the seed
+    are identified by their content (`initial_weights`), not by their location. Unknown values (None) are not compared.
     """
     training: dict[str, Any] = {
         "seed": config.seed,
@@ -49,50 +49,76 @@ def path_identity(
         "initial_weights": None,
     }
     if not config.data.attention_across_documents:
-        # Only where it departs from the default: directories from before the key stay what they were.
+        # Only if it is not the default, so that identities from before the key existed stay equal.
         training["attention_across_documents"] = False
     if config.model.initial_state is not None:
-        # Which one says its digest; this, that the seed does not.
+        # `initial_weights` says which state; this key says that the seed is not used.
         training["initial_state"] = True
     return {
         "format": FORMAT,
-        "path": asdict(path),
+        "path": path_to_json(path),
         "training": training,
         "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
     }
 
 
 def training_digest(identity: Mapping[str, Any]) -> str:
-    """Fingerprint of what all paths of a plan share (model, optimizer, batch, seed ...): checkpoints carry it.
+    """Return the training digest: a hash of what all paths of a plan share (model, optimizer, batch, seed ...).
 
-    Without the digest of the initial weights, which only path.json knows.
+    It does not include the digest of the initial weights, which only path.json contains.
     """
     shared = {**identity["training"], "initial_weights": None}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
-def path_from_json(values: Mapping[str, Any]) -> Path:
-    """The inverse of dataclasses.asdict for a path, through JSON."""
+def path_to_json(path: TrainingPath) -> dict[str, Any]:
+    """Return a path with the keys of format lrps-path/1, which differ from the names of attributes."""
+    return {
+        "name": path.name,
+        "job": path.kind,
+        "parent": None if path.parent is None else asdict(path.parent),
+        "start": path.start,
+        "stop": path.stop,
+        "schedule": {"pieces": [asdict(piece) for piece in path.schedule.pieces]},
+        "segments": [
+            {
+                "steps": segment.steps,
+                "parts": [
+                    {"source": part.source, "from_row": part.from_row, "rows": part.rows} for part in segment.parts
+                ],
+                "rows": segment.rows,
+            }
+            for segment in path.segments
+        ],
+    }
+
+
+def path_from_json(values: Mapping[str, Any]) -> TrainingPath:
+    """Return the path that `path_to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     segments = tuple(
-        Segment(segment["steps"], tuple(Part(**part) for part in segment["parts"])) for segment in values["segments"]
+        Segment(
+            segment["steps"],
+            tuple(SourceRange(part["source"], part["from_row"], part["rows"]) for part in segment["parts"]),
+        )
+        for segment in values["segments"]
     )
-    schedule = Schedule(tuple(Piece(**piece) for piece in values["schedule"]["pieces"]))
+    schedule = Schedule(tuple(SchedulePiece(**piece) for piece in values["schedule"]["pieces"]))
     parent = None if values["parent"] is None else Fork(**values["parent"])
-    return Path(**{**values, "parent": parent, "schedule": schedule, "segments": segments})
+    return TrainingPath(values["name"], values["job"], parent, values["start"], values["stop"], schedule, segments)
 
 
-def read_path(path_json: FilePath) -> Path | None:
-    """The path that a directory holds; None if its path.json cannot be read (check_identity says why)."""
+def read_path(path_json: Path) -> TrainingPath | None:
+    """Return the path in a path.json; None if it cannot be read (`check_identity` gives the reason)."""
     try:
         return path_from_json(json.loads(path_json.read_text(encoding="utf-8"))["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def check_identity(path_json: FilePath, identity: Mapping[str, Any]) -> Path:
-    """Compare a path of the plan with the directory that is there; the path as it is there, which may be longer.
+def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath:
+    """Compare the identity of a path with its path.json, and return the stored path, which may be longer.
 
-    Raises LineageError that names every difference: a directory is never trained on with another meaning.
+    Raises LineageError that names every difference.
     """
     try:
         there = json.loads(path_json.read_text(encoding="utf-8"))
@@ -112,9 +138,10 @@ def check_identity(path_json: FilePath, identity: Mapping[str, Any]) -> Path:
 
 
 def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What tells two identities apart, each as `key: VALUE there, VALUE`, the latter being what is here.
+    """Return the differences of two identities, each as `key: VALUE there, VALUE`, the latter being the one of `here`.
 
-    None if one path is the other or goes on from it. ValueError, KeyError or TypeError for what is no identity.
+    There are none if the paths are equal or one extends the other. Raises ValueError, KeyError or TypeError for
+    values that are no identity.
     """
     old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
     differences = _differences("training", there["training"], here["training"])
@@ -125,8 +152,8 @@ def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> l
     return differences
 
 
-def _comparable(path: Path) -> Any:
-    values = json.loads(json.dumps(asdict(path)))
+def _comparable(path: TrainingPath) -> Any:
+    values = path_to_json(path)
     return {key: value for key, value in values.items() if key not in ("name", "job", "stop")}
 
 
@@ -145,8 +172,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def weights_digest(checkpoint: FilePath) -> str:
-    """Identity of a Hugging Face checkpoint: SHA-256 over the names and contents of its config and weights."""
+def weights_digest(checkpoint: Path) -> str:
+    """Return the SHA-256 over the names and contents of a Hugging Face checkpoint's config and weights."""
     files = [checkpoint / "config.json", *sorted(checkpoint.glob("*.safetensors"))]
     listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
     return hashlib.sha256(listed.encode()).hexdigest()

@@ -1,185 +1,39 @@
-"""Trackers: copies of a path's metrics and evaluations in wandb, tensorboard and trackio.
-
-metrics.jsonl and the ledger are the truth. A tracker that fails is told once and dropped: no training depends on it.
-"""
+"""The protocol of a tracker: a copy of one path's metrics and evaluations in another tool."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Protocol
-
-from lrps.config.tracking import Track
-from lrps.errors import ConfigError
-from lrps.ledger.reader import read_ledger
-from lrps.ledger.totals import total
-from lrps.paths.cost import peak_flops
-from lrps.paths.graph import Path
-from lrps.plan import Plan
-from lrps.track.metrics import Metrics
-
-EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio"}
-"""Tracker -> the extra of lrps that brings its package; wandb is always there."""
 
 
 class Tracker(Protocol):
-    """One run of one tracker: a path, over all its attempts. Rank 0 only; everything may raise."""
+    """A path as one run of one tracker, over all its attempts. Used on rank 0 only; every method may raise."""
 
     name: str
 
     def start(self, step: int, /) -> None:
-        """An attempt begins at this step of the lineage; what was logged beyond it will be logged again."""
+        """Begin an attempt at this step of the lineage. Values logged beyond it will be logged again."""
 
     def log(self, step: int, values: Mapping[str, float], /) -> None:
-        """values: name -> number; `tokens` is among them."""
+        """Log values at a step of the lineage. values: name -> number; `tokens` is one of the names."""
 
     def finish(self, exit_code: int, /) -> None:
-        """The attempt is over; 0 unless something went wrong."""
+        """End the attempt. exit_code: 0 unless it failed."""
 
 
 @dataclass(frozen=True)
 class TrackedPath:
-    """What a run is known by."""
+    """The description of a path for a tracker."""
 
     plan: str
+    """Name of the plan."""
     path: str
+    """Name of the path."""
     job: str
-    directory: FilePath
-    """Of the path; what belongs to all paths lies above it."""
+    """Kind of the path."""
+    directory: Path
+    """Directory of the path; its parent is the run directory."""
     config: Mapping[str, Any]
-    """JSON values: the resolved config, and under `lineage` where the path comes from."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What was spent on a path: of an attempt, or of several."""
-
-    device_hours: float = 0.0
-    flops: int = 0
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.device_hours + other.device_hours, self.flops + other.flops)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Turns what was spent into money and utilisation; what is not known is None."""
-
-    price_per_device_hour: float | None = None
-    flops_per_token: int | None = None
-    peak_flops: float | None = None
-    """Peak FLOP/s of all devices of the process group together."""
-
-
-def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, float]:
-    """What a logged step says. Costs are the path's own, over all its attempts; what is not known has no key."""
-    money, mfu = None, None
-    if rates.price_per_device_hour is not None:
-        money = spent.device_hours * rates.price_per_device_hour
-    if rates.flops_per_token is not None and rates.peak_flops is not None:
-        mfu = metrics.tokens_per_second * rates.flops_per_token / rates.peak_flops
-    values = {
-        "tokens": metrics.tokens,
-        "train/loss": metrics.loss,
-        "train/lr": metrics.lr,
-        "train/grad_norm": metrics.grad_norm,
-        "train/tokens_per_second": metrics.tokens_per_second,
-        "train/mfu": mfu,
-        "cost/device_hours": spent.device_hours,
-        "cost/flops": spent.flops or None,
-        "cost/money": money,
-    }
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """What an evaluation says. results: held-out version -> {loss, bits_per_byte, ..}."""
-    kinds = ("loss", "bits_per_byte")
-    named = {f"heldout/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
-    return {"tokens": tokens, **{key: value for key, value in named.items() if value is not None}}
-
-
-class Trackers:
-    """All trackers of a path as one that never fails. before: what earlier attempts at the path have spent."""
-
-    def __init__(
-        self,
-        trackers: Sequence[Tracker] = (),
-        say: Callable[[str], None] = print,
-        before: Spent = Spent(),
-        rates: Rates = Rates(),
-    ) -> None:
-        self._trackers, self._say, self._before, self._rates = list(trackers), say, before, rates
-
-    def start(self, step: int) -> None:
-        self._each(lambda tracker: tracker.start(step))
-
-    def log(self, metrics: Metrics, spent: Spent) -> None:
-        """A logged step. spent: by this attempt so far."""
-        values = train_values(metrics, self._before + spent, self._rates)
-        self._each(lambda tracker: tracker.log(metrics.step, values))
-
-    def log_evaluation(self, step: int, tokens: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """The state after `step` was evaluated. results: as of `heldout_values`."""
-        values = heldout_values(tokens, results)
-        self._each(lambda tracker: tracker.log(step, values))
-
-    def finish(self, exit_code: int) -> None:
-        self._each(lambda tracker: tracker.finish(exit_code))
-
-    def _each(self, act: Callable[[Tracker], None]) -> None:
-        for tracker in tuple(self._trackers):
-            try:
-                act(tracker)
-            except Exception as error:
-                self._trackers.remove(tracker)
-                self._say(f"{tracker.name}: {error}; training goes on without it, metrics.jsonl has everything")
-
-
-def check_trackers(track: Track) -> None:
-    """Raises ConfigError for a tracker whose package is not installed: before anything is started."""
-    for name in track.trackers:
-        if find_spec(name) is None:
-            extra = f"pip install 'lrps[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
-            raise ConfigError(
-                f"track.trackers: {name} is not installed; run `{extra}`, or take {name} off the list: metrics.jsonl "
-                "is written without it"
-            )
-
-
-def open_trackers(
-    plan: Plan, path: Path, *, lineage: Mapping[str, Any], devices: int, say: Callable[[str], None]
-) -> Trackers:
-    """The trackers that the config wants, for a new attempt at a path; nothing is started yet.
-
-    devices: processes of the group. Call it before the attempt has a ledger.
-    """
-    config = plan.config
-    if not config.track.trackers:
-        return Trackers()
-    layout = plan.layout.path(path.name)
-    facts = {**config.model_dump(mode="json"), "lineage": dict(lineage)}
-    tracked = TrackedPath(config.name, path.name, path.job, layout.directory, facts)
-    earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
-    return Trackers(
-        [_tracker(name, config.track, tracked, say) for name in config.track.trackers],
-        say,
-        Spent(earlier.allocated_seconds / 3600, earlier.flops),
-        Rates(plan.costs.price_per_device_hour, plan.costs.flops_per_token, None if peak is None else peak * devices),
-    )
-
-
-def _tracker(name: str, track: Track, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
-    if name == "wandb":
-        from lrps.track.wandb import WandbRun
-
-        return WandbRun(track.wandb, path, say)
-    if name == "tensorboard":
-        from lrps.track.tensorboard import TensorboardRun
-
-        return TensorboardRun(path)
-    from lrps.track.trackio import TrackioRun
-
-    return TrackioRun(path)
+    """Resolved config as JSON values, with the origin of the path under `lineage`."""

@@ -1,19 +1,15 @@
-"""A run of three paradigms, some of its attempts interrupted; copies of it that a test may change."""
+"""A run of three paradigms with interrupted attempts, and copies of it that a test may change, as fixtures."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
-from synthetic_run import (
-    PARADIGMS,
-    plan_of,
-    train,
-)
 
 from lrps.data.manifest import manifest_path, save_manifest
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
+from support.synthetic_run import PARADIGMS, plan_of, train
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +23,15 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture
-def run(clean: Plan, tmp_path: FilePath) -> FilePath:
+def run(clean: Plan, tmp_path: Path) -> Path:
     """A copy of the clean run that a test may change."""
     shutil.copytree(clean.layout.run_dir, tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.fixture
-def data_root(clean: Plan, tmp_path: FilePath) -> FilePath:
+def data_root(clean: Plan, tmp_path: Path) -> Path:
+    """The folder of the manifests of the clean run's data."""
     for name, values in clean.manifests.items():
         file = manifest_path(tmp_path / "data", name, "train")
         file.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lrps.config.models import Config
 from lrps.config.rehearsing import Synthesis
-from tests_support import config_values
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 

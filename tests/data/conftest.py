@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import Manifest, TokenizerIdentity
-from lrps.data.writer import TokenWriter
 
 BuildVersion = Callable[..., Manifest]
 

@@ -17,13 +17,13 @@ from typing import IO
 import numpy as np
 import pytest
 
-from lrps.config.models import Data
+from lrps.base.errors import DataError
+from lrps.config.models import DataConfig
 from lrps.data import cache as cache_module
 from lrps.data.cache import CachedFiles, open_files
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Shard
-from lrps.data.stream import Source
-from lrps.errors import DataError
+from lrps.data.stream import TokenSource
 
 KILOBYTE = 1000
 CHILD = """
@@ -124,14 +124,14 @@ def test_what_fails_for_a_moment_is_tried_again(steps, files, web, cache, make_s
     web.script["/a.tar"].extend(steps)
     assert files.path(shard).read_bytes() == (web.root / "a.tar").read_bytes()
     assert len(web.requests) == 1 + len(steps)
-    assert caplog.text.count("trying again") == len(steps)
+    assert caplog.text.count("retrying") == len(steps)
     assert len(in_cache(cache)) == 1
 
 
 @pytest.mark.parametrize(
     ("steps", "message", "requests"),
     [
-        (["wrong"], "other bytes than the manifest says", 1),
+        (["wrong"], "differs from the manifest", 1),
         (["long"], "more than the 100000 bytes", 1),
         ([404], "HTTP 404", 1),
         (["cut"] * 4, r"was cut 50000 bytes before the end", 4),
@@ -187,7 +187,7 @@ def test_no_secret_is_shown(web, cache, make_shard, caplog):
     with pytest.raises(DataError) as caught:
         CachedFiles(Path("nowhere"), url, cache).path(shard)
     assert f"{web.url}/a.tar" in str(caught.value)
-    assert "trying again" in caplog.text
+    assert "retrying" in caplog.text
     assert not {word for word in ("pl4nted", "s3cret") if word in str(caught.value) + caplog.text}
 
 
@@ -196,8 +196,8 @@ def test_s3(s3, cache, build_version, tmp_path):
     for shard in manifest.shards:
         s3(f"v1/{shard.name}", (tmp_path / "v1" / shard.name).read_bytes())
     remote = CachedFiles(Path("nowhere"), "s3://lake/v1", cache)
-    here = Source(manifest, LocalFiles(tmp_path / "v1"), sequence_length=20, seed=0)
-    there = Source(manifest, remote, sequence_length=20, seed=0)
+    here = TokenSource(manifest, LocalFiles(tmp_path / "v1"), sequence_length=20, seed=0)
+    there = TokenSource(manifest, remote, sequence_length=20, seed=0)
     positions = np.arange(here.rows)
     assert np.array_equal(there.read(positions), here.read(positions))
     assert len(in_cache(cache)) == len(manifest.shards)
@@ -436,7 +436,7 @@ def test_a_full_disk_says_so(web, make_shard):
     too_much = shutil.disk_usage("/dev/shm").total + 2**20
     cache = Path("/dev/shm") / f"lrps-{os.getpid()}"
     try:
-        with pytest.raises(DataError, match=r"No space left on device; make room there, lower data.cache_limit"):
+        with pytest.raises(DataError, match=r"No space left on device; free disk space there, lower data.cache_limit"):
             CachedFiles(Path("nowhere"), web.url, cache).path(replace(make_shard(), bytes=too_much))
         assert in_cache(cache) == set()
     finally:
@@ -445,14 +445,14 @@ def test_a_full_disk_says_so(web, make_shard):
 
 def test_a_cache_that_cannot_be_written_says_so(web, tmp_path, make_shard):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="make data.cache a folder that can be written to"):
+    with pytest.raises(DataError, match="set data.cache to a writable folder"):
         CachedFiles(Path("nowhere"), web.url, tmp_path / "file").path(make_shard())
 
 
 def test_the_config_says_where_the_files_come_from(web, cache, tmp_path, make_shard):
     versions = [{"name": "v1"}, {"name": "v2", "url": web.url}]
     rehearsal = [{"name": "extra", "since": "v1", "url": web.url}]
-    data = Data.model_validate(
+    data = DataConfig.model_validate(
         {"root": tmp_path, "sequence_length": 8, "cache_limit": "1MB", "versions": versions, "rehearsal": rehearsal}
     )
     shard = make_shard()

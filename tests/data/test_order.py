@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError
 from lrps.data.manifest import ORDER
 from lrps.data.order import Order, Permutation
-from lrps.errors import ConfigError
 
 SHARD_ROWS = st.lists(st.integers(0, 60), min_size=1, max_size=30).filter(any)
 MODES = st.sampled_from(["full", "window"])

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError, DataError
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, Shard
-from lrps.data.stream import Source, Stage
-from lrps.errors import ConfigError, DataError
-from lrps.paths.graph import Part, Segment
+from lrps.data.stream import PathData, TokenSource
+from lrps.paths.graph import Segment, SourceRange
 
 L = 20
 BATCH = 12
@@ -29,19 +29,21 @@ def built(tmp_path_factory, build_version) -> tuple[Path, dict[str, Manifest]]:
 
 
 @pytest.fixture(scope="session")
-def sources(built) -> dict[str, Source]:
+def sources(built) -> dict[str, TokenSource]:
     root, manifests = built
-    return {v: Source(m, LocalFiles(root / v), sequence_length=L, seed=3) for v, m in manifests.items()}
+    return {v: TokenSource(m, LocalFiles(root / v), sequence_length=L, seed=3) for v, m in manifests.items()}
 
 
 @pytest.fixture(scope="session")
-def stage(sources) -> Stage:
+def stage(sources) -> PathData:
     """v1 alone, then all three mixed (v1 goes on and wraps into its second epoch), then v3 alone."""
-    mixed = Segment(20, (Part("v1", 60, 190), Part("v2", 7, 30), Part("v3", 0, 20)))
-    return Stage([Segment(5, (Part("v1", 0, 60),)), mixed, Segment(2, (Part("v3", 20, 24),))], sources, BATCH)
+    mixed = Segment(20, (SourceRange("v1", 60, 190), SourceRange("v2", 7, 30), SourceRange("v3", 0, 20)))
+    return PathData(
+        [Segment(5, (SourceRange("v1", 0, 60),)), mixed, Segment(2, (SourceRange("v3", 20, 24),))], sources, BATCH
+    )
 
 
-def source_row(source: Source, first_token: int) -> int:
+def source_row(source: TokenSource, first_token: int) -> int:
     """The row that begins with this token: blocks of 256 hold 12 rows of 20, tokens count from 0."""
     block, offset = divmod(first_token, 256)
     return block * 12 + offset // L
@@ -50,7 +52,7 @@ def source_row(source: Source, first_token: int) -> int:
 @pytest.mark.parametrize("order", ["full", "window"])
 def test_an_epoch_reads_each_row_once_and_no_row_spans_two_blocks(order, built):
     root, manifests = built
-    source = Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, order=order)
+    source = TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, order=order)
     batch = source.read(np.arange(source.rows))
     starts = [block + offset for block in range(0, 5000, 256) for offset in range(0, min(256, 5000 - block) - L + 1, L)]
     assert batch.shape == (len(starts), L)
@@ -93,7 +95,7 @@ def test_every_world_size_reads_the_same_global_batch(step, world, stage):
 
 @given(steps=st.permutations(range(27)))
 def test_a_batch_depends_on_its_step_only(stage, sources, steps):
-    fresh = Stage([Segment(5, (Part("v1", 0, 60),))], sources, BATCH)
+    fresh = PathData([Segment(5, (SourceRange("v1", 0, 60),))], sources, BATCH)
     batches = {step: stage.batch(step) for step in steps}
     for step in range(5):
         assert np.array_equal(batches[step], fresh.batch(step))
@@ -105,15 +107,15 @@ def test_a_batch_depends_on_its_step_only(stage, sources, steps):
 @given(data=st.data())
 def test_the_row_stream_does_not_know_of_batches_ranks_or_restarts(data, built, sources):
     """World size, batch and sequence length change between any two steps, with or without a new process."""
-    mixed = Segment(20, (Part("v1", 60, 190), Part("v2", 7, 30), Part("v3", 0, 20)))
-    segments = [Segment(5, (Part("v1", 0, 60),)), mixed, Segment(2, (Part("v3", 20, 24),))]
-    straight = Stage(segments, sources, BATCH)
+    mixed = Segment(20, (SourceRange("v1", 60, 190), SourceRange("v2", 7, 30), SourceRange("v3", 0, 20)))
+    segments = [Segment(5, (SourceRange("v1", 0, 60),)), mixed, Segment(2, (SourceRange("v3", 20, 24),))]
+    straight = PathData(segments, sources, BATCH)
     stage, done, tokens = straight, 0, []
     while done < straight.rows:
         if data.draw(st.booleans()):
             root, manifests = built
-            again = {v: Source(m, LocalFiles(root / v), sequence_length=L, seed=3) for v, m in manifests.items()}
-            stage = Stage(segments, again, BATCH)
+            again = {v: TokenSource(m, LocalFiles(root / v), sequence_length=L, seed=3) for v, m in manifests.items()}
+            stage = PathData(segments, again, BATCH)
         world = data.draw(st.sampled_from([1, 2, 3, 4, 8]))
         rows = min(world * data.draw(st.integers(1, 20)), (straight.rows - done) // world * world) // world
         if rows == 0:
@@ -130,7 +132,7 @@ def test_the_row_stream_does_not_know_of_batches_ranks_or_restarts(data, built, 
 def test_rows_outside_and_lengths_that_do_not_divide_are_refused(stage):
     assert stage.read(stage.rows, 0).shape == (0, L)
     for first, rows in ((-1, 1), (0, stage.rows + 1), (stage.rows, 1)):
-        with pytest.raises(IndexError, match="not in a stage of 324 rows"):
+        with pytest.raises(IndexError, match="outside the path's 324 rows"):
             stage.read(first, rows)
     with pytest.raises(ConfigError, match="cannot be cut into sequences of 3"):
         stage.read(0, 1, 3)
@@ -167,8 +169,8 @@ def test_files_are_announced_in_the_order_of_need_before_they_are_read(tmp_path,
     monkeypatch.setattr("lrps.data.stream.DRAW_ROWS", 48)
     manifest = build_version(tmp_path, tokens=40 * 1024)
     files = Recorded(tmp_path / "v1")
-    source = Source(manifest, files, sequence_length=L, seed=3, order="window")
-    stage = Stage([Segment(60, (Part("v1", 0, 60 * 24),))], {"v1": source}, 24)
+    source = TokenSource(manifest, files, sequence_length=L, seed=3, order="window")
+    stage = PathData([Segment(60, (SourceRange("v1", 0, 60 * 24),))], {"v1": source}, 24)
     first_need = list(dict.fromkeys(shard_of(manifest, row) for step in range(60) for _, _, row in stage.rows_of(step)))
     files.open.clear()
     for step in range(60):
@@ -185,8 +187,8 @@ def test_a_rank_keeps_no_files_of_the_other_ranks(first, draw_rows, most, tmp_pa
     monkeypatch.setattr("lrps.data.stream.DRAW_ROWS", draw_rows)
     manifest = build_version(tmp_path, tokens=60 * 1024, blocks_per_shard=1)  # 240 shards of 12 rows
     files = Recorded(tmp_path / "v1")
-    source = Source(manifest, files, sequence_length=L, seed=3, order="window")
-    stage = Stage([Segment(120, (Part("v1", 0, 120 * 24),))], {"v1": source}, 24)
+    source = TokenSource(manifest, files, sequence_length=L, seed=3, order="window")
+    stage = PathData([Segment(120, (SourceRange("v1", 0, 120 * 24),))], {"v1": source}, 24)
     for step in range(first, 120):
         stage.batch(step, rank=7, world=24)
     needed = {manifest.shards[row // 12].name for step in range(first, 120) for _, _, row in stage.rows_of(step)}
@@ -203,8 +205,8 @@ def shard_of(manifest: Manifest, row: int) -> str:
 def test_the_memo_is_no_part_of_the_result(draw_rows, stage, sources, monkeypatch):
     expected = [stage.batch(step) for step in range(5, 25)]
     monkeypatch.setattr("lrps.data.stream.DRAW_ROWS", draw_rows)
-    mixed = Segment(20, (Part("v1", 60, 190), Part("v2", 7, 30), Part("v3", 0, 20)))
-    again = Stage([mixed], sources, BATCH)
+    mixed = Segment(20, (SourceRange("v1", 60, 190), SourceRange("v2", 7, 30), SourceRange("v3", 0, 20)))
+    again = PathData([mixed], sources, BATCH)
     assert np.array_equal([again.batch(step) for step in range(20)], expected)
 
 
@@ -218,24 +220,26 @@ def test_positions_are_what_comes_next(stage):
 
 
 def test_a_part_that_jumps_counts_once_it_has_begun(sources):
-    jump = Stage([Segment(1, (Part("v1", 0, 12),)), Segment(1, (Part("v1", 100, 12),))], sources, BATCH)
+    jump = PathData(
+        [Segment(1, (SourceRange("v1", 0, 12),)), Segment(1, (SourceRange("v1", 100, 12),))], sources, BATCH
+    )
     assert [jump.positions(step)["v1"] for step in (0, 1, 2)] == [0, 12, 112]
 
 
 def test_a_fork_goes_on_where_its_parent_stood(sources):
-    whole = Stage([Segment(9, (Part("v1", 0, 108),))], sources, BATCH)
+    whole = PathData([Segment(9, (SourceRange("v1", 0, 108),))], sources, BATCH)
     position = whole.positions(4)["v1"]
-    fork = Stage([Segment(5, (Part("v1", position, 60),))], sources, BATCH)
+    fork = PathData([Segment(5, (SourceRange("v1", position, 60),))], sources, BATCH)
     assert [fork.rows_of(step) for step in range(5)] == [whole.rows_of(step) for step in range(4, 9)]
 
 
 def test_the_order_is_fixed_by_a_source_name_and_seed_alone(built, sources, build_version, tmp_path):
     root, manifests = built
-    rebuilt = Source(build_version(tmp_path, "v1"), LocalFiles(tmp_path / "v1"), sequence_length=L, seed=3)
+    rebuilt = TokenSource(build_version(tmp_path, "v1"), LocalFiles(tmp_path / "v1"), sequence_length=L, seed=3)
     assert np.array_equal(rebuilt.read(np.arange(50)), sources["v1"].read(np.arange(50)))
-    other_name = Source(replace(manifests["v1"], version="w1"), LocalFiles(root / "v1"), sequence_length=L, seed=3)
+    other_name = TokenSource(replace(manifests["v1"], version="w1"), LocalFiles(root / "v1"), sequence_length=L, seed=3)
     assert not np.array_equal(other_name.read(np.arange(50)), sources["v1"].read(np.arange(50)))
-    other_seed = Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=4)
+    other_seed = TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=4)
     assert not np.array_equal(other_seed.read(np.arange(50)), sources["v1"].read(np.arange(50)))
 
 
@@ -253,7 +257,7 @@ def test_a_flipped_byte_stops_the_reader_before_the_block_is_used(byte, built, t
     data = bytearray((directory / shard.name).read_bytes())
     data[block.offset + byte] ^= 16
     (directory / shard.name).write_bytes(data)
-    source = Source(manifest, LocalFiles(directory), sequence_length=L, seed=0)
+    source = TokenSource(manifest, LocalFiles(directory), sequence_length=L, seed=0)
     damaged = range(6 * 12, 7 * 12)  # the rows of block 6
     for position in range(source.rows):
         if int(source.order(np.array([position]))[0]) in damaged:
@@ -269,7 +273,7 @@ def test_files_that_are_missing_or_short_are_named(built, tmp_path):
     shards[0].unlink()
     shards[1].write_bytes(shards[1].read_bytes()[:-1])
     shards[2].write_bytes(b"")
-    source = Source(manifest, LocalFiles(directory), sequence_length=L, seed=0)
+    source = TokenSource(manifest, LocalFiles(directory), sequence_length=L, seed=0)
 
     def of_block(number: int) -> np.ndarray:
         return np.flatnonzero(source.order(np.arange(source.rows)) // 12 == number)
@@ -284,23 +288,23 @@ def test_files_that_are_missing_or_short_are_named(built, tmp_path):
 
 def test_shards_are_opened_when_needed_only(built, tmp_path):
     _, manifests = built
-    Source(manifests["v1"], LocalFiles(tmp_path / "nowhere"), sequence_length=L, seed=0)
+    TokenSource(manifests["v1"], LocalFiles(tmp_path / "nowhere"), sequence_length=L, seed=0)
 
 
 def test_too_little_data_for_one_row_is_refused(built):
     root, manifests = built
-    with pytest.raises(DataError, match="has 0 rows of 257 tokens, 1 are needed"):
-        Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=257, seed=0)
+    with pytest.raises(DataError, match="has 0 sequences of 257 tokens, 1 are needed"):
+        TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=257, seed=0)
     available = manifests["v1"].rows(L)
-    with pytest.raises(DataError, match=f"has {available} rows of {L} tokens, {available + 1} are needed"):
-        Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, rows=available + 1)
+    with pytest.raises(DataError, match=f"has {available} sequences of {L} tokens, {available + 1} are needed"):
+        TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, rows=available + 1)
 
 
 @pytest.mark.parametrize("order", ["full", "window"])
 @pytest.mark.parametrize("rows", [1, 30, 200])
 def test_a_source_of_some_rows_is_the_first_of_its_file(order, rows, built):
     root, manifests = built
-    source = Source(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, order=order, rows=rows)
+    source = TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, order=order, rows=rows)
     for epoch in range(2):
         found = source.order(np.arange(epoch * rows, (epoch + 1) * rows))
         assert sorted(found.tolist()) == list(range(rows))
@@ -308,22 +312,24 @@ def test_a_source_of_some_rows_is_the_first_of_its_file(order, rows, built):
 
 def test_a_stage_refuses_sources_that_do_not_fit(built, sources):
     root, manifests = built
-    mixed = Segment(1, (Part("v1", 0, 6), Part("v2", 0, 6)))
-    with pytest.raises(DataError, match="no data for v2: there is v1"):
-        Stage([mixed], {"v1": sources["v1"]}, BATCH)
-    with pytest.raises(DataError, match="not 5 a step"):
-        Stage([mixed], sources, 5)
-    longer = Source(manifests["v2"], LocalFiles(root / "v2"), sequence_length=2 * L, seed=3)
-    with pytest.raises(DataError, match="different lengths"):
-        Stage([mixed], sources | {"v2": longer}, BATCH)
+    mixed = Segment(1, (SourceRange("v1", 0, 6), SourceRange("v2", 0, 6)))
+    with pytest.raises(DataError, match="no data for v2; the config has v1"):
+        PathData([mixed], {"v1": sources["v1"]}, BATCH)
+    with pytest.raises(DataError, match="not 5 per step"):
+        PathData([mixed], sources, 5)
+    longer = TokenSource(manifests["v2"], LocalFiles(root / "v2"), sequence_length=2 * L, seed=3)
+    with pytest.raises(DataError, match="different sequence lengths"):
+        PathData([mixed], sources | {"v2": longer}, BATCH)
     tokenizer = replace(manifests["v2"].tokenizer, sha256="1" * 64)
-    foreign = Source(replace(manifests["v2"], tokenizer=tokenizer), LocalFiles(root / "v2"), sequence_length=L, seed=3)
+    foreign = TokenSource(
+        replace(manifests["v2"], tokenizer=tokenizer), LocalFiles(root / "v2"), sequence_length=L, seed=3
+    )
     with pytest.raises(DataError, match="different tokenizers"):
-        Stage([mixed], sources | {"v2": foreign}, BATCH)
+        PathData([mixed], sources | {"v2": foreign}, BATCH)
 
 
 def test_uneven_worlds_and_steps_outside_are_refused(stage):
-    with pytest.raises(ConfigError, match="12 rows cannot be dealt to 5 ranks"):
+    with pytest.raises(ConfigError, match="12 sequences cannot be divided among 5 ranks"):
         stage.batch(0, 0, 5)
     for step in (-1, 27):
         with pytest.raises(IndexError):

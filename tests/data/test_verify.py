@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.base.errors import DataError
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.verify import verify_manifest
-from lrps.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""How processes of this machine talk."""
+"""Communication of processes on this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from lrps.config.models import Config
 from lrps.doctor import communication
 from lrps.doctor.examination import Subject
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
-FOUND = {
+MEASURED = {
     "right": True,
     "latency_seconds": 1e-4,
     "speeds": [{"bytes": 64_000_000, "seconds": 0.1, "bus_bytes_per_second": 640e6}],
@@ -22,8 +22,8 @@ FOUND = {
 
 
 def test_wrong_sums_fail() -> None:
-    assert "bus bandwidth 640 MB/s for 64 MB" in communication.judged(FOUND, "area", "two").what
-    assert communication.judged({**FOUND, "right": False}, "area", "two").state == "fail"
+    assert "bus bandwidth 640 MB/s for 64 MB" in communication.all_reduce_finding(MEASURED, "area", "two").what
+    assert communication.all_reduce_finding({**MEASURED, "right": False}, "area", "two").state == "fail"
 
 
 def test_a_port_that_is_taken(make_config: Callable[..., Config]) -> None:
@@ -49,7 +49,7 @@ def test_a_host_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("program", "seconds", "what"), [("false", 600, "no message"), ("sleep", 0.5, "did not finish")]
 )
-def test_processes_that_fail_or_hang_are_told_and_ended(
+def test_processes_that_fail_or_hang_are_reported_and_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, seconds: float, what: str
 ) -> None:
     script = tmp_path / "python"
@@ -57,5 +57,5 @@ def test_processes_that_fail_or_hang_are_told_and_ended(
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(communication, "PAIR_SECONDS", seconds)
-    (found,) = communication.check_pair(Subject())
+    (found,) = communication.check_two_processes(Subject())
     assert (found.state, what in found.what) == ("fail", True)

@@ -12,7 +12,7 @@ from lrps.config.loader import load_config
 from lrps.doctor import data
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_shards_that_are_short_or_gone(tiny_config: Path, root: Path) -> None:
     next((root / "v2").glob("*train*.tar")).unlink()
     findings = found(tiny_config, f"data.root={root}")
     assert str(short) in findings["v1"].what
-    assert "1 are not there" in findings["v2"].what
+    assert "1 are missing" in findings["v2"].what
     assert (findings["v1"].state, findings["v2"].state) == ("fail", "fail")
 
 

@@ -24,17 +24,17 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from faults_worker import run_rank
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import newest_intact
+from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
-from lrps.store.transfer import push_run
-from lrps.track.metrics import read_metrics
+from support.faults_worker import run_rank
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000)]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from two_hosts import HOSTS, free_port, two_hosts, what_is_missing
 
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
+from support.two_hosts import HOSTS, free_port, two_hosts, what_is_missing
 
 pytestmark = pytest.mark.slow
 
@@ -164,7 +164,7 @@ def test_a_branch_trains_beside_main_and_is_the_same(tiny_config: Path, tmp_path
         stdout, stderr = process.communicate()
     assert process.returncode == 75, stdout + stderr
     assert "branch-v1: complete" in stdout
-    assert "stopped; main, branch-v2 not complete. The same command goes on from there" in stderr
+    assert "stopped; main, branch-v2 not complete. Run the same command again to resume" in stderr
     assert_same(beside, in_a_row, "branch-v1")
     ours, theirs = (read_metrics(path_of(file, "main").metrics) for file in (beside, in_a_row))
     assert [m.loss for m in ours] == [m.loss for m in theirs[: len(ours)]]

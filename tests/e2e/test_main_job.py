@@ -21,14 +21,14 @@ from transformers import AutoModelForCausalLM
 
 from lrps.config.loader import load_config
 from lrps.data.cache import open_files
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
-from tests_support import tiny_values
+from support.values import tiny_values
 
 pytestmark = pytest.mark.slow
 
@@ -233,7 +233,7 @@ def test_interrupted_and_run_again_is_the_same_run(finished: Path, tmp_path: Pat
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()
     assert process.returncode == 75, stderr
-    assert "The same command goes on from there" in stderr
+    assert "Run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     states = {path["state"] for path in tables("status", file)["paths"]}
     assert states <= {"complete", "interrupted", "planned"}, "nothing has failed"
@@ -356,7 +356,7 @@ def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tm
         card = (path_of(file, name).model / "README.md").read_text()
         for (step, version), evaluation in evaluations(read_ledger(path_of(file, name).ledger)).items():
             files = open_files(plan.config.data, version)
-            source = Source(plan.heldout[version], files, sequence_length=16, seed=0)
+            source = TokenSource(plan.heldout[version], files, sequence_length=16, seed=0)
             rows = torch.from_numpy(source.read(np.arange(evaluation.rows)).astype(np.int64))
             with torch.no_grad():
                 loss = float(model(input_ids=rows, labels=rows).loss)
@@ -369,7 +369,7 @@ def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tm
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ((), "branch-v1 stands at step 8 of 20; `lrps run` trains it first"),
+        ((), "branch-v1 is at step 8 of 20; `lrps run` trains it first"),
         (("-s", "model.architecture.vocab_size=200"), "give model.architecture.vocab_size 257 or more"),
         (("-s", "data.tokenizer=TOKENIZER"), "give the one that made the shards"),
     ],

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from lrps.config.loader import load_config
-from lrps.data.stream import Stage
+from lrps.data.stream import PathData
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find
-from lrps.train.job import _open_sources
+from lrps.train.job import open_sources
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def plan(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def rows_read(plan: Plan, name: str) -> list[tuple[str, int, int]]:
     """(source, epoch, row) of every row that a path was trained on."""
     path = plan.graph.by_name[name]
-    stage = Stage(path.segments, _open_sources(plan, path), plan.config.batch.sequences)
+    stage = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
     return [row for step in range(stage.steps) for row in stage.rows_of(step)]
 
 

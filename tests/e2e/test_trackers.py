@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from track.wandb_files import history, run_files, summary
 from track.wandb_server import Run, WandbServer
 
-from lrps.track.metrics import read_metrics
+from lrps.ledger.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 

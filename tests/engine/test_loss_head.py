@@ -9,9 +9,9 @@ import torch
 from engine.packed_cases import ARCHITECTURES
 from torch import Tensor
 
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.engine import loss_head
-from lrps.engine.loss_head import give_loss_only
+from lrps.engine.loss_head import enable_fused_loss
 from lrps.engine.model import build_model
 
 LLAMA = ARCHITECTURES["llama"]
@@ -62,14 +62,14 @@ def trial(model: Any) -> Tensor:
 
 
 def built(architecture: dict[str, Any]) -> Any:
-    return build_model(Model(architecture=architecture), 0).train()
+    return build_model(ModelConfig(architecture=architecture), 0).train()
 
 
 @pytest.mark.parametrize("kind", CAN)
 def test_the_loss_is_the_models_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(CAN[kind])
     loss, gradients = loss_and_gradients(model)
-    assert give_loss_only(model, lambda: trial(model)) is None
+    assert enable_fused_loss(model, lambda: trial(model)) is None
     again, others = loss_and_gradients(model)
     assert torch.equal(again, loss), "few logits are taken at once: bit for bit"
     assert gradients.keys() == others.keys()
@@ -86,7 +86,7 @@ def test_the_loss_is_the_models_own(kind: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_loss_of_more_is_found_out(kind: str) -> None:
     model = built(CANNOT[kind])
     loss, gradients = loss_and_gradients(model)
-    told = give_loss_only(model, lambda: trial(model))
+    told = enable_fused_loss(model, lambda: trial(model))
     assert told == "makes its loss of more than its last hidden states and its output layer"
     again, others = loss_and_gradients(model)
     assert torch.equal(again, loss), "it is as it was"
@@ -97,14 +97,14 @@ def test_a_loss_of_more_is_found_out(kind: str) -> None:
 def test_a_model_without_a_plain_output_layer_is_left_alone() -> None:
     model = built(LLAMA)
     model.lm_head = torch.nn.Sequential(model.lm_head)
-    assert give_loss_only(model, lambda: trial(model)) == "has no plain output layer"
+    assert enable_fused_loss(model, lambda: trial(model)) == "has no plain output layer"
 
 
 def test_a_model_with_a_learned_scale_that_changes_nothing_yet_is_left_alone() -> None:
     model = built(LLAMA)
     model.scale = torch.nn.Parameter(torch.ones(()))
     model.lm_head.register_forward_hook(lambda _, given, logits: logits * model.scale)
-    assert give_loss_only(model, lambda: trial(model)) == "has weights outside its layers and its output layer"
+    assert enable_fused_loss(model, lambda: trial(model)) == "has weights outside its layers and its output layer"
     assert loss_and_gradients(model)[1]["scale"] != 0
 
 
@@ -112,6 +112,6 @@ def test_a_model_that_cannot_be_called_in_parts_is_left_alone() -> None:
     model = built(LLAMA)
     whole = model.model.forward
     model.model.forward = lambda **given: whole(**given) if "use_cache" in given else None
-    told = give_loss_only(model, lambda: trial(model))
+    told = enable_fused_loss(model, lambda: trial(model))
     assert told == "cannot be called in two parts ('NoneType' object has no attribute 'last_hidden_state')"
     assert loss_and_gradients(model)[0] > 0

@@ -9,9 +9,9 @@ import shutil
 import pytest
 import torch
 
-from lrps.config.models import Model, Optimizer
+from lrps.base.errors import ConfigError
+from lrps.config.models import ModelConfig, OptimizerConfig
 from lrps.engine.model import build_model, build_skeleton, compile_layers, parameter_groups
-from lrps.errors import ConfigError
 
 LLAMA = {
     "model_type": "llama",
@@ -27,7 +27,7 @@ GPT2 = {"model_type": "gpt2", "vocab_size": 97, "n_embd": 32, "n_layer": 1, "n_h
 
 
 def build(architecture, seed=0, **options):
-    return build_model(Model(architecture=architecture), seed, **options)
+    return build_model(ModelConfig(architecture=architecture), seed, **options)
 
 
 def weights(model):
@@ -105,7 +105,7 @@ def test_aliases_of_the_config_class_and_rope_theta_are_known():
 def test_a_local_checkpoint_gives_its_weights(tmp_path):
     source = build(LLAMA, 5)
     source.save_pretrained(tmp_path)
-    model = build_model(Model(checkpoint=tmp_path), seed=0)
+    model = build_model(ModelConfig(checkpoint=tmp_path), seed=0)
     assert all(torch.equal(p, weights(source)[name]) for name, p in model.named_parameters())
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.config.use_cache is False
@@ -113,17 +113,17 @@ def test_a_local_checkpoint_gives_its_weights(tmp_path):
 
 def test_a_checkpoint_in_bf16_is_trained_from_fp32(tmp_path):
     build(LLAMA).bfloat16().save_pretrained(tmp_path)
-    assert {p.dtype for p in build_model(Model(checkpoint=tmp_path), 0).parameters()} == {torch.float32}
+    assert {p.dtype for p in build_model(ModelConfig(checkpoint=tmp_path), 0).parameters()} == {torch.float32}
 
 
 def test_checkpoints_that_are_none_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="is no directory"):
-        build_model(Model(checkpoint=tmp_path / "absent"), 0)
+        build_model(ModelConfig(checkpoint=tmp_path / "absent"), 0)
     with pytest.raises(ConfigError, match=r"has no config.json"):
-        build_model(Model(checkpoint=tmp_path), 0)
+        build_model(ModelConfig(checkpoint=tmp_path), 0)
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "architectures": ["LlamaForCausalLM"]}))
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        build_model(Model(checkpoint=tmp_path), 0)
+        build_model(ModelConfig(checkpoint=tmp_path), 0)
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
@@ -131,7 +131,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
     state = {name: value for name, value in model.state_dict().items() if "layers.1.mlp" not in name}
     model.save_pretrained(tmp_path, state_dict=state)
     with pytest.raises(ConfigError, match=r"lacks weights: model.layers.1.mlp"):
-        build_model(Model(checkpoint=tmp_path), 0)
+        build_model(ModelConfig(checkpoint=tmp_path), 0)
 
 
 def names(model, group):
@@ -141,7 +141,7 @@ def names(model, group):
 
 def test_by_default_everything_decays_in_one_group():
     model = build(GPT2)
-    (group,) = parameter_groups(model, Optimizer(weight_decay=0.3))
+    (group,) = parameter_groups(model, OptimizerConfig(weight_decay=0.3))
     assert group["weight_decay"] == 0.3
     assert names(model, group) == [name for name, _ in model.named_parameters()]
 
@@ -157,7 +157,7 @@ def test_by_default_everything_decays_in_one_group():
 )
 def test_spared_parameters_are_a_group_of_their_own(spared, told):
     model = build(GPT2)
-    decay, rest = parameter_groups(model, Optimizer(no_weight_decay=spared))
+    decay, rest = parameter_groups(model, OptimizerConfig(no_weight_decay=spared))
     everything = [name for name, _ in model.named_parameters()]
     assert names(model, rest) == [name for name in everything if told(name)]
     assert names(model, decay) == [name for name in everything if not told(name)]
@@ -166,20 +166,20 @@ def test_spared_parameters_are_a_group_of_their_own(spared, told):
 
 def test_rms_norms_are_norms_and_an_untied_head_is_no_embedding():
     model = build(LLAMA)
-    _, rest = parameter_groups(model, Optimizer(no_weight_decay=("norms", "embeddings")))
+    _, rest = parameter_groups(model, OptimizerConfig(no_weight_decay=("norms", "embeddings")))
     assert names(model, rest) == [n for n, _ in model.named_parameters() if "norm" in n or "embed" in n]
 
 
 def test_an_empty_group_is_left_out():
     model = build(LLAMA)  # It has no biases.
-    assert len(parameter_groups(model, Optimizer(no_weight_decay=("biases",)))) == 1
+    assert len(parameter_groups(model, OptimizerConfig(no_weight_decay=("biases",)))) == 1
 
 
 @pytest.mark.parametrize("architecture", [LLAMA, {**LLAMA, "tie_word_embeddings": True}, GPT2], ids=str)
 def test_a_skeleton_has_the_names_and_shapes_and_no_values(architecture, tmp_path):
     model = build(architecture)
     model.save_pretrained(tmp_path)
-    for described in (Model(architecture=architecture), Model(checkpoint=tmp_path)):
+    for described in (ModelConfig(architecture=architecture), ModelConfig(checkpoint=tmp_path)):
         skeleton = build_skeleton(described)
         assert {n: p.shape for n, p in weights(skeleton).items()} == {n: p.shape for n, p in weights(model).items()}
         assert {p.device.type for p in skeleton.parameters()} == {"meta"}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from transformers import DataCollatorWithFlattening
 from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.engine import packing
 from lrps.engine.model import build_model
 
@@ -35,8 +35,8 @@ ROWS = st.integers(1, 4).flatmap(
 
 def build(architecture, kernel="sdpa", checkpointing=False):
     if kernel == "flash":
-        return with_reference_flash(build_model(Model(architecture=architecture), 3, checkpointing))
-    return build_model(Model(architecture=architecture), 3, checkpointing, kernel)
+        return with_reference_flash(build_model(ModelConfig(architecture=architecture), 3, checkpointing))
+    return build_model(ModelConfig(architecture=architecture), 3, checkpointing, kernel)
 
 
 def counted(row, end):
@@ -119,7 +119,7 @@ TRIED = {
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", TRIED)
 def test_the_trial_finds_out_whether_documents_meet(name, precision):
-    model = build_model(Model(architecture=TRIED[name]), 3).eval()
+    model = build_model(ModelConfig(architecture=TRIED[name]), 3).eval()
     expected = documents_differ(model)
     model.to(precision)
     with torch.no_grad():

@@ -11,12 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from lrps.config.models import Model
+from lrps.base.errors import CheckpointError, ConfigError
+from lrps.config.models import ModelConfig
 from lrps.engine import pretrained
-from lrps.engine.fragments import FACTS, State, own_fragments
+from lrps.engine.fragments import FACTS, StateReader, own_fragments
 from lrps.engine.model import build_model
 from lrps.engine.pretrained import write_pretrained
-from lrps.errors import CheckpointError, ConfigError
 
 END = 3
 LLAMA = {
@@ -43,7 +43,7 @@ ARCHITECTURES = {
 BUFFER = "model.layers.1.mlp.gate.e_score_correction_bias"
 
 
-def saved(model: Model, directory, seed=5):
+def saved(model: ModelConfig, directory, seed=5):
     """The trained model whose fragments lie in `directory` afterwards: every weight differs from the initial one."""
     trained = build_model(model, 0).eval()
     torch.manual_seed(seed)
@@ -79,7 +79,7 @@ def stored_names(directory):
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_it_computes_the_same_logits(kind, tmp_path):
-    model = Model(architecture=ARCHITECTURES[kind])
+    model = ModelConfig(architecture=ARCHITECTURES[kind])
     trained = saved(model, tmp_path / "fragments")
     written = write(model, tmp_path / "fragments", tmp_path / "out")
     there = loaded(tmp_path / "out")
@@ -96,7 +96,7 @@ def test_experts_lie_apart_as_in_published_models_and_buffers_are_kept(tmp_path,
         return built
 
     monkeypatch.setattr(pretrained, "build_model", with_a_buffer)
-    model = Model(architecture=DEEPSEEK)
+    model = ModelConfig(architecture=DEEPSEEK)
     saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out", dtype="bf16")
     tensors = load_file(tmp_path / "out" / "model.safetensors")
@@ -106,7 +106,7 @@ def test_experts_lie_apart_as_in_published_models_and_buffers_are_kept(tmp_path,
 
 @pytest.mark.parametrize("kind", ["llama tied", "gpt2", "deepseek"])
 def test_bf16_is_the_rounded_state(kind, tmp_path):
-    model = Model(architecture=ARCHITECTURES[kind])
+    model = ModelConfig(architecture=ARCHITECTURES[kind])
     trained = saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out", dtype="bf16")
     files = load_file(tmp_path / "out" / "model.safetensors")
@@ -120,7 +120,7 @@ def test_bf16_is_the_rounded_state(kind, tmp_path):
 
 @pytest.mark.parametrize("limit", [1, 5000, 20_000])
 def test_shards_keep_to_their_size_and_hold_everything_once(limit, tmp_path):
-    model = Model(architecture=LLAMA)
+    model = ModelConfig(architecture=LLAMA)
     trained = saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out", max_shard_bytes=limit)
     files = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
@@ -138,10 +138,10 @@ def test_shards_keep_to_their_size_and_hold_everything_once(limit, tmp_path):
 
 def test_one_shard_and_one_parameter_are_in_memory_at_a_time(tmp_path, monkeypatch):
     """What is read is written before more is read than fills a shard."""
-    model = Model(architecture=LLAMA)
+    model = ModelConfig(architecture=LLAMA)
     saved(model, tmp_path / "fragments")
     held, most = 0, 0
-    read, save = State.read, pretrained.save_file
+    read, save = StateReader.read, pretrained.save_file
 
     def reading(self, name):
         nonlocal held, most
@@ -155,7 +155,7 @@ def test_one_shard_and_one_parameter_are_in_memory_at_a_time(tmp_path, monkeypat
         held -= sum(t.nbytes for t in tensors.values())
         save(tensors, *rest)
 
-    monkeypatch.setattr(State, "read", reading)
+    monkeypatch.setattr(StateReader, "read", reading)
     monkeypatch.setattr(pretrained, "save_file", saving)
     write(model, tmp_path / "fragments", tmp_path / "out", max_shard_bytes=13_000)
     assert held == 0
@@ -171,7 +171,7 @@ def test_weights_that_files_join_are_converted_together(tmp_path, monkeypatch):
         return {**rest, "norms": torch.cat(found)} if found else rest
 
     monkeypatch.setattr("transformers.core_model_loading.revert_weight_conversion", joining)
-    model = Model(architecture=LLAMA)
+    model = ModelConfig(architecture=LLAMA)
     trained = saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out", max_shard_bytes=1)
     stored = {n: t for file in (tmp_path / "out").glob("*.safetensors") for n, t in load_file(file).items()}
@@ -182,7 +182,7 @@ def test_weights_that_files_join_are_converted_together(tmp_path, monkeypatch):
 
 
 def test_config_and_generation_know_the_end_of_a_document(tmp_path):
-    model = Model(architecture={**LLAMA, "use_cache": False})
+    model = ModelConfig(architecture={**LLAMA, "use_cache": False})
     saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -201,8 +201,8 @@ def test_config_and_generation_know_the_end_of_a_document(tmp_path):
 
 
 def test_a_model_that_began_from_a_checkpoint_names_no_path_of_this_machine(tmp_path):
-    build_model(Model(architecture=LLAMA), 1).save_pretrained(tmp_path / "began")
-    model = Model(checkpoint=tmp_path / "began")
+    build_model(ModelConfig(architecture=LLAMA), 1).save_pretrained(tmp_path / "began")
+    model = ModelConfig(checkpoint=tmp_path / "began")
     trained = saved(model, tmp_path / "fragments")
     write(model, tmp_path / "fragments", tmp_path / "out")
     assert torch.equal(logits(loaded(tmp_path / "out")), logits(trained))
@@ -213,13 +213,13 @@ def test_a_model_that_began_from_a_checkpoint_names_no_path_of_this_machine(tmp_
 
 
 def test_another_model_is_refused(tmp_path):
-    saved(Model(architecture=LLAMA), tmp_path / "fragments")
+    saved(ModelConfig(architecture=LLAMA), tmp_path / "fragments")
     with pytest.raises(CheckpointError, match=r"parameter .* give the `model` section that it was trained with"):
-        write(Model(architecture={**LLAMA, "hidden_size": 64}), tmp_path / "fragments", tmp_path / "out")
+        write(ModelConfig(architecture={**LLAMA, "hidden_size": 64}), tmp_path / "fragments", tmp_path / "out")
 
 
 def test_a_hole_in_the_weights_is_refused(tmp_path):
-    model = Model(architecture=LLAMA)
+    model = ModelConfig(architecture=LLAMA)
     saved(model, tmp_path / "fragments")
     (file,) = (tmp_path / "fragments").iterdir()
     with safe_open(file, "pt") as opened:
@@ -253,7 +253,7 @@ def weights_in(directory):
 )
 def test_every_topology_gives_its_own_logits(matrix, matrix_directory, tmp_path, world, kind, stage, precision):
     (fragments,) = (matrix_directory / f"{kind}-w{world}-s{stage}-{precision}" / "checkpoints").iterdir()
-    model = Model(architecture=MATRIX[kind])
+    model = ModelConfig(architecture=MATRIX[kind])
     truth, weights = build_model(model, 9).eval(), weights_in(fragments)
     with torch.no_grad():
         for name, parameter in truth.named_parameters():

@@ -14,8 +14,8 @@ import pathlib, sys, time
 from datetime import timedelta
 import torch.distributed as dist
 from lrps.engine import ranks
-from lrps.engine.ranks import gather, naming_the_lost
-from lrps.errors import DataError, TrainingError
+from lrps.engine.ranks import gather, translate_lost_rank_errors
+from lrps.base.errors import DataError, TrainingError
 ranks._REASON_SECONDS = 10
 rank, store, case, told = sys.argv[1:]
 # The ranks begin together, so that the short limit is for the collectives only.
@@ -23,7 +23,7 @@ pathlib.Path(f"{store}.{rank}").touch()
 while not all(pathlib.Path(f"{store}.{one}").exists() for one in "01"):
     time.sleep(0.01)
 try:
-    with naming_the_lost():
+    with translate_lost_rank_errors():
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2,
                                 timeout=timedelta(seconds=20))
         gather(0)
@@ -57,7 +57,7 @@ def test_who_is_left_says_so_after_the_reason(case: str, first: str, tmp_path: P
 
 
 def test_another_error_stays_what_it_is() -> None:
-    from lrps.engine.ranks import naming_the_lost
+    from lrps.engine.ranks import translate_lost_rank_errors
 
-    with pytest.raises(RuntimeError, match="connection closed by hand"), naming_the_lost():
+    with pytest.raises(RuntimeError, match="connection closed by hand"), translate_lost_rank_errors():
         raise RuntimeError("connection closed by hand")  # without a process group

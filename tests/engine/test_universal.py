@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.universal import write_universal
-from lrps.errors import CheckpointError
 
 SHAPES = {"wte.weight": [3, 2], "ln.bias": [4]}
 
@@ -65,7 +65,7 @@ def test_steps_lie_side_by_side_and_none_is_overwritten(tmp_path):
     write_universal(state, out, 5, 20, {})
     write_universal(state, out, 6, 24, {})
     assert (out / "latest_universal").read_text() == "global_step6_universal"
-    with pytest.raises(CheckpointError, match="global_step5_universal is there already"):
+    with pytest.raises(CheckpointError, match="global_step5_universal exists already"):
         write_universal(state, out, 5, 20, {})
 
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrps.config.models import Model
+from lrps.base.errors import CheckpointError
+from lrps.config.models import ModelConfig
 from lrps.engine.fragments import open_state
 from lrps.engine.model import build_model
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal
-from lrps.errors import CheckpointError
-from lrps.store.checkpoints import open_checkpoint, verify
+from lrps.store.checkpoints import open_checkpoint, verify_checkpoint
 
 STATES = ("fp32", "exp_avg", "exp_avg_sq")
-MODEL = Model(
+MODEL = ModelConfig(
     architecture={"model_type": "gpt2", "vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 )
 NORM = "transformer.ln_f.weight"
@@ -69,7 +69,7 @@ def parameter(universal: Path, name: str = NORM) -> Path:
     return universal / "global_step5_universal" / "zero" / name
 
 
-def refused(universal: Path, match: str, model: Model = MODEL) -> None:
+def refused(universal: Path, match: str, model: ModelConfig = MODEL) -> None:
     """It is refused, and nothing is left."""
     out = universal.parent / "out"
     with pytest.raises(CheckpointError, match=match):
@@ -82,7 +82,7 @@ def test_there_and_back_is_the_same_to_the_bit(fragments, universal, tmp_path):
     assert imported.left_out == ()
     assert imported.checkpoint.directory == tmp_path / "out" / "step-00000005"
     checkpoint = open_checkpoint(imported.checkpoint.directory)
-    verify(checkpoint)
+    verify_checkpoint(checkpoint)
     there, back = assembled(fragments), assembled(checkpoint.directory)
     assert there.keys() == back.keys()
     assert all(torch.equal(there[key], back[key]) for key in there)
@@ -148,7 +148,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(universal, tmp_path, what):
             step.unlink()
     file = universal / "global_step5_universal" / what
     torch.save({"param": Evil(tmp_path / "was run")}, file)
-    refused(universal, r"holds posix.mkdir, not tensors alone; nothing of it was run")
+    refused(universal, r"contains posix.mkdir, not only tensors; none of it was run")
     assert not (tmp_path / "was run").exists()
     torch.load(file, weights_only=False)
     assert (tmp_path / "was run").exists(), "it would have been run"
@@ -167,7 +167,7 @@ def test_a_flipped_bit_is_refused(universal):
     values = torch.load(file, weights_only=True)["param"].numpy().tobytes()
     place = content.index(values) + 2
     file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    refused(universal, r"fp32.pt is damaged: the checksum of .*data/0 is another")
+    refused(universal, r"fp32.pt is damaged: the checksum of .*data/0 is wrong")
 
 
 def test_another_model_is_told_by_names_and_shapes(universal):
@@ -175,14 +175,14 @@ def test_another_model_is_told_by_names_and_shapes(universal):
     refused(
         universal,
         r"wpe.weight is \[64, 32\] in fp32, \[80, 32\] in the model",
-        Model(architecture={**fields, "n_positions": 80}),
+        ModelConfig(architecture={**fields, "n_positions": 80}),
     )
     refused(
         universal,
-        r"h\.2\.ln_1\.weight is not there\n(.*\n)+  and 7 more\n",
-        Model(architecture={**fields, "n_layer": 3}),
+        r"h\.2\.ln_1\.weight is missing\n(.*\n)+  and 7 more\n",
+        ModelConfig(architecture={**fields, "n_layer": 3}),
     )
-    refused(universal, r"h\.1\.\S+ is no parameter of the model\n", Model(architecture={**fields, "n_layer": 1}))
+    refused(universal, r"h\.1\.\S+ is no parameter of the model\n", ModelConfig(architecture={**fields, "n_layer": 1}))
 
 
 @pytest.mark.parametrize("kind", STATES)
@@ -198,8 +198,8 @@ def test_a_part_of_a_state_is_refused(universal, kind):
         (torch.tensor([float("inf")] + [1.0] * 31), f"{NORM} has values that are not finite in exp_avg_sq"),
         (torch.ones(31), r"ln_f.weight is \[31\] in exp_avg_sq, \[32\] in the model"),
         (torch.ones(32, dtype=torch.float64), "is torch.float64 in exp_avg_sq, which fp32 does not hold exactly"),
-        (torch.ones(32).to_sparse(), "exp_avg_sq.pt holds no tensor"),
-        ("nothing", "exp_avg_sq.pt holds no tensor"),
+        (torch.ones(32).to_sparse(), "exp_avg_sq.pt contains no tensor"),
+        ("nothing", "exp_avg_sq.pt contains no tensor"),
     ],
 )
 def test_values_that_nothing_can_go_on_from_are_refused(universal, values, told):
@@ -210,7 +210,7 @@ def test_values_that_nothing_can_go_on_from_are_refused(universal, values, told)
 @pytest.mark.parametrize("steps", [8.0, 3.5, -1.0, float("nan")])
 def test_adam_has_one_whole_step_count(universal, steps):
     torch.save(torch.tensor(steps), parameter(universal) / "step.pt")
-    refused(universal, "another number of steps|holds no number of steps")
+    refused(universal, "different numbers of steps|contains no number of steps")
 
 
 def test_without_a_step_count_there_is_no_going_on(universal):
@@ -231,7 +231,7 @@ def test_a_common_prefix_and_untrained_names_are_no_fault(universal, fragments, 
     assert all(torch.equal(there[key], back[key]) for key in there)
     (zero / f"module.{NORM}").rename(zero / NORM)
     shutil.rmtree(tmp_path / "out")
-    refused(universal, "is not there")
+    refused(universal, "is missing")
 
 
 def test_what_belongs_to_a_model_and_is_not_trained_is_left_out_and_named(tmp_path):
@@ -257,7 +257,7 @@ def test_what_belongs_to_a_model_and_is_not_trained_is_left_out_and_named(tmp_pa
         "first_k_dense_replace": 1,
     }
     kind = {"model_type": "deepseek_v3", "vocab_size": 97, "num_hidden_layers": 2}
-    model = Model(architecture={**kind, **sizes, **heads, **experts})
+    model = ModelConfig(architecture={**kind, **sizes, **heads, **experts})
     zero, buffer = tmp_path / "global_step5_universal" / "zero", "model.layers.1.mlp.gate.e_score_correction_bias"
     for name, values in build_model(model, 0).named_parameters():
         (zero / name).mkdir(parents=True)
@@ -285,7 +285,7 @@ def test_what_is_no_universal_directory_is_told_with_the_way_out(universal, tmp_
 def test_nothing_is_overwritten(universal, tmp_path):
     import_universal(MODEL, universal, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    with pytest.raises(CheckpointError, match="step-00000005 is there already"):
+    with pytest.raises(CheckpointError, match="step-00000005 exists already"):
         import_universal(MODEL, universal, tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 

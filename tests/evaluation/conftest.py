@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from released_run import write_released_run
 
 from lrps.config.loader import load_config
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
+from support.released_run import write_released_run
 
 QUIZ = """
 task: words_quiz

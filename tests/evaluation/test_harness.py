@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import ConfigError
 from lrps.config.evaluating import LmEval
-from lrps.errors import ConfigError
+from lrps.costs.comparison import make_comparison
 from lrps.evaluation import harness
-from lrps.evaluation.harness import Harness, task_digest
-from lrps.report.comparison import comparison_document
+from lrps.evaluation.harness import Harness
+from lrps.plan.tasks import task_digest
 from lrps.report.files import FORMATS
 
 WITHOUT_NETWORK = """
@@ -69,9 +70,9 @@ def test_a_local_task_is_scored_without_the_network(
     assert [r["scores"] for r in shown["paradigms"]["path-switching"]["releases"]] == [{}, {}]
     again = lrps(tmp_path, "score", str(made.file), "--paradigm", "cpt")
     assert "2 models, 1 tasks: 0 results to do" in again.stderr
-    document = comparison_document(made.plan)
+    comparison = make_comparison(made.plan)
     for form, files in FORMATS.items():
-        assert "words_quiz" in "".join(files(document).values()).replace("\\_", "_"), form
+        assert "words_quiz" in "".join(files(comparison).values()).replace("\\_", "_"), form
 
 
 @needs_lm_eval

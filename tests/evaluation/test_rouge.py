@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.evaluation import rouge
 
 pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'lrps[eval]'")

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from lrps.errors import CheckpointError, DataError
+from lrps.base.errors import CheckpointError, DataError
+from lrps.costs.comparison import make_comparison
 from lrps.evaluation import score
-from lrps.evaluation.results import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
-from lrps.export.release import Form, export_state
+from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
-from lrps.ledger.events import book_event
-from lrps.plan import Plan
-from lrps.report.comparison import comparison_document
-from lrps.status import plan_status
+from lrps.ledger.writer import book_event
+from lrps.plan.plan import Plan
+from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
+from lrps.plan.status import plan_status
 
 pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'lrps[eval]'")
 
@@ -27,7 +27,7 @@ def run(plan: Plan, paradigms: Sequence[str] = ()) -> list[str]:
     told: list[str] = []
     digests = score.task_digests(plan.config.evaluation)
     states, _ = score.released_states(plan, paradigms)
-    score.score_models(plan, score.jobs(plan, states, digests), digests, told.append)
+    score.score_models(plan, score.scoring_jobs(plan, states, digests), digests, told.append)
     return told
 
 
@@ -85,7 +85,7 @@ def test_a_changed_task_and_a_changed_model_are_scored_again(with_tasks: Callabl
     shorter = with_tasks_again(changed, {"max_new_tokens": 2}, {})
     (first, *_), _ = score.released_states(shorter)
     digests = score.task_digests(shorter.config.evaluation)
-    assert score.jobs(shorter, [first], digests)[0].missing == ("pairs-v1", "pairs-v2"), "branch-v1 has none"
+    assert score.scoring_jobs(shorter, [first], digests)[0].missing == ("pairs-v1", "pairs-v2"), "branch-v1 has none"
     assert examples_shown(changed) == {"pairs-v1": {4}, "pairs-v2": {3}}
     assert examples_shown(shorter) == examples_shown(changed), "the newest, while its own form has no score"
     assert run(made.plan, ["cpt"]) == []
@@ -137,23 +137,23 @@ def test_untrained_versions_are_left_out(with_tasks: Callable[..., Any]) -> None
 def test_the_report_has_the_matrix_of_rouge_l(with_tasks: Callable[..., Any]) -> None:
     plan = with_tasks().plan
     run(plan, ["cpt"])
-    document = comparison_document(plan)
-    assert document["tasks"] == {"pairs-v1": "v1", "pairs-v2": "v2"}
-    assert "rouge_l" not in document["paradigms"]["path-switching"]["matrices"]
-    matrix = document["paradigms"]["cpt"]["matrices"]["rouge_l"]
+    comparison = make_comparison(plan)
+    assert comparison.tasks == {"pairs-v1": "v1", "pairs-v2": "v2"}
+    assert "rouge_l" not in comparison.paradigms["path-switching"].matrices
+    matrix = comparison.paradigms["cpt"].matrices["rouge_l"]
     scores = {(s.path, s.task): s.results["rouge_l"].value for s in run_scores(plan)}
     a = [[scores[f"cpt-v{i}", f"pairs-v{j}"] for j in (1, 2)] for i in (1, 2)]
-    assert matrix["scores"] == {"v1": {"v1": a[0][0], "v2": a[0][1]}, "v2": {"v1": a[1][0], "v2": a[1][1]}}
-    assert matrix["average"] == pytest.approx(sum(a[1]) / 2)
-    assert (matrix["forward_transfer"], matrix["backward_transfer"]) == (a[0][1], pytest.approx(a[1][0] - a[0][0]))
-    assert (matrix["higher_is_better"], matrix["after"]) == (True, "v2")
+    assert matrix.scores == {"v1": {"v1": a[0][0], "v2": a[0][1]}, "v2": {"v1": a[1][0], "v2": a[1][1]}}
+    assert matrix.average == pytest.approx(sum(a[1]) / 2)
+    assert (matrix.forward_transfer, matrix.backward_transfer) == (a[0][1], pytest.approx(a[1][0] - a[0][0]))
+    assert (matrix.higher_is_better, matrix.after) == (True, "v2")
 
 
 def test_an_export_in_another_form_is_used_as_it_is(with_tasks: Callable[..., Any]) -> None:
     plan = with_tasks().plan
     (state, *_), _ = score.released_states(plan, ["cpt"])
     place = state.directory(plan.layout.path(state.path.name))
-    export_state(plan, state, place, Form("bf16"))
+    export_state(plan, state, place, ExportFormat("bf16"))
     before = {file.name: file.stat().st_mtime_ns for file in place.iterdir()}
     run(plan, ["cpt"])
     assert {file.name: file.stat().st_mtime_ns for file in place.iterdir()} == before
@@ -163,8 +163,8 @@ def test_an_export_of_another_state_is_refused(with_tasks: Callable[..., Any]) -
     plan = with_tasks().plan
     states, _ = score.released_states(plan, ["cpt"])
     place = states[0].directory(plan.layout.path(states[0].path.name))
-    export_state(plan, states[1], place, Form("fp32"))
-    with pytest.raises(CheckpointError, match="holds another state"):
+    export_state(plan, states[1], place, ExportFormat("fp32"))
+    with pytest.raises(CheckpointError, match="has another state"):
         run(plan, ["cpt"])
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 import torch
-from released_run import train, trained_model, write_released_run
 
 from lrps.config.loader import load_config
-from lrps.paths.graph import Path
-from lrps.plan import Plan, make_plan
+from lrps.paths.graph import TrainingPath
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find
+from support.released_run import train, trained_model, write_released_run
 
 
 @pytest.fixture(scope="session")
-def trained_run(tiny_config: FilePath, tmp_path_factory: pytest.TempPathFactory) -> FilePath:
+def trained_run(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config file of a finished plan of two versions; its run is beside it. Tests copy it."""
     file = tmp_path_factory.mktemp("released") / "config.yaml"
     write_released_run(tiny_config, file)
@@ -25,7 +25,7 @@ def trained_run(tiny_config: FilePath, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def make(trained_run: FilePath, tmp_path: FilePath) -> Callable[..., Plan]:
+def make(trained_run: Path, tmp_path: Path) -> Callable[..., Plan]:
     """make("key=value", ...) -> the plan over a copy of the trained run."""
     shutil.copytree(trained_run.parent / "runs", tmp_path / "runs")
     return lambda *settings: make_plan(load_config(trained_run, [f"runs={tmp_path / 'runs'}", *settings]))
@@ -43,15 +43,15 @@ def truth() -> Callable[[Plan, str, int], torch.nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def train_path() -> Callable[[Plan, Path], None]:
+def train_path() -> Callable[[Plan, TrainingPath], None]:
     return train
 
 
 @pytest.fixture
-def damaged() -> Callable[[Plan, str, int], FilePath]:
+def damaged() -> Callable[[Plan, str, int], Path]:
     """damaged(plan, path, step) -> a file of that checkpoint of which one bit is flipped now."""
 
-    def flip(plan: Plan, name: str, step: int) -> FilePath:
+    def flip(plan: Plan, name: str, step: int) -> Path:
         file = next(find(plan.layout.path(name), step).directory.glob("*.safetensors"))
         data = bytearray(file.read_bytes())
         data[-1] ^= 1

@@ -11,7 +11,7 @@ import yaml
 
 from lrps.export.card import card_document, render_card
 from lrps.export.states import chosen_states
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 from lrps.store.checkpoints import find
 
 MODEL = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}

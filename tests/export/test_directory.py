@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import lrps.export.directory
-from lrps.errors import CheckpointError
-from lrps.export.directory import holds, new_directory, seal_directory
+from lrps.base.errors import CheckpointError
+from lrps.export.directory import finalize_directory, holds, new_directory
 
 OTHER = """
 import sys
@@ -26,7 +26,7 @@ with new_directory(Path(sys.argv[1])) as directory:
 def write(final: Path, text: str) -> None:
     with new_directory(final) as temporary:
         (temporary / "file").write_text(text)
-        seal_directory(temporary, {"state": {"text": text}})
+        finalize_directory(temporary, {"state": {"text": text}})
 
 
 def test_a_new_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

@@ -8,23 +8,23 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lrps.base.errors import CheckpointError, ConfigError, DataError, LineageError
+from lrps.base.files import sha256_file
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import build_model
-from lrps.errors import CheckpointError, ConfigError, DataError, LineageError
 from lrps.export.directory import FACTS
-from lrps.export.release import Form, export_state
+from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import find
-from lrps.store.files import sha256_file
 from lrps.store.identity import weights_digest
 
 ROWS = torch.arange(48).view(3, 16)
@@ -34,7 +34,7 @@ def export(plan: Plan, name: str, step: int | None = None, *, dtype: str = "fp32
     (state,) = chosen_states(plan, [name], step=step)
     directory = options.pop("directory", None) or state.directory(plan.layout.path(name))
     shard = options.pop("max_shard_bytes", 5 * 10**9)
-    return export_state(plan, state, directory, Form(dtype, shard), **options)
+    return export_state(plan, state, directory, ExportFormat(dtype, shard), **options)
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
@@ -42,7 +42,7 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
         return model(input_ids=ROWS).logits
 
 
-def contents(directory: FilePath) -> dict[str, tuple[int, bytes]]:
+def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in sorted(directory.iterdir())}
 
 
@@ -89,7 +89,7 @@ def test_a_second_export_changes_nothing(plan: Plan) -> None:
 def test_another_form_is_refused_unless_forced(plan: Plan, how: dict[str, Any]) -> None:
     first = export(plan, "branch-v1")
     before = contents(first.directory)
-    with pytest.raises(CheckpointError, match="holds another state, or the same in another form"):
+    with pytest.raises(CheckpointError, match="has another state, or the same in another form"):
         export(plan, "branch-v1", **how)
     assert contents(first.directory) == before
     assert export(plan, "branch-v1", **how, force=True).made
@@ -98,21 +98,21 @@ def test_another_form_is_refused_unless_forced(plan: Plan, how: dict[str, Any]) 
     assert sorted(p.name for p in first.directory.parent.glob("*model*")) == ["model"], "nothing is left over"
 
 
-def test_another_state_and_a_torn_export_are_refused(plan: Plan, tmp_path: FilePath) -> None:
+def test_another_state_and_a_torn_export_are_refused(plan: Plan, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(plan, "branch-v1", directory=out)
-    with pytest.raises(CheckpointError, match="holds another state"):
+    with pytest.raises(CheckpointError, match="has another state"):
         export(plan, "branch-v2", directory=out)
     (out / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match="--force to replace it"):
         export(plan, "branch-v1", directory=out)
 
 
-def test_what_others_put_there_is_never_replaced(plan: Plan, tmp_path: FilePath) -> None:
+def test_what_others_put_there_is_never_replaced(plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years")
     for force in (False, True):
-        with pytest.raises(CheckpointError, match="holds what `lrps export` did not write"):
+        with pytest.raises(CheckpointError, match="has files that `lrps export` did not write"):
             export(plan, "branch-v1", directory=tmp_path / "home", force=force)
     (tmp_path / "empty").mkdir()
     assert export(plan, "branch-v1", directory=tmp_path / "empty").made
@@ -150,7 +150,7 @@ def test_a_step_that_was_not_saved_names_those_that_were(plan: Plan) -> None:
         export(plan, "branch-v2")
 
 
-def test_a_damaged_checkpoint_is_refused(plan: Plan, damaged: Callable[..., FilePath]) -> None:
+def test_a_damaged_checkpoint_is_refused(plan: Plan, damaged: Callable[..., Path]) -> None:
     file = damaged(plan, "branch-v2", 40)
     with pytest.raises(CheckpointError, match=f"{file.name} is damaged"):
         export(plan, "branch-v2")
@@ -187,7 +187,7 @@ def test_a_state_of_another_path_or_step_is_refused(plan: Plan, name: str, step:
         export(plan, "branch-v2")
 
 
-def test_no_tokenizer_and_another_one_are_refused(make: Callable[..., Plan], tmp_path: FilePath) -> None:
+def test_no_tokenizer_and_another_one_are_refused(make: Callable[..., Plan], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read a tokenizer"):
         export(make(f"data.tokenizer={tmp_path / 'none.json'}"), "branch-v2")
     plan = make()
@@ -196,7 +196,7 @@ def test_no_tokenizer_and_another_one_are_refused(make: Callable[..., Plan], tmp
         export(make(f"data.tokenizer={tmp_path / 'other.json'}"), "branch-v2")
 
 
-def test_a_copied_run_without_shards_needs_its_tokenizer_only(make: Callable[..., Plan], tmp_path: FilePath) -> None:
+def test_a_copied_run_without_shards_needs_its_tokenizer_only(make: Callable[..., Plan], tmp_path: Path) -> None:
     whole = make()
     expected = contents(export(whole, "branch-v2", directory=tmp_path / "expected").directory)
     tokenizer = whole.config.data.tokenizer_path
@@ -211,7 +211,7 @@ def test_a_copied_run_without_shards_needs_its_tokenizer_only(make: Callable[...
 
 
 def test_a_model_that_began_elsewhere_is_known_by_its_files(
-    make: Callable[..., Plan], truth: Callable[..., Any], train_path: Callable[..., None], tmp_path: FilePath
+    make: Callable[..., Plan], truth: Callable[..., Any], train_path: Callable[..., None], tmp_path: Path
 ) -> None:
     began = tmp_path / "began"
     build_model(make().config.model, 3).save_pretrained(began)
@@ -231,7 +231,7 @@ def test_a_model_that_began_elsewhere_is_known_by_its_files(
 
 
 def test_a_lineage_that_began_with_a_state_from_elsewhere_says_so(
-    make: Callable[..., Plan], train_path: Callable[..., None], tmp_path: FilePath
+    make: Callable[..., Plan], train_path: Callable[..., None], tmp_path: Path
 ) -> None:
     donor = find(make().layout.path("main"), 8)
     began = tmp_path / "began" / donor.directory.name

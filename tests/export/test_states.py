@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.export.states import chosen_states
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 
 
 def chosen(plan: Plan, *names: str, **options: Any) -> list[tuple[str, int, tuple[str, ...]]]:

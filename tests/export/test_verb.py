@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
+from lrps.base.errors import CheckpointError
 from lrps.cli import app
-from lrps.errors import CheckpointError
-from lrps.plan import Plan
+from lrps.plan.plan import Plan
 
 
 def export(config: Path, plan: Plan, *words: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How what is missing becomes jobs, and what each of them waits for."""
+"""How unfinished paths become jobs, and what each job waits for."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.errors import ConfigError
-from lrps.launch.jobs import Job, plan_jobs, unfinished
+from lrps.launch.jobs import plan_jobs, unfinished_paths
+from lrps.launch.process_group import ProcessGroupJob
 from lrps.paths.graph import Fork
-from lrps.plan import Plan, make_plan
-from tests_support import config_values
+from lrps.plan.plan import Plan, make_plan
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 FILE = Path("c.yaml")
 
 
-def jobs_of(plan: Plan, *names: str) -> tuple[Job, ...]:
+def jobs_of(plan: Plan, *names: str) -> tuple[ProcessGroupJob, ...]:
     return plan_jobs(plan, names or list(plan.graph.by_name), FILE, [])
 
 
 def test_everything_is_unfinished_at_first(make_config: MakeConfig, tmp_path: Path) -> None:
     plan = make_plan(make_config(runs=str(tmp_path)))
-    assert [status.path.name for status in unfinished(plan)] == list(plan.graph.by_name)
-    only = [status.path.name for status in unfinished(plan, ["cpt"])]
+    assert [status.path.name for status in unfinished_paths(plan)] == list(plan.graph.by_name)
+    only = [status.path.name for status in unfinished_paths(plan, ["cpt"])]
     assert only == ["ptfs-v1", "cpt-v2", "cpt-v3", "cpt-v4"], "shared paths belong to both"
 
 
@@ -67,7 +68,7 @@ def test_a_job_waits_for_the_states_that_others_make(make_config: MakeConfig) ->
     assert (jobs["branch-v2"].needs, jobs["branch-v2"].after) == ((Fork("main", 140),), ("main",))
     assert jobs["cpt-v3"].after == ("cpt-v2",)
     (branch,) = jobs_of(plan, "branch-v2")
-    assert (branch.needs, branch.after) == ((), ()), "what is not missing is there"
+    assert (branch.needs, branch.after) == ((), ()), "a state that no job makes is saved already"
 
 
 def test_a_branch_may_have_fewer_devices(make_config: MakeConfig) -> None:

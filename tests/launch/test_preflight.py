@@ -9,29 +9,29 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lrps.base.errors import CheckpointError, DataError, LineageError
+from lrps.base.locks import path_lock
 from lrps.cli.app import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.errors import CheckpointError, DataError, LineageError
-from lrps.launch.jobs import unfinished
-from lrps.launch.preflight import check_data, check_forks, check_idle, check_written, waiting_for_sets
-from lrps.plan import make_plan
-from lrps.store.lock import path_lock
-from tests_support import config_values
+from lrps.launch.jobs import unfinished_paths
+from lrps.launch.preflight import check_forks, check_idle, check_shards, check_written, waiting_for_sets
+from lrps.plan.plan import make_plan
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 
 
 def test_missing_shards_are_named(make_config: MakeConfig) -> None:
     with pytest.raises(DataError, match="no shards in nowhere for version v1, v2, v3, v4; run `lrps data build"):
-        check_data(make_plan(make_config()))
+        check_shards(make_plan(make_config()))
 
 
 def test_a_state_to_start_from_must_be_there_where_something_is_to_do(make_config: MakeConfig, tmp_path: Path) -> None:
     model = {**config_values()["model"], "initial_state": str(tmp_path / "step-00000480")}
     plan = make_plan(make_config(runs=str(tmp_path), model=model))
     with pytest.raises(CheckpointError, match=r"model.initial_state: .*step-00000480 is no checkpoint; give one"):
-        check_forks(plan, unfinished(plan))
+        check_forks(plan, unfinished_paths(plan))
     check_forks(plan, [])
 
 
@@ -41,24 +41,24 @@ def test_shards_from_elsewhere_are_fetched(make_config: MakeConfig) -> None:
     with pytest.raises(
         DataError, match="version v1, v2; run `lrps data fetch CONFIG` and `lrps data build CONFIG` first"
     ):
-        check_data(plan)
+        check_shards(plan)
 
 
 def test_what_somebody_trains_is_not_started_again(tiny_config: Path, tmp_path: Path) -> None:
     plan = make_plan(load_config(tiny_config, [f"runs={tmp_path}"]))
-    check_idle(plan, ["main", "branch-v1"])
+    check_idle(plan.layout, ["main", "branch-v1"])
     with path_lock(plan.layout.path("main").directory):
-        check_idle(plan, ["branch-v1"])
+        check_idle(plan.layout, ["branch-v1"])
         with pytest.raises(LineageError, match=rf"main: is being trained by process {os.getpid()} on .*; wait for it"):
-            check_idle(plan, ["branch-v1", "main"])
-    check_idle(plan, ["main"])
+            check_idle(plan.layout, ["branch-v1", "main"])
+    check_idle(plan.layout, ["main"])
 
 
 def test_rehearsal_sets_must_be_there_if_they_are_read(tiny_config: Path) -> None:
     sets = "data.rehearsal=[{name: r, since: v1, tokens: 80}, {name: v3, since: v1, tokens: 80}]"
-    check_data(make_plan(load_config(tiny_config, [sets])))
+    check_shards(make_plan(load_config(tiny_config, [sets])))
     with pytest.raises(DataError, match=r"for version r; run"):
-        check_data(make_plan(load_config(tiny_config, [sets, "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}"])))
+        check_shards(make_plan(load_config(tiny_config, [sets, "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}"])))
 
 
 def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Path) -> None:
@@ -67,15 +67,15 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
         "paradigms.cpt.mix={new: 0.5, rehearsal: 0.5}",
     ]
     plan = make_plan(load_config(tiny_config, [*settings, f"runs={tmp_path}"]))
-    check_data(plan)
-    waiting = waiting_for_sets(plan, unfinished(plan))
+    check_shards(plan)
+    waiting = waiting_for_sets(plan, unfinished_paths(plan))
     assert waiting == {"cpt-v2": {"r"}}
     check_written({}, tiny_config, settings)
     with pytest.raises(
         DataError, match=r"cpt-v2: waiting for .*; run `lrps rehearse my.yaml r --set a=1`, then"
-    ) as told:
+    ) as raised:
         check_written(waiting, Path("my.yaml"), ["a=1"])
-    assert told.value.exit_code == 2
+    assert raised.value.exit_code == 2
     words = ["run", str(tiny_config), "--dry-run", "--paradigm", "cpt"]
     for text in (*settings, f"runs={tmp_path}"):
         words += ["-s", text]
@@ -85,13 +85,13 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
         assert "\n# cpt-v2: waiting for rehearsal data" in shown.stdout
     data = {**config_values()["data"], "root": str(tmp_path), "rehearsal": plan.config.data.model_dump()["rehearsal"]}
     with pytest.raises(DataError, match="for version v1, v2, v3, v4; run `lrps data build CONFIG` first"):
-        check_data(make_plan(Config.model_validate(config_values(data=data))))
+        check_shards(make_plan(Config.model_validate(config_values(data=data))))
 
 
-def test_what_goes_on_from_a_waiting_path_waits_too(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_children_of_a_waiting_path_wait_too(make_config: MakeConfig, tmp_path: Path) -> None:
     data = {**config_values()["data"], "rehearsal": [{"name": "r", "since": "v2", "synthesis": {"of": "v1"}}]}
     plan = make_plan(
         make_config(data=data, runs=str(tmp_path), paradigms={"cpt": {"mix": {"new": 0.5, "rehearsal": 0.5}}})
     )
     assert plan.rows["r"] == plan.rows["v1"] // 10
-    assert waiting_for_sets(plan, unfinished(plan)) == {f"cpt-v{k}": {"r"} for k in (2, 3, 4)}
+    assert waiting_for_sets(plan, unfinished_paths(plan)) == {f"cpt-v{k}": {"r"} for k in (2, 3, 4)}

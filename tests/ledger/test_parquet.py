@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.ledger import parquet
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import FORMAT, Counters, Record

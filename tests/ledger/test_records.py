@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.errors import LedgerError
+from lrps.base.errors import LedgerError
 from lrps.ledger.records import KINDS, NO_LINE, Counters, line_hash, parse, render
 
 counts, seconds = st.integers(0, 10**24), st.floats(0, 1e9)

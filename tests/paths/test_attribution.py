@@ -1,4 +1,4 @@
-"""Attributed steps against a count that walks every single step of every version back to the first one."""
+"""Attributed steps, compared with a count that walks from every release back to the first step, one step at a time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from lrps.config.models import Config
 from lrps.paths.attribution import Attribution, Stretch, attribute
-from lrps.paths.graph import Paradigm, Part, Path, Release, Segment
+from lrps.paths.graph import Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment
-from lrps.paths.paradigms import compile_graph
+from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.schedule import constant
-from tests_support import config_values
+from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 Step = tuple[str, int]
-"""(path, number of the step along its lineage, from 1)"""
+"""(name of the path, number of the step along its lineage, from 1)"""
 
 
 def paradigms_of(steps: list[int], **strategies: Any) -> tuple[Paradigm, ...]:
@@ -33,7 +33,7 @@ def paradigms_of(steps: list[int], **strategies: Any) -> tuple[Paradigm, ...]:
 
 
 def walk(paradigm: Paradigm, release: Release) -> list[Step]:
-    """Every step that led to a release, newest first, one at a time."""
+    """Return every step that led to a release, newest first."""
     by_name = {path.name: path for path in paradigm.paths}
     path, step = by_name[release.path], release.step
     walked = []
@@ -47,7 +47,7 @@ def walk(paradigm: Paradigm, release: Release) -> list[Step]:
 
 
 def counted(paradigm: Paradigm) -> tuple[dict[str, int], dict[str, int], dict[str, Fraction]]:
-    """version -> steps: lineage, marginal, shared."""
+    """Return the lineage, marginal and shared steps of every version, counted step by step."""
     walks = {release.version: walk(paradigm, release) for release in paradigm.releases}
     users: dict[Step, list[str]] = {}
     for version, steps in walks.items():
@@ -62,6 +62,7 @@ def counted(paradigm: Paradigm) -> tuple[dict[str, int], dict[str, int], dict[st
 
 
 def attributed(attribution: Attribution) -> tuple[dict[str, int], dict[str, int], dict[str, Fraction]]:
+    """Return the lineage, marginal and shared steps of every version, from the attribution."""
     releases = list(attribution.lineages)
     return (
         {r.version: sum(s.steps for s in attribution.lineages[r]) for r in releases},
@@ -109,8 +110,8 @@ def cpt_rest() -> list[Fraction]:
 
 
 def test_steps_that_no_version_needs_are_kept() -> None:
-    segment = Segment(10, (Part("v1", 0, 10),))
-    main = Path("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
+    segment = Segment(10, (SourceRange("v1", 0, 10),))
+    main = TrainingPath("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
     attribution = attribute(Paradigm("made-up", "path-switching", (main,), (Release("v1", "main", 4),)))
     assert attribution.unreleased == (Stretch("main", 4, 10),)
     assert attributed(attribution) == ({"v1": 4}, {"v1": 4}, {"v1": 4})
@@ -118,8 +119,8 @@ def test_steps_that_no_version_needs_are_kept() -> None:
 
 @pytest.mark.parametrize("step", [4, 10])
 def test_two_versions_of_one_state_share_it(step: int) -> None:
-    segment = Segment(10, (Part("v1", 0, 10),))
-    main = Path("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
+    segment = Segment(10, (SourceRange("v1", 0, 10),))
+    main = TrainingPath("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
     releases = (Release("v1", "main", step), Release("v2", "main", step))
     _, marginal, shared = attributed(attribute(Paradigm("made-up", "path-switching", (main,), releases)))
     assert marginal == {"v1": step, "v2": 0}

@@ -1,4 +1,4 @@
-"""Sizes of decoders against the models that transformers builds, and against cost.py's own count."""
+"""Sizes of decoders, compared with the models that transformers builds and with torch's count of FLOPs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lrps.config.models import Model
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
+from lrps.config.models import ModelConfig
 from lrps.paths.decoder import decoder_of
 
 SMALL = {"vocab_size": 257, "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2}
@@ -27,7 +27,7 @@ ARCHITECTURES: list[dict[str, Any]] = [
 def test_the_tensors_are_those_of_transformers(architecture: dict[str, Any]) -> None:
     from lrps.engine.model import build_skeleton
 
-    model = Model(architecture=architecture)
+    model = ModelConfig(architecture=architecture)
     decoder, skeleton = decoder_of(model), build_skeleton(model)
     assert decoder is not None
     sizes = [parameter.numel() for parameter in skeleton.parameters()]
@@ -45,13 +45,13 @@ def test_flops_agree_with_torchs_counter() -> None:
 
     from lrps.engine.model import build_model
 
-    described = Model(architecture={"model_type": "llama", **SMALL, "hidden_size": 128, "num_attention_heads": 4})
+    described = ModelConfig(architecture={"model_type": "llama", **SMALL, "hidden_size": 128, "num_attention_heads": 4})
     decoder = decoder_of(described)
     model, rows = build_model(described, seed=0, attention="eager"), torch.randint(0, 257, (2, 64))
     with FlopCounterMode(display=False) as counter:
         model(input_ids=rows, labels=rows).loss.backward()
     assert decoder is not None
-    # The formula counts norms' gains as multiplications, the counter does not: well below 1 % here.
+    # The formula counts the gains of norms as multiplications and the counter does not: well below 1 % here.
     assert decoder.flops_per_token(64) * rows.numel() == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
@@ -61,17 +61,17 @@ def test_flops_agree_with_torchs_counter() -> None:
     ids=["unknown type", "missing sizes"],
 )
 def test_what_cannot_be_counted_is_none(architecture: dict[str, Any]) -> None:
-    assert decoder_of(Model(architecture=architecture)) is None
+    assert decoder_of(ModelConfig(architecture=architecture)) is None
 
 
 def test_sizes_that_are_none_are_refused() -> None:
     with pytest.raises(ConfigError, match="whole numbers above 0"):
-        decoder_of(Model(architecture={**ARCHITECTURES[0], "hidden_size": "wide"}))
+        decoder_of(ModelConfig(architecture={**ARCHITECTURES[0], "hidden_size": "wide"}))
 
 
 def test_llama_keeps_what_its_operations_keep() -> None:
-    """By hand, of a token: 2 norms of 8 bytes a value, queries and outputs, keys and values, 4 tensors of the MLP."""
-    decoder = decoder_of(Model(architecture={**ARCHITECTURES[3]}))
+    """Per token: 2 norms of 8 bytes a value, queries and outputs, keys and values, 4 tensors of the MLP."""
+    decoder = decoder_of(ModelConfig(architecture={**ARCHITECTURES[3]}))
     assert decoder is not None
     assert decoder.kept_by_layer("bf16", 128, None, masked=False) == 16 * 64 + 2 * 2 * (64 + 32) + 4 * 4 + 8 * 192
     scores = 4 * 128 * (4 + 2)

@@ -1,4 +1,4 @@
-"""Paths as values: segments, growth, lineage."""
+"""Training paths as values: segments, growth and lineage."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import replace
 
 import pytest
 
-from lrps.paths.graph import Fork, Graph, Paradigm, Part, Path, Release, Segment
+from lrps.paths.graph import Fork, Graph, Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import Schedule, constant, warmup_stable
 
 MAIN_SCHEDULE = warmup_stable(1.0, 5)
 
 
-def main_path(stop: int, *segments: Segment) -> Path:
-    return Path("main", "main", None, 0, stop, MAIN_SCHEDULE, segments)
+def main_path(stop: int, *segments: Segment) -> TrainingPath:
+    return TrainingPath("main", "main", None, 0, stop, MAIN_SCHEDULE, segments)
 
 
-V1 = Segment(10, (Part("v1", 0, 20),))
-V2 = Segment(10, (Part("v2", 0, 20),))
+V1 = Segment(10, (SourceRange("v1", 0, 20),))
+V2 = Segment(10, (SourceRange("v2", 0, 20),))
 
 
 def test_rows_must_fill_the_steps() -> None:
     with pytest.raises(ValueError, match="cannot take 21 rows"):
-        Segment(10, (Part("v1", 0, 21),))
+        Segment(10, (SourceRange("v1", 0, 21),))
 
 
 def test_segments_must_cover_the_steps() -> None:
@@ -31,12 +31,12 @@ def test_segments_must_cover_the_steps() -> None:
 
 
 def test_a_path_starts_at_its_fork() -> None:
-    with pytest.raises(ValueError, match="forks from"):
-        Path("b", "branch", Fork("main", 3), 4, 5, MAIN_SCHEDULE, (Segment(1, (Part("v1", 0, 1),)),))
+    with pytest.raises(ValueError, match="but forks from"):
+        TrainingPath("b", "branch", Fork("main", 3), 4, 5, MAIN_SCHEDULE, (Segment(1, (SourceRange("v1", 0, 1),)),))
 
 
 def test_a_mixed_segment_cannot_be_cut() -> None:
-    mixed = Segment(10, (Part("v1", 0, 10), Part("v2", 0, 10)))
+    mixed = Segment(10, (SourceRange("v1", 0, 10), SourceRange("v2", 0, 10)))
     with pytest.raises(ValueError, match="mixed"):
         mixed.first(5)
     assert mixed.first(10) == mixed
@@ -54,16 +54,16 @@ def test_a_longer_main_path_extends_a_shorter_one() -> None:
     [
         replace(main_path(20, V1, V2), schedule=warmup_stable(0.9, 5)),
         main_path(20, V2, V1),
-        main_path(20, Segment(10, (Part("v1", 5, 20),)), V2),
+        main_path(20, Segment(10, (SourceRange("v1", 5, 20),)), V2),
     ],
     ids=["other rates", "other order", "other rows"],
 )
-def test_another_path_is_no_extension(other: Path) -> None:
+def test_another_path_is_no_extension(other: TrainingPath) -> None:
     assert not other.extends(main_path(4, V1.first(4)))
 
 
-def branch(step: int, stop: int) -> Path:
-    return Path(
+def branch(step: int, stop: int) -> TrainingPath:
+    return TrainingPath(
         f"b{step}", "branch", Fork("main", step), step, stop, constant(step, stop, 1.0), (V2.first(stop - step),)
     )
 

@@ -1,4 +1,4 @@
-"""The forecast of memory: its laws, what can be worked out by hand, and one real engine."""
+"""The memory forecast: its laws, values calculated by hand, and one real engine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lrps.config.hardware import Hardware
-from lrps.config.models import Config, Model
+from lrps.config.hardware import HardwareConfig
+from lrps.config.models import Config, ModelConfig
 from lrps.paths.decoder import Decoder, decoder_of
 from lrps.paths.memory import LARGEST_BUCKET, Forecast, Memory, Setting, at_rest, device_bytes, forecast
 
@@ -28,7 +28,7 @@ LLAMA: dict[str, Any] = {
 
 
 def decoder(**changes: Any) -> Decoder:
-    made = decoder_of(Model(architecture={**LLAMA, **changes}))
+    made = decoder_of(ModelConfig(architecture={**LLAMA, **changes}))
     assert made is not None
     return made
 
@@ -89,8 +89,8 @@ def test_more_devices_hold_less_each(model: Decoder, setting: Setting, times: in
 
 
 @given(DECODERS, SETTINGS)
-def test_what_lies_between_steps_falls_with_the_stage(model: Decoder, setting: Setting) -> None:
-    """Without the bucket and the gradients that stage 3 allocates for good, nor the small tensors that it gathers."""
+def test_memory_between_steps_falls_with_the_stage(model: Decoder, setting: Setting) -> None:
+    """The bucket and the gradients that stage 3 keeps between steps, and its small gathered tensors, do not count."""
     rests = [at_rest(model, replace(setting, zero_stage=stage)) for stage in (1, 2, 3)]
     small = 4 * model.parameters_in_tensors_up_to(10**5)
     states = [rest.weights + rest.master + rest.moments for rest in rests]
@@ -101,7 +101,7 @@ def test_what_lies_between_steps_falls_with_the_stage(model: Decoder, setting: S
 
 @given(DECODERS, SETTINGS)
 def test_the_gradients_in_backward_fall_with_the_stage(model: Decoder, setting: Setting) -> None:
-    """From two devices on: stages 2 and 3 sum a share in fp32, stage 1 keeps all of them in half of that."""
+    """With two or more devices, stages 2 and 3 sum a share in fp32, and stage 1 keeps all of them in half of that."""
     assume(setting.devices > 1)
     found = [forecast(model, replace(setting, zero_stage=stage, micro_batches=4)).loss for stage in (1, 2, 3)]
     one, two, three = (memory.gradients for memory in found)
@@ -145,9 +145,9 @@ def test_the_bucket_is_that_of_the_engine() -> None:
 
 
 def test_the_memory_of_a_device() -> None:
-    assert device_bytes(Hardware(device="h100")) == 80 * 10**9
-    assert device_bytes(Hardware(device="A100", memory_gb=40)) == 40 * 10**9
-    assert device_bytes(Hardware(device="TPU")) is None
+    assert device_bytes(HardwareConfig(device="h100")) == 80 * 10**9
+    assert device_bytes(HardwareConfig(device="A100", memory_gb=40)) == 40 * 10**9
+    assert device_bytes(HardwareConfig(device="TPU")) is None
 
 
 SMALL_LLAMA = {**LLAMA, "vocab_size": 1000, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3}

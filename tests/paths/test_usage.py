@@ -1,45 +1,47 @@
-"""What rows are to a lineage."""
+"""Unique, replayed and rehearsal rows of paths."""
 
 from __future__ import annotations
 
 import pytest
 
-from lrps.paths.graph import Fork, Part, Path, Segment
+from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import constant
 from lrps.paths.usage import Usage, usage
 
 INCREMENTS = (Increment("v1", 21, 10), Increment("v2", 20, 10))
-"""Two rows a step; one of v1 is left over."""
+"""Increments of two rows a step; one row of v1 is left over."""
 SETS = (RehearsalSet("old", 8, "v2"),)
 
 
-def path(start: int, *parts: Part) -> Path:
+def path(start: int, *parts: SourceRange) -> TrainingPath:
     rows = sum(part.rows for part in parts)
     parent = Fork("main", start) if start else None
-    return Path("p", "branch", parent, start, start + rows // 2, constant(0, None, 0.5), (Segment(rows // 2, parts),))
+    return TrainingPath(
+        "p", "branch", parent, start, start + rows // 2, constant(0, None, 0.5), (Segment(rows // 2, parts),)
+    )
 
 
 @pytest.mark.parametrize(
     ("start", "part", "expected"),
     [
-        (0, Part("v1", 0, 20), Usage(unique=20)),
-        (0, Part("v1", 0, 42), Usage(unique=21, replayed=21)),
-        (4, Part("v1", 8, 12), Usage(unique=12)),
-        (10, Part("v1", 20, 4), Usage(replayed=4)),
-        (10, Part("v2", 0, 20), Usage(unique=20)),
-        (14, Part("v2", 20, 12), Usage(replayed=12)),
-        (10, Part("old", 0, 16), Usage(rehearsal=16)),
+        (0, SourceRange("v1", 0, 20), Usage(unique=20)),
+        (0, SourceRange("v1", 0, 42), Usage(unique=21, replayed=21)),
+        (4, SourceRange("v1", 8, 12), Usage(unique=12)),
+        (10, SourceRange("v1", 20, 4), Usage(replayed=4)),
+        (10, SourceRange("v2", 0, 20), Usage(unique=20)),
+        (14, SourceRange("v2", 20, 12), Usage(replayed=12)),
+        (10, SourceRange("old", 0, 16), Usage(rehearsal=16)),
     ],
     ids=["scratch", "two passes", "rest", "older increment", "own", "reshuffled pass", "set, twice"],
 )
-def test_a_whole_part(start: int, part: Part, expected: Usage) -> None:
+def test_a_whole_part(start: int, part: SourceRange, expected: Usage) -> None:
     one = path(start, part)
     assert usage(one, [(part, part.rows)], INCREMENTS, SETS) == expected
 
 
 def test_parts_that_were_read_to_some_row() -> None:
-    parts = Part("v2", 8, 12), Part("v1", 21, 6), Part("old", 0, 2)
+    parts = SourceRange("v2", 8, 12), SourceRange("v1", 21, 6), SourceRange("old", 0, 2)
     taken = zip(parts, (5, 3, 1), strict=True)
     assert usage(path(14, *parts), taken, INCREMENTS, SETS) == Usage(5, 3, 1)
     assert usage(path(14, *parts), [], INCREMENTS, SETS) == Usage()

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from rehearsal_models import letters_model, save_model
 
 from lrps.config.loader import load_config
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
+from support.rehearsal_models import letters_model, save_model
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrps.errors import ConfigError
+from lrps.base.errors import ConfigError
 from lrps.rehearsal.embed import embed
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from lrps.errors import GenerationError
+from lrps.base.errors import GenerationError
 from lrps.rehearsal.endpoint import OpenAiGenerator
-from lrps.rehearsal.generator import Completion, Sampling
+from lrps.rehearsal.generator import Completion
+from lrps.rehearsal.sampling import Sampling
 
 SECRET = "planted-secret-key"
 WARM = Sampling(7, temperature=0.9, top_p=0.6, repetition_penalty=1.2)
@@ -136,7 +137,7 @@ def test_a_busy_server_is_asked_again(server: Server, code: int) -> None:
 
 def test_a_server_that_stays_busy_is_told(server: Server) -> None:
     server.answer = lambda *_: (503, {"error": "loading the model"})
-    with pytest.raises(GenerationError, match="HTTP 503 .*loading the model.*, 3 times; see whether") as failed:
+    with pytest.raises(GenerationError, match="HTTP 503 .*loading the model.*, 3 times; check that") as failed:
         generator(server).generate(["a"], WARM, [1])
     assert SECRET not in str(failed.value)
 
@@ -160,7 +161,7 @@ def test_what_would_fail_again_is_not_tried_again(server: Server, code: int, way
 )  # fmt: skip
 def test_another_protocol_is_told(server: Server, answer: Any) -> None:
     server.answer = lambda *_: (200, answer)
-    with pytest.raises(GenerationError, match="no completion with its usage"):
+    with pytest.raises(GenerationError, match="not a completion with its usage"):
         generator(server).generate(["a"], WARM, [1])
 
 

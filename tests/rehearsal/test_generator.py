@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rehearsal_models import save_model, tiny_model
 
-from lrps.errors import ConfigError, GenerationError
-from lrps.rehearsal.generator import Completion, HfGenerator, Sampling, document_end, load_model
+from lrps.base.errors import ConfigError, GenerationError
+from lrps.rehearsal.generator import Completion, HfGenerator, document_end, load_model
+from lrps.rehearsal.sampling import Sampling
+from support.rehearsal_models import save_model, tiny_model
 
 WARM = Sampling(12, temperature=1.0, top_p=0.9, repetition_penalty=1.1)
 
@@ -84,7 +85,7 @@ def test_learned_positions_are_never_left(tmp_path: Path) -> None:
 
 
 def test_a_prompt_without_room_is_refused(generator: HfGenerator) -> None:
-    with pytest.raises(GenerationError, match=r"a prompt of 64 tokens leaves no room in the 64 positions"):
+    with pytest.raises(GenerationError, match=r"a prompt of 64 tokens leaves none of the 64 positions"):
         generator.generate(["fine", "x" * 64], WARM, [0, 0])
 
 
@@ -104,7 +105,7 @@ def test_an_empty_prompt_begins_a_document(generator: HfGenerator) -> None:
 
 
 def test_what_is_missing_is_named(base_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no directory; give the local directory"):
+    with pytest.raises(ConfigError, match="is not a directory; give the local directory"):
         load_model(tmp_path / "nowhere", torch.device("cpu"))
     (tmp_path / "config.json").write_text((base_model / "config.json").read_text())
     with pytest.raises(ConfigError, match="cannot be loaded|no tokenizer"):

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from rehearsal_models import save_model
 
 from lrps.config.loader import load_config
-from lrps.config.models import Model
-from lrps.data.build import build_data
+from lrps.config.models import ModelConfig
+from lrps.data.build.build import build_data
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
 from lrps.engine.model import build_model
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.rehearse import rehearse_set
-from tests_support import config_values, tiny_values
+from support.rehearsal_models import save_model
+from support.values import config_values, tiny_values
 
 WORDS = ("cat", "dog", "owl", "fox")
 PAIRS = {f"Input: {word}\nOutput: {word.upper()}" for word in WORDS}
@@ -35,7 +35,7 @@ def speller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_tokenizer(["a"], 257, root / "bytes.json")
     tokenizer, identity = load_tokenizer(root / "bytes.json")
     shape = {**config_values()["model"]["architecture"], "hidden_size": 48, "intermediate_size": 96}
-    model: Any = build_model(Model(architecture={**shape, "max_position_embeddings": 128}), 1)
+    model: Any = build_model(ModelConfig(architecture={**shape, "max_position_embeddings": 128}), 1)
     optimizer, choose = torch.optim.AdamW(model.parameters(), lr=1e-2), random.Random(0)
     for _ in range(150):
         rows = []

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lrps.base.errors import DataError
+from lrps.data.build.writer import TokenWriter
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, TokenizerIdentity
-from lrps.data.writer import TokenWriter
-from lrps.errors import DataError
 from lrps.rehearsal.shard_documents import ShardDocuments
 
 BYTES = TokenizerIdentity("bytes", "0" * 64, 257, 0)

@@ -21,14 +21,15 @@ from typing import Any
 import pytest
 import yaml
 
+from lrps.base.locks import path_lock
+from lrps.costs.document import to_json
+from lrps.costs.status_document import status_document
+from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from lrps.plan import Plan
-from lrps.report.status_document import status_document
+from lrps.plan.plan import Plan
+from lrps.plan.status import plan_status
 from lrps.report.watch import failed_paths, watch
-from lrps.status import plan_status
-from lrps.store.lock import path_lock
-from lrps.track.metrics import Metrics, MetricsWriter
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -173,7 +174,7 @@ def test_a_finished_graph_ends_it(trained: Any) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
     document = json.loads(line)
-    expected = json.loads(json.dumps(status_document(trained, plan_status(trained))))
+    expected = json.loads(json.dumps(to_json(status_document(trained, plan_status(trained)))))
     assert document | {"time": ""} == expected | {"time": ""}, "what `lrps status --json` says"
     assert document["state"] == "complete"
 

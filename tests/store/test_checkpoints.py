@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.errors import CheckpointError
+from lrps.base.errors import CheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import (
     begin,
@@ -22,14 +22,14 @@ from lrps.store.checkpoints import (
     damaged_ones,
     directory_name,
     find,
+    fsync_and_hash,
     newest_intact,
     pin,
-    prune,
+    prune_checkpoints,
     publish,
     remove,
-    seal,
     set_aside,
-    verify,
+    verify_checkpoint,
 )
 from lrps.store.layout import PathLayout
 
@@ -40,7 +40,7 @@ def save(directory, step, content=b"state", identity=IDENTITY):
     temporary = begin(directory, step)
     for name, data in (("a.safetensors", content), ("state.json", b"{}")):
         (temporary / name).write_bytes(data)
-    files = {name: seal(temporary / name) for name in ("a.safetensors", "state.json")}
+    files = {name: fsync_and_hash(temporary / name) for name in ("a.safetensors", "state.json")}
     return publish(temporary, step, files, identity)
 
 
@@ -60,7 +60,7 @@ def test_a_published_checkpoint_is_found_with_its_identity(tmp_path):
     assert saved.bytes == 7
     assert saved.manifest["format"] == "lrps-checkpoint/1"
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000480"]
-    verify(saved)
+    verify_checkpoint(saved)
 
 
 def test_checkpoints_ascend_by_step_also_beyond_eight_digits(tmp_path):
@@ -149,7 +149,7 @@ def test_any_flipped_bit_in_any_file_is_found(data):
         content[place] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=path.name):
-            verify(new)
+            verify_checkpoint(new)
         found, skipped = newest_intact(directory)
         assert found == old
         assert len(skipped) == 1
@@ -160,9 +160,9 @@ def test_any_flipped_bit_in_any_file_is_found(data):
 def test_verify_can_check_a_share_of_the_files(tmp_path):
     saved = save(tmp_path, 1)
     (saved.directory / "a.safetensors").write_bytes(b"State")
-    verify(saved, ["state.json"])
+    verify_checkpoint(saved, ["state.json"])
     with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged"):
-        verify(saved, ["a.safetensors"])
+        verify_checkpoint(saved, ["a.safetensors"])
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "state.json", "manifest.json"])
@@ -198,7 +198,7 @@ def test_what_is_set_aside_counts_no_more_and_can_be_removed(tmp_path):
     aside = set_aside(save(tmp_path, 2, b"second").directory)
     assert (aside / "a.safetensors").read_bytes() == b"second", "the older one made room"
     assert damaged_ones(tmp_path) == (aside,)
-    assert len(prune(tmp_path, 1)) == 0
+    assert len(prune_checkpoints(tmp_path, 1)) == 0
     remove(aside)
     assert steps(tmp_path) == [1]
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
@@ -221,7 +221,7 @@ def test_a_pin_adds_no_bytes_and_outlives_the_original(tmp_path):
         assert os.path.samefile(saved.directory / name, pinned.directory / name)
         assert (pinned.directory / name).stat().st_mode & 0o777 == 0o444
     shutil.rmtree(saved.directory)
-    verify(pinned)
+    verify_checkpoint(pinned)
     assert contents(pinned.directory) == before
     assert find(layout, 4) == pinned
 
@@ -257,7 +257,7 @@ def test_without_hard_links_a_pin_is_a_copy(tmp_path, monkeypatch, code):
 
     monkeypatch.setattr(os, "link", refuse)
     pinned = pin(saved, layout.branch_points)
-    verify(pinned)
+    verify_checkpoint(pinned)
     assert contents(pinned.directory) == contents(saved.directory)
     assert not os.path.samefile(pinned.directory / "state.json", saved.directory / "state.json")
 
@@ -279,7 +279,7 @@ def test_a_pin_on_another_file_system_is_a_read_only_copy_that_outlives_the_orig
         assert (saved.directory / "state.json").stat().st_mode & 0o200, "the original is as it was"
         (saved.directory / "a.safetensors").write_bytes(b"y" * 5000)
         shutil.rmtree(saved.directory)
-        verify(pinned)
+        verify_checkpoint(pinned)
         assert contents(pinned.directory) == before
         assert pin(pinned, Path(elsewhere) / "branch_points") == pinned
 
@@ -293,7 +293,7 @@ def test_a_disk_that_fills_while_a_pin_is_copied_leaves_no_pin(tmp_path, monkeyp
         with pytest.raises(CheckpointError, match="cannot pin .*free disk space"):
             pin(saved, layout.branch_points)
     assert complete_checkpoints(layout.branch_points) == ()
-    verify(pin(saved, layout.branch_points))
+    verify_checkpoint(pin(saved, layout.branch_points))
 
 
 def test_a_damaged_pin_is_replaced_by_an_intact_copy_of_the_same_state(tmp_path):
@@ -303,7 +303,7 @@ def test_a_damaged_pin_is_replaced_by_an_intact_copy_of_the_same_state(tmp_path)
     damaged.unlink()
     damaged.write_bytes(b"stat3")
     again = save(layout.checkpoints, 4)  # trained once more, to the same state
-    verify(pin(again, layout.branch_points))
+    verify_checkpoint(pin(again, layout.branch_points))
     assert damaged.read_bytes() == b"state"
     for directory in (layout.branch_points, layout.checkpoints):
         file = directory / "step-00000004" / "a.safetensors"
@@ -323,7 +323,7 @@ def test_a_damaged_pin_gives_way_to_an_intact_state_of_other_bytes(tmp_path, spo
     if spoil == "flipped":
         damaged.write_bytes(b"stat3")
     again = pin(save(layout.checkpoints, 4, b"of another world size"), layout.branch_points)
-    verify(again)
+    verify_checkpoint(again)
     assert (again.directory / "a.safetensors").read_bytes() == b"of another world size"
     (aside,) = damaged_ones(layout.branch_points)
     assert (aside / "manifest.json").exists(), "nothing is deleted"
@@ -364,13 +364,13 @@ def test_prune_keeps_what_is_newest_incomplete_or_a_multiple(present, broken, ke
         for step in present & broken:
             (directory / directory_name(step) / "state.json").unlink()
         unfinished = begin(directory, 99)
-        removed = prune(directory, keep_last, every)
+        removed = prune_checkpoints(directory, keep_last, every)
         periodic = sorted(present - broken)
         gone = {step for step in periodic[:-keep_last] if not every or step % every}
         assert {directory_name(step) for step in gone} == {path.name for path in removed}
         left = {path.name for path in directory.iterdir()}
         assert left == {directory_name(step) for step in present - gone} | {unfinished.name}
-        assert prune(directory, keep_last, every) == []
+        assert prune_checkpoints(directory, keep_last, every) == []
 
 
 def test_a_prune_that_crashed_leaves_no_half_checkpoint_and_is_finished_by_the_next(tmp_path, monkeypatch):
@@ -379,11 +379,11 @@ def test_a_prune_that_crashed_leaves_no_half_checkpoint_and_is_finished_by_the_n
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.shutil, "rmtree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            prune(tmp_path, 1)
+            prune_checkpoints(tmp_path, 1)
     found, skipped = newest_intact(tmp_path)
     assert (found.step, skipped) == (3, ())
     assert steps(tmp_path) == [2, 3]
-    prune(tmp_path, 1)
+    prune_checkpoints(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
 
@@ -391,20 +391,20 @@ def test_what_is_young_is_not_pruned(tmp_path):
     for step, hours in ((1, 3), (2, 1), (3, 3), (4, 0)):
         manifest = save(tmp_path, step).directory / "manifest.json"
         os.utime(manifest, (time.time() - 3600 * hours,) * 2)
-    assert [path.name for path in prune(tmp_path, 1, None, 2)] == ["step-00000001", "step-00000003"]
+    assert [path.name for path in prune_checkpoints(tmp_path, 1, None, 2)] == ["step-00000001", "step-00000003"]
 
 
 def test_prune_of_a_pinned_original_keeps_the_pin(tmp_path):
     layout = PathLayout(tmp_path)
     pinned = pin(save(layout.checkpoints, 1), layout.branch_points)
     save(layout.checkpoints, 2)
-    assert len(prune(layout.checkpoints, 1)) == 1
-    verify(pinned)
+    assert len(prune_checkpoints(layout.checkpoints, 1)) == 1
+    verify_checkpoint(pinned)
 
 
 def test_keeping_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least 1"):
-        prune(tmp_path, 0)
+        prune_checkpoints(tmp_path, 0)
 
 
 # Disks
@@ -412,7 +412,7 @@ def test_keeping_none_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("code", "way_out"),
-    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "mend that")],
+    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "fix that")],
 )
 def test_a_disk_that_refuses_is_explained_and_earlier_checkpoints_stay(tmp_path, monkeypatch, code, way_out):
     old = save(tmp_path, 1)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lrps.base.errors import LineageError
 from lrps.config.models import Config
-from lrps.errors import LineageError
-from lrps.paths.graph import Path
+from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment
-from lrps.paths.paradigms import compile_graph
+from lrps.paths.paradigms.compile import compile_graph
 from lrps.store.identity import check_identity, path_from_json, path_identity
 
 MakeConfig = Callable[..., Config]
 
 
-def paths(config: Config, versions: int) -> dict[str, Path]:
+def paths(config: Config, versions: int) -> dict[str, TrainingPath]:
     increments = [Increment(f"v{k}", 200, 100) for k in range(1, versions + 1)]
     return compile_graph(config, increments).by_name
 
@@ -29,7 +29,7 @@ def sources(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def written(tmp_path: FilePath, make_config: MakeConfig) -> FilePath:
+def written(tmp_path: Path, make_config: MakeConfig) -> Path:
     """path.json of the main path of a plan of three versions."""
     file = tmp_path / "path.json"
     config = make_config()
@@ -45,14 +45,12 @@ def test_every_path_survives_json(make_config: MakeConfig) -> None:
 
 
 @pytest.mark.parametrize("versions", [1, 3, 4])
-def test_a_longer_or_shorter_plan_is_the_same_main_path(
-    written: FilePath, make_config: MakeConfig, versions: int
-) -> None:
+def test_a_longer_or_shorter_plan_is_the_same_main_path(written: Path, make_config: MakeConfig, versions: int) -> None:
     config = make_config()
     check_identity(written, path_identity(paths(config, versions)["main"], config, "tok", sources()))
 
 
-def test_what_only_changes_the_speed_is_no_part_of_it(written: FilePath, make_config: MakeConfig) -> None:
+def test_what_only_changes_the_speed_is_no_part_of_it(written: Path, make_config: MakeConfig) -> None:
     config = make_config(engine={"zero_stage": 3}, batch={"sequences": 2, "micro_sequences": 1})
     check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
 
@@ -67,7 +65,7 @@ def test_what_only_changes_the_speed_is_no_part_of_it(written: FilePath, make_co
     ],
 )
 def test_another_plan_is_refused_with_the_difference(
-    written: FilePath, make_config: MakeConfig, changes: dict[str, Any], told: str
+    written: Path, make_config: MakeConfig, changes: dict[str, Any], told: str
 ) -> None:
     config = make_config(**changes)
     with pytest.raises(LineageError) as caught:
@@ -77,7 +75,7 @@ def test_another_plan_is_refused_with_the_difference(
 
 
 def test_attention_within_documents_is_part_of_it_where_it_is_asked_for(
-    written: FilePath, make_config: MakeConfig, tmp_path: FilePath
+    written: Path, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config()
     data = config.data.model_dump(mode="json", exclude_none=True)
@@ -93,7 +91,7 @@ def test_attention_within_documents_is_part_of_it_where_it_is_asked_for(
         check_identity(written, plain)
 
 
-def test_other_data_or_another_tokenizer_is_refused(written: FilePath, make_config: MakeConfig) -> None:
+def test_other_data_or_another_tokenizer_is_refused(written: Path, make_config: MakeConfig) -> None:
     config = make_config()
     main = paths(config, 3)["main"]
     with pytest.raises(LineageError, match=r'sources.v1.manifest_sha256: "m1" there, "other" in the config'):
@@ -104,7 +102,7 @@ def test_other_data_or_another_tokenizer_is_refused(written: FilePath, make_conf
         check_identity(written, path_identity(main, config, "other", sources()))
 
 
-def test_what_is_not_known_is_not_compared(written: FilePath, make_config: MakeConfig) -> None:
+def test_what_is_not_known_is_not_compared(written: Path, make_config: MakeConfig) -> None:
     config = make_config()
     main = paths(config, 3)["main"]
     check_identity(written, path_identity(main, config, None, {}))
@@ -117,7 +115,7 @@ def test_what_is_not_known_is_not_compared(written: FilePath, make_config: MakeC
         check_identity(written, known)
 
 
-def test_a_damaged_identity_is_refused(written: FilePath, make_config: MakeConfig) -> None:
+def test_a_damaged_identity_is_refused(written: Path, make_config: MakeConfig) -> None:
     written.write_text(written.read_text()[:-9])
     config = make_config()
     with pytest.raises(LineageError, match="cannot be read"):

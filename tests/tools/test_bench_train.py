@@ -15,7 +15,7 @@ import pytest
 
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import load_manifest, manifest_path
-from lrps.data.stream import Source
+from lrps.data.stream import TokenSource
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -50,7 +50,7 @@ def test_lrps_and_the_others_read_the_same_tokens(tools: Any, case: Any, tmp_pat
     flat = tools.setup.rows_of(tmp_path / "data", case)
     manifest = load_manifest(manifest_path(tmp_path / "data", "v1", "train"))
     files = LocalFiles(tmp_path / "data" / "v1")
-    source = Source(manifest, files, sequence_length=case.length, seed=0)
+    source = TokenSource(manifest, files, sequence_length=case.length, seed=0)
     assert source.rows == len(flat) == case.rows * case.steps
     read = source.read(np.arange(source.rows))
     assert sorted(map(bytes, read)) == sorted(map(bytes, flat))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests_support import load_tool
+from support.values import load_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "corpus.py"
 corpus = load_tool("corpus")

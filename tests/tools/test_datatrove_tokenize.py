@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from lrps.config.loader import load_config
-from lrps.data.build import build_data
-from tests_support import tiny_values
+from lrps.data.build.build import build_data
+from support.values import tiny_values
 
 TOOL = Path(__file__).parents[2] / "tools" / "datatrove_tokenize.py"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests_support import load_tool
+from support.values import load_tool
 
 tool = load_tool("forgetting")
 

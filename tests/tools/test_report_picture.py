@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests_support import load_tool
+from support.values import load_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "report_picture.py"
 report_picture = load_tool("report_picture")

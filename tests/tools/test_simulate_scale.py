@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.paths.interval import waste_share
-from tests_support import load_tool
+from support.values import load_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "simulate_scale.py"
 NEVER = 1e30

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from lrps.track.console import TrainingConsole, seconds_text
-from lrps.track.metrics import Metrics
+from lrps.ledger.metrics import Metrics
+from lrps.track.console import TrainingConsole, duration
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0s"), (59.4, "59s"), (59.6, "1m00s"), (3599, "59m59s"), (7500, "2h05m")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert seconds_text(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import process_group
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.train.job import run_paths
 from lrps.train.signals import StopRequest
 

@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+from lrps.base.errors import CheckpointError
 from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.ranks import ask_rank_zero
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal
-from lrps.errors import CheckpointError
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
 from lrps.train.job import run_paths

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from lrps.base.errors import LrpsError, NonFiniteLoss
 from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import Engine, process_group
-from lrps.errors import LrpsError, NonFiniteLoss
-from lrps.plan import make_plan
+from lrps.plan.plan import make_plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import directory_name
 from lrps.train.job import run_paths
@@ -39,15 +39,15 @@ def run(root: Path, name: str, *settings: str) -> str:
 
 
 @contextmanager
-def sealing(wait: Callable[[int], Any]) -> Iterator[None]:
-    """Call `wait` with the step before a file of its checkpoint is sealed."""
-    seal = checkpoints.seal
+def hashing(wait: Callable[[int], Any]) -> Iterator[None]:
+    """Call `wait` with the step before a file of its checkpoint is hashed."""
+    original = checkpoints.fsync_and_hash
 
     def late(path: Path) -> dict[str, Any]:
         wait(int(path.parent.name.rpartition("-")[2]))
-        return seal(path)
+        return original(path)
 
-    with patch.object(checkpoints, "seal", late):
+    with patch.object(checkpoints, "fsync_and_hash", late):
         yield
 
 
@@ -67,7 +67,7 @@ def training(before: Callable[[int], None]) -> Iterator[None]:
 def killed(root: Path) -> None:
     assert run(root, "plain", "checkpoint.asynchronous=false") == "nothing"
     never = threading.Event()
-    with sealing(lambda step: step == 10 and never.wait()):
+    with hashing(lambda step: step == 10 and never.wait()):
         run(root, "killed")
 
 
@@ -80,7 +80,7 @@ def not_finite(root: Path) -> str:
             go_on.set()
             raise NonFiniteLoss("step 6: the loss is nan")
 
-    with sealing(lambda step: step == 5 and go_on.wait()), training(before):
+    with hashing(lambda step: step == 5 and go_on.wait()), training(before):
         return run(root, "not-finite")
 
 
@@ -93,7 +93,7 @@ def broken(root: Path) -> str:
             threading.Timer(0.2, held.set).start()
             raise LrpsError("a shard vanished")
 
-    with sealing(lambda step: step == 5 and held.wait()), training(before):
+    with hashing(lambda step: step == 5 and held.wait()), training(before):
         return run(root, "broken")
 
 
@@ -110,7 +110,7 @@ def full(root: Path) -> str:
 def unwritable(root: Path) -> str:
     """What the save of step 10 writes into is gone."""
     directory = root / "unwritable" / "tiny" / "main" / "checkpoints" / f".tmp-{directory_name(10)}"
-    with sealing(lambda step: step == 10 and [file.unlink() for file in directory.iterdir()]):
+    with hashing(lambda step: step == 10 and [file.unlink() for file in directory.iterdir()]):
         return run(root, "unwritable")
 
 
@@ -127,7 +127,7 @@ def slow(root: Path) -> str:
             time.sleep(0.01)
         time.sleep(0.5)
 
-    with sealing(late), training(before):
+    with hashing(late), training(before):
         return run(root, "slow")
 
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain_engine import before_steps, run
 
 from lrps.audit.run import audit_run
+from lrps.base.errors import CheckpointError, LineageError
+from lrps.base.locks import path_lock
 from lrps.config.loader import load_config
 from lrps.engine import checkpointing
-from lrps.errors import CheckpointError, LineageError
 from lrps.ledger.reader import read_ledger
-from lrps.plan import Plan, make_plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.store import checkpoints
-from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify
+from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify_checkpoint
+from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
-from lrps.store.lock import path_lock
-from lrps.store.transfer import pull_run, push_run
+from support.plain_engine import before_steps, run
 
 Make = Callable[..., Plan]
 
@@ -71,7 +71,7 @@ def test_a_damaged_branch_point_is_set_aside_and_trained_again(make: Make, capsy
     assert all("is damaged: its SHA-256 is not the manifest's" in why for why in record.facts["skipped"])
     assert names(main.branch_points) == [".damaged-step-00000008", "step-00000008", "step-00000028"]
     assert {".damaged-step-00000008", ".damaged-step-00000009"} < set(names(main.checkpoints)), "nothing is deleted"
-    verify(find(main, 8))
+    verify_checkpoint(find(main, 8))
     assert run(plan, "branch-v1")
 
 
@@ -96,7 +96,7 @@ def test_where_nothing_intact_is_left_nothing_is_renamed(make: Make) -> None:
     before = names(main.checkpoints)
     for checkpoint in complete_checkpoints(main.checkpoints):
         flip(checkpoint)
-    with pytest.raises(CheckpointError, match=r"no intact checkpoint to go on from(.|\n)*restore one from a copy"):
+    with pytest.raises(CheckpointError, match=r"no intact checkpoint to resume from(.|\n)*restore one from a copy"):
         run(plan, "main")
     assert names(main.checkpoints) == before
 
@@ -150,7 +150,7 @@ def test_a_damaged_pin_gives_way_to_the_state_that_is_trained_again(make: Make) 
     shutil.copytree(copy, main.branch_points / "step-00000008")  # no longer the same file
     flip(open_checkpoint(main.branch_points / "step-00000008"))
     assert run(plan, "main")
-    verify(find(main, 8))
+    verify_checkpoint(find(main, 8))
     assert names(main.branch_points)[0] == ".damaged-step-00000008"
 
 
@@ -293,16 +293,16 @@ def test_what_cannot_be_pruned_is_told_once_and_ends_nothing(
 
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
-    """Let sealing of one step's files fail; the steps that were tried."""
-    seal, tried = checkpoints.seal, list[int]()
+    """Let hashing of one step's files fail; return the steps that were tried."""
+    original, tried = checkpoints.fsync_and_hash, list[int]()
 
-    def sealing(path: Path) -> dict[str, Any]:
+    def hashing(path: Path) -> dict[str, Any]:
         tried.append(int(path.parent.name.rpartition("-")[2]))
         if tried[-1] == step:
             raise CheckpointError("cannot finish: no room")
-        return seal(path)
+        return original(path)
 
-    monkeypatch.setattr(checkpoints, "seal", sealing)
+    monkeypatch.setattr(checkpoints, "fsync_and_hash", hashing)
     return tried
 
 
@@ -313,7 +313,7 @@ def test_an_earlier_save_that_failed_does_not_cost_the_one_at_a_stop(
     plan = make()
     main = plan.layout.path("main")
     failing_once(monkeypatch, 5)
-    monkeypatch.setattr(checkpointing.Saver, "sealed", property(lambda saver: False))  # told late by another rank
+    monkeypatch.setattr(checkpointing.Saver, "written", property(lambda saver: False))  # another rank is late
     assert not run(plan, "main", stop_after=stop_after)
     assert steps(main.checkpoints) == [stop_after]
     assert [r.kind for r in read_ledger(main.ledger)][-1] == "stop"
@@ -326,7 +326,7 @@ def test_a_save_that_all_have_written_in_the_step_of_a_stop_may_fail_too(
 ) -> None:
     plan = make()
     failing_once(monkeypatch, 5)
-    monkeypatch.setattr(checkpointing.Saver, "sealed", property(lambda saver: saver._draft is not None))
+    monkeypatch.setattr(checkpointing.Saver, "written", property(lambda saver: saver._draft is not None))
     assert not run(plan, "main", stop_after=6)
     assert steps(plan.layout.path("main").checkpoints) == [6]
 

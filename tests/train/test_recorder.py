@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
-from lrps.paths.graph import Part, Path, Segment
+from lrps.paths.graph import Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import constant
 from lrps.paths.usage import Usage
+from lrps.plan.origin import Origin
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
-from lrps.track.metrics import read_metrics
 from lrps.train.account import Account, DeviceClock, Rate
-from lrps.train.origin import Origin
 from lrps.train.recorder import Recorder, scheduler_facts
 
-PATH = Path("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (Part("v1", 0, 14),)),))
+PATH = TrainingPath("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (SourceRange("v1", 0, 14),)),))
 
 
 def recorder(layout: PathLayout, since: float | None = None) -> Recorder:
@@ -40,7 +40,7 @@ def train(book: Recorder, losses: list[float]) -> None:
         book.step(step, loss, lr=0.5, grad_norm=2.0, seconds=0.25)
 
 
-def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
+def test_an_attempt_is_booked_whole(tmp_path: Path) -> None:
     layout = PathLayout(tmp_path / "main")
     with recorder(layout, since=time.time() - 100) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
@@ -62,7 +62,7 @@ def test_an_attempt_is_booked_whole(tmp_path: FilePath) -> None:
     assert sums.state == "complete"
 
 
-def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: FilePath) -> None:
+def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: Path) -> None:
     with recorder(PathLayout(tmp_path / "main")) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
         book.before_save()
@@ -72,7 +72,7 @@ def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: FilePath) -> 
     assert metrics[0].tokens_per_second == pytest.approx(16 / 0.25)
 
 
-def test_what_goes_wrong_is_in_the_ledger(tmp_path: FilePath) -> None:
+def test_what_goes_wrong_is_in_the_ledger(tmp_path: Path) -> None:
     book = recorder(PathLayout(tmp_path / "main"))
     train(book, [7.0])
     error = RuntimeError("a shard vanished")

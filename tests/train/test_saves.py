@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from lrps.audit.run import audit_run
+from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 from lrps.store.checkpoints import complete_checkpoints, find, newest_intact
 from lrps.store.layout import PathLayout
-from lrps.track.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 

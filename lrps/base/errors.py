@@ -1,0 +1,80 @@
+"""Errors of lrps, whose messages say what is wrong and how to fix it.
+
+`exit_code` is the contract of the command line: 2 the user's mistake (one message, no traceback),
+1 a fault of lrps or of the machine, 75 interrupted but resumable.
+"""
+
+from __future__ import annotations
+
+OUR_FAULT = 1
+USER_MISTAKE = 2
+INTERRUPTED = 75
+
+
+class LrpsError(Exception):
+    """Base of every error that a user can act on. Its message ends with how to fix it."""
+
+    exit_code = USER_MISTAKE
+
+
+class ConfigError(LrpsError):
+    """A wrong key, type or combination in the YAML file or an override."""
+
+
+class DataError(LrpsError):
+    """Shards, manifests or tokenizers that are missing, damaged or different from the expected ones."""
+
+
+class CheckpointError(LrpsError):
+    """A checkpoint that is missing, incomplete, damaged or of another model."""
+
+
+class TransferError(LrpsError):
+    """A run that cannot be copied: the store is unreachable, or permission or space is missing."""
+
+
+class LineageError(LrpsError):
+    """A run directory that does not belong to the plan, or a fork that cannot be made."""
+
+
+class LedgerError(LrpsError):
+    """A ledger file that was changed after it was written."""
+
+
+class TrackerError(LrpsError):
+    """A tracker whose server refuses or cannot be reached, or whose package is not installed."""
+
+
+class SchedulerError(LrpsError):
+    """A Slurm that is not installed, does not answer, or refuses a job."""
+
+
+class TrainingError(LrpsError):
+    """An event after which training cannot continue: a non-finite loss, or a worker that died."""
+
+    exit_code = OUR_FAULT
+
+
+class NonFiniteLoss(TrainingError):  # noqa: N818
+    """A loss or gradients that are not finite, raised on all ranks at the next metrics sync; nothing is saved.
+
+    A step with non-finite gradients changes no weight. A step with a non-finite loss and finite gradients may have
+    changed weights, so the engine can only be closed.
+    """
+
+
+class GenerationError(LrpsError):
+    """A generation of text that failed, or gave too little usable text.
+
+    Causes: a prompt that is too long for the model, too little memory, an endpoint that fails.
+    """
+
+
+class EvaluationError(LrpsError):
+    """A task on which models cannot be scored."""
+
+
+class StoppedError(LrpsError):
+    """A stop by a signal after saving; the same command resumes."""
+
+    exit_code = INTERRUPTED

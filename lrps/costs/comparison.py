@@ -1,0 +1,105 @@
+"""Comparison of the paradigms of a plan: planned and measured costs, and the losses of the released versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from lrps import __version__
+from lrps.costs.document import INLINE, key
+from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.measured_cost import MeasuredCost, sum_measured
+from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
+from lrps.costs.path_curve import PathCurve, path_curve
+from lrps.costs.path_spending import RunRecords
+from lrps.costs.plan_document import GraphCost, PlanDocument, plan_document
+from lrps.costs.price import Price, price_of
+from lrps.costs.provenance import Provenance, provenance
+from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost
+from lrps.costs.sample import Sample
+from lrps.plan.plan import Plan
+from lrps.plan.scores import newest_scores
+from lrps.plan.tasks import tasks_of
+
+
+@dataclass(frozen=True)
+class GraphCosts:
+    """Costs of all paths of a plan, each counted once."""
+
+    plan: GraphCost = field(metadata=INLINE)
+    """Planned cost."""
+    measured: MeasuredCost | None
+    """Cost of all attempts; null before the first attempt."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparison of the paradigms of a plan. A value that was not measured is null, never a guess.
+
+    Writing rehearsal sets is in `rehearsal_cost` and in no other cost.
+    """
+
+    FORMAT: ClassVar[str] = "lrps-comparison/1"
+    plan: PlanDocument = field(metadata=INLINE)
+    """Plan of the run; its totals of steps that are not trained yet are those of the run's state."""
+    paradigms: Mapping[str, ParadigmCosts]
+    """Costs of each paradigm, by name, in the order of the config."""
+    graph: GraphCosts
+    """Costs of all paths, each counted once."""
+    tasks: Mapping[str, str | None]
+    """Version of each evaluation task, by the name of the task; null for tasks of no version."""
+    cost_model: CostRate
+    """Cost of one token in estimates, and its basis."""
+    rehearsal_cost: RehearsalCost | None
+    """Cost of writing rehearsal sets; null before the first one is recorded."""
+    curves: Mapping[str, PathCurve]
+    """Learning rate and training loss of each path, by name."""
+    updated: str | None
+    """Time of the newest record of any ledger, in ISO 8601; null before the first one."""
+    price: Price | None
+    """Price of a device-hour in the config."""
+    lrps_version: str = field(metadata=key("lrps"))
+    """Version of lrps that made the comparison."""
+    provenance: Provenance
+    """Fingerprint of the plan, software and recorded prices."""
+
+
+def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
+    """Return the comparison of a plan's paradigms. elsewhere: samples of other runs, for a run that measured nothing.
+
+    Raises LedgerError for a ledger that was changed.
+    """
+    run = RunRecords.read(plan)
+    planned = plan_document(plan, {name: status.step for name, status in run.statuses.items()})
+    spendings = {
+        paradigm.name: {path.name: run.spending(path) for path in paradigm.paths} for paradigm in plan.graph.paradigms
+    }
+    whole = [run.spending(path) for path in plan.graph.paths]
+    model = estimate(plan, run.samples, elsewhere)
+    ratios = measured_ratios(plan.graph.paradigms, spendings, run)
+    scores = newest_scores(plan)
+    return Comparison(
+        plan=planned,
+        paradigms={
+            paradigm.name: paradigm_costs(
+                paradigm,
+                planned.paradigms[paradigm.name],
+                spendings[paradigm.name],
+                run,
+                model,
+                scores,
+                ratios[paradigm.name],
+            )
+            for paradigm in plan.graph.paradigms
+        },
+        graph=GraphCosts(planned.graph, sum_measured(spending.measured for spending in whole)),
+        tasks=tasks_of(plan.config.evaluation),
+        cost_model=model.rate,
+        rehearsal_cost=rehearsal_cost(plan),
+        curves={path.name: path_curve(plan, path) for path in plan.graph.paths},
+        updated=max((s.totals.updated for s in run.statuses.values() if s.totals.updated), default=None),
+        price=price_of(plan.config.hardware),
+        lrps_version=__version__,
+        provenance=provenance(plan, [spending.totals for spending in whole]),
+    )

@@ -1,0 +1,71 @@
+"""The plan of a run directory alone, by its plan.json: without config file and shards, wherever it was copied to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lrps.base.errors import ConfigError
+from lrps.config.models import Config
+from lrps.data.manifest import Manifest
+from lrps.paths.cost import CostModel, cost_model
+from lrps.paths.increments import Increment, RehearsalSet
+from lrps.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class RecordedPlan(Plan):
+    """Plan that knows its run directory only: without manifests and held-out sets."""
+
+    recorded_costs: CostModel | None = None
+    """Cost model of the file; None in a file from before it was recorded, for which the config is used."""
+
+    @cached_property
+    def costs(self) -> CostModel:
+        return self.recorded_costs or cost_model(self.config)
+
+    @cached_property
+    def heldout(self) -> dict[str, Manifest]:
+        return {}
+
+
+def recorded_plan(run_dir: Path) -> RecordedPlan:
+    """Return the plan as `lrps run` last recorded it; `run_dir` gives its run directory and name.
+
+    Raises ConfigError, which says how to fix it, for a directory without a readable plan.json.
+    """
+    file = run_dir / "plan.json"
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return _plan(document, run_dir.resolve())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{run_dir}: has no plan.json, so it is no run, or not all of one; give its config file instead"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{file}: damaged, or of another version of lrps; give the run's config file instead, or restore plan.json "
+            f"from a copy ({type(error).__name__}: {problem})"
+        ) from None
+
+
+def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
+    config = Config.model_validate(document["config"])
+    batch = config.batch.sequences
+    increments = (Increment(v["name"], v["rows"], v["rows"] // batch) for v in document["plan"]["versions"])
+    rehearsal = (RehearsalSet(r["name"], r["rows"], r["since"]) for r in document["plan"].get("rehearsal", ()))
+    costs = document.get("costs")
+    paradigms = {name: config.paradigms[name] for name in document.get("paradigms", config.paradigms)}
+    return RecordedPlan(
+        # The directory may have been copied or renamed: it is the run, whatever its config calls it.
+        config.model_copy(update={"runs": run_dir.parent, "name": run_dir.name, "paradigms": paradigms}),
+        tuple(increments),
+        {},
+        tuple(rehearsal),
+        recorded_costs=None if costs is None else CostModel(**costs),
+    )

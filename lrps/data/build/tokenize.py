@@ -1,0 +1,322 @@
+"""Tokenization of the documents of a version, and packing into the shards of its training and held-out splits.
+
+An EOS token follows each document. `tokenize_part` depends on its arguments only and may be repeated, so any system can
+run it on any machine: the process pool here, a job array, datatrove. `finalize_version` packs the parts in order; its
+output does not depend on where they were made. Must not import torch or webdataset (the writer does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from lrps.base.errors import ConfigError, DataError
+from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, no_progress, parts_of, read_documents
+from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
+from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.build.pool import run_all
+from lrps.data.build.writer import TokenWriter, token_dtype
+from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
+from lrps.data.tokenizer import load_tokenizer
+
+BATCH_CHARACTERS = 2**20
+MAKER = "lrps.data.tokenize/1"
+"""Name of this tokenization in manifests. It needs a new number if the same text would give other tokens."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that determine the tokens and the split of a document. identity: that of the tokenizer's file."""
+
+    tokenizer_path: Path
+    identity: TokenizerIdentity
+    heldout_share: float
+    heldout_salt: str = "lrps"
+    text_key: str = TEXT_KEY
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.heldout_share < 1:
+            raise ConfigError(f"a held-out share of {self.heldout_share} is not in [0, 1)")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Entries of the recipe in the manifest, without the tokenizer, which has a key of its own there."""
+        values = {"maker": MAKER, "heldout_share": self.heldout_share, "heldout_salt": self.heldout_salt}
+        # The default key is left out, so that versions built before the key could be chosen stay valid.
+        return values if self.text_key == TEXT_KEY else values | {"text_key": self.text_key}
+
+    def is_heldout(self, text: str) -> bool:
+        return is_heldout(text, self.heldout_share, self.heldout_salt)
+
+
+@dataclass(frozen=True)
+class VersionText:
+    """The input files of one version, its recipe, and the directory of its shards."""
+
+    root: Path
+    version: str
+    inputs: tuple[Path, ...]
+    recipe: Recipe
+    part_bytes: int = PART_BYTES
+
+    @cached_property
+    def parts(self) -> tuple[InputPart, ...]:
+        return tuple(parts_of(self.inputs, self.part_bytes))
+
+    @property
+    def directory(self) -> Path:
+        return manifest_path(self.root, self.version, SPLITS[0]).parent
+
+    def part_file(self, part: InputPart, fingerprints: Mapping[Path, Fingerprint]) -> Path:
+        """Return the path of a part's tokens, whose name is a hash of everything that the tokens depend on.
+
+        So files of another recipe or text are never reused, and a machine that makes a share of the parts has to hash
+        only the files that it reads. fingerprints: of the part's input files.
+        """
+        made_by = [self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes]
+        made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
+        return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
+
+    def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[TokenizeJob]:
+        """Return the jobs of a share, or of all parts, in order. fingerprints: of the files that these parts read."""
+        parts = self.parts if share is None else share.take(self.parts)
+        return [
+            TokenizeJob(part, self.part_file(part, fingerprints), {path: fingerprints[path] for path in part.paths})
+            for part in parts
+        ]
+
+    def provenance(self, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Any]:
+        inputs = [{"name": path.name, **fingerprints[path].provenance} for path in self.inputs]
+        return self.recipe.provenance | {"inputs": inputs}
+
+
+class TokenizeJob(NamedTuple):
+    """A part to tokenize, the path of its tokens, and the fingerprints of its input files, which must not change."""
+
+    part: InputPart
+    path: Path
+    inputs: Mapping[Path, Fingerprint]
+
+
+class Share(NamedTuple):
+    """One of `of` equal shares of the work; `number` counts from 1, as in `3/16`."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            raise ConfigError(f"{text!r} is not a share: write I/N with 1 <= I <= N, for example 3/16")
+        return cls(int(number), int(of))
+
+    def take(self, parts: Sequence[InputPart]) -> Sequence[InputPart]:
+        """Return the parts of this share. They are consecutive, so that few files are read by two shares.
+
+        All shares together have every part once.
+        """
+        return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
+
+
+def is_heldout(text: str, share: float, salt: str) -> bool:
+    """Return True for about `share` of all texts.
+
+    The result depends on a hash of the text only, so a text that is held out is held out in every version.
+    """
+    digest = hashlib.blake2b(f"{salt}\0{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < share * 2**64
+
+
+def tokenize_jobs(
+    jobs: Sequence[TokenizeJob], recipe: Recipe, processes: int = 1, progress: Progress = no_progress
+) -> None:
+    """Call `tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
+    run_all(partial(tokenize_part, recipe), jobs, processes, progress)
+
+
+def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_progress) -> None:
+    """Write the tokens of a part to its file, atomically; do nothing if the file exists.
+
+    The progress, in bytes of input, adds up to `part.bytes`. Raises DataError for input that cannot be read or was
+    changed since it was hashed, for a full disk, and for a tokenizer that is no longer the recipe's.
+    """
+    if is_complete(job.path):
+        progress(job.part.bytes)
+        return
+    tokenizer = _tokenizer(recipe.tokenizer_path, recipe.identity)
+    taken = empty = 0
+
+    def take(count: int) -> None:
+        nonlocal taken
+        taken += count
+
+    try:
+        with PartWriter(job.path) as writer:
+            try:
+                for texts in _batches(read_documents(job.part, recipe.text_key, take)):
+                    visible = [text for text in texts if text.strip()]
+                    empty += len(texts) - len(visible)
+                    for split, tokens, documents in _encode(visible, tokenizer, recipe):
+                        writer.add(split, tokens, documents)
+                    progress(taken)
+                    taken = 0
+            finally:
+                # Also after a failed read, because a changed file may be the cause of an unreadable line.
+                check_unchanged(job.inputs)
+            writer.close(empty)
+        progress(taken)
+    except OSError as error:
+        raise _cannot_write(job.path, error) from None
+
+
+def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Manifest]:
+    """Return the manifests of the splits that exist, by split. Raises DataError if one was made from other text."""
+    return {split: manifest for split in SPLITS if (manifest := _built(text, split, fingerprints)) is not None}
+
+
+def unfinished_parts(jobs: Iterable[TokenizeJob]) -> list[TokenizeJob]:
+    """Return the jobs whose tokens are not written yet, in order."""
+    return [job for job in jobs if not is_complete(job.path)]
+
+
+def finalize_version(
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], progress: Progress = no_progress
+) -> tuple[Manifest, Manifest]:
+    """Pack the parts into the shards of both splits, remove the parts, and return the manifests (train, heldout).
+
+    A split that was made from this text is kept and only a missing one is written. The progress is in bytes of input.
+    Raises DataError if a part is missing or damaged, if the disk is full, or if the version was made from other text.
+    """
+    manifests = built_manifests(text, fingerprints)
+    if len(manifests) < len(SPLITS):
+        if missing := unfinished_parts(text.jobs(fingerprints)):
+            named = "; ".join(str(job.part) for job in missing[:3]) + ("; ..." if len(missing) > 3 else "")
+            raise DataError(
+                f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
+                "Run `lrps data tokenize CONFIG` with the missing shares."
+            )
+        try:
+            manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
+        except OSError as error:
+            raise _cannot_write(text.directory, error) from None
+    _remove_parts(text)
+    return manifests["train"], manifests["heldout"]
+
+
+def _pack(
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], splits: Sequence[str], progress: Progress
+) -> dict[str, Manifest]:
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(TokenWriter(text.root, text.version, split, text.recipe.identity))
+            for split in splits
+        }
+        documents = dict.fromkeys(SPLITS, 0)
+        empty = 0
+        for part, path, _ in text.jobs(fingerprints):
+            for split, tokens, sizes in read_part(path):
+                documents[split] += len(sizes)
+                if split in writers:
+                    writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
+            empty += empty_documents(path)
+            progress(part.bytes)
+        _refuse_changed(text, fingerprints)
+        if not documents["train"]:
+            _remove_parts(text)
+            raise DataError(
+                f"{text.version}: no document to train on: {documents['heldout']:,} held out, {empty:,} empty. "
+                "Add text, or lower data.heldout_share."
+            )
+        provenance = text.provenance(fingerprints) | {"empty_documents": empty}
+        return {split: writer.close(provenance) for split, writer in writers.items()}
+
+
+def _refuse_changed(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
+    """Raise DataError if an input was changed, after removing its parts, which have the hash of the old content."""
+    changed = set(changed_inputs(fingerprints))
+    for job in text.jobs(fingerprints):
+        if not changed.isdisjoint(job.part.paths):
+            job.path.unlink(missing_ok=True)
+    check_unchanged(fingerprints)
+
+
+def _remove_parts(text: VersionText) -> None:
+    for folder in text.directory.glob(".parts-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprint]) -> Manifest | None:
+    """Return the split's manifest, or None if there is none. Raises DataError if text or recipe were others."""
+    path = manifest_path(text.root, text.version, split)
+    if not path.exists():
+        return None
+    manifest = load_manifest(path)
+    wanted = {"text_key": TEXT_KEY} | text.provenance(fingerprints)
+    found = {"text_key": TEXT_KEY} | manifest.provenance
+    changed = [key for key, value in wanted.items() if found.get(key) != value]
+    if manifest.tokenizer.sha256 != text.recipe.identity.sha256:
+        changed.append("tokenizer")
+    if changed:
+        raise DataError(
+            f"{path} was made with other {', '.join(changed)}, and a version never changes: build the new data as "
+            "another version, or delete this one with everything that was trained on it"
+        )
+    return manifest
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path, identity: TokenizerIdentity) -> Tokenizer:
+    """Load the tokenizer, once per process because a large vocabulary takes half a second."""
+    tokenizer, found = load_tokenizer(path)
+    if found != identity:
+        raise DataError(f"{path} was changed while it was in use. Start again, with one tokenizer for all.")
+    # Text that spells an EOS token is tokenized as text, so that it does not end a document.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _encode(texts: list[str], tokenizer: Tokenizer, recipe: Recipe) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield (split, tokens, [[tokens, text bytes], ...]) of the texts, in order within each split."""
+    found: dict[str, list[tuple[list[int], int]]] = {split: [] for split in SPLITS}
+    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+        split = "heldout" if recipe.is_heldout(text) else "train"
+        found[split].append(([*encoding.ids, recipe.identity.eos], len(text.encode())))
+    for split, documents in found.items():
+        if documents:
+            tokens = np.fromiter(chain.from_iterable(ids for ids, _ in documents), token_dtype(recipe.identity))
+            yield split, tokens, np.array([(len(ids), text_bytes) for ids, text_bytes in documents], np.int64)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in documents:
+        batch.append(text)
+        characters += len(text) + 1  # + 1 bounds the number of empty texts too.
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: cannot write ({error.strerror or error}). Free disk space and run the same command again to continue."
+    )

@@ -1,0 +1,86 @@
+"""Following a running graph from its files, on any host: every update reads only what was appended since the last.
+
+Reads files only, and writes nothing. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+
+from lrps.base.locks import is_locked
+from lrps.ledger.metrics import RecentMetrics
+from lrps.ledger.reader import FollowedLedger
+from lrps.ledger.totals import Totals
+from lrps.paths.graph import TrainingPath
+from lrps.plan.plan import Plan
+from lrps.plan.status import Findings, PathStatus, is_foreign, saved_step, status_of
+from lrps.store.layout import PathLayout
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The content of a path's directory as of the last update."""
+
+    ledger: FollowedLedger = field(default_factory=FollowedLedger)
+    metrics: RecentMetrics = field(default_factory=RecentMetrics)
+    changed: tuple[int | None, ...] | None = None
+    """Values that change whenever the checkpoints do; None before the first update."""
+    saved: int | None = None
+    foreign: bool = False
+
+    def refreshed(self, plan: Plan, path: TrainingPath) -> _Read:
+        """Return the content with what was appended since. Raises OSError if files cannot be read."""
+        layout = plan.layout.path(path.name)
+        ledger, metrics = self.ledger.refreshed(layout.ledger), self.metrics.refreshed(layout.metrics)
+        # Read after the ledger, as records are written after checkpoints.
+        changed = _changed(layout, ledger)
+        if changed == self.changed:
+            return _Read(ledger, metrics, changed, self.saved, self.foreign)
+        return _Read(ledger, metrics, changed, saved_step(layout), is_foreign(plan, path))
+
+
+def _changed(layout: PathLayout, ledger: FollowedLedger) -> tuple[int | None, ...]:
+    """Return values that change whenever the checkpoints of a path do.
+
+    Checkpoints appear and disappear by a rename, which changes the time of the directory. The number of records helps
+    on file systems whose times are coarse.
+    """
+    times = (_mtime_ns(file) for file in (layout.checkpoints, layout.branch_points, layout.path_json))
+    return (*times, len(ledger.records))
+
+
+def _mtime_ns(file: os.PathLike[str]) -> int | None:
+    try:
+        return os.stat(file).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+class Follower:
+    """A reader of the status of all paths of a plan that can be called repeatedly."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._read = {path.name: _Read() for path in plan.graph.paths}
+        self._last: dict[str, PathStatus] = {}
+
+    def look(self) -> tuple[PathStatus, ...]:
+        """Return the current status of every path, parents before children.
+
+        Files that are torn, damaged, gone or unreachable raise no error: `trouble` describes them, and the rest of the
+        status is the last one known.
+        """
+        return tuple(self._status(path) for path in self.plan.graph.paths)
+
+    def _status(self, path: TrainingPath) -> PathStatus:
+        try:
+            locked = is_locked(self.plan.layout.path(path.name).directory)
+            read = self._read[path.name] = self._read[path.name].refreshed(self.plan, path)
+            findings = Findings(read.foreign, read.saved, read.ledger.records, read.metrics.newest)
+            status = replace(status_of(self.plan, path, findings, locked), trouble=read.ledger.damage)
+        except OSError as error:
+            before = self._last.get(path.name, PathStatus(path, "planned", path.start, Totals(), {}, path.start))
+            status = replace(before, trouble=f"cannot be read now: {error}")
+        self._last[path.name] = status
+        return status

@@ -1,0 +1,105 @@
+"""The origin of an attempt at a path: a start, a resume or a fork.
+
+A start has no checkpoint, unless the config names an initial state; its steps count from 0 in either case. Resume and
+fork differ:
+
+| item                       | resume                | fork                                             |
+|----------------------------|-----------------------|--------------------------------------------------|
+| checkpoint                 | the path's own newest | the parent's at the fork step, left untouched    |
+| weights, moments, count    | carried               | carried (the moments reset where declared)       |
+| learning rate, rows, seed  | f(step) of the path   | f(step) of the NEW path                          |
+| ledger                     | a new attempt         | from 0, with a pointer to the parent             |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrps.base.errors import CheckpointError, LineageError
+from lrps.ledger.reader import read_ledger
+from lrps.paths.graph import TrainingPath
+from lrps.store.checkpoints import Checkpoint, Skipped, directory_name, find, newest_intact
+from lrps.store.layout import PathLayout, RunLayout
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The state that an attempt begins from."""
+
+    verb: str
+    """Kind of origin: start | fork | resume."""
+    step: int
+    """Lineage step of the state."""
+    checkpoint: Checkpoint | None
+    """Checkpoint of the state; None for initial weights. A start's checkpoint is an initial state, of any step."""
+    optimizer: str = "carry"
+    """Treatment of the optimizer state: carry | reset."""
+    skipped: tuple[Skipped, ...] = ()
+    """Newer checkpoints that are damaged, with reasons. Training sets them aside before its first step."""
+
+    def __str__(self) -> str:
+        if self.checkpoint is None:
+            return "from the initial weights"
+        if self.verb == "start":
+            return f"from the state in {self.checkpoint.directory}"
+        where = self.checkpoint.directory.parent.parent.name
+        moments = ", optimizer reset" if self.optimizer == "reset" else ""
+        return f"{self.verb}{'d' if self.verb == 'resume' else 'ed'} from {where} at step {self.step}{moments}"
+
+
+def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
+    """Return the path's newest intact checkpoint, pinned ones included, and the newer ones that were skipped."""
+    return newest_intact(layout.checkpoints, layout.branch_points)
+
+
+def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
+    """Return the path's own newest intact checkpoint; None if the path has never saved one.
+
+    Raises CheckpointError if all that it saved are damaged or gone: such a path is not trained again without notice.
+    """
+    newest, skipped = newest_checkpoint(layout)
+    if newest is not None:
+        return Origin("resume", newest.step, newest, skipped=skipped)
+    saved = [record.saved_step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
+    if saved or skipped:
+        lost = f"its ledger says that step {max(saved, default=0)} was saved, but no checkpoint is there"
+        reasons = tuple(map(str, skipped)) or (lost,)
+        raise CheckpointError(
+            f"{path.name}: no intact checkpoint to resume from:\n  "
+            + "\n  ".join(reasons)
+            + f"\n  restore one from a copy, or delete {layout.directory} to train the path again"
+        )
+    return None
+
+
+def fork(path: TrainingPath, run: RunLayout) -> Origin:
+    """Return the parent's checkpoint at the fork step. Raises LineageError if there is none."""
+    assert path.parent is not None
+    parent = run.path(path.parent.path)
+    try:
+        checkpoint = find(parent, path.parent.step)
+    except CheckpointError as error:
+        what = f"{path.name} forks from {path.parent.path} at step {path.parent.step}: {error}"
+        places = (parent.branch_points, parent.checkpoints)
+        if any((place / directory_name(path.parent.step)).is_dir() for place in places):
+            raise LineageError(what) from None  # It exists and is incomplete: the error says how to fix it.
+        newest, _ = newest_checkpoint(parent)
+        passed = newest is not None and newest.step > path.parent.step
+        how_to_fix = (
+            "its parent has passed that step without a branch point there; choose an alpha whose fork is at or "
+            f"beyond step {newest.step if newest else 0}, or train under another plan name"
+            if passed
+            else f"train {path.parent.path} first (`lrps run` does)"
+        )
+        raise LineageError(f"{what}\n  {how_to_fix}") from None
+    return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
+
+
+def origin_of(path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None) -> Origin:
+    """Return the origin of the next attempt: resume a path that was begun, else fork from its parent, else start.
+
+    initial: checkpoint that a start begins from; None for initial weights.
+    """
+    if (resumed := resume(path, run.path(path.name))) is not None:
+        return resumed
+    return Origin("start", 0, initial) if path.parent is None else fork(path, run)

@@ -1,0 +1,242 @@
+"""The status of every path of a plan, read from the run directory. Imports no torch.
+
+The run directory is the truth: a path is complete when the checkpoint of its last step is, and when every version it
+releases was evaluated.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from lrps.base.errors import CheckpointError, LineageError
+from lrps.base.locks import is_locked, last_host
+from lrps.ledger.metrics import Metrics, RecentMetrics
+from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.records import Record
+from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
+from lrps.paths.graph import TrainingPath
+from lrps.plan.plan import Plan
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
+from lrps.store.identity import check_identity
+from lrps.store.layout import PathLayout
+
+
+@dataclass(frozen=True)
+class PathStatus:
+    """The status of one path."""
+
+    path: TrainingPath
+    state: str
+    """State: planned | running | interrupted | failed | trained | complete | foreign.
+
+    `trained`: all steps are trained and an evaluation is missing. `planned` with a step above the start: the path has
+    grown since it was trained, as the main path does with every version. `foreign`: the directory belongs to a path of
+    another plan, and `lrps run` does not change it.
+    """
+    step: int
+    """Lineage step of the newest complete checkpoint; the path's start while there is none."""
+    totals: Totals
+    evaluations: dict[tuple[int, str], HeldoutEvaluation]
+    """Newest evaluation by step and held-out version."""
+    live_step: int
+    """Lineage step that training has reached, by the newest record."""
+    recent: tuple[Metrics, ...] = ()
+    """The last logged steps up to `live_step`, oldest first."""
+    tokens_per_second: float | None = None
+    """Speed as last logged; None while the newest attempt has logged nothing."""
+    paces: tuple[AttemptPace, ...] = ()
+    """Pace of every attempt, oldest first."""
+    silent_seconds: float | None = None
+    """Seconds since a running path has last written anything; None for other states."""
+    trouble: str | None = None
+    """Description of files that could not be read; None if all could."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The content of a path's files, as far as its status depends on it."""
+
+    foreign: bool
+    """True if the directory belongs to another plan."""
+    saved: int | None
+    """Lineage step of the newest complete checkpoint."""
+    records: Sequence[Record]
+    recent: tuple[Metrics, ...]
+
+
+def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
+    """Return the status of one path. Raises LedgerError for a ledger that was changed."""
+    layout = plan.layout.path(path.name)
+    # The lock is read before the ledger: a trainer that ends in between must not seem to have been killed.
+    locked = is_locked(layout.directory)
+    if is_foreign(plan, path):
+        return status_of(plan, path, Findings(True, None, (), ()), locked)
+    records = tuple(read_ledger(layout.ledger, heartbeats=False))
+    recent = RecentMetrics().refreshed(layout.metrics).newest
+    return status_of(plan, path, Findings(False, saved_step(layout), records, recent), locked)
+
+
+def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) -> PathStatus:
+    """Return the status that follows from the findings. locked: True if the path was locked before they were read."""
+    if findings.foreign:
+        return PathStatus(path, "foreign", path.start, Totals(), {}, path.start)
+    records, saved, layout = findings.records, findings.saved, plan.layout.path(path.name)
+    totals, found = total(records), evaluations(records)
+    if locked or (totals.state == "running" and (is_locked(layout.directory) or _runs_elsewhere(plan, layout, totals))):
+        state = "running"
+    elif saved is not None and saved >= path.stop:
+        state = "trained" if _missing(plan, path, found) else "complete"
+    elif totals.state == "running":
+        state = "failed"  # The last record is a heartbeat and no process holds the lock: it was killed.
+    else:
+        state = "planned" if totals.state == "complete" else totals.state
+    step = path.start if saved is None else saved
+    live_step, logging = _live_step(records, findings.recent, step)
+    recent = tuple(metrics for metrics in findings.recent if metrics.step <= live_step)
+    return PathStatus(
+        path,
+        state,
+        step,
+        totals,
+        found,
+        live_step=live_step,
+        recent=recent,
+        tokens_per_second=recent[-1].tokens_per_second if recent and logging else None,
+        paces=attempt_paces(records),
+        silent_seconds=_silence(layout, totals) if state == "running" else None,
+    )
+
+
+_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "checkpoint")
+"""Kinds of records whose step training had reached; an evaluation may be of an earlier state."""
+
+
+def _live_step(records: Sequence[Record], recent: Sequence[Metrics], saved: int) -> tuple[int, bool]:
+    """Return the step that training has reached, and whether the newest attempt has logged a step."""
+    newest = next((record for record in reversed(records) if record.kind in _KINDS_AT_LIVE_STEP), None)
+    logged = recent[-1].step if recent else None
+    if newest is None:
+        return saved if logged is None else logged, logged is not None
+    if newest.kind == "start" or logged is None:
+        return newest.step, False  # The metrics are those of earlier attempts.
+    return max(newest.step, logged), True
+
+
+def _runs_elsewhere(plan: Plan, layout: PathLayout, totals: Totals) -> bool:
+    """Return True if a trainer on another host may be alive.
+
+    It is assumed to be while its last record is younger than the timeout after which a stuck trainer ends.
+    """
+    if last_host(layout.directory) in (None, socket.gethostname()):
+        return False
+    age = time.time() - (_seconds(totals.updated) or 0.0)
+    return age < plan.config.launch.collective_timeout_minutes * 60
+
+
+def _silence(layout: PathLayout, totals: Totals) -> float:
+    """Return the seconds since a path's trainer has last written: a record, a logged step, or the lock."""
+    signs = [_seconds(totals.updated) or 0.0]
+    for file in (layout.metrics, layout.directory / "lock"):
+        with suppress(FileNotFoundError):
+            signs.append(file.stat().st_mtime)
+    return max(0.0, time.time() - max(signs))
+
+
+def _seconds(iso_time: str | None) -> float | None:
+    """Return the time of a record as `time.time()` does."""
+    return None if iso_time is None else datetime.fromisoformat(iso_time).timestamp()
+
+
+def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
+    """Return the status of every path, parents before children."""
+    return tuple(path_status(plan, path) for path in plan.graph.paths)
+
+
+def saved_step(layout: PathLayout) -> int | None:
+    """Return the lineage step of the newest complete checkpoint of a path; None if there is none."""
+    places = (layout.checkpoints, layout.branch_points)
+    return max((c.step for place in places for c in complete_checkpoints(place)), default=None)
+
+
+def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpoint:
+    """Return the checkpoint of a path at `step`, or its newest intact one if that is None, after reading every byte.
+
+    Raises ConfigError if the plan has no such path, CheckpointError if there is no such checkpoint or it is damaged,
+    LineageError if the directory belongs to another plan.
+    """
+    check_run_dir(plan, plan.named_paths([name]))
+    layout = plan.layout.path(name)
+    if step is not None:
+        found = find(layout, step)
+        verify_checkpoint(found)
+        return found
+    newest, skipped = newest_intact(layout.checkpoints, layout.branch_points)
+    if newest is None:
+        raise CheckpointError("\n  ".join((f"{layout.directory} has no intact checkpoint", *map(str, skipped))))
+    return newest
+
+
+def is_foreign(plan: Plan, path: TrainingPath) -> bool:
+    """Return True if the path's directory belongs to another plan."""
+    return _foreign(plan, path) is not None
+
+
+def done_steps(plan: Plan) -> dict[str, int]:
+    """Return name -> saved step, of the paths of this plan that have one."""
+    saved = {
+        path.name: saved_step(plan.layout.path(path.name)) for path in plan.graph.paths if not is_foreign(plan, path)
+    }
+    return {name: step for name, step in saved.items() if step is not None}
+
+
+def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
+    """Raise LineageError if the directory of one of `paths` or of their ancestors belongs to another plan."""
+    lineages = {ancestor.name: ancestor for path in paths for ancestor in plan.graph.lineage(path)}
+    for ancestor in lineages.values():
+        if (error := _foreign(plan, ancestor)) is not None:
+            raise error
+
+
+def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
+    """Return an error that says why the path's directory belongs to another plan; None if it does not."""
+    layout = plan.layout.path(path.name)
+    if saved_step(layout) is None:
+        return None  # Nothing was trained there.
+    if not layout.path_json.exists():
+        return LineageError(
+            f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory"
+        )
+    try:
+        check_identity(layout.path_json, plan.identity(path))
+    except LineageError as error:
+        return error
+    return None
+
+
+def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
+    """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
+
+    An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
+    """
+    return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
+
+
+def _missing(plan: Plan, path: TrainingPath, done: dict[tuple[int, str], HeldoutEvaluation]) -> dict[int, list[str]]:
+    wanted = {
+        (release.step, version): (plan.heldout[version].sha256, plan.heldout_rows(version))
+        for release in plan.graph.releases
+        if release.path == path.name
+        for version in plan.heldout_versions(release.version)
+        if version in plan.heldout
+    }
+    missing: dict[int, list[str]] = {}
+    for (step, version), (sha256, rows) in wanted.items():
+        evaluation = done.get((step, version))
+        if evaluation is None or (evaluation.manifest_sha256, evaluation.rows) != (sha256, rows):
+            missing.setdefault(step, []).append(version)
+    return missing

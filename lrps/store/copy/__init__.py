@@ -1,0 +1,1 @@
+"""Copies of runs to and from directories and object stores."""

@@ -1,0 +1,269 @@
+"""The comparison of two inventories: what has to be copied so that the target has what the source has.
+
+Pure functions that read no files. Push and pull follow the same rules. Complete checkpoints at the target are skipped.
+A pin or a released model is never replaced; a periodic checkpoint only if the ledger shows that the same path saved the
+step again. Of append-only files the longer one wins. Contradictions are raised before anything is copied. Must not
+import torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
+from lrps.store.copy.attempts import attempt_records, in_order, saves
+from lrps.store.copy.inventory import Inventory, StateDirectory
+from lrps.store.identity import identity_differences, path_from_json
+
+EXISTS = "exists already"
+
+
+@dataclass(frozen=True)
+class CopyFile:
+    """One file of a group. how: `send` its bytes, `copy` them from `origin` at the target, or `keep` the one there."""
+
+    name: str
+    size: int
+    how: str
+    sha256: str | None = None
+    origin: str | None = None
+    content: bytes | None = None
+    """Content of a small file; other files are read from the source."""
+
+
+@dataclass(frozen=True)
+class CopyGroup:
+    """Files that are copied together: a checkpoint, a released model, the ledger of a path, a document.
+
+    why: reason of the action, for people.
+    """
+
+    name: str
+    files: tuple[CopyFile, ...]
+    why: str
+    directory: StateDirectory | None = None
+    """The state's directory, whose last file is written last; None for other files."""
+    stale: tuple[str, ...] = ()
+    """Files to remove before copying, the last file of an older state first, so that it never lists wrong files."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def bytes_of(self, how: str) -> int:
+        return sum(file.size for file in self.files if file.how == how)
+
+    @property
+    def action(self) -> str:
+        """Action for the group: `send`, `copy` if no bytes are sent, or `skip`."""
+        hows = {file.how for file in self.files}
+        if "send" in hows or (self.directory and self.why != EXISTS and hows == {"keep"}):
+            return "send"
+        return "copy" if "copy" in hows else "skip"
+
+
+def compare_inventories(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[CopyGroup, ...]:
+    """Return the groups of `source` in the order in which they must be copied: identities, ledgers, then states.
+
+    replace_documents: replace another plan.json or report at the target. Raises LineageError with all contradictions;
+    then nothing may be copied.
+    """
+    groups: list[CopyGroup] = []
+    contradictions: list[str] = []
+    for make in (_plans, _identities, _ledgers, _metrics, _states):
+        for step in make(source, target):
+            if isinstance(step, LrpsError):
+                contradictions.append(str(step))
+            else:
+                groups.append(step)
+    if contradictions:
+        raise LineageError("nothing was copied:\n  " + "\n  ".join(contradictions))
+    return (*groups, *_documents(source, target, replace_documents))
+
+
+def _plans(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
+    here, there = (_plan_name(each.documents.get("plan.json", b"{}")) for each in (source, target))
+    if here is not None and there is not None and here != there:
+        yield LineageError(
+            f"{source.where} is a run of plan {here!r}, {target.where} of plan {there!r}: give each its own address"
+        )
+
+
+def _plan_name(plan_json: bytes) -> str | None:
+    try:
+        return str(json.loads(plan_json)["config"]["name"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
+    for path, ours in sorted(source.identities.items()):
+        name, theirs = f"{path}/path.json", target.identities.get(path)
+        if theirs is None or ours == theirs:
+            yield _small(name, ours, theirs, "new")
+            continue
+        try:
+            here, there = json.loads(ours), json.loads(theirs)
+            differences = identity_differences(there, here)
+            longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
+        except (ValueError, KeyError, TypeError) as error:
+            yield LineageError(
+                f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
+            )
+            continue
+        if differences:
+            yield LineageError(
+                f"{path} is another path at {target.where} than at {source.where} ({differences[0]} here); give the "
+                "plan another `name`, or another address"
+            )
+        else:
+            yield _small(name, ours, None if longer else ours, "the path has grown")
+
+
+def _ledgers(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
+    for path in ("", *sorted(source.identities)):
+        ours, theirs = source.ledger(path), target.ledger(path)
+        if not ours:
+            continue
+        try:
+            files = [_grown(name, content, theirs.get(name), source, target) for name, content in ours.items()]
+            merged = theirs | {file.name: ours[file.name] for file in files if file.how == "send"}
+            for _ in attempt_records({name: merged[name] for name in in_order(merged)}):
+                pass
+        except LrpsError as error:
+            yield error
+        else:
+            yield CopyGroup(f"{path}/ledger".lstrip("/"), tuple(files), _why(files, bool(theirs)))
+
+
+def _metrics(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
+    for name in sorted(name for name in source.logs if name.endswith("/metrics.jsonl")):
+        try:
+            file = _grown(name, source.logs[name], target.logs.get(name), source, target)
+        except LrpsError as error:
+            yield error
+        else:
+            yield CopyGroup(name, (file,), _why([file], name in target.logs))
+
+
+def _grown(name: str, ours: bytes, theirs: bytes | None, source: Inventory, target: Inventory) -> CopyFile:
+    """Return the copy of an append-only file. Raises LineageError if neither side begins with the other."""
+    if theirs is not None and theirs.startswith(ours):
+        return CopyFile(name, len(ours), "keep")
+    if theirs is None or ours.startswith(theirs):
+        return CopyFile(name, len(ours), "send", content=ours)
+    raise LineageError(
+        f"{name} of {source.where} and of {target.where} contradict each other: the path was continued on both sides. "
+        f"Keep one: copy the run under another name or address, or move {name.partition('/')[0]} away on one side"
+    )
+
+
+def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
+    """Yield the groups of checkpoints and released models. Equal files are sent once and then copied at the target."""
+    known = {
+        entry["sha256"]: f"{each.name}/{file}"
+        for each in target.directories.values()
+        if each.fault is None and source.directories.get(each.name, each).listing == each.listing
+        for file, entry in each.files.items()
+    }
+    for ours in sorted(source.directories.values(), key=_order):
+        if ours.fault is not None:
+            yield CopyGroup(ours.name, (), f"left out: {ours.fault}")
+            continue
+        theirs = target.directories.get(ours.name)
+        try:
+            group = _state(ours, theirs, source, target, known)
+        except LrpsError as error:
+            yield error
+            continue
+        if group.action != "skip":
+            known |= {entry["sha256"]: f"{ours.name}/{file}" for file, entry in ours.files.items()}
+        yield group
+
+
+def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
+    model = each.kind == "model"
+    return each.path, model, 0 if model else each.step, each.name
+
+
+def _state(
+    ours: StateDirectory, theirs: StateDirectory | None, source: Inventory, target: Inventory, known: Mapping[str, str]
+) -> CopyGroup:
+    why, kept, stale = "new", set[str](), list[str]()
+    if theirs is not None:
+        if theirs.fault is None and theirs.listing == ours.listing:
+            return CopyGroup(ours.name, _files(ours, set(ours.files), {}), EXISTS, ours)
+        if theirs.files and theirs.listing != ours.listing:
+            newer = _newer(ours, source, target)
+            if newer == "target":
+                return CopyGroup(ours.name, (), "the target's was saved later")
+            if newer is None:
+                raise CheckpointError(
+                    f"{ours.name} is another state at {source.where} than at {target.where}, and a pin or a release "
+                    "never changes: use another address or run name, or remove one of the two by hand, with everything "
+                    "that forked from it"
+                )
+            why = "replaces an older state of this step"
+        elif ours.listing in (theirs.pending, theirs.listing):
+            why = "continues an unfinished copy"
+            kept = {name for name, entry in ours.files.items() if theirs.present.get(name) == entry["bytes"]}
+        # The old last file is removed first, so that it never lists changed files.
+        left = sorted(theirs.present, key=lambda name: name != ours.last)
+        stale = [f"{ours.name}/{name}" for name in left if name not in kept]
+    files = _files(ours, kept, known)
+    if files and why == "new" and all(file.how == "copy" for file in files):
+        why = f"the same bytes as {str(files[0].origin).rpartition('/')[0]}"
+    return CopyGroup(ours.name, files, why, ours, tuple(stale))
+
+
+def _files(ours: StateDirectory, kept: set[str], known: Mapping[str, str]) -> tuple[CopyFile, ...]:
+    def file(name: str, size: int, sha256: str) -> CopyFile:
+        origin = None if name in kept else known.get(sha256)
+        how = "keep" if name in kept else "send" if origin is None else "copy"
+        return CopyFile(f"{ours.name}/{name}", size, how, sha256, origin)
+
+    return tuple(file(name, entry["bytes"], entry["sha256"]) for name, entry in sorted(ours.files.items()))
+
+
+def _newer(ours: StateDirectory, source: Inventory, target: Inventory) -> str | None:
+    """Return the side that saved a periodic checkpoint later, `source` or `target`, by the ledgers; None if unknown."""
+    if ours.kind != "checkpoints":
+        return None
+    here, there = source.ledger(ours.path), target.ledger(ours.path)
+    try:
+        mine, other = saves(here).get(ours.step), saves(there).get(ours.step)
+    except LedgerError:
+        return None  # `_ledgers` reports the error.
+    if mine is not None and mine[1] >= there.get(mine[0], b"").count(b"\n"):
+        return "source"
+    if other is not None and other[1] >= here.get(other[0], b"").count(b"\n"):
+        return "target"
+    return None
+
+
+def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[CopyGroup]:
+    def file(name: str) -> CopyFile:
+        ours, theirs = source.documents[name], target.documents.get(name)
+        keep = theirs == ours or (theirs is not None and not replace)
+        return CopyFile(name, len(ours), "keep" if keep else "send", content=ours)
+
+    for group in ("plan.json", "report"):
+        files = [file(name) for name in sorted(source.documents) if name.partition("/")[0] == group]
+        if files:
+            there = any(file.name in target.documents for file in files)
+            yield CopyGroup(group, tuple(files), _why(files, there))
+
+
+def _small(name: str, ours: bytes, theirs: bytes | None, why: str = "new") -> CopyGroup:
+    same = ours == theirs
+    file = CopyFile(name, len(ours), "keep" if same else "send", content=ours)
+    return CopyGroup(name, (file,), EXISTS if same else why)
+
+
+def _why(files: list[CopyFile], there: bool) -> str:
+    if all(file.how == "keep" for file in files):
+        return EXISTS
+    return "has grown" if there else "new"

@@ -1,0 +1,168 @@
+"""The trackers that a config names, as one that never fails.
+
+metrics.jsonl and the ledger hold the same values: a tracker that fails is reported once and dropped, and training
+continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from lrps.base.errors import ConfigError
+from lrps.base.units import hours
+from lrps.config.models import Config
+from lrps.config.tracking import TrackConfig
+from lrps.ledger.metrics import Metrics
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.totals import total
+from lrps.paths.cost import CostModel, peak_flops
+from lrps.paths.graph import TrainingPath
+from lrps.store.layout import PathLayout
+from lrps.track.tracker import TrackedPath, Tracker
+
+EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio"}
+"""Tracker -> the extra of lrps that installs its package; wandb is always installed."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The cost of one or several attempts at a path so far."""
+
+    device_hours: float = 0.0
+    flops: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.device_hours + other.device_hours, self.flops + other.flops)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Factors that convert cost into money and utilisation; None for each that is not known."""
+
+    price_per_device_hour: float | None = None
+    flops_per_token: int | None = None
+    peak_flops: float | None = None
+    """Peak FLOP/s of all devices of the process group together."""
+
+
+def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, float]:
+    """Return the values to track for a logged step. Unknown values have no key.
+
+    spent: cost of the path itself, over all its attempts.
+    """
+    money, mfu = None, None
+    if rates.price_per_device_hour is not None:
+        money = spent.device_hours * rates.price_per_device_hour
+    if rates.flops_per_token is not None and rates.peak_flops is not None:
+        mfu = metrics.tokens_per_second * rates.flops_per_token / rates.peak_flops
+    values = {
+        "tokens": metrics.tokens,
+        "train/loss": metrics.loss,
+        "train/lr": metrics.lr,
+        "train/grad_norm": metrics.grad_norm,
+        "train/tokens_per_second": metrics.tokens_per_second,
+        "train/mfu": mfu,
+        "cost/device_hours": spent.device_hours,
+        "cost/flops": spent.flops or None,
+        "cost/money": money,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the values to track for an evaluation. results: held-out version -> {loss, bits_per_byte, ..}."""
+    kinds = ("loss", "bits_per_byte")
+    named = {f"heldout/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
+    return {"tokens": tokens, **{key: value for key, value in named.items() if value is not None}}
+
+
+class Trackers:
+    """All trackers of a path as one that never fails. before: cost of earlier attempts at the path."""
+
+    def __init__(
+        self,
+        trackers: Sequence[Tracker] = (),
+        say: Callable[[str], None] = print,
+        before: Spent = Spent(),
+        rates: Rates = Rates(),
+    ) -> None:
+        self._trackers, self._say, self._before, self._rates = list(trackers), say, before, rates
+
+    def start(self, step: int) -> None:
+        self._each(lambda tracker: tracker.start(step))
+
+    def log(self, metrics: Metrics, spent: Spent) -> None:
+        """Track a logged step. spent: cost of this attempt so far."""
+        values = train_values(metrics, self._before + spent, self._rates)
+        self._each(lambda tracker: tracker.log(metrics.step, values))
+
+    def log_evaluation(self, step: int, tokens: int, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Track an evaluation of the state after `step`. results: as in `heldout_values`."""
+        values = heldout_values(tokens, results)
+        self._each(lambda tracker: tracker.log(step, values))
+
+    def finish(self, exit_code: int) -> None:
+        self._each(lambda tracker: tracker.finish(exit_code))
+
+    def _each(self, act: Callable[[Tracker], None]) -> None:
+        for tracker in tuple(self._trackers):
+            try:
+                act(tracker)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                self._say(f"{tracker.name}: {error}; training continues without it, metrics.jsonl has everything")
+
+
+def check_trackers(track: TrackConfig) -> None:
+    """Raise ConfigError for a tracker whose package is not installed, before anything is started."""
+    for name in track.trackers:
+        if find_spec(name) is None:
+            extra = f"pip install 'lrps[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
+            raise ConfigError(
+                f"track.trackers: {name} is not installed; run `{extra}`, or remove {name} from the list: "
+                "metrics.jsonl is written without it"
+            )
+
+
+def open_trackers(
+    config: Config,
+    costs: CostModel,
+    path: TrainingPath,
+    layout: PathLayout,
+    *,
+    lineage: Mapping[str, Any],
+    devices: int,
+    say: Callable[[str], None],
+) -> Trackers:
+    """Open the trackers that the config names for a new attempt at a path. No run is started yet.
+
+    devices: number of processes in the group. Call it before the attempt has a ledger.
+    """
+    if not config.track.trackers:
+        return Trackers()
+    facts = {**config.model_dump(mode="json"), "lineage": dict(lineage)}
+    tracked = TrackedPath(config.name, path.name, path.kind, layout.directory, facts)
+    earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
+    return Trackers(
+        [_tracker(name, config.track, tracked, say) for name in config.track.trackers],
+        say,
+        Spent(hours(earlier.allocated_seconds), earlier.flops),
+        Rates(costs.price_per_device_hour, costs.flops_per_token, None if peak is None else peak * devices),
+    )
+
+
+def _tracker(name: str, track: TrackConfig, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
+    if name == "wandb":
+        from lrps.track.wandb.run import WandbRun
+
+        return WandbRun(track.wandb, path, say)
+    if name == "tensorboard":
+        from lrps.track.tensorboard import TensorboardRun
+
+        return TensorboardRun(path)
+    from lrps.track.trackio import TrackioRun
+
+    return TrackioRun(path)

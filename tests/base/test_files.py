@@ -1,0 +1,64 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from lrps.base import files
+from lrps.base.files import atomic_write_json, atomic_write_text, sha256_file
+
+
+def test_text_replaces_the_old_content(tmp_path):
+    path = tmp_path / "a.txt"
+    atomic_write_text(path, "one")
+    atomic_write_text(path, "zwei – 二\n")
+    assert path.read_bytes() == "zwei – 二\n".encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_is_sorted_and_ends_in_a_newline(tmp_path):
+    path = tmp_path / "a.json"
+    atomic_write_json(path, {"b": 1, "a": [1.5, None]})
+    assert json.loads(path.read_text()) == {"a": [1.5, None], "b": 1}
+    assert path.read_text().index('"a"') < path.read_text().index('"b"')
+    assert path.read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, step):
+    path = tmp_path / "a.txt"
+    atomic_write_text(path, "old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, step, fail)
+    with pytest.raises(OSError, match="No space"):
+        atomic_write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic_write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_content_is_durable_before_its_name_is(tmp_path, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(files.os, name, lambda *a, name=name, real=real: (order.append(name), real(*a))[1])
+    atomic_write_text(tmp_path / "a.txt", "x")
+    assert order == ["fsync", "replace", "fsync"]
+
+
+def test_sha256(tmp_path):
+    content = os.urandom(3_000_000)
+    (tmp_path / "a").write_bytes(content)
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()

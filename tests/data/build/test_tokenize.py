@@ -1,0 +1,364 @@
+"""Documents become one version, whoever makes which part and however often it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrps.base.errors import ConfigError, DataError
+from lrps.data.build import tokenize
+from lrps.data.build.documents import PART_BYTES
+from lrps.data.build.fingerprint import fingerprint_inputs
+from lrps.data.build.tokenize import (
+    Recipe,
+    Share,
+    VersionText,
+    built_manifests,
+    finalize_version,
+    is_heldout,
+    tokenize_jobs,
+    tokenize_part,
+    unfinished_parts,
+)
+from lrps.data.build.writer import TokenWriter
+from lrps.data.manifest import Manifest, manifest_path
+from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+
+TEXTS = [f"document {n}: " + "the quick brown fox " * (n % 7) for n in range(300)]
+
+
+@pytest.fixture
+def tokenizer_path(tmp_path) -> Path:
+    train_tokenizer(TEXTS, 300, tmp_path / "tokenizer.json")
+    return tmp_path / "tokenizer.json"
+
+
+def jsonl(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text, "source": "test"}) + "\n" for text in texts))
+    return path
+
+
+def version_text(
+    inputs: Sequence[Path], root: Path, tokenizer_path: Path, part_bytes: int = PART_BYTES, **recipe: Any
+) -> VersionText:
+    made_by = Recipe(tokenizer_path, load_tokenizer(tokenizer_path)[1], **recipe)
+    return VersionText(root, "v1", tuple(inputs), made_by, part_bytes)
+
+
+def build(
+    inputs: Sequence[Path], root: Path, tokenizer_path: Path, part_bytes: int = PART_BYTES, **recipe: Any
+) -> tuple[Manifest, Manifest]:
+    """All of it in this process."""
+    text = version_text(inputs, root, tokenizer_path, part_bytes, **recipe)
+    fingerprints = fingerprint_inputs(inputs)
+    if len(built_manifests(text, fingerprints)) < 2:
+        tokenize_jobs(text.jobs(fingerprints), text.recipe)
+    return finalize_version(text, fingerprints)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def texts_of(manifest: Manifest, root: Path, tokenizer_path: Path) -> list[str]:
+    """The documents of a split, decoded from its shards."""
+    tokenizer, identity = load_tokenizer(tokenizer_path)
+    blocks = []
+    for shard in manifest.shards:
+        data = (root / manifest.version / shard.name).read_bytes()
+        blocks += [
+            np.frombuffer(data, manifest.dtype, block.tokens, block.offset)
+            for block in map(manifest.blocks.__getitem__, shard.blocks)
+        ]
+    tokens = np.concatenate(blocks)
+    assert tokens[-1] == identity.eos
+    documents = np.split(tokens, np.flatnonzero(tokens == identity.eos) + 1)[:-1]
+    return [tokenizer.decode(document[:-1].tolist()) for document in documents]
+
+
+def test_every_document_is_in_one_split_in_order(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS), tmp_path / "b.txt"]
+    inputs[1].write_text("one document\nof two lines\n")
+    train, heldout = build(inputs, tmp_path, tokenizer_path, heldout_share=0.2)
+    everything = [*TEXTS, inputs[1].read_text()]
+    assert texts_of(train, tmp_path, tokenizer_path) == [t for t in everything if not is_heldout(t, 0.2, "lrps")]
+    assert texts_of(heldout, tmp_path, tokenizer_path) == [t for t in everything if is_heldout(t, 0.2, "lrps")]
+    assert 30 < heldout.documents < 90
+    assert train.documents + heldout.documents == 301
+    assert train.text_bytes + heldout.text_bytes == sum(len(text.encode()) for text in everything)
+
+
+def test_documents_one_by_one_give_the_same_bytes(tmp_path, tokenizer_path):
+    """What the writer makes of single documents, in the order of the inputs, is what parts are packed into."""
+    inputs = [jsonl(tmp_path / "a.jsonl", [*TEXTS, " "]), jsonl(tmp_path / "b.jsonl", TEXTS[::-1])]
+    build(inputs, tmp_path / "parts", tokenizer_path, 1000, heldout_share=0.1)
+    tokenizer, identity = load_tokenizer(tokenizer_path)
+    provenance = {
+        "maker": "lrps.data.tokenize/1",
+        "inputs": [{"name": p.name, **fingerprint_inputs([p])[p].provenance} for p in inputs],
+        "heldout_share": 0.1,
+        "heldout_salt": "lrps",
+        "empty_documents": 1,
+    }
+    for split in ("train", "heldout"):
+        with TokenWriter(tmp_path / "one", "v1", split, identity) as writer:
+            for text in [*TEXTS, *TEXTS[::-1]]:
+                if is_heldout(text, 0.1, "lrps") == (split == "heldout"):
+                    tokens = [*tokenizer.encode(text, add_special_tokens=False).ids, identity.eos]
+                    writer.add_document(np.array(tokens), len(text.encode()))
+            writer.close(provenance)
+    assert files(tmp_path / "parts") == files(tmp_path / "one")
+
+
+class Interruption(Exception):
+    pass
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(part_bytes=st.integers(500, 20_000), shares=st.integers(1, 5), seed=st.integers(), batch=st.integers(1, 9999))
+def test_parts_shares_and_restarts_give_the_same_bytes(
+    part_bytes, shares, seed, batch, tmp_path_factory, tokenizer_path, monkeypatch
+):
+    root = tmp_path_factory.mktemp("root")
+    inputs = [jsonl(root / "a.jsonl", TEXTS[:90]), jsonl(root / "b.jsonl", ["", *TEXTS[40:60]])]
+    build(inputs, root / "at-once", tokenizer_path, heldout_share=0.1)
+    monkeypatch.setattr(tokenize, "BATCH_CHARACTERS", batch)
+    text = version_text(inputs, root / "shared", tokenizer_path, part_bytes, heldout_share=0.1)
+    fingerprints = fingerprint_inputs(inputs)
+    rng = random.Random(seed)
+
+    def perhaps_interrupt(_: int) -> None:
+        if rng.random() < 0.05:
+            raise Interruption
+
+    turns = [Share(number, shares) for number in range(1, shares + 1)] * 2
+    for share in rng.sample(turns, len(turns)):
+        with suppress(Interruption):
+            tokenize_jobs(text.jobs(fingerprints, share), text.recipe, progress=perhaps_interrupt)
+    done = {job.path: job.path.stat().st_mtime_ns for job in text.jobs(fingerprints) if job.path.exists()}
+    tokenize_jobs(text.jobs(fingerprints), text.recipe)
+    assert all(path.stat().st_mtime_ns == made for path, made in done.items()), "what is there is not made again"
+    finalize_version(text, fingerprints)
+    assert files(root / "shared") == files(root / "at-once")
+
+
+def test_progress_adds_up_to_the_input(tmp_path, tokenizer_path, monkeypatch):
+    monkeypatch.setattr(tokenize, "BATCH_CHARACTERS", 100)
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS * 40)]
+    size = inputs[0].stat().st_size
+    text = version_text(inputs, tmp_path, tokenizer_path, 300_000, heldout_share=0.1)
+    hashed: list[int] = []
+    tokenized: list[int] = []
+    packed: list[int] = []
+    fingerprints = fingerprint_inputs(inputs, progress=hashed.append)
+    tokenize_part(text.recipe, text.jobs(fingerprints)[0], tokenized.append)
+    assert (sum(tokenized), len([count for count in tokenized if count]) > 2) == (300_000, True)
+    tokenize_jobs(text.jobs(fingerprints)[1:], text.recipe, progress=tokenized.append)
+    finalize_version(text, fingerprints, packed.append)
+    assert sum(hashed) == sum(tokenized) == sum(packed) == size
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_pool_and_the_next_one_goes_on(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / f"{n}.jsonl", [f"{n} {text}" for text in TEXTS * 50]) for n in range(3)]
+    build(inputs, tmp_path / "at-once", tokenizer_path, heldout_share=0.1)
+    text = version_text(inputs, tmp_path / "pool", tokenizer_path, 100_000, heldout_share=0.1)
+    fingerprints = fingerprint_inputs(inputs, processes=2)
+    killed = []
+
+    def kill_one(done_bytes: int) -> None:
+        if done_bytes and not killed:
+            killed.append(multiprocessing.active_children()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    with pytest.raises(DataError, match="a worker was killed.*the same command goes on"):
+        tokenize_jobs(text.jobs(fingerprints), text.recipe, 2, kill_one)
+    made = [job for job in text.jobs(fingerprints) if job not in unfinished_parts(text.jobs(fingerprints))]
+    assert 0 < len(made) < len(text.parts)
+    assert not list(tmp_path.glob("pool/v1/v1-*"))
+    with pytest.raises(DataError, match=r"v1: \d+ of \d+ parts are not tokenized: .*\.jsonl"):
+        finalize_version(text, fingerprints)
+    tokenize_jobs(text.jobs(fingerprints), text.recipe, 2)
+    finalize_version(text, fingerprints)
+    assert files(tmp_path / "pool") == files(tmp_path / "at-once")
+
+
+def test_damaged_parts_are_made_again(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    build(inputs, tmp_path / "sound", tokenizer_path, heldout_share=0.1)
+    text = version_text(inputs, tmp_path / "damaged", tokenizer_path, 5000, heldout_share=0.1)
+    fingerprints = fingerprint_inputs(inputs)
+    jobs = text.jobs(fingerprints)
+    tokenize_jobs(jobs, text.recipe)
+    short, flipped = jobs[0].path, jobs[1].path
+    short.write_bytes(short.read_bytes()[:-10])
+    assert [job.path for job in unfinished_parts(jobs)] == [short]
+    tokenize_jobs(jobs, text.recipe)
+    data = bytearray(flipped.read_bytes())
+    data[300] ^= 1
+    flipped.write_bytes(data)
+    with pytest.raises(DataError, match="was damaged"):
+        finalize_version(text, fingerprints)
+    assert not list(tmp_path.glob("damaged/v1/v1-*"))
+    tokenize_jobs(jobs, text.recipe)
+    finalize_version(text, fingerprints)
+    assert files(tmp_path / "damaged") == files(tmp_path / "sound")
+
+
+def test_parts_of_another_recipe_are_never_mixed_in(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS), jsonl(tmp_path / "b.jsonl", TEXTS[:9])]
+    fingerprints = fingerprint_inputs(inputs)
+    each_alone = inputs[0].stat().st_size
+    text = version_text(inputs, tmp_path, tokenizer_path, each_alone, heldout_share=0.1)
+    tokenize_jobs(text.jobs(fingerprints), text.recipe)
+    for part_bytes, changes in [
+        (each_alone, {"heldout_share": 0.2}),
+        (each_alone, {"heldout_share": 0.1, "heldout_salt": "other"}),
+        (each_alone, {"heldout_share": 0.1, "text_key": "source"}),
+        (each_alone - 1, {"heldout_share": 0.1}),
+    ]:
+        other = version_text(inputs, tmp_path, tokenizer_path, part_bytes, **changes)
+        assert unfinished_parts(other.jobs(fingerprints)) == other.jobs(fingerprints)
+    train_tokenizer(TEXTS, 290, tmp_path / "other.json")
+    other = version_text(inputs, tmp_path, tmp_path / "other.json", each_alone, heldout_share=0.1)
+    assert len(unfinished_parts(other.jobs(fingerprints))) == 2
+    jsonl(inputs[0], TEXTS[1:])
+    changed = version_text(inputs, tmp_path, tokenizer_path, each_alone, heldout_share=0.1)
+    (missing,) = unfinished_parts(changed.jobs(fingerprint_inputs(inputs)))
+    assert missing.part.paths == (inputs[0],), "the text that did not change is not tokenized again"
+
+
+def test_a_tokenizer_that_changes_in_between_is_refused(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    text = version_text(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+    train_tokenizer(TEXTS, 290, tokenizer_path)
+    with pytest.raises(DataError, match="was changed while it was in use"):
+        tokenize_jobs(text.jobs(fingerprint_inputs(inputs)), text.recipe)
+
+
+@given(st.integers(0, 100), st.integers(1, 20))
+def test_all_shares_together_are_the_whole(count, shares):
+    taken = [Share.parse(f"{number}/{shares}").take(range(count)) for number in range(1, shares + 1)]
+    assert [part for share in taken for part in share] == list(range(count))
+    assert max(map(len, taken)) - min(map(len, taken)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4/4", "a/b", "1.5/4"])
+def test_no_share(text):
+    with pytest.raises(ConfigError, match="a share is written I/N"):
+        Share.parse(text)
+
+
+def test_another_text_key_stands_in_the_provenance(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    train, _ = build(inputs, tmp_path, tokenizer_path, heldout_share=0.0, text_key="source")
+    assert train.provenance["text_key"] == "source"
+    with pytest.raises(DataError, match="made with other text_key"):
+        build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)
+    assert "text_key" not in build(inputs, tmp_path / "usual", tokenizer_path, heldout_share=0.0)[0].provenance
+
+
+def test_text_that_spells_the_end_mark_does_not_end_the_document(tmp_path, tokenizer_path):
+    text = f'eos = "{TRAINED_EOS}"\n'
+    train, _ = build([jsonl(tmp_path / "a.jsonl", [text])], tmp_path, tokenizer_path, heldout_share=0.0)
+    assert texts_of(train, tmp_path, tokenizer_path) == [text]
+
+
+def test_empty_documents_are_counted_and_left_out(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", ["", "full", " \n"])]
+    train, heldout = build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)
+    assert train.provenance["empty_documents"] == 2
+    assert (train.documents, heldout.documents, heldout.shards) == (1, 0, ())
+
+
+@pytest.mark.parametrize(("texts", "found"), [([" "], "0 held out, 1 empty"), (TEXTS[:2], "2 held out, 0 empty")])
+def test_a_version_without_training_documents_is_refused(texts, found, tmp_path, tokenizer_path):
+    with pytest.raises(DataError, match=rf"v1: no document to train on: {found}.*data\.heldout_share"):
+        build([jsonl(tmp_path / "a.jsonl", texts)], tmp_path, tokenizer_path, heldout_share=0.999)
+    assert list((tmp_path / "v1").iterdir()) == []
+
+
+def test_provenance_names_the_inputs(tmp_path, tokenizer_path):
+    path = jsonl(tmp_path / "a.jsonl", TEXTS)
+    train, _ = build([path], tmp_path, tokenizer_path, heldout_share=0.1)
+    (entry,) = train.provenance["inputs"]
+    assert (entry["name"], entry["bytes"], len(entry["sha256"])) == ("a.jsonl", path.stat().st_size, 64)
+
+
+def test_a_second_build_does_no_work(tmp_path, tokenizer_path, monkeypatch):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    first = build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+    monkeypatch.setattr(tokenize, "PartWriter", None)
+    monkeypatch.setattr(tokenize, "TokenWriter", None)
+    assert build(inputs, tmp_path, tokenizer_path, heldout_share=0.1) == first
+
+
+@pytest.mark.parametrize("lost", ["train", "heldout"])
+def test_a_build_that_lost_one_split_makes_that_one_again(lost, tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    first = build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+    manifest_path(tmp_path, "v1", lost).unlink()
+    assert build(inputs, tmp_path, tokenizer_path, heldout_share=0.1) == first
+    assert manifest_path(tmp_path, "v1", lost).exists()
+
+
+def test_a_version_never_changes(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+    with pytest.raises(DataError, match=r"other heldout_share, and a version never changes"):
+        build(inputs, tmp_path, tokenizer_path, heldout_share=0.2)
+    jsonl(inputs[0], TEXTS[1:])
+    with pytest.raises(DataError, match=r"v1-train.manifest.json was made with other inputs"):
+        build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+    jsonl(inputs[0], TEXTS)
+    train_tokenizer(TEXTS, 290, tokenizer_path)
+    with pytest.raises(DataError, match="other tokenizer"):
+        build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+
+
+@given(st.text(), st.floats(0, 1), st.floats(0, 1), st.text())
+def test_what_a_share_holds_out_a_larger_share_holds_out_too(text, one, other, salt):
+    small, large = sorted((one, other))
+    assert is_heldout(text, large, salt) >= is_heldout(text, small, salt)
+    assert not is_heldout(text, 0.0, salt)
+
+
+def test_about_the_share_is_held_out_and_the_salt_matters():
+    texts = [f"text {n}" for n in range(20_000)]
+    one, two = ([is_heldout(text, 0.1, salt) for text in texts] for salt in ("a", "b"))
+    assert abs(np.mean(one) - 0.1) < 0.01
+    assert abs(np.mean(np.logical_and(one, two)) - 0.01) < 0.004
+
+
+def test_held_out_documents_are_pinned_for_ever():
+    assert [n for n in range(60) if is_heldout(f"text {n}", 0.1, "lrps")] == [10, 11, 19, 21, 22, 34, 43, 52]
+
+
+def test_unreadable_input_leaves_no_version(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS), tmp_path / "b.jsonl"]
+    inputs[1].write_text('{"text": 3}\n')
+    with pytest.raises(DataError, match="line 1: has no string"):
+        build(inputs, tmp_path, tokenizer_path, inputs[0].stat().st_size, heldout_share=0.1)
+    assert [path.name.split("-")[0] for path in tmp_path.glob("v1/*")] == [".parts"]
+    assert len(list(tmp_path.glob("v1/.parts-*/*"))) == 1, "the part that could be made"
+
+
+def test_missing_inputs_and_silly_shares_are_refused(tmp_path, tokenizer_path):
+    with pytest.raises(DataError, match=r"none\.txt: cannot read this input"):
+        build([tmp_path / "none.txt"], tmp_path, tokenizer_path, heldout_share=0.0)
+    with pytest.raises(ConfigError, match="held-out share of 1"):
+        build([], tmp_path, tokenizer_path, heldout_share=1)

@@ -1,0 +1,113 @@
+"""An engine of one rank without DeepSpeed that really trains, saves real fragments and starts in milliseconds.
+
+It is for tests of the files that training writes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.plan.plan import Plan
+from lrps.train import job
+
+
+class PlainEngine:
+    """The part of an engine that `lrps.train` uses.
+
+    before: called before each step with the number of steps that are done.
+    """
+
+    rank, world_size, device_name = 0, 1, "cpu"
+    facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
+    before: Callable[[int], Any] = staticmethod(lambda step: None)
+
+    def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
+        adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
+        self._unsynced: list[StepResult] = []
+        self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
+
+    def train_step(
+        self,
+        rows: np.ndarray,
+        *,
+        lr: float,
+        seed: int,
+        step: int,
+    ) -> bool:
+        self.before(step)
+        ids = torch.from_numpy(rows.astype(np.int64))
+        loss = self._held.module(input_ids=ids, labels=ids).loss
+        loss.backward()
+        for group in self._held.optimizer.param_groups:
+            group["lr"] = lr
+        self._held.optimizer.step()
+        self._held.optimizer.zero_grad()
+        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
+        return True
+
+    def sync_metrics(
+        self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
+    ) -> MetricsSync:
+        steps, self._unsynced = tuple(self._unsynced), []
+        return MetricsSync(
+            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+        )
+
+    def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
+        return 1.0, max(1, rows.size)
+
+    def sum_over_ranks(self, values: list[float]) -> list[float]:
+        return values
+
+    def used_joules(self) -> None:
+        return None
+
+    def own_fragments(self) -> Any:
+        return own_fragments(self._held)
+
+    def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
+        read_fragments(self._held, directory, optimizer)
+
+    def close(self) -> None:
+        pass
+
+
+class StopAfter:
+    """A request to stop that arrives after a number of steps of an attempt; None for never."""
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps, self.reads = steps, 0
+
+    @property
+    def seen(self) -> bool:
+        self.reads += 1  # It is read once before the path and once a step.
+        return self.steps is not None and self.reads > self.steps
+
+
+@contextmanager
+def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
+    """Within the context, call `act` before each step with the number of steps that are done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PlainEngine, "before", staticmethod(act))
+        yield
+
+
+def run(plan: Plan, *names: str, stop_after: int | None = None) -> bool:
+    """Run paths as `lrps train` does and return False if asked to stop.
+
+    stop_after: number of steps after which the request to stop arrives; only for a single path.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "Engine", PlainEngine)
+        return job.run_paths(plan, names, StopAfter(stop_after), since=time.time())  # type: ignore[arg-type]
