@@ -46,7 +46,7 @@ SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 ReturnToService=2
 EnforcePartLimits=ALL
-KillWait=30
+KillWait=300
 UnkillableStepTimeout=300
 MinJobAge=300
 GresTypes=gpu
@@ -54,7 +54,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 {accounting}
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=600
 PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
@@ -213,9 +213,7 @@ class PrivateSlurm:
         wait_until(lambda: _listens(ports[2]), "the database")
         self._start("slurmdbd", "-D")
         wait_until(lambda: _listens(ports[1]), "slurmdbd")
-        subprocess.run(
-            ("sacctmgr", "-i", "add", "cluster", "private"), env=self.environment, capture_output=True, timeout=60
-        )
+        subprocess.run(("sacctmgr", "-i", "add", "cluster", "private"), env=self.environment, capture_output=True)
 
     def _start(self, name: str, *arguments: str) -> None:
         log = open(self.root / f"{name}.out", "ab")  # noqa: SIM115
