@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.data.build.build import build_data
 from support.values import config_values, tiny_values
 
-settings.register_profile("lrps", deadline=None)  # On shared machines the time of an example means nothing.
+# On shared machines the time of an example means nothing.
+settings.register_profile("lrps", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lrps")
 
 REPOSITORY = Path(__file__).parent.parent

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 NOT_APPLICABLE = "n/a"
 _TOKENS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+_TIMES = ((1.0, "h"), (1 / 60, "min"), (1 / 3600, "s"), (1e-3 / 3600, "ms"))
 _BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
 
 
@@ -40,10 +40,18 @@ def count(value: int | None) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Hours and money: separators, and digits enough to tell small numbers apart."""
+    """Hours and money: separators, and enough digits to distinguish small numbers."""
     if value is None:
         return NOT_APPLICABLE
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def device_time(hours: float | None) -> str:
+    """Return hours of one device in the unit that fits them: 1,134 h, 36.2 h, 2.5 min, 19.5 s, 0.957 ms."""
+    if hours is None or hours == 0:
+        return NOT_APPLICABLE if hours is None else "0"
+    unit, name = next((each for each in _TIMES if hours >= each[0]), _TIMES[-1])
+    return f"{amount(hours / unit)} {name}"
 
 
 def ratio(value: float | None) -> str:
@@ -66,9 +74,3 @@ def duration(seconds: float | None) -> str:
 def loss(value: float | None) -> str:
     """Nats a token, or bits a byte: four decimals, since versions differ in the third."""
     return NOT_APPLICABLE if value is None else f"{value:.4f}"
-
-
-def rows_text(data: Sequence[Mapping[str, Any]]) -> str:
-    """The rows that a path reads, as source[from:to]; of many parts the first and the last."""
-    texts = [f"{part['source']}[{short(part['from_row'])}:{short(part['to_row'])}]" for part in data]
-    return " ".join(texts) if len(texts) <= 3 else f"{texts[0]} .. {texts[-1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,17 @@ _LINE = 13.5
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom"""
+
+
+def point_at(points: Sequence[Point], x: float) -> Point:
+    """Return the point of a line at x: between its neighbours, or else the nearest end."""
+    i = bisect_left([point[0] for point in points], x)
+    if i == len(points) or points[i][0] == x:
+        return points[min(i, len(points) - 1)]
+    if i == 0:
+        return points[0]
+    (x0, y0), (x1, y1) = points[i - 1], points[i]
+    return x, y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
 @dataclass(frozen=True)

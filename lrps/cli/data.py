@@ -1,4 +1,4 @@
-"""The verbs of `lrps data`: build, fetch, check and audit the shards of the data versions."""
+"""The verbs of `lrps data`, and `rehearse`: shards from text, from elsewhere and from models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lrps.base.errors import USER_MISTAKE, ConfigError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, print_json, run_of
+from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, load_plan, print_json, run_of
 
 Versions = Annotated[
     list[str] | None, typer.Argument(metavar="VERSION", help="Only these; by default all that have `text`.")
@@ -27,10 +27,9 @@ def data_build(config_file: ConfigFile, overrides: Overrides = None, processes: 
 
     Versions that are built already are not changed. After an interruption the same command continues.
     """
-    from lrps.config.loader import load_config
     from lrps.data.build.build import build_data
 
-    build_data(load_config(config_file, overrides or ()), processes)
+    build_data(load_config(config_file, overrides), processes)
 
 
 @data_app.command("tokenize")
@@ -49,12 +48,11 @@ def data_tokenize(
     For several machines that see the same data.root: give each a share, such as `--share $SLURM_ARRAY_TASK_ID/16`
     (launch/tokenize.sbatch). Existing parts are not made again.
     """
-    from lrps.config.loader import load_config
     from lrps.data.build.build import tokenize_data
     from lrps.data.build.tokenize import Share
 
     wanted = None if share is None else Share.parse(share)
-    tokenize_data(load_config(config_file, overrides or ()), versions or (), wanted, processes)
+    tokenize_data(load_config(config_file, overrides), versions or (), wanted, processes)
 
 
 @data_app.command("finalize")
@@ -65,10 +63,9 @@ def data_finalize(
 
     Missing parts are named. The parts are removed once the manifests are written.
     """
-    from lrps.config.loader import load_config
     from lrps.data.build.build import finalize_data
 
-    finalize_data(load_config(config_file, overrides or ()), versions or (), processes)
+    finalize_data(load_config(config_file, overrides), versions or (), processes)
 
 
 @data_app.command("fetch")
@@ -80,19 +77,17 @@ def data_fetch(
     ] = False,
 ) -> None:
     """Copy the manifests of every version that has a `url` to data.root."""
-    from lrps.config.loader import load_config
     from lrps.data.fetch import fetch_data
 
-    fetch_data(load_config(config_file, overrides or ()), shards=shards)
+    fetch_data(load_config(config_file, overrides), shards=shards)
 
 
 @data_app.command("verify")
 def data_verify(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check every byte of every shard on this machine against the manifests, several at a time."""
-    from lrps.config.loader import load_config
     from lrps.data.verify import verify_data
 
-    verifications = verify_data(load_config(config_file, overrides or ()), quiet=as_json)
+    verifications = verify_data(load_config(config_file, overrides), quiet=as_json)
     faults = [verification for verification in verifications if not verification["ok"]]
     if as_json:
         print_json({"ok": not faults, "manifests": verifications})
@@ -123,7 +118,7 @@ def data_audit(
     from rich.progress import Progress
 
     from lrps.audit.run import audit_run
-    from lrps.report.audit_document import audit_document, print_audit
+    from lrps.report.audit_text import audit_document, print_audit
 
     run_dir, configured = run_of(run, overrides)
     root = data_root or configured
@@ -134,7 +129,42 @@ def data_audit(
         audit = audit_run(
             run_dir, root if rows else None, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    document = audit_document(audit)
-    print_json(document) if as_json else print_audit(document)
+    print_json(audit_document(audit)) if as_json else print_audit(audit)
     if not audit.ok:
         raise typer.Exit(USER_MISTAKE)
+
+
+def rehearse(
+    config_file: ConfigFile,
+    name: Annotated[str, typer.Argument(metavar="SET", help="A set of data.rehearsal that has a `synthesis`.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show models, demonstrations, generations and tokens, and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let models write a rehearsal set, so that a version remembers an older one (self-synthesized rehearsal, SSR).
+
+    The base model continues demonstrations from the older version; the latest model generates the outputs again,
+    greedily; a selection of them becomes token shards, which paths read by `mix: {rehearsal: 0.1}`. Needs the shards of
+    the older version, and the models: `lrps run CONFIG` trains the paths that do not read the set, and prints when this
+    verb is next.
+
+    Every stage is stored in <run>/rehearsal/SET: killed at any moment, the same command continues and gives the same
+    bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
+    all later versions.
+    """
+    from lrps.rehearsal.outline import outline, print_outline
+
+    plan = load_plan(config_file, overrides)
+    planned = outline(plan, name)
+    if dry_run:
+        print_json(planned) if as_json else print_outline(planned)
+        return
+
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
+    from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
+
+    manifest, made = rehearse_set(plan, name, quiet=as_json)
+    document = made_document(plan, name, manifest, made)
+    print_json(document) if as_json else print_made(document)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrps.base.errors import USER_MISTAKE, ConfigError, LrpsError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_config, load_plan, print_json
 
 if TYPE_CHECKING:
-    from lrps.plan.plan import Plan
+    pass
 
 MaybeConfig = Annotated[
     Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it only the machine is examined.")
@@ -41,7 +41,7 @@ def doctor(
 
     if nodes:
         if config_file is None:
-            raise ConfigError("--nodes starts ranks as a config says: name it, as `lrps doctor CONFIG --nodes`")
+            raise ConfigError("--nodes needs a config for its launcher: name it, as in `lrps doctor CONFIG --nodes`")
         document, ok = _nodes(config_file, overrides or ())
         print_json(document) if as_json else print_nodes(document)
     else:
@@ -55,12 +55,11 @@ def doctor(
 
 def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
     """Run one rank of `lrps doctor --nodes`; started by the launcher."""
-    from lrps.config.loader import load_config
     from lrps.doctor.worker import run_worker
     from lrps.launch.rendezvous import rendezvous
 
     os.environ.update(rendezvous(os.environ))  # Set nothing unless `srun` started this.
-    run_worker(load_config(config_file, overrides or ()))
+    run_worker(load_config(config_file, overrides))
 
 
 def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -> tuple[dict[str, Any], bool]:
@@ -72,11 +71,11 @@ def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -
     plan = None
     if config_file is not None:
         try:
-            plan = _plan(config_file, overrides)
+            plan = load_plan(config_file, overrides)
             findings.append(Finding("config", "config", "ok", f"{config_file}: plan {plan.config.name}"))
         except LrpsError as error:
-            what = f"{error}. The machine alone is looked at"
-            findings.append(Finding("config", "config", "fail", what, "mend the config, then look again"))
+            what = f"{error}. Only this machine is checked"
+            findings.append(Finding("config", "config", "fail", what, "fix the config, then run it again"))
         printer.show(findings[0])
     for finding in examine(CHECKS, Subject(plan), printer.working):
         findings.append(finding)
@@ -90,13 +89,6 @@ def _nodes(config_file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any],
     from lrps.doctor.nodes import nodes_document
     from lrps.doctor.rollcall import call_roll
 
-    found = call_roll(_plan(config_file, overrides), config_file, overrides)
+    found = call_roll(load_plan(config_file, overrides), config_file, overrides)
     document = findings_document(found.findings) | nodes_document(found)
     return document, document["ok"]
-
-
-def _plan(config_file: Path, overrides: Sequence[str]) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
-
-    return make_plan(load_config(config_file, overrides))

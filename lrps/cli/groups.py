@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-import click
 from typer.core import TyperGroup
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -20,14 +20,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 class GroupedVerbs(TyperGroup):
-    """A command group whose help lists the verbs by GROUPS, each with the whole first sentence of its help."""
+    """A command group whose help lists the verbs by GROUPS, each with the whole first sentence of its help.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    Contexts, formatters and commands are click's, which newer versions of typer bring along under another name.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all verbs, those of GROUPS first and in their order."""
         ordered = [verb for verbs in GROUPS.values() for verb in verbs]
         return [*ordered, *(name for name in super().list_commands(ctx) if name not in ordered)]
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section per group. Long lines are wrapped, never cut."""
         width = max(len(verb) for verbs in GROUPS.values() for verb in verbs)
         for title, verbs in GROUPS.items():
@@ -36,7 +39,7 @@ class GroupedVerbs(TyperGroup):
                 formatter.write_dl(lines)
 
 
-def _summary(command: click.Command | None) -> str:
+def _summary(command: Any) -> str:
     """Return the first sentence of a command's help, without its full stop."""
     text = " ".join((command.help or "").split("\n\n")[0].split()) if command is not None else ""
     return re.split(r"(?<=[.])\s+(?=[A-Z])", text)[0].removesuffix(".")

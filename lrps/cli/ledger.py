@@ -32,12 +32,12 @@ def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
     checkpoints, but not evaluations.
     """
     from lrps.ledger.check import check_run
-    from lrps.report.ledger_document import check_document, print_check
+    from lrps.report.ledger_text import check_document, print_check
 
     run_dir, _ = run_of(run, overrides)
-    document = check_document(run_dir, check_run(run_dir))
-    print_json(document) if as_json else print_check(document)
-    if not document["ok"]:
+    checks = check_run(run_dir)
+    print_json(check_document(run_dir, checks)) if as_json else print_check(run_dir, checks)
+    if any(check.fault for check in checks):
         raise typer.Exit(USER_MISTAKE)
 
 
@@ -63,21 +63,19 @@ def show(
     from lrps.ledger.reader import read_ledger
     from lrps.ledger.records import KINDS
     from lrps.ledger.totals import total
-    from lrps.report.ledger_document import print_records, print_totals, records_document, totals_document
+    from lrps.report.ledger_text import last_records, print_totals, records_document, records_table, totals_document
+    from lrps.report.terminal import print_table
 
     run_dir, _ = run_of(run, overrides)
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"--kind {kind}: a ledger has {', '.join(KINDS)}")
     if path is None and kind is None:
-        paths = {name: each for name, each in ledger_dirs(run_dir).items() if name}
-        document = totals_document(
-            run_dir, {name: total(read_ledger(each, heartbeats=False)) for name, each in paths.items()}
-        )
-        print_json(document) if as_json else print_totals(document)
+        directories = {name: each for name, each in ledger_dirs(run_dir).items() if name}
+        totals = {name: total(read_ledger(each, heartbeats=False)) for name, each in directories.items()}
+        print_json(totals_document(run_dir, totals)) if as_json else print_totals(run_dir, totals)
         return
-    records = (one for one in _records(run_dir, path) if kind in (None, one[2].kind))
-    found = records_document(records, last)
-    print_json(found) if as_json else print_records(found)
+    found = last_records((one for one in _records(run_dir, path) if kind in (None, one[2].kind)), last)
+    print_json(records_document(found)) if as_json else print_table(records_table(found))
 
 
 @ledger_app.command()

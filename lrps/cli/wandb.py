@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
 
 if TYPE_CHECKING:
-    from lrps.plan.plan import Plan
+    pass
 
 wandb_app = typer.Typer(
     name="wandb",
@@ -33,7 +31,7 @@ def link(config_file: ConfigFile, overrides: Overrides = None, entity: Entity = 
     """
     from lrps.track.wandb.link import link_run
 
-    link_run(_load_plan(config_file, overrides), entity, project, typer.echo)
+    link_run(load_plan(config_file, overrides), entity, project, typer.echo)
 
 
 @wandb_app.command()
@@ -50,16 +48,9 @@ def workspace(
     """
     from lrps.track.wandb.workspace import save_workspace, workspace_spec
 
-    plan = _load_plan(config_file, overrides)
+    plan = load_plan(config_file, overrides)
     if as_json:
         settings = plan.config.track.wandb
         print_json(workspace_spec(plan, entity or settings.entity or "", project or settings.project))
     else:
         typer.echo(save_workspace(plan, entity, project))
-
-
-def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
-
-    return make_plan(load_config(config_file, overrides or ()))

@@ -1,88 +1,282 @@
-"""A plan as one JSON document: what `lrps plan --json` prints and plan.json holds, and what its tables show."""
+"""The plan document: what a plan trains and what that costs, as `lrps plan` shows it and plan.json holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from lrps.base.files import atomic_write_json
-from lrps.costs.interval_document import interval_document
-from lrps.costs.memory_document import memory_document
-from lrps.paths.cost import cpt_steps, ptfs_steps
-from lrps.paths.graph import Graph, Paradigm, TrainingPath
+from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
+from lrps.costs.document import INLINE, key, to_json
+from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
+from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
+from lrps.paths.graph import Fork, Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.usage import usage
 from lrps.plan.plan import Plan
 
 NEXT = "(next)"
-"""Stands for a version that is not in the config; no version of a config can have this name."""
+"""Name of a version that is not in the config; no version of a config can have this name."""
 
 
-def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """Everything a plan says, as JSON values.
+@dataclass(frozen=True)
+class VersionPlan:
+    """A data version of the config, and how it fills optimizer steps."""
 
-    done_steps: path name -> lineage step that exists already; it turns totals into what is still to do. Costs that
-    cannot be known are null.
+    name: str
+    """Name in the config."""
+    rows: int
+    """Training sequences of its shards."""
+    steps: int
+    """Optimizer steps that these rows fill."""
+    tokens: int
+    """Tokens of these steps."""
+    remainder_rows: int
+    """Rows that do not fill a step and are not read."""
+    manifest_sha256: str | None
+    """SHA-256 of the manifest of its training shards; null before they are built."""
+
+
+@dataclass(frozen=True)
+class RehearsalPlan:
+    """A rehearsal set of the config."""
+
+    name: str
+    """Name in the config."""
+    since: str
+    """First version whose paths may read it."""
+    rows: int
+    """Sequences of its shards."""
+    tokens: int
+    """Tokens of these rows."""
+    manifest_sha256: str | None
+    """SHA-256 of the manifest of its shards; null before they are built."""
+
+
+@dataclass(frozen=True)
+class PlannedCost:
+    """Cost of some optimizer steps by the config alone. Null: the config does not say what it depends on."""
+
+    steps: int = field(metadata=key("total_steps"))
+    """Optimizer steps."""
+    tokens: int = field(metadata=key("total_tokens"))
+    """Trained tokens."""
+    flops: int | None = field(metadata=key("total_flops"))
+    """Model FLOPs of the trained tokens."""
+    device_hours: float | None
+    """Hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
+    wall_clock_hours: float | None
+    """Hours with all devices of the config at work together."""
+    money: float | None
+    """Price of the device-hours, in the currency of the plan."""
+
+
+@dataclass(frozen=True)
+class AddedCost:
+    """Cost that one version adds to a paradigm."""
+
+    version: str
+    """Name of the version; `(next)` for one that is not in the config."""
+    cost: PlannedCost = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """Cost of all paths of a plan, each counted once."""
+
+    cost: PlannedCost = field(metadata=INLINE)
+    checkpoint_bytes: int | None
+    """Bytes on disk of the checkpoints that are kept."""
+
+
+@dataclass(frozen=True)
+class ParentStep:
+    """State that a path starts from."""
+
+    path: str
+    """Name of the parent path."""
+    step: int
+    """Step of the lineage."""
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Rows [from_row, to_row) of a source's stream; positions beyond its rows are in a later epoch."""
+
+    source: str
+    """Name of a version or rehearsal set."""
+    from_row: int
+    """First row."""
+    to_row: int
+    """Row after the last one."""
+
+
+@dataclass(frozen=True)
+class MixTokens:
+    """Tokens of a path by what they are to its lineage."""
+
+    new: int
+    """Tokens that the lineage reads for the first time."""
+    replay: int
+    """Tokens of versions that the lineage has read before."""
+    rehearsal: int
+    """Tokens of rehearsal sets."""
+
+
+@dataclass(frozen=True)
+class PathPlan:
+    """A training path: where it starts, what it reads, what it costs."""
+
+    name: str
+    """Name of the path, and of its directory in the run."""
+    kind: str = field(metadata=key("job"))
+    """main, branch, ptfs, cpt or wsd-s."""
+    parent: ParentStep | None
+    """State that it starts from; null for the initial weights."""
+    optimizer: str
+    """start (no state yet), or what becomes of the parent's optimizer state: carry or reset."""
+    start_step: int
+    """Step of the lineage that it starts after."""
+    stop_step: int
+    """Last step of the lineage."""
+    cost: Cost = field(metadata=INLINE)
+    lr_start: float
+    """Learning rate of the first step."""
+    lr_stop: float
+    """Learning rate after the last step."""
+    done_steps: int
+    """Steps that are trained already."""
+    data: tuple[RowRange, ...]
+    """Rows that it reads, in order of their segments."""
+    mix_tokens: MixTokens
+    """Tokens by what they are to the lineage."""
+
+
+@dataclass(frozen=True)
+class ParadigmPlan:
+    """One way to train all versions, and what it costs alone."""
+
+    kind: str
+    """path-switching, ptfs, cpt or wsd-s."""
+    cost: PlannedCost = field(metadata=INLINE)
+    ratio_to_ptfs: float
+    """Its steps over those of PTFS."""
+    ratio_to_cpt: float
+    """Its steps over those of CPT."""
+    checkpoint_bytes: int | None
+    """Bytes on disk of the checkpoints that are kept."""
+    steps_to_do: int
+    """Steps that are not trained yet."""
+    releases: tuple[Release, ...]
+    """Released states, oldest first."""
+    paths: tuple[PathPlan, ...]
+    """Its paths, parents before children."""
+
+
+@dataclass(frozen=True)
+class PlanDocument:
+    """A plan: its data, every path of every paradigm, and what they cost."""
+
+    FORMAT: ClassVar[str] = "lrps-plan/1"
+    name: str
+    """Name of the run."""
+    run_dir: str
+    """Directory of the run."""
+    versions: tuple[VersionPlan, ...]
+    """Data versions, oldest first."""
+    rehearsal: tuple[RehearsalPlan, ...]
+    """Rehearsal sets."""
+    flops_per_token: int | None
+    """Model FLOPs of one trained token; null where the model's shape is not known."""
+    currency: str | None
+    """Currency of all money; null without a price."""
+    paradigms: Mapping[str, ParadigmPlan]
+    """Paradigms by name, in the order of the config."""
+    marginal: Mapping[str, AddedCost] | None
+    """What the last version adds to each paradigm; null for a plan of one version."""
+    next: Mapping[str, AddedCost]
+    """What one more version, of the size of the last one, would add to each paradigm."""
+    graph: GraphCost
+    """All paths, each counted once."""
+    to_do: PlannedCost
+    """Steps that are not trained yet."""
+    checkpoint_interval: CheckpointInterval | UnknownInterval | None
+    """How often to save; null without a failure rate in the config."""
+    memory: MemoryForecast | None
+    """Memory of one device; null where it cannot be computed."""
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """plan.json of a run: the resolved config, the plan and what costs are computed with."""
+
+    FORMAT: ClassVar[str] = "lrps-plan-file/1"
+    config: Mapping[str, Any]
+    """The config with all defaults, as configs/schema.json describes it."""
+    plan: PlanDocument
+    """The plan as `lrps plan --json` prints it before anything is trained."""
+    costs: CostModel
+    """What turns steps into costs."""
+    paradigms: tuple[str, ...]
+    """Names of the paradigms in the order of the config."""
+
+
+def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> PlanDocument:
+    """Return everything a plan says.
+
+    done_steps: path name -> lineage step that exists already; it turns totals into what is still to do.
     """
     done = dict(done_steps or {})
     to_do = sum(_steps_to_do(path, done) for path in plan.graph.paths)
-    return {
-        "name": plan.config.name,
-        "run_dir": str(plan.layout.run_dir),
-        "versions": [_version(plan, increment) for increment in plan.increments],
-        "rehearsal": [_rehearsal(plan, each) for each in plan.rehearsal],
-        "flops_per_token": plan.costs.flops_per_token,
-        "currency": plan.costs.currency,
-        "paradigms": {paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
-        "marginal": _marginal(plan),
-        "next": _next(plan),
-        "graph": _cost(plan, plan.graph.total_steps) | {"checkpoint_bytes": _disk(plan, plan.graph)},
-        "to_do": _cost(plan, to_do),
-        "checkpoint_interval": interval_document(plan),
-        "memory": memory_document(plan),
-    }
+    return PlanDocument(
+        name=plan.config.name,
+        run_dir=str(plan.layout.run_dir),
+        versions=tuple(_version(plan, increment) for increment in plan.increments),
+        rehearsal=tuple(_rehearsal(plan, each) for each in plan.rehearsal),
+        flops_per_token=plan.costs.flops_per_token,
+        currency=plan.costs.currency,
+        paradigms={paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
+        marginal=_marginal(plan),
+        next=_next(plan),
+        graph=GraphCost(_cost(plan, plan.graph.total_steps), checkpoint_bytes(plan, plan.graph)),
+        to_do=_cost(plan, to_do),
+        checkpoint_interval=checkpoint_interval(plan),
+        memory=memory_forecast(plan),
+    )
 
 
 def _steps_to_do(path: TrainingPath, done: Mapping[str, int]) -> int:
     return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
 
 
-def _cost(plan: Plan, steps: int) -> dict[str, Any]:
-    """What some steps cost; wall_clock_hours is with all devices at work together."""
-    cost, hardware = plan.costs.of(steps), plan.config.hardware
-    hours = cost.device_hours
-    return {
-        "total_steps": cost.steps,
-        "total_tokens": cost.tokens,
-        "total_flops": cost.flops,
-        "device_hours": hours,
-        "wall_clock_hours": None if hours is None or hardware is None else hours / hardware.devices,
-        "money": cost.money,
-    }
+def _cost(plan: Plan, steps: int) -> PlannedCost:
+    cost = plan.costs.of(steps)
+    hours = wall_clock_hours(plan, cost)
+    return PlannedCost(cost.steps, cost.tokens, cost.flops, cost.device_hours, hours, cost.money)
 
 
-def _version(plan: Plan, increment: Increment) -> dict[str, Any]:
-    batch = plan.config.batch.sequences
-    return {
-        "name": increment.version,
-        "rows": increment.rows,
-        "steps": increment.steps,
-        "tokens": increment.steps * plan.config.tokens_per_step,
-        "remainder_rows": increment.rows - increment.used(batch),
-        "manifest_sha256": _manifest_sha256(plan, increment.version),
-    }
+def wall_clock_hours(plan: Plan, cost: Cost) -> float | None:
+    """Return the hours that a cost takes with all devices of the config at work together; None if not known."""
+    hardware = plan.config.hardware
+    return None if cost.device_hours is None or hardware is None else cost.device_hours / hardware.devices
 
 
-def _rehearsal(plan: Plan, each: RehearsalSet) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "since": each.since,
-        "rows": each.rows,
-        "tokens": each.rows * plan.config.data.sequence_length,
-        "manifest_sha256": _manifest_sha256(plan, each.name),
-    }
+def _version(plan: Plan, increment: Increment) -> VersionPlan:
+    return VersionPlan(
+        name=increment.version,
+        rows=increment.rows,
+        steps=increment.steps,
+        tokens=increment.steps * plan.config.tokens_per_step,
+        remainder_rows=increment.rows - increment.used(plan.config.batch.sequences),
+        manifest_sha256=_manifest_sha256(plan, increment.version),
+    )
+
+
+def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:
+    tokens = each.rows * plan.config.data.sequence_length
+    return RehearsalPlan(each.name, each.since, each.rows, tokens, _manifest_sha256(plan, each.name))
 
 
 def _manifest_sha256(plan: Plan, source: str) -> str | None:
@@ -90,55 +284,55 @@ def _manifest_sha256(plan: Plan, source: str) -> str | None:
     return manifest.sha256 if manifest else None
 
 
-def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> dict[str, Any]:
+def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> ParadigmPlan:
     steps = [increment.steps for increment in plan.increments]
-    return {
-        "kind": paradigm.kind,
-        **_cost(plan, paradigm.total_steps),
-        "ratio_to_ptfs": paradigm.total_steps / ptfs_steps(steps),
-        "ratio_to_cpt": paradigm.total_steps / cpt_steps(steps),
-        "checkpoint_bytes": _disk(plan, Graph((paradigm,))),
-        "steps_to_do": sum(_steps_to_do(path, done) for path in paradigm.paths),
-        "releases": [asdict(release) for release in paradigm.releases],
-        "paths": [_path(plan, path, done) for path in paradigm.paths],
-    }
+    return ParadigmPlan(
+        kind=paradigm.kind,
+        cost=_cost(plan, paradigm.total_steps),
+        ratio_to_ptfs=paradigm.total_steps / ptfs_steps(steps),
+        ratio_to_cpt=paradigm.total_steps / cpt_steps(steps),
+        checkpoint_bytes=checkpoint_bytes(plan, Graph((paradigm,))),
+        steps_to_do=sum(_steps_to_do(path, done) for path in paradigm.paths),
+        releases=paradigm.releases,
+        paths=tuple(_path(plan, path, done) for path in paradigm.paths),
+    )
 
 
-def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int]) -> dict[str, Any]:
-    cost = plan.costs.of(path.steps)
-    return {
-        "name": path.name,
-        "job": path.kind,
-        "parent": None if path.parent is None else {"path": path.parent.path, "step": path.parent.step},
-        "optimizer": "start" if path.parent is None else path.parent.optimizer,
-        "start_step": path.start,
-        "stop_step": path.stop,
-        "steps": path.steps,
-        "tokens": cost.tokens,
-        "flops": cost.flops,
-        "device_hours": cost.device_hours,
-        "money": cost.money,
-        "lr_start": path.lr_start,
-        "lr_stop": path.lr_stop,
-        "done_steps": path.steps - _steps_to_do(path, done),
-        "data": [
-            {"source": part.source, "from_row": part.from_row, "to_row": part.to_row}
-            for segment in path.segments
-            for part in segment.parts
-        ],
-        "mix_tokens": _mix_tokens(plan, path),
-    }
+def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int]) -> PathPlan:
+    return PathPlan(
+        name=path.name,
+        kind=path.kind,
+        parent=parent_step(path.parent),
+        optimizer="start" if path.parent is None else path.parent.optimizer,
+        start_step=path.start,
+        stop_step=path.stop,
+        cost=plan.costs.of(path.steps),
+        lr_start=path.lr_start,
+        lr_stop=path.lr_stop,
+        done_steps=path.steps - _steps_to_do(path, done),
+        data=tuple(
+            RowRange(part.source, part.from_row, part.to_row) for segment in path.segments for part in segment.parts
+        ),
+        mix_tokens=_mix_tokens(plan, path),
+    )
 
 
-def _mix_tokens(plan: Plan, path: TrainingPath) -> dict[str, int]:
-    """Tokens of a path by what they are to its lineage."""
+def parent_step(parent: Fork | None) -> ParentStep | None:
+    """Return the state that a path starts from; None for the initial weights."""
+    return None if parent is None else ParentStep(parent.path, parent.step)
+
+
+def _mix_tokens(plan: Plan, path: TrainingPath) -> MixTokens:
     parts = ((part, part.rows) for segment in path.segments for part in segment.parts)
     tokens = usage(path, parts, plan.increments, plan.rehearsal).times(plan.config.data.sequence_length)
-    return {"new": tokens.unique, "replay": tokens.replayed, "rehearsal": tokens.rehearsal}
+    return MixTokens(tokens.unique, tokens.replayed, tokens.rehearsal)
 
 
-def _disk(plan: Plan, graph: Graph) -> int | None:
-    """Bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time."""
+def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
+    """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
+
+    None if the size of a checkpoint is not known.
+    """
     if plan.costs.checkpoint_bytes is None:
         return None
     settings = plan.config.checkpoint
@@ -152,36 +346,30 @@ def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]
     return {*graph.branch_points(path.name), path.stop, *multiples}
 
 
-def _marginal(plan: Plan) -> dict[str, Any] | None:
-    """What the last version added to each paradigm; null for a plan of one version."""
+def _marginal(plan: Plan) -> dict[str, AddedCost] | None:
     if len(plan.increments) < 2:
         return None
     *before, last = plan.increments
     return _added(plan, compile_graph(plan.config, before, rehearsal=plan.rehearsal), plan.graph, last)
 
 
-def _next(plan: Plan) -> dict[str, Any]:
-    """What one more version, of the size of the last one, would add to each paradigm."""
+def _next(plan: Plan) -> dict[str, AddedCost]:
     one_more = replace(plan.increments[-1], version=NEXT)
     more = compile_graph(plan.config, (*plan.increments, one_more), rehearsal=plan.rehearsal)
     return _added(plan, plan.graph, more, one_more)
 
 
-def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[str, Any]:
+def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[str, AddedCost]:
     return {
-        new.name: {"version": version.version, **_cost(plan, new.total_steps - old.total_steps)}
+        new.name: AddedCost(version.version, _cost(plan, new.total_steps - old.total_steps))
         for old, new in zip(fewer.paradigms, more.paradigms, strict=True)
     }
 
 
 def write_plan_json(plan: Plan) -> None:
-    """Write <run>/plan.json: the resolved config, the plan document and what costs are computed with, so that a copied
-    run explains itself (costs/recorded_plan.py)."""
-    document = {
-        "config": plan.config.model_dump(mode="json"),
-        "plan": plan_document(plan),
-        "costs": asdict(plan.costs),
-        "paradigms": list(plan.config.paradigms),  # in their order, which JSON's sorted keys do not keep
-    }
+    """Write <run>/plan.json, so that a copied run explains itself (costs/recorded_plan.py)."""
+    # JSON's sorted keys do not keep the order of the paradigms.
+    names = tuple(plan.config.paradigms)
+    document = PlanFile(plan.config.model_dump(mode="json"), plan_document(plan), plan.costs, names)
     plan.layout.run_dir.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(plan.layout.plan_json, document)
+    atomic_write_json(plan.layout.plan_json, to_json(document))

@@ -1,11 +1,10 @@
-"""What made a run: its plan's fingerprint, the software that trained it, what its devices cost, and the format of its
-ledgers."""
+"""Provenance of a run: the fingerprint of its plan, the software that trained it, and the prices that were recorded."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import FORMAT, attempt_files
@@ -13,13 +12,36 @@ from lrps.ledger.totals import RecordedPrice, Totals
 from lrps.plan.plan import Plan
 
 
-def provenance(plan: Plan, totals: Iterable[Totals]) -> dict[str, Any]:
-    """JSON values. training_sha256: of the model, optimizer, batch and seed that all paths share; checkpoints carry
-    it. software: package -> versions that attempts recorded, oldest first. prices: those that attempts recorded, of a
-    device-hour, with the device-hours held at each; the price that is null was not recorded.
+@dataclass(frozen=True)
+class RecordedPriceUse:
+    """Device-hours that attempts of a run were allocated at one recorded price."""
 
-    totals: of every path, each once.
-    Raises LedgerError for an attempt whose first line is no record.
+    amount: float | None
+    """Price of a device-hour; null for attempts that recorded none."""
+    currency: str | None
+    """Currency of the price; null for attempts that recorded none."""
+    device_hours: float
+    """Allocated device-hours at this price."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Evidence of how a run came about, from its plan and its ledgers."""
+
+    training_sha256: str
+    """SHA-256 of the model, optimizer, batch and seed that all paths share; also recorded in every checkpoint."""
+    software: Mapping[str, tuple[str, ...]]
+    """Versions of each package that attempts recorded, oldest first."""
+    prices: tuple[RecordedPriceUse, ...]
+    """Prices of a device-hour that attempts recorded, and the device-hours at each."""
+    ledger_format: str
+    """Format of the ledgers."""
+
+
+def provenance(plan: Plan, totals: Iterable[Totals]) -> Provenance:
+    """Return the provenance of a run. totals: those of every path, each path once.
+
+    Raises LedgerError for an attempt whose first line is not a record.
     """
     software: dict[str, dict[str, None]] = {}
     for path in plan.graph.paths:
@@ -27,23 +49,23 @@ def provenance(plan: Plan, totals: Iterable[Totals]) -> dict[str, Any]:
             start = next(iter(read_attempt(file)), None)
             for package, version in (start.facts.get("versions", {}) if start else {}).items():
                 software.setdefault(package, {})[version] = None
-    return {
-        "training_sha256": plan.training_sha256,
-        "software": {package: list(versions) for package, versions in software.items()},
-        "prices": _prices(totals),
-        "ledger_format": FORMAT,
-    }
+    return Provenance(
+        training_sha256=plan.training_sha256,
+        software={package: tuple(versions) for package, versions in software.items()},
+        prices=_prices(totals),
+        ledger_format=FORMAT,
+    )
 
 
-def _prices(totals: Iterable[Totals]) -> list[dict[str, Any]]:
+def _prices(totals: Iterable[Totals]) -> tuple[RecordedPriceUse, ...]:
     hours = Counter[RecordedPrice | None]()
     for of_path in totals:
         hours.update(of_path.prices)
-    return [
-        {
-            "amount": None if price is None else price.amount,
-            "currency": None if price is None else price.currency,
-            "device_hours": held,
-        }
-        for price, held in hours.items()
-    ]
+    return tuple(
+        RecordedPriceUse(
+            None if price is None else price.amount,
+            None if price is None else price.currency,
+            device_hours,
+        )
+        for price, device_hours in hours.items()
+    )

@@ -1,46 +1,63 @@
-"""What is still to come of a graph: steps, time and cost, from what was measured where anything was."""
+"""Remaining steps, time and cost of a graph, by the measured pace where there is one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lrps.ledger.pace import Pace, pooled
+from lrps.ledger.totals import Pace, pooled
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 
 
 @dataclass(frozen=True)
+class RemainingCost:
+    """Cost of steps that are not trained yet. What is not known is null."""
+
+    steps: int
+    """Optimizer steps."""
+    tokens: int
+    """Tokens of these steps."""
+    device_hours: float | None
+    """Allocated device-hours."""
+    money: float | None
+    """Price of the device-hours, in the currency of the config."""
+    basis: str | None
+    """`measured` for the measured pace, `modelled` for the config's hardware; null if the device-hours are unknown."""
+
+
+@dataclass(frozen=True)
 class Speeds:
-    """The pace of all attempts at all paths, by the number of their processes."""
+    """Pace of all attempts at all paths."""
 
     by_processes: Mapping[int, Pace]
+    """Pace by number of processes."""
 
     def wall_seconds_per_step(self, processes: int) -> float | None:
-        """Of that many processes; None where they have not trained yet, as nobody knows how steps scale."""
+        """Return the seconds of a step with that many processes; None if none was measured with as many."""
         seconds = self.by_processes.get(processes, Pace()).seconds_per_step
         return None if seconds is None else seconds / processes
 
     @property
     def device_seconds_per_step(self) -> float | None:
-        """Of any number of processes."""
+        """Device-seconds of a step, with any number of processes."""
         return pooled(self.by_processes.values()).seconds_per_step
 
 
 def measured_speeds(statuses: Sequence[PathStatus]) -> Speeds:
+    """Return the pace of all attempts at these paths."""
     attempts = [attempt for status in statuses for attempt in status.paces]
     counts = {attempt.processes for attempt in attempts}
     return Speeds({n: pooled(a.pace for a in attempts if a.processes == n) for n in counts})
 
 
 def steps_to_do(status: PathStatus) -> int:
-    """Steps that a path still has to train. Where nothing runs, training goes on from the newest checkpoint."""
+    """Return the steps that a path still has to train: from its newest checkpoint, unless it is running."""
     return max(0, status.path.stop - (status.live_step if status.state == "running" else status.step))
 
 
 def eta_seconds(status: PathStatus, speeds: Speeds) -> float | None:
-    """Seconds to the last step of a running path: at its own pace, and until it has one at that of its like."""
+    """Return the seconds to the last step of a running path, at its own pace or else that of as many processes."""
     if status.state != "running" or not status.paces:
         return None
     newest = status.paces[-1]
@@ -50,7 +67,7 @@ def eta_seconds(status: PathStatus, speeds: Speeds) -> float | None:
 
 
 def eta_seconds_of_all(statuses: Sequence[PathStatus], speeds: Speeds) -> float | None:
-    """Seconds to the last step of the graph, if as many process groups as now (or one) train it to its end."""
+    """Return the seconds to the last step of the graph, with as many process groups as now, or one if none runs."""
     running = [status for status in statuses if status.state == "running"]
     waiting = sum(steps_to_do(status) for status in statuses if status.state != "running")
     etas = [eta_seconds(status, speeds) for status in running]
@@ -69,23 +86,22 @@ def _wall_seconds(steps: int, processes: int | None, speeds: Speeds) -> float | 
 
 
 def _processes(statuses: Sequence[PathStatus]) -> int | None:
-    """How many processes trained last: the rest is likely to be trained by as many."""
+    """Return the number of processes that trained last; the rest is likely to be trained by as many."""
     begun = [status for status in statuses if status.paces]
     newest = max(begun, key=lambda status: status.totals.updated or "", default=None)
     return None if newest is None else newest.paces[-1].processes
 
 
-def to_come(plan: Plan, steps: int, speeds: Speeds) -> dict[str, Any]:
-    """What some steps are going to cost. basis: `measured` where any step was, else `modelled`, by the plan's hardware
-    and MFU; null where neither can tell."""
+def remaining_cost(plan: Plan, steps: int, speeds: Speeds) -> RemainingCost:
+    """Return the cost of some steps at the measured pace, or else by the hardware and the MFU of the config."""
     modelled, seconds, price = plan.costs.of(steps), speeds.device_seconds_per_step, plan.costs.price_per_device_hour
     hours, basis = modelled.device_hours, None if modelled.device_hours is None else "modelled"
     if seconds is not None:
         hours, basis = steps * seconds / 3600, "measured"
-    return {
-        "steps": steps,
-        "tokens": modelled.tokens,
-        "device_hours": hours,
-        "money": None if hours is None or price is None else hours * price,
-        "basis": basis,
-    }
+    return RemainingCost(
+        steps=steps,
+        tokens=modelled.tokens,
+        device_hours=hours,
+        money=None if hours is None or price is None else hours * price,
+        basis=basis,
+    )

@@ -1,8 +1,9 @@
-"""What stretches of a path cost: amounts that can be added and divided, and the ledger of a path booked on them.
+"""Spending: amounts that can be added and divided, and the ledger of a path booked on the stretches of its steps.
 
-Everything that an attempt spends is booked where training stood when it was spent: repeated steps on the stretch that
-they repeat, starting up on the stretch that training goes on in, an evaluation on the stretch that ends with the state
-it is of. Nothing is left out, so that the stretches of a path add up to what its ledger says (ledger/totals.py).
+Everything that an attempt spends is booked on the stretch that training had reached when it was spent: repeated steps
+on the stretch that they repeat, starting up on the stretch that training continues in, an evaluation on the stretch
+that ends with the evaluated state. Nothing is left out: the stretches of a path add up to the totals of its ledger
+(ledger/totals.py).
 """
 
 from __future__ import annotations
@@ -14,31 +15,33 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from lrps.costs.measured_cost import JOULES_PER_KWH
 from lrps.ledger.records import Counters, Record
 from lrps.ledger.totals import recorded_price
 from lrps.paths.cost import CostModel
 
-_SECONDS, _JOULES = 3600, 3.6e6
-"""Of an hour, and of a kWh."""
-
 
 @dataclass(frozen=True)
 class Spending:
-    """What some steps cost. None is not known, and makes every sum that it is part of not known.
-
-    steps: of the path, each once. The rest holds everything that was spent on them: repeated steps, starting, saving,
-    evaluating. modelled: anything of it is a forecast.
-    """
+    """Cost of some steps of a path: everything that was spent on them, repeated steps, starting, saving and evaluating
+    included. An amount that is None is unknown, and makes every sum that it is part of unknown."""
 
     steps: int | Fraction = 0
+    """Number of optimizer steps of the path, each counted once."""
     tokens: int | Fraction = 0
+    """Number of tokens trained on, repeated ones included."""
     flops: int | Fraction | None = 0
+    """Model FLOPs of these tokens."""
     device_hours: float | None = 0.0
+    """Allocated device-hours."""
     money: float | None = 0.0
+    """Price of the device-hours, in the currency of the config."""
     energy_kwh: float | None = 0.0
+    """Energy in kWh."""
     modelled: bool = False
+    """True if any part of the spending is a forecast."""
     training_hours: float | None = 0.0
-    """Of the device-hours, those in optimizer steps, repeated ones included."""
+    """Device-hours in optimizer steps, repeated ones included."""
 
     def __add__(self, other: Spending) -> Spending:
         return Spending(
@@ -53,7 +56,7 @@ class Spending:
         )
 
     def part(self, share: Fraction) -> Spending:
-        """A share of it."""
+        """Return a share of the spending."""
         return Spending(
             self.steps * share,
             self.tokens * share,
@@ -65,66 +68,49 @@ class Spending:
             None if self.training_hours is None else self.training_hours * share,
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """Keys of the reports. basis: measured, or modelled where anything is; null where no cost is known. Whole
-        numbers are whole, shares of them are not."""
-        basis = "modelled" if self.modelled else "measured"
-        return {
-            "steps": _plain(self.steps),
-            "tokens": _plain(self.tokens),
-            "flops": _plain(self.flops),
-            "device_hours": self.device_hours,
-            "training_hours": self.training_hours,
-            "money": self.money,
-            "energy_kwh": self.energy_kwh,
-            "basis": None if self.device_hours is None else basis,
-        }
-
 
 def _sum(one: Any, other: Any) -> Any:
     return None if one is None or other is None else one + other
 
 
-def _plain(value: int | Fraction | None) -> int | float | None:
-    if isinstance(value, Fraction):
-        return value.numerator if value.denominator == 1 else float(value)
-    return value
-
-
-def added(spendings: Iterable[Spending]) -> Spending:
+def sum_spending(spendings: Iterable[Spending]) -> Spending:
     return sum(spendings, Spending())
 
 
 @dataclass
 class Booking:
-    """What was booked on one stretch."""
+    """Sums of everything that was booked on one stretch."""
 
     tokens: Fraction = Fraction(0)
+    """Number of tokens trained on, repeated ones included."""
     flops: Fraction = Fraction(0)
+    """Model FLOPs of these tokens."""
     allocated_seconds: float = 0.0
+    """Allocated device-seconds."""
     training_seconds: float = 0.0
-    """Of these, in optimizer steps, repeated ones included."""
+    """Device-seconds in optimizer steps, repeated ones included."""
     energy_joules: float = 0.0
+    """Energy in joules."""
     money: float | None = 0.0
-    """At the price that each attempt recorded, else at the config's; None where there is neither."""
+    """Price of the device-seconds, as each attempt recorded it, else that of the config; None if there is neither."""
 
     def add(self, now: Counters, before: Counters, share: Fraction, price: float | None) -> None:
-        """A share of what was spent between two records of an attempt."""
+        """Add a share of the spending between two records of an attempt. price: that of a device-hour."""
         seconds = (now.allocated_seconds - before.allocated_seconds) * share
         self.tokens += (now.tokens - before.tokens) * share
         self.flops += (now.flops - before.flops) * share
         self.allocated_seconds += seconds
         self.training_seconds += (_training(now) - _training(before)) * share
-        self.money = _sum(self.money, None if price is None else seconds / _SECONDS * price)
-        # The first records of an attempt may come before the devices are asked.
+        self.money = _sum(self.money, None if price is None else seconds / 3600 * price)
+        # The first records of an attempt may be older than the first reading of the energy meters.
         self.energy_joules += ((now.energy_joules or 0.0) - (before.energy_joules or 0.0)) * share
 
     def spending(self, steps: int, costs: CostModel, *, known_energy: bool) -> Spending:
-        """With the path's useful steps. known_energy: whether the devices of all attempts counted it."""
-        hours, money = self.allocated_seconds / _SECONDS, self.money if costs.currency is not None else None
+        """Return the booked spending. steps: number of useful steps. known_energy: True if all attempts metered it."""
+        hours, money = self.allocated_seconds / 3600, self.money if costs.currency is not None else None
         flops = self.flops if costs.flops_per_token is not None else None
-        energy = self.energy_joules / _JOULES if known_energy else None
-        training = self.training_seconds / _SECONDS
+        energy = self.energy_joules / JOULES_PER_KWH if known_energy else None
+        training = self.training_seconds / 3600
         return Spending(steps, self.tokens, flops, hours, money, energy, training_hours=training)
 
 
@@ -135,8 +121,8 @@ def _training(counters: Counters) -> float:
 def book(records: Iterable[Record], edges: Sequence[int], costs: CostModel) -> list[Booking]:
     """Book the records of a path, oldest first, on the stretches that end at `edges` (ascending).
 
-    What was spent between two records is divided by steps if an edge lies between them. What lies beyond the last edge
-    is booked on the last stretch: cut the records before (ledger.reader.until) where it shall not be.
+    Spending between two records on different sides of an edge is divided in proportion to their steps. Spending beyond
+    the last edge is booked on the last stretch; to leave it out, cut the records first (ledger.reader.until).
     """
     bookings = [Booking() for _ in edges]
     before, began, reached = Counters(), 0, 0
@@ -154,8 +140,10 @@ def book(records: Iterable[Record], edges: Sequence[int], costs: CostModel) -> l
 
 
 def _places(record: Record, began: int, reached: int, edges: Sequence[int]) -> Iterator[tuple[int, Fraction]]:
-    """Which stretches a record is booked on, and how much of it. began: step of the attempt's start. reached: highest
-    step of its records before this one."""
+    """Yield the index of each stretch that a record is booked on, and the share of the record's spending.
+
+    began: step of the attempt's start. reached: highest step of its records before this one.
+    """
     last = len(edges) - 1
     if record.kind == "evaluation":
         yield min(bisect_left(edges, record.step), last), Fraction(1)

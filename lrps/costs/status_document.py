@@ -1,104 +1,201 @@
-"""Where every path stands, as one JSON document: what `lrps status --json` prints and its tree and `--watch` show."""
+"""Status document: the state, speed and cost of every path, as `lrps status` prints and follows them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from lrps.base.numbers import duration
-from lrps.costs.remaining import Speeds, eta_seconds, eta_seconds_of_all, measured_speeds, steps_to_do, to_come
-from lrps.ledger.totals import Totals
+from lrps.costs.document import key
+from lrps.costs.measured_cost import MeasuredCost, measured_cost
+from lrps.costs.plan_document import ParentStep, parent_step
+from lrps.costs.remaining import (
+    RemainingCost,
+    Speeds,
+    eta_seconds,
+    eta_seconds_of_all,
+    measured_speeds,
+    remaining_cost,
+    steps_to_do,
+)
 from lrps.paths.cost import peak_flops
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 
 QUIET_LOG_INTERVALS = 10
 QUIET_SECONDS = 60.0
-"""A running path that has written nothing for this many log intervals, and at least this long, is worth a warning."""
+"""A running path that has written nothing for this many log intervals, and at least this long, gets a warning."""
 QUIET_START_SECONDS = 300.0
-"""The same before the first logged step, when the log interval is not known yet."""
+"""The same before the first logged step, when the duration of a log interval is not known yet."""
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """Newest Slurm job of a path."""
+
+    job_id: str
+    """Number of the job."""
+    state: str | None
+    """State as Slurm names it, PENDING for example; null if Slurm does not know the job any more."""
+    reason: str | None
+    """Reason that Slurm gives for the state."""
+    trouble: str | None
+    """Description of how the job failed; null if it did not."""
+
+
+@dataclass(frozen=True)
+class PathProgress:
+    """State, speed and cost of a path. What is not known is null."""
+
+    name: str
+    """Name of the path."""
+    kind: str = field(metadata=key("job"))
+    """Kind of the path: main, branch, ptfs, cpt or wsd-s."""
+    parent: ParentStep | None
+    """State that the path starts from; null for the initial weights."""
+    state: str
+    """planned, running, interrupted, failed, trained, complete or foreign (lrps/plan/status.py)."""
+    step: int
+    """Lineage step of the newest complete checkpoint."""
+    live_step: int
+    """Lineage step of the newest record."""
+    start_step: int
+    """Lineage step at which the path starts."""
+    stop_step: int
+    """Lineage step at which the path ends."""
+    loss: float | None
+    """Newest logged training loss, in nats per token."""
+    recent_losses: tuple[float, ...]
+    """Last logged training losses, oldest first."""
+    tokens_per_second: float | None
+    """Newest logged speed."""
+    mfu: float | None
+    """Model FLOP/s over the peak FLOP/s of the devices that the config names."""
+    eta_seconds: float | None
+    """Seconds to the last step; null unless the path is running."""
+    updated: str | None
+    """Time of the newest record, in ISO 8601."""
+    slurm: SlurmJob | None
+    """Newest Slurm job; null if there is none."""
+    warning: str | None
+    """Description of a problem; null if there is none."""
+    measured: MeasuredCost
+    """Cost of all attempts so far."""
+    to_come: RemainingCost
+    """Cost of the steps that are not trained yet."""
+
+
+@dataclass(frozen=True)
+class SpentCost:
+    """Cost of all attempts at all paths."""
+
+    device_hours: float
+    """Allocated device-hours."""
+    money: float | None
+    """Price of the device-hours; null without a price."""
+
+
+@dataclass(frozen=True)
+class StatusDocument:
+    """Status of a plan and of every path of it. What is not known is null."""
+
+    FORMAT: ClassVar[str] = "lrps-status/1"
+
+    name: str
+    """Name of the plan."""
+    run_dir: str
+    """Directory of the run."""
+    currency: str | None
+    """Currency of all prices; null without a price in the config."""
+    time: str
+    """Time at which the run was read, in ISO 8601."""
+    state: str
+    """complete, running or failed if a path is; else waiting for somebody to run the rest."""
+    total_steps: int
+    """Optimizer steps of all paths, shared ones once."""
+    eta_seconds: float | None
+    """Seconds to the last step of all paths, with as many process groups as now."""
+    spent: SpentCost
+    """Cost of all attempts so far."""
+    to_come: RemainingCost
+    """Cost of the steps that are not trained yet."""
+    paths: tuple[PathProgress, ...]
+    """Paths of the graph, parents before children."""
 
 
 def status_document(
     plan: Plan, statuses: Sequence[PathStatus], jobs: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, Any]:
-    """The whole graph and every path of it, as JSON values; what cannot be known is null.
-
-    Of a path: `step` of the newest checkpoint, `live_step` of the newest record, `loss` and `tokens_per_second` as
-    last logged, `mfu`, `eta_seconds` while it runs, what it has cost (`measured`) and what it is going to (`to_come`).
-
-    jobs: path -> {job_id, state, reason, trouble} of its newest job in Slurm; it is the path's `slurm`, else null.
-    """
+) -> StatusDocument:
+    """Return the status of a plan. jobs: the fields of the newest Slurm job of a path, by the name of the path."""
     speeds = measured_speeds(statuses)
-    paths = [_path(plan, status, speeds, (jobs or {}).get(status.path.name)) for status in statuses]
-    steps = sum(map(steps_to_do, statuses))
-    return {
-        "name": plan.config.name,
-        "run_dir": str(plan.layout.run_dir),
-        "currency": plan.costs.currency,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "state": _state([status.state for status in statuses]),
-        "total_steps": plan.graph.total_steps,
-        "eta_seconds": eta_seconds_of_all(statuses, speeds),
-        "spent": _spent(plan, [path["measured"] for path in paths]),
-        "to_come": to_come(plan, steps, speeds),
-        "paths": paths,
-    }
+    paths = tuple(_path(plan, status, speeds, (jobs or {}).get(status.path.name)) for status in statuses)
+    return StatusDocument(
+        name=plan.config.name,
+        run_dir=str(plan.layout.run_dir),
+        currency=plan.costs.currency,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        state=_state([status.state for status in statuses]),
+        total_steps=plan.graph.total_steps,
+        eta_seconds=eta_seconds_of_all(statuses, speeds),
+        spent=_spent(plan, [path.measured for path in paths]),
+        to_come=remaining_cost(plan, sum(map(steps_to_do, statuses)), speeds),
+        paths=paths,
+    )
 
 
 def _state(states: Sequence[str]) -> str:
-    """complete | running | failed | waiting, of the graph: `waiting` for somebody to run the rest."""
     if all(state == "complete" for state in states):
         return "complete"
     return next((state for state in ("running", "failed") if state in states), "waiting")
 
 
-def _spent(plan: Plan, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    money = [each["money"] for each in measured if each["attempts"]]
-    return {
-        "device_hours": sum(each["device_hours"] for each in measured),
-        "money": None if plan.costs.currency is None or None in money else sum(money),
-    }
+def _spent(plan: Plan, measured: Sequence[MeasuredCost]) -> SpentCost:
+    money = [each.money for each in measured if each.attempts]
+    known = [each for each in money if each is not None]
+    return SpentCost(
+        device_hours=sum(each.device_hours for each in measured),
+        money=sum(known) if plan.costs.currency is not None and len(known) == len(money) else None,
+    )
 
 
-def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: Mapping[str, Any] | None) -> dict[str, Any]:
-    path = status.path
-    return {
-        "name": path.name,
-        "job": path.kind,
-        "parent": None if path.parent is None else {"path": path.parent.path, "step": path.parent.step},
-        "state": status.state,
-        "step": status.step,
-        "live_step": status.live_step,
-        "start_step": path.start,
-        "stop_step": path.stop,
-        "loss": status.recent[-1].loss if status.recent else None,
-        "recent_losses": [metrics.loss for metrics in status.recent],
-        "tokens_per_second": status.tokens_per_second,
-        "mfu": _mfu(plan, status),
-        "eta_seconds": eta_seconds(status, speeds),
-        "updated": status.totals.updated,
-        "slurm": None if job is None else dict(job),
-        "warning": _warning(plan, status, job),
-        "measured": measured_cost(plan, status.totals),
-        "to_come": to_come(plan, steps_to_do(status), speeds),
-    }
+def _path(plan: Plan, status: PathStatus, speeds: Speeds, fields: Mapping[str, Any] | None) -> PathProgress:
+    path, job = status.path, None if fields is None else SlurmJob(**fields)
+    return PathProgress(
+        name=path.name,
+        kind=path.kind,
+        parent=parent_step(path.parent),
+        state=status.state,
+        step=status.step,
+        live_step=status.live_step,
+        start_step=path.start,
+        stop_step=path.stop,
+        loss=status.recent[-1].loss if status.recent else None,
+        recent_losses=tuple(metrics.loss for metrics in status.recent),
+        tokens_per_second=status.tokens_per_second,
+        mfu=_mfu(plan, status),
+        eta_seconds=eta_seconds(status, speeds),
+        updated=status.totals.updated,
+        slurm=job,
+        warning=_warning(plan, status, job),
+        measured=measured_cost(plan, status.totals),
+        to_come=remaining_cost(plan, steps_to_do(status), speeds),
+    )
 
 
 def _mfu(plan: Plan, status: PathStatus) -> float | None:
-    """Model FLOP/s over the peak of the processes' devices, as the config names them."""
     per_token, peak, processes = plan.costs.flops_per_token, peak_flops(plan.config.hardware), status.totals.processes
     if status.tokens_per_second is None or per_token is None or peak is None or not processes:
         return None
     return status.tokens_per_second * per_token / (processes * peak)
 
 
-def _warning(plan: Plan, status: PathStatus, job: Mapping[str, Any] | None) -> str | None:
+def _warning(plan: Plan, status: PathStatus, job: SlurmJob | None) -> str | None:
     if status.trouble is not None:
         return status.trouble
-    if job is not None and job["trouble"] is not None and status.state not in ("running", "complete"):
-        return str(job["trouble"])
+    if job is not None and job.trouble is not None and status.state not in ("running", "complete"):
+        return job.trouble
     silent = status.silent_seconds
     if silent is None or silent <= _quiet_limit(plan, status.tokens_per_second):
         return None
@@ -110,45 +207,3 @@ def _quiet_limit(plan: Plan, tokens_per_second: float | None) -> float:
         return QUIET_START_SECONDS
     log_interval = plan.config.track.log_every_steps * plan.config.tokens_per_step / tokens_per_second
     return max(QUIET_SECONDS, QUIET_LOG_INTERVALS * log_interval)
-
-
-def measured_cost(plan: Plan, totals: Totals) -> dict[str, Any]:
-    """What the attempts of a path really cost.
-
-    `training_hours` are those of all optimizer steps, `productive_hours` those of steps that were not lost;
-    `device_hours_by_use` adds up to `device_hours`. `money` is at the price that each attempt recorded
-    (`money_basis` recorded); attempts that recorded none, or another currency, count at the config's (config); null
-    where there is neither. `energy_kwh` is null unless every attempt's devices counted it.
-    """
-    spent, hours = totals.spent, totals.spent.allocated_seconds / 3600
-    money, basis = _money(plan, totals)
-    return {
-        "attempts": totals.attempts,
-        "device": totals.device,
-        "processes": totals.processes,
-        "total_steps": totals.useful_steps,
-        "repeated_steps": totals.repeated_steps,
-        "total_tokens": totals.useful_steps * plan.config.tokens_per_step,
-        "spent_tokens": spent.tokens,
-        "unique_tokens": spent.unique_tokens,
-        "replayed_tokens": spent.replayed_tokens,
-        "rehearsal_tokens": spent.rehearsal_tokens,
-        "repeated_tokens": spent.repeated_tokens,
-        "spent_flops": spent.flops if plan.costs.flops_per_token is not None else None,
-        "device_hours": hours,
-        "training_hours": (spent.training_seconds + spent.repeating_seconds) / 3600,
-        "productive_hours": totals.productive_seconds / 3600,
-        "device_hours_by_use": {use: seconds / 3600 for use, seconds in totals.uses.items()},
-        "goodput": totals.goodput,
-        "money": money,
-        "money_basis": basis,
-        "energy_kwh": None if spent.energy_joules is None else spent.energy_joules / 3.6e6,
-    }
-
-
-def _money(plan: Plan, totals: Totals) -> tuple[float | None, str | None]:
-    """(amount, basis) in the currency of the config's price."""
-    if plan.costs.currency is None:
-        return None, None
-    basis = "recorded" if totals.currency == plan.costs.currency else "config"
-    return totals.money_in(plan.costs.currency, plan.costs.price_per_device_hour), basis

@@ -17,7 +17,7 @@ from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
 from lrps.export.directory import FACTS
 from lrps.export.states import PathState
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, run_scores
 from lrps.plan.tasks import pair_digest, task_digest

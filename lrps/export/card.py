@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lrps import __version__
 from lrps.audit.lineage import begun
 from lrps.base.numbers import amount, count, flops, loss, ratio
-from lrps.costs.status_document import measured_cost
+from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import PathState
 from lrps.ledger.reader import evaluations, read_ledger, until
@@ -150,7 +150,7 @@ def _cost(plan: Plan, legs: Sequence[_Leg]) -> dict[str, Any]:
     measured = [
         {
             "path": leg.path.name,
-            **measured_cost(plan, total(until(read_ledger(plan.layout.path(leg.path.name).ledger), leg.stop))),
+            **asdict(measured_cost(plan, total(until(read_ledger(plan.layout.path(leg.path.name).ledger), leg.stop)))),
         }
         for leg in legs
     ]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_json, fsync_directory, sha256_file
-from lrps.store.checkpoints import seal
+from lrps.store.checkpoints import fsync_and_hash
 
 FORMAT = "lrps-export/1"
 FACTS = "lrps.json"
@@ -123,6 +123,6 @@ def _exchange(new: Path, final: Path, replaced: Path) -> None:
 
 def seal_directory(directory: Path, facts: Mapping[str, Any]) -> int:
     """Make every file durable and write FACTS last; the bytes of all files."""
-    files = {path.name: seal(path) for path in sorted(directory.iterdir())}
+    files = {path.name: fsync_and_hash(path) for path in sorted(directory.iterdir())}
     atomic_write_json(directory / FACTS, {"format": FORMAT, **facts, "files": files})
     return sum(path.stat().st_size for path in directory.iterdir())

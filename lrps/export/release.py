@@ -16,7 +16,7 @@ from lrps.export.card import card_document, render_card
 from lrps.export.directory import holds, new_directory, seal_directory
 from lrps.export.states import PathState
 from lrps.export.tokenizer import write_tokenizer
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_run_dir

@@ -33,8 +33,7 @@ def chosen_states(
 
     ConfigError for names that the plan does not have, and for a path that releases nothing.
     """
-    if unknown := [name for name in names if name not in plan.graph.by_name]:
-        raise ConfigError(f"the plan has no path {', '.join(unknown)}; it has {', '.join(plan.graph.by_name)}")
+    plan.named_paths(names)
     versions = [increment.version for increment in plan.increments]
     if version is not None and version not in versions:
         raise ConfigError(f"--version {version}: the config has {', '.join(versions)}")

@@ -28,27 +28,39 @@ BYTES_PER_PARAMETER = 12
 
 @dataclass(frozen=True)
 class Cost:
-    """What some steps cost. None means not applicable: it cannot be computed from what the config says."""
+    """Cost of some optimizer steps. None means not applicable: it cannot be computed from what the config says."""
 
     steps: int
+    """Optimizer steps."""
     tokens: int
+    """Trained tokens."""
     flops: int | None
+    """Model FLOPs of the trained tokens."""
     device_hours: float | None
+    """Hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
     money: float | None
+    """Price of the device-hours."""
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Turns steps into tokens, FLOPs, device-hours and money."""
+    """Factors that turn steps into tokens, FLOPs, device-hours and money. None is not known."""
 
     tokens_per_step: int
+    """Tokens of an optimizer step."""
     flops_per_token: int | None
+    """Model FLOPs of a trained token."""
     flops_per_device_hour: float | None
+    """FLOPs that one device does in an hour, by its peak and the MFU of the config."""
     price_per_device_hour: float | None
+    """Money for an hour of one device."""
     currency: str | None
+    """Currency of the price."""
     checkpoint_bytes: int | None
+    """Bytes of one checkpoint."""
 
     def of(self, steps: int) -> Cost:
+        """Return the cost of some steps."""
         tokens = steps * self.tokens_per_step
         flops = None if self.flops_per_token is None else tokens * self.flops_per_token
         hours = None if flops is None or self.flops_per_device_hour is None else flops / self.flops_per_device_hour

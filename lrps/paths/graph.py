@@ -135,11 +135,14 @@ class TrainingPath:
 
 @dataclass(frozen=True)
 class Release:
-    """A version is the state of a path after `step` steps."""
+    """Released state of a version: that of a path after `step` steps of its lineage."""
 
     version: str
+    """Name of the version."""
     path: str
+    """Name of the path."""
     step: int
+    """Step of the lineage."""
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,25 @@
-"""What the doctor found, as text: findings as they come, and the ranks of `--nodes` as tables."""
+"""Findings of `lrps doctor` on standard output as they come, and the ranks of `--nodes` as tables."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from lrps.base.numbers import NOT_APPLICABLE, size
-from lrps.report.text import print_table
+from lrps.base.numbers import size
+from lrps.report.table import Column, Table, text_column
+from lrps.report.terminal import output_console, print_table, wrap_words
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 class _Finding(Protocol):
-    """As lrps.doctor.finding has it, which lies above this floor."""
+    """Finding of lrps.doctor.finding, which this package must not import."""
 
     @property
     def area(self) -> str: ...
@@ -33,6 +34,8 @@ class _Finding(Protocol):
 
 
 class _Check(Protocol):
+    """Check of lrps.doctor.examination, which this package must not import."""
+
     @property
     def title(self) -> str: ...
     @property
@@ -40,11 +43,11 @@ class _Check(Protocol):
 
 
 class FindingPrinter:
-    """Findings on standard output, one a line with its way out below; what is at work now on a terminal's last line."""
+    """Printer of findings, with how to fix them, and of the check that runs on the last line of a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet, self._states = quiet, Counter[str]()
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = output_console()
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
@@ -53,20 +56,28 @@ class FindingPrinter:
     def __exit__(self, kind: object, *_rest: object) -> None:
         self._end_status()
         if not self._quiet and kind is None:
-            told = ", ".join(f"{self._states[state]} {state}" for state in _STYLES)
-            self._console.print(f"\n{told}", markup=False)
+            counts = ", ".join(f"{self._states[state]} {state}" for state in _STYLES)
+            self._console.print(f"\n{counts}", markup=False)
 
     def working(self, check: _Check) -> None:
-        """A check begins; slow ones are told."""
+        """Show that a check runs, if it is a slow one."""
         self._end_status()
         if check.slow and not self._quiet and sys.stderr.isatty():
             self._status = Console(stderr=True).status(f"{check.title} ...")
             self._status.start()
 
     def show(self, finding: _Finding) -> None:
+        """Count a finding, and print it."""
         self._states[finding.state] += 1
         if not self._quiet:
-            print_finding(self._console, finding.__dict__)
+            print_finding(
+                self._console,
+                area=finding.area,
+                name=finding.name,
+                state=finding.state,
+                what=finding.what,
+                way_out=finding.way_out,
+            )
 
     def _end_status(self) -> None:
         if self._status is not None:
@@ -74,42 +85,56 @@ class FindingPrinter:
             self._status = None
 
 
-def print_finding(console: Console, finding: Mapping[str, Any]) -> None:
-    state = Text(f"{finding['state']:<5}", style=_STYLES[finding["state"]])
-    console.print(state, Text(f"{finding['area']:<14} {finding['name']}: {finding['what']}"))
-    if finding["way_out"]:
-        console.print(Text(f"      -> {finding['way_out']}"))
+def print_finding(console: Console, *, area: str, name: str, state: str, what: str, way_out: str) -> None:
+    """Print a finding, and how to fix it on lines of its own."""
+    mark = Text(f"{state:<5}", style=_STYLES[state])
+    lines = wrap_words(f"{area:<14} {name}: {what}", console.width - len(mark) - 1, " " * 9)
+    console.print(mark, Text(("\n" + " " * (len(mark) + 1)).join(lines)))
+    if way_out:
+        console.print(Text("\n".join(wrap_words(f"      -> {way_out}", console.width, " " * 9))))
 
 
 def print_nodes(document: Mapping[str, Any]) -> None:
-    """The ranks by host, how fast they add up, and the findings."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Print the ranks by host, the speed of their all-reduce, and the findings."""
     hosts: dict[str, list[Mapping[str, Any]]] = {}
     for rank in document["ranks"]:
         hosts.setdefault(rank["host"], []).append(rank)
     if hosts:
-        columns = ("host", "ranks", "devices", "clock, ms", "sees the run directory")
-        print_table("nodes", columns, (_host_row(host, ranks) for host, ranks in hosts.items()))
+        print_table(_hosts_table(hosts))
     if exchange := document["all_reduce"]:
-        rows = ((size(s["bytes"]), f"{s['seconds'] * 1000:.3g}", _speed(s)) for s in exchange["speeds"])
-        print_table("all-reduce", ("message", "ms", "bus bandwidth, MB/s"), rows)
+        print_table(_all_reduce_table(exchange["speeds"]))
+    console = output_console()
     for finding in document["findings"]:
-        print_finding(console, finding)
+        print_finding(console, **finding)
 
 
-def _host_row(host: str, ranks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    here = list(ranks)
-    devices = Counter(rank["device"] for rank in here)
-    clock = max((rank["clock_seconds"] for rank in here), key=abs)
+def _hosts_table(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    columns = (
+        text_column("host"),
+        text_column("ranks", wraps=True),
+        text_column("devices", wraps=True),
+        Column("clock", lambda seconds: f"{seconds * 1000:+.1f}", unit="ms"),
+        Column("sees the run directory"),
+    )
+    return Table("nodes", columns, tuple(_host_row(host, ranks) for host, ranks in hosts.items()))
+
+
+def _host_row(host: str, ranks: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+    devices = Counter(rank["device"] for rank in ranks)
     return (
         host,
-        ", ".join(str(rank["rank"]) for rank in here),
+        ", ".join(str(rank["rank"]) for rank in ranks),
         ", ".join(f"{number} x {name}" for name, number in devices.items()),
-        f"{clock * 1000:+.1f}",
-        "yes" if all(rank["sees_the_run"] for rank in here) else "no",
+        max((rank["clock_seconds"] for rank in ranks), key=abs),
+        "yes" if all(rank["sees_the_run"] for rank in ranks) else "no",
     )
 
 
-def _speed(speed: Mapping[str, Any]) -> str:
-    bandwidth = speed["bus_bytes_per_second"]
-    return NOT_APPLICABLE if bandwidth is None else f"{bandwidth / 1e6:,.0f}"
+def _all_reduce_table(speeds: Sequence[Mapping[str, Any]]) -> Table:
+    columns = (
+        Column("message", size, align="left"),
+        Column("time", lambda seconds: f"{seconds * 1000:.3g}", unit="ms"),
+        Column("bus bandwidth", lambda bandwidth: f"{bandwidth / 1e6:,.0f}", unit="MB/s"),
+    )
+    rows = ((speed["bytes"], speed["seconds"], speed["bus_bytes_per_second"]) for speed in speeds)
+    return Table("all-reduce", columns, tuple(rows))

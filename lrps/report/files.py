@@ -1,90 +1,84 @@
-"""Writes a report into the run directory, each file as a whole or not at all."""
+"""Files of a report in the run directory, each written as a whole or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.base.files import atomic_write_text
+from lrps.costs.comparison import Comparison
+from lrps.costs.document import to_json
 from lrps.plan.plan import Plan
-from lrps.report import forgetting_table, task_table
+from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures
+from lrps.report.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.page import render_page
-from lrps.report.totals_table import (
-    as_csv,
-    as_latex,
-    as_markdown,
-    csv_text,
-    forgetting_as_latex,
-    tasks_as_latex,
-    versions_as_csv,
-    versions_as_latex,
-)
+from lrps.report.task_table import task_records, task_table
+from lrps.report.totals_table import totals_table
+from lrps.report.versions_table import version_costs_records, version_costs_table
 
 Files = dict[str, str]
-"""Name in the report directory -> text."""
+"""Texts by name in the report directory."""
 
 
-def _html(document: Mapping[str, Any]) -> Files:
+def _html(comparison: Comparison) -> Files:
     drawn = {
-        f"figures/{name}.svg": drawing.standalone() for figure in figures(document) for name, drawing in figure.panels
+        f"figures/{name}.svg": drawing.standalone() for figure in figures(comparison) for name, drawing in figure.panels
     }
-    return {"index.html": render_page(document), **drawn}
+    return {"index.html": render_page(comparison), **drawn}
 
 
-def _json(document: Mapping[str, Any]) -> Files:
-    """What `lrps report --json` prints."""
-    return {"comparison.json": json.dumps(document, indent=1, allow_nan=False) + "\n"}
+def _json(comparison: Comparison) -> Files:
+    return {"comparison.json": json.dumps(to_json(comparison), indent=1, allow_nan=False) + "\n"}
 
 
-def _csv(document: Mapping[str, Any]) -> Files:
+def _csv(comparison: Comparison) -> Files:
     return {
-        "comparison.csv": as_csv(document),
-        "versions.csv": versions_as_csv(document),
-        "forgetting.csv": csv_text(*forgetting_table.records(document)),
-        "matrix.csv": csv_text(*forgetting_table.cells(document)),
-        **({"tasks.csv": csv_text(*task_table.records(document))} if document["tasks"] else {}),
+        "comparison.csv": totals_table(comparison).to_csv(),
+        "versions.csv": version_costs_records(comparison).to_csv(),
+        "forgetting.csv": forgetting_records(comparison).to_csv(),
+        "matrix.csv": matrix_records(comparison).to_csv(),
+        **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
     }
 
 
-def _tex(document: Mapping[str, Any]) -> Files:
+def _tex(comparison: Comparison) -> Files:
     return {
-        "comparison.tex": as_latex(document),
-        "versions.tex": versions_as_latex(document),
-        "forgetting.tex": forgetting_as_latex(document),
-        **({"tasks.tex": tasks_as_latex(document)} if document["tasks"] else {}),
+        "comparison.tex": totals_table(comparison).to_latex(),
+        "versions.tex": version_costs_table(comparison).to_latex(),
+        "forgetting.tex": forgetting_table(comparison).to_latex(),
+        **({"tasks.tex": task_table(comparison).to_latex()} if comparison.tasks else {}),
     }
 
 
-FORMATS: dict[str, Callable[[Mapping[str, Any]], Files]] = {
+FORMATS: dict[str, Callable[[Comparison], Files]] = {
     "html": _html,
-    "md": lambda document: {"comparison.md": as_markdown(document)},
+    "md": lambda comparison: {"comparison.md": comparison_markdown(comparison)},
     "csv": _csv,
     "tex": _tex,
     "json": _json,
 }
+"""Makers of the files of each format."""
 
 
 def known_formats(formats: Sequence[str]) -> list[str]:
-    """The names of formats, bare. Raises ConfigError for one that is not known."""
+    """Return the names of formats without blanks around them. Raises ConfigError for an unknown one."""
     wanted = [name.strip() for name in formats]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
     return wanted
 
 
-def write_report(plan: Plan, document: Mapping[str, Any], formats: Sequence[str]) -> list[Path]:
-    """Write the formats to <run>/report and return their files, figures left out: those lie beside index.html.
+def write_report(plan: Plan, comparison: Comparison, formats: Sequence[str]) -> list[Path]:
+    """Write the formats to <run>/report and return their files, without those of the figures (in report/figures).
 
-    Raises ConfigError for a format that is not known, before anything is written, and for a directory that cannot be
-    written to.
+    Raises ConfigError for an unknown format, before anything is written, and for a directory that cannot be written to.
     """
     wanted = known_formats(formats)
     directory = plan.layout.report_dir
-    files = {directory / file: text for name in wanted for file, text in FORMATS[name](document).items()}
+    files = {directory / file: text for name in wanted for file, text in FORMATS[name](comparison).items()}
     try:
         for file, text in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,15 @@
-"""The table of what versions keep: AR, FWT and BWT of every paradigm, for the terminal, the page and the files; and the
-matrix behind them, as records."""
+"""Tables of what versions keep: AR, FWT and BWT of every paradigm, and the matrix that they are means of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from lrps.base.numbers import NOT_APPLICABLE
-from lrps.costs.version_matrix import MEASURES
+from lrps.costs.comparison import Comparison
+from lrps.costs.forgetting_matrix import ForgettingMatrix
+from lrps.costs.version_matrix import MEASURES, Measure
+from lrps.report.table import Column, Table, text_column
 
-TITLE = "what versions keep"
-MEANS = {"average": "average (AR)", "forward_transfer": "forward transfer (FWT)", "backward_transfer": "backward (BWT)"}
-EXPLAINED = (
+_NOTE = (
     "AR: the mean score of the newest measured version on the sets of all versions up to it. FWT: the mean score on a "
     "version's set before its data came, by the version before it. BWT: the mean change on older sets since they were "
     "new. Loss, perplexity and bits per byte: lower is better, and a BWT above 0 is forgetting. ROUGE-L: higher is "
@@ -19,52 +17,60 @@ EXPLAINED = (
 )
 
 
-def _matrices(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(paradigm, measure, its matrix), the paradigms of a measure beside each other."""
+def forgetting_table(comparison: Comparison) -> Table:
+    """Return the means of every paradigm for people; without rows before the first evaluation."""
+    columns = (
+        *(text_column("measure"), text_column("paradigm"), text_column("after")),
+        *(Column("average (AR)"), Column("forward transfer (FWT)"), Column("backward (BWT)")),
+    )
+    rows = (
+        (
+            *(matrix.title, paradigm, matrix.after),
+            *(_text(measure, matrix.average), _text(measure, matrix.forward_transfer)),
+            _text(measure, matrix.backward_transfer, signed=True),
+        )
+        for paradigm, measure, matrix in _matrices(comparison)
+    )
+    return Table("what versions keep", columns, tuple(rows), (_NOTE,))
+
+
+def forgetting_records(comparison: Comparison) -> Table:
+    """Return the means of every paradigm in raw values."""
+    keys = ("paradigm", "measure", "unit", "better", "after", "average", "forward_transfer", "backward_transfer")
+    rows = (
+        (
+            *(paradigm, measure, matrix.unit, _better(matrix), matrix.after),
+            *(matrix.average, matrix.forward_transfer, matrix.backward_transfer),
+        )
+        for paradigm, measure, matrix in _matrices(comparison)
+    )
+    return Table("what versions keep", tuple(map(Column, keys)), tuple(rows))
+
+
+def matrix_records(comparison: Comparison) -> Table:
+    """Return the scores of every version on every version's task in raw values."""
+    keys = ("paradigm", "measure", "unit", "better", "after_version", "on_version", "score")
+    rows = (
+        (paradigm, measure, matrix.unit, _better(matrix), after, on, score)
+        for paradigm, measure, matrix in _matrices(comparison)
+        for after, scores in matrix.scores.items()
+        for on, score in scores.items()
+    )
+    return Table("scores of versions", tuple(map(Column, keys)), tuple(rows))
+
+
+def _matrices(comparison: Comparison) -> Iterator[tuple[str, str, ForgettingMatrix]]:
+    """Yield each matrix with its paradigm and its measure, the paradigms of a measure one after the other."""
     for measure in MEASURES:
-        for name, paradigm in document["paradigms"].items():
-            if measure in paradigm["matrices"]:
-                yield name, measure, paradigm["matrices"][measure]
+        for name, paradigm in comparison.paradigms.items():
+            if measure in paradigm.matrices:
+                yield name, measure, paradigm.matrices[measure]
 
 
-def shown(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows for people; no row before the first evaluation."""
-    head = ["measure", "paradigm", "after", *MEANS.values()]
-    return head, [
-        [
-            matrix["title"],
-            name,
-            matrix["after"] or NOT_APPLICABLE,
-            *(_text(measure, matrix[mean], signed=mean == "backward_transfer") for mean in MEANS),
-        ]
-        for name, measure, matrix in _matrices(document)
-    ]
+def _text(measure: str, value: float | None, *, signed: bool = False) -> str | None:
+    kind: Measure = MEASURES[measure]
+    return None if value is None else kind.shown(value, signed=signed)
 
 
-def _text(measure: str, value: float | None, *, signed: bool) -> str:
-    return NOT_APPLICABLE if value is None else MEASURES[measure].shown(value, signed=signed)
-
-
-def records(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Names of columns and rows at full precision: the means, a row a paradigm and measure."""
-    head = ["paradigm", "measure", "unit", "better", "after", *MEANS]
-    rows = []
-    for name, measure, matrix in _matrices(document):
-        means = [NOT_APPLICABLE if matrix[mean] is None else matrix[mean] for mean in MEANS]
-        rows.append([name, measure, matrix["unit"], _better(matrix), matrix["after"] or NOT_APPLICABLE, *means])
-    return head, rows
-
-
-def cells(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """The same of the matrix: a row a paradigm, measure, version and task."""
-    head = ["paradigm", "measure", "unit", "better", "after_version", "on_version", "score"]
-    return head, [
-        [name, measure, matrix["unit"], _better(matrix), after, on, score]
-        for name, measure, matrix in _matrices(document)
-        for after, row in matrix["scores"].items()
-        for on, score in row.items()
-    ]
-
-
-def _better(matrix: Mapping[str, Any]) -> str:
-    return "higher" if matrix["higher_is_better"] else "lower"
+def _better(matrix: ForgettingMatrix) -> str:
+    return "higher" if matrix.higher_is_better else "lower"

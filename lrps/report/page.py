@@ -1,59 +1,60 @@
-"""The report as one HTML file: jinja2 with autoescape, figures inline, nothing loaded from anywhere.
+"""Report as one HTML file: jinja2 with autoescape, figures inline, nothing loaded from anywhere.
 
-The same document gives the same bytes: the page says when the run was last written to, not when it was drawn.
+The same comparison gives the same bytes: the page shows when the run was last written to, not when it was drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lrps.base.numbers import amount, count, flops, loss, ratio, rows_text, short
+from lrps.base.numbers import amount, count, flops, loss, ratio, short
 from lrps.charts.svg import STYLE
+from lrps.costs.comparison import Comparison
+from lrps.costs.plan_document import RowRange
 from lrps.costs.rehearsal_cost import rehearsal_lines
-from lrps.report import forgetting_table, task_table
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
+from lrps.report.forgetting_table import forgetting_table
+from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
-from lrps.report.tags import RATIOS, legend, whole_cost
-from lrps.report.tree import paths_once, tree_rows
-from lrps.report.versions_table import EXPLAINED, UNRELEASED
+from lrps.report.tags import RATIOS, legend
+from lrps.report.task_table import task_table
+from lrps.report.tree import graph_paths, tree_rows
+from lrps.report.versions_table import UNRELEASED, WAYS_OF_COUNTING
 
 _TEMPLATE = "page.html.j2"
 
 
-def render_page(document: Mapping[str, Any]) -> str:
-    """The whole page. document: what comparison_document makes; names in it may be anything, they are escaped."""
+def render_page(comparison: Comparison) -> str:
+    """Return the whole page. Names in the comparison may be any text: they are escaped."""
     return (
         _environment()
         .get_template(_TEMPLATE)
         .render(
-            document=document,
-            headline=headline(document),
-            still_to_do=still_to_do(document),
+            comparison=comparison,
+            headline=headline(comparison),
+            still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,
             figures={
                 figure.name: (figure, [Markup(drawing.inline()) for _, drawing in figure.panels])
-                for figure in figures(document)
+                for figure in figures(comparison)
             },
-            rows=list(tree_rows(paths_once(document))),
-            uses=_uses(document),
-            mixing=mixing(document),
+            rows=list(tree_rows(graph_paths(comparison))),
+            uses=_uses(comparison),
+            mixing=mixing(comparison),
             ratios=RATIOS,
-            rehearsal_lines=rehearsal_lines(document),
-            legend=legend(document["cost_model"]),
-            explained=EXPLAINED,
+            rehearsal_lines=rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency),
+            legend=legend(comparison.cost_model),
+            ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
-            measured_tables=[
-                (table.TITLE.capitalize(), *table.shown(document), table.EXPLAINED)
-                for table in (forgetting_table, task_table)
-            ],
+            measured_tables=[forgetting_table(comparison), task_table(comparison)],
             chart_style=Markup(STYLE),
-            any_loss=any(release["heldout"] for p in document["paradigms"].values() for release in p["releases"]),
+            any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),
         )
     )
 
@@ -74,24 +75,29 @@ def _environment() -> Environment:
         "ratio": ratio,
         "flops": flops,
         "short": short,
+        "get": _get,
         "row_parts": _row_parts,
         "steps": _steps,
-        "whole_cost": whole_cost,
     }
     return environment
 
 
-def _row_parts(data: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows that a path reads, in pieces between which a line may break; names have no spaces."""
-    return rows_text(data).split(" ")
+def _get(value: Any, attribute: str) -> Any:
+    """Return an attribute of a value that may be None, for which it is None too."""
+    return None if value is None else getattr(value, attribute)
 
 
-def _uses(document: Mapping[str, Any]) -> list[str]:
-    """What device time went into, of all paradigms, useful uses first."""
-    measured = document["graph"]["measured"]
-    return [use for use in USES if measured and measured["device_hours_by_use"].get(use)]
+def _row_parts(data: Sequence[RowRange]) -> list[str]:
+    """Return the rows that a path reads, in pieces between which a line may break; names have no spaces."""
+    return row_ranges(data).split(" ")
+
+
+def _uses(comparison: Comparison) -> list[str]:
+    """Return the uses of device time that occur in any paradigm, useful ones first."""
+    measured = comparison.graph.measured
+    return [use for use in USES if measured and measured.device_hours_by_use.get(use)]
 
 
 def _steps(value: float) -> str:
-    """A share of steps need not be whole."""
+    """Return a number of steps; a share of steps need not be whole."""
     return count(round(value))

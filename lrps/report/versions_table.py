@@ -1,80 +1,97 @@
-"""The table of what versions cost, one row a version of a paradigm: for the terminal, CSV, Markdown and LaTeX."""
+"""Table of what versions cost, one row per version of a paradigm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lrps.base.numbers import NOT_APPLICABLE, amount
-from lrps.report.tags import START_UP, tag, tagged
+from lrps.base.numbers import amount, device_time
+from lrps.costs.comparison import Comparison
+from lrps.costs.tagged_cost import TaggedCost
+from lrps.report.table import Column, Table, text_column
+from lrps.report.tags import START_UP, legend, marked, tag
 
-TITLE = "what versions cost"
-KEYS = ("marginal", "shared", "lineage")
-EXPLAINED = (
+WAYS_OF_COUNTING = (
     "marginal: what the version added to those before it. shared: every step in equal parts to all versions that "
     "descend from it. lineage: all steps from the first one to its release, what it would cost alone. Marginal costs "
     f"of a paradigm add up to all of it; so do shared ones. {START_UP}"
 )
+"""Explanation of marginal, shared and lineage costs."""
 UNRELEASED = "(no version)"
-"""The row of steps that no version descends from."""
+"""Name of the row of steps that no version descends from."""
 
-Cost = Mapping[str, Any]
+_WAYS = ("marginal", "shared", "lineage")
+_FIELDS = ("steps", "tokens", "flops", "device_hours", "training_hours", "money", "energy_kwh")
 
 
-def _rows(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Cost | None]]]:
-    """(paradigm, version, its costs)"""
-    for name, paradigm in document["paradigms"].items():
-        for release in paradigm["releases"]:
-            yield name, release["version"], release["cost"]
-        if (rest := paradigm["unreleased"]) is not None:
+def version_costs_table(comparison: Comparison, *, for_terminal: bool = False) -> Table:
+    """Return what every version costs for people. for_terminal: with times in the units that fit them."""
+    amounts = _amounts(comparison, for_terminal)
+    columns = [
+        Column(header, format, unit=way, priority=priority + (field == "steps" and way != "marginal"))
+        for field, header, format, priority in amounts
+        for way in _WAYS
+    ]
+    rows = (
+        (paradigm, version, *(_cell(costs[way], field) for field, *_ in amounts for way in _WAYS))
+        for paradigm, version, costs in _costs(comparison)
+    )
+    modelled = any(cost and cost.basis == "modelled" for *_, costs in _costs(comparison) for cost in costs.values())
+    return Table(
+        "what versions cost",
+        (text_column("paradigm"), text_column("version"), *columns),
+        tuple(rows),
+        (WAYS_OF_COUNTING, *([legend(comparison.cost_model)] if modelled else [])),
+    )
+
+
+def version_costs_records(comparison: Comparison) -> Table:
+    """Return what every version costs in raw values, one row per version and way of counting."""
+    money = f"money_{comparison.plan.currency.lower()}" if comparison.plan.currency else "money"
+    keys = ("paradigm", "version", "counted", *(money if field == "money" else field for field in _FIELDS), "basis")
+    rows = (
+        (paradigm, version, way, *(getattr(cost, field) for field in _FIELDS), tag(cost.device_hours, cost.basis))
+        for paradigm, version, costs in _costs(comparison)
+        for way, cost in costs.items()
+        if cost is not None
+    )
+    return Table("what versions cost", tuple(map(Column, keys)), tuple(rows))
+
+
+def _costs(comparison: Comparison) -> Iterator[tuple[str, str, Mapping[str, TaggedCost | None]]]:
+    """Yield each version with its paradigm and its costs by way of counting."""
+    for name, paradigm in comparison.paradigms.items():
+        for release in paradigm.releases:
+            yield name, release.version, {way: getattr(release.cost, way) for way in _WAYS}
+        if (rest := paradigm.unreleased) is not None:
             yield name, UNRELEASED, {"marginal": rest, "shared": rest, "lineage": None}
 
 
-def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Callable[[Any], str]]]:
-    """(key of a cost, title, how it is shown); energy and money where any version has one."""
-    currency = document["currency"]
-    costs = [cost for _, _, of_version in _rows(document) for cost in of_version.values() if cost is not None]
-    metered = any(cost["energy_kwh"] is not None for cost in costs)
+def _amounts(comparison: Comparison, for_terminal: bool) -> list[tuple[str, str, Callable[[Any], str], int]]:
+    """Return the field, header, format and priority of each amount; energy and money only where there is any."""
+    currency = comparison.plan.currency
+    metered = any(
+        cost is not None and cost.energy_kwh is not None for *_, costs in _costs(comparison) for cost in costs.values()
+    )
+    allocated, training, hours = (
+        ("device time", "training time", device_time) if for_terminal else ("device-hours", "training-hours", amount)
+    )
     return [
-        ("steps", "steps", _steps),
-        ("device_hours", "device-hours", amount),
-        ("training_hours", "training-hours", amount),
-        *([("money", currency, amount)] if currency else []),
-        *([("energy_kwh", "kWh", amount)] if metered else []),
+        ("steps", "steps", _steps, 1),
+        ("device_hours", allocated, hours, 0),
+        ("training_hours", training, hours, 4),
+        *([("money", currency, amount, 3)] if currency else []),
+        *([("energy_kwh", "kWh", amount, 5)] if metered else []),
     ]
 
 
 def _steps(value: float) -> str:
-    """A share of steps need not be whole."""
+    """Return a number of steps; a share of steps need not be whole."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def shown(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows for people."""
-    columns = _columns(document)
-    head = ["paradigm", "version", *(f"{title}, {key}" for _, title, _ in columns for key in KEYS)]
-    rows = []
-    for paradigm, version, costs in _rows(document):
-        cells = (_cell(costs[key], field, show) for field, _, show in columns for key in KEYS)
-        rows.append([paradigm, version, *cells])
-    return head, rows
-
-
-def _cell(cost: Cost | None, field: str, show: Callable[[Any], str]) -> str:
+def _cell(cost: TaggedCost | None, field: str) -> Any:
     if cost is None:
-        return NOT_APPLICABLE
-    return show(cost[field]) if field == "steps" else tagged(show(cost[field]), cost["basis"])
-
-
-def records(document: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Names of columns, units included, and rows at full precision: one a version and way of counting."""
-    unit = f"_{document['currency'].lower()}" if document["currency"] else ""
-    fields = ("steps", "tokens", "flops", "device_hours", "training_hours", "money", "energy_kwh")
-    head = ["paradigm", "version", "counted", *(f"money{unit}" if f == "money" else f for f in fields), "basis"]
-    rows = []
-    for paradigm, version, costs in _rows(document):
-        for key, cost in costs.items():
-            if cost is not None:
-                values = [NOT_APPLICABLE if cost[field] is None else cost[field] for field in fields]
-                rows.append([paradigm, version, key, *values, tag(cost["device_hours"], cost["basis"])])
-    return head, rows
+        return None
+    value = getattr(cost, field)
+    return value if field == "steps" else marked(value, cost.basis)

@@ -169,7 +169,7 @@ def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: Path) -> None:
 
 def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_verb(run: Path, data_root: Path, tmp_path: Path) -> None:
@@ -191,6 +191,7 @@ def test_the_verb(run: Path, data_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: Path, tmp_path: Path) -> None:
     """Path switching and CPT with replay, stopped by a signal, killed, and completed."""
     mix = {"new": 0.7, "replay": 0.3}
@@ -202,13 +203,13 @@ def test_a_real_run_interrupted_and_resumed_is_clean(tiny_config: Path, tmp_path
     for steps, number in ((3, signal.SIGINT), (12, signal.SIGKILL)):
         command = [sys.executable, "-m", "lrps.cli", "run", str(file)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while len(read_metrics(metrics)) < steps:
                 assert process.poll() is None, process.communicate()
                 assert time.monotonic() < deadline, "training did not begin"
                 time.sleep(0.01)
             stop(process, file, number)
-            process.communicate(timeout=120)
+            process.communicate()
         assert lrps("data", "audit", file).returncode == 0, "an unfinished run is clean as far as it is saved"
     done = lrps("run", file)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from lrps.base.files import atomic_write_json
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import Comparison, make_comparison
+from lrps.costs.document import to_json
+from lrps.costs.paradigm_costs import MeasuredRatios, MixShares
 from lrps.paths.paradigms.compile import compile_paradigm
 
 SECONDS_A_STEP, A_PATH = 0.036, 12.0
@@ -16,119 +18,123 @@ SECONDS_A_STEP, A_PATH = 0.036, 12.0
 
 
 @pytest.fixture(scope="module")
-def document(trained: Any) -> dict[str, Any]:
-    return comparison_document(trained)
+def comparison(trained: Any) -> Comparison:
+    return make_comparison(trained)
 
 
 @pytest.mark.parametrize(
     ("name", "steps", "repeated", "attempts"),
     [("path-switching", 2900, 0, 5), ("ptfs", 5000, 0, 4), ("cpt", 2000, 150, 5)],
 )
-def test_measured_sums(document: dict[str, Any], name: str, steps: int, repeated: int, attempts: int) -> None:
-    measured = document["paradigms"][name]["measured"]
+def test_measured_sums(comparison: Comparison, name: str, steps: int, repeated: int, attempts: int) -> None:
+    measured = comparison.paradigms[name].measured
+    assert measured is not None
     seconds = (steps + repeated) * SECONDS_A_STEP
     held = seconds + attempts * A_PATH
-    assert (measured["total_steps"], measured["repeated_steps"], measured["attempts"]) == (steps, repeated, attempts)
-    assert measured["spent_tokens"] == (steps + repeated) * 256
-    assert measured["training_hours"] == pytest.approx(seconds / 3600)
-    assert measured["device_hours"] == pytest.approx(held / 3600)
-    assert measured["money"] == pytest.approx(2.0 * held / 3600)
-    assert measured["goodput"] == pytest.approx(steps * SECONDS_A_STEP / held)
+    assert (measured.total_steps, measured.repeated_steps, measured.attempts) == (steps, repeated, attempts)
+    assert measured.spent_tokens == (steps + repeated) * 256
+    assert measured.training_hours == pytest.approx(seconds / 3600)
+    assert measured.device_hours == pytest.approx(held / 3600)
+    assert measured.money == pytest.approx(2.0 * held / 3600)
+    assert measured.goodput == pytest.approx(steps * SECONDS_A_STEP / held)
 
 
-def test_measured_ratios_compare_training_time(document: dict[str, Any]) -> None:
-    ratios = {name: p["measured_ratio_to_ptfs"] for name, p in document["paradigms"].items()}
+def test_measured_ratios_compare_training_time(comparison: Comparison) -> None:
+    ratios = {name: p.ratios.training_to_ptfs for name, p in comparison.paradigms.items()}
     assert ratios == pytest.approx({"path-switching": 2900 / 5000, "ptfs": 1.0, "cpt": 2150 / 5000})
-    assert document["paradigms"]["ptfs"]["measured_ratio_to_cpt"] == pytest.approx(5000 / 2150)
+    assert comparison.paradigms["ptfs"].ratios.training_to_cpt == pytest.approx(5000 / 2150)
 
 
-def test_held_ratios_compare_all_device_time(document: dict[str, Any]) -> None:
+def test_held_ratios_compare_all_device_time(comparison: Comparison) -> None:
     held = {"path-switching": 2900 * 0.036 + 5 * 12, "ptfs": 5000 * 0.036 + 4 * 12, "cpt": 2150 * 0.036 + 5 * 12}
     for kind in ("ptfs", "cpt"):
-        ratios = {name: p[f"measured_held_ratio_to_{kind}"] for name, p in document["paradigms"].items()}
+        ratios = {name: getattr(p.ratios, f"allocated_to_{kind}") for name, p in comparison.paradigms.items()}
         assert ratios == pytest.approx({name: seconds / held[kind] for name, seconds in held.items()})
 
 
 def test_what_the_config_says_of_the_rows_is_there(rehearsing: Any) -> None:
-    found = comparison_document(rehearsing)["paradigms"]
-    assert found["path-switching"]["mix"]["v4"] == {"new": 0.7, "replay": 0.1, "rehearsal": 0.2}
-    assert list(found["cpt"]["mix"]) == ["v1", "v2", "v3", "v4"]
-    assert (found["ptfs"]["mix"], found["ptfs"]["branch_data"]) == (None, None)
-    assert (found["path-switching"]["branch_data"], found["cpt"]["branch_data"]) == ("rest", None)
+    found = make_comparison(rehearsing).paradigms
+    assert (found["path-switching"].mix or {})["v4"] == MixShares(new=0.7, replay=0.1, rehearsal=0.2)
+    assert list(found["cpt"].mix or ()) == ["v1", "v2", "v3", "v4"]
+    assert (found["ptfs"].mix, found["ptfs"].branch_data) == (None, None)
+    assert (found["path-switching"].branch_data, found["cpt"].branch_data) == ("rest", None)
 
 
-def test_the_shared_path_is_measured_once_in_the_graph(document: dict[str, Any]) -> None:
-    assert document["graph"]["measured"]["total_steps"] == 2900 + 5000 + 2000 - 500
-    assert document["graph"]["measured"]["attempts"] == 5 + 4 + 5 - 1
+def test_the_shared_path_is_measured_once_in_the_graph(comparison: Comparison) -> None:
+    measured = comparison.graph.measured
+    assert measured is not None
+    assert (measured.total_steps, measured.attempts) == (2900 + 5000 + 2000 - 500, 5 + 4 + 5 - 1)
 
 
-def test_releases_carry_every_evaluation(document: dict[str, Any], formulas: Any) -> None:
-    last = document["paradigms"]["path-switching"]["releases"][-1]
+def test_releases_carry_every_evaluation(comparison: Comparison, formulas: Any) -> None:
+    last = comparison.paradigms["path-switching"].releases[-1]
     losses = {name: formulas.heldout_loss("branch", "v4", name) for name in ("v1", "v2", "v3", "v4")}
-    assert {name: found["loss"] for name, found in last["heldout"].items()} == losses
-    assert last["seen_loss"] == pytest.approx(sum(losses.values()) / 4)
-    second = document["paradigms"]["cpt"]["releases"][1]
-    assert set(second["heldout"]) == {"v1", "v2", "v3"}, "the next version's set is there, but does not count as seen"
-    assert second["seen_loss"] == pytest.approx(
+    assert {name: found.loss for name, found in last.heldout.items()} == losses
+    assert last.seen_loss == pytest.approx(sum(losses.values()) / 4)
+    second = comparison.paradigms["cpt"].releases[1]
+    assert set(second.heldout) == {"v1", "v2", "v3"}, "the next version's set is there, but does not count as seen"
+    assert second.seen_loss == pytest.approx(
         (formulas.heldout_loss("cpt", "v2", "v1") + formulas.heldout_loss("cpt", "v2", "v2")) / 2
     )
 
 
-def test_cumulative_steps(document: dict[str, Any]) -> None:
-    totals = {name: list(p["cumulative_steps"].values()) for name, p in document["paradigms"].items()}
+def test_cumulative_steps(comparison: Comparison) -> None:
+    totals = {name: list(p.cumulative_steps.values()) for name, p in comparison.paradigms.items()}
     assert totals["path-switching"] == [500, 1300, 2100, 2900]
     assert totals["ptfs"] == [500, 1500, 3000, 5000]
     assert totals["cpt"] == [500, 1000, 1500, 2000]
 
 
-def test_curves_follow_the_schedule(document: dict[str, Any]) -> None:
-    curve = document["curves"]["branch-v3"]
-    assert (curve["parent"], curve["steps"][0], curve["steps"][-1]) == ("main", 1200, 1500)
-    assert (curve["lr"][0], curve["lr"][-1]) == (3e-3, 0.0)
-    half = curve["steps"].index(1348)
-    assert curve["lr"][half] == pytest.approx(3e-3 * (1500 - 1348) / 300)
-    assert curve["loss_steps"] == list(range(1210, 1501, 10))
+def test_curves_follow_the_schedule(comparison: Comparison) -> None:
+    curve = comparison.curves["branch-v3"]
+    assert (curve.parent, curve.steps[0], curve.steps[-1]) == ("main", 1200, 1500)
+    assert (curve.lr[0], curve.lr[-1]) == (3e-3, 0.0)
+    half = curve.steps.index(1348)
+    assert curve.lr[half] == pytest.approx(3e-3 * (1500 - 1348) / 300)
+    assert curve.loss_steps == tuple(range(1210, 1501, 10))
 
 
-def test_a_repeated_step_counts_once_in_a_curve(document: dict[str, Any]) -> None:
-    assert document["curves"]["cpt-v3"]["loss_steps"] == list(range(1010, 1501, 10))
+def test_a_repeated_step_counts_once_in_a_curve(comparison: Comparison) -> None:
+    assert comparison.curves["cpt-v3"].loss_steps == tuple(range(1010, 1501, 10))
 
 
 def test_before_anything_was_trained(make: Any) -> None:
-    document = comparison_document(make())
-    for paradigm in document["paradigms"].values():
-        assert paradigm["measured"] is None
-        assert paradigm["complete"] is False
-        assert paradigm["measured_ratio_to_ptfs"] is None
-        assert {release["seen_loss"] for release in paradigm["releases"]} == {None}
-    assert document["graph"]["measured"] is None
-    assert (document["updated"], document["price"]) == (None, None)
+    comparison = make_comparison(make())
+    for paradigm in comparison.paradigms.values():
+        assert (paradigm.measured, paradigm.complete) == (None, False)
+        assert paradigm.ratios == MeasuredRatios(None, None, None, None)
+        assert {release.seen_loss for release in paradigm.releases} == {None}
+    assert comparison.graph.measured is None
+    assert (comparison.updated, comparison.price) == (None, None)
 
 
 def test_half_way(make: Any, formulas: Any) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "branch-v1", "ptfs-v1"], stop_at={"main": 900})
-    paradigms = comparison_document(plan)["paradigms"]
-    assert paradigms["path-switching"]["measured"]["total_steps"] == 900 + 300
-    assert paradigms["path-switching"]["complete"] is False
-    assert paradigms["cpt"]["measured"]["total_steps"] == 500, "of ptfs-v1, which it shares"
-    assert {p["measured_ratio_to_ptfs"] for p in paradigms.values()} == {None}
-    assert {p["measured_held_ratio_to_ptfs"] for p in paradigms.values()} == {None}
-    assert paradigms["path-switching"]["measured"]["money"] is None, "the config has no price"
+    paradigms = make_comparison(plan).paradigms
+    switching, cpt = paradigms["path-switching"].measured, paradigms["cpt"].measured
+    assert switching is not None
+    assert cpt is not None
+    assert (switching.total_steps, paradigms["path-switching"].complete) == (900 + 300, False)
+    assert cpt.total_steps == 500, "of ptfs-v1, which it shares"
+    assert {p.ratios for p in paradigms.values()} == {MeasuredRatios(None, None, None, None)}
+    assert switching.money is None, "the config has no price"
 
 
 def test_a_paradigm_pays_only_for_its_part_of_a_main_path_that_another_takes_further(make: Any, formulas: Any) -> None:
     both = {"path-switching": {"alpha": 0.6}, "longer": {"kind": "path-switching", "alpha": 0.8}}
     plan = make(paradigms=both)
     formulas.Run(plan).train()
-    document = comparison_document(plan)
-    planned = {name: p["total_steps"] for name, p in document["paradigms"].items()}
+    comparison = make_comparison(plan)
+    planned = {name: p.plan.cost.steps for name, p in comparison.paradigms.items()}
     assert planned == {"path-switching": 1700 + 4 * 300, "longer": 1600 + 4 * 400}
     for name, steps in planned.items():
-        measured = document["paradigms"][name]["measured"]
-        assert measured["total_steps"] == steps
-        assert measured["training_hours"] == pytest.approx(steps * SECONDS_A_STEP / 3600)
-    assert document["graph"]["measured"]["total_steps"] == 1700 + 4 * 300 + 4 * 400
+        measured = comparison.paradigms[name].measured
+        assert measured is not None
+        assert measured.total_steps == steps
+        assert measured.training_hours == pytest.approx(steps * SECONDS_A_STEP / 3600)
+    assert comparison.graph.measured is not None
+    assert comparison.graph.measured.total_steps == 1700 + 4 * 300 + 4 * 400
 
 
 def test_checkpoints_without_their_ledger_are_not_measured(make: Any, formulas: Any) -> None:
@@ -136,12 +142,14 @@ def test_checkpoints_without_their_ledger_are_not_measured(make: Any, formulas: 
     path = plan.graph.by_name["ptfs-v1"]
     formulas.publish_checkpoint(plan.layout.path("ptfs-v1"), path.stop, "ptfs-v1")
     atomic_write_json(plan.layout.path("ptfs-v1").path_json, plan.identity(path))
-    paradigm = comparison_document(plan)["paradigms"]["ptfs"]
-    assert (paradigm["complete"], paradigm["measured"], paradigm["measured_ratio_to_ptfs"]) == (True, None, None)
+    paradigm = make_comparison(plan).paradigms["ptfs"]
+    assert (paradigm.complete, paradigm.measured, paradigm.ratios.training_to_ptfs) == (True, None, None)
 
 
-def test_the_document_is_plain_json(document: dict[str, Any]) -> None:
+def test_its_document_is_plain_json(comparison: Comparison) -> None:
+    document = to_json(comparison)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["format"] == "lrps-comparison/1"
 
 
 def test_a_loss_that_is_no_number_is_left_out(make: Any, formulas: Any) -> None:
@@ -150,15 +158,15 @@ def test_a_loss_that_is_no_number_is_left_out(make: Any, formulas: Any) -> None:
     with open(plan.layout.path("ptfs-v1").metrics, "a", encoding="utf-8") as file:
         line = {"step": 500, "tokens": 1, "loss": float("nan"), "lr": 0.0, "grad_norm": None, "tokens_per_second": 1.0}
         file.write(json.dumps(line) + "\n")
-    curve = comparison_document(plan)["curves"]["ptfs-v1"]
-    assert curve["loss_steps"] == list(range(10, 500, 10))
+    curve = make_comparison(plan).curves["ptfs-v1"]
+    assert curve.loss_steps == tuple(range(10, 500, 10))
 
 
 def test_cumulative_steps_are_those_of_plans_that_end_earlier(make: Any) -> None:
     strategy = {"alpha": 0.9, "alpha_of": "steps-so-far", "alpha_per_version": {"v3": 0.1}, "release_first": False}
     paradigms = {"path-switching": strategy, "ptfs": {}, "cpt": {}, "wsd-s": {"final_lr": 1e-4}}
     plan = make(paradigms=paradigms)
-    found = comparison_document(plan)["paradigms"]
+    found = make_comparison(plan).paradigms
     for name in paradigms:
         ends = [compile_paradigm(plan.config, name, plan.increments[:n]).total_steps for n in (1, 2, 3, 4)]
-        assert list(found[name]["cumulative_steps"].values()) == ends
+        assert list(found[name].cumulative_steps.values()) == ends

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lrps.base.errors import LedgerError
-from lrps.costs.provenance import provenance
+from lrps.costs.provenance import Provenance, RecordedPriceUse, provenance
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.totals import RecordedPrice, Totals
 from lrps.ledger.writer import LedgerWriter
@@ -23,16 +23,15 @@ def begin(directory: Path, path: str, versions: dict[str, str]) -> None:
 
 def test_software_is_that_of_all_attempts(make: Any) -> None:
     plan = make(paradigms={"path-switching": {}})
-    nothing = {"software": {}, "prices": [], "ledger_format": FORMAT}
-    assert provenance(plan, []) == {"training_sha256": plan.training_sha256, **nothing}
+    assert provenance(plan, []) == Provenance(plan.training_sha256, {}, (), FORMAT)
     ledger = plan.layout.path("main").ledger
     begin(ledger, "main", {"torch": "2.8", "deepspeed": "0.18"})
     begin(ledger, "main", {"torch": "2.9", "deepspeed": "0.18"})
-    assert provenance(plan, [])["software"] == {"torch": ["2.8", "2.9"], "deepspeed": ["0.18"]}
+    assert provenance(plan, []).software == {"torch": ("2.8", "2.9"), "deepspeed": ("0.18",)}
 
 
 def test_another_model_has_another_fingerprint(make: Any) -> None:
-    assert provenance(make(), [])["training_sha256"] != provenance(make(seed=5), [])["training_sha256"]
+    assert provenance(make(), []).training_sha256 != provenance(make(seed=5), []).training_sha256
 
 
 def test_what_is_no_ledger_is_refused(make: Any) -> None:
@@ -47,8 +46,8 @@ def test_what_is_no_ledger_is_refused(make: Any) -> None:
 def test_prices_of_all_paths_are_added_up(make: Any) -> None:
     paid = Totals(prices={RecordedPrice(2.0, "EUR"): 0.5, None: 0.25})
     more = Totals(prices={RecordedPrice(2.0, "EUR"): 1.0, RecordedPrice(2.0, "USD"): 3.0})
-    assert provenance(make(), [paid, more])["prices"] == [
-        {"amount": 2.0, "currency": "EUR", "device_hours": 1.5},
-        {"amount": None, "currency": None, "device_hours": 0.25},
-        {"amount": 2.0, "currency": "USD", "device_hours": 3.0},
-    ]
+    assert provenance(make(), [paid, more]).prices == (
+        RecordedPriceUse(2.0, "EUR", 1.5),
+        RecordedPriceUse(None, None, 0.25),
+        RecordedPriceUse(2.0, "USD", 3.0),
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.costs.plan_document import write_plan_json
 from lrps.costs.recorded_plan import recorded_plan
 from lrps.plan.plan import make_plan
@@ -22,17 +22,18 @@ def test_a_copy_without_config_shards_and_checkpoints_costs_the_same(make: Any, 
     plan = make(hardware=formulas.PRICED, paradigms=paradigms)
     formulas.Run(plan).train(["ptfs-v1", "main", "branch-v1"], stop_at={"main": 900})
     write_plan_json(plan)
-    original = comparison_document(plan)
+    original = make_comparison(plan)
     copy = tmp_path / "else where"
     shutil.copytree(plan.layout.run_dir, copy, ignore=shutil.ignore_patterns("checkpoints", "branch_points"))
     shutil.rmtree(plan.layout.run_dir)
-    document = comparison_document(recorded_plan(copy))
-    assert list(document["paradigms"]) == ["ptfs", "cpt", "path-switching"], "in the order of the config"
-    assert document["run_dir"] == str(copy)
-    assert document["graph"]["measured"] == original["graph"]["measured"]
-    for name, paradigm in document["paradigms"].items():
-        assert paradigm["estimate"] == original["paradigms"][name]["estimate"]
-        assert [r["cost"] for r in paradigm["releases"]] == [r["cost"] for r in original["paradigms"][name]["releases"]]
+    comparison = make_comparison(recorded_plan(copy))
+    assert list(comparison.paradigms) == ["ptfs", "cpt", "path-switching"], "in the order of the config"
+    assert comparison.plan.run_dir == str(copy)
+    assert comparison.graph.measured == original.graph.measured
+    for name, paradigm in comparison.paradigms.items():
+        before = original.paradigms[name]
+        assert paradigm.estimate == before.estimate
+        assert [release.cost for release in paradigm.releases] == [release.cost for release in before.releases]
 
 
 def test_increments_are_those_of_the_shards_not_of_the_config(tiny_config: Path, tmp_path: Path) -> None:

@@ -1,19 +1,19 @@
-"""What writing rehearsal sets has cost stands in the report once, and in no cost of a path."""
+"""Cost of writing rehearsal sets: it is in the report once, and in no cost of a path."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lrps.costs.comparison import comparison_document
-from lrps.costs.rehearsal_cost import rehearsal_cost, rehearsal_lines
-from lrps.ledger.events import book_event
+from lrps.costs.compare import compare_runs
+from lrps.costs.comparison import make_comparison
+from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost, rehearsal_lines
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
-from lrps.report.compare import compare_document
+from lrps.report.comparison_text import comparison_markdown, print_comparison
 from lrps.report.page import render_page
-from lrps.report.text import print_comparison
-from lrps.report.totals_table import as_markdown
 
 PAID = {"amount": 4.0, "currency": "EUR"}
 
@@ -27,7 +27,7 @@ def test_there_is_none_before_the_first_set(make: Any) -> None:
     assert rehearsal_cost(plan) is None
     book_event(plan.layout.ledger, "export", 7, 3600.0)
     assert rehearsal_cost(plan) is None, "of something else"
-    assert rehearsal_lines(comparison_document(plan)) == []
+    assert rehearsal_lines(None, "EUR") == []
 
 
 def test_sets_are_added_up_at_the_price_that_each_recorded(make: Any, formulas: Any) -> None:
@@ -35,7 +35,7 @@ def test_sets_are_added_up_at_the_price_that_each_recorded(make: Any, formulas: 
     book(plan, "r2", 1800.0, price=PAID, generator="hf")
     book(plan, "r1", 900.0, price={**PAID, "currency": "USD"}, generator="server")
     book(plan, "r1", 900.0)
-    assert rehearsal_cost(plan) == {"device_hours": 1.0, "money": 3.0, "sets": ["r1", "r2"], "by_server": ["r1"]}
+    assert rehearsal_cost(plan) == RehearsalCost(device_hours=1.0, money=3.0, sets=("r1", "r2"), by_server=("r1",))
 
 
 def test_money_is_unknown_without_a_price(make: Any) -> None:
@@ -43,10 +43,10 @@ def test_money_is_unknown_without_a_price(make: Any) -> None:
     book(plan, "r", 3600.0, price=PAID)
     cost = rehearsal_cost(plan)
     assert cost is not None
-    assert cost["money"] is None
-    (line,) = rehearsal_lines(comparison_document(plan))
+    assert cost.money is None
+    (line,) = rehearsal_lines(cost, None)
     assert line == (
-        "Rehearsal: 1 device-hours to write r (lrps rehearse), which are no part of the costs of paths, paradigms and "
+        "Rehearsal: 1 device-hours to write r (lrps rehearse). They are not part of the costs of paths, paradigms and "
         "versions."
     )
 
@@ -54,15 +54,15 @@ def test_money_is_unknown_without_a_price(make: Any) -> None:
 def test_every_form_of_the_report_tells_it(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make(hardware=formulas.PRICED)
     formulas.Run(plan).train()
-    before = comparison_document(plan)
+    before = make_comparison(plan)
     book(plan, "r", 1800.0, price=PAID, generator="server")
-    document = comparison_document(plan)
-    (line,) = rehearsal_lines(document)
+    comparison = make_comparison(plan)
+    (line,) = rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency)
     assert line.startswith("Rehearsal: 0.5 device-hours (2 EUR) to write r (lrps rehearse)")
-    assert line.endswith("The devices of the server that wrote for r are not counted.")
-    print_comparison(document)
-    told = (capsys.readouterr().out, as_markdown(document), render_page(document))
-    assert [line in text for text in told] == [True] * 3
-    assert [note for note in compare_document([plan])["notes"] if line in note]
-    changed = {key for key in document if document[key] != before[key]}
-    assert changed == {"rehearsal_cost"}, "it is in no cost of a path, a paradigm or a version"
+    assert line.endswith("The devices of the server that wrote r are not counted.")
+    print_comparison(comparison)
+    printed = " ".join(capsys.readouterr().out.split())
+    texts = (printed, comparison_markdown(comparison), render_page(comparison))
+    assert [line in text for text in texts] == [True] * 3
+    assert [note for note in compare_runs([plan]).notes if line in note]
+    assert replace(comparison, rehearsal_cost=None) == before, "it is in no cost of a path, a paradigm or a version"

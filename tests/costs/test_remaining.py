@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from lrps.costs.remaining import eta_seconds, eta_seconds_of_all, measured_speeds, steps_to_do, to_come
-from lrps.ledger.pace import AttemptPace, Pace
-from lrps.ledger.totals import Totals
+from lrps.costs.remaining import eta_seconds, eta_seconds_of_all, measured_speeds, remaining_cost, steps_to_do
+from lrps.ledger.totals import AttemptPace, Pace, Totals
 from lrps.plan.status import PathStatus
 
 H100 = {"device": "H100", "mfu": 0.5, "price_per_device_hour": {"amount": 2.0, "source": "us", "date": "2026-01-31"}}
@@ -79,12 +78,12 @@ def test_while_nothing_runs_by_what_ran_last(plan: Any) -> None:
 
 def test_the_cost_to_come_is_measured_where_anything_was(plan: Any, make: Any) -> None:
     nothing = measured_speeds([])
-    modelled = to_come(plan, 1000, nothing)
-    assert (modelled["basis"], modelled["device_hours"]) == ("modelled", plan.costs.of(1000).device_hours)
-    assert modelled["money"] == pytest.approx(2 * modelled["device_hours"])
+    modelled = remaining_cost(plan, 1000, nothing)
+    assert (modelled.basis, modelled.device_hours) == ("modelled", plan.costs.of(1000).device_hours)
+    assert modelled.money == pytest.approx(2 * modelled.device_hours)
     some = measured_speeds([at(plan, "main", "running", 0, (2, 100, 360.0), (4, 100, 360.0))])
-    measured = to_come(plan, 1000, some)
-    assert (measured["basis"], measured["device_hours"], measured["money"]) == ("measured", 1.0, 2.0)
-    unknown = to_come(make(), 1000, nothing)
-    assert (unknown["basis"], unknown["device_hours"], unknown["money"]) == (None, None, None)
-    assert (unknown["steps"], unknown["tokens"]) == (1000, 256_000)
+    measured = remaining_cost(plan, 1000, some)
+    assert (measured.basis, measured.device_hours, measured.money) == ("measured", 1.0, 2.0)
+    unknown = remaining_cost(make(), 1000, nothing)
+    assert (unknown.basis, unknown.device_hours, unknown.money) == (None, None, None)
+    assert (unknown.steps, unknown.tokens) == (1000, 256_000)

@@ -19,11 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
+from lrps.costs.tagged_cost import TaggedCost
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import Paradigm, Release, TrainingPath
 from lrps.plan.plan import Plan, make_plan
+from lrps.report.tags import whole_cost
 
 BATCH_TOKENS = 256
 FIELDS = ("tokens", "flops", "device_hours", "training_hours", "money", "energy_kwh")
@@ -176,6 +178,10 @@ def a_plan(formulas: Any, root: Path, steps: list[int], alphas: list[float], lon
     )
 
 
+def amounts(cost: TaggedCost) -> dict[str, Any]:
+    return {name: getattr(cost, name) for name in FIELDS}
+
+
 SIZES = st.lists(st.integers(6, 20), min_size=1, max_size=4)
 ALPHAS = st.lists(st.sampled_from([0.2, 0.5, 0.8]), min_size=4, max_size=4)
 
@@ -190,21 +196,20 @@ def test_costs_of_versions_are_the_sums_of_their_entries(
         simulation = Simulation(plan, seed)
         for path in plan.graph.paths:
             simulation.train(path, path.stop)
-        document = comparison_document(plan)
+        comparison = make_comparison(plan)
     assert plan.costs.flops_per_token is not None
     for paradigm in plan.graph.paradigms:
-        found = document["paradigms"][paradigm.name]
+        found = comparison.paradigms[paradigm.name]
         expected = reference(paradigm, simulation.entries, plan.costs.flops_per_token)
-        assert (found["estimate"], found["unreleased"]) == (None, None)
-        for release in found["releases"]:
-            for key, cost in release["cost"].items():
-                wanted = expected[release["version"]][key]
-                assert cost["basis"] == "measured"
-                assert {name: cost[name] for name in FIELDS} == pytest.approx({n: float(v) for n, v in wanted.items()})
-        total, measured = expected[""]["total"], found["measured"]
-        of_total = {**{f: measured[f"spent_{f}"] for f in FIELDS[:2]}, **{f: measured[f] for f in FIELDS[2:]}}
-        assert of_total == pytest.approx({name: float(amount) for name, amount in total.items()})
-        assert sum(r["cost"]["marginal"]["steps"] for r in found["releases"]) == measured["total_steps"]
+        assert (found.estimate, found.unreleased) == (None, None)
+        for release in found.releases:
+            for key, wanted in expected[release.version].items():
+                cost = getattr(release.cost, key)
+                assert cost.basis == "measured"
+                assert amounts(cost) == pytest.approx({name: float(value) for name, value in wanted.items()})
+        whole, total = whole_cost(found), expected[""]["total"]
+        assert amounts(whole) == pytest.approx({name: float(value) for name, value in total.items()})
+        assert sum(release.cost.marginal.steps for release in found.releases) == whole.steps
 
 
 @settings(max_examples=20, deadline=None)
@@ -219,28 +224,30 @@ def test_what_was_not_trained_costs_what_the_rest_did(formulas: Any, steps: list
         for path in begun:
             reached[path.name] = dice.randint(path.start, path.stop)
             simulation.train(path, reached[path.name])
-        document = comparison_document(plan)
+        comparison = make_comparison(plan)
     useful = sum(reached[path.name] - path.start for path in begun)
-    assert document["cost_model"]["steps"] == useful
+    assert comparison.cost_model.steps == useful
     seconds_a_step = sum(entry.seconds for entry in simulation.entries) / useful if useful else None
     for paradigm in plan.graph.paradigms:
         rest = sum(path.stop - min(reached[path.name], path.stop) for path in paradigm.paths)
-        estimate = document["paradigms"][paradigm.name]["estimate"]
+        costs = comparison.paradigms[paradigm.name]
+        estimate = costs.estimate
         if rest == 0:
             assert estimate is None
             continue
-        assert estimate["steps"] == paradigm.total_steps
+        assert estimate is not None
+        assert estimate.steps == paradigm.total_steps
         if seconds_a_step is None:
-            assert (estimate["device_hours"], estimate["basis"]) == (None, None)
+            assert (estimate.device_hours, estimate.basis) == (None, None)
             continue
         names = {path.name for path in paradigm.paths}
         spent = sum(entry.seconds for entry in simulation.entries if entry.path in names)
-        assert estimate["device_hours"] == pytest.approx((spent + rest * seconds_a_step) / 3600)
-        assert estimate["basis"] == "modelled"
-        versions = [release["cost"] for release in document["paradigms"][paradigm.name]["releases"]]
+        assert estimate.device_hours == pytest.approx((spent + rest * seconds_a_step) / 3600)
+        assert estimate.basis == "modelled"
         for key in ("marginal", "shared"):
-            assert sum(cost[key]["device_hours"] for cost in versions) == pytest.approx(estimate["device_hours"])
-            assert sum(cost[key]["money"] for cost in versions) == pytest.approx(estimate["money"])
+            versions = [getattr(release.cost, key) for release in costs.releases]
+            assert sum(cost.device_hours for cost in versions) == pytest.approx(estimate.device_hours)
+            assert sum(cost.money for cost in versions) == pytest.approx(estimate.money)
 
 
 def test_steps_that_a_dead_attempt_lost_have_to_be_paid_for_again(formulas: Any, tmp_path: Path) -> None:
@@ -248,8 +255,9 @@ def test_steps_that_a_dead_attempt_lost_have_to_be_paid_for_again(formulas: Any,
     simulation, path = Simulation(plan, seed=3), plan.graph.by_name["ptfs-v1"]
     saved = simulation.die(path, 11)
     assert saved == 6
-    estimate = comparison_document(plan)["paradigms"]["ptfs"]["estimate"]
-    assert (estimate["steps"], estimate["tokens"]) == (20, (11 + 14) * BATCH_TOKENS)
+    estimate = make_comparison(plan).paradigms["ptfs"].estimate
+    assert estimate is not None
+    assert (estimate.steps, estimate.tokens) == (20, (11 + 14) * BATCH_TOKENS)
 
 
 def test_a_complete_ledger_is_measured_also_where_no_checkpoint_is_left(formulas: Any, tmp_path: Path) -> None:
@@ -260,17 +268,17 @@ def test_a_complete_ledger_is_measured_also_where_no_checkpoint_is_left(formulas
     ledger.append("start", 0, Counters(), **facts)
     ledger.append("stop", 20, Counters(steps=20, tokens=20 * BATCH_TOKENS, allocated_seconds=36.0), outcome="complete")
     ledger.close()
-    paradigm = comparison_document(plan)["paradigms"]["ptfs"]
-    assert paradigm["estimate"] is None
-    (release,) = paradigm["releases"]
-    assert release["cost"]["lineage"]["device_hours"] == pytest.approx(0.01)
-    assert release["cost"]["lineage"]["money"] == pytest.approx(0.02), "the ledger has no price, the config has"
+    paradigm = make_comparison(plan).paradigms["ptfs"]
+    assert paradigm.estimate is None
+    (release,) = paradigm.releases
+    assert release.cost.lineage.device_hours == pytest.approx(0.01)
+    assert release.cost.lineage.money == pytest.approx(0.02), "the ledger has no price, the config has"
 
 
 def test_a_directory_of_another_plan_is_not_booked(formulas: Any, tmp_path: Path) -> None:
     plan = a_plan(formulas, tmp_path, [20], [0.5] * 4, 0.5)
     formulas.Run(plan).train(["ptfs-v1"])
     other = make_plan(plan.config.model_copy(update={"seed": 5}))
-    paradigm = comparison_document(other)["paradigms"]["ptfs"]
-    assert paradigm["estimate"]["device_hours"] is None
-    assert paradigm["measured"] is None
+    paradigm = make_comparison(other).paradigms["ptfs"]
+    assert paradigm.estimate is not None
+    assert (paradigm.estimate.device_hours, paradigm.measured) == (None, None)

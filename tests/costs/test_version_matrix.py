@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.costs.comparison import comparison_document
-from lrps.costs.version_matrix import VersionMatrix, matrices
+from lrps.costs.version_matrix import VersionMatrix
 
 SCORES = st.floats(-50, 700)
 
@@ -92,33 +91,3 @@ def test_versions_without_a_task_are_no_term() -> None:
     scores = {("v1", "v1"): 10.0, ("v2", "v1"): 9.0, ("v2", "v3"): 2.0, ("v3", "v1"): 6.0, ("v3", "v3"): 8.0}
     matrix = VersionMatrix(["v1", "v2", "v3"], ["v1", "v3"], scores)
     assert (matrix.average, matrix.forward_transfer, matrix.backward_transfer) == (7.0, 2.0, -4.0)
-
-
-def test_a_comparison_has_the_matrices_of_what_was_measured(trained: Any, formulas: Any) -> None:
-    described = comparison_document(trained)["paradigms"]["path-switching"]
-    found, loss = described["matrices"], lambda i, j: formulas.heldout_loss("branch", f"v{i}", f"v{j}")
-    assert list(found) == ["loss", "perplexity", "bits_per_byte"]
-    assert found["loss"]["average"] == pytest.approx(described["releases"][-1]["seen_loss"])
-    assert found["loss"]["forward_transfer"] == pytest.approx(sum(loss(k - 1, k) for k in (2, 3, 4)) / 3)
-    assert found["loss"]["backward_transfer"] == pytest.approx(sum(loss(4, k) - loss(k, k) for k in (1, 2, 3)) / 3)
-    assert found["perplexity"]["average"] == pytest.approx(sum(math.exp(loss(4, k)) for k in (1, 2, 3, 4)) / 4)
-    assert found["bits_per_byte"]["scores"]["v3"] == {f"v{j}": loss(3, j) / 2 for j in (1, 2, 3, 4)}
-    assert not any(matrix["higher_is_better"] for matrix in found.values())
-
-
-def test_nothing_is_made_up(make: Any) -> None:
-    assert comparison_document(make())["paradigms"]["cpt"]["matrices"] == {}
-    release = {"version": "v1", "heldout": {"v1": {"loss": 1e4, "bits_per_byte": 1e3}}}
-    assert "perplexity" not in matrices(["v1"], [{**release, "scores": {}}], {}), "a number beyond all floats"
-
-
-def test_rouge_l_of_a_version_waits_for_all_its_tasks() -> None:
-    def scored(*points: float) -> dict[str, Any]:
-        return {f"task{k}": {"results": {"rouge_l": {"value": value}}} for k, value in enumerate(points)}
-
-    releases = [
-        {"version": "v1", "heldout": {}, "scores": scored(30.0, 50.0)},
-        {"version": "v2", "heldout": {}, "scores": scored(20.0)},
-    ]
-    found = matrices(["v1", "v2"], releases, {"task0": "v1", "task1": "v1", "other": None})
-    assert found["rouge_l"]["scores"] == {"v1": {"v1": 40.0}}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.plan_document import plan_document
+from lrps.costs.plan_document import checkpoint_bytes
 from lrps.doctor import filesystem
 from lrps.doctor.examination import Subject
 from lrps.plan.plan import Plan, make_plan
@@ -40,7 +40,7 @@ def test_no_hard_links_can_be_lived_with(tmp_path: Path, monkeypatch: pytest.Mon
     assert filesystem.hard_links(tmp_path).state == "warn"
 
 
-def test_links_that_are_copies_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_that_are_copies_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", lambda source, target: Path(target).write_bytes(Path(source).read_bytes()))
     assert "became a copy" in filesystem.hard_links(tmp_path).what
 
@@ -53,14 +53,14 @@ def test_a_rename_that_does_not_replace_fails(
     assert filesystem.rename(tmp_path).state == "fail"
 
 
-def test_no_locks_fail_and_locks_that_hold_nobody_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_locks_fail_and_locks_without_effect_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert filesystem.locks(tmp_path).state == "fail"
     monkeypatch.setattr(fcntl, "flock", lambda file, how: None)
     assert filesystem.locks(tmp_path).state == "warn"
 
 
-def test_a_slow_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystem, "SLOW_FSYNC_SECONDS", 0.0)
     assert filesystem.fsync(tmp_path, repeats=2).state == "warn"
 
@@ -87,7 +87,9 @@ def test_an_interruption_leaves_nothing(plan: Plan, tmp_path: Path, monkeypatch:
 def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
     each = plan.costs.checkpoint_bytes
     assert each is not None
-    wanted = plan_document(plan)["graph"]["checkpoint_bytes"] + each
+    kept = checkpoint_bytes(plan, plan.graph)
+    assert kept is not None
+    wanted = kept + each
     assert filesystem.still_needed(plan) == wanted
     periodic = plan.layout.path("main").checkpoints / "step-00000010"
     pinned = plan.layout.path("main").branch_points / "step-00000010"
@@ -101,7 +103,9 @@ def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
 @pytest.mark.parametrize(("parameters", "state"), [("1K", "ok"), ("1000T", "fail")])
 def test_room_for_the_checkpoints(make_config: MakeConfig, tmp_path: Path, parameters: str, state: str) -> None:
     model = {"architecture": {"model_type": "mamba", "vocab_size": 9}, "parameters": parameters}
-    found = {f.name: f for f in filesystem.check_room(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))}
+    found = {
+        f.name: f for f in filesystem.check_free_space(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))
+    }
     assert found["free space"].state == state
 
 

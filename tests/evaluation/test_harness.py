@@ -15,7 +15,7 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.evaluating import LmEval
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.evaluation import harness
 from lrps.evaluation.harness import Harness
 from lrps.plan.tasks import task_digest
@@ -45,7 +45,7 @@ def lrps(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"PYTHONPATH": str(cwd / "site"), "HF_HOME": str(cwd / "hf")}
     command = [sys.executable, "-m", "lrps.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
 @needs_lm_eval
@@ -70,9 +70,9 @@ def test_a_local_task_is_scored_without_the_network(
     assert [r["scores"] for r in shown["paradigms"]["path-switching"]["releases"]] == [{}, {}]
     again = lrps(tmp_path, "score", str(made.file), "--paradigm", "cpt")
     assert "2 models, 1 tasks: 0 results to do" in again.stderr
-    document = comparison_document(made.plan)
+    comparison = make_comparison(made.plan)
     for form, files in FORMATS.items():
-        assert "words_quiz" in "".join(files(document).values()).replace("\\_", "_"), form
+        assert "words_quiz" in "".join(files(comparison).values()).replace("\\_", "_"), form
 
 
 @needs_lm_eval

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from lrps.base.errors import CheckpointError, DataError
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.evaluation import score
 from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
 from lrps.plan.status import plan_status
@@ -137,16 +137,16 @@ def test_untrained_versions_are_left_out(with_tasks: Callable[..., Any]) -> None
 def test_the_report_has_the_matrix_of_rouge_l(with_tasks: Callable[..., Any]) -> None:
     plan = with_tasks().plan
     run(plan, ["cpt"])
-    document = comparison_document(plan)
-    assert document["tasks"] == {"pairs-v1": "v1", "pairs-v2": "v2"}
-    assert "rouge_l" not in document["paradigms"]["path-switching"]["matrices"]
-    matrix = document["paradigms"]["cpt"]["matrices"]["rouge_l"]
+    comparison = make_comparison(plan)
+    assert comparison.tasks == {"pairs-v1": "v1", "pairs-v2": "v2"}
+    assert "rouge_l" not in comparison.paradigms["path-switching"].matrices
+    matrix = comparison.paradigms["cpt"].matrices["rouge_l"]
     scores = {(s.path, s.task): s.results["rouge_l"].value for s in run_scores(plan)}
     a = [[scores[f"cpt-v{i}", f"pairs-v{j}"] for j in (1, 2)] for i in (1, 2)]
-    assert matrix["scores"] == {"v1": {"v1": a[0][0], "v2": a[0][1]}, "v2": {"v1": a[1][0], "v2": a[1][1]}}
-    assert matrix["average"] == pytest.approx(sum(a[1]) / 2)
-    assert (matrix["forward_transfer"], matrix["backward_transfer"]) == (a[0][1], pytest.approx(a[1][0] - a[0][0]))
-    assert (matrix["higher_is_better"], matrix["after"]) == (True, "v2")
+    assert matrix.scores == {"v1": {"v1": a[0][0], "v2": a[0][1]}, "v2": {"v1": a[1][0], "v2": a[1][1]}}
+    assert matrix.average == pytest.approx(sum(a[1]) / 2)
+    assert (matrix.forward_transfer, matrix.backward_transfer) == (a[0][1], pytest.approx(a[1][0] - a[0][0]))
+    assert (matrix.higher_is_better, matrix.after) == (True, "v2")
 
 
 def test_an_export_in_another_form_is_used_as_it_is(with_tasks: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ from lrps.base.locks import path_lock
 from lrps.config.models import Config
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import PruneCandidate, prune_run, references
-from lrps.report.prune_document import print_prune, prune_document
+from lrps.report.prune_text import print_prune, prune_document
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, pin, verify_checkpoint
 from support.values import config_values
@@ -45,7 +45,7 @@ def save(plan: Plan, name: str, *steps: int) -> list[Checkpoint]:
     for step in steps:
         temporary = checkpoints.begin(layout.checkpoints, step)
         (temporary / "data").write_bytes(bytes(SIZE))
-        files = {"data": checkpoints.seal(temporary / "data")}
+        files = {"data": checkpoints.fsync_and_hash(temporary / "data")}
         saved.append(checkpoints.publish(temporary, step, files, {"path": name}))
     return saved
 
@@ -94,7 +94,7 @@ def test_it_removes_what_it_said_and_frees_what_it_said(plan: Plan) -> None:
         40: "fork of branch-v1",
         50: "nothing needs it",
         60: "one of the newest 2",
-        70: "the newest: the path goes on from it",
+        70: "the newest: the path resumes from it",
     }
     assert steps(plan, "main") == [40, 60, 70], "40 is not pinned: a crash came before"
     (plan.layout.path("main").directory / "lock").unlink()
@@ -202,7 +202,7 @@ def test_what_was_set_aside_goes_with_a_flag_only(plan: Plan) -> None:
     before = used(plan.config.run_dir)
     for damaged in (False, True):
         (found,) = (each for each in prune_run(plan, dry_run=True, damaged=damaged).found if each.directory == aside)
-        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path went on")
+        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path was resumed")
     pruning = prune_run(plan, dry_run=False, damaged=True)
     assert not aside.exists()
     (layout.directory / "lock").unlink()
@@ -298,11 +298,12 @@ def test_whatever_is_there_nothing_needed_and_no_newest_intact_one_goes(
 
 def test_the_table_and_the_json_say_the_same(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     save(plan, "main", 40, 50, 60, 70)
-    document = prune_document(plan, prune_run(plan, dry_run=True), dry_run=True)
-    print_prune(document)
+    pruning = prune_run(plan, dry_run=True)
+    document = prune_document(plan, pruning, dry_run=True)
+    print_prune(plan, pruning, dry_run=True)
     told = capsys.readouterr().out
-    assert "main/checkpoints/step-00000040  stays  fork of branch-v1" in told
-    assert "main/checkpoints/step-00000050  goes   nothing needs it" in told
+    assert "main/checkpoints/step-00000040  stays   fork of branch-v1" in told
+    assert "main/checkpoints/step-00000050  goes    nothing needs it" in told
     assert "1 of 4 would go and free 5." in told
     assert [each["goes"] for each in document["checkpoints"]] == [False, True, False, False]
     assert document["freed_bytes"] == sum(each["freed_bytes"] for each in document["checkpoints"] if each["goes"])

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 
 from lrps.base.numbers import amount
-from lrps.costs.comparison import comparison_document
-from lrps.costs.version_matrix import matrices
+from lrps.costs.comparison import Comparison, make_comparison
+from lrps.costs.forgetting_matrix import forgetting_matrices
+from lrps.costs.measured_cost import MeasuredCost
+from lrps.costs.released_version import TaskScore
+from lrps.plan.scores import Result
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.page import render_page
@@ -28,7 +32,7 @@ VOID = {"meta", "link"}
 
 @pytest.fixture(scope="module")
 def page(trained: Any) -> str:
-    return render_page(comparison_document(trained))
+    return render_page(make_comparison(trained))
 
 
 def words(page: str) -> str:
@@ -38,22 +42,22 @@ def words(page: str) -> str:
 
 
 def test_rehearsal_sets_are_described(rehearsing: Any) -> None:
-    text = words(render_page(comparison_document(rehearsing)))
+    text = words(render_page(make_comparison(rehearsing)))
     assert "r rehearsal since v2: 30 rows, 1.92K tokens; manifest n/a (no shards yet)" in text
 
 
 def test_the_headline_is_computed(page: str) -> None:
     text = words(page)
     assert "4 versions: path-switching takes 2,900 steps, 58.0% of those of training every version from scratch" in text
-    held = "Measured: 0.0457 device-hours held on cpu (72.1% of PTFS's)"
-    assert f"{held}, 0.029 of them in optimizer steps (58.0% of PTFS's)." in text
-    assert "One more version of its size would add, in steps: path-switching 800, ptfs 2,500, cpt 500." in text
+    allocated = "Measured: 0.0457 device-hours allocated on cpu (72.1% of those of PTFS)"
+    assert f"{allocated}, 0.029 of them in optimizer steps (58.0% of those of PTFS)." in text
+    assert "One more version of the size of v4 would add, in steps: path-switching 800, ptfs 2,500, cpt 500." in text
 
 
 def test_another_plan_has_another_headline(make: Any) -> None:
-    text = words(render_page(comparison_document(make(versions=2, steps=100))))
+    text = words(render_page(make_comparison(make(versions=2, steps=100))))
     assert "2 versions: path-switching takes 260 steps, 86.7% of those" in text
-    assert "Nothing of path-switching was measured yet." in text
+    assert "No cost of path-switching has been measured yet." in text
     assert "the figures of losses appear with the first evaluated version" in text
     assert "last written to n/a" in text
 
@@ -63,8 +67,8 @@ def test_every_section_is_there(page: str) -> None:
     assert titles == [
         "Summary",
         "Paths",
-        "What each version costs",
-        "What the versions are worth",
+        "Cost of each version",
+        "Quality of the versions",
         "Goodput",
         "Method",
         "Provenance",
@@ -76,7 +80,7 @@ def test_every_section_is_there(page: str) -> None:
 
 
 def test_every_figure_is_shown_once_and_says_what_it_is(trained: Any, page: str) -> None:
-    shown = figures(comparison_document(trained))
+    shown = figures(make_comparison(trained))
     assert page.count("<svg") == sum(len(figure.panels) for figure in shown) == page.count("</title><desc>")
     assert [page.count(f'<figure id="{figure.name}"') for figure in shown] == [1] * len(shown)
     assert all(len(drawing.description) > 60 for figure in shown for _, drawing in figure.panels)
@@ -90,17 +94,18 @@ def test_it_is_one_small_file(page: str) -> None:
 
 
 def test_it_says_when_the_run_was_written_and_not_when_it_was_drawn(trained: Any, page: str) -> None:
-    updated = comparison_document(trained)["updated"]
+    updated = make_comparison(trained).updated
+    assert updated is not None
     assert updated[:19] + " UTC" in page
-    assert render_page(comparison_document(trained)) == page
+    assert render_page(make_comparison(trained)) == page
 
 
 def test_measured_cells_are_not_applicable_before_training(make: Any) -> None:
-    text = words(render_page(comparison_document(make())))
+    text = words(render_page(make_comparison(make())))
     summary = text[text.index("paradigm steps") : text.index("◆ measured")]
     row = summary[summary.index("path-switching") : summary.index("ptfs 5,000")]
     assert row.split() == ["path-switching", "2,900", "58.0%", "145.0%", "2.05e12"] + ["n/a"] * 7
-    assert "Tokens" not in re.findall(r'aria-label="(\w+)"', render_page(comparison_document(make())))
+    assert "Tokens" not in re.findall(r'aria-label="(\w+)"', render_page(make_comparison(make())))
 
 
 def test_costs_say_whether_they_are_measured_or_modelled(page: str, make: Any, formulas: Any) -> None:
@@ -109,14 +114,14 @@ def test_costs_say_whether_they_are_measured_or_modelled(page: str, make: Any, f
     assert "~ modelled" not in page
     plan = make(hardware=formulas.PRICED)
     formulas.Run(plan).train(["main", "branch-v1"])
-    half = render_page(comparison_document(plan))
+    half = render_page(make_comparison(plan))
     assert set(re.findall(r'<abbr title="(\w+)">(.)</abbr>', half)) == {("measured", "◆"), ("modelled", "~")}
     assert "~ modelled, in whole or in part" in half
 
 
 def test_each_version_has_its_three_costs(page: str) -> None:
     text = words(page)
-    table = text[text.index("added (marginal)") : text.index("marginal: what the version added")]
+    table = text[text.index("added by it (marginal)") : text.index("marginal: what the version added")]
     costs = r"([\d,]+) ([\d.]+) ◆ ([\d.]+) ◆ ([\d.]+) ◆"
     rows = re.findall(rf"v(\d) {costs} {costs} {costs}", table)
     steps = [(row[0], row[1], row[5], row[9]) for row in rows]
@@ -136,15 +141,16 @@ def test_tokens_are_told_by_kind(page: str) -> None:
 
 
 def test_provenance_is_shown_where_it_is_known(trained: Any, page: str) -> None:
-    document = comparison_document(trained)
-    made = document["provenance"] | {"software": {"torch": ["2.9"], "deepspeed": ["0.18.1", "0.18.2"]}}
-    text = words(render_page(document | {"provenance": made}))
+    comparison = make_comparison(trained)
+    made = replace(comparison.provenance, software={"torch": ("2.9",), "deepspeed": ("0.18.1", "0.18.2")})
+    text = words(render_page(replace(comparison, provenance=made)))
     assert f"fingerprint of model, optimizer, batch and seed {trained.training_sha256[:16]} " in text
     assert "torch 2.9, deepspeed 0.18.1, 0.18.2" in text
     assert "lrps ledger verify CONFIG checks every line" in words(page)
-    held = amount(document["graph"]["measured"]["device_hours"])
-    assert f"prices paid as the ledgers recorded them: 2.0 EUR a device-hour for {held} device-hours price now" in text
-    assert "price now 2.0 EUR a device-hour, by the config (our contract, 2026-01-31): of what is planned" in text
+    assert comparison.graph.measured is not None
+    hours = amount(comparison.graph.measured.device_hours)
+    assert f"prices paid as the ledgers recorded them: 2.0 EUR per device-hour for {hours} device-hours price" in text
+    assert "price now 2.0 EUR per device-hour, by the config (our contract, 2026-01-31): for planned and" in text
     assert "16 attempts" not in text
     assert "13 attempts" in text, "12 paths, of which one began twice"
 
@@ -153,17 +159,18 @@ def test_prices_that_were_paid_are_not_those_of_the_config(make: Any, formulas: 
     formulas.Run(make()).train(["ptfs-v1"])
     formulas.Run(make(hardware=formulas.PRICED)).train(["ptfs-v2"])
     later = {**formulas.PRICED, "price_per_device_hour": formulas.PRICED["price_per_device_hour"] | {"amount": 9.5}}
-    text = words(render_page(comparison_document(make(hardware=later))))
+    text = words(render_page(make_comparison(make(hardware=later))))
     first, second = (amount((steps * 0.036 + 12) / 3600) for steps in (500, 1000))
     assert (
-        f"none recorded for {first} device-hours; 2.0 EUR a device-hour for {second} device-hours price now 9.5" in text
+        f"none recorded for {first} device-hours; 2.0 EUR per device-hour for {second} device-hours price now 9.5"
+        in text
     )
 
 
 def test_the_method_says_what_is_mixed(page: str, rehearsing: Any) -> None:
-    alone = "CPT goes on from the last version, on the new data alone. With N versions"
+    alone = "CPT continues from the last version, on the new data alone. With N versions"
     assert alone in words(page)
-    text = words(render_page(comparison_document(rehearsing)))
+    text = words(render_page(make_comparison(rehearsing)))
     assert alone not in text
     assert "Rows of the branches of path-switching: 70% new, 10% replay, 20% rehearsal." in text
     assert "Rows of the paths of cpt: 90% new, 10% replay." in text
@@ -175,12 +182,12 @@ def test_rows_break_between_parts_only(page: str) -> None:
 
 def test_start_up_is_told_beside_the_costs_of_versions(page: str, make: Any) -> None:
     assert page.count(START_UP) == 2, "below the table, and in the caption of the figure"
-    assert render_page(comparison_document(make())).count(START_UP) == 1, "the figure shows planned steps alone"
+    assert render_page(make_comparison(make())).count(START_UP) == 1, "the figure shows planned steps alone"
 
 
 def test_names_are_escaped(make: Any) -> None:
     price = {"amount": 1.0, "currency": "<b>", "source": "A & <i>B</i>", "date": "2026-01-31"}
-    page = render_page(comparison_document(make(hardware={"device": "cpu", "price_per_device_hour": price})))
+    page = render_page(make_comparison(make(hardware={"device": "cpu", "price_per_device_hour": price})))
     assert "A &amp; &lt;i&gt;B&lt;/i&gt;" in page
     assert "<i>B" not in page
     assert "<b></th>" not in page
@@ -269,7 +276,7 @@ def look(pages: Mapping[str, str], directory: Path) -> dict[str, dict[str, Any]]
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run"
     command = [str(CHROMIUM), *flags.split(), "--allow-file-access-from-files", f"--user-data-dir={directory}/profile"]
     command += ["--window-size=1300,1000", "--dump-dom", (directory / "frames.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = json.loads(html.unescape(dom[dom.index('id="found">') + len('id="found">') : dom.index("</pre>")]))
     assert isinstance(found, dict)
     return found
@@ -295,32 +302,40 @@ def pages_to_look_at(make: Any, formulas: Any) -> dict[str, str]:
     formulas.Run(plans["ten"]).train(fail_at={"ptfs-v2": (150, 60)})
     begun = [p.name for p in plans["half-way"].graph.paths if p.name.endswith(("main", "v1", "v2", "v9"))]
     formulas.Run(plans["half-way"]).train(begun)
-    documents = {name: comparison_document(plan) for name, plan in plans.items()}
-    documents["wasteful"] = wasteful(comparison_document(plans["half-way"]))
-    documents["scored"] = scored(comparison_document(plans["half-way"]))
-    return {name: render_page(document) for name, document in documents.items()}
+    comparisons = {name: make_comparison(plan) for name, plan in plans.items()}
+    comparisons["wasteful"] = wasteful(comparisons["half-way"])
+    comparisons["scored"] = scored(comparisons["half-way"])
+    return {name: render_page(comparison) for name, comparison in comparisons.items()}
 
 
-def wasteful(document: dict[str, Any]) -> dict[str, Any]:
-    """As if device time had gone into everything that there is, and the devices had counted their energy."""
-    for paradigm in (*document["paradigms"].values(), document["graph"]):
-        paradigm["measured"]["device_hours_by_use"] = dict.fromkeys(USES, 0.01)
-        paradigm["measured"]["energy_kwh"] = 12345.6
-    return document
+def wasteful(comparison: Comparison) -> Comparison:
+    """Return the comparison as if device time had gone into every use, and the devices had metered their energy."""
+
+    def wasted(measured: MeasuredCost | None) -> MeasuredCost:
+        assert measured is not None
+        return replace(measured, device_hours_by_use=dict.fromkeys(USES, 0.01), energy_kwh=12345.6)
+
+    paradigms = {name: replace(p, measured=wasted(p.measured)) for name, p in comparison.paradigms.items()}
+    graph = replace(comparison.graph, measured=wasted(comparison.graph.measured))
+    return replace(comparison, paradigms=paradigms, graph=graph)
 
 
-def scored(document: dict[str, Any]) -> dict[str, Any]:
-    """As if every version had been scored on pairs of every version, and on a task of lm-eval."""
-    names = [version["name"] for version in document["versions"]]
-    document["tasks"] = {f"pairs-with-a-long-name-{name}": name for name in names} | {"a_task_of_lm_eval": None}
-    for paradigm in document["paradigms"].values():
-        for release in paradigm["releases"]:
-            for task, version in document["tasks"].items():
-                result = {"value": 12.34, "stderr": None, "higher_is_better": version is not None}
-                metric = "perplexity,with-a-filter" if version is None else "rouge_l"
-                release["scores"][task] = {"results": {metric: result}, "examples": 10}
-        paradigm["matrices"] = matrices(names, paradigm["releases"], document["tasks"])
-    return document
+def scored(comparison: Comparison) -> Comparison:
+    """Return the comparison as if every version had been scored on pairs of every version, and on an lm-eval task."""
+    names = [version.name for version in comparison.plan.versions]
+    tasks = {f"pairs-with-a-long-name-{name}": name for name in names} | {"a_task_of_lm_eval": None}
+    scores = {
+        task: TaskScore(
+            {"perplexity,with-a-filter" if version is None else "rouge_l": Result(12.34, None, version is not None)}, 10
+        )
+        for task, version in tasks.items()
+    }
+    paradigms = {}
+    for name, paradigm in comparison.paradigms.items():
+        releases = tuple(replace(release, scores=scores) for release in paradigm.releases)
+        matrices = forgetting_matrices(names, releases, tasks)
+        paradigms[name] = replace(paradigm, releases=releases, matrices=matrices)
+    return replace(comparison, tasks=tasks, paradigms=paradigms)
 
 
 @pytest.mark.slow

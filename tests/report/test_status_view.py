@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrps.base.locks import path_lock
-from lrps.costs.status_document import status_document
+from lrps.costs.status_document import SlurmJob, status_document
 from lrps.plan.status import plan_status
-from lrps.report.status_view import STYLES, sparkline, status_view
+from lrps.report.status_table import sparkline
+from lrps.report.status_view import STYLES, status_view
 
 
 @pytest.fixture
@@ -33,19 +35,20 @@ def shown(document: Any, width: int, height: int) -> list[str]:
 
 def test_a_large_terminal_shows_everything(document: Any) -> None:
     lines = shown(document, 200, 50)
-    assert all(any(path["name"] in line for line in lines) for path in document["paths"])
+    assert all(any(path.name in line for line in lines) for path in document.paths)
     (running,) = (line for line in lines if line.startswith("ptfs-v2"))
     assert all(text in running for text in ("running", "━", "500/1,000", "▁", "█"))
     assert "EUR" in lines[1]
-    assert "device-hours" in lines[1]
+    assert "device time" in lines[1]
     assert lines[-1].startswith("1,850 of 9,400 steps")
 
 
 @pytest.mark.parametrize("width", [200, 120, 80, 60])
 @pytest.mark.parametrize("height", [50, 24, 12, 8])
 def test_it_fits_and_keeps_what_matters(document: Any, width: int, height: int) -> None:
-    document["paths"][0]["warning"] = "no sign of life for 4m00s"
-    lines = shown(document, width, height)
+    first, *rest = document.paths
+    warned = replace(document, paths=(replace(first, warning="no sign of life for 4m00s"), *rest))
+    lines = shown(warned, width, height)
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
@@ -64,9 +67,9 @@ def test_what_is_left_out_is_said(document: Any) -> None:
 
 
 def test_every_state_is_a_word_and_has_a_colour(document: Any) -> None:
-    for path, state in zip(document["paths"], STYLES, strict=False):
-        path["state"] = state
-    text = "\n".join(shown(document, 200, 50))
+    states = [*STYLES, *("planned" for _ in document.paths[len(STYLES) :])]
+    paths = tuple(replace(path, state=state) for path, state in zip(document.paths, states, strict=True))
+    text = "\n".join(shown(replace(document, paths=paths), 200, 50))
     assert all(state in text for state in STYLES)
 
 
@@ -85,5 +88,6 @@ def test_sparkline() -> None:
 
 def test_jobs_have_a_column_where_there_are_any(document: Any) -> None:
     assert "12 PENDING (Priority)" not in "\n".join(shown(document, 200, 50))
-    document["paths"][1]["slurm"] = {"job_id": "12", "state": "PENDING", "reason": "Priority", "trouble": None}
-    assert "12 PENDING (Priority)" in "\n".join(shown(document, 200, 50))
+    first, *rest = document.paths
+    queued = replace(document, paths=(replace(first, slurm=SlurmJob("12", "PENDING", "Priority", None)), *rest))
+    assert "12 PENDING (Priority)" in "\n".join(shown(queued, 200, 50))

@@ -1,40 +1,40 @@
-"""The sentences of a comparison: what they say of cost, and of the rows that the config mixes."""
+"""Sentences of a comparison: costs, and the rows that the config mixes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lrps.base.numbers import amount
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.report.summary import headline, mixing
 
 
-def test_hours_held_and_hours_in_steps_are_told_apart(make: Any, formulas: Any) -> None:
+def test_allocated_hours_and_hours_in_steps_are_distinguished(make: Any, formulas: Any) -> None:
     plan = make(paradigms={"path-switching": {}}, versions=1)
     formulas.Run(plan).train(fail_at={"branch-v1": (400, 300)})
     steps = 500 + 100  # 100 of them twice
-    held, training = amount((steps * 0.036 + 10 + 12 + 12 + 2) / 3600), amount(steps * 0.036 / 3600)
-    assert f"Measured: {held} device-hours held on cpu, {training} of them in optimizer steps." in headline(
-        comparison_document(plan)
+    allocated, training = amount((steps * 0.036 + 10 + 12 + 12 + 2) / 3600), amount(steps * 0.036 / 3600)
+    assert f"Measured: {allocated} device-hours allocated on cpu, {training} of them in optimizer steps." in headline(
+        make_comparison(plan)
     )
 
 
 def test_a_half_done_run_has_no_ratio(make: Any, formulas: Any) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "branch-v1"], stop_at={"main": 900})
-    said = headline(comparison_document(plan))
-    assert "Measured so far: 1,200 of 2,900 steps, 0.0187 device-hours held on cpu, 0.012 of them in" in said
-    assert "of PTFS's" not in said
+    said = headline(make_comparison(plan))
+    assert "Measured so far: 1,200 of 2,900 steps, 0.0187 device-hours allocated on cpu, 0.012 of them in" in said
+    assert "of those of PTFS" not in said
 
 
 def test_new_rows_alone_are_not_worth_a_sentence(make: Any) -> None:
-    assert mixing(comparison_document(make())) == []
+    assert mixing(make_comparison(make())) == []
 
 
 def test_mixes_of_single_versions_and_draws_from_the_whole_increment(make: Any) -> None:
     switching = {"branch_data": "whole", "mix_per_version": {"v3": {"new": 0.875, "replay": 0.125}}}
-    document = comparison_document(make(paradigms={"path-switching": switching, "ptfs": {}, "cpt": {}}))
-    assert mixing(document) == [
+    comparison = make_comparison(make(paradigms={"path-switching": switching, "ptfs": {}, "cpt": {}}))
+    assert mixing(comparison) == [
         "Rows of the branches of path-switching: 100% new (v1, v2, v4); 87.5% new, 12.5% replay (v3).",
-        "The branches of path-switching draw their new rows from the whole of the version's data.",
+        "The branches of path-switching draw their new rows from all data of the version.",
     ]

@@ -1,104 +1,65 @@
-"""Sweeps against the closed forms of method.md, which know of no graph."""
+"""Sweeps as tables, sentences, files and charts."""
 
 from __future__ import annotations
 
 import csv
 import io
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from lrps.base.errors import ConfigError
-from lrps.plan.plan import make_plan
-from lrps.report.sweep import Grid, as_csv, charts, parse_values, remarks, sweep_document, tables
+from lrps.costs.sweep import Grid, sweep_costs
+from lrps.report.sweep import sweep_charts, sweep_records, sweep_remarks, sweep_tables
 
 ALPHAS = (Fraction("0.2"), Fraction("0.4"), Fraction("0.6"), Fraction("0.8"))
 ONE = (Fraction(1),)
-OF_METHOD = {2: (0.733, 0.800, 0.867, 0.933), 4: (0.460, 0.520, 0.580, 0.640), 10: (0.215, 0.247, 0.280, 0.313)}
 
 
-def test_the_table_of_the_method(make: Any) -> None:
-    document = sweep_document(make(), Grid(ALPHAS, (2, 4, 10), ONE))
-    found: dict[int, list[float]] = {}
-    for point in document["points"]:
-        found.setdefault(point["versions"], []).append(round(point["ratio_to_ptfs"], 3))
-    assert {number: tuple(ratios) for number, ratios in found.items()} == OF_METHOD
+def test_tables_and_files(make: Any) -> None:
+    sweep = sweep_costs(make(), Grid(ALPHAS, (2, 4), (Fraction(1), Fraction(2))))
+    tables = list(sweep_tables(sweep))
+    growing = ", each increment 2 times the last"
+    of_one = ["path switching, of PTFS", "path switching, of CPT", "steps, planned"]
+    assert sweep_remarks(sweep) == [
+        "The first increment is that of the config: T = 500 steps. "
+        "Costs are in steps: the config does not say what they take."
+    ]
+    assert [table.title for table in tables] == [*of_one, *(title + growing for title in of_one)]
+    assert tables[0].titles == ("alpha", "N = 2", "N = 4")
+    assert tables[0].texts[2] == ("0.6", "86.7%", "58.0%")
+    rows = list(csv.DictReader(io.StringIO(sweep_records(sweep).to_csv(missing=""))))
+    assert len(rows) == 4 * 2 * 2 * 3
+    assert {row["money"] for row in rows} == {""}, "no price"
+    assert rows[0]["steps"] == str(sweep.points[0].costs["path-switching"].cost.steps)
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    alphas=st.sets(st.integers(1, 20), min_size=1, max_size=3),
-    versions=st.sets(st.integers(1, 9), min_size=1, max_size=3),
-    growth=st.fractions(Fraction(1, 2), 3, max_denominator=8),
-)
-def test_steps_are_those_of_the_closed_forms(formulas: Any, alphas: set[int], versions: set[int], growth: Any) -> None:
-    plan = make_plan(formulas.config(Path("nowhere"), hardware=None))
-    grid = Grid(tuple(Fraction(a, 20) for a in sorted(alphas)), tuple(sorted(versions)), (growth,))
-    for point in sweep_document(plan, grid)["points"]:
-        n, alpha = point["versions"], Fraction(str(point["alpha"]))
-        sizes = [max(1, int(500 * growth**k + Fraction(1, 2))) for k in range(n)]
-        decays = [max(1, int(alpha * size + Fraction(1, 2))) for size in sizes]
-        steps = {name: cost["steps"] for name, cost in point["costs"].items()}
-        assert steps["cpt"] == sum(sizes)
-        assert steps["ptfs"] == sum((n - k) * size for k, size in enumerate(sizes))
-        assert steps["path-switching"] == sum(sizes) + sum(decays[:-1])
-
-
-def test_money_and_hours_are_those_of_the_hardware(make: Any) -> None:
+def test_costs_are_in_what_the_config_knows(make: Any) -> None:
     price = {"amount": 2.0, "currency": "EUR", "source": "x", "date": "2026-01-01"}
     hardware = {"device": "any", "devices": 4, "peak_tflops": 1e-6, "mfu": 0.5, "price_per_device_hour": price}
-    plan = make(hardware=hardware)
-    document = sweep_document(plan, Grid((Fraction("0.6"),), (4,), ONE))
-    (point,) = document["points"]
-    cost = point["costs"]["path-switching"]
-    flops = 2900 * 256 * plan.costs.flops_per_token
-    assert cost["flops"] == flops
-    assert cost["device_hours"] == pytest.approx(flops / 0.5e6 / 3600)
-    assert cost["wall_clock_hours"] == pytest.approx(cost["device_hours"] / 4)
-    assert cost["money"] == pytest.approx(2 * cost["device_hours"])
-    assert tables(document)[-1][0] == "EUR, planned"
-    first, planned = remarks(document)
+    priced = sweep_costs(make(hardware=hardware), Grid((Fraction("0.6"),), (4,), ONE))
+    assert [table.title for table in sweep_tables(priced)][-1] == "EUR, planned"
+    first, planned = sweep_remarks(priced)
     assert first == "The first increment is that of the config: T = 500 steps."
     assert planned.endswith(
         "model FLOPs over the peak of any (1e-06 TFLOP/s) x hardware.mfu 0.5, at 2 EUR a device-hour (x, 2026-01-01)."
     )
-    unpriced = sweep_document(make(hardware=hardware | {"price_per_device_hour": None}), Grid(ALPHAS, (2,), ONE))
-    assert tables(unpriced)[-1][0] == "device-hours, planned"
-    assert remarks(unpriced)[1].endswith("hardware.mfu 0.5.")
-    assert sweep_document(make(), Grid(ALPHAS, (2,), ONE))["points"][0]["costs"]["ptfs"]["money"] is None
+    unpriced = sweep_costs(make(hardware=hardware | {"price_per_device_hour": None}), Grid(ALPHAS, (2,), ONE))
+    *_, costs = sweep_tables(unpriced)
+    assert costs.title == "device time, planned"
+    assert all(cell.endswith(" h") for row in costs.texts for cell in row[1:])
+    assert sweep_remarks(unpriced)[1].endswith("hardware.mfu 0.5.")
 
 
-def test_what_the_config_says_of_its_own_versions_is_left_out(make: Any) -> None:
-    switching = {"alpha_per_version": {"v2": 0.1}, "release_first": False, "mix": {"new": 0.9, "replay": 0.1}}
-    plan = make(paradigms={"mine": {"kind": "path-switching", **switching}})
-    (point,) = sweep_document(plan, Grid((Fraction("0.6"),), (3,), ONE))["points"]
-    assert point["costs"]["path-switching"]["steps"] == 3 * 500 + 300, "version 1 is the main path itself"
-
-
-def test_tables_and_files(make: Any) -> None:
-    document = sweep_document(make(), Grid(ALPHAS, (2, 4), (Fraction(1), Fraction(2))))
-    titles = [title for title, _, _ in tables(document)]
-    growing = ", each increment 2 times the last"
-    of_one = ["path switching, of PTFS", "path switching, of CPT", "steps, planned"]
-    assert remarks(document) == [
-        "The first increment is that of the config: T = 500 steps. "
-        "Costs are in steps: the config does not say what they take."
-    ]
-    assert titles == [*of_one, *(title + growing for title in of_one)]
-    _, head, rows = tables(document)[0]
-    assert head == ["alpha", "N = 2", "N = 4"]
-    assert rows[2] == ["0.6", "86.7%", "58.0%"]
-    assert len(list(csv.DictReader(io.StringIO(as_csv(document))))) == 4 * 2 * 2 * 3
+def test_tables_fit_a_terminal_of_80_columns(make: Any) -> None:
+    sweep = sweep_costs(make(), Grid(ALPHAS, tuple(range(1, 31)), ONE))
+    lines = [line for table in sweep_tables(sweep) for line in table.to_text(80).splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("alpha   N = 1  N = 2")
 
 
 def test_charts_are_drawings_in_light_and_dark(make: Any) -> None:
     grid = Grid(ALPHAS, tuple(range(1, 13)), (Fraction(1), Fraction(3, 2)))
-    drawn = charts(sweep_document(make(), grid))
+    drawn = sweep_charts(sweep_costs(make(), grid))
     names = {"ptfs-over-alpha", "cpt-over-alpha", "ptfs-over-versions", "cpt-over-versions", "cost-over-versions"}
     assert set(drawn) == names | {f"{name}-growth-1.5" for name in names}
     for drawing in drawn.values():
@@ -111,41 +72,5 @@ def test_charts_are_drawings_in_light_and_dark(make: Any) -> None:
 
 
 def test_one_point_can_be_drawn(make: Any) -> None:
-    for drawing in charts(sweep_document(make(), Grid((Fraction(1, 2),), (1,), ONE))).values():
+    for drawing in sweep_charts(sweep_costs(make(), Grid((Fraction(1, 2),), (1,), ONE))).values():
         ElementTree.fromstring(drawing.standalone())
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("0.2:0.8:0.2", ("0.2", "0.4", "0.6", "0.8")),
-        ("0.8,0.2,0.2", ("0.2", "0.8")),
-        ("2:5:2,9", ("2", "4", "9")),
-        ("0.1:0.1:0.1", ("0.1",)),
-    ],
-)
-def test_values(text: str, values: tuple[str, ...]) -> None:
-    assert parse_values(text, "--alpha") == tuple(map(Fraction, values))
-
-
-@pytest.mark.parametrize("text", ["", "a", "0.2:0.8", "0.2:0.8:0", "0.8:0.2:0.1", "1:2:-1", "0:1:0.00000001", "1/0"])
-def test_values_that_are_none(text: str) -> None:
-    with pytest.raises(ConfigError, match="--alpha .*: write values as"):
-        parse_values(text, "--alpha")
-
-
-@pytest.mark.parametrize(
-    ("alphas", "versions", "growths", "said"),
-    [
-        ((Fraction(0),), (2,), ONE, "--alpha"),
-        ((Fraction(3, 2),), (2,), ONE, "--alpha"),
-        (ALPHAS, (0,), ONE, "--versions"),
-        (ALPHAS, (101,), ONE, "--versions"),
-        (ALPHAS, (2,), (Fraction(-1),), "--growth"),
-        (ALPHAS, (2,), (Fraction(11),), "--growth"),
-        (tuple(Fraction(k, 200) for k in range(1, 200)), tuple(range(1, 100)), ONE, "more than 10,000 points"),
-    ],
-)
-def test_points_that_are_refused(alphas: Any, versions: Any, growths: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        Grid(alphas, versions, growths)

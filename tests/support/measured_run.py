@@ -19,7 +19,7 @@ from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan, make_plan
-from lrps.store.checkpoints import begin, publish, seal
+from lrps.store.checkpoints import begin, fsync_and_hash, publish
 from lrps.store.layout import PathLayout
 
 STEPS = 500
@@ -155,7 +155,7 @@ def heldout_loss(job: str, version: str, heldout: str) -> float:
 def publish_checkpoint(layout: PathLayout, step: int, name: str) -> None:
     temporary = begin(layout.checkpoints, step)
     (temporary / "weights").write_bytes(b"1")
-    publish(temporary, step, {"weights": seal(temporary / "weights")}, {"path": name, "step": step})
+    publish(temporary, step, {"weights": fsync_and_hash(temporary / "weights")}, {"path": name, "step": step})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from lrps.engine.fragments import own_fragments, read_fragments
-from lrps.engine.readings import Reading, StepResult
+from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.plan.plan import Plan
 from lrps.train import job
 
@@ -34,7 +34,7 @@ class PlainEngine:
 
     def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
-        self._unread: list[StepResult] = []
+        self._unsynced: list[StepResult] = []
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
 
     def train_step(
@@ -53,12 +53,16 @@ class PlainEngine:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        self._unread.append(StepResult(float(loss.detach()), 1.0))
+        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
         return True
 
-    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
-        steps, self._unread = tuple(self._unread), []
-        return Reading(steps, stop=stop, sealed=sealed, due=due, patience=patience, failure=None)
+    def sync_metrics(
+        self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
+    ) -> MetricsSync:
+        steps, self._unsynced = tuple(self._unsynced), []
+        return MetricsSync(
+            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+        )
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
         return 1.0, max(1, rows.size)

@@ -31,7 +31,7 @@ def save(plan: Plan, name: str, step: int, content: bytes | None = None, pinned:
     data = content or f"{name} {step} ".encode() * (SIZE // 10)
     (temporary / "weights.safetensors").write_bytes(data[:SIZE])
     (temporary / "state.json").write_text(json.dumps({"path": name, "step": step, "of": len(data)}))
-    files = {each: checkpoints.seal(temporary / each) for each in ("weights.safetensors", "state.json")}
+    files = {each: checkpoints.fsync_and_hash(temporary / each) for each in ("weights.safetensors", "state.json")}
     saved = checkpoints.publish(temporary, step, files, {"path": name, "step": step})
     if pinned:
         pin(saved, layout.branch_points)
@@ -86,7 +86,7 @@ def release(plan: Plan, name: str, content: bytes) -> None:
     model = plan.layout.path(name).model
     model.mkdir(exist_ok=True)
     (model / "model.safetensors").write_bytes(content)
-    files = {"model.safetensors": checkpoints.seal(model / "model.safetensors")}
+    files = {"model.safetensors": checkpoints.fsync_and_hash(model / "model.safetensors")}
     atomic_write_json(model / "lrps.json", {"format": "lrps-export/1", "files": files})
 
 

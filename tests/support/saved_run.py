@@ -21,7 +21,7 @@ SHAPES = {"weight": [2, 3]}
 
 
 def lrps(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True)
 
 
 def write_saved_run(tmp_path: Path) -> Path:
@@ -37,6 +37,8 @@ def write_saved_run(tmp_path: Path) -> Path:
         facts = {"format": "lrps-fragments/1", "adam_step": step, "shapes": SHAPES}
         states = {f"{state}|weight|0": torch.full((6,), float(step)) for state in ("fp32", "exp_avg", "exp_avg_sq")}
         save_file(states, data, {"lrps": json.dumps(facts)})
-        checkpoints.publish(temporary, step, {data.name: checkpoints.seal(data)}, {"path": "main", "step": step})
+        checkpoints.publish(
+            temporary, step, {data.name: checkpoints.fsync_and_hash(data)}, {"path": "main", "step": step}
+        )
     atomic_write_json(layout.path_json, plan.identity(plan.graph.by_name["main"]))
     return file

@@ -25,10 +25,10 @@ from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, begin, find, pin, prune_checkpoints, publish, seal
+from lrps.store.checkpoints import Checkpoint, begin, find, fsync_and_hash, pin, prune_checkpoints, publish
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
-from lrps.train.account import DeviceClock, open_account
+from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.recorder import Recorder
 from support.values import config_values
 
@@ -81,7 +81,7 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
         "tokens": step * plan.config.tokens_per_step,
         "positions": stage.positions(step - path.start),
     }
-    checkpoint = publish(temporary, step, {"state.bin": seal(temporary / "state.bin")}, identity)
+    checkpoint = publish(temporary, step, {"state.bin": fsync_and_hash(temporary / "state.bin")}, identity)
     if step in plan.graph.branch_points(path.name):
         pin(checkpoint, layout.branch_points)
     prune_checkpoints(layout.checkpoints, 1 if step == path.stop else 2)
@@ -89,8 +89,10 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
 
 
 def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin) -> Recorder:
-    account = open_account(plan, path, stage, 2, DeviceClock(time.time()))
     layout, every = plan.layout.path(path.name), plan.config.track.log_every_steps
+    rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes=2)
+    usage = usage_until(path, stage, plan.increments, plan.rehearsal, LENGTH)
+    account = open_account(path, layout.ledger, rate, DeviceClock(time.time()), usage)
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
     manifests = {name: plan.manifests[name].sha256 for name in path.sources}
     rows = {name: plan.rows[name] for name in path.sources}

@@ -91,7 +91,7 @@ def free_port() -> int:
 
 
 def _wait_for(port: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 600
     while True:
         try:
             for host in HOSTS:

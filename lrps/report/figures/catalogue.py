@@ -1,8 +1,9 @@
-"""The figures of a comparison: documents in, drawings out. A figure without any value is left out."""
+"""All figures of a comparison. A figure without any value is left out."""
 
 from __future__ import annotations
 
-from lrps.charts.figure import Document, Figure
+from lrps.charts.figure import Figure
+from lrps.costs.comparison import Comparison
 from lrps.report.figures.forgetting import forgetting, task_forgetting
 from lrps.report.figures.frontier import loss_against_cost
 from lrps.report.figures.goodput import goodput
@@ -25,6 +26,6 @@ _MAKERS = (
 )
 
 
-def figures(document: Document) -> tuple[Figure, ...]:
-    """All figures that there are values for, in the order of the page."""
-    return tuple(figure for maker in _MAKERS if (figure := maker(document)) is not None)
+def figures(comparison: Comparison) -> tuple[Figure, ...]:
+    """Return all figures that have a value, in the order of the page."""
+    return tuple(figure for maker in _MAKERS if (figure := maker(comparison)) is not None)

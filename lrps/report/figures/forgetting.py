@@ -1,48 +1,49 @@
-"""The forgetting matrix: every released version on every version's held-out set, and on its instruction pairs."""
+"""Forgetting matrices as heat maps: every released version on every version's held-out set and instruction pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lrps.charts.figure import Document, Figure, slotted
+from lrps.charts.figure import Figure
 from lrps.charts.heatmap import Heatmap
 from lrps.charts.svg import Drawing
+from lrps.costs.comparison import Comparison
 from lrps.costs.version_matrix import MEASURES, Scores
 
 _SCALE = (
-    "Darker is higher; every column has a scale of its own, the same in all maps, for sets are not equally hard: from "
-    "the lowest to the highest score of versions that had the data. Framed: a version on its own, newest data."
+    "Darker is higher. Every column has a scale of its own, the same in all maps, since sets are not equally hard: "
+    "from the lowest to the highest score of versions that had the data. Framed: a version on its own, newest data."
 )
 
 
-def forgetting(document: Document) -> Figure | None:
-    """A map of losses a paradigm; None before the first evaluation."""
+def forgetting(comparison: Comparison) -> Figure | None:
+    """Return a map of held-out losses per paradigm; None before the first evaluation."""
     caption = (
-        f"Held-out loss, nats a token. {_SCALE} Read down a column: below the frame the set is older data, and a "
+        f"Held-out loss, nats per token. {_SCALE} Read down a column: below the frame the set is older data, and a "
         "column that darkens there is forgetting. Above it is the version before, which had not seen it: transfer."
     )
-    panels = _maps(document, "loss", "forgetting", "held-out set")
+    panels = _maps(comparison, "loss", "forgetting", "held-out set")
     return Figure("forgetting", "Every version on every held-out set", caption, panels) if panels else None
 
 
-def task_forgetting(document: Document) -> Figure | None:
-    """The same of ROUGE-L on instruction pairs; None where none was scored."""
+def task_forgetting(comparison: Comparison) -> Figure | None:
+    """Return a map of ROUGE-L on instruction pairs per paradigm; None before any was scored."""
     caption = (
-        f"ROUGE-L F of greedy answers, points of 100. {_SCALE} Read down a column: one that pales below the frame is "
-        "forgetting; above it are versions that had not seen the data."
+        f"ROUGE-L F of greedy answers, in points out of 100. {_SCALE} Read down a column: one that becomes lighter "
+        "below the frame is forgetting; above it are versions that had not seen the data."
     )
-    panels = _maps(document, "rouge_l", "rouge-l", "pairs of a version")
+    panels = _maps(comparison, "rouge_l", "rouge-l", "pairs of a version")
     return Figure("rouge-l", "Every version on every version's instruction pairs", caption, panels) if panels else None
 
 
-def _maps(document: Document, measure: str, file: str, column_title: str) -> tuple[tuple[str, Drawing], ...]:
-    """(file, drawing) of every paradigm that has the measure."""
+def _maps(comparison: Comparison, measure: str, file: str, column_title: str) -> tuple[tuple[str, Drawing], ...]:
+    """Return the map of every paradigm that has the measure, with the name of its file."""
     matrices = {
-        name: {(i, j): score for i, row in paradigm["matrices"][measure]["scores"].items() for j, score in row.items()}
-        for name, paradigm in document["paradigms"].items()
-        if measure in paradigm["matrices"]
+        name: {(i, j): score for i, row in paradigm.matrices[measure].scores.items() for j, score in row.items()}
+        for name, paradigm in comparison.paradigms.items()
+        if measure in paradigm.matrices
     }
-    versions = [version["name"] for version in document["versions"]]
+    versions = [version.name for version in comparison.plan.versions]
     scales = {on: scale for on in versions if (scale := _scale(matrices.values(), versions, on))}
     title = MEASURES[measure].title
     return tuple(
@@ -60,14 +61,16 @@ def _maps(document: Document, measure: str, file: str, column_title: str) -> tup
                 column_title=column_title,
             ).draw(),
         )
-        for slot, name, _ in slotted(document)
+        for slot, name in enumerate(comparison.paradigms)
         if name in matrices
     )
 
 
 def _scale(matrices: Iterable[Scores], versions: Sequence[str], on: str) -> tuple[float, float] | None:
-    """The ends of a column: of versions that had its data, if any was measured. What others have not learned yet is
-    far from that, and would make forgetting look like nothing."""
+    """Return the ends of a column's scale: the scores of versions that had its data, if any was measured.
+
+    Scores of versions that had not are so different that forgetting would not show beside them.
+    """
     column = [(versions.index(i), score) for scores in matrices for (i, j), score in scores.items() if j == on]
     had_it = [score for i, score in column if i >= versions.index(on)] or [score for _, score in column]
     return (min(had_it), max(had_it)) if had_it else None

@@ -1,14 +1,15 @@
-"""Where the device time went: a bar a paradigm, its share that trained (goodput) at the end."""
+"""Device-hours by use: a bar per paradigm, with its goodput at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from lrps.base.numbers import amount, ratio
 from lrps.charts.axes import number_axis
 from lrps.charts.bars import SOLID, Bar, Bars
-from lrps.charts.figure import Document, Figure, slotted
+from lrps.charts.figure import Figure
+from lrps.costs.comparison import Comparison
+from lrps.costs.measured_cost import MeasuredCost
 
 USES = {
     "training": SOLID,
@@ -21,12 +22,12 @@ USES = {
     "abandoned": "checked",
     "other": "blank",
 }
-"""Uses of device time -> pattern; useful ones first, then waste."""
+"""Pattern of each use of device time; useful ones first, then waste."""
 
 
-def goodput(document: Document) -> Figure | None:
-    """None before anything was measured. With a single paradigm a bar is a path."""
-    bars = tuple(_bars(document))
+def goodput(comparison: Comparison) -> Figure | None:
+    """Return the bars of all paradigms, or of all paths of the only one; None before anything was measured."""
+    bars = tuple(_bars(comparison))
     if not bars:
         return None
     drawing = Bars(
@@ -38,28 +39,27 @@ def goodput(document: Document) -> Figure | None:
         unit="device-hours",
     ).draw()
     caption = (
-        "What the devices were held for, all attempts. Solid: optimizer steps that count; its share of the bar, the "
-        "goodput, stands at the end. Repeating: training again what was lost with a killed process, a failure or a "
-        "damaged checkpoint. Abandoned: trained, never saved. Other: reading, waiting for other processes, logging."
+        "Allocated device-hours by use, all attempts. Solid: optimizer steps that count; their share of the bar, the "
+        "goodput, is the number at its end. Repeating: training again what was lost with a killed process, a failure "
+        "or a damaged checkpoint. Abandoned: trained, never saved. Other: reading data, waiting for other processes, "
+        "logging."
     )
     return Figure("goodput", "Goodput", caption, (("goodput", drawing),))
 
 
-def _bars(document: Document) -> Iterator[Bar]:
-    paradigms = document["paradigms"]
+def _bars(comparison: Comparison) -> Iterator[Bar]:
+    paradigms = comparison.paradigms
     if len(paradigms) == 1:
         (paradigm,) = paradigms.values()
-        yield from (
-            _bar(path["name"], 0, path["measured"]) for path in paradigm["paths"] if path["measured"]["attempts"]
-        )
+        yield from (_bar(path.plan.name, 0, path.measured) for path in paradigm.paths if path.measured.attempts)
         return
-    for slot, name, paradigm in slotted(document):
-        if paradigm["measured"]:
-            yield _bar(name, slot, paradigm["measured"])
+    for slot, (name, paradigm) in enumerate(paradigms.items()):
+        if paradigm.measured:
+            yield _bar(name, slot, paradigm.measured)
 
 
-def _bar(name: str, slot: int, measured: Mapping[str, Any]) -> Bar:
-    return Bar(name, slot, measured["device_hours_by_use"], ratio(measured["goodput"]))
+def _bar(name: str, slot: int, measured: MeasuredCost) -> Bar:
+    return Bar(name, slot, measured.device_hours_by_use, ratio(measured.goodput))
 
 
 def _sentence(bar: Bar) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import Comparison, make_comparison
 from lrps.report.figures.catalogue import Figure, figures
 
 
 @pytest.fixture(scope="module")
 def drawn(trained: Any) -> dict[str, Figure]:
-    return {figure.name: figure for figure in figures(comparison_document(trained))}
+    return {figure.name: figure for figure in figures(make_comparison(trained))}
 
 
 def parsed(figure: Figure, panel: int = 0) -> ElementTree.Element:
@@ -53,7 +54,7 @@ def test_a_finished_run_has_every_figure(drawn: dict[str, Figure]) -> None:
 
 
 def test_only_what_is_planned_is_drawn_before_training(make: Any) -> None:
-    found = [figure.name for figure in figures(comparison_document(make()))]
+    found = [figure.name for figure in figures(make_comparison(make()))]
     assert found == ["learning-rate", "lineage", "cumulative-cost"]
 
 
@@ -77,7 +78,7 @@ def test_branches_fork_from_the_main_path_at_the_maximal_rate(drawn: dict[str, F
 
 def test_a_shared_main_path_ends_where_the_paradigm_stops(make: Any) -> None:
     plan = make(paradigms={"path-switching": {"alpha": 0.6}, "longer": {"kind": "path-switching", "alpha": 0.8}})
-    figure = figures(comparison_document(plan))[0]
+    figure = figures(make_comparison(plan))[0]
     ends = []
     for panel in (0, 1):
         (main,) = (p for p in parsed(figure, panel).iter("path") if "thick" in p.get("class", ""))
@@ -106,7 +107,7 @@ def test_loss_against_cost_shows_hours_only_when_all_are_measured(
     assert said[0].startswith("path-switching: 0.0457 device-hours, measured, loss ")
     plan = make()
     formulas.Run(plan).train([path.name for path in plan.graph.paths if path.name != "ptfs-v2"])
-    found = {figure.name: figure for figure in figures(comparison_document(plan))}
+    found = {figure.name: figure for figure in figures(make_comparison(plan))}
     (panel,) = found["loss-against-cost"].panels
     assert panel[0] == "loss-against-steps"
     assert hints(parsed(found["loss-against-cost"]))[1].startswith("ptfs: 5K training steps, planned, loss ")
@@ -115,7 +116,7 @@ def test_loss_against_cost_shows_hours_only_when_all_are_measured(
 def test_versions_that_are_not_measured_are_not_drawn(make: Any, formulas: Any) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "branch-v1", "branch-v2"])
-    found = {figure.name: figure for figure in figures(comparison_document(plan))}
+    found = {figure.name: figure for figure in figures(make_comparison(plan))}
     said = hints(parsed(found["heldout-loss"]))
     assert [hint.split(":")[0] for hint in said] == ["path-switching v1", "path-switching v2"]
     assert "loss-against-cost" not in found
@@ -127,7 +128,7 @@ def test_versions_that_are_not_measured_are_not_drawn(make: Any, formulas: Any) 
 def test_no_line_crosses_a_version_that_is_not_measured(make: Any, formulas: Any) -> None:
     plan = make(versions=5, paradigms={"path-switching": {}})
     formulas.Run(plan).train(["main", "branch-v1", "branch-v2", "branch-v4", "branch-v5"])
-    found = {figure.name: figure for figure in figures(comparison_document(plan))}
+    found = {figure.name: figure for figure in figures(make_comparison(plan))}
     lines = [p.get("d", "") for p in parsed(found["heldout-loss"]).iter("path") if "line" in p.get("class", "").split()]
     assert [line.count("L") for line in lines] == [1, 1]
     assert len(hints(parsed(found["heldout-loss"]))) == 4
@@ -144,7 +145,7 @@ def test_forgetting_holds_every_evaluation(drawn: dict[str, Figure], formulas: A
 def test_training_curves_are_means_that_end_with_the_path(make: Any, formulas: Any) -> None:
     plan = make(steps=3000, versions=2)
     formulas.Run(plan).train(["ptfs-v2"])
-    (figure,) = (f for f in figures(comparison_document(plan)) if f.name == "training-loss")
+    (figure,) = (f for f in figures(make_comparison(plan)) if f.name == "training-loss")
     root = parsed(figure)
     (line,) = (p for p in root.iter("path") if "line" in p.get("class", "").split())
     assert 20 < len(re.findall("[ML]", line.get("d", ""))) <= 62, "of 600 logged steps"
@@ -154,11 +155,19 @@ def test_training_curves_are_means_that_end_with_the_path(make: Any, formulas: A
     assert (min(corners) + max(corners)) / 2 == pytest.approx(end, abs=0.2)
 
 
+def with_matrix(comparison: Comparison, measure: str, scores: dict[str, dict[str, float]]) -> Comparison:
+    """Return a comparison in which CPT has these scores of a measure."""
+    cpt = comparison.paradigms["cpt"]
+    matrix = replace(cpt.matrices["loss"], scores=scores)
+    changed = replace(cpt, matrices={**cpt.matrices, measure: matrix})
+    return replace(comparison, paradigms={**comparison.paradigms, "cpt": changed})
+
+
 def test_forgetting_shows_beside_data_that_was_never_seen(trained: Any) -> None:
-    document = comparison_document(trained)
-    scores = document["paradigms"]["cpt"]["matrices"]["loss"]["scores"]
-    scores["v1"]["v2"] = 99.0
-    (figure,) = (figure for figure in figures(document) if figure.name == "forgetting")
+    comparison = make_comparison(trained)
+    scores = comparison.paradigms["cpt"].matrices["loss"].scores
+    unseen = with_matrix(comparison, "loss", {**scores, "v1": {**scores["v1"], "v2": 99.0}})
+    (figure,) = (figure for figure in figures(unseen) if figure.name == "forgetting")
     cells = [rect for rect in parsed(figure, 2).iter("rect") if "cell" in rect.get("class", "")]
     shades = {cell[0].text.split(":")[0]: float(cell.get("fill-opacity", "")) for cell in cells}  # type: ignore[union-attr]
     assert shades["v1 on v2"] == max(shades.values())
@@ -166,11 +175,10 @@ def test_forgetting_shows_beside_data_that_was_never_seen(trained: Any) -> None:
 
 
 def test_rouge_l_has_a_map_of_its_own(trained: Any) -> None:
-    document = comparison_document(trained)
-    assert "rouge-l" not in [figure.name for figure in figures(document)]
-    matrix = {"scores": {"v1": {"v1": 45.04, "v3": 10.0}, "v3": {"v1": 30.0, "v3": 55.0}}}
-    document["paradigms"]["cpt"]["matrices"]["rouge_l"] = matrix
-    (figure,) = (figure for figure in figures(document) if figure.name == "rouge-l")
+    comparison = make_comparison(trained)
+    assert "rouge-l" not in [figure.name for figure in figures(comparison)]
+    scored = with_matrix(comparison, "rouge_l", {"v1": {"v1": 45.04, "v3": 10.0}, "v3": {"v1": 30.0, "v3": 55.0}})
+    (figure,) = (figure for figure in figures(scored) if figure.name == "rouge-l")
     assert [name for name, _ in figure.panels] == ["rouge-l-cpt"]
     assert texts(parsed(figure))[2:4] == ["v1", "v3"], "only versions with pairs have a column"
     assert texts(parsed(figure))[-4:] == ["45.0", "10.0", "30.0", "55.0"]

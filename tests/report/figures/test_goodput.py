@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import Comparison, make_comparison
 from lrps.ledger.totals import Totals
 from lrps.report.figures.goodput import USES, goodput
 
 
-def drawn(document: Any) -> ElementTree.Element:
-    figure = goodput(document)
+def drawn(comparison: Comparison) -> ElementTree.Element:
+    figure = goodput(comparison)
     assert figure is not None
     ((_, drawing),) = figure.panels
     return ElementTree.fromstring(drawing.inline())
@@ -33,12 +33,12 @@ def parts(root: ElementTree.Element) -> list[tuple[str, float, str]]:
 
 
 def test_lengths_are_device_hours(trained: Any) -> None:
-    document = comparison_document(trained)
-    root = drawn(document)
+    comparison = make_comparison(trained)
+    root = drawn(comparison)
     ticks = {t.text: float(t.get("x", "")) for t in root.iter("text") if t.text in ("0", "0.02", "0.06")}
     scale = (ticks["0.06"] - ticks["0"]) / 0.06
-    for name, paradigm in document["paradigms"].items():
-        spent = [hours for hours in paradigm["measured"]["device_hours_by_use"].values() if hours]
+    for name, paradigm in comparison.paradigms.items():
+        spent = [hours for hours in paradigm.measured.device_hours_by_use.values() if hours]
         lengths = [length for words, length, _ in parts(root) if words.startswith(f"{name},")]
         assert lengths == [pytest.approx(hours * scale, abs=0.1) for hours in spent]
     (lost,) = (length for words, length, _ in parts(root) if "cpt, repeating after failure" in words)
@@ -46,14 +46,14 @@ def test_lengths_are_device_hours(trained: Any) -> None:
 
 
 def test_the_goodput_stands_at_the_end(trained: Any) -> None:
-    document = comparison_document(trained)
-    shares = [f"{paradigm['measured']['goodput']:.1%}" for paradigm in document["paradigms"].values()]
-    assert [text for text in texts(drawn(document)) if text.endswith("%")] == shares
+    comparison = make_comparison(trained)
+    shares = [f"{paradigm.measured.goodput:.1%}" for paradigm in comparison.paradigms.values()]
+    assert [text for text in texts(drawn(comparison)) if text.endswith("%")] == shares
 
 
 def test_uses_differ_without_colour_and_only_those_that_occur_are_explained(trained: Any) -> None:
     assert len(set(USES.values())) == len(USES)
-    root = drawn(comparison_document(trained))
+    root = drawn(make_comparison(trained))
     key = [text for text in texts(root) if text in USES]
     assert key == ["training", "saving", "starting", "repeating after failure"]
     defined = {f"url(#{pattern.get('id')})" for pattern in root.iter("pattern")}
@@ -68,9 +68,9 @@ def test_every_use_that_a_ledger_knows_is_drawn() -> None:
 def test_one_paradigm_has_a_bar_a_path(make: Any, formulas: Any) -> None:
     plan = make(versions=2, steps=100, paradigms={"path-switching": {}})
     formulas.Run(plan).train(["main", "branch-v1"])
-    found = texts(drawn(comparison_document(plan)))
+    found = texts(drawn(make_comparison(plan)))
     assert [text for text in found if text in plan.graph.by_name] == ["main", "branch-v1"]
 
 
 def test_nothing_is_drawn_before_training(make: Any) -> None:
-    assert goodput(comparison_document(make())) is None
+    assert goodput(make_comparison(make())) is None

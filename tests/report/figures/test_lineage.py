@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.report.figures.lineage import lineage_tree
 
 
 def drawn(plan: Any) -> ElementTree.Element:
-    ((_, drawing),) = lineage_tree(comparison_document(plan)).panels
+    ((_, drawing),) = lineage_tree(make_comparison(plan)).panels
     return ElementTree.fromstring(drawing.inline())
 
 
@@ -54,11 +54,11 @@ def test_what_paradigms_share_is_said_and_stands_under_the_first(trained: Any) -
     assert list(heads) == ["path-switching", "ptfs", "cpt"]
     height = rows(root, trained)
     assert heads["ptfs"] < height["ptfs-v1"] < heads["cpt"] < height["cpt-v2"]
-    assert "trained once and drawn once" in lineage_tree(comparison_document(trained)).caption
+    assert "trained once and drawn once" in lineage_tree(make_comparison(trained)).caption
 
 
 def test_nothing_is_said_of_sharing_where_nothing_is_shared(make: Any) -> None:
-    figure = lineage_tree(comparison_document(make(paradigms={"path-switching": {}})))
+    figure = lineage_tree(make_comparison(make(paradigms={"path-switching": {}})))
     assert "drawn once" not in figure.caption
 
 
@@ -102,7 +102,7 @@ def test_what_is_still_to_do_is_dashed(make: Any, formulas: Any) -> None:
 
 
 def test_its_description_tells_every_path(trained: Any) -> None:
-    ((_, drawing),) = lineage_tree(comparison_document(trained)).panels
+    ((_, drawing),) = lineage_tree(make_comparison(trained)).panels
     assert "branch-v3 from main at step 1,200 to 1,500, complete, releases v3" in drawing.description
     assert "ptfs-v1 from the initial weights, step 0 to 500, complete, releases v1" in drawing.description
 

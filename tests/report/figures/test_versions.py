@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lrps.charts.figure import Figure
-from lrps.costs.comparison import comparison_document
+from lrps.costs.comparison import make_comparison
 from lrps.report.figures.versions import ageing, cumulative_cost
 from lrps.report.tags import START_UP
 
@@ -26,12 +26,11 @@ def axis(figure: Figure, panel: int) -> list[str]:
 
 
 def test_hours_add_up_to_what_the_paradigm_cost(trained: Any) -> None:
-    document = comparison_document(trained)
-    figure = cumulative_cost(document)
+    comparison = make_comparison(trained)
+    figure = cumulative_cost(comparison)
     last = {hint.split()[0]: float(hint.split()[2]) for hint in said(figure, 1) if " v4: " in hint}
     assert last == {
-        name: pytest.approx(paradigm["measured"]["device_hours"], rel=0.01)
-        for name, paradigm in document["paradigms"].items()
+        name: pytest.approx(paradigm.measured.device_hours, rel=0.01) for name, paradigm in comparison.paradigms.items()
     }
     assert "measured, all versions so far" in axis(figure, 1)
     assert figure.caption.endswith(START_UP)
@@ -40,32 +39,32 @@ def test_hours_add_up_to_what_the_paradigm_cost(trained: Any) -> None:
 def test_hours_say_that_some_are_modelled(make: Any, formulas: Any) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "branch-v1"])
-    assert "measured or modelled, all versions so far" in axis(cumulative_cost(comparison_document(plan)), 1)
+    assert "measured or modelled, all versions so far" in axis(cumulative_cost(make_comparison(plan)), 1)
 
 
 def test_hours_that_nobody_knows_are_not_drawn(make: Any) -> None:
-    figure = cumulative_cost(comparison_document(make()))
+    figure = cumulative_cost(make_comparison(make()))
     assert [name for name, _ in figure.panels] == ["cumulative-cost"]
     assert START_UP not in figure.caption
 
 
 def test_forgetting_is_the_loss_on_older_data_against_when_it_was_new(trained: Any, formulas: Any) -> None:
     loss = formulas.heldout_loss
-    figure = ageing(comparison_document(trained))
+    figure = ageing(make_comparison(trained))
     new = {"v1": loss("ptfs", "v1", "v1"), "v2": loss("cpt", "v2", "v2"), "v3": loss("cpt", "v3", "v3")}
     change = sum(loss("cpt", "v4", old) - value for old, value in new.items()) / 3
     assert change < -0.005
-    assert f"cpt v4: {change:+.4f} change of held-out loss, nats a token, measured" in said(figure, 1), (
+    assert f"cpt v4: {change:+.4f} change of held-out loss, nats per token, measured" in said(figure, 1), (
         "cpt v1 is ptfs v1"
     )
     assert len(said(figure, 1)) == 3 * 3, "version 1 has no older data"
-    assert f"cpt v4: {loss('cpt', 'v4', 'v1'):.4f} held-out loss, nats a token, measured" in said(figure, 0)
+    assert f"cpt v4: {loss('cpt', 'v4', 'v1'):.4f} held-out loss, nats per token, measured" in said(figure, 0)
 
 
 def test_a_version_that_lacks_a_loss_has_no_change(make: Any, formulas: Any) -> None:
     plan = make(paradigms={"path-switching": {}})
     formulas.Run(plan).train(["main", "branch-v1", "branch-v3", "branch-v4"])
-    figure = ageing(comparison_document(plan))
+    figure = ageing(make_comparison(plan))
     assert figure is not None
     assert [name for name, _ in figure.panels] == ["loss-on-oldest"], "v2 is missing, and all later ones need it"
 
@@ -73,4 +72,4 @@ def test_a_version_that_lacks_a_loss_has_no_change(make: Any, formulas: Any) -> 
 def test_one_version_cannot_age(make: Any, formulas: Any) -> None:
     plan = make(versions=1)
     formulas.Run(plan).train()
-    assert ageing(comparison_document(plan)) is None
+    assert ageing(make_comparison(plan)) is None

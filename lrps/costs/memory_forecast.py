@@ -1,0 +1,158 @@
+"""The memory that training needs on one device, by ZeRO stage: the forecast of `lrps plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lrps.config.models import Config
+from lrps.paths.decoder import Decoder, decoder_of
+from lrps.paths.memory import HEADROOM, Forecast, Setting, device_bytes, forecast
+from lrps.plan.plan import Plan
+
+LEFT_OUT = (
+    "the GPU's context, NCCL's buffers, fragmentation, workspaces of kernels, evaluation, and what torch.compile saves"
+)
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Memory of one device at the moment of a step at which most is allocated, with one ZeRO stage."""
+
+    peak_bytes: int
+    """Bytes allocated at that moment: the sum of the parts below."""
+    fullest_moment: str
+    """loss, backward, first_layer, reduction or step."""
+    weights_bytes: int
+    """Weights, those that ZeRO stage 3 has gathered among them."""
+    gradients_bytes: int
+    """Gradients."""
+    master_bytes: int
+    """fp32 copy of the weights."""
+    moments_bytes: int
+    """Both Adam moments."""
+    buckets_bytes: int
+    """Buffers that gradients are copied to for communication."""
+    activations_bytes: int
+    """Activations kept for the backward pass."""
+    logits_bytes: int
+    """Logits and what the loss computes from them."""
+    share_of_device: float | None
+    """peak_bytes over the memory of the device; null if that is not known."""
+    largest_micro_sequences: int | None
+    """Largest batch.micro_sequences that fits; null if none fits or the memory of the device is not known."""
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """Memory of one device by ZeRO stage, computed from the config.
+
+    Of several kinds of process groups it is for the smallest, whose devices hold most.
+    """
+
+    basis: str
+    """modelled."""
+    device: str
+    """Name of the device in the config."""
+    device_bytes: int | None
+    """Memory of the device; null if it is not known."""
+    headroom: float
+    """Share of the device that a proposed micro-batch leaves free."""
+    processes: int
+    """Processes of the group, one a device."""
+    rows_per_process: int
+    """Sequences of a step on one device."""
+    micro_sequences: int
+    """Sequences of a micro-batch on one device."""
+    zero_stage: int
+    """ZeRO stage of the config."""
+    stages: Mapping[int, StageMemory]
+    """Forecast by ZeRO stage."""
+    left_out: str
+    """What the forecast does not count."""
+
+    @property
+    def own_stage(self) -> StageMemory:
+        """Forecast for the ZeRO stage of the config."""
+        return self.stages[self.zero_stage]
+
+
+def memory_forecast(plan: Plan) -> MemoryForecast | None:
+    """Return the forecast; None without hardware, where the batch does not divide, and for a model of unknown shape."""
+    config, decoder = plan.config, decoder_of(plan.config.model)
+    if config.hardware is None or decoder is None:
+        return None
+    processes = _processes(plan)
+    share, rest = divmod(config.batch.sequences, processes)
+    rows = min(config.batch.micro_sequences or share, share)
+    if rest or not share or share % rows:
+        return None
+    stages = range(0 if config.engine.precision == "fp32" else 1, 4)
+    return MemoryForecast(
+        basis="modelled",
+        device=config.hardware.device,
+        device_bytes=device_bytes(config.hardware),
+        headroom=HEADROOM,
+        processes=processes,
+        rows_per_process=share,
+        micro_sequences=rows,
+        zero_stage=config.engine.zero_stage,
+        stages={stage: _stage(config, decoder, stage, processes, rows) for stage in stages},
+        left_out=LEFT_OUT,
+    )
+
+
+def _processes(plan: Plan) -> int:
+    """Return the number of processes of the smallest group that trains a path."""
+    config, sizes = plan.config, []
+    for job in {path.kind for path in plan.graph.paths}:
+        given = next((resources for kind, resources in config.launch.resources.items() if kind == job), None)
+        if config.launch.launcher == "deepspeed" and (given is None or given.nodes is None):
+            # The hostfile says how many hosts there are; it is read when something is started.
+            sizes.append(config.hardware.devices if config.hardware else 1)
+        else:
+            resources = config.launch.resources_of(job)
+            sizes.append((resources.nodes or 1) * (resources.processes or 1))
+    return min(sizes)
+
+
+def _stage(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> StageMemory:
+    found = _forecast(config, decoder, stage, processes, rows)
+    memory = device_bytes(config.hardware) if config.hardware else None
+    return StageMemory(
+        peak_bytes=found.peak.total,
+        fullest_moment=found.fullest,
+        weights_bytes=found.peak.weights,
+        gradients_bytes=found.peak.gradients,
+        master_bytes=found.peak.master,
+        moments_bytes=found.peak.moments,
+        buckets_bytes=found.peak.buckets,
+        activations_bytes=found.peak.activations,
+        logits_bytes=found.peak.logits,
+        share_of_device=None if memory is None else found.peak.total / memory,
+        largest_micro_sequences=None if memory is None else _largest(config, decoder, stage, processes, memory),
+    )
+
+
+def _largest(config: Config, decoder: Decoder, stage: int, processes: int, memory: int) -> int | None:
+    """Return the largest micro-batch that divides a process's share of the batch and leaves the headroom free."""
+    share, available = config.batch.sequences // processes, (1 - HEADROOM) * memory
+    sizes = (size for size in range(share, 0, -1) if share % size == 0)
+    return next((n for n in sizes if _forecast(config, decoder, stage, processes, n).peak.total <= available), None)
+
+
+def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> Forecast:
+    setting = Setting(
+        zero_stage=stage,
+        precision=config.engine.precision,
+        devices=processes,
+        rows=rows,
+        micro_batches=config.batch.sequences // processes // rows,
+        length=config.data.sequence_length,
+        checkpointing=config.engine.activation_checkpointing,
+        attention=config.engine.attention,
+        masked=not config.data.attention_across_documents,
+        chunked=config.engine.cross_entropy != "full",
+        gloo=config.hardware is not None and config.hardware.device.lower() == "cpu",
+    )
+    return forecast(decoder, setting)

@@ -1,0 +1,46 @@
+"""Curve of a path: its learning rate and its training loss over the steps of its lineage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from lrps.ledger.metrics import read_metrics
+from lrps.paths.graph import TrainingPath
+from lrps.plan.plan import Plan
+
+_POINTS = 64
+"""Number of steps, about, at which the learning rate of a path is given."""
+
+
+@dataclass(frozen=True)
+class PathCurve:
+    """Learning rate of a path at some of its steps, and its training loss as far as it was logged."""
+
+    parent: str | None
+    """Name of the path that it forks from; null for the initial weights."""
+    steps: tuple[int, ...]
+    """Steps of the learning rates, ascending; the first and the last step of the path are among them."""
+    lr: tuple[float, ...]
+    """Learning rate at each of `steps`; at the last one, the rate that the schedule ends with."""
+    loss_steps: tuple[int, ...]
+    """Steps of the losses, ascending."""
+    loss: tuple[float, ...]
+    """Training loss at each of `loss_steps`, in nats per token; losses that are not finite are left out."""
+
+
+def path_curve(plan: Plan, path: TrainingPath) -> PathCurve:
+    """Return the curve of a path, whether it was trained or not."""
+    edges = {path.start, path.stop}
+    for piece in path.schedule.clipped(path.start, path.stop):
+        begin, end = max(piece.start, path.start), min(piece.stop or path.stop, path.stop)
+        edges |= {begin, max(begin, end - 1), end}  # a fall between two pieces takes one step: it is not a slope
+    steps = sorted(edges | set(range(path.start, path.stop, max(1, path.steps // _POINTS))))
+    metrics = [m for m in read_metrics(plan.layout.path(path.name).metrics) if isfinite(m.loss)]
+    return PathCurve(
+        parent=path.parent.path if path.parent else None,
+        steps=tuple(steps),
+        lr=(*(path.schedule.lr_at(step) for step in steps[:-1]), path.lr_stop),
+        loss_steps=tuple(m.step for m in metrics),
+        loss=tuple(m.loss for m in metrics),
+    )

@@ -1,0 +1,86 @@
+"""Released version of a paradigm: its losses on held-out sets, its scores on tasks, and its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lrps.costs.version_costs import VersionCosts
+from lrps.paths.graph import Release
+from lrps.plan.scores import Result, Score
+from lrps.plan.status import PathStatus
+
+
+@dataclass(frozen=True)
+class HeldoutLoss:
+    """Loss of a released version on the held-out set of one version."""
+
+    manifest_sha256: str
+    """SHA-256 of the manifest of the held-out set."""
+    loss: float
+    """Loss in nats per predicted token."""
+    bits_per_byte: float
+    """Loss in bits per byte of text, which does not depend on the tokenizer."""
+    rows: int
+    """Number of sequences of the held-out set."""
+    tokens: int
+    """Number of predicted tokens of these sequences."""
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """Scores of a released version on one task."""
+
+    results: Mapping[str, Result]
+    """Results by metric."""
+    examples: int
+    """Number of scored examples."""
+
+
+@dataclass(frozen=True)
+class ReleasedVersion:
+    """State of a path that is released as a version: its quality and its cost."""
+
+    version: str
+    """Name of the version."""
+    path: str
+    """Name of the path."""
+    step: int
+    """Lineage step of the state."""
+    heldout: Mapping[str, HeldoutLoss]
+    """Losses by the version whose held-out set they were measured on, as far as they were."""
+    seen_loss: float | None
+    """Mean loss over the held-out sets of all versions up to this one, in nats per token; null while one is missing."""
+    scores: Mapping[str, TaskScore]
+    """Scores by task, as far as they were measured."""
+    cost: VersionCosts
+    """Cost of the version."""
+
+
+def released_version(
+    release: Release,
+    status: PathStatus,
+    versions: Sequence[str],
+    scores: Mapping[str, Score],
+    cost: VersionCosts,
+) -> ReleasedVersion:
+    """Return a release with its quality and its cost.
+
+    status: of the path. versions: names of all versions, oldest first. scores: of the released state, by task.
+    """
+    heldout = {
+        version: HeldoutLoss(found.manifest_sha256, found.loss, found.bits_per_byte, found.rows, found.tokens)
+        for (step, version), found in status.evaluations.items()
+        if step == release.step
+    }
+    seen = versions[: versions.index(release.version) + 1]
+    losses = [heldout[version].loss for version in seen if version in heldout]
+    return ReleasedVersion(
+        version=release.version,
+        path=release.path,
+        step=release.step,
+        heldout=heldout,
+        seen_loss=sum(losses) / len(losses) if len(losses) == len(seen) else None,
+        scores={task: TaskScore(score.results, score.examples) for task, score in scores.items()},
+        cost=cost,
+    )

@@ -1,0 +1,106 @@
+"""Comparison of the paradigms as text: on the terminal, and as the Markdown file of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lrps.base.numbers import amount, count, device_time, loss, ratio
+from lrps.costs.comparison import Comparison
+from lrps.costs.paradigm_costs import ParadigmCosts
+from lrps.costs.rehearsal_cost import rehearsal_lines
+from lrps.costs.released_version import ReleasedVersion
+from lrps.report.forgetting_table import forgetting_table
+from lrps.report.summary import ONE_RUN, headline, still_to_do
+from lrps.report.table import Column, Marked, Table, text_column
+from lrps.report.tags import RATIOS, marked
+from lrps.report.task_table import task_table
+from lrps.report.terminal import print_sentence, print_table
+from lrps.report.totals_table import totals_table
+from lrps.report.versions_table import version_costs_table
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the costs of the paradigms, the losses and costs of the versions, and what is still to do."""
+    print_sentence(headline(comparison))
+    print()
+    print_table(paradigms_table(comparison))
+    print_table(_losses_table(comparison))
+    print_table(version_costs_table(comparison, for_terminal=True))
+    for table in (forgetting_table(comparison), task_table(comparison)):
+        if table.rows:
+            print_table(table)
+    if any(paradigm.releases[-1].seen_loss is not None for paradigm in comparison.paradigms.values()):
+        print_sentence(ONE_RUN)
+    print_sentence(still_to_do(comparison))
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return the comparison as a Markdown file."""
+    totals = totals_table(comparison)
+    parts = [f"# {comparison.plan.name}", headline(comparison), totals.to_markdown(), *totals.notes]
+    parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
+    measured = (table for table in (forgetting_table(comparison), task_table(comparison)) if table.rows)
+    for table in (version_costs_table(comparison), *measured):
+        parts += [f"## {table.title.capitalize()}", table.to_markdown(), *table.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rehearsal(comparison: Comparison) -> list[str]:
+    return rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency)
+
+
+def paradigms_table(comparison: Comparison) -> Table:
+    """Return the costs of the paradigms and the losses that they bought for a terminal."""
+    columns = list(_paradigm_columns(comparison))
+    return Table(
+        f"{comparison.plan.name}: comparison",
+        (text_column("paradigm"), *(column for column, _ in columns)),
+        tuple((name, *(cell(paradigm) for _, cell in columns)) for name, paradigm in comparison.paradigms.items()),
+        (RATIOS, *_rehearsal(comparison)),
+    )
+
+
+def _paradigm_columns(comparison: Comparison) -> Iterator[tuple[Column, Callable[[ParadigmCosts], Any]]]:
+    currency, newest = comparison.plan.currency, comparison.plan.versions[-1].name
+    yield Column("steps", count), lambda p: p.plan.cost.steps
+    yield Column("steps", ratio, unit="% of PTFS"), lambda p: p.plan.ratio_to_ptfs
+    yield Column("steps", ratio, unit="% of CPT", priority=3), lambda p: p.plan.ratio_to_cpt
+    yield Column("allocated device time", device_time), lambda p: _so_far(p, "device_hours")
+    if currency:
+        yield Column(f"measured {currency}", amount, priority=4), lambda p: _so_far(p, "money")
+    yield Column("training time", ratio, unit="% of PTFS", priority=1), lambda p: p.ratios.training_to_ptfs
+    yield Column("allocated", ratio, unit="% of PTFS", priority=2), lambda p: p.ratios.allocated_to_ptfs
+    yield Column("repeated steps", count, priority=5), lambda p: p.measured.repeated_steps if p.measured else None
+    if any(paradigm.estimate is not None for paradigm in comparison.paradigms.values()):
+        yield Column("total device time", device_time), lambda p: marked(p.whole.device_hours, p.whole.basis)
+        if currency:
+            yield Column(f"total {currency}", amount, priority=4), lambda p: marked(p.whole.money, p.whole.basis)
+    yield Column(f"held-out loss of {newest}", loss), lambda p: p.releases[-1].seen_loss
+
+
+def _so_far(paradigm: ParadigmCosts, field: str) -> Any:
+    if paradigm.measured is None:
+        return None
+    return Marked(getattr(paradigm.measured, field), "" if paradigm.complete else " so far")
+
+
+def _losses_table(comparison: Comparison) -> Table:
+    versions = comparison.plan.versions
+    columns = (Column(version.name, priority=len(versions) - index) for index, version in enumerate(versions, 1))
+    return Table(
+        "held-out loss by version, with bits per byte",
+        (text_column("paradigm"), *columns),
+        tuple((name, *map(_losses, paradigm.releases)) for name, paradigm in comparison.paradigms.items()),
+        (
+            "Loss: nats per token, mean over the held-out sets of all versions so far. In brackets: bits per byte on "
+            "the version's own held-out set.",
+        ),
+    )
+
+
+def _losses(release: ReleasedVersion) -> str | None:
+    own = release.heldout.get(release.version)
+    if release.seen_loss is None and own is None:
+        return None
+    return f"{loss(release.seen_loss)} ({loss(own.bits_per_byte if own else None)})"

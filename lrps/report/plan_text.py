@@ -1,0 +1,209 @@
+"""The plan as tables and sentences for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
+from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
+from lrps.costs.memory_forecast import MemoryForecast, StageMemory
+from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
+from lrps.report.table import Column, Table, text_column
+from lrps.report.terminal import print_sentence, print_table
+
+
+def print_plan(document: PlanDocument) -> None:
+    """Print the data, every path of every paradigm, the costs, the memory of a device and how often to save."""
+    for table in plan_tables(document):
+        print_table(table)
+    for line in interval_lines(document.checkpoint_interval):
+        print_sentence(line)
+
+
+def plan_tables(document: PlanDocument) -> Iterator[Table]:
+    """Yield the tables of a plan in the order in which they are printed; those without rows are left out."""
+    yield _versions(document)
+    if document.rehearsal:
+        yield _rehearsal(document)
+    for name, paradigm in document.paradigms.items():
+        yield Table(name, _PATH_COLUMNS, tuple(map(_path_row, paradigm.paths)))
+    mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
+    if mixed := {name: mix for name, mix in mixes.items() if mix.replay or mix.rehearsal}:
+        columns = (text_column("path"), *(Column(use, short) for use in ("new", "replay", "rehearsal")))
+        rows = tuple((name, mix.new, mix.replay, mix.rehearsal) for name, mix in mixed.items())
+        yield Table("tokens of the mixed paths", columns, rows)
+    yield _totals(document)
+    for title, added in (
+        ("what the last version adds", document.marginal),
+        ("what one more of its size would add", document.next),
+    ):
+        if added:
+            costs = tuple(_cost_cells(name, each.cost, document.currency) for name, each in added.items())
+            yield Table(title, _cost_columns(document.currency), costs)
+    if document.memory is not None:
+        yield memory_table(document.memory)
+
+
+def _versions(document: PlanDocument) -> Table:
+    columns = (text_column("version"), Column("rows", count), Column("steps", count), Column("tokens", short))
+    rows = tuple((v.name, v.rows, v.steps, v.tokens, v.remainder_rows) for v in document.versions)
+    return Table(f"{document.name}: data versions", (*columns, Column("rows left over", count)), rows)
+
+
+def _rehearsal(document: PlanDocument) -> Table:
+    columns = (text_column("set"), text_column("since"), Column("rows", count), Column("tokens", short))
+    return Table("rehearsal sets", columns, tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal))
+
+
+_PATH_COLUMNS = (
+    text_column("path"),
+    text_column("from", wraps=True),
+    text_column("rows", wraps=True, priority=2),
+    Column("steps"),
+    Column("tokens", short),
+    Column("FLOPs", flops, priority=3),
+    Column("device time", device_time),
+    Column("LR first", "{:.2e}".format, priority=4),
+    Column("LR last", "{:.2e}".format, priority=4),
+    Column("done", ratio, priority=1),
+)
+
+
+def _path_row(path: PathPlan) -> tuple[str | float | None, ...]:
+    origin = "start" if path.parent is None else f"{path.parent.path} @ {path.parent.step:,}"
+    return (
+        path.name,
+        origin + (" (optimizer reset)" if path.optimizer == "reset" else ""),
+        row_ranges(path.data),
+        f"{path.start_step:,} .. {path.stop_step:,}",
+        path.cost.tokens,
+        path.cost.flops,
+        path.cost.device_hours,
+        path.lr_start,
+        path.lr_stop,
+        path.done_steps / path.cost.steps,
+    )
+
+
+def row_ranges(data: Sequence[RowRange]) -> str:
+    """Return the rows that a path reads as source[from:to]; of more than three ranges the first and the last."""
+    texts = [f"{part.source}[{short(part.from_row)}:{short(part.to_row)}]" for part in data]
+    return " ".join(texts) if len(texts) <= 3 else f"{texts[0]} .. {texts[-1]}"
+
+
+def _totals(document: PlanDocument) -> Table:
+    currency, graph, to_do = document.currency, document.graph, document.to_do
+    columns = (Column("disk", size), Column("of PTFS", ratio), Column("of CPT", ratio))
+    rows: list[tuple[str | float | None, ...]] = [
+        (*_cost_cells(name, p.cost, currency), p.checkpoint_bytes, p.ratio_to_ptfs, p.ratio_to_cpt)
+        for name, p in document.paradigms.items()
+    ]
+    rows.append((*_cost_cells("all, shared paths once", graph.cost, currency), graph.checkpoint_bytes, None, None))
+    rows.append((*_cost_cells("still to do", to_do, currency), None, None, None))
+    notes: tuple[str, ...] = ()
+    if to_do.wall_clock_hours is not None:
+        notes = (
+            f"Still to do, with all devices of the config at work together: {device_time(to_do.wall_clock_hours)}.",
+        )
+    return Table("totals", (*_cost_columns(currency), *columns), tuple(rows), notes)
+
+
+def _cost_columns(currency: str | None) -> tuple[Column, ...]:
+    columns = (
+        text_column("paradigm"),
+        Column("steps", count),
+        Column("tokens", short, priority=1),
+        Column("FLOPs", flops, priority=2),
+        Column("device time", device_time),
+    )
+    return (*columns, Column(currency, amount)) if currency else columns
+
+
+def _cost_cells(name: str, cost: PlannedCost, currency: str | None) -> tuple[str | float | None, ...]:
+    cells = (name, cost.steps, cost.tokens, cost.flops, cost.device_hours)
+    return (*cells, cost.money) if currency else cells
+
+
+_MEMORY_PARTS = {
+    "weights": 1,
+    "gradients": 1,
+    "master": 2,
+    "moments": 1,
+    "buckets": 3,
+    "activations": 1,
+    "logits": 2,
+}
+"""Parts of the peak -> priority of their column."""
+
+
+def memory_table(forecast: MemoryForecast) -> Table:
+    """Return the forecast by ZeRO stage; the config's own stage is marked *, and the notes say what to do."""
+    columns = (
+        text_column("ZeRO"),
+        *(Column(part, size, priority=priority) for part, priority in _MEMORY_PARTS.items()),
+        Column("peak", size),
+        Column("of device", ratio),
+        Column("largest micro_sequences"),
+    )
+    rows = tuple(
+        (
+            f"{stage} *" if stage == forecast.zero_stage else str(stage),
+            *(found.weights_bytes, found.gradients_bytes, found.master_bytes, found.moments_bytes),
+            *(found.buckets_bytes, found.activations_bytes, found.logits_bytes, found.peak_bytes),
+            found.share_of_device,
+            _fitting(forecast, found),
+        )
+        for stage, found in forecast.stages.items()
+    )
+    title = f"memory of one device, forecast: micro-batches of {forecast.micro_sequences} rows"
+    return Table(title, columns, rows, tuple(memory_notes(forecast)))
+
+
+def _fitting(forecast: MemoryForecast, found: StageMemory) -> str | None:
+    if forecast.device_bytes is None:
+        return None
+    return count(found.largest_micro_sequences) if found.largest_micro_sequences else "none fits"
+
+
+def memory_notes(forecast: MemoryForecast) -> list[str]:
+    """Return what the forecast says of the config's own stage, and what it leaves out."""
+    group = f"{forecast.device}, {count(forecast.processes)} process{'' if forecast.processes == 1 else 'es'} a group"
+    left_out = f"A forecast of a step's fullest moment; it leaves out {forecast.left_out}."
+    if forecast.device_bytes is None:
+        return [f"{group}: to see what fits, give hardware.memory_gb.", left_out]
+    free = f"with {forecast.headroom:.0%} of {size(forecast.device_bytes)} left free"
+    return [f"{group}, ZeRO {forecast.zero_stage}: {_advice(forecast)}, {free}.", left_out]
+
+
+def _advice(forecast: MemoryForecast) -> str:
+    fits, wanted = forecast.own_stage.largest_micro_sequences, forecast.micro_sequences
+    if fits is None:
+        return "not even one row fits: take a higher ZeRO stage, more processes or engine.activation_checkpointing"
+    if fits == wanted:
+        return f"batch.micro_sequences {wanted} is the largest that fits"
+    if fits > wanted:
+        return f"batch.micro_sequences {fits} fits too, in fewer micro-batches a step"
+    return f"batch.micro_sequences {wanted} does not fit; take {fits}"
+
+
+def interval_lines(interval: CheckpointInterval | UnknownInterval | None) -> list[str]:
+    """Return the advice how often to save, a sentence or two a line."""
+    if interval is None:
+        return []
+    failing = f"A run on {count(interval.devices)} devices fails every {amount(interval.mtbf_hours)} hours"
+    if isinstance(interval, UnknownInterval):
+        return [f"{failing}; to say how often to save, give {' and '.join(interval.missing)}."]
+    bound = ", which is what writing takes" if interval.bounded_by_write else ""
+    configured = interval.configured
+    return [
+        f"{failing}. Save every {amount(interval.every_minutes)} minutes{bound}: checkpoint.every_steps "
+        f"{interval.every_steps} (Daly; Young says {amount(interval.young_minutes)}). Expected waste "
+        f"{interval.waste_share:.2%}.",
+        f"From a stall of {amount(interval.stall_seconds)} s a save ({interval.stall_basis}), steps of "
+        f"{amount(interval.step_seconds)} s ({interval.step_basis}), restarts of {amount(interval.restart_seconds)} s "
+        f"({interval.restart_basis}).",
+        "The config saves at branch points and at the end of a path only: set checkpoint.every_steps."
+        if configured is None
+        else f"The config saves every {amount(configured.every_minutes)} minutes: expected waste "
+        f"{configured.waste_share:.2%}.",
+    ]

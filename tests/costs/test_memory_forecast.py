@@ -1,0 +1,68 @@
+"""The forecast of memory for a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrps.config.models import Config
+from lrps.costs.memory_forecast import memory_forecast
+from lrps.paths.decoder import decoder_of
+from lrps.paths.memory import Setting, forecast
+from lrps.plan.plan import make_plan
+
+
+@pytest.fixture
+def make(make_config: Callable[..., Config], tmp_path: Path) -> Callable[..., Any]:
+    def made(**changes: Any) -> Any:
+        values = {"batch": {"sequences": 8}, "hardware": {"device": "H100", "devices": 2}, "launch": {"processes": 2}}
+        return make_plan(make_config(runs=str(tmp_path), **{**values, **changes}))
+
+    return made
+
+
+def test_it_is_the_forecast_of_the_config(make: Any) -> None:
+    plan = make(batch={"sequences": 8, "micro_sequences": 2}, engine={"zero_stage": 3, "cross_entropy": "full"})
+    document, decoder = memory_forecast(plan), decoder_of(plan.config.model)
+    assert document is not None
+    assert decoder is not None
+    assert list(document.stages) == [0, 1, 2, 3]
+    peak = forecast(decoder, Setting(3, "fp32", 2, 2, 2, 8, chunked=False)).peak
+    own = document.own_stage
+    assert own == document.stages[3]
+    assert own.peak_bytes == peak.total == sum(getattr(own, f"{part}_bytes") for part in vars(peak))
+    assert own.share_of_device == peak.total / 80e9
+    assert own.largest_micro_sequences == 4
+    assert (document.processes, document.rows_per_process, document.micro_sequences) == (2, 4, 2)
+    bf16 = memory_forecast(make(engine={"precision": "bf16"}))
+    assert bf16 is not None
+    assert list(bf16.stages) == [1, 2, 3]
+
+
+def test_the_largest_that_fits_divides_the_share_and_leaves_room(make: Any) -> None:
+    plan = make(batch={"sequences": 24})  # 12 rows a process
+    decoder = decoder_of(plan.config.model)
+    assert decoder is not None
+    bytes_of_four = forecast(decoder, Setting(1, "fp32", 2, 4, 3, 8)).peak.total
+    for memory, fits in [(1.0001 * bytes_of_four / 0.9, 4), (0.9999 * bytes_of_four / 0.9, 3)]:
+        hardware = {"device": "other", "memory_gb": memory / 1e9}
+        document = memory_forecast(make(batch={"sequences": 24}, hardware=hardware))
+        assert document is not None
+        assert document.stages[1].largest_micro_sequences == fits
+
+
+def test_where_there_is_none(make: Any) -> None:
+    assert memory_forecast(make(hardware=None)) is None
+    assert memory_forecast(make(model={"architecture": {"model_type": "unheard-of", "vocab_size": 9}})) is None
+
+
+def test_the_smallest_group_holds_most(make: Any) -> None:
+    document = memory_forecast(make(launch={"processes": 4, "resources": {"branch": {"processes": 2}}}))
+    assert document is not None
+    assert document.processes == 2
+    hostfile = memory_forecast(make(launch={"launcher": "deepspeed", "hostfile": "hosts"}))
+    assert hostfile is not None
+    assert hostfile.processes == 2, "hardware.devices"
