@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The commands of the README run, and what the documents list exists."""
+=======
+"""README and documents: the commands run, the links and pictures exist, and the lists of files are complete."""
+>>>>>>> paths
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def _first_ranges(segment: Segment, steps: int) -> list[SourceRange]:
     return [SourceRange(part.source, part.from_row, count) for part, count in zip(segment.parts, counts, strict=True)]
 
 
-def begun(path: TrainingPath, stop: int) -> Iterator[tuple[int, list[SourceRange]]]:
+def ranges_read(path: TrainingPath, stop: int) -> Iterator[tuple[int, list[SourceRange]]]:
     """Yield (lineage step at which it begins, ranges read up to lineage step `stop`) of every segment begun by then.
 
     A segment has one range for each of its parts.
@@ -41,7 +41,7 @@ def next_positions(path: TrainingPath, step: int) -> tuple[dict[str, int], dict[
     There are two results, each source -> position: one for the sources that are begun by then, and one for the others.
     """
     reached: dict[str, int] = {}
-    for _, parts in begun(path, step):
+    for _, parts in ranges_read(path, step):
         ends = {part.source: 0 for part in parts}
         for part in parts:
             ends[part.source] = max(ends[part.source], part.to_row)
@@ -85,7 +85,7 @@ class _RangeRead:
 def _reads(run: Mapping[str, PathEvidence], lineage: Sequence[Leg]) -> Iterator[_RangeRead]:
     for leg in lineage:
         evidence = run[leg.path]
-        for step, parts in begun(evidence.path, leg.stop):
+        for step, parts in ranges_read(evidence.path, leg.stop):
             for part in sorted(parts, key=lambda part: part.from_row):
                 if part.rows:
                     yield _RangeRead(evidence, step, part)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrps.audit.evidence import PathEvidence, read_run
-from lrps.audit.lineage import audit_lineage, begun, lineage_legs, next_positions
+from lrps.audit.lineage import audit_lineage, lineage_legs, next_positions, ranges_read
 from lrps.audit.result import Audit, Difference, Lineage
 from lrps.audit.rows import Progress, recompute
 from lrps.data.manifest import MIXTURE, ORDER
@@ -63,7 +63,7 @@ def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tupl
 
 def _own_rows(evidence: PathEvidence) -> int:
     """Return the number of rows that the path's segments assign to its own steps, up to the newest saved state."""
-    return sum(part.rows for _, parts in begun(evidence.path, evidence.chain.end) for part in parts)
+    return sum(part.rows for _, parts in ranges_read(evidence.path, evidence.chain.end) for part in parts)
 
 
 def _check_plan(evidence: PathEvidence) -> Iterator[Difference]:

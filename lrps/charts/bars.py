@@ -42,7 +42,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Bars:
+class BarChart:
     """A chart of stacked bars, from the top down."""
 
     title: str

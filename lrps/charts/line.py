@@ -63,7 +63,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Chart:
+class LineChart:
     """A chart of one or several series over two axes."""
 
     title: str

@@ -1,4 +1,4 @@
-"""Spending on the paths of a run, from their ledgers, divided into stretches of their steps."""
+"""Spending on the paths of a run, from their ledgers, divided into step ranges of their steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lrps.costs.spending import Spending, book
 from lrps.ledger.reader import read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import Totals, total
-from lrps.paths.attribution import Stretch
+from lrps.paths.attribution import StepRange
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus, plan_status
@@ -36,21 +36,21 @@ class PathSpending:
         """Cost of all attempts at the path."""
         return measured_cost(self.plan, self.totals)
 
-    def of(self, stretches: Sequence[Stretch], estimate: Estimate) -> dict[Stretch, Spending]:
-        """Return the cost of each stretch of this path, with an estimate of its steps that were not trained."""
-        booked = dict.fromkeys(stretches, Spending())
+    def of(self, step_ranges: Sequence[StepRange], estimate: Estimate) -> dict[StepRange, Spending]:
+        """Return the cost of each step range of this path, with an estimate of its steps that were not trained."""
+        booked = dict.fromkeys(step_ranges, Spending())
         if self.totals.attempts:
-            edges = [stretch.to_step for stretch in stretches]
-            for stretch, booking in zip(stretches, book(self.records, edges, self.plan.costs), strict=True):
-                booked[stretch] = booking.spending(
-                    max(0, min(self.reached, stretch.to_step) - stretch.from_step),
+            edges = [step_range.to_step for step_range in step_ranges]
+            for step_range, booking in zip(step_ranges, book(self.records, edges, self.plan.costs), strict=True):
+                booked[step_range] = booking.spending(
+                    max(0, min(self.reached, step_range.to_step) - step_range.from_step),
                     self.plan.costs,
                     known_energy=self.totals.spent.energy_joules is not None,
                 )
-        return {stretch: self._to_its_end(stretch, spent, estimate) for stretch, spent in booked.items()}
+        return {step_range: self._to_its_end(step_range, spent, estimate) for step_range, spent in booked.items()}
 
-    def _to_its_end(self, stretch: Stretch, spent: Spending, estimate: Estimate) -> Spending:
-        rest = stretch.to_step - max(stretch.from_step, min(self.reached, stretch.to_step))
+    def _to_its_end(self, step_range: StepRange, spent: Spending, estimate: Estimate) -> Spending:
+        rest = step_range.to_step - max(step_range.from_step, min(self.reached, step_range.to_step))
         return spent + estimate.of(rest) if rest else spent
 
 

@@ -1,8 +1,8 @@
-"""Spending: amounts that can be added and divided, and the ledger of a path booked on the stretches of its steps.
+"""Spending: amounts that can be added and divided, and the ledger of a path booked on the step ranges of the path.
 
-Everything that an attempt spends is booked on the stretch that training had reached when it was spent: repeated steps
-on the stretch that they repeat, starting up on the stretch that training continues in, an evaluation on the stretch
-that ends with the evaluated state. Nothing is left out: the stretches of a path add up to the totals of its ledger
+Everything that an attempt spends is booked on the step range that training had reached when it was spent: repeated
+steps on the step range that they repeat, starting up on the one that training continues in, an evaluation on the one
+that ends with the evaluated state. Nothing is left out: the step ranges of a path add up to the totals of its ledger
 (ledger/totals.py).
 """
 
@@ -79,7 +79,7 @@ def sum_spending(spendings: Iterable[Spending]) -> Spending:
 
 @dataclass
 class Booking:
-    """Sums of everything that was booked on one stretch."""
+    """Sums of everything that was booked on one step range."""
 
     tokens: Fraction = Fraction(0)
     """Number of tokens trained on, repeated ones included."""
@@ -119,10 +119,10 @@ def _training(counters: Counters) -> float:
 
 
 def book(records: Iterable[Record], edges: Sequence[int], costs: CostModel) -> list[Booking]:
-    """Book the records of a path, oldest first, on the stretches that end at `edges` (ascending).
+    """Book the records of a path, oldest first, on the step ranges that end at `edges` (ascending).
 
     Spending between two records on different sides of an edge is divided in proportion to their steps. Spending beyond
-    the last edge is booked on the last stretch; to leave it out, cut the records first (ledger.reader.until).
+    the last edge is booked on the last step range; to leave it out, cut the records first (ledger.reader.until).
     """
     bookings = [Booking() for _ in edges]
     before, began, reached = Counters(), 0, 0
@@ -140,7 +140,7 @@ def book(records: Iterable[Record], edges: Sequence[int], costs: CostModel) -> l
 
 
 def _places(record: Record, began: int, reached: int, edges: Sequence[int]) -> Iterator[tuple[int, Fraction]]:
-    """Yield the index of each stretch that a record is booked on, and the share of the record's spending.
+    """Yield the index of each step range that a record is booked on, and the share of the record's spending.
 
     began: step of the attempt's start. reached: highest step of its records before this one.
     """

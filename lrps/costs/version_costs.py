@@ -13,7 +13,7 @@ from lrps.costs.estimate import Estimate
 from lrps.costs.path_spending import PathSpending
 from lrps.costs.spending import Spending, sum_spending
 from lrps.costs.tagged_cost import TaggedCost
-from lrps.paths.attribution import Stretch, attribute
+from lrps.paths.attribution import StepRange, attribute
 from lrps.paths.graph import Paradigm
 
 
@@ -42,14 +42,14 @@ class AttributedCosts:
 
 
 def attributed_costs(paradigm: Paradigm, spendings: Mapping[str, PathSpending], estimate: Estimate) -> AttributedCosts:
-    """Book every path of a paradigm on its stretches, and attribute these to its versions. spendings: by path."""
+    """Book every path of a paradigm on its step ranges, and attribute these to its versions. spendings: by path."""
     attribution = attribute(paradigm)
-    of_path: dict[str, list[Stretch]] = {}
-    for stretch in attribution.stretches:
-        of_path.setdefault(stretch.path, []).append(stretch)
-    spent: dict[Stretch, Spending] = {}
-    for name, stretches in of_path.items():
-        spent |= spendings[name].of(stretches, estimate)
+    of_path: dict[str, list[StepRange]] = {}
+    for step_range in attribution.step_ranges:
+        of_path.setdefault(step_range.path, []).append(step_range)
+    spent: dict[StepRange, Spending] = {}
+    for name, step_ranges in of_path.items():
+        spent |= spendings[name].of(step_ranges, estimate)
 
     def cost(spendings: Iterable[Spending]) -> TaggedCost:
         return TaggedCost.of(sum_spending(spendings))
@@ -58,10 +58,10 @@ def attributed_costs(paradigm: Paradigm, spendings: Mapping[str, PathSpending], 
     for release, lineage in attribution.lineages.items():
         shares = attribution.shared(release).items()
         versions[release.version] = VersionCosts(
-            marginal=cost(spent[stretch] for stretch in attribution.marginal(release)),
-            shared=cost(spent[stretch].part(share) for stretch, share in shares),
-            lineage=cost(spent[stretch] for stretch in lineage),
+            marginal=cost(spent[step_range] for step_range in attribution.marginal(release)),
+            shared=cost(spent[step_range].part(share) for step_range, share in shares),
+            lineage=cost(spent[step_range] for step_range in lineage),
         )
-    unreleased = cost(spent[stretch] for stretch in attribution.unreleased) if attribution.unreleased else None
+    unreleased = cost(spent[step_range] for step_range in attribution.unreleased) if attribution.unreleased else None
     whole = sum_spending(spent.values())
     return AttributedCosts(versions, unreleased, TaggedCost.of(whole) if whole.modelled else None)

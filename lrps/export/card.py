@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lrps import __version__
-from lrps.audit.lineage import begun
+from lrps.audit.lineage import ranges_read
 from lrps.base.numbers import amount, count, flops, loss, ratio
 from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
@@ -121,7 +121,7 @@ def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]])
     known: dict[str, Any] = {}
     for leg, identity in zip(legs, stored, strict=True):
         known |= identity["sources"]
-        for part in (part for _, parts in begun(leg.path, leg.stop) for part in parts):
+        for part in (part for _, parts in ranges_read(leg.path, leg.stop) for part in parts):
             read[part.source] += part.rows
     return [
         {

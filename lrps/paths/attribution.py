@@ -1,13 +1,13 @@
 """Attribution of a paradigm's steps to its versions: lineage, marginal and shared cost (docs/method.md, section 1.5).
 
-Every path is cut into stretches at its start, its stop, every fork from it and every release on it, so that every step
-of a paradigm is in exactly one stretch. A version needs the stretches of its lineage, from step 0 of the first ancestor
-to its release.
+Every path is cut into step ranges at its start, its stop, every fork from it and every release on it, so that every
+step of a paradigm is in exactly one of them. A version needs the step ranges of its lineage, from step 0 of the first
+ancestor to its release.
 
-lineage: all stretches that the version needs, which is its cost on its own. The lineages of several versions overlap.
-marginal: the stretches that the version needs and no earlier release does, which is what the version added.
-shared: all stretches that the version needs, each divided equally between the versions that need it.
-unreleased: the stretches that no version needs, such as the end of a main path beyond its last fork and release.
+lineage: all step ranges that the version needs, which is its cost on its own. The lineages of several versions overlap.
+marginal: the step ranges that the version needs and no earlier release does, which is what the version added.
+shared: all step ranges that the version needs, each divided equally between the versions that need it.
+unreleased: the step ranges that no version needs, such as the end of a main path beyond its last fork and release.
 Marginal and unreleased costs add up to the paradigm's total; so do shared and unreleased costs.
 """
 
@@ -23,7 +23,7 @@ from lrps.paths.graph import Paradigm, Release
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepRange:
     """Steps [from_step, to_step) of a path, counted along its lineage, between two neighbouring cuts."""
 
     path: str
@@ -40,36 +40,36 @@ class Stretch:
 class Attribution:
     """Stretches of a paradigm, and those of them that every release needs."""
 
-    stretches: tuple[Stretch, ...]
-    """All stretches, parents before children."""
-    lineages: Mapping[Release, tuple[Stretch, ...]]
+    step_ranges: tuple[StepRange, ...]
+    """All step ranges, parents before children."""
+    lineages: Mapping[Release, tuple[StepRange, ...]]
     """Stretches that a release needs, from step 0 on; the oldest release first."""
 
     @cached_property
-    def needed_by(self) -> dict[Stretch, tuple[Release, ...]]:
-        """Releases that need a stretch, oldest first; the first one is the release that added it."""
-        users: dict[Stretch, list[Release]] = {stretch: [] for stretch in self.stretches}
+    def needed_by(self) -> dict[StepRange, tuple[Release, ...]]:
+        """Releases that need a step range, oldest first; the first one is the release that added it."""
+        users: dict[StepRange, list[Release]] = {step_range: [] for step_range in self.step_ranges}
         for release, lineage in self.lineages.items():
-            for stretch in lineage:
-                users[stretch].append(release)
-        return {stretch: tuple(releases) for stretch, releases in users.items()}
+            for step_range in lineage:
+                users[step_range].append(release)
+        return {step_range: tuple(releases) for step_range, releases in users.items()}
 
-    def marginal(self, release: Release) -> tuple[Stretch, ...]:
-        """Return the stretches that the release needs and no earlier one does."""
-        return tuple(stretch for stretch in self.lineages[release] if self.needed_by[stretch][0] == release)
+    def marginal(self, release: Release) -> tuple[StepRange, ...]:
+        """Return the step ranges that the release needs and no earlier one does."""
+        return tuple(step_range for step_range in self.lineages[release] if self.needed_by[step_range][0] == release)
 
-    def shared(self, release: Release) -> dict[Stretch, Fraction]:
-        """Return the stretches that the release needs, each with the fraction of it that the release pays for."""
-        return {stretch: Fraction(1, len(self.needed_by[stretch])) for stretch in self.lineages[release]}
+    def shared(self, release: Release) -> dict[StepRange, Fraction]:
+        """Return the step ranges that the release needs, each with the fraction of it that the release pays for."""
+        return {step_range: Fraction(1, len(self.needed_by[step_range])) for step_range in self.lineages[release]}
 
     @property
-    def unreleased(self) -> tuple[Stretch, ...]:
+    def unreleased(self) -> tuple[StepRange, ...]:
         """Stretches that no release needs."""
-        return tuple(stretch for stretch in self.stretches if not self.needed_by[stretch])
+        return tuple(step_range for step_range in self.step_ranges if not self.needed_by[step_range])
 
 
 def attribute(paradigm: Paradigm) -> Attribution:
-    """Cut a paradigm into stretches and follow every release back to step 0."""
+    """Return the attribution of a paradigm: its step ranges, and those that lead from step 0 to each release."""
     cuts: dict[str, set[int]] = {path.name: {path.start, path.stop} for path in paradigm.paths}
     for path in paradigm.paths:
         if path.parent is not None:
@@ -77,25 +77,25 @@ def attribute(paradigm: Paradigm) -> Attribution:
     for release in paradigm.releases:
         cuts[release.path].add(release.step)
     of_path = {name: _between(name, steps) for name, steps in cuts.items()}
-    before: dict[str, tuple[Stretch, ...]] = {}
+    before: dict[str, tuple[StepRange, ...]] = {}
     for path in paradigm.paths:  # parents before children
         parent = path.parent
         before[path.name] = () if parent is None else _up_to(before, of_path, parent.path, parent.step)
     return Attribution(
-        tuple(stretch for stretches in of_path.values() for stretch in stretches),
+        tuple(step_range for step_ranges in of_path.values() for step_range in step_ranges),
         {release: _up_to(before, of_path, release.path, release.step) for release in paradigm.releases},
     )
 
 
-def _between(path: str, steps: Iterable[int]) -> tuple[Stretch, ...]:
-    return tuple(Stretch(path, start, stop) for start, stop in pairwise(sorted(steps)))
+def _between(path: str, steps: Iterable[int]) -> tuple[StepRange, ...]:
+    return tuple(StepRange(path, start, stop) for start, stop in pairwise(sorted(steps)))
 
 
 def _up_to(
-    before: Mapping[str, tuple[Stretch, ...]], of_path: Mapping[str, tuple[Stretch, ...]], path: str, step: int
-) -> tuple[Stretch, ...]:
-    """Return the stretches that lead to a path's state after `step`.
+    before: Mapping[str, tuple[StepRange, ...]], of_path: Mapping[str, tuple[StepRange, ...]], path: str, step: int
+) -> tuple[StepRange, ...]:
+    """Return the step ranges that lead to a path's state after `step`.
 
-    before: the stretches that lead to the start of each path. of_path: the stretches of each path itself.
+    before: the step ranges that lead to the start of each path. of_path: the step ranges of each path itself.
     """
-    return (*before[path], *(stretch for stretch in of_path[path] if stretch.to_step <= step))
+    return (*before[path], *(step_range for step_range in of_path[path] if step_range.to_step <= step))

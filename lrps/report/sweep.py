@@ -8,7 +8,7 @@ from typing import Any
 
 from lrps.base.numbers import amount, count, device_time, ratio
 from lrps.charts.axes import number_axis
-from lrps.charts.line import Chart, Mark, Series
+from lrps.charts.line import LineChart, Mark, Series
 from lrps.charts.svg import SLOTS, Drawing
 from lrps.costs.sweep import CPT, PATH_SWITCHING, PTFS, ParadigmCost, Sweep, SweepPoint
 from lrps.report.table import Column, Table, text_column
@@ -165,7 +165,7 @@ def _drawn(
         Series(slot, (line,), tuple(Mark(at, f"{name}: {at[1]:,.4g} {y} at {x} {at[0]:g}") for at in line), name)
         for slot, (name, line) in enumerate(points.items())
     )
-    return Chart(
+    return LineChart(
         title=title,
         description=f"{title}, over {x}{_growing(growth)}: {y}, planned. A line each for {', '.join(points)}.",
         x=number_axis(x, [at[0] for at in every], whole=x == "versions"),

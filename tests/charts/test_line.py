@@ -7,17 +7,17 @@ from xml.etree import ElementTree
 import pytest
 
 from lrps.charts.axes import names_axis, number_axis
-from lrps.charts.line import Chart, Mark, Series
+from lrps.charts.line import LineChart, Mark, Series
 from lrps.charts.svg import STYLE, marker
 
 
-def chart(names_at_end: bool = True) -> Chart:
+def chart(names_at_end: bool = True) -> LineChart:
     series = tuple(
         Series(slot, (((0.0, 1.0), (1.0, float(slot))),), (Mark((1.0, float(slot)), "end"),), f"name {slot}")
         for slot in range(10)
     )
     y = number_axis("y", range(10))
-    return Chart("A & B", "what <it> is", names_axis("v", ["a", "b"]), y, series, names_at_end=names_at_end)
+    return LineChart("A & B", "what <it> is", names_axis("v", ["a", "b"]), y, series, names_at_end=names_at_end)
 
 
 @pytest.mark.parametrize("names_at_end", [True, False])

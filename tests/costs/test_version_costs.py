@@ -2,7 +2,7 @@
 
 The simulation below writes ledgers as trainers do: with failures at any step, lost and repeated steps, saves, start-up,
 evaluations and several attempts. Beside it keeps a list of entries, each a path, one of its steps, and what was spent
-there. The reference sums entries; it knows of no stretches, no counters and no attempts.
+there. The reference sums entries; it knows of no step ranges, no counters and no attempts.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.config.models import Config
-from lrps.paths.attribution import Attribution, Stretch, attribute
+from lrps.paths.attribution import Attribution, StepRange, attribute
 from lrps.paths.graph import Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_graph
@@ -89,7 +89,7 @@ def test_every_step_is_attributed_as_a_walk_finds_it(
         lineage, marginal, shared = attributed(attribution)
         assert (lineage, marginal, shared) == counted(paradigm)
         assert sum(marginal.values()) == sum(shared.values()) == paradigm.total_steps
-        assert sum(stretch.steps for stretch in attribution.stretches) == paradigm.total_steps
+        assert sum(step_range.steps for step_range in attribution.step_ranges) == paradigm.total_steps
         assert attribution.unreleased == ()
 
 
@@ -113,7 +113,7 @@ def test_steps_that_no_version_needs_are_kept() -> None:
     segment = Segment(10, (SourceRange("v1", 0, 10),))
     main = TrainingPath("main", "main", None, 0, 10, constant(0, None, 1.0), (segment,))
     attribution = attribute(Paradigm("made-up", "path-switching", (main,), (Release("v1", "main", 4),)))
-    assert attribution.unreleased == (Stretch("main", 4, 10),)
+    assert attribution.unreleased == (StepRange("main", 4, 10),)
     assert attributed(attribution) == ({"v1": 4}, {"v1": 4}, {"v1": 4})
 
 

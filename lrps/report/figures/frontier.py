@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from lrps.base.numbers import amount, loss, short
 from lrps.charts.axes import number_axis
 from lrps.charts.figure import Figure
-from lrps.charts.line import Chart, Mark, Series
+from lrps.charts.line import LineChart, Mark, Series
 from lrps.charts.svg import Drawing
 from lrps.costs.comparison import Comparison
 
@@ -43,7 +43,7 @@ def _against(comparison: Comparison, costs: Mapping[str, float], unit: str, text
             mark = Mark((costs[name], value), f"{name}: {text(costs[name])} {unit}, loss {loss(value)}")
             series.append(Series(slot, (), (mark,), name))
     points = "; ".join(mark.words for one in series for mark in one.marks)
-    return Chart(
+    return LineChart(
         title=unit.split(",")[0].capitalize(),
         description=f"Mean held-out loss of {version} against the {unit} of all versions. {points}.",
         x=number_axis(f"{unit}, all versions", costs.values(), from_zero=True),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lrps.base.numbers import amount, ratio
 from lrps.charts.axes import number_axis
-from lrps.charts.bars import SOLID, Bar, Bars
+from lrps.charts.bars import SOLID, Bar, BarChart
 from lrps.charts.figure import Figure
 from lrps.costs.comparison import Comparison
 from lrps.costs.measured_cost import MeasuredCost
@@ -30,7 +30,7 @@ def goodput(comparison: Comparison) -> Figure | None:
     bars = tuple(_bars(comparison))
     if not bars:
         return None
-    drawing = Bars(
+    drawing = BarChart(
         title="Device-hours by use",
         description="; ".join(_sentence(bar) for bar in bars) + ".",
         x=number_axis("device-hours, measured", [sum(bar.parts.values()) for bar in bars], from_zero=True),

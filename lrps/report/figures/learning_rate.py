@@ -5,7 +5,7 @@ from __future__ import annotations
 from lrps.base.numbers import count
 from lrps.charts.axes import Axis, number_axis
 from lrps.charts.figure import Figure
-from lrps.charts.line import Chart, Mark, Series, point_at
+from lrps.charts.line import LineChart, Mark, Series, point_at
 from lrps.charts.svg import Point
 from lrps.costs.comparison import Comparison
 from lrps.costs.paradigm_costs import ParadigmCosts
@@ -29,7 +29,7 @@ def learning_rates(comparison: Comparison) -> Figure:
     return Figure("learning-rate", "Learning-rate paths", caption, panels)
 
 
-def _rates(comparison: Comparison, slot: int, name: str, x: Axis, y: Axis) -> Chart:
+def _rates(comparison: Comparison, slot: int, name: str, x: Axis, y: Axis) -> LineChart:
     paradigm = comparison.paradigms[name]
     series = []
     for path in paradigm.paths:
@@ -41,7 +41,7 @@ def _rates(comparison: Comparison, slot: int, name: str, x: Axis, y: Axis) -> Ch
     steps = _steps_text(paradigm)
     versions = ", ".join(f"{release.version} after step {release.step:,}" for release in paradigm.releases)
     rings = any(is_branch(paradigm, path) for path in paradigm.paths)
-    return Chart(
+    return LineChart(
         title=name,
         description=f"Learning rate of {name} over training steps: {steps}. Released: {versions}.",
         note=steps + (" · ring: branch point" if rings else ""),

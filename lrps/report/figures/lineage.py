@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lrps.base.numbers import count
 from lrps.charts.figure import Figure
 from lrps.charts.line import Mark
-from lrps.charts.tracks import Track, TrackGroup, Tracks
+from lrps.charts.timeline import Timeline, TimelineGroup, TimelineRow
 from lrps.costs.comparison import Comparison
 from lrps.report.figures.step_chart import steps_axis
 from lrps.report.tree import GraphPath, graph_paths
@@ -18,7 +18,7 @@ def lineage_tree(comparison: Comparison) -> Figure:
     paths = graph_paths(comparison)
     groups = _groups(comparison, paths)
     shared = any(group.note for group in groups)
-    tree = Tracks(
+    tree = Timeline(
         title="Lineage",
         description="; ".join(_sentence(path) for path in paths) + ".",
         x=steps_axis(comparison),
@@ -43,20 +43,20 @@ def _sentence(path: GraphPath) -> str:
     )
 
 
-def _groups(comparison: Comparison, paths: Sequence[GraphPath]) -> tuple[TrackGroup, ...]:
+def _groups(comparison: Comparison, paths: Sequence[GraphPath]) -> tuple[TimelineGroup, ...]:
     """Return a group per paradigm, without the paths of the groups above it. A group may be empty."""
     groups = []
     for slot, name in enumerate(comparison.paradigms):
         own = [path for path in paths if path.paradigms[0] == name]
         above = [path.name for path in paths if name in path.paradigms and path.paradigms[0] != name]
         note = f"shares {', '.join(above)}, drawn above" if above else ""
-        groups.append(TrackGroup(name, note, slot, tuple(_track(comparison, slot, path, paths) for path in own)))
+        groups.append(TimelineGroup(name, note, slot, tuple(_row(comparison, slot, path, paths) for path in own)))
     return tuple(groups)
 
 
-def _track(comparison: Comparison, slot: int, path: GraphPath, paths: Sequence[GraphPath]) -> Track:
+def _row(comparison: Comparison, slot: int, path: GraphPath, paths: Sequence[GraphPath]) -> TimelineRow:
     plan = path.costs.plan
-    return Track(
+    return TimelineRow(
         name=plan.name,
         slot=slot,
         start=plan.start_step,

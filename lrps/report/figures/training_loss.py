@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lrps.base.numbers import loss
 from lrps.charts.axes import Axis, number_axis
 from lrps.charts.figure import Figure
-from lrps.charts.line import Chart, Series, point_at
+from lrps.charts.line import LineChart, Series, point_at
 from lrps.charts.svg import Point
 from lrps.costs.comparison import Comparison
 from lrps.costs.paradigm_costs import ParadigmCosts
@@ -59,7 +59,7 @@ def _smoothed(curve: PathCurve, window: float) -> list[Point]:
 
 def _losses(
     curves: Mapping[str, Sequence[Point]], slot: int, name: str, paradigm: ParadigmCosts, x: Axis, y: Axis
-) -> Chart:
+) -> LineChart:
     series, ends = [], []
     for path in paradigm.paths:
         logged = [point for point in curves[path.plan.name] if point[0] <= path.plan.stop_step]
@@ -71,7 +71,7 @@ def _losses(
         ends += [f"{release.version} {loss(mark.at[1])}" for release, mark in zip(released, marks, strict=True)]
         series.append(Series(slot, (line,), marks, thick=path.plan.kind == "main", dashed=False))
     at_end = f" At the end: {', '.join(ends)}." if ends else ""
-    return Chart(
+    return LineChart(
         title=name,
         description=f"Training loss of {name} over training steps, in nats per token.{at_end}",
         x=x,

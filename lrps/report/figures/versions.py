@@ -8,7 +8,7 @@ from itertools import accumulate, takewhile
 from lrps.base.numbers import amount, count, loss
 from lrps.charts.axes import Axis, names_axis, number_axis
 from lrps.charts.figure import Figure
-from lrps.charts.line import Chart, Mark, Series
+from lrps.charts.line import LineChart, Mark, Series
 from lrps.charts.svg import Drawing, Point
 from lrps.costs.comparison import Comparison
 from lrps.costs.released_version import ReleasedVersion
@@ -184,7 +184,7 @@ def _chart(
 ) -> Drawing:
     ends = "; ".join(f"{each.name} {text(each.end[1])} at {versions[round(each.end[0])]}" for each in series)
     description = f"{title}: {y.label}, over the versions, a line per paradigm. {ends}."
-    return Chart(title, description, names_axis("version", versions), y, series).draw()
+    return LineChart(title, description, names_axis("version", versions), y, series).draw()
 
 
 def _marks(

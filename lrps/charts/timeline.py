@@ -23,7 +23,7 @@ _LONGEST_NAME, _LONGEST_RELEASE = 110.0, 64.0
 
 
 @dataclass(frozen=True)
-class Track:
+class TimelineRow:
     """One row, from `start` to `stop` on the axis."""
 
     name: str
@@ -45,7 +45,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class TrackGroup:
+class TimelineGroup:
     """Rows under one heading."""
 
     name: str
@@ -54,17 +54,17 @@ class TrackGroup:
     """Text beside the heading."""
     slot: int
     """Number of the heading's colour."""
-    tracks: tuple[Track, ...]
+    rows: tuple[TimelineRow, ...]
 
 
 @dataclass(frozen=True)
-class Tracks:
+class Timeline:
     """Groups of rows, from the top down. A fork is drawn as a line if its parent is in the same group."""
 
     title: str
     description: str
     x: Axis
-    groups: tuple[TrackGroup, ...]
+    groups: tuple[TimelineGroup, ...]
     column: str
     """Title of the column on the right."""
 
@@ -75,11 +75,11 @@ class Tracks:
 
     @cached_property
     def _left(self) -> float:
-        return min(_LONGEST_NAME, max(text_width(track.name) for group in self.groups for track in group.tracks)) + 14
+        return min(_LONGEST_NAME, max(text_width(row.name) for group in self.groups for row in group.rows)) + 14
 
     @cached_property
     def _right(self) -> float:
-        released = (text_width(track.released) for group in self.groups for track in group.tracks)
+        released = (text_width(row.released) for group in self.groups for row in group.rows)
         return WIDTH - min(_LONGEST_RELEASE, max(text_width(self.column), *released)) - 14
 
     @cached_property
@@ -87,7 +87,7 @@ class Tracks:
         """Upper edges of all groups, and the lower edge of the last one."""
         tops = [_TOP]
         for group in self.groups:
-            tops.append(tops[-1] + _HEAD + _ROW * len(group.tracks) + 4)
+            tops.append(tops[-1] + _HEAD + _ROW * len(group.rows) + 4)
         return tuple(tops)
 
     @property
@@ -97,10 +97,10 @@ class Tracks:
     def _x(self, step: float) -> float:
         return self._left + self.x.share(step) * (self._right - self._left)
 
-    def _placed(self) -> Iterator[tuple[TrackGroup, dict[str, float]]]:
+    def _placed(self) -> Iterator[tuple[TimelineGroup, dict[str, float]]]:
         """Yield every group with the middles of its rows: name -> y."""
         for group, top in zip(self.groups, self._tops, strict=False):
-            yield group, {track.name: top + _HEAD + (i + 0.5) * _ROW for i, track in enumerate(group.tracks)}
+            yield group, {row.name: top + _HEAD + (i + 0.5) * _ROW for i, row in enumerate(group.rows)}
 
     def _frame(self) -> Iterator[str]:
         yield label(4, 16, fitted(self.title, self._right, 14), class_="title")
@@ -123,29 +123,29 @@ class Tracks:
 
     def _forks(self) -> Iterator[str]:
         for group, rows in self._placed():
-            for track in group.tracks:
-                x, y = self._x(track.start), rows[track.name]
-                if track.parent in rows:
-                    way = f"M{x:.1f} {rows[track.parent]:.1f}V{y:.1f}"
-                    yield element("path", d=way, class_=f"leader s{track.slot % SLOTS}")
+            for row in group.rows:
+                x, y = self._x(row.start), rows[row.name]
+                if row.parent in rows:
+                    way = f"M{x:.1f} {rows[row.parent]:.1f}V{y:.1f}"
+                    yield element("path", d=way, class_=f"leader s{row.slot % SLOTS}")
 
     def _rows(self) -> Iterator[str]:
         for group, rows in self._placed():
-            for track in group.tracks:
-                y = rows[track.name]
-                yield label(self._left - 8, y + 3.8, fitted(track.name, self._left - 12, end=3), "end")
-                if track.released:
-                    yield label(WIDTH - 4, y + 3.8, fitted(track.released, WIDTH - self._right - 12), "end")
-                yield element("g", "".join(self._drawn(track, y)), class_=f"s{track.slot % SLOTS}")
+            for row in group.rows:
+                y = rows[row.name]
+                yield label(self._left - 8, y + 3.8, fitted(row.name, self._left - 12, end=3), "end")
+                if row.released:
+                    yield label(WIDTH - 4, y + 3.8, fitted(row.released, WIDTH - self._right - 12), "end")
+                yield element("g", "".join(self._drawn(row, y)), class_=f"s{row.slot % SLOTS}")
 
-    def _drawn(self, track: Track, y: float) -> Iterator[str]:
-        thick = " thick" if track.thick else ""
+    def _drawn(self, row: TimelineRow, y: float) -> Iterator[str]:
+        thick = " thick" if row.thick else ""
         for start, stop, class_ in (
-            (track.start, track.done, f"track{thick}"),
-            (track.done, track.stop, "track to-do"),
+            (row.start, row.done, f"track{thick}"),
+            (row.done, row.stop, "track to-do"),
         ):
             if stop > start:
                 way = f"M{number(self._x(start))} {number(y)}H{number(self._x(stop))}"
-                yield element("path", element("title", escape(track.words)), d=way, class_=class_)
-        for mark in track.marks:
-            yield marker(self._x(mark.at[0]), y, track.slot, mark.words, mark.hollow)
+                yield element("path", element("title", escape(row.words)), d=way, class_=class_)
+        for mark in row.marks:
+            yield marker(self._x(mark.at[0]), y, row.slot, mark.words, mark.hollow)
