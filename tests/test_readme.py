@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The commands of the README run, and what the documents list exists."""
-=======
 """README and documents: the commands run, the links and pictures exist, and the lists of files are complete."""
->>>>>>> paths
 
 from __future__ import annotations
 

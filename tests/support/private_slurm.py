@@ -104,11 +104,7 @@ def can_account() -> bool:
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
-<<<<<<< HEAD
-    """Wait until a condition is true. Raise TimeoutError with `what` in its message after 10 minutes."""
-=======
     """Wait until a condition is true, or raise TimeoutError after 10 minutes. what: the condition, for the message."""
->>>>>>> paths
     until = time.monotonic() + 600
     while not true():
         if time.monotonic() > until:
@@ -162,11 +158,7 @@ class PrivateSlurm:
         return self.command("squeue", "-h", "--states=all", "-o", "%T", "-j", job_id).strip()
 
     def wait_for(self, job_id: str, state: str) -> None:
-<<<<<<< HEAD
-        """Wait until a job is in a state. Raise TimeoutError if it is not, AssertionError if it ends in another."""
-=======
         """Wait until a job is in a state. Raise TimeoutError if it is not, and AssertionError if it ends in another."""
->>>>>>> paths
         ended = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
         wait_until(lambda: self.state(job_id) in (state, *ended), f"the end of job {job_id}")
         assert self.state(job_id) == state, self.command("scontrol", "show", "job", job_id)
