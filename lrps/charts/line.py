@@ -39,7 +39,7 @@ class Mark:
     words: str
     """Text of its tooltip."""
     hollow: bool = False
-    """True for a ring in place of the marker of its series."""
+    """Whether the point is drawn as a ring, instead of with the marker of its series."""
 
 
 @dataclass(frozen=True)

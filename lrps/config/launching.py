@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from lrps.config.values import Float, Int, Section
 
-Launcher = Literal["local", "deepspeed", "torchrun", "slurm"]
+LauncherName = Literal["local", "deepspeed", "torchrun", "slurm"]
 PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s"]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
 """Time limit in Slurm's notation: `12:00:00` or `2-00:00:00`."""
@@ -52,7 +52,7 @@ class SlurmConfig(Section):
 class LaunchConfig(Section):
     """Start of the training processes: launcher, hosts, ports and resources."""
 
-    launcher: Launcher = "local"
+    launcher: LauncherName = "local"
     """Launcher: `local`, the deepspeed launcher on this machine; `deepspeed`, the same over the hosts of `hostfile`;
     `torchrun` on this machine; `slurm`, jobs of a Slurm cluster."""
     processes: Annotated[Int, Field(ge=1)] = 1
@@ -105,3 +105,15 @@ class LaunchConfig(Section):
             partition=given.partition or self.slurm.partition,
             time_limit=given.time_limit or self.slurm.time_limit,
         )
+
+    def processes_of(self, kind: str) -> int | None:
+        """Return the number of processes of a kind of path; None if only the hostfile states it."""
+        given = next((resources for known, resources in self.resources.items() if known == kind), Resources())
+        if self.launcher == "deepspeed" and given.nodes is None:
+            return None  # The hostfile is read when something is started.
+        return (given.nodes or 1) * (given.processes or self.processes)
+
+    @property
+    def fixed_processes(self) -> int | None:
+        """Number of processes on this machine; None if the launcher may start them elsewhere."""
+        return self.processes if self.launcher in ("local", "torchrun") else None

@@ -376,12 +376,10 @@ class Config(Section):
         for kind in dict.fromkeys(
             job for each in self.paradigms.values() for job in kinds.get(each.kind, (each.kind,))
         ):
-            given = next((resources for known, resources in self.launch.resources.items() if known == kind), None)
-            if self.launch.launcher == "deepspeed" and (given is None or given.nodes is None):
-                continue  # The hostfile says how many; it is read when something is started.
-            resources = self.launch.resources_of(kind)
-            if fault := self.batch_fault((resources.nodes or 1) * (resources.processes or 1)):
-                raise ValueError(f"{'launch.processes' if given is None else f'launch.resources.{kind}'}: {fault}")
+            processes = self.launch.processes_of(kind)
+            if processes is not None and (fault := self.batch_fault(processes)):
+                key = f"launch.resources.{kind}" if kind in {*self.launch.resources} else "launch.processes"
+                raise ValueError(f"{key}: {fault}")
         return self
 
     def batch_fault(self, processes: int) -> str | None:

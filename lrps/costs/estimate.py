@@ -103,7 +103,7 @@ def _is_usable(plan: Plan, sample: Sample) -> bool:
     launch, hardware = plan.config.launch, plan.config.hardware
     if sample.flops is None or plan.costs.flops_per_token is None:
         return False
-    if launch.launcher in ("local", "torchrun") and launch.processes != sample.processes:
+    if launch.fixed_processes not in (None, sample.processes):
         return False
     return hardware is None or _letters(hardware.device) in _letters(sample.device)
 

@@ -104,16 +104,9 @@ def memory_forecast(plan: Plan) -> MemoryForecast | None:
 
 def _processes(plan: Plan) -> int:
     """Return the number of processes of the smallest group that trains a path."""
-    config, sizes = plan.config, []
-    for job in {path.kind for path in plan.graph.paths}:
-        given = next((resources for kind, resources in config.launch.resources.items() if kind == job), None)
-        if config.launch.launcher == "deepspeed" and (given is None or given.nodes is None):
-            # The hostfile says how many hosts there are; it is read when something is started.
-            sizes.append(config.hardware.devices if config.hardware else 1)
-        else:
-            resources = config.launch.resources_of(job)
-            sizes.append((resources.nodes or 1) * (resources.processes or 1))
-    return min(sizes)
+    launch, hardware = plan.config.launch, plan.config.hardware
+    unknown = hardware.devices if hardware else 1
+    return min(launch.processes_of(kind) or unknown for kind in {path.kind for path in plan.graph.paths})
 
 
 def _stage(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> StageMemory:

@@ -88,7 +88,7 @@ class Decoder:
         return self.vocabulary * self.width
 
     def parameters_in_tensors_up_to(self, elements: int) -> int:
-        """Return the number of parameters in tensors of at most `elements` elements."""
+        """Return the number of parameters in tensors of at most this number of elements."""
         of_layer = sum(size for size in self.layer_tensors if size <= elements)
         return self.layers * of_layer + sum(size for size in self.other_tensors if size <= elements)
 
