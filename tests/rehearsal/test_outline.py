@@ -63,12 +63,12 @@ def test_it_is_shown_to_people(set_plan: SetPlan, capsys: pytest.CaptureFixture[
     print_outline(outline(set_plan(base=None, refine=False, generator={"url": "http://h/v1?k=s", "model": "m"}), "r"))
     text = capsys.readouterr().out
     assert re.search(r"base model +m at http://h/v1\?\.\.\.\n", text)
-    assert "outputs stay as the base model wrote them" in text
+    assert "none: outputs are not refined" in text
 
 
 def test_what_is_no_set_is_told(set_plan: SetPlan, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="data.rehearsal has no set v1 with a `synthesis`; sets with one: r"):
         find_set(set_plan(), "v1")
     unbuilt = make_plan(load_config(tmp_path / "config.yaml", [f"data.root={tmp_path / 'empty'}"]))
-    with pytest.raises(DataError, match="version v1, which is rehearsed, has no shards; run `lrps data build CONFIG`"):
+    with pytest.raises(DataError, match="the rehearsed version v1 has no shards; run `lrps data build CONFIG`"):
         outline(unbuilt, "r")
