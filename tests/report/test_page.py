@@ -49,8 +49,8 @@ def test_rehearsal_sets_are_described(rehearsing: Any) -> None:
 def test_the_headline_is_computed(page: str) -> None:
     text = words(page)
     assert "4 versions: path-switching takes 2,900 steps, 58.0% of those of training every version from scratch" in text
-    allocated = "Measured: 0.0457 device-hours allocated on cpu (72.1% of those of PTFS)"
-    assert f"{allocated}, 0.029 of them in optimizer steps (58.0% of those of PTFS)." in text
+    allocated = "Measured: 2.74 min of device time allocated on cpu (72.1% of those of PTFS)"
+    assert f"{allocated}, 1.74 min of it in optimizer steps (58.0% of those of PTFS)." in text
     assert "One more version of the size of v4 would add, in steps: path-switching 800, ptfs 2,500, cpt 500." in text
 
 
