@@ -8,23 +8,25 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+TESTS ?= -m 'not long'
 # Variables of the environment that has the newest versions setup.py allows.
 NEWEST := VENV=.venv-newest CONSTRAINTS='--upgrade --upgrade-strategy eager -c constraints-newest.txt'
 
-.PHONY: setup demo demo-drift test check schema constraints clean
+.PHONY: setup demo demo-drift test test-long test-newest check schema docs constraints clean
 
 setup: $(VENV)/ready
 
 $(VENV)/ready: setup.py constraints.txt constraints-newest.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --upgrade pip
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 # Pin the newest versions that setup.py allows. Run `make test` before committing the result.
 constraints:
 	rm -rf .venv-newest
 	$(MAKE) --no-print-directory setup $(NEWEST)
-	.venv-newest/bin/pip freeze --all --exclude pip --exclude-editable > .venv-newest/frozen
+	.venv-newest/bin/pip freeze --all --exclude-editable > .venv-newest/frozen
 	{ grep '^#' constraints.txt; sed 's/+cpu$$//' .venv-newest/frozen; } > .venv-newest/constraints
 	mv .venv-newest/constraints constraints.txt
 
@@ -43,8 +45,24 @@ run-config:
 	$(BIN)/lrps plan configs/$(NAME).yaml
 	$(BIN)/lrps run configs/$(NAME).yaml
 
-test: setup check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# Every check but the long tests.
+test: setup check run-tests
+
+# Long sweeps, kills and faults, which `make test` leaves out. Ends at the first failure, which no time limit then hides.
+test-long: setup
+	@$(MAKE) --no-print-directory run-tests TESTS='-x -m long'
+
+# The checks that depend most on other packages, with the newest versions that setup.py allows.
+test-newest:
+	@echo "make test-newest leaves out tests/e2e and the tests marked slow or long"
+	rm -f .venv-newest/ready
+	@$(MAKE) --no-print-directory setup $(NEWEST)
+	@$(MAKE) --no-print-directory --keep-going check run-tests $(NEWEST) \
+	  TESTS="--ignore=tests/e2e -m 'not slow and not long'"
+
+.PHONY: run-tests
+run-tests: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -54,6 +72,10 @@ check: setup
 # JSON schemas of config files, which editors complete and check with, and of the documents that lrps writes.
 schema: setup
 	$(BIN)/python tools/write_schemas.py
+
+# The tables of files in docs/architecture.md, from the docstrings of the modules.
+docs: setup
+	$(BIN)/python tools/architecture.py
 
 clean:
 	rm -rf .venv .venv-newest build dist *.egg-info

@@ -1,4 +1,4 @@
-"""What tests of several packages share: small configs, and a tiny plan on disk."""
+"""Fixtures for the tests of all packages: small configs, a tiny plan on disk, and an S3 server."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.data.build.build import build_data
 from support.values import config_values, tiny_values
 
-settings.register_profile("lrps", deadline=None)  # Machines are shared: how long an example takes says nothing.
+# On shared machines the time of an example means nothing.
+settings.register_profile("lrps", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lrps")
 
 REPOSITORY = Path(__file__).parent.parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell started the tests in the background, and processes that they start would never hear Ctrl-C.
+    # A shell that runs the tests in the background ignores SIGINT, and the processes of the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -36,12 +37,12 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def make_config() -> Callable[..., Config]:
-    """Config with some top-level keys replaced."""
+    """A function from changes of top-level keys to a small config."""
     return lambda **changes: Config.model_validate(config_values(**changes))
 
 
 def write_text(file: Path, seed: int, documents: int = 60) -> None:
-    """Documents of words that follow each other with some regularity, so that there is something to learn."""
+    """Write documents whose words follow each other with some regularity, so that a model can learn from them."""
     rng = random.Random(seed)
     words = ["path", "switch", "rate", "decay", "branch", "token", "main", "step"]
     with open(file, "w", encoding="utf-8") as lines:
@@ -53,7 +54,7 @@ def write_text(file: Path, seed: int, documents: int = 60) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a config whose shards are built: 3 versions, of which the config names 2; 20 steps each."""
+    """The file of a config with shards: 3 versions of 20 steps each, of which the config names 2."""
     root = tmp_path_factory.mktemp("tiny")
     for k in (1, 2, 3):
         write_text(root / f"v{k}.jsonl", seed=k)
@@ -77,7 +78,7 @@ def s3_server() -> Iterator[Any]:
 
 @pytest.fixture
 def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bytes], None]:
-    """Put an object into the bucket `lake`; credentials and endpoint stand in the environment, as for a user."""
+    """A function that puts an object into the bucket `lake`. Credentials and endpoint are in the environment."""
     import boto3
     import fsspec
 

@@ -1,4 +1,4 @@
-"""The plan of the package: imports run down the floors, nothing runs in circles, heavy libraries have one door each."""
+"""Structure of the package: imports go down the floors without circles, and only one module imports a heavy library."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FLOORS = (
     ("paths",),
     ("data",),
     ("store",),
-    ("plan", "audit"),
-    ("engine", "track", "launch", "costs"),
-    ("train", "export", "report"),
-    ("rehearsal", "doctor"),
+    ("plan", "engine", "audit"),
+    ("track", "launch", "costs"),
+    ("train", "export", "report", "doctor"),
+    ("rehearsal",),
     ("evaluation",),
     ("cli",),
 )
@@ -37,7 +37,7 @@ DOORS = {
     "lm_eval": "evaluation/harness.py",
     "rouge_score": "evaluation/rouge.py",
 }
-"""Library -> the module or the package that alone imports it."""
+"""Library -> the only module or package that imports it."""
 WITH_TORCH = {"engine", "train", "rehearsal", "export", "doctor", "cli"}
 
 

@@ -1,4 +1,4 @@
-"""constraints.txt pins what setup.py asks for, by version numbers that every machine can install."""
+"""Pinned versions: constraints.txt covers the requirements of setup.py, by versions that every machine can install."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pins(file: str) -> dict[str, str]:
-    """Canonical package name -> version."""
+    """Return canonical package name -> version of a file of pins."""
     lines = [line for line in (ROOT / file).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     wrong = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
     assert not wrong, "neither paths, addresses nor builds of one machine"

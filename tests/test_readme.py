@@ -1,4 +1,4 @@
-"""The README's commands run, and its file tree is the tree."""
+"""The commands of the README run, and what the documents list exists."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from support.values import load_tool
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -25,25 +27,46 @@ def test_it_shows_the_two_commands() -> None:
 def test_a_command_of_the_readme_runs(command: str, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(repository / "configs")
     words = [sys.executable, "-m", "lrps.cli", *shlex.split(command)[1:]]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
-@pytest.mark.parametrize("target", ["demo", "demo-drift", "test", "schema"])
+@pytest.mark.parametrize("target", ["demo", "demo-drift", "test", "schema", "docs"])
 def test_make_has_its_targets(target: str, repository: Path) -> None:
     done = subprocess.run(["make", "--dry-run", target], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_file_tree_has_one_line_a_file(repository: Path) -> None:
-    tree = (repository / "docs" / "architecture.md").read_text().split("## Files")[1]
-    for folder in ("lrps", "tools", "launch", "configs"):
+def test_the_tables_of_files_are_those_of_the_docstrings(repository: Path) -> None:
+    text = (repository / "docs" / "architecture.md").read_text()
+    assert load_tool("architecture").page(text) == text, "run `make docs`"
+
+
+def test_the_other_files_are_listed(repository: Path) -> None:
+    text = (repository / "docs" / "architecture.md").read_text()
+    for folder in ("launch", "configs"):
         for file in (repository / folder).rglob("*"):
-            if file.is_file() and "__pycache__" not in file.parts and file.name != "__init__.py":
-                assert re.search(rf"^\s*{re.escape(file.name)}\s+\S", tree, re.MULTILINE), (
-                    f"{file} is not in docs/architecture.md"
-                )
+            if file.is_file() and "schemas" not in file.parts:
+                assert f"`{file.relative_to(repository)}`" in text
+
+
+PAGES = ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md", "docs/method.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_that_a_page_names_exist(page: str, repository: Path) -> None:
+    text = (repository / page).read_text()
+    for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md|yaml|j2))`", text):
+        assert any((repository / folder / name).exists() for folder in ("", "lrps")), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_classes_that_a_page_names_exist(page: str, repository: Path) -> None:
+    sources = [file.read_text() for file in (repository / "lrps").rglob("*.py")]
+    classes = {name for source in sources for name in re.findall(r"^class (\w+)", source, re.MULTILINE)}
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:\.\w+)?`", (repository / page).read_text()))
+    assert named <= classes | {"AutoTokenizer", "FlopCounterMode"}  # of other packages
 
 
 def test_the_documents_are_there(repository: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing that came from outside is run: no unpickling, remote code, unsafe YAML, shell or blind unpacking."""
+"""Safety of input from outside: no unpickling, remote code, unsafe YAML, shell, or unchecked unpacking."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NEVER_CALLED = {
     *("shutil.unpack_archive", "pandas.read_pickle", "torch.jit.load", "torch.hub.load"),
 }
 NEVER_CALLED_ON_ANYTHING = {"extractall", "extract", "load_checkpoint"}
-"""Of archives, which must not choose where they write; and of a DeepSpeed engine, whose own files are pickles."""
+"""Methods of archives, which must not choose where they write, and of a DeepSpeed engine, whose files are pickles."""
 MUST_SAY = {"torch.load": ("weights_only", True), "from_pretrained": ("trust_remote_code", False)}
 MUST_NOT_SAY = {"allow_pickle", "trust_remote_code", "shell"}
-"""Keywords that have to be False wherever they are given."""
+"""Keywords that must be False wherever they are given."""
 SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
 def violations(source: str) -> list[str]:
-    """What a module does that could run what it reads, each as `line: what`."""
+    """Return everything in a module that could execute its input, each as `line: what`."""
     tree = ast.parse(source)
     names = dict(_imported(tree))
     found = [
@@ -50,7 +50,10 @@ def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _dotted(node: ast.AST, names: dict[str, str]) -> str:
-    """`numpy.load` of `np.load`; `.load` of an attribute of anything but a name; empty for what has no name."""
+    """Return the full name of an expression, such as `numpy.load` for `np.load`; empty if it has none.
+
+    An attribute of anything but a name is given without it, as `.load`.
+    """
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id)
     if isinstance(node, ast.Attribute):
@@ -59,7 +62,7 @@ def _dotted(node: ast.AST, names: dict[str, str]) -> str:
 
 
 def _is_forbidden(full: str) -> bool:
-    """Also where it is not called but handed on."""
+    """Return whether a name must not occur at all, even where it is passed on instead of called."""
     unsafe_yaml = full.startswith("yaml.") and "Loader" in full and full not in SAFE_LOADERS
     return full in NEVER_CALLED or unsafe_yaml or full in {"yaml.unsafe_load", "yaml.full_load"}
 

@@ -1,6 +1,6 @@
-"""The stored runs of tests/stored: this version of the program reads, reports, exports and continues them as before.
+"""Stored runs of tests/stored: the program reads, reports, exports and continues them as the old version did.
 
-Everything goes through the command line, so that these tests survive whatever moves inside the package.
+The tests only use the command line, so that they do not depend on the structure of the package.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ DOCUMENTS: dict[str, dict[str, list[str]]] = json.loads((STORED / "documents.jso
 NOT_COMPARED = {
     "/time": "when `lrps status` looked",
     "/lrps": "the version of the program",
+    "/format": "the name of the format, which the old program did not write",
 }
 FITTED = ("plan.txt", "status.txt", "report.txt", "ledger-show.txt")
 """Tables that show what fits the terminal, with times in the unit that fits them. Their values are in the JSON."""
@@ -67,10 +69,11 @@ REMOVED_AND_NEW = {"small": ("branch-v2", "branch-v4"), "bf16": ("branch-v1", "b
 """plan -> a branch that is trained again, and the one that the added version brings."""
 
 
-def lrps(directory: Path, *arguments: str | Path) -> str:
-    """Run a verb in a directory and return its standard output."""
+def lrps(directory: Path, *arguments: str | Path, columns: int = 300) -> str:
+    """Run a verb in a directory and return its standard output, made for a terminal of that many columns."""
     command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=500)
+    environment = os.environ | {"COLUMNS": str(columns)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=500, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -171,9 +174,8 @@ def test_the_files_of_the_report_say_what_they_said(copy: Path, plan: str) -> No
 
 
 @pytest.mark.parametrize("arguments", NARROW)
-def test_the_terminal_fits_80_columns(copy: Path, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = lrps(copy, *arguments.split()).splitlines()
+def test_the_terminal_fits_80_columns(copy: Path, arguments: str) -> None:
+    lines = lrps(copy, *arguments.split(), columns=80).splitlines()
     assert len(lines) > 3
     assert [line for line in lines if cell_len(line) > 80 and " " in line.strip()] == [], "no path is broken"
 

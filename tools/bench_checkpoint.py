@@ -89,13 +89,13 @@ class Bench:
     def note(self, name: str, seconds: float) -> None:
         self.seconds.setdefault(name, []).append(seconds)
 
-    def train(self, name: str, sealed: bool = False) -> bool:
-        """One step; True if all ranks have sealed."""
+    def train(self, name: str, written: bool = False) -> bool:
+        """One step; True if all ranks have written their files."""
         told: list[bool] = []
 
         def step() -> None:
             self.engine.train_step(self._rows, lr=1e-4, seed=0, step=self.step)
-            told.append(self.engine.read(sealed=sealed).sealed)
+            told.append(self.engine.sync_metrics(written=written).written)
 
         self.time(name, step)
         self.step += 1
@@ -106,7 +106,7 @@ class Bench:
         ask_rank_zero(self.prune)
 
     def save_in_flight(self, saver: Saver) -> None:
-        """Begin, train on until all ranks have sealed, publish; the stall is the beginning and the publication."""
+        """Begin a save, train until all ranks have written their files, and publish. The first and the last stall."""
 
         def finish() -> None:
             saver.finish()
@@ -115,7 +115,7 @@ class Bench:
 
         stall, steps, first = self.time("begin", lambda: saver.begin(self.step, {})), 0, FIRST not in self.seconds
         began = time.perf_counter()
-        while not self.train("step beside a save in flight", saver.sealed):
+        while not self.train("step beside a save in flight", saver.written):
             steps += 1
         in_flight = time.perf_counter() - began
         stall += self.time("publish", finish)

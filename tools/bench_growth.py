@@ -26,9 +26,9 @@ from lrps.store.checkpoints import (
     Checkpoint,
     begin,
     complete_checkpoints,
+    fsync_and_hash,
     pin,
     publish,
-    seal,
     verify_checkpoint,
 )
 from lrps.store.layout import PathLayout
@@ -75,7 +75,7 @@ def checkpoint_growth(ranks: int, fragment_bytes: int, checkpoints: int, root: P
     names = [f"fragments-{rank:05d}-of-{ranks:05d}.safetensors" for rank in range(ranks)]
     for name in names:
         (temporary / name).write_bytes(os.urandom(fragment_bytes))
-    files, sealing = timed(lambda: {name: seal(temporary / name) for name in names})
+    files, sealing = timed(lambda: {name: fsync_and_hash(temporary / name) for name in names})
     checkpoint, publishing = timed(lambda: publish(temporary, 1, files, {"step": 1}))
     _, verifying = timed(lambda: verify_checkpoint(checkpoint))
     _, pinning = timed(lambda: pin(checkpoint, layout.branch_points))

@@ -245,18 +245,18 @@ def lrps_job(config: Config, gate: Gate) -> None:
     from lrps.train.trainer import Trainer
 
     class Gated(Trainer):
-        def run(self, origin: Any) -> bool:
-            _time(self.stage, "batch", gate.spent, "data")
-            for method in ("train_step", "read"):
+        def run(self) -> bool:
+            _time(self.data, "batch", gate.spent, "data")
+            for method in ("train_step", "sync_metrics"):
                 _time(self.engine, method, gate.spent, "step")
             if self.recorder is not None:
                 _time(self.recorder, "step", gate.spent, "logging")
-            return super().run(origin)
+            return super().run()
 
         def _train_step(self) -> bool:
             began = time.monotonic()
             self.stop_request.seen = not gate()  # Told to end it trains until the ranks agree on that, and saves.
-            self.unread.began += time.monotonic() - began  # The pause is no step's.
+            self.pending.began += time.monotonic() - began  # The pause is no step's.
             return super()._train_step()
 
     job.Trainer = Gated  # type: ignore[misc, attr-defined]

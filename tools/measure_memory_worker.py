@@ -121,7 +121,7 @@ def measure(case: Case) -> int:
                 peak.reset()
                 engine.train_step(rows, lr=1e-4, seed=0, step=step)
                 found = peak.read()
-                engine.read()
+                engine.sync_metrics()
         finally:
             engine.close()
     return found

@@ -1,1 +1,1 @@
-"""Floor 2: proves from a run directory alone that no row was used twice or left out. Imports no torch."""
+"""Audit of a run: the proof, from its directory alone, that no row was used twice or left out. Imports no torch."""

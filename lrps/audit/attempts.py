@@ -1,7 +1,8 @@
-"""Which attempt trained which step for good: the ledger of one path as a chain without a hole.
+"""The attempts of one path as an unbroken chain: which attempt trained each step that led to a saved state.
 
-An attempt goes on from a state that an earlier one saved, so every saved state has a history: stretches of steps, each
-by one attempt. Steps that no such history holds were lost and trained again; they are waste, not data used twice.
+An attempt continues from a state that an earlier one saved, so every saved state has a history: ranges of steps, each
+trained by one attempt. Steps outside these histories were lost and trained again. They are waste, and the rows that
+they read do not count as used twice.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lrps.paths.graph import TrainingPath
 
 @dataclass(frozen=True)
 class TrainedSteps:
-    """Steps [start, stop) that one attempt trained, and the tokens that it booked for them."""
+    """Steps [start, stop) that one attempt trained, and the tokens that its ledger counts for them."""
 
     start: int
     stop: int
@@ -27,47 +28,58 @@ class TrainedSteps:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The attempts of a path. saves: lineage step of a saved state -> the stretches that led to it, oldest first."""
+class AttemptChain:
+    """The attempts of a path, and the states that they saved."""
 
     saves: Mapping[int, tuple[TrainedSteps, ...]]
+    """Lineage step of every saved state -> the path's own steps that led to it, oldest first."""
     end: int
-    """The newest state that the path can go on from."""
+    """Lineage step of the newest state that the path can continue from."""
     attempts: int
+    """Number of attempts."""
     executed_steps: int
+    """Number of steps of all attempts, including those that were lost."""
     executed_tokens: int
+    """Number of tokens of these steps."""
     differences: tuple[Difference, ...]
+    """Contradictions within the ledger, and between the ledger and the path."""
 
     def tokens(self, step: int) -> int:
-        """Tokens that the ledger has for the path's own steps up to a saved state, each step once."""
-        return sum(stretch.tokens for stretch in self.saves[step])
+        """Return the tokens that the ledger counts for the path's own steps up to a saved state, each step once."""
+        return sum(trained.tokens for trained in self.saves[step])
 
 
 @dataclass
 class _Attempt:
+    """An attempt, as far as its records have been read."""
+
     file: Path
     start: int
+    """Lineage step that the attempt started from."""
     tokens_per_step: int
     base: tuple[TrainedSteps, ...]
-    doubts: list[Difference]
-    """They count once the attempt saves: a path that never saved anything may become another one."""
+    """Steps that led to the state that the attempt started from."""
+    pending: list[Difference]
+    """Differences that count only once the attempt saves: a path that never saved anything may become another one."""
     steps: int = 0
     tokens: int = 0
     saved: list[int] = field(default_factory=list)
-    heard: dict[int, int] = field(default_factory=dict)
-    """Step -> tokens, of the heartbeats since the newest saved state: the state of any of them may be saved."""
+    """Lineage steps of the states that the attempt saved."""
+    heartbeats: dict[int, int] = field(default_factory=dict)
+    """Lineage step -> tokens of each heartbeat since the newest saved state. Any of these states may be saved."""
 
     @property
     def reached(self) -> int:
+        """Lineage step that the attempt has reached."""
         return self.start + self.steps
 
     def history(self, step: int) -> tuple[TrainedSteps, ...]:
-        """What led to the state of a step that the attempt has reached."""
-        tokens = self.heard.get(step, self.tokens)
+        """Return the steps that led to the state after a step that the attempt has reached."""
+        tokens = self.heartbeats.get(step, self.tokens)
         return (*self.base, TrainedSteps(self.start, step, tokens)) if step > self.start else self.base
 
 
-def follow(
+def chain_attempts(
     records: Iterable[Record],
     path: TrainingPath,
     *,
@@ -75,23 +87,25 @@ def follow(
     source_facts: Mapping[str, Mapping[str, Any]],
     files: Sequence[Path],
     on_disk: Collection[int],
-) -> Chain:
-    """The chain of a path's attempts.
+) -> AttemptChain:
+    """Return the chain of a path's attempts. A record that cannot be read ends it, as a difference.
 
-    start_facts: what every attempt's start record must say. source_facts: `manifests` and `rows`, each by source.
-    files: those of the attempts, oldest first. on_disk: steps of complete checkpoints; a crash may come between a
-    checkpoint and its record.
+    records: those of all attempts, oldest first. start_facts: facts that the start record of every attempt must have.
+    source_facts: `manifests` and `rows`, each by source, that it must agree with. files: ledger files of the attempts,
+    oldest first. on_disk: lineage steps of complete checkpoints; an attempt that dies may leave one without its record.
     """
-    follower = _Follower(path, start_facts, source_facts, files)
+    builder = _ChainBuilder(path, start_facts, source_facts, files)
     try:
         for record in records:
-            follower.take(record)
+            builder.add(record)
     except LedgerError as error:
-        follower.differences.append(Difference(str(error), path.name, follower.file))
-    return follower.chain(on_disk)
+        builder.differences.append(Difference(str(error), path.name, builder.file))
+    return builder.chain(on_disk)
 
 
-class _Follower:
+class _ChainBuilder:
+    """Builder of an attempt chain, one record at a time."""
+
     def __init__(
         self,
         path: TrainingPath,
@@ -106,18 +120,19 @@ class _Follower:
 
     @property
     def file(self) -> Path:
-        """The file that is being read."""
+        """Ledger file that is being read."""
         return self.files[max(0, len(self.attempts) - 1)]
 
-    def take(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
+        """Add the next record."""
         if record.kind == "start":
-            self._settle(saved=[record.step])
+            self._add_unrecorded_saves(on_disk=[record.step])
             self.attempts.append(self._begin(record))
         attempt = self.attempts[-1]
         self._check(record, attempt)
         attempt.steps, attempt.tokens = record.counters.steps, record.counters.tokens
         if record.kind in ("heartbeat", "failure"):
-            attempt.heard[attempt.reached] = attempt.tokens
+            attempt.heartbeats[attempt.reached] = attempt.tokens
         if record.kind == "checkpoint":
             self._check_saved(record, attempt)
             self._save(attempt, record.saved_step)
@@ -128,73 +143,74 @@ class _Follower:
             start=record.step,
             tokens_per_step=record.facts.get("tokens_per_step", 0),
             base=self.saves.get(record.step, ()),
-            doubts=[],
+            pending=[],
         )
         if record.step not in self.saves:
-            what = "the attempt begins at a state that no earlier one saved: the steps before it were left out"
+            what = "the attempt starts from a state that no earlier one saved: the steps before it were left out"
             newest = max((step for step in self.saves if step < record.step), default=self.path.start)
-            attempt.doubts.append(self._difference(what, attempt, record.step, newest, record.step))
+            attempt.pending.append(self._difference(what, attempt, record.step, newest, record.step))
         for key, expected in self.start_facts.items():
             if (found := record.facts.get(key)) != expected:
                 what = f"the ledger's `{key}` is not the path's"
-                attempt.doubts.append(self._difference(what, attempt, record.step, expected, found))
+                attempt.pending.append(self._difference(what, attempt, record.step, expected, found))
         for key, by_source in self.source_facts.items():
             stated = record.facts.get(key)
             if not (isinstance(stated, dict) and stated):
-                what = f"the ledger does not say the `{key}` of what the attempt read"
-                attempt.doubts.append(self._difference(what, attempt, record.step, dict(by_source), stated))
+                what = f"the ledger does not give the `{key}` of the sources that the attempt read"
+                attempt.pending.append(self._difference(what, attempt, record.step, dict(by_source), stated))
                 continue
             for source, found in stated.items():
                 if found != (expected := by_source.get(source)):
                     what = f"the attempt read a source whose `{key}` are not the path's"
-                    attempt.doubts.append(self._difference(what, attempt, record.step, expected, found, source))
+                    attempt.pending.append(self._difference(what, attempt, record.step, expected, found, source))
         return attempt
 
     def _check(self, record: Record, attempt: _Attempt) -> None:
-        """The counters go on without a jump, and the record stands at the step that they have reached."""
+        """Check that the counters do not jump, and that the record is at the step that they have reached."""
         counters = record.counters
         if counters.steps < attempt.steps:
             what = "the ledger's steps go backwards within an attempt"
             self._differ(what, attempt, record.step, f"{attempt.steps} or more", counters.steps)
         if counters.tokens != (expected := counters.steps * attempt.tokens_per_step):
-            what = f"the ledger's tokens are not its {counters.steps} steps of {attempt.tokens_per_step}"
+            what = f"the ledger's tokens are not those of {counters.steps} steps of {attempt.tokens_per_step}"
             self._differ(what, attempt, record.step, expected, counters.tokens)
-        # Earlier states may be evaluated late; whatever ends the attempt then still stands at their step.
+        # An earlier state may be evaluated late; the record that ends the attempt then is at the step of that state.
         late = record.kind in ("evaluation", "stop", "failure") and record.step in self.saves
         if record.step != (reached := attempt.start + counters.steps) and not late:
-            what = f"a record of {counters.steps} steps from step {attempt.start} stands at another step"
+            what = f"a record that counts {counters.steps} steps from step {attempt.start} is at another step"
             self._differ(what, attempt, record.step, reached, record.step)
 
     def _check_saved(self, record: Record, attempt: _Attempt) -> None:
-        """The state is of the step that the attempt has reached, or of one before that the ledger has heard of."""
-        if (step := record.saved_step) != attempt.reached and step not in attempt.heard:
-            what = "the ledger says that a state was saved that it never heard of"
-            self._differ(what, attempt, record.step, [*attempt.heard, attempt.reached], step)
+        """Check that a saved state is that of the step the attempt has reached, or of an earlier heartbeat."""
+        if (step := record.saved_step) != attempt.reached and step not in attempt.heartbeats:
+            what = "the ledger says that a state was saved at a step for which it has no heartbeat"
+            self._differ(what, attempt, record.step, [*attempt.heartbeats, attempt.reached], step)
 
     def _save(self, attempt: _Attempt, step: int) -> None:
-        self.differences += attempt.doubts
-        attempt.doubts = []
+        self.differences += attempt.pending
+        attempt.pending = []
         attempt.saved.append(step)
         self.saves[step] = attempt.history(step)
-        attempt.heard = {later: tokens for later, tokens in attempt.heard.items() if later > step}
+        attempt.heartbeats = {later: tokens for later, tokens in attempt.heartbeats.items() if later > step}
 
-    def _settle(self, saved: Collection[int]) -> None:
-        """An attempt that died may have published a save without its record: then that step is among `saved`.
+    def _add_unrecorded_saves(self, on_disk: Collection[int]) -> None:
+        """Add the states of the newest attempt that are on disk but have no record, as it may have died between.
 
-        The heartbeat is on disk before the checkpoint, which others may follow while it is written.
+        The heartbeat of a step is on disk before its checkpoint, and more heartbeats may follow while that is written.
         """
-        for step in sorted(self.attempts[-1].heard) if self.attempts else ():
-            if step in saved and step not in self.saves:
+        for step in sorted(self.attempts[-1].heartbeats) if self.attempts else ():
+            if step in on_disk and step not in self.saves:
                 self._save(self.attempts[-1], step)
 
-    def chain(self, on_disk: Collection[int]) -> Chain:
-        self._settle(on_disk)
+    def chain(self, on_disk: Collection[int]) -> AttemptChain:
+        """Return the chain after the last record. on_disk: lineage steps of complete checkpoints."""
+        self._add_unrecorded_saves(on_disk)
         end = self.path.start
         if self.attempts:
             last = self.attempts[-1]
-            begun = last.start if last.start in self.saves else max(self.saves)
-            end = last.saved[-1] if last.saved else begun
-        return Chain(
+            started_from = last.start if last.start in self.saves else max(self.saves)
+            end = last.saved[-1] if last.saved else started_from
+        return AttemptChain(
             self.saves,
             end,
             len(self.attempts),

@@ -1,6 +1,6 @@
-"""What a run directory says about its paths, read and not yet judged: the edge of the audit.
+"""Reading of everything in a run directory that the audit needs: path.json, checkpoints and ledgers of every path.
 
-Everything is in the run: a copied one can be audited without its config and without its data.
+The run directory is enough: a copy of it can be audited without its config and its data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrps.audit.attempts import Chain, follow
+from lrps.audit.attempts import AttemptChain, chain_attempts
 from lrps.audit.result import Difference
 from lrps.base.errors import LineageError
 from lrps.ledger.reader import read_ledger
@@ -24,52 +24,61 @@ from lrps.store.layout import PathLayout
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What a path says about data that it reads. rows: the length of an epoch."""
+    """Facts in path.json about a source of the path."""
 
     manifest_sha256: str
+    """Identity of the source's data."""
     rows: int
+    """Number of rows of an epoch."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What decides which rows a step reads."""
+    """Training settings in path.json that decide which rows a step reads."""
 
     seed: int
     order: str
+    """Extent of the shuffle: `full` or `window`."""
     batch_sequences: int
+    """Number of rows of a step."""
     sequence_length: int
+    """Number of tokens in a row."""
     row_order: tuple[str, ...]
-    """The names of the order within a source and of the mixture."""
+    """Names of the algorithms for the order within a source and for the mixture."""
     sha256: str
-    """Of everything that path.json says of the training, as the checkpoints carry it."""
+    """Training digest: a hash of all training settings, which every checkpoint carries."""
     initial_state: str | None
-    """Digest of the state that paths without a parent start from, where the config names one."""
+    """Digest of the state that paths without a parent start from; None if the config names none."""
 
     @property
     def tokens_per_step(self) -> int:
+        """Number of tokens of a step."""
         return self.batch_sequences * self.sequence_length
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """One path of the run."""
+class PathEvidence:
+    """Everything that the run directory says about one path."""
 
     layout: PathLayout
     path: TrainingPath
     training: Training
     sources: Mapping[str, SourceFacts]
+    """Facts about every source of the path, by name."""
     checkpoints: tuple[Checkpoint, ...]
-    chain: Chain
+    """Complete checkpoints; pinned ones first."""
+    chain: AttemptChain
     differences: tuple[Difference, ...]
-    """What could not be read."""
+    """Damaged checkpoints."""
 
     @property
     def path_json(self) -> Path:
+        """Path of the path.json file."""
         return self.layout.path_json
 
 
-def read_run(run_dir: Path) -> tuple[tuple[Evidence, ...], tuple[Difference, ...]]:
-    """Every path of a run, parents before children, and what is wrong with those that cannot be read.
+def read_run(run_dir: Path) -> tuple[tuple[PathEvidence, ...], tuple[Difference, ...]]:
+    """Return all paths of a run, parents before children, and a difference for every path that cannot be read.
 
     Raises LineageError if there is no path at all.
     """
@@ -77,14 +86,15 @@ def read_run(run_dir: Path) -> tuple[tuple[Evidence, ...], tuple[Difference, ...
     directories = sorted({found.parent for mark in marks for found in run_dir.glob(f"[!.]*/{mark}")})
     if not directories:
         raise LineageError(
-            f"{run_dir} holds no path that was begun: train one with `lrps run CONFIG`, or give the directory of a run"
+            f"{run_dir} has no path that was started: train one with `lrps run CONFIG`, or give the directory of a run"
         )
     read = [_read_path(PathLayout(directory)) for directory in directories]
-    paths = sorted((one for one in read if isinstance(one, Evidence)), key=lambda one: (one.path.start, one.path.name))
+    paths = [one for one in read if isinstance(one, PathEvidence)]
+    paths.sort(key=lambda one: (one.path.start, one.path.name))
     return tuple(paths), tuple(one for one in read if isinstance(one, Difference))
 
 
-def _read_path(layout: PathLayout) -> Evidence | Difference:
+def _read_path(layout: PathLayout) -> PathEvidence | Difference:
     name = layout.directory.name
     try:
         values = json.loads(layout.path_json.read_text(encoding="utf-8"))
@@ -98,9 +108,9 @@ def _read_path(layout: PathLayout) -> Evidence | Difference:
         return Difference(f"cannot be read as a path ({error}); restore it from a copy", name, layout.path_json)
     if path.name != name:
         return Difference("the directory has another name than its path", name, layout.path_json, None, None, path.name)
-    # Checkpoints before the ledger: of a path that is being trained, the ledger must know all that were seen.
+    # Checkpoints first: if the path is being trained, the ledger then has a record of every checkpoint that was seen.
     checkpoints, damaged = _read_checkpoints(layout, name)
-    return Evidence(
+    return PathEvidence(
         layout, path, training, sources, checkpoints, _read_chain(layout, path, training, sources, checkpoints), damaged
     )
 
@@ -114,16 +124,16 @@ def _training(values: Mapping[str, Any]) -> Training:
 
 def _read_checkpoints(layout: PathLayout, name: str) -> tuple[tuple[Checkpoint, ...], tuple[Difference, ...]]:
     places = (layout.branch_points, layout.checkpoints)
-    complete = tuple(one for place in places for one in complete_checkpoints(place) if _says_where_it_stands(one))
+    complete = tuple(one for place in places for one in complete_checkpoints(place) if _has_positions(one))
     whole = {checkpoint.directory for checkpoint in complete}
     named = {directory for place in places for directory in place.glob("step-*")}
     what = "the checkpoint is incomplete or was changed after it was written"
-    # is_dir: one may have been pruned while it was looked at.
+    # is_dir: a checkpoint may have been pruned since it was listed.
     damaged = tuple(Difference(what, name, directory) for directory in sorted(named - whole) if directory.is_dir())
     return complete, damaged
 
 
-def _says_where_it_stands(checkpoint: Checkpoint) -> bool:
+def _has_positions(checkpoint: Checkpoint) -> bool:
     identity = checkpoint.identity
     positions = identity.get("positions") if isinstance(identity, dict) else None
     return isinstance(positions, dict) and all(type(position) is int for position in positions.values())
@@ -135,7 +145,7 @@ def _read_chain(
     training: Training,
     sources: Mapping[str, SourceFacts],
     checkpoints: tuple[Checkpoint, ...],
-) -> Chain:
+) -> AttemptChain:
     start_facts: dict[str, Any] = {
         "path": path.name,
         "path_start": path.start,
@@ -143,7 +153,7 @@ def _read_chain(
         "tokens_per_step": training.tokens_per_step,
         "initial_state": training.initial_state,
     }
-    return follow(
+    return chain_attempts(
         read_ledger(layout.ledger),
         path,
         start_facts=start_facts,
@@ -151,12 +161,12 @@ def _read_chain(
             "manifests": {name: source.manifest_sha256 for name, source in sources.items()},
             "rows": {name: source.rows for name, source in sources.items()},
         },
-        files=[file for file in attempt_files(layout.ledger) if _begun(file)] or [layout.ledger],
+        files=[file for file in attempt_files(layout.ledger) if _has_record(file)] or [layout.ledger],
         on_disk={checkpoint.step for checkpoint in checkpoints},
     )
 
 
-def _begun(ledger_file: Path) -> bool:
-    """False for the file of an attempt that died before its first record was whole."""
+def _has_record(ledger_file: Path) -> bool:
+    """Return whether a ledger file has a complete record. An attempt may have died before it wrote one."""
     with open(ledger_file, "rb") as lines:
         return lines.readline().endswith(b"\n")

@@ -1,6 +1,6 @@
-"""Which rows the steps of a path take, and what a lineage of paths has used: pure functions of the plan's parts.
+"""Rows that the steps of a path read, and rows that a lineage of paths has used. Pure functions of the paths' segments.
 
-Worked out from the parts alone, not by the stage that served the rows: a second opinion.
+They are independent of the code that serves the rows in training, so that the audit does not repeat its mistakes.
 """
 
 from __future__ import annotations
@@ -9,31 +9,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrps.audit.evidence import Evidence
+from lrps.audit.evidence import PathEvidence
 from lrps.audit.result import Difference, Leg, Lineage, Use
 from lrps.data.mixture import Mixture
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
 
 
-def taken(segment: Segment, steps: int) -> list[SourceRange]:
-    """What the segment's first steps take of each of its parts."""
+def _first_ranges(segment: Segment, steps: int) -> list[SourceRange]:
+    """Return the range that the segment's first steps read of each of its parts."""
     rows = segment.rows // segment.steps * steps
     counts = Mixture([part.rows for part in segment.parts]).taken(rows) if len(segment.parts) > 1 else (rows,)
     return [SourceRange(part.source, part.from_row, count) for part, count in zip(segment.parts, counts, strict=True)]
 
 
 def begun(path: TrainingPath, stop: int) -> Iterator[tuple[int, list[SourceRange]]]:
-    """(lineage step at which it begins, what it takes up to lineage step `stop`) of every segment begun by then."""
+    """Yield (lineage step at which it begins, ranges read up to lineage step `stop`) of every segment begun by then.
+
+    A segment has one range for each of its parts.
+    """
     start = path.start
     for segment in path.segments:
         if start >= stop:
             return
-        yield start, taken(segment, min(stop - start, segment.steps))
+        yield start, _first_ranges(segment, min(stop - start, segment.steps))
         start += segment.steps
 
 
-def positions(path: TrainingPath, step: int) -> tuple[dict[str, int], dict[str, int]]:
-    """source -> the position that comes next after lineage step `step`: of sources begun by then, and of later ones."""
+def next_positions(path: TrainingPath, step: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the next position in every source after lineage step `step`.
+
+    There are two results, each source -> position: one for the sources that are begun by then, and one for the others.
+    """
     reached: dict[str, int] = {}
     for _, parts in begun(path, step):
         ends = {part.source: 0 for part in parts}
@@ -47,8 +53,8 @@ def positions(path: TrainingPath, step: int) -> tuple[dict[str, int], dict[str, 
     return reached, later
 
 
-def legs(run: Mapping[str, Evidence], name: str) -> tuple[Leg, ...] | None:
-    """The lineage of a path as far as it is saved, oldest leg first; None if an ancestor is not there."""
+def lineage_legs(run: Mapping[str, PathEvidence], name: str) -> tuple[Leg, ...] | None:
+    """Return the lineage of a path up to its newest saved state, oldest leg first; None if an ancestor is missing."""
     evidence = run[name]
     found = [Leg(name, evidence.path.start, evidence.chain.end)]
     while (parent := run[found[-1].path].path.parent) is not None:
@@ -60,39 +66,42 @@ def legs(run: Mapping[str, Evidence], name: str) -> tuple[Leg, ...] | None:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Positions of a source that one segment takes, from lineage step `step` on; rows: an epoch of the source."""
+class _RangeRead:
+    """A range of one source that a segment reads."""
 
-    evidence: Evidence
+    evidence: PathEvidence
+    """Path of the segment."""
     step: int
+    """Lineage step at which the segment begins."""
     part: SourceRange
 
     @property
     def rows(self) -> int | None:
+        """Number of rows of an epoch of the source; None if the path does not give it."""
         source = self.evidence.sources.get(self.part.source)
         return None if source is None or source.rows < 1 else source.rows
 
 
-def _reads(run: Mapping[str, Evidence], lineage: Sequence[Leg]) -> Iterator[_Read]:
+def _reads(run: Mapping[str, PathEvidence], lineage: Sequence[Leg]) -> Iterator[_RangeRead]:
     for leg in lineage:
         evidence = run[leg.path]
         for step, parts in begun(evidence.path, leg.stop):
             for part in sorted(parts, key=lambda part: part.from_row):
                 if part.rows:
-                    yield _Read(evidence, step, part)
+                    yield _RangeRead(evidence, step, part)
 
 
-def use(run: Mapping[str, Evidence], lineage: tuple[Leg, ...]) -> tuple[Lineage, tuple[Difference, ...]]:
-    """What a lineage used, and where it reads a row again or leaves one out.
+def audit_lineage(run: Mapping[str, PathEvidence], lineage: tuple[Leg, ...]) -> tuple[Lineage, tuple[Difference, ...]]:
+    """Return the rows that a lineage used, and a difference for every range that repeats rows or leaves some out.
 
-    Of every epoch the lineage reads a prefix, piece after piece: each piece begins where the last one ended.
+    A correct lineage reads a prefix of every epoch: each range begins where the previous one ended.
     """
     used: dict[tuple[str, int], int] = {}
     lengths: dict[str, int] = {}
     differences: list[Difference] = []
     for read in _reads(run, lineage):
         if read.rows is None:
-            what = "the path reads a source of which it does not say how many rows it has"
+            what = "the path reads a source without giving the number of its rows"
             differences.append(_difference(read, what, "rows", None))
             continue
         lengths[read.part.source] = read.rows
@@ -119,7 +128,7 @@ def _again(first: int, count: int, reached: int) -> str:
 
 
 def _by_epoch(part: SourceRange, rows: int) -> Iterator[tuple[int, int, int]]:
-    """(epoch, first position within it, positions) of a part of a source of so many rows."""
+    """Yield (epoch, first position within it, number of positions) of a part. rows: number of rows of an epoch."""
     position = part.from_row
     while position < part.to_row:
         epoch, first = divmod(position, rows)
@@ -128,6 +137,6 @@ def _by_epoch(part: SourceRange, rows: int) -> Iterator[tuple[int, int, int]]:
         position += count
 
 
-def _difference(read: _Read, what: str, expected: Any, found: Any) -> Difference:
+def _difference(read: _RangeRead, what: str, expected: Any, found: Any) -> Difference:
     evidence = read.evidence
     return Difference(what, evidence.path.name, evidence.path_json, read.step, read.part.source, expected, found)

@@ -1,7 +1,4 @@
-"""What an audit says: the lineages with the rows they used, and the first difference if there is one.
-
-Values only; what makes them is beside.
-"""
+"""Result of an audit as values: the lineages with the rows that they used, and the differences that were found."""
 
 from __future__ import annotations
 
@@ -12,16 +9,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as it must be. expected and found are JSON values; file is where `found` stands."""
+    """A contradiction in the run directory."""
 
     what: str
+    """Description of the contradiction."""
     path: str
+    """Name of the training path."""
     file: Path
+    """File that contains `found`."""
     step: int | None = None
-    """Lineage step from which on it is wrong, where it has one."""
+    """First lineage step that is affected; None if it affects no particular step."""
     source: str | None = None
+    """Name of the source; None if it affects no particular source."""
     expected: Any = None
+    """Expected value, as JSON."""
     found: Any = None
+    """Value found instead, as JSON."""
 
     def __str__(self) -> str:
         where = "".join(
@@ -33,17 +36,20 @@ class Difference:
 
 @dataclass(frozen=True)
 class Use:
-    """What a lineage used of one epoch of one source: its first `rows` of `epoch_rows` rows, each once."""
+    """The rows of one epoch of one source that a lineage used: the first ones of the epoch, each once."""
 
     source: str
     epoch: int
     rows: int
+    """Number of rows that were used."""
     epoch_rows: int
+    """Number of rows of the epoch."""
     later_epoch_begun: bool
-    """The plan goes on in a later epoch although this one has rows left."""
+    """Whether the plan continues in a later epoch although this one has rows left."""
 
     @property
     def left_over_rows(self) -> int:
+        """Number of rows of the epoch that were not used."""
         return self.epoch_rows - self.rows
 
 
@@ -58,48 +64,63 @@ class Leg:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A path with its ancestors up to where it forked from them, as far as it is trained and saved."""
+    """A path up to its newest saved state, with its ancestors up to the forks."""
 
     legs: tuple[Leg, ...]
+    """Parts of the lineage, oldest first; the last one is the path itself."""
     planned_stop: int
+    """Lineage step at which the path ends by plan."""
     uses: tuple[Use, ...]
+    """Rows used of every epoch of every source."""
     tokens: int
-    """Of the rows that the plan's parts give to these steps."""
+    """Number of tokens of the rows that the paths' segments assign to these steps."""
     ledger_tokens: int
-    """Of the attempts that trained these steps for good."""
+    """Number of tokens that the ledgers count for the attempts that trained these steps."""
 
     @property
     def path(self) -> str:
+        """Name of the path."""
         return self.legs[-1].path
 
     @property
     def stop(self) -> int:
+        """Lineage step of the path's newest saved state."""
         return self.legs[-1].stop
 
     @property
     def rows(self) -> int:
+        """Number of rows that the lineage used."""
         return sum(use.rows for use in self.uses)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The whole run. rows, tokens and ledger_tokens count every path's own steps once, whoever forked from it."""
+    """Result of the audit of a run.
+
+    rows, tokens and ledger_tokens count the own steps of every path once, however many paths forked from it.
+    """
 
     run_dir: Path
     lineages: tuple[Lineage, ...]
+    """Lineage of every path that has a saved state of its own."""
     rows: int
+    """Number of rows that the segments assign to the steps of all paths."""
     tokens: int
+    """Number of tokens of these rows."""
     ledger_tokens: int
+    """Number of tokens that the ledgers count for the same steps."""
     spare_steps: int
-    """Steps that were lost and trained again, or that are not saved yet: paid for, and part of no lineage."""
+    """Number of steps that are part of no lineage: they were lost and trained again, or are not saved yet."""
     spare_tokens: int
+    """Number of tokens of these steps."""
     checkpoints: int
-    """Checkpoints whose step, tokens and positions were compared."""
+    """Number of checkpoints whose step, tokens and positions were compared."""
     differences: tuple[Difference, ...]
-    """Parents before children; the first one is what the others may follow from."""
+    """Contradictions, parents before children. Later ones may be consequences of the first one."""
     recomputed_rows: int | None = None
-    """Rows of all epochs that were worked out one by one; None if that was not asked for."""
+    """Number of rows that were computed one by one; None if this was not requested."""
 
     @property
     def ok(self) -> bool:
+        """Whether the proof is complete: there is no difference."""
         return not self.differences

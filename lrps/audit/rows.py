@@ -1,6 +1,6 @@
-"""Every row of every lineage worked out one by one: what the mixtures deal and the orders give, from manifests alone.
+"""Computation of every row of every lineage, one by one, with the real mixtures and orders, from manifests alone.
 
-The rest of the audit counts positions; this proves that positions are rows, each row once.
+The rest of the audit counts positions; this proves that the positions of an epoch are different rows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrps.audit.evidence import Evidence
+from lrps.audit.evidence import PathEvidence
 from lrps.audit.result import Difference, Lineage
 from lrps.base.errors import DataError
 from lrps.data.files import LocalFiles
@@ -21,37 +21,38 @@ from lrps.data.stream import TokenSource
 from lrps.paths.graph import Segment
 
 CHUNK_ROWS = 2**20
+"""Number of rows that are computed at a time."""
 
 Progress = Callable[[int, int], None]
-"""Called with the rows that are done and the rows there are to do."""
+"""Function that is called with the number of rows that are computed and the number of all rows."""
 
 
 @dataclass(frozen=True)
-class _Mix:
+class _MixedRows:
     """The first `rows` rows of a mixed segment that begins at lineage step `step`."""
 
-    evidence: Evidence
+    evidence: PathEvidence
     step: int
     segment: Segment
     rows: int
 
 
 @dataclass(frozen=True)
-class _Epoch:
-    """The longest prefix of an epoch that any lineage used; evidence: a path of that lineage that knows the source."""
+class _EpochPrefix:
+    """The longest prefix of an epoch that any lineage used. evidence: a path of that lineage that has the source."""
 
-    evidence: Evidence
+    evidence: PathEvidence
     source: str
     epoch: int
     rows: int
 
 
 def recompute(
-    paths: Iterable[Evidence], lineages: Iterable[Lineage], data_root: Path, progress: Progress
+    paths: Iterable[PathEvidence], lineages: Iterable[Lineage], data_root: Path, progress: Progress
 ) -> tuple[int, Difference | None]:
-    """How many rows of all epochs were worked out, and the first difference.
+    """Return the number of rows that were computed and proved, and the first difference.
 
-    The lineages must be without a difference so far. Shards are not needed, only their manifests.
+    lineages: those of an audit without a difference. data_root: folder of the manifests; shards are not needed.
     """
     run = {evidence.path.name: evidence for evidence in paths}
     mixes = [mix for evidence in run.values() for mix in _mixes(evidence)]
@@ -73,28 +74,28 @@ def recompute(
     return sum(epoch.rows for epoch in epochs), None
 
 
-def _mixes(evidence: Evidence) -> Iterator[_Mix]:
+def _mixes(evidence: PathEvidence) -> Iterator[_MixedRows]:
     start = evidence.path.start
     for segment in evidence.path.segments:
         steps = min(max(evidence.chain.end - start, 0), segment.steps)
         if steps and len(segment.parts) > 1:
-            yield _Mix(evidence, start, segment, segment.rows // segment.steps * steps)
+            yield _MixedRows(evidence, start, segment, segment.rows // segment.steps * steps)
         start += segment.steps
 
 
-def _epochs(run: dict[str, Evidence], lineages: Iterable[Lineage]) -> list[_Epoch]:
-    longest: dict[tuple[object, ...], _Epoch] = {}
+def _epochs(run: dict[str, PathEvidence], lineages: Iterable[Lineage]) -> list[_EpochPrefix]:
+    longest: dict[tuple[object, ...], _EpochPrefix] = {}
     for lineage in lineages:
         for used in lineage.uses:
             evidence = next(run[leg.path] for leg in lineage.legs if used.source in run[leg.path].sources)
             key = (used.source, evidence.sources[used.source], evidence.training, used.epoch)
             if key not in longest or longest[key].rows < used.rows:
-                longest[key] = _Epoch(evidence, used.source, used.epoch, used.rows)
+                longest[key] = _EpochPrefix(evidence, used.source, used.epoch, used.rows)
     return list(longest.values())
 
 
-def _check_mix(mix: _Mix, advance: Callable[[int], None]) -> Difference | None:
-    """Each part is dealt its own rows in order, none twice, and as many as the audit counted."""
+def _check_mix(mix: _MixedRows, advance: Callable[[int], None]) -> Difference | None:
+    """Check that a mixture reads the rows of each part in order, each once, and as many as the audit counted."""
     mixture = Mixture([part.rows for part in mix.segment.parts])
     dealt = np.zeros(len(mix.segment.parts), np.int64)
     for first in range(0, mix.rows, CHUNK_ROWS):
@@ -106,7 +107,7 @@ def _check_mix(mix: _Mix, advance: Callable[[int], None]) -> Difference | None:
             wrong = np.flatnonzero(found != np.arange(dealt[number], dealt[number] + len(found)))
             dealt[number] += len(found)
             if len(wrong) or dealt[number] != counted[number]:
-                what = f"the mixture does not deal rows {first} to {stop} of these steps in the order of the part"
+                what = f"the mixture does not read rows {first} to {stop} of these steps in the order of the part"
                 step = mix.step + first // (mix.segment.rows // mix.segment.steps)
                 path = mix.evidence
                 return Difference(
@@ -116,8 +117,8 @@ def _check_mix(mix: _Mix, advance: Callable[[int], None]) -> Difference | None:
     return None
 
 
-def _check_epoch(epoch: _Epoch, data_root: Path, advance: Callable[[int], None]) -> Difference | None:
-    """The positions of the epoch's prefix give as many different rows, all of them the source's."""
+def _check_epoch(epoch: _EpochPrefix, data_root: Path, advance: Callable[[int], None]) -> Difference | None:
+    """Check that the positions of an epoch's prefix are different rows, all of them rows of the source."""
     name, says = epoch.evidence.path.name, epoch.evidence.sources[epoch.source]
     file = manifest_path(data_root, epoch.source, "train")
     try:
@@ -133,14 +134,14 @@ def _check_epoch(epoch: _Epoch, data_root: Path, advance: Callable[[int], None])
         rows = source.order(np.arange(start + first, start + min(first + CHUNK_ROWS, epoch.rows)))
         if len(wrong := np.flatnonzero(_seen_before(seen, rows) | (rows < 0) | (rows >= says.rows))):
             position, row = start + first + int(wrong[0]), int(rows[wrong[0]])
-            what = f"position {position} gives a row that is not the source's, or was given before in the epoch"
+            what = f"position {position} gives a row that the source does not have, or that the epoch has given before"
             return Difference(what, name, file, None, epoch.source, "another row", row)
         np.bitwise_or.at(seen, rows >> 3, _bit(rows))
         advance(len(rows))
     return None
 
 
-def _open(epoch: _Epoch, file: Path) -> TokenSource:
+def _open(epoch: _EpochPrefix, file: Path) -> TokenSource:
     training = epoch.evidence.training
     return TokenSource(
         load_manifest(file),
@@ -157,7 +158,10 @@ def _bit(rows: np.ndarray) -> np.ndarray:
 
 
 def _seen_before(seen: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which of the rows are marked in `seen` (a bit a row), or stand earlier in `rows`. Rows out of range are not."""
+    """Return for each row whether it is marked in `seen`, one bit a row, or occurs earlier in `rows`.
+
+    Rows out of range are compared with the nearest row in range; the caller rejects them anyway.
+    """
     within = np.clip(rows, 0, len(seen) * 8 - 1)
     repeated = np.ones(len(rows), bool)
     repeated[np.unique(rows, return_index=True)[1]] = False

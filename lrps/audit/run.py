@@ -1,4 +1,4 @@
-"""The audit of a run: every path, every fork and every lineage, from path.json, checkpoints and ledger alone."""
+"""Audit of a run: all paths, forks and lineages, from path.json, checkpoints and ledgers alone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lrps.audit.evidence import Evidence, read_run
-from lrps.audit.lineage import begun, legs, positions, use
+from lrps.audit.evidence import PathEvidence, read_run
+from lrps.audit.lineage import audit_lineage, begun, lineage_legs, next_positions
 from lrps.audit.result import Audit, Difference, Lineage
 from lrps.audit.rows import Progress, recompute
 from lrps.data.manifest import MIXTURE, ORDER
@@ -15,37 +15,34 @@ from lrps.store.checkpoints import MANIFEST, Checkpoint
 
 
 def audit_run(run_dir: Path, data_root: Path | None = None, progress: Progress | None = None) -> Audit:
-    """Prove that along every lineage no row was used twice or left out, and that the ledger has the same sums.
+    """Return the proof that no lineage used a row twice or left one out, and that the ledgers have the same sums.
 
-    data_root: the folder of the manifests, to work out every row as well; about two million a second.
-    A lineage goes as far as its path is saved. The bytes of weights are not read. LineageError if nothing is there.
+    Lineages end at the newest saved state of their path. Files with weights are not read. data_root: folder of the
+    manifests, to compute every row one by one as well, at about two million rows a second. progress: called while they
+    are computed. Raises LineageError if the run has no path.
     """
     paths, unreadable = read_run(run_dir)
     audit = audit_paths(run_dir, paths, unreadable)
     if data_root is None or not audit.ok:
         return audit
-    rows, difference = recompute(paths, audit.lineages, data_root, progress or _silent)
+    rows, difference = recompute(paths, audit.lineages, data_root, progress or (lambda *_: None))
     return replace(audit, recomputed_rows=rows, differences=() if difference is None else (difference,))
 
 
-def _silent(done: int, total: int) -> None:
-    """Nobody watches."""
-
-
-def audit_paths(run_dir: Path, paths: tuple[Evidence, ...], unreadable: tuple[Difference, ...] = ()) -> Audit:
-    """The audit of what was read, parents before children."""
+def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tuple[Difference, ...] = ()) -> Audit:
+    """Return the audit of paths that were read, parents before children. unreadable: differences of the others."""
     run = {evidence.path.name: evidence for evidence in paths}
     differences = list(unreadable)
     lineages: list[Lineage] = []
     for name, evidence in run.items():
         differences += [*evidence.differences, *evidence.chain.differences]
         differences += [*_check_plan(evidence), *_check_checkpoints(evidence), *_check_fork(run, evidence)]
-        lineage = legs(run, name)
+        lineage = lineage_legs(run, name)
         if lineage is None or any(leg.stop not in run[leg.path].chain.saves for leg in lineage):
-            continue  # why, is told already
+            continue  # The reason is among the differences already.
         differences += _check_ancestors([run[leg.path] for leg in lineage])
         if evidence.chain.end > evidence.path.start:
-            used, wrong = use(run, lineage)
+            used, wrong = audit_lineage(run, lineage)
             lineages.append(used)
             differences += [*wrong, *_check_sums(evidence, used)]
     rows = {name: _own_rows(evidence) for name, evidence in run.items()}
@@ -64,15 +61,15 @@ def audit_paths(run_dir: Path, paths: tuple[Evidence, ...], unreadable: tuple[Di
     )
 
 
-def _own_rows(evidence: Evidence) -> int:
-    """Rows that the path's own parts give to its steps, as far as they are saved."""
+def _own_rows(evidence: PathEvidence) -> int:
+    """Return the number of rows that the path's segments assign to its own steps, up to the newest saved state."""
     return sum(part.rows for _, parts in begun(evidence.path, evidence.chain.end) for part in parts)
 
 
-def _check_plan(evidence: Evidence) -> Iterator[Difference]:
-    """The rows are in an order that is known here, and every step of every segment takes one batch."""
+def _check_plan(evidence: PathEvidence) -> Iterator[Difference]:
+    """Check that this version of lrps has the order of the rows, and that every step reads one batch."""
     if (found := evidence.training.row_order) != (ORDER, MIXTURE):
-        what = "its rows were read in another order than this lrps knows; audit it with the one that trained it"
+        what = "its rows were read in an order that this version of lrps lacks; audit it with the one that trained it"
         yield Difference(what, evidence.path.name, evidence.path_json, expected=[ORDER, MIXTURE], found=list(found))
     step = evidence.path.start
     for segment in evidence.path.segments:
@@ -83,22 +80,22 @@ def _check_plan(evidence: Evidence) -> Iterator[Difference]:
         step += segment.steps
 
 
-def _check_checkpoints(evidence: Evidence) -> Iterator[Difference]:
+def _check_checkpoints(evidence: PathEvidence) -> Iterator[Difference]:
     for checkpoint in evidence.checkpoints:
         yield from _check_checkpoint(evidence, checkpoint)
 
 
-def _check_checkpoint(evidence: Evidence, checkpoint: Checkpoint) -> Iterator[Difference]:
-    """Step, tokens and positions follow from the path, and the ledger knows of the state."""
+def _check_checkpoint(evidence: PathEvidence, checkpoint: Checkpoint) -> Iterator[Difference]:
+    """Check that a checkpoint's step, tokens and positions follow from the path, and that the ledger has its state."""
     path, step, identity = evidence.path, checkpoint.step, checkpoint.identity
     file = checkpoint.directory / MANIFEST
     if not path.start <= step <= path.stop:
-        what = "the checkpoint is of no step of the path"
+        what = "the checkpoint's step is not one of the path"
         yield Difference(what, path.name, file, step, expected=f"{path.start} to {path.stop}", found=step)
         return
     if step not in evidence.chain.saves:
         saves = sorted(evidence.chain.saves)
-        what = "the ledger knows nothing of this checkpoint"
+        what = "the ledger has no record of this checkpoint"
         yield Difference(what, path.name, file, step, expected=f"one of {saves}", found=step)
     tokens, training = step * evidence.training.tokens_per_step, evidence.training.sha256
     for key, expected in {"path": path.name, "tokens": tokens, "training_sha256": training}.items():
@@ -106,8 +103,8 @@ def _check_checkpoint(evidence: Evidence, checkpoint: Checkpoint) -> Iterator[Di
             what = f"the checkpoint's `{key}` is not what path.json gives"
             yield Difference(what, path.name, file, step, expected=expected, found=found)
     found_positions = identity["positions"]
-    reached, later = positions(path, step)
-    # A path may have grown since: sources that it had not begun then need not be there.
+    reached, later = next_positions(path, step)
+    # The path may have grown since, so a checkpoint may lack sources that were not begun then.
     wanted = reached | {source: position for source, position in later.items() if source in found_positions}
     for source in sorted(wanted.keys() | found_positions.keys()):
         if (found := found_positions.get(source)) != (expected := wanted.get(source)):
@@ -115,8 +112,8 @@ def _check_checkpoint(evidence: Evidence, checkpoint: Checkpoint) -> Iterator[Di
             yield Difference(what, path.name, file, step, source, expected, found)
 
 
-def _check_fork(run: Mapping[str, Evidence], child: Evidence) -> Iterator[Difference]:
-    """The path begins at a state that its parent saved."""
+def _check_fork(run: Mapping[str, PathEvidence], child: PathEvidence) -> Iterator[Difference]:
+    """Check that a path starts from a state that its parent saved."""
     fork, name = child.path.parent, child.path.name
     if fork is None:
         return
@@ -126,7 +123,7 @@ def _check_fork(run: Mapping[str, Evidence], child: Evidence) -> Iterator[Differ
         return
     start, stop = parent.path.start, parent.path.stop
     if not start < fork.step <= stop:
-        what = f"the fork does not lie within {fork.path}"
+        what = f"the fork is not within {fork.path}"
         yield Difference(
             what, name, child.path_json, fork.step, expected=f"after {start}, up to {stop}", found=fork.step
         )
@@ -136,13 +133,13 @@ def _check_fork(run: Mapping[str, Evidence], child: Evidence) -> Iterator[Differ
         yield Difference(what, name, child.path_json, fork.step, expected=f"one of {saves}", found=fork.step)
 
 
-def _check_ancestors(lineage: list[Evidence]) -> Iterator[Difference]:
-    """The last path of a lineage means the same by a row and by a source as its ancestors."""
+def _check_ancestors(lineage: list[PathEvidence]) -> Iterator[Difference]:
+    """Check that the last path of a lineage has the training settings and the sources of its ancestors."""
     child = lineage[-1]
     name, file, step = child.path.name, child.path_json, child.path.start
     for ancestor in reversed(lineage[:-1]):
         if child.training != ancestor.training:
-            what = f"seed, order, batch or row length are not those of {ancestor.path.name}"
+            what = f"seed, order, batch or another training setting differs from that of {ancestor.path.name}"
             yield Difference(what, name, file, step, expected=vars(ancestor.training), found=vars(child.training))
         for source in sorted(child.sources.keys() & ancestor.sources.keys()):
             if child.sources[source] != ancestor.sources[source]:
@@ -151,9 +148,9 @@ def _check_ancestors(lineage: list[Evidence]) -> Iterator[Difference]:
                 yield Difference(what, name, file, step, source, expected, found)
 
 
-def _check_sums(evidence: Evidence, lineage: Lineage) -> Iterator[Difference]:
+def _check_sums(evidence: PathEvidence, lineage: Lineage) -> Iterator[Difference]:
     if lineage.tokens != lineage.ledger_tokens:
-        what = "the tokens of the lineage's rows are not those of its ledgers"
+        what = "the tokens of the lineage's rows differ from those of its ledgers"
         yield Difference(
             what,
             lineage.path,

@@ -1,4 +1,4 @@
-"""Addresses of data, and how they may be shown: they can hold passwords and signatures."""
+"""Addresses of data without their secrets: an address can contain a password or a signature."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
 def scheme_of(address: str) -> str:
-    """The scheme in lower case; empty for a path."""
+    """Return the scheme of an address in lower case; empty for a path."""
     match = _SCHEME.match(address)
     return match[1].lower() if match else ""
 
 
 def redact(address: str) -> str:
-    """The address as it may be shown: without user, password and query, and nothing of a command."""
+    """Return an address that may be shown: without user, password and query, and without the command of a pipe."""
     scheme = scheme_of(address)
     if scheme in ("", "pipe"):
         return address if not scheme else "pipe:..."
@@ -26,10 +26,10 @@ def redact(address: str) -> str:
 
 
 def conceal(text: str) -> str:
-    """Lines that may quote addresses, each address without its secrets; what follows one on its line may go too."""
+    """Return text without the secrets of addresses in it; the rest of a line after an address may be removed too."""
     text = re.sub(r"\bpipe:.*", "pipe:...", text)
     return re.sub(r"(://[^?#\n]*)[?#].*", r"\1?...", re.sub(r"(?<=://).*@", "", text))
 
 
 Address = Annotated[str, PlainSerializer(redact, when_used="json-unless-none")]
-"""Redacted wherever a config is written down: plan.json, the tracker."""
+"""Address that is redacted wherever a config is written: in plan.json and in trackers."""

@@ -1,7 +1,7 @@
-"""Errors of lrps: each says what is wrong and names the way out.
+"""Errors of lrps, whose messages say what is wrong and how to fix it.
 
 `exit_code` is the contract of the command line: 2 the user's mistake (one message, no traceback),
-1 our fault, 75 interrupted but resumable.
+1 a fault of lrps or of the machine, 75 interrupted but resumable.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ INTERRUPTED = 75
 
 
 class LrpsError(Exception):
-    """Base of every error that a user can act on. The message ends with the way out."""
+    """Base of every error that a user can act on. Its message ends with how to fix it."""
 
     exit_code = USER_MISTAKE
 
@@ -22,7 +22,7 @@ class ConfigError(LrpsError):
 
 
 class DataError(LrpsError):
-    """Shards, manifests or tokenizers that are missing, damaged or of another identity."""
+    """Shards, manifests or tokenizers that are missing, damaged or different from the expected ones."""
 
 
 class CheckpointError(LrpsError):
@@ -30,7 +30,7 @@ class CheckpointError(LrpsError):
 
 
 class TransferError(LrpsError):
-    """A run that cannot be copied to or from its address: a store out of reach, no right, no room."""
+    """A run that cannot be copied: the store is unreachable, or permission or space is missing."""
 
 
 class LineageError(LrpsError):
@@ -42,37 +42,39 @@ class LedgerError(LrpsError):
 
 
 class TrackerError(LrpsError):
-    """A tracker's server that refuses or cannot be reached, or a package of it that is not installed."""
+    """A tracker whose server refuses or cannot be reached, or whose package is not installed."""
 
 
 class SchedulerError(LrpsError):
-    """A Slurm that is not here, does not answer, or refuses a job."""
+    """A Slurm that is not installed, does not answer, or refuses a job."""
 
 
 class TrainingError(LrpsError):
-    """Training cannot go on: a non-finite loss, or a worker that died."""
+    """An event after which training cannot continue: a non-finite loss, or a worker that died."""
 
     exit_code = OUR_FAULT
 
 
 class NonFiniteLoss(TrainingError):  # noqa: N818
-    """A step's loss or gradients are not finite, on all ranks; it is told at the next reading, and nothing is saved.
+    """A loss or gradients that are not finite, raised on all ranks at the next metrics sync; nothing is saved.
 
-    Gradients that are not finite change no weight. A loss that is not, over gradients that are, may have: so the
-    engine can close only.
+    A step with non-finite gradients changes no weight. A step with a non-finite loss and finite gradients may have
+    changed weights, so the engine can only be closed.
     """
 
 
 class GenerationError(LrpsError):
-    """Text cannot be generated: a prompt beyond the model, too little memory, an endpoint that fails; or too little of
-    it can be used."""
+    """A generation of text that failed, or gave too little usable text.
+
+    Causes: a prompt that is too long for the model, too little memory, an endpoint that fails.
+    """
 
 
 class EvaluationError(LrpsError):
-    """A task that models cannot be scored on."""
+    """A task on which models cannot be scored."""
 
 
 class StoppedError(LrpsError):
-    """Stopped by a signal after saving; the same command goes on."""
+    """A stop by a signal after saving; the same command resumes."""
 
     exit_code = INTERRUPTED

@@ -1,6 +1,6 @@
 """Atomic, durable files: a reader sees the old content or the new one, also after a power cut.
 
-Floor 1: imports the standard library only.
+Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _fsync(path: Path, flags: int) -> None:
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` as a whole or not at all. OSError leaves the old file and no temporary one."""
+    """Write `data` to `path` as a whole or not at all. An OSError leaves the old file and no temporary one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -58,10 +58,10 @@ def atomic_write_json(path: Path, value: Any) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex."""
+    """Return the SHA-256 of a file's content, in hex."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        # Large pieces: a thread that hashes waits for its turn at the interpreter after each one.
+        # In large pieces, because a thread waits for the interpreter's lock after each of them.
         piece = memoryview(bytearray(min(_PIECE, max(1, path.stat().st_size))))
         while count := file.readinto(piece):
             digest.update(piece[:count])

@@ -1,4 +1,4 @@
-"""One trainer a path: an advisory lock on a file, held as long as the process lives."""
+"""Advisory locks on files: one trainer per path, for as long as its process lives."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lrps.base.errors import LineageError
 
 @contextmanager
 def path_lock(directory: Path, doing: str = "trained") -> Iterator[None]:
-    """Hold the lock of a path's directory, or of another. Raises LineageError that says who holds it already.
+    """Hold the lock of a directory inside the block. Raises LineageError that names the process that has the lock.
 
-    doing: what is being done to it.
+    doing: the work that the error message names, as a past participle.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "lock", "a+", encoding="utf-8") as file:
@@ -36,7 +36,7 @@ def _held(directory: Path, doing: str = "trained") -> LineageError:
 
 
 def _acquire(file: TextIO) -> bool:
-    """Take the lock, patiently enough for an `is_locked` that looks at this moment."""
+    """Take the lock. Try for a second, since a concurrent `is_locked` has it for a moment."""
     for _ in range(20):
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,7 +46,7 @@ def _acquire(file: TextIO) -> bool:
 
 
 def is_locked(directory: Path) -> bool:
-    """True if a trainer of this machine holds the path."""
+    """Return True if a process on this machine holds the lock of the directory."""
     try:
         with open(directory / "lock", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -58,15 +58,15 @@ def is_locked(directory: Path) -> bool:
 
 
 def check_free(directory: Path) -> None:
-    """Raises LineageError that says who, if a trainer of this machine holds the path."""
+    """Raise LineageError that names the process if one on this machine holds the lock of the directory."""
     if is_locked(directory):
         raise _held(directory)
 
 
 def last_host(directory: Path) -> str | None:
-    """The host of the trainer that holds the path, or was the last to hold it; None if none ever did.
+    """Return the host of the process that holds the lock, or was the last to hold it; None if none ever did.
 
-    From another host the lock itself cannot be relied on: whether it is seen depends on the file system.
+    The lock itself is not reliable from another host: whether it is visible there depends on the file system.
     """
     try:
         text = (directory / "lock").read_text(encoding="utf-8", errors="replace")

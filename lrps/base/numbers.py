@@ -40,7 +40,7 @@ def count(value: int | None) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Hours and money: separators, and digits enough to tell small numbers apart."""
+    """Hours and money: separators, and enough digits to distinguish small numbers."""
     if value is None:
         return NOT_APPLICABLE
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""A bar over bytes, with speed and time to go."""
+"""A progress bar over bytes, with speed and remaining time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 
 def byte_progress(console: Console) -> Progress:
-    """A progress display that leaves nothing behind, and nothing at all where nobody looks."""
+    """Return a progress display that is removed when it ends, and is not shown unless on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

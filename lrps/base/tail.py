@@ -1,6 +1,6 @@
-"""What was appended to a file since it was last looked at: who follows a running path pays for new lines only.
+"""Reading the lines that were appended to a file since the last read, so that following a path stays cheap.
 
-Floor 1: imports the standard library only.
+Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 PIECE_BYTES = 2**24
-"""As much is read at a time; the rest comes with the next look. Longer than any line."""
+"""Largest number of bytes per read; the rest follows with the next one. Longer than any line."""
 
 
 class Appended(NamedTuple):
-    """What a look at a file found."""
+    """The result of a read."""
 
     tail: Tail
-    """From where the next look goes on."""
+    """Position of the next read."""
     lines: list[bytes]
+    """Whole lines, each with its line feed."""
     restarted: bool
-    """The file is gone, or another or shorter one than before: what was read of it no longer counts."""
+    """True if the file is gone, replaced or shorter than before: earlier lines no longer count."""
 
 
 @dataclass(frozen=True)
 class Tail:
-    """How far a file of lines has been read."""
+    """The position up to which a file of lines has been read."""
 
     inode: int | None = None
     offset: int = 0
 
     def read(self, file: Path, newest_bytes: int | None = None) -> Appended:
-        """The whole lines since the last look; a line without its end waits for it.
+        """Read the whole lines since the last read; a line without a line feed is left for a later one.
 
-        newest_bytes: read no more than that at the end of the file, and skip what is before.
+        newest_bytes: largest number of bytes to read at the end of the file; bytes before them are skipped.
         """
         try:
             with open(file, "rb") as lines:
@@ -51,5 +52,5 @@ class Tail:
         whole = data[: data.rfind(b"\n") + 1]
         found = [line + b"\n" for line in whole.split(b"\n")[:-1]]
         tail = Tail(there.st_ino, start + len(whole))
-        # The first line of a look into the middle has lost its beginning.
+        # A read that begins in the middle of the file starts in the middle of a line.
         return Appended(tail, found[1:] if skips else found, restarted=self.inode is not None and not same)

@@ -1,1 +1,1 @@
-"""Charts as SVG text: axes, lines, bars, tracks, heat maps. They import nothing else of lrps."""
+"""Charts as SVG text: axes, lines, bars, timelines and heat maps. Imports nothing else of lrps."""

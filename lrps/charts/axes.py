@@ -1,4 +1,4 @@
-"""Axes of a chart: their ends, ticks and labels. No two ticks of an axis have the same label."""
+"""Axes of a chart: their ranges, ticks and labels. No two ticks of an axis have the same label."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Axis:
-    """Axis of a chart from `low` to `high`, with ticks (value, label) in between."""
+    """Range, ticks and label of an axis."""
 
     label: str
     low: float
+    """Value at the lower end."""
     high: float
+    """Value at the upper end."""
     ticks: tuple[tuple[float, str], ...]
+    """(value, label) of every tick, between the ends."""
 
     def share(self, value: float) -> float:
-        """Return the position of a value between the ends, from 0 to 1."""
+        """Return the place of a value between the ends, as a share: 0 at the lower and 1 at the upper end."""
         return (value - self.low) / (self.high - self.low)
 
 
@@ -38,7 +41,7 @@ def number_axis(
         low, high = 0.0, (high or 1.0) * 1.04
     else:
         largest = max(abs(low), abs(high))
-        # Values that no label could tell apart are drawn as one.
+        # Values that no label could distinguish are drawn as one.
         room = (high - low) * 0.08 if high - low > 1e-9 * largest else largest * 0.02 or 1.0
         low, high = low - room, high + room
     step = _tick_step((high - low) / ticks, whole)
@@ -52,7 +55,7 @@ def number_axis(
 
 
 def names_axis(label: str, names: Sequence[str]) -> Axis:
-    """Return an axis with one tick per name, at 0, 1, 2, ..."""
+    """Return an axis with one tick for each name, at 0, 1, 2 and so on, and none between them."""
     return Axis(label, -0.35, len(names) - 0.65, tuple((float(i), name) for i, name in enumerate(names)))
 
 
@@ -65,7 +68,7 @@ def _tick_step(raw: float, whole: bool) -> float:
 
 
 def _scale(largest: float) -> tuple[float, str, str]:
-    """Return the divisor of the labels, the letter behind each and the power of ten behind the axis's name."""
+    """Return (divisor, letter after tick labels, power after the axis label) that shorten large and tiny numbers."""
     if largest >= 10_000:
         scale, letter = next((scale, letter) for scale, letter in _LETTERS if largest >= scale)
         return scale, letter, ""

@@ -1,4 +1,4 @@
-"""Stacked horizontal bars as an SVG drawing: parts differ by pattern, so they differ in black and white too."""
+"""Stacked horizontal bars as an SVG drawing. Parts differ by pattern, also in black and white."""
 
 from __future__ import annotations
 
@@ -30,32 +30,38 @@ _PATTERNS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Bar:
-    """Bar of stacked parts. parts: length by kind, in the order of the drawing. slot: colour. end: text at its end."""
+    """One bar."""
 
     name: str
     slot: int
+    """Number of the colour."""
     parts: Mapping[str, float]
+    """Kind -> length of every part."""
     end: str
+    """Text at the end of the bar."""
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars over one axis. patterns: pattern by kind of part. unit: unit of the lengths, shown under the mouse."""
+    """A chart of stacked bars, from the top down."""
 
     title: str
     description: str
     x: Axis
     bars: tuple[Bar, ...]
     patterns: Mapping[str, str]
+    """Kind of part -> SOLID or the name of a pattern, in the order in which the parts are drawn."""
     unit: str
+    """Unit of the lengths, for tooltips."""
 
     def draw(self) -> Drawing:
+        """Return the drawing."""
         body = "".join((*self._definitions(), *self._key(), *self._frame(), *self._rows()))
         return Drawing(self.title, self.description, WIDTH, self._bottom + 40, body)
 
     @cached_property
     def _kinds(self) -> tuple[str, ...]:
-        """Kinds that occur in any bar, in the order of the patterns."""
+        """Kinds that a bar has a part of."""
         return tuple(kind for kind in self.patterns if any(bar.parts.get(kind) for bar in self.bars))
 
     @cached_property
@@ -68,7 +74,7 @@ class Bars:
 
     @cached_property
     def _key_places(self) -> tuple[tuple[str, float, float], ...]:
-        """Yield (kind, x, y) of the entries of the key, line by line."""
+        """(kind, x, y) of every entry of the key, line by line."""
         places, x, y = [], 4.0, _KEY_TOP
         for kind in self._kinds:
             width = _SWATCH + 5 + text_width(kind) + 10

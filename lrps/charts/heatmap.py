@@ -1,4 +1,4 @@
-"""Heat map as an SVG drawing: a table with a number in every cell, and a shade for its size."""
+"""Small heat map as an SVG drawing: a table with a number in every cell, and a darker shade for higher values."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from lrps.charts.svg import SLOTS, Drawing, element, fitted, label, text_width
 _TOP = 62.0
 _FAINT, _STRONG = 0.05, 0.42
 _NUMBER_WIDTH = 34.0
-"""Least width of a cell that shows its number beside its shade."""
+"""Width below which a cell has no number, only its shade."""
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Heat map of values by (row, column). scales: ends of each column's scale; a value beyond them looks like the end.
-
-    Every column has a scale of its own, since an easy text has a lower loss whatever was forgotten. Maps that are
-    compared share their scales.
-    A cell whose row and column have the same name is framed; a cell without a value stays empty.
-    """
+    """A table of values. A cell whose row and column have the same name is framed; one without a value stays empty."""
 
     title: str
     description: str
     rows: Sequence[str]
     columns: Sequence[str]
     values: Mapping[tuple[str, str], float]
+    """(row, column) -> value."""
     scales: Mapping[str, tuple[float, float]]
+    """Column -> lowest and highest value of its shades, equal in maps that are compared. Values beyond are cut to them.
+
+    Columns differ, because the loss of an easy text is low even if much of it is forgotten.
+    """
     slot: int
+    """Number of the colour."""
     digits: int = 3
-    """Number of decimals in the cells; the text under the mouse has one more."""
+    """Number of decimals in the cells; tooltips have one more."""
     column_title: str = "held-out set"
+    """Meaning of a column."""
 
     def draw(self) -> Drawing:
+        """Return the drawing."""
         left = min(110.0, max(map(text_width, self.rows))) + 12
         cell, height = (WIDTH - left - 8) / len(self.columns), max(18.0, min(34.0, 240.0 / len(self.rows)))
         body = "".join((*self._names(left, cell, height), *self._cells(left, cell, height)))

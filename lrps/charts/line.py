@@ -1,4 +1,4 @@
-"""Line chart: axes, lines, markers and direct labels laid out as one SVG drawing."""
+"""Line chart as an SVG drawing: axes, lines, markers and labels beside the lines."""
 
 from __future__ import annotations
 
@@ -33,32 +33,38 @@ def point_at(points: Sequence[Point], x: float) -> Point:
 
 @dataclass(frozen=True)
 class Mark:
-    """Marked point; `words` are shown under the mouse."""
+    """A marked point."""
 
     at: Point
     words: str
+    """Text of its tooltip."""
     hollow: bool = False
+    """Whether it is drawn as a ring instead of the marker of its series."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Lines and marks that belong together. slot selects colour, dashes and marker; the name is beside the end."""
+    """Lines and marks with a common colour, dash pattern, marker and name."""
 
     slot: int
+    """Number of the colour, dash pattern and marker."""
     lines: tuple[tuple[Point, ...], ...] = ()
     marks: tuple[Mark, ...] = ()
     name: str = ""
+    """Name beside the end of the series; empty for none."""
     thick: bool = False
     dashed: bool = True
+    """Whether lines have the dash pattern of the slot; else they are solid."""
 
     @property
     def end(self) -> Point:
+        """Last mark, or else the last point of the last line."""
         return self.marks[-1].at if self.marks else self.lines[-1][-1]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Line chart. note: text below the title. guides: (x, text) of vertical lines that are named at the top."""
+    """A chart of one or several series over two axes."""
 
     title: str
     description: str
@@ -66,9 +72,11 @@ class Chart:
     y: Axis
     series: tuple[Series, ...]
     note: str = ""
+    """Line of text below the title."""
     guides: tuple[tuple[float, str], ...] = ()
+    """(x, text) of vertical lines, which are named at the top."""
     names_at_end: bool = True
-    """True to write names in a column at the right; otherwise they are beside the last point, where there is room."""
+    """Whether names are in a column on the right; else each is near its last point, wherever there is room."""
     _named: tuple[Series, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +84,7 @@ class Chart:
 
     @property
     def _label_line(self) -> float:
-        """Height of the name of the y axis, below title and note."""
+        """Height of the label of the y axis, which is below title and note."""
         return 48.0 if self.note else 34.0
 
     @property
@@ -98,6 +106,7 @@ class Chart:
         return x, _BOTTOM - self.y.share(point[1]) * (_BOTTOM - self._top)
 
     def draw(self) -> Drawing:
+        """Return the drawing."""
         names = self._names_at_end() if self.names_at_end else self._names_beside()
         body = "".join((*self._frame(), *self._guides(), *self._lines(), *self._marks(), *names))
         return Drawing(self.title, self.description, WIDTH, HEIGHT, body)
@@ -125,7 +134,7 @@ class Chart:
         yield from self._names_along(self.guides, self._top - 6)
 
     def _names_along(self, named: Sequence[tuple[float, str]], y: float) -> Iterator[str]:
-        """Yield texts centred at their x: the last one, and those of the others that have room before it."""
+        """Yield texts centred at their x. The last one is always drawn, the others only if there is room for them."""
         free = WIDTH
         for value, text in sorted(named, reverse=True):
             name = fitted(text, _LONGEST_LABEL)
@@ -164,14 +173,17 @@ class Chart:
         for series, (x, y) in zip(self._named, ends, strict=True):
             box = self._free_box(x, y, text_width(series.name), taken)
             taken.append(box)
-            if not box[1] < y < box[3]:  # not on the point's own line: say whose name it is
+            if not box[1] < y < box[3]:  # The name is above or below its point: connect the two.
                 edge = box[3] if box[3] < y else box[1]
                 way = f"M{x:.1f} {y:.1f}L{min(max(x, box[0] + 6), box[2] - 6):.1f} {edge:.1f}"
                 yield element("path", d=way, class_=f"leader s{series.slot % SLOTS}")
             yield label(box[0], box[3] - 3, series.name, class_=f"s{series.slot % SLOTS} halo")
 
     def _free_box(self, x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
-        """Return the first free place around (x, y) in the chart, of those at the right, the left, above, below, ..."""
+        """Return the nearest box around (x, y) that is inside the chart and touches no other box.
+
+        If there is none, the box right of the point is returned.
+        """
         lefts = (x + 8, x - 8 - width, x - width / 2, x + 4, x - 4 - width)
         for away in range(8):
             for dy in (away * _LINE, -away * _LINE):

@@ -1,7 +1,7 @@
-"""Small SVG drawings: elements, text that fits, and the style that all figures share.
+"""Elements of small SVG drawings, text that fits a width, and the style that all drawings share.
 
-A drawing works inline in a page and as a file of its own, in light and dark, and in black and white: a series has a
-colour, a dash pattern and a marker. This module imports only the standard library.
+A drawing works inline in a page and as a file of its own, in light and dark mode, and in black and white, because each
+series has a colour, a dash pattern and a marker. Imports nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -42,18 +42,21 @@ STYLE = (
     ".chart .grid{stroke:#2b323a}.chart .guide{stroke:#4a525c}.chart .own{stroke:#e6edf3}"
     ".chart .hollow,.chart .paper{fill:#12161b}.chart .halo{stroke:#12161b}" + _slots(_DARK) + "}"
 )
-"""Style of a page that shows drawings inline, and of every standalone file."""
+"""Style sheet for pages that show drawings inline; a drawing in a file of its own contains it."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Finished drawing. title and description are read out to people who cannot see it."""
+    """A finished drawing."""
 
     title: str
+    """Name of the drawing for screen readers."""
     description: str
+    """Content of the drawing in words, for screen readers."""
     width: float
     height: float
     body: str
+    """SVG elements of the drawing, as text."""
 
     def _svg(self, attributes: str, before: str = "") -> str:
         box = f'viewBox="0 0 {number(self.width)} {number(self.height)}"'
@@ -61,11 +64,11 @@ class Drawing:
         return f'<svg class="chart" role="img" {attributes}{box}>{words}{before}{self.body}</svg>'
 
     def inline(self) -> str:
-        """Return the drawing for a page that has STYLE."""
+        """Return the drawing as an element of a page that has STYLE."""
         return self._svg("")
 
     def standalone(self) -> str:
-        """Return the drawing as a file of its own, with style and background."""
+        """Return the drawing as the text of a file of its own, with its style and background."""
         size = f'width="{number(self.width)}" height="{number(self.height)}"'
         paper = element("rect", class_="paper", width=self.width, height=self.height)
         return self._svg(f'xmlns="http://www.w3.org/2000/svg" {size} ', element("style", STYLE) + paper) + "\n"
@@ -78,7 +81,11 @@ def number(value: float) -> str:
 
 
 def element(name: str, content: str = "", /, **attributes: float | str) -> str:
-    """Return an element. class_ is class, _ is -. `content` is markup: escape text before."""
+    """Return an element as text.
+
+    content: markup inside the element; text must be escaped before. attributes: `class_` is written as class, and every
+    other underscore as a hyphen; texts are escaped.
+    """
     texts = (
         f' {key.rstrip("_").replace("_", "-")}="{escape(value) if isinstance(value, str) else number(value)}"'
         for key, value in attributes.items()
@@ -87,7 +94,7 @@ def element(name: str, content: str = "", /, **attributes: float | str) -> str:
 
 
 def label(x: float, y: float, words: str, anchor: str = "start", class_: str = "") -> str:
-    """Return a line of text. anchor: start | middle | end."""
+    """Return a line of text as an element. anchor: start | middle | end, the place of x in the line."""
     attributes: dict[str, float | str] = {"x": x, "y": y}
     if anchor != "start":
         attributes["text_anchor"] = anchor
@@ -97,13 +104,13 @@ def label(x: float, y: float, words: str, anchor: str = "start", class_: str = "
 
 
 def text_width(words: str, size: float = 11) -> float:
-    """Return the largest width of a line of text in common fonts, since the browser chooses the font."""
+    """Return an upper bound of the width of a line of text in common fonts; the browser decides which font it is."""
     ems = sum(0.36 if c in "iljtfI.,:;|!'()[] -" else 0.95 if c in "mwMW%@" else 0.66 for c in words)
     return ems * size
 
 
 def fitted(words: str, width: float, size: float = 11, end: int = 0) -> str:
-    """Return the text, shortened by an ellipsis if it is wider than `width`; its last `end` letters stay."""
+    """Return a text that fits a width, shortened with an ellipsis if necessary; its last `end` letters stay."""
     if text_width(words, size) <= width:
         return words
     words, tail = words[: len(words) - end], words[len(words) - end :]
@@ -113,13 +120,13 @@ def fitted(words: str, width: float, size: float = 11, end: int = 0) -> str:
 
 
 def polyline(points: Sequence[Point], class_: str) -> str:
-    """Return a line without the points that would not be visible."""
+    """Return a line as an element, without points that make no visible difference."""
     kept = simplified(points)
     return element("path", d="M" + "L".join(f"{number(x)} {number(y)}" for x, y in kept), class_=class_)
 
 
 def simplified(points: Sequence[Point], tolerance: float = 0.06) -> list[Point]:
-    """Return the ends of a line and the points that bend it by more than `tolerance` (Douglas and Peucker)."""
+    """Return the points of a line without those that are within `tolerance` of it (Douglas and Peucker 1973)."""
     if len(points) < 3:
         return list(points)
     (ax, ay), (bx, by) = points[0], points[-1]
@@ -132,7 +139,7 @@ def simplified(points: Sequence[Point], tolerance: float = 0.06) -> list[Point]:
 
 
 def marker(x: float, y: float, slot: int, words: str, hollow: bool = False) -> str:
-    """Return a marker that shows `words` under the mouse. A hollow one is a ring, whatever the slot."""
+    """Return a marked point as an element with a tooltip. A hollow one is a ring, else the slot decides its shape."""
     class_ = f"mark {'hollow' if hollow else ''}".strip()
     if hollow or slot % SLOTS == 0:
         return element("circle", element("title", escape(words)), cx=x, cy=y, r=3.6, class_=class_)
@@ -158,9 +165,9 @@ _SHAPES: tuple[Sequence[Point], ...] = (
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return places for labels: as near to the wanted ones as possible, at least `gap` apart, between low and high.
+    """Return places for labels near the wanted ones, in the same order, at least `gap` apart, between low and high.
 
-    They keep their order; if there is not enough room, the gap shrinks.
+    The gap shrinks if there is no room for all labels.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     gap = min(gap, (high - low) / max(1, len(order) - 1))

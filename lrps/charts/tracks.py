@@ -1,7 +1,6 @@
-"""Tracks over an axis as an SVG drawing: a row per path, its fork a line down from the row of its parent.
+"""Timeline as an SVG drawing: rows over an axis, connected where one row forks from another.
 
-It is a table as much as a chart: names are in a column on the left and releases in one on the right, so that no text
-can overlap a line.
+Names are in a column on the left and releases in a column on the right, so that no text overlaps a line.
 """
 
 from __future__ import annotations
@@ -19,48 +18,58 @@ from lrps.charts.svg import SLOTS, Drawing, element, fitted, label, marker, numb
 _TOP = 26.0
 _ROW, _HEAD = 15.0, 20.0
 _HEAD_SIZE = 13.0
-"""Size of a heading's letters for their width: bold ones are wider."""
+"""Font size that the width of headings is estimated with; it is above theirs, because bold letters are wider."""
 _LONGEST_NAME, _LONGEST_RELEASE = 110.0, 64.0
 
 
 @dataclass(frozen=True)
 class Track:
-    """Row of a path: trained from `start` to `done`, still to do up to `stop`. The y of marks is ignored."""
+    """One row, from `start` to `stop` on the axis."""
 
     name: str
     slot: int
+    """Number of the colour and marker."""
     start: float
     done: float
+    """End of the finished part; the rest up to `stop` is drawn dashed."""
     stop: float
     words: str
+    """Text of its tooltip."""
     marks: tuple[Mark, ...] = ()
+    """Marked points; their y is not used."""
     parent: str | None = None
+    """Name of the row that it forks from at `start`; None for none."""
     released: str = ""
+    """Text in the column on the right."""
     thick: bool = False
 
 
 @dataclass(frozen=True)
 class TrackGroup:
-    """Rows under one heading, with a note beside it."""
+    """Rows under one heading."""
 
     name: str
+    """Text of the heading."""
     note: str
+    """Text beside the heading."""
     slot: int
+    """Number of the heading's colour."""
     tracks: tuple[Track, ...]
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """Groups of tracks, from the top down. A fork from a parent in the same group is a line down to its row."""
+    """Groups of rows, from the top down. A fork is drawn as a line if its parent is in the same group."""
 
     title: str
     description: str
     x: Axis
     groups: tuple[TrackGroup, ...]
     column: str
-    """Title of the column at the right end of the rows."""
+    """Title of the column on the right."""
 
     def draw(self) -> Drawing:
+        """Return the drawing."""
         body = "".join((*self._frame(), *self._headings(), *self._forks(), *self._rows()))
         return Drawing(self.title, self.description, WIDTH, self._bottom + 40, body)
 
@@ -75,7 +84,7 @@ class Tracks:
 
     @cached_property
     def _tops(self) -> tuple[float, ...]:
-        """Upper edge of every group, and the end of the last one."""
+        """Upper edges of all groups, and the lower edge of the last one."""
         tops = [_TOP]
         for group in self.groups:
             tops.append(tops[-1] + _HEAD + _ROW * len(group.tracks) + 4)
@@ -89,7 +98,7 @@ class Tracks:
         return self._left + self.x.share(step) * (self._right - self._left)
 
     def _placed(self) -> Iterator[tuple[TrackGroup, dict[str, float]]]:
-        """Yield every group with the height of its rows' middles, by the track's name."""
+        """Yield every group with the middles of its rows: name -> y."""
         for group, top in zip(self.groups, self._tops, strict=False):
             yield group, {track.name: top + _HEAD + (i + 0.5) * _ROW for i, track in enumerate(group.tracks)}
 

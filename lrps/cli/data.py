@@ -1,4 +1,4 @@
-"""`lrps data ...`: the verbs that build, fetch, check and audit the shards of the data versions."""
+"""The verbs of `lrps data`, and `rehearse`: shards from text, from elsewhere and from models."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from lrps.base.errors import USER_MISTAKE, ConfigError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, print_json, run_of
+from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, load_plan, print_json, run_of
 
 Versions = Annotated[
     list[str] | None, typer.Argument(metavar="VERSION", help="Only these; by default all that have `text`.")
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Processes at work; by default one a core, where there is enough text."),
+    typer.Option(min=1, metavar="N", help="Number of processes; by default one per core, if there is enough text."),
 ]
 
 data_app = typer.Typer(help="Build and check the shards of the data versions.", no_args_is_help=True)
@@ -25,12 +25,11 @@ data_app = typer.Typer(help="Build and check the shards of the data versions.", 
 def data_build(config_file: ConfigFile, overrides: Overrides = None, processes: Processes = None) -> None:
     """Tokenize the `text` of every version into shards; train the tokenizer first if the config says so.
 
-    Versions that are built already stay as they are. After an interruption the same command goes on.
+    Versions that are built already are not changed. After an interruption the same command continues.
     """
-    from lrps.config.loader import load_config
     from lrps.data.build.build import build_data
 
-    build_data(load_config(config_file, overrides or ()), processes)
+    build_data(load_config(config_file, overrides), processes)
 
 
 @data_app.command("tokenize")
@@ -41,34 +40,32 @@ def data_tokenize(
     processes: Processes = None,
     share: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Only share I of N, 1 <= I <= N, for one of N machines or array jobs."),
+        typer.Option(metavar="I/N", help="Tokenize share I of N only, 1 <= I <= N: one of N machines or array jobs."),
     ] = None,
 ) -> None:
-    """The first half of `build`: the tokens of the text in parts, which `lrps data finalize` packs into shards.
+    """Tokenize the text into parts, which `lrps data finalize` packs into shards: the first half of `build`.
 
-    For many machines that see the same data.root: give each a share, as `--share $SLURM_ARRAY_TASK_ID/16`
-    (launch/tokenize.sbatch). Parts that are there are not made again.
+    For several machines that see the same data.root: give each a share, such as `--share $SLURM_ARRAY_TASK_ID/16`
+    (launch/tokenize.sbatch). Existing parts are not made again.
     """
-    from lrps.config.loader import load_config
     from lrps.data.build.build import tokenize_data
     from lrps.data.build.tokenize import Share
 
     wanted = None if share is None else Share.parse(share)
-    tokenize_data(load_config(config_file, overrides or ()), versions or (), wanted, processes)
+    tokenize_data(load_config(config_file, overrides), versions or (), wanted, processes)
 
 
 @data_app.command("finalize")
 def data_finalize(
     config_file: ConfigFile, versions: Versions = None, overrides: Overrides = None, processes: Processes = None
 ) -> None:
-    """The second half of `build`: pack the parts into shards. The same bytes, whoever made the parts.
+    """Pack the parts into shards, the same bytes whoever made the parts: the second half of `build`.
 
-    Names the parts that are missing, if any. The parts are removed once the manifests are written.
+    Missing parts are named. The parts are removed once the manifests are written.
     """
-    from lrps.config.loader import load_config
     from lrps.data.build.build import finalize_data
 
-    finalize_data(load_config(config_file, overrides or ()), versions or (), processes)
+    finalize_data(load_config(config_file, overrides), versions or (), processes)
 
 
 @data_app.command("fetch")
@@ -80,19 +77,17 @@ def data_fetch(
     ] = False,
 ) -> None:
     """Copy the manifests of every version that has a `url` to data.root."""
-    from lrps.config.loader import load_config
     from lrps.data.fetch import fetch_data
 
-    fetch_data(load_config(config_file, overrides or ()), shards=shards)
+    fetch_data(load_config(config_file, overrides), shards=shards)
 
 
 @data_app.command("verify")
 def data_verify(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check every byte of every shard on this machine against the manifests, several at a time."""
-    from lrps.config.loader import load_config
     from lrps.data.verify import verify_data
 
-    verifications = verify_data(load_config(config_file, overrides or ()), quiet=as_json)
+    verifications = verify_data(load_config(config_file, overrides), quiet=as_json)
     faults = [verification for verification in verifications if not verification["ok"]]
     if as_json:
         print_json({"ok": not faults, "manifests": verifications})
@@ -106,19 +101,19 @@ def data_audit(
     overrides: Overrides = None,
     rows: Annotated[
         bool,
-        typer.Option("--rows", help="Work out every single row as well, from the manifests: about 2M rows a second."),
+        typer.Option("--rows", help="Also compute every single row, from the manifests: about 2M rows a second."),
     ] = False,
     data_root: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="For --rows: the folder of the versions, if RUN is no config."),
+        typer.Option("--data", metavar="DIR", help="Folder of the versions for --rows, if RUN is a directory."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove that no row was used twice or left out along any lineage.
 
-    Everything is worked out anew from the plan of each path and compared with the ledger and the checkpoints of the
-    run: forks, steps, tokens, positions, manifests. Steps that were lost and trained again are counted apart.
-    The first difference is named, with where it stands, and the exit code is 2. No weights are read, no data needed.
+    Forks, steps, tokens, positions and manifests are computed again from the plan of each path and compared with the
+    ledger and the checkpoints of the run. Steps that were lost and trained again are counted separately. The first
+    difference is reported with its place, and the exit code is 2. Neither weights nor data are read.
     """
     from rich.progress import Progress
 
@@ -128,7 +123,7 @@ def data_audit(
     run_dir, configured = run_of(run, overrides)
     root = data_root or configured
     if rows and root is None:
-        raise ConfigError("--rows reads the manifests: say where they lie with --data DIR, or give the config as RUN")
+        raise ConfigError("--rows reads the manifests: name their folder with --data DIR, or give the config as RUN")
     with Progress(transient=True, disable=as_json or not rows) as bar:
         task = bar.add_task("rows", total=None)
         audit = audit_run(
@@ -137,3 +132,39 @@ def data_audit(
     print_json(audit_document(audit)) if as_json else print_audit(audit)
     if not audit.ok:
         raise typer.Exit(USER_MISTAKE)
+
+
+def rehearse(
+    config_file: ConfigFile,
+    name: Annotated[str, typer.Argument(metavar="SET", help="A set of data.rehearsal that has a `synthesis`.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show models, demonstrations, generations and tokens, and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let models write a rehearsal set, so that a version remembers an older one (self-synthesized rehearsal, SSR).
+
+    The base model continues demonstrations from the older version; the latest model generates the outputs again,
+    greedily; a selection of them becomes token shards, which paths read by `mix: {rehearsal: 0.1}`. Needs the shards of
+    the older version, and the models: `lrps run CONFIG` trains the paths that do not read the set, and prints when this
+    verb is next.
+
+    Every stage is stored in <run>/rehearsal/SET: killed at any moment, the same command continues and gives the same
+    bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
+    all later versions.
+    """
+    from lrps.rehearsal.outline import outline, print_outline
+
+    plan = load_plan(config_file, overrides)
+    planned = outline(plan, name)
+    if dry_run:
+        print_json(planned) if as_json else print_outline(planned)
+        return
+
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
+    from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
+
+    manifest, made = rehearse_set(plan, name, quiet=as_json)
+    document = made_document(plan, name, manifest, made)
+    print_json(document) if as_json else print_made(document)

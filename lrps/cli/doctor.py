@@ -1,4 +1,4 @@
-"""`lrps doctor`: what is wrong with this machine, the config or its nodes, with the way out."""
+"""The verb `doctor`: faults of this machine, of a config and of its nodes, with how to fix them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrps.base.errors import USER_MISTAKE, ConfigError, LrpsError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_config, load_plan, print_json
 
 if TYPE_CHECKING:
-    from lrps.plan.plan import Plan
+    pass
 
 MaybeConfig = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it the machine alone is looked at.")
+    Path | None, typer.Argument(metavar="CONFIG", help="The YAML file; without it only the machine is examined.")
 ]
 
 
@@ -25,20 +25,23 @@ def doctor(
     overrides: Overrides = None,
     nodes: Annotated[
         bool,
-        typer.Option("--nodes", help="Instead, start a rank wherever the launcher would train, and let them add up."),
+        typer.Option(
+            "--nodes", help="Instead start a rank wherever the launcher would train, and test the communication."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at versions, devices, file system, data, network, trackers and price: what is wrong, and the way out.
+    """Examine versions, devices, file system, data, network, trackers and price; report faults and how to fix them.
 
-    Changes nothing. Exit code 2 if something fails; what can be lived with is a warning. --nodes tries the launcher of
-    the config instead: every rank says where it runs, whether it sees the run directory, and how fast an all-reduce is.
+    Changes nothing. Exit code 2 if a check fails; a problem that training survives is a warning. --nodes tries the
+    launcher of the config instead: every rank reports its host, whether it sees the run directory, and the speed of an
+    all-reduce.
     """
     from lrps.report.doctor_text import FindingPrinter, print_nodes
 
     if nodes:
         if config_file is None:
-            raise ConfigError("--nodes starts ranks as a config says: name it, as `lrps doctor CONFIG --nodes`")
+            raise ConfigError("--nodes needs a config for its launcher: name it, as in `lrps doctor CONFIG --nodes`")
         document, ok = _nodes(config_file, overrides or ())
         print_json(document) if as_json else print_nodes(document)
     else:
@@ -51,13 +54,12 @@ def doctor(
 
 
 def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
-    """One rank of `lrps doctor --nodes`; the launcher starts it."""
-    from lrps.config.loader import load_config
+    """Run one rank of `lrps doctor --nodes`; started by the launcher."""
     from lrps.doctor.worker import run_worker
     from lrps.launch.rendezvous import rendezvous
 
     os.environ.update(rendezvous(os.environ))  # Set nothing unless `srun` started this.
-    run_worker(load_config(config_file, overrides or ()))
+    run_worker(load_config(config_file, overrides))
 
 
 def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -> tuple[dict[str, Any], bool]:
@@ -69,11 +71,11 @@ def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -
     plan = None
     if config_file is not None:
         try:
-            plan = _plan(config_file, overrides)
+            plan = load_plan(config_file, overrides)
             findings.append(Finding("config", "config", "ok", f"{config_file}: plan {plan.config.name}"))
         except LrpsError as error:
-            what = f"{error}. The machine alone is looked at"
-            findings.append(Finding("config", "config", "fail", what, "mend the config, then look again"))
+            what = f"{error}. Only this machine is checked"
+            findings.append(Finding("config", "config", "fail", what, "fix the config, then run it again"))
         printer.show(findings[0])
     for finding in examine(CHECKS, Subject(plan), printer.working):
         findings.append(finding)
@@ -87,13 +89,6 @@ def _nodes(config_file: Path, overrides: Sequence[str]) -> tuple[dict[str, Any],
     from lrps.doctor.nodes import nodes_document
     from lrps.doctor.rollcall import call_roll
 
-    found = call_roll(_plan(config_file, overrides), config_file, overrides)
+    found = call_roll(load_plan(config_file, overrides), config_file, overrides)
     document = findings_document(found.findings) | nodes_document(found)
     return document, document["ok"]
-
-
-def _plan(config_file: Path, overrides: Sequence[str]) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
-
-    return make_plan(load_config(config_file, overrides))

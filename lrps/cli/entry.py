@@ -1,4 +1,4 @@
-"""The entry point: runs a verb, and turns how it ended into a message and an exit code."""
+"""The entry point: run a verb, and turn its outcome into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lrps.base.errors import INTERRUPTED, OUR_FAULT, LrpsError
 from lrps.cli.app import app
 
 CLICK_INTERRUPTED = 130
-"""What the command-line library makes of Ctrl-C."""
+"""Exit code that click gives to Ctrl-C."""
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    # All ranks of a process group may fail alike: rank 0 speaks first, and its end ends the others.
+    # All ranks of a process group may fail alike: rank 0 reports first, and its exit ends the others.
     rank = int(os.environ.get("RANK", "0"))
     if rank:
         time.sleep(1)
@@ -30,7 +30,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point. Exit code 0 done, 2 the user's mistake (no traceback), 1 our fault, 75 interrupted but resumable."""
+    """Run the command line. Exit code 0 done, 1 our fault, 2 the user's mistake (no traceback), 75 interrupted."""
     try:
         _main()
     except SystemExit as end:
@@ -40,10 +40,10 @@ def main() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End this process as multiprocessing ends its own: without taking torch and deepspeed apart.
+    """End this process as multiprocessing ends its workers: without tearing torch and deepspeed down.
 
-    That takes two seconds of a core, and a thread of theirs that is still at work then aborts a process that has done
-    all it had to do.
+    The tear-down takes two seconds of a core, and a thread of theirs that still runs then aborts a process that has
+    finished its work.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
@@ -60,7 +60,7 @@ def _main() -> None:
         _fail(str(error), error.exit_code)
     except SystemExit as end:
         if end.code == CLICK_INTERRUPTED:
-            _fail("interrupted; the same command goes on", INTERRUPTED)
+            _fail("interrupted; the same command continues", INTERRUPTED)
         raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`lrps ledger`: the verbs that read what was really spent."""
+"""The verbs of `lrps ledger`: read, check and export what was really spent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lrps.ledger.records import Record
 
 ledger_app = typer.Typer(
-    help="What was really spent: read, check and export the ledgers of a run.\n\n"
-    "A ledger is one file an attempt at a path, one JSON record a line; every line holds a hash over all lines before.",
+    help="Read, check and export the ledgers of a run: what was really spent.\n\n"
+    "A ledger has one file per attempt at a path and one JSON record per line; each line hashes all before it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -26,9 +26,10 @@ ledger_app = typer.Typer(
 def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check every line of every ledger of a run, and that forks point at what their parents have trained.
 
-    A torn last line is no fault: the writer died in it. Anything that was changed, removed or inserted is named with
-    file and line, and the exit code is 2. Lines that were cut off at the end leave no trace in the file: keep what
-    `ends with` says to tell. `lrps data audit` finds steps that are missing so, by the checkpoints; evaluations not.
+    A torn last line is no fault: the writer died while writing it. Anything that was changed, removed or inserted is
+    reported with file and line, and the exit code is 2. Lines cut off at the end leave no trace in the file: to notice
+    them, keep the hash printed as `ends with`. `lrps data audit` finds steps that are missing in this way by the
+    checkpoints, but not evaluations.
     """
     from lrps.ledger.check import check_run
     from lrps.report.ledger_text import check_document, print_check
@@ -43,15 +44,17 @@ def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
 @ledger_app.command()
 def show(
     run: Run,
-    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="Show the records of this path.")] = None,
+    path: Annotated[
+        str | None, typer.Argument(metavar="[PATH]", help="Name of a path whose records are shown.")
+    ] = None,
     overrides: Overrides = None,
     kind: Annotated[
         str | None, typer.Option(metavar="KIND", help="Only these records: evaluation, checkpoint, failure, ...")
     ] = None,
-    last: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many records.")] = 20,
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of records.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """What every path has cost; with PATH or --kind, the last records.
+    """Show what every path has cost; with PATH or --kind, the last records.
 
     unique: tokens that the lineage had never trained on; replayed: older increments, later passes; repeated: steps
     that were lost in a crash and trained again. Device-hours are wall-clock hours times processes.
@@ -81,7 +84,7 @@ def export(
     parquet: Annotated[Path, typer.Option("--parquet", metavar="FILE", help="The file to write.")],
     overrides: Overrides = None,
 ) -> None:
-    """Write all records of a run as one Parquet file, a row a record: for SQL and data frames."""
+    """Write all records of a run to one Parquet file, one row per record, for SQL and data frames."""
     from lrps.ledger.parquet import write_parquet
 
     run_dir, _ = run_of(run, overrides)
@@ -90,7 +93,7 @@ def export(
 
 
 def _records(run_dir: Path, path: str | None) -> Iterator[tuple[str, int, Record]]:
-    """(path, attempt, record) of one path, or of all."""
+    """Yield (path, attempt, record) of one path, or of all."""
     from lrps.ledger.check import ledger_dirs
     from lrps.ledger.reader import read_attempt
     from lrps.ledger.records import NO_LINE, attempt_files

@@ -1,13 +1,19 @@
-"""Arguments and options that verbs of the command line share, and how they print."""
+"""Arguments and options that several verbs share, and their JSON output."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lrps.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lrps.config.models import Config
+    from lrps.plan.plan import Plan
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file, for example configs/demo.yaml.")]
 Overrides = Annotated[
@@ -20,13 +26,32 @@ Run = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
-def run_of(run: Path, overrides: Sequence[str] | None) -> tuple[Path, Path | None]:
-    """The directory of a run and, where a config says it, the folder of its data."""
-    if run.is_dir():
-        return run, None
+def load_config(config_file: Path, overrides: Sequence[str] | None) -> Config:
+    """Return a config file with its overrides. lrps.config is imported here, so that `--help` does not wait for it."""
     from lrps.config.loader import load_config
 
-    config = load_config(run, overrides or ())
+    return load_config(config_file, overrides or ())
+
+
+def load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
+    """Return the plan of a config file with its overrides. lrps.plan is imported here, as in `load_config`."""
+    from lrps.plan.plan import load_plan
+
+    return load_plan(config_file, overrides)
+
+
+def check_paradigms(plan: Plan, names: Sequence[str] | None) -> None:
+    """Raise ConfigError if `--paradigm` names one that the config does not have."""
+    for name in names or ():
+        if name not in plan.config.paradigms:
+            raise ConfigError(f"--paradigm {name}: the config has {', '.join(plan.config.paradigms)}")
+
+
+def run_of(run: Path, overrides: Sequence[str] | None) -> tuple[Path, Path | None]:
+    """Return the directory of a run and, if a config names it, the folder of its data."""
+    if run.is_dir():
+        return run, None
+    config = load_config(run, overrides)
     return config.run_dir, config.data.root
 
 

@@ -1,19 +1,24 @@
-"""The verbs that look after the checkpoints of a run."""
+"""The verbs `prune`, `push` and `pull`: checkpoints that may be removed, and copies of a run."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.base.errors import ConfigError
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_config, load_plan, print_json
+
+if TYPE_CHECKING:
+    from lrps.store.copy.transfer import Transfer
 
 
 def prune(
     config_file: ConfigFile,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would go and what it frees; remove nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be removed and what that frees; remove nothing.")
     ] = False,
     damaged: Annotated[
         bool,
@@ -24,30 +29,116 @@ def prune(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the checkpoints that nothing needs, and show every checkpoint of the run with the reason.
+    """Remove the checkpoints that nothing needs, and list every checkpoint of the run with the reason.
 
-    Stays: what a fork or a release refers to, also of paths that are in the run directory only; every pinned branch
-    point; the newest, which is read to the last byte before an older one goes; checkpoint.keep_last of them while a
-    path is unfinished; multiples of checkpoint.keep_every_steps; what is younger than checkpoint.keep_hours.
+    Kept are: what a fork or a release refers to, also of paths that exist in the run directory only; every pinned
+    branch point; the newest checkpoint, which is read to the last byte before an older one is removed; the newest
+    checkpoint.keep_last while a path is unfinished; multiples of checkpoint.keep_every_steps; what is younger than
+    checkpoint.keep_hours.
 
-    With --damaged what is damaged goes where an intact checkpoint of its path stays. Pinned branch points, and what a
-    fork or a release refers to, are told and stay: remove one by hand and fetch it from a copy (`lrps pull`), or remove
-    it with every later checkpoint of its path, in checkpoints/ and branch_points/, and `lrps run` trains them again.
-    What training set aside (.damaged-step-N) is shown always, and goes with --damaged only.
+    --damaged also removes damaged checkpoints of a path that has an intact one. A damaged state that is pinned, or
+    that a fork or a release refers to, is reported and kept. To replace it, delete it and fetch it from a copy (`lrps
+    pull`); or delete it with every later checkpoint of its path, in checkpoints/ and branch_points/, and `lrps run`
+    trains those steps again. States that training set aside (.damaged-step-N) are always listed, and removed with
+    --damaged only.
 
-    A path that is being trained is left alone, and so is one that the config does not know. The lock that tells holds
-    on this machine, and between hosts where their file system has locks.
+    A path that is being trained is not touched, nor is one that the config does not know. The lock that shows this
+    works on this machine, and between hosts where their file system supports locks.
 
-    A branch point of a path that no plan needs any more is removed by hand: delete <run>/<path>/branch_points/step-N.
+    To remove a branch point that no plan needs any more, delete <run>/<path>/branch_points/step-N.
     """
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
     from lrps.plan.prune import prune_run
     from lrps.report.prune_text import print_prune, prune_document
 
-    plan = make_plan(load_config(config_file, overrides or ()))
+    plan = load_plan(config_file, overrides)
     pruning = prune_run(plan, dry_run=dry_run, damaged=damaged)
     if as_json:
         print_json(prune_document(plan, pruning, dry_run=dry_run))
     else:
         print_prune(plan, pruning, dry_run=dry_run)
+
+
+Address = Annotated[
+    str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, gs://..., another fsspec address, or a directory.")
+]
+Paths = Annotated[
+    list[str] | None, typer.Option("--path", metavar="NAME", help="Only this path of the run. May be repeated.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be copied and why; copy nothing.")]
+
+
+def push(
+    config_file: ConfigFile,
+    address: Address,
+    path: Paths = None,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the run to an object store or a directory, in the same layout.
+
+    Existing files are skipped, and a file that exists there under another name is copied on the server: a pin costs no
+    upload. A checkpoint exists there once its manifest does; after an interruption the same command continues. A path
+    that is being trained is copied as it was at its newest checkpoint. Pins and released models are never replaced, and
+    nothing is deleted: retention there is up to you. Credentials come from the environment.
+    """
+    from lrps.store.copy.transfer import push_run
+
+    config = load_config(config_file, overrides)
+    transfer = push_run(config.run_dir, address, path or (), dry_run=dry_run)
+    _show(transfer, "push", dry_run, as_json)
+
+
+def pull(
+    config_file: ConfigFile,
+    address: Address,
+    path: Paths = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            "--step", metavar="N", help="Copy only the state after N steps of the one --path, to continue from."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a run from an object store or a directory into <runs>/<name>, so that `lrps run` continues it.
+
+    Copied are: every pin and released model, and the periodic checkpoints that checkpoint.keep_last and
+    checkpoint.keep_every_steps would keep. With --path, of its ancestors the states that are forked from only: train
+    such a branch with `lrps train`, because `lrps run` would also continue the ancestor from there.
+
+    Every byte is compared with its SHA-256 before a checkpoint is published; after an interruption the same command
+    continues. A path that is being trained here, or that was trained further in both places, is refused, and nothing is
+    copied.
+    """
+    from lrps.store.copy.subset import check_same_training, needed_to_resume
+    from lrps.store.copy.transfer import pull_run
+
+    if step is not None and len(path or ()) != 1:
+        raise ConfigError("--step takes the state of one path: name it with --path")
+    config = load_config(config_file, overrides)
+    choose = partial(
+        needed_to_resume,
+        paths=path or (),
+        step=step,
+        keep_last=config.checkpoint.keep_last,
+        keep_every_steps=config.checkpoint.keep_every_steps,
+    )
+    transfer = pull_run(
+        config.run_dir,
+        address,
+        lambda there, here: check_same_training(choose(there, here), config),
+        dry_run=dry_run,
+    )
+    _show(transfer, "pull", dry_run, as_json)
+
+
+def _show(transfer: Transfer, verb: str, dry_run: bool, as_json: bool) -> None:
+    from lrps.report.transfer_text import print_transfer, transfer_document
+
+    if as_json:
+        print_json(transfer_document(transfer, verb, dry_run=dry_run))
+    else:
+        print_transfer(transfer, verb, dry_run=dry_run)

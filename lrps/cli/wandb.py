@@ -1,21 +1,19 @@
-"""The verbs of `lrps wandb`: what Weights & Biases can be told once the runs are on its server."""
+"""The verbs of `lrps wandb`: lineage and dashboard, once the runs are on the server of Weights & Biases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.cli.options import AsJson, ConfigFile, Overrides, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
 
 if TYPE_CHECKING:
-    from lrps.plan.plan import Plan
+    pass
 
 wandb_app = typer.Typer(
     name="wandb",
-    help="After `wandb sync`: lineage as artifacts, and the dashboard of a plan.",
+    help="Add lineage artifacts and a dashboard to runs that are on the server of Weights & Biases.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -27,14 +25,13 @@ Project = Annotated[str | None, typer.Option(metavar="NAME", help="Else WANDB_PR
 
 @wandb_app.command()
 def link(config_file: ConfigFile, overrides: Overrides = None, entity: Entity = None, project: Project = None) -> None:
-    """Add the lineage as artifacts: each branch point and final checkpoint, by reference, and who forked from which.
+    """Add the lineage as artifacts: each branch point and final checkpoint by reference, and which path forked from it.
 
-    Nothing of a checkpoint is uploaded but its size and hashes. Run it again whenever more was synced; what is there
-    stays.
+    Only sizes and hashes of checkpoints are uploaded. Run it again after more was synced; existing artifacts stay.
     """
-    from lrps.track.wandb.link import link_run as link_runs
+    from lrps.track.wandb.link import link_run
 
-    link_runs(_load_plan(config_file, overrides), entity, project, typer.echo)
+    link_run(load_plan(config_file, overrides), entity, project, typer.echo)
 
 
 @wandb_app.command()
@@ -51,16 +48,9 @@ def workspace(
     """
     from lrps.track.wandb.workspace import save_workspace, workspace_spec
 
-    plan = _load_plan(config_file, overrides)
+    plan = load_plan(config_file, overrides)
     if as_json:
         settings = plan.config.track.wandb
         print_json(workspace_spec(plan, entity or settings.entity or "", project or settings.project))
     else:
         typer.echo(save_workspace(plan, entity, project))
-
-
-def _load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
-    from lrps.config.loader import load_config
-    from lrps.plan.plan import make_plan
-
-    return make_plan(load_config(config_file, overrides or ()))

@@ -1,4 +1,4 @@
-"""How released versions are evaluated: held-out loss while training, tasks with `lrps score` afterwards."""
+"""The `evaluation` section of a config file: held-out loss while training, tasks with `lrps score` afterwards."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ INPUT = "{input}"
 
 
 class PairTask(Section):
-    """Instruction pairs that belong to a version: its models' answers are compared with the given ones by ROUGE-L."""
+    """Instruction pairs of a version, on which the answers of models are compared with the given ones by ROUGE-L."""
 
     name: Name
     version: Name
-    """The version whose data the task stands for: row i, column j of the forgetting matrix is version i on the pairs of
-    version j. Of several tasks of a version the mean counts."""
+    """Version whose data the task represents: row i, column j of the forgetting matrix is the score of version i on the
+    pairs of version j. Several tasks of one version are averaged."""
     pairs: Path
-    """A .jsonl file; each line has `input` and `output`, both texts that are not empty."""
+    """Path of a .jsonl file; each line has `input` and `output`, both non-empty texts."""
     max_new_tokens: Annotated[Int, Field(ge=1)] = 128
-    """An answer is cut off here, or at the model's end mark, or at its last position."""
+    """Largest number of tokens of an answer, which also ends at the model's EOS token or last position."""
     template: str = "Input: {input}\nOutput:"
-    """The prompt, with {input} where the input goes. The answer is what the model writes after it, greedily."""
+    """Prompt, with {input} in place of the input. The answer is the model's greedy continuation."""
 
     @field_validator("template")
     @classmethod
@@ -35,17 +35,17 @@ class PairTask(Section):
 
 
 class LmEval(Section):
-    """Tasks of the Language Model EvaluationConfig Harness (the extra `lrps[eval]`). Nothing is downloaded."""
+    """Tasks of the Language Model Evaluation Harness (the extra `lrps[eval]`). Nothing is downloaded."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of tasks, groups or tags, as `lm-eval ls tasks` shows them, or of `include_path`."""
     include_path: Path | None = None
-    """Folder of your own tasks: their YAML files, and their data. It is the working directory while tasks run, so that
-    `data_files: {test: quiz.jsonl}` means a file in it. A change of any file in it makes all tasks be run again."""
+    """Folder of your own tasks: their YAML files and their data. It is the working directory while tasks run, so
+    `data_files: {test: quiz.jsonl}` names a file in it. A change of any file in it runs all tasks again."""
     limit: Annotated[Int, Field(ge=1)] | None = None
-    """Only the first examples of each task; all by default."""
+    """Number of examples of each task, from the first; by default all."""
     num_fewshot: Annotated[Int, Field(ge=0)] | None = None
-    """Examples in the prompt; by default what each task says."""
+    """Number of examples in the prompt; by default that of each task."""
 
     @field_validator("tasks")
     @classmethod
@@ -56,13 +56,13 @@ class LmEval(Section):
 
 
 class EvaluationConfig(Section):
-    """Loss and bits per byte of every version on the held-out sets of all increments so far and of the next one; and
-    what `lrps score` measures of the released models."""
+    """Evaluation of every version: loss and bits per byte on the held-out sets of all increments so far and of the next
+    one, and the tasks of `lrps score`."""
 
     max_rows: Annotated[Int, Field(ge=1)] | None = None
-    """Rows of each held-out set, drawn once and for all; all by default."""
+    """Number of sequences of each held-out set, drawn once for all evaluations; by default all."""
     batch_sequences: Annotated[Int, Field(ge=1)] = 16
-    """Rows in one forward pass of one process; prompts of a task as well."""
+    """Number of sequences, or prompts of a task, in one forward pass of one process."""
     tasks: tuple[PairTask, ...] = ()
     """Instruction pairs, for `lrps score`."""
     lm_eval: LmEval | None = None
@@ -72,5 +72,5 @@ class EvaluationConfig(Section):
     def _names_differ(self) -> Self:
         names = [task.name for task in self.tasks] + list(self.lm_eval.tasks if self.lm_eval else ())
         if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"names of tasks must differ: {', '.join(doubled)} stands more than once")
+            raise ValueError(f"names of tasks must differ: {', '.join(doubled)} appears more than once")
         return self

@@ -1,4 +1,4 @@
-"""Where and how training processes are started: the `launch` section of a config file."""
+"""The `launch` section of a config file: where and how training processes are started."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ from lrps.config.values import Float, Int, Section
 Launcher = Literal["local", "deepspeed", "torchrun", "slurm"]
 PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s"]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
-"""As SlurmConfig writes it: `12:00:00` or `2-00:00:00`."""
+"""Time limit in Slurm's notation: `12:00:00` or `2-00:00:00`."""
 
 
 class Resources(Section):
-    """What the process group of a path gets."""
+    """Resources of the process group of a path."""
 
     nodes: Annotated[Int, Field(ge=1)] | None = None
-    """By default 1; with launcher deepspeed all hosts of the hostfile."""
+    """Number of nodes; by default 1, with launcher deepspeed all hosts of the hostfile."""
     processes: Annotated[Int, Field(ge=1)] | None = None
-    """On each node; by default launch.processes."""
+    """Number of processes on each node; by default launch.processes."""
     partition: str | None = None
-    """Instead of launch.slurm.partition."""
+    """Partition, in place of launch.slurm.partition."""
     time_limit: TimeLimit | None = None
-    """Instead of launch.slurm.time_limit."""
+    """Time limit, in place of launch.slurm.time_limit."""
 
 
 class SlurmConfig(Section):
-    """How jobs are given to SlurmConfig. Every job is a script in <run>/slurm that can be read and edited."""
+    """Options of jobs submitted to Slurm. Every job is a script in <run>/slurm that can be read and edited."""
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     time_limit: TimeLimit | None = None
     gres: str | None = "gpu"
-    """The generic resource that every process gets one of: `gpu`, `gpu:h100`. null asks for none, where nodes are given
-    whole (`--exclusive`) or have no accelerators."""
+    """Generic resource of which every process gets one: `gpu`, `gpu:h100`. null requests none, for clusters that
+    allocate whole nodes (`--exclusive`) or have no accelerators."""
     signal_seconds: Annotated[Int, Field(ge=10)] = 120
-    """Before its time limit, and when it is preempted, a job is told so long before the end: it saves and is queued
-    again. Longer than a save takes."""
+    """Seconds between the signal that a job gets and its end, at its time limit or at preemption: the job saves and is
+    queued again. Must be longer than a save takes."""
     directives: tuple[str, ...] = ()
-    """Further lines for `#SBATCH`, such as `--mem=0` or `--exclusive`."""
+    """Additional `#SBATCH` options, such as `--mem=0` or `--exclusive`."""
     setup: str = ""
     """Shell lines that every job runs before it starts the processes: modules, environment, network interfaces."""
     template: Path | None = None
-    """A batch script instead of launch/slurm/path.sbatch, of which it is an edited copy."""
+    """Path of an edited copy of the batch script launch/slurm/path.sbatch, used in its place."""
 
 
 class LaunchConfig(Section):
-    """Where the training processes start."""
+    """Start of the training processes: launcher, hosts, ports and resources."""
 
     launcher: Launcher = "local"
-    """`local`: the deepspeed launcher on this machine; `deepspeed`: the same over `hostfile`; `torchrun` on
-    this machine; `slurm`: jobs of a SlurmConfig cluster."""
+    """Launcher: `local`, the deepspeed launcher on this machine; `deepspeed`, the same over the hosts of `hostfile`;
+    `torchrun` on this machine; `slurm`, jobs of a Slurm cluster."""
     processes: Annotated[Int, Field(ge=1)] = 1
-    """Processes on this machine (`local`, `torchrun`), or on each host."""
+    """Number of processes on this machine (`local`, `torchrun`), or on each host."""
     hostfile: Path | None = None
     master_addr: str | None = None
-    """With a hostfile: where the processes meet, an address of the first host that all others reach. By default the
-    first one that `hostname -I` tells there."""
+    """Address of the first host of the hostfile, reachable from all others, at which the processes rendezvous. By
+    default the first one that `hostname -I` prints on it."""
     master_port: Annotated[Int, Field(ge=1, le=65535)] | None = None
-    """By default a free port of this machine, or 29500 with a hostfile. Groups at work at the same time take this one
-    and those above it."""
+    """Port of the rendezvous; by default a free port of this machine, or 29500 with a hostfile. Process groups that run
+    at the same time use this port and the ones above it."""
     resources: dict[PathKind, Resources] = Field(default_factory=dict)
-    """Per kind of path (main, branch, ptfs, cpt, wsd-s) what its process group gets, where it is not one node with
-    `processes` processes: a branch may have fewer than the main path."""
+    """Resources of the process group per kind of path (main, branch, ptfs, cpt, wsd-s), where they are not one node
+    with `processes` processes: a branch may have fewer than the main path."""
     at_once: Annotated[Int, Field(ge=1)] = 1
-    """Process groups of independent paths at work at the same time, on devices of their own: a branch trains as soon
-    as its branch point is saved, while the main path goes on. With SlurmConfig the cluster decides."""
+    """Number of process groups that may train independent paths at the same time, on devices of their own: a branch
+    starts as soon as its branch point is saved, while the main path continues. With Slurm the cluster decides."""
     paths_per_job: Annotated[Int, Field(ge=1)] | None = None
-    """Paths that one process group trains in a row; null means all that have the same resources, or one where
-    `at_once` is above 1 and with SlurmConfig. Starting a group costs seconds."""
+    """Number of paths that one process group trains one after the other; by default all with the same resources, or one
+    if `at_once` is above 1 and with Slurm. Starting a group costs seconds."""
     grace_seconds: Annotated[Float, Field(gt=0)] = 300.0
-    """How long the processes may take to save once they were asked to stop; then they are killed. Stay below what the
+    """Seconds that the processes have to save after a request to stop, before they are killed. Choose less than the
     cluster leaves between its signal and its kill."""
     collective_timeout_minutes: Annotated[Float, Field(gt=0)] = 30.0
-    """How long a process waits for another one that is stuck; then all end. Longer than the first process takes to
-    read or write a whole checkpoint, since the others wait for that too."""
+    """Minutes that a process waits for another one that is stuck, before all end. Must be longer than the first process
+    takes to read or write a whole checkpoint, because the others wait for that too."""
     slurm: SlurmConfig = SlurmConfig()
 
     @model_validator(mode="after")
@@ -94,9 +94,9 @@ class LaunchConfig(Section):
         return self
 
     def resources_of(self, kind: str, hosts: int = 1) -> Resources:
-        """What the process group of a kind of path gets, with nodes and processes filled in.
+        """Return the resources of the process group of a kind of path, with nodes and processes filled in.
 
-        hosts: how many the hostfile has, where there is one.
+        hosts: number of hosts in the hostfile, if there is one.
         """
         given = next((resources for known, resources in self.resources.items() if known == kind), Resources())
         return Resources(

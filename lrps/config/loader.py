@@ -1,7 +1,7 @@
-"""Reads a config file: YAML 1.2 scalars, a position for every error, overrides, one validation.
+"""Reading a config file: YAML 1.2 scalars, a position for every error, overrides, one validation.
 
-PyYAML follows YAML 1.1, where `3e-4` is a string, `on` a boolean and a doubled key silent. Only its parser is used
-here; scalars are resolved by the core schema of YAML 1.2.
+PyYAML follows YAML 1.1, where `3e-4` is a string, `on` a boolean and a repeated key no error. Only its parser is used;
+scalars are resolved by the core schema of YAML 1.2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _MOST_NODES = 100_000
-"""Of one document: a config has some hundred, a bomb of aliases has billions."""
+"""Largest number of nodes in one document: a config has some hundred, a bomb of aliases has billions."""
 _PLAIN = {
     "dict_type": "a mapping of keys is needed here",
     "model_type": "a mapping of keys is needed here",
@@ -41,17 +41,17 @@ _PLAIN = {
     "finite_number": "a finite number is needed here",
     "string_pattern_mismatch": "letters, digits, '-' and '_' only, and a letter or digit first",
 }
-"""What pydantic says in its own terms, in the file's."""
+"""Error types of pydantic -> their messages in the terms of a config file."""
 _STRATEGIES: dict[str, type[BaseModel]] = dict(zip(KINDS, (PathSwitching, Ptfs, Cpt, WsdS), strict=True))
 
 
 class Positions:
-    """Where each value of a document stands: location -> `file:line:column`."""
+    """Positions of the values of a document: location -> `file:line:column`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.built = 0
-        """Nodes that were built so far."""
+        """Number of nodes built so far."""
         self._marks: dict[Location, str] = {}
 
     def note(self, location: Location, mark: yaml.Mark) -> None:
@@ -62,11 +62,11 @@ class Positions:
         self._marks[location] = f"-s {text}"
 
     def graft(self, key: str, inner: Positions) -> None:
-        """Take over the positions of another document, which now stands at `key`."""
+        """Add the positions of another document, which is inserted at `key`."""
         self._marks |= {(key, *location): mark for location, mark in inner._marks.items()}
 
     def of(self, location: Location) -> str:
-        """The position of a location, or of the nearest thing around it."""
+        """Return the position of a location, or of the nearest mapping or list around it."""
         for length in range(len(location), -1, -1):
             if (mark := self._marks.get(location[:length])) is not None:
                 return mark
@@ -108,7 +108,7 @@ def _build(node: yaml.Node, location: Location, positions: Positions) -> Any:
         if key in result:
             first = positions.of(here)
             positions.note(here, key_node.start_mark)
-            raise ConfigError(f"{positions.of(here)}: '{key}' stands twice (first at {first}); remove one of them")
+            raise ConfigError(f"{positions.of(here)}: '{key}' appears twice (first at {first}); remove one of them")
         positions.note(here, key_node.start_mark)
         result[key] = _build(value_node, here, positions)
     return result
@@ -181,7 +181,7 @@ def _no_place(target: Any) -> str:
 
 
 def _section_keys(location: Location) -> list[str]:
-    """The keys that are allowed in the section that holds `location`, which names the kind of a strategy."""
+    """Return the keys allowed in the section around `location`, which includes the kind of a strategy."""
     if location[0] == "paradigms" and len(location) > 2:
         model: Any = _STRATEGIES[str(location[2])]
         location = location[3:]
@@ -194,7 +194,7 @@ def _section_keys(location: Location) -> list[str]:
 
 
 def _section_of(annotation: Any) -> Any:
-    """The model inside an annotation such as `Hardware | None` or `tuple[Version, ...]`."""
+    """Return the model class inside an annotation such as `HardwareConfig | None` or `tuple[Version, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, dict, typing.Annotated):
@@ -233,7 +233,7 @@ def _explain(error: Any, positions: Positions) -> str:
 
 
 def _read_hardware(document: dict[str, Any], positions: Positions, directory: Path) -> None:
-    """Replace the name of a hardware file by what it holds."""
+    """Replace the name of a hardware file by the content of that file."""
     if isinstance(name := document.get("hardware"), str):
         path = directory / name
         document["hardware"], inner = parse_yaml(_read(path, "hardware file"), str(path))

@@ -1,7 +1,6 @@
 """The config file as frozen pydantic models: every key, its meaning, its unit and its default.
 
-The descriptions below are what `configs/schema.json` shows in an editor. Nothing here reads a file (loader.py does)
-and nothing here knows how training works.
+configs/schema.json shows the attribute docstrings in an editor. Files are read by loader.py.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from lrps.config.values import Bytes, Count, Float, Int, Name, Section
 
 
 class ModelConfig(Section):
-    """A Hugging Face causal language model: freshly initialised, from a local checkpoint, or from a whole state."""
+    """A Hugging Face causal language model: newly initialised, from a local checkpoint, or from a complete state."""
 
     architecture: dict[str, Any] | None = None
-    """Fields of the Hugging Face config, `model_type` and `vocab_size` among them. Initialised from `seed`."""
+    """Fields of the Hugging Face config, including `model_type` and `vocab_size`. Weights are drawn from `seed`."""
     checkpoint: Path | None = None
-    """A local Hugging Face checkpoint directory to start from, instead of `architecture`."""
+    """Local Hugging Face checkpoint directory to start from, in place of `architecture`."""
     initial_state: Path | None = None
     """Directory of a checkpoint (`.../step-00000480`) whose weights, Adam moments and Adam step count every path
-    without a parent starts from, PTFS paths among them, instead of weights drawn from `seed`. `lrps convert
-    from-universal` writes one from DeepSpeed's universal format; one of another run serves too. Only with
-    `architecture`, which must be that of the state. Steps, tokens and costs count from 0: what was trained elsewhere is
-    not in the plan. Keep it until every path is trained."""
+    without a parent starts from, including PTFS paths, in place of weights drawn from `seed`. `lrps convert
+    from-universal` writes one from DeepSpeed's universal format; a checkpoint of another run serves too. Only with
+    `architecture`, which must be that of the state. Steps, tokens and costs count from 0, without what was trained
+    elsewhere. Keep the directory until every path is trained."""
     parameters: Count | None = None
     """Number of parameters, for the FLOPs of model types that `lrps plan` cannot count by itself."""
 
@@ -61,21 +60,23 @@ class Version(Section):
     """Text files (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) that `lrps data build` tokenizes into this version's
     shards."""
     url: Address | None = None
-    """Where shards that were built elsewhere lie: a folder, https://, s3://, gs://, hf:// or any other address that
+    """Address of shards that were built elsewhere: a folder, https://, s3://, gs://, hf:// or any other address that
     fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
-    shard comes into data.cache when it is first needed."""
+    shard is copied to data.cache when it is first needed."""
     tokens: Count | None = None
-    """Train on this many tokens of the increment (`10.5B`). Needed while the shards do not exist; all by default."""
+    """Number of tokens of the increment to train on (`10.5B`); by default all. Required while the shards do not
+    exist."""
 
 
 class Rehearsal(Version):
-    """A version that is no increment: rows made for rehearsal, read by the paradigms whose `mix` asks for them."""
+    """A rehearsal set: data that is no increment, read by the paradigms whose `mix` has a share for it."""
 
     since: Name
-    """The first version whose mix may read it; later ones go on where the lineage stopped reading. A set that is added
-    to a trained plan begins with a version that is still to come: trained paths stay what they are."""
+    """First version whose mix may read the set; later versions continue where the lineage stopped reading. A set
+    that is added to a trained plan must start with a version that is not trained yet."""
     synthesis: Synthesis | None = None
-    """Let models write the set, with `lrps rehearse CONFIG SET`: self-synthesized rehearsal, instead of text or url."""
+    """Options of self-synthesized rehearsal, in place of text or url: `lrps rehearse CONFIG SET` lets models write
+    it."""
 
     @model_validator(mode="after")
     def _one_maker(self) -> Self:
@@ -94,33 +95,34 @@ class DataConfig(Section):
     """The versions of the data, in the order in which they arrive."""
 
     root: Path
-    """Folder of the shards: <root>/<version>/<version>-train.manifest.json and -heldout.manifest.json."""
+    """Folder of the shards and manifests: <root>/<version>/<version>-train.manifest.json and -heldout.manifest.json."""
     tokenizer: Path | None = None
-    """tokenizer.json; by default <root>/tokenizer.json."""
+    """Path of a tokenizer.json; by default <root>/tokenizer.json."""
     train_vocabulary: Annotated[Int, Field(ge=257)] | None = None
-    """Let `lrps data build` train a byte-level BPE of this size on the first version if there is no tokenizer.
-    257 means plain bytes and the end-of-text token."""
+    """Size of the byte-level BPE that `lrps data build` trains on the first version if there is no tokenizer. 257 means
+    plain bytes and the end-of-text token."""
     sequence_length: Annotated[Int, Field(ge=2)]
-    """Tokens in a row."""
+    """Number of tokens in a sequence."""
     order: Literal["full", "window"] = "full"
-    """`full` shuffles an increment as a whole; `window` some shards at a time, for data larger than memory."""
+    """Extent of the shuffle: `full`, the whole increment; `window`, some shards at a time, for data larger than
+    memory."""
     heldout_share: Annotated[Float, Field(gt=0, lt=0.5)] = 0.01
     """Share of documents held out for evaluation, chosen by a hash of the text."""
     text_key: Annotated[str, Field(min_length=1)] = "text"
-    """The key (.jsonl) or column (.parquet) of the text."""
+    """Key (.jsonl) or column (.parquet) of the text."""
     attention_across_documents: bool = True
-    """true: a token sees all tokens before it in its row. false: only those of its own document, and positions begin
-    anew with each document and each row; for models that can (llama, mistral, qwen2, qwen3, gpt2 and most with
-    rotary positions), which is tried out before training."""
+    """Whether a token attends to all tokens before it in its sequence. false: only to those of its own document, and
+    positions restart with each document and sequence. Only for models that support it (llama, mistral, qwen2, qwen3,
+    gpt2 and most with rotary positions), which is tested before training."""
     cache: Path | None = None
-    """Folder of the shards that come from a version's `url`, by content, best on a disk of the node; by default
+    """Folder for copies of shards from a version's `url`, named by content, preferably on a local disk; by default
     <root>/cache."""
     cache_limit: Bytes | None = None
-    """Remove the shards that were not used for the longest time beyond this (`500GB`); nothing by default."""
+    """Size (`500GB`) beyond which the least recently used shards are removed from the cache; by default unlimited."""
     versions: tuple[Version, ...]
-    """The increments: at least one."""
+    """Increments, oldest first: at least one."""
     rehearsal: tuple[Rehearsal, ...] = ()
-    """Rows for rehearsal, each set a version of its own that `mix: {rehearsal: 0.1}` reads."""
+    """Rehearsal sets, which `mix: {rehearsal: 0.1}` reads."""
 
     @property
     def cache_path(self) -> Path:
@@ -146,7 +148,7 @@ class DataConfig(Section):
     def _names_differ(self) -> Self:
         names = [version.name for version in self.sources]
         if doubled := {n for n in names if names.count(n) > 1}:
-            raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} stands more than once")
+            raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} appears more than once")
         return self
 
     @model_validator(mode="after")
@@ -170,66 +172,67 @@ class BatchConfig(Section):
     """One optimizer step. The number of processes is not part of it."""
 
     sequences: Annotated[Int, Field(ge=1)]
-    """Rows in an optimizer step, over all processes and accumulation steps."""
+    """Number of sequences in an optimizer step, over all processes and accumulation steps."""
     micro_sequences: Annotated[Int, Field(ge=1)] | None = None
-    """Rows that one process takes in one forward pass; by default its whole share of the batch."""
+    """Number of sequences of one process in one forward pass; by default its whole share of the batch."""
 
 
 class ScheduleConfig(Section):
-    """The learning-rate path that all paradigms share; each may decay in its own way."""
+    """Learning-rate schedule that all paradigms share; each may have its own decay."""
 
     peak_lr: Annotated[Float, Field(gt=0)]
-    """The maximal learning rate: the main path's, and the one every decay starts from."""
+    """Maximal learning rate: that of the main path, from which every decay starts."""
     final_lr: Annotated[Float, Field(ge=0)] = 0.0
-    """Where a decay ends."""
+    """Learning rate at the end of a decay."""
     warmup_steps: Annotated[Int, Field(ge=0)] = 0
-    """Linear warm-up of every path that starts from scratch."""
+    """Number of steps of the linear warm-up of every path that starts from scratch."""
     power_coefficient: Annotated[Float, Field(gt=0)] | None = None
-    """Makes the stable phase of main paths min(peak_lr, power_coefficient * (tokens so far) ** -0.51) (Shen et al.
-    2024). The other paradigms keep their own shape."""
+    """Coefficient of the power law min(peak_lr, power_coefficient * (tokens so far) ** -0.51) in the stable phase of
+    main paths (Shen et al. 2024). The other paradigms keep their own shape."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.final_lr > self.peak_lr:
-            raise ValueError(f"final_lr {self.final_lr} lies above peak_lr {self.peak_lr}")
+            raise ValueError(f"final_lr {self.final_lr} is above peak_lr {self.peak_lr}")
         return self
 
 
 class OptimizerConfig(Section):
-    """AdamW."""
+    """Settings of AdamW."""
 
     betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     eps: Annotated[Float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[Float, Field(ge=0)] = 0.1
     no_weight_decay: tuple[Literal["norms", "biases", "embeddings"], ...] = ()
-    """Parameters that weight decay leaves alone; by default it is applied to all."""
+    """Kinds of parameters without weight decay; by default it is applied to all."""
     clip_grad_norm: Annotated[Float, Field(gt=0)] | None = 1.0
-    """Global gradient norm; null switches clipping off."""
+    """Global gradient norm to which gradients are clipped; null switches clipping off."""
 
 
 class EngineConfig(Section):
-    """How DeepSpeed executes a step. Nothing here changes what is trained beyond rounding."""
+    """Execution of a step by DeepSpeed. Nothing here changes what is trained beyond rounding."""
 
     zero_stage: Annotated[Int, Field(ge=0, le=3)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 keeps fp32 master weights and needs zero_stage 1 or higher."""
+    """Precision of weights and activations; bf16 keeps fp32 master weights and needs zero_stage 1 or higher."""
     attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = None
-    """The attention kernel; by default the one that transformers takes. The flash kernels need their package, a GPU
-    and bf16; they skip other documents instead of masking them (data.attention_across_documents: false)."""
+    """Attention kernel; by default the one that transformers chooses. The flash kernels need their package, a GPU and
+    bf16; they skip other documents where others mask them (data.attention_across_documents: false)."""
     activation_checkpointing: bool = False
     compile: bool = False
-    """torch.compile the model's layers, at the first step; needs a C++ compiler on CPUs, Triton on GPUs."""
+    """Whether torch.compile compiles the model's layers at the first step; needs a C++ compiler on CPUs, Triton on
+    GPUs."""
     cross_entropy: Literal["full", "chunked"] | None = None
-    """`chunked` never holds the logits of all tokens at once: the loss and its gradient are worked out some tokens at
-    a time, and few logits (2**25) all at once. For models whose loss is the cross-entropy of a plain output layer,
-    which is tried out before training; by default chunked for these and full for the others."""
+    """Computation of the loss. `chunked` computes the loss and its gradient for some tokens at a time (at most 2**25
+    logits) and never holds the logits of all tokens. Only for models whose loss is the cross-entropy of a plain output
+    layer, which is tested before training; by default chunked for these and full for the others."""
     keep_host_memory: bool = True
-    """On CPUs (with glibc): keep memory that is freed, instead of giving it back and faulting it in again in the next
-    step. Faster steps for a higher peak (docs/performance.md)."""
+    """Whether a process on a CPU (with glibc) keeps freed memory, instead of returning it to the system and faulting it
+    in again in the next step: faster steps for a higher peak (docs/performance.md)."""
     read_every: Annotated[Int, Field(ge=1)] | None = None
-    """Read losses and gradient norms, and agree on stopping, every so many steps; in between nothing waits for a GPU
-    to tell them. By default as many as take a second. What is logged, saved or evaluated is read before, so metrics
-    and ledger are the same whatever it is."""
+    """Number of steps between two reads of losses and gradient norms and agreements on stopping; between them nothing
+    waits for a GPU. By default as many steps as take a second. Values are also read before a log, save or evaluation,
+    so metrics and ledger do not depend on it."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -241,26 +244,27 @@ class EngineConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When the state is saved. Branch points, releases and the end of a path are always saved and never pruned."""
+    """Schedule and retention of checkpoints. Branch points, releases and the end of a path are always saved and
+    kept."""
 
     every_steps: Annotated[Int, Field(ge=1)] | None = None
-    """Save each time the step is a multiple of this; null: at the end and at branch points only."""
+    """Number of steps between two checkpoints; null: only at the end and at branch points."""
     every_minutes: Annotated[Float, Field(gt=0)] | None = None
-    """Save as well when the last save is so long ago, by the clock of the first process."""
+    """Minutes after the last save at which another one is made, by the clock of the first process."""
     keep_last: Annotated[Int, Field(ge=1)] = 2
-    """Of these periodic checkpoints, keep the newest."""
+    """Number of periodic checkpoints that are kept, newest first."""
     keep_every_steps: Annotated[Int, Field(ge=1)] | None = None
-    """Keep those whose step is a multiple of this, too; itself a multiple of every_steps."""
+    """Interval in steps at which periodic checkpoints are also kept; a multiple of every_steps."""
     keep_hours: Annotated[Float, Field(gt=0)] | None = None
-    """Keep those that are younger than this, too: of which the manifest was written less than so many hours ago. What
-    has grown older goes with the next save, or with `lrps prune`; what a pull brings is as young as the pull."""
+    """Age in hours up to which checkpoints are also kept, counted from the writing of their manifest. Older ones are
+    removed at the next save, or by `lrps prune`; after a pull the age counts from the pull."""
     asynchronous: bool = True
-    """Train on while a copy of the state is written. Steps stand still for the copy and the publication only: about a
-    tenth of an awaited save, whatever the size. The copy costs host memory for as long as a path is trained, 12 bytes
-    (fp32 weights and two moments) for each parameter that a process owns; from a GPU it is pinned. Writing and hashing
-    take a core of each process; where training uses them all, steps are slower meanwhile. At a path's end, before an
-    evaluation and when asked to stop, saves are awaited all the same; so is the one before, where the disk is slower
-    than `every_steps`."""
+    """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
+    publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
+    trained, 12 bytes (fp32 weights and two moments) for each parameter that a process owns, pinned on a GPU machine.
+    Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
+    are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
+    still written."""
 
     @model_validator(mode="after")
     def _kept_are_saved(self) -> Self:
@@ -273,7 +277,7 @@ class CheckpointConfig(Section):
 
 
 def _as_people_write_it(schema: dict[str, Any]) -> None:
-    """For editors: a strategy whose name is its kind, and hardware by the name of a file."""
+    """Describe for editors a strategy whose name is its kind, and hardware given by the name of a file."""
     hardware, paradigms = schema["properties"]["hardware"], schema["properties"]["paradigms"]
     hardware["anyOf"].append({"type": "string"})
     ((_, strategies),) = paradigms.pop("patternProperties").items()
@@ -293,7 +297,7 @@ class Config(Section):
     """Name of the plan: its run directory is <runs>/<name>."""
     runs: Path = Path("runs")
     seed: Annotated[Int, Field(ge=0, lt=2**32)] = 0
-    """All randomness is a function of this, the step and the row."""
+    """Seed of all randomness, which is a function of it, the step and the sequence."""
     model: ModelConfig
     data: DataConfig
     batch: BatchConfig
@@ -301,12 +305,12 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
     paradigms: Annotated[dict[Name, Strategy], Field(min_length=1)]
-    """name -> strategy. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
+    """Strategies by name. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     launch: LaunchConfig = LaunchConfig()
     hardware: HardwareConfig | None = None
-    """A mapping, or the path of a YAML file that holds it, relative to this file."""
+    """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""
     track: TrackConfig = TrackConfig()
 
     @property
@@ -356,7 +360,7 @@ class Config(Section):
         return self
 
     def _check_sets_of_versions(self, name: str, strategy: Strategy) -> None:
-        """Who gives a version a share of rehearsal by name shall not get none of it in silence."""
+        """Reject a per-version rehearsal share that no rehearsal set can fill."""
         names = [version.name for version in self.data.versions]
         first = min((names.index(rehearsal.since) for rehearsal in self.data.rehearsal), default=0)
         for version, mix in strategy.mix_per_version.items() if isinstance(strategy, Mixing) else ():
@@ -381,7 +385,7 @@ class Config(Section):
         return self
 
     def batch_fault(self, processes: int) -> str | None:
-        """Why so many processes cannot share a batch, if they cannot."""
+        """Return why this number of processes cannot share a batch; None if it can."""
         share, rest = divmod(self.batch.sequences, processes)
         if rest or not share:
             return (
@@ -390,7 +394,7 @@ class Config(Section):
             )
         micro = self.batch.micro_sequences
         if micro is not None and share % micro:
-            return f"batch.micro_sequences {micro} does not divide the {share} rows of a process"
+            return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""The `synthesis` of a rehearsal set: how `lrps rehearse` writes it, by self-synthesized rehearsal (SSR).
+"""The `synthesis` section of a rehearsal set: self-synthesized rehearsal (SSR), run by `lrps rehearse`.
 
-Huang et al., ACL 2024. The defaults are the paper's where it has one (docs/rehearsal.md).
+Huang et al., ACL 2024. The defaults are those of the paper, where it has one (docs/rehearsal.md).
 """
 
 from __future__ import annotations
@@ -22,78 +22,82 @@ class Endpoint(Section):
     """A server that speaks the OpenAI completions protocol, such as vLLM or SGLang, and serves the base model."""
 
     url: Address
-    """Up to and with `/v1`."""
+    """Address of the server, up to and including `/v1`."""
     model: Annotated[str, Field(min_length=1)]
-    """The name under which it serves the base model."""
+    """Name under which the server offers the base model."""
     key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
-    """The environment variable that holds the key; nothing is sent where it is not set. Keys stand in no config."""
+    """Name of the environment variable with the API key; without it no key is sent. Never write a key into a config."""
     requests_at_once: Annotated[Int, Field(ge=1)] = 16
 
 
 class Synthesis(Section):
-    """Rehearsal data that models write: the base model goes on after demonstrations from an earlier version, the latest
-    model writes the outputs again, and a selection of that is the set."""
+    """Rehearsal data written by models: the base model continues demonstrations from an earlier version, the latest
+    model generates the outputs again, and a selection of the results is the set."""
 
     of: tuple[Name, ...]
-    """The version whose data is rehearsed, or several: `of: v1`."""
+    """Name of the version whose data is rehearsed, or several names: `of: v1`."""
     kind: Literal["documents", "pairs"] = "documents"
-    """`documents`: text for pre-training; its first tokens are the input, what follows the output. `pairs`: documents
-    that are one input and one output each, as in instruction tuning, told apart by the two marks."""
+    """Kind of the data. `documents`: text for pre-training; its first tokens are the input, the rest the output.
+    `pairs`: documents of one input and one output each, as in instruction tuning, separated by the two marks."""
     base: Annotated[str, Field(min_length=1)] | None = None
-    """theta(0), which writes: the directory of a Hugging Face model, or a release of this plan as PARADIGM/VERSION. By
-    default model.checkpoint; where the plan trains from scratch, the latest model."""
+    """Base model (theta(0) in the paper), which writes instances: the directory of a Hugging Face model, or a
+    release of this plan as PARADIGM/VERSION. By default model.checkpoint; if the plan trains from scratch, the
+    latest model."""
     latest: Annotated[str, Field(min_length=1)] | None = None
-    """The model that writes the outputs again: likewise. By default the release of the version before `since` in the
-    first path-switching paradigm, or in the first paradigm where there is none."""
+    """Latest model, which generates the outputs again; a directory or a release as for `base`. By default the
+    release of the version before `since` in the first path-switching paradigm, or in the first paradigm if there is
+    none."""
     generator: Literal["hf"] | Endpoint = "hf"
-    """`hf` runs the base model in this process, on a GPU if there is one; or the address of a server. The latest model
-    always runs here."""
+    """Generator of the base model: `hf` runs it in this process, on a GPU if there is one; otherwise the server that
+    serves it. The latest model always runs in this process."""
     ratio: Positive = 0.1
-    """How much is wanted, as a share of the rows of `of`; `tokens` of the set goes before it."""
+    """Size of the set as a share of the sequences of `of`; the set's `tokens` takes precedence."""
     demonstrations: Annotated[Int, Field(ge=1, le=16)] = 2
-    """In a prompt (the paper's K)."""
+    """Number of demonstrations in a prompt (the paper's K)."""
     demonstration_share: Part = 0.01
-    """Share of the documents of `of` that demonstrations are drawn from; at least as many as a prompt has."""
+    """Share of the documents of `of` from which demonstrations are drawn; at least as many as a prompt has."""
     demonstration_tokens: Count | None = None
-    """Longer documents are cut to this in prompts, longer pairs are left out; by default what lets a prompt of them and
-    one more fill a row of data.sequence_length."""
+    """Largest number of tokens of a demonstration: longer documents are cut, longer pairs are left out. By default the
+    length at which a prompt and one more document fill data.sequence_length."""
     samples: Annotated[Int, Field(ge=1)] = 3
-    """Generations for each ordered choice of demonstrations."""
+    """Number of generations for each ordered choice of demonstrations."""
     generations: Count | None = None
-    """How many in all, in a seeded order of all choices and samples; by default as many as would hold three times the
-    tokens wanted if they were as long as the documents of `of`. More of them go on where fewer ended."""
+    """Total number of generations, in a seeded order of all choices and samples. By default as many as would hold three
+    times the wanted tokens if they were as long as the documents of `of`. A larger number continues a smaller one."""
     temperature: Positive = 0.9
     top_p: Part = 0.6
     repetition_penalty: Positive = 1.2
-    """These three are for the base model; the latest one is greedy."""
+    """Penalty on tokens that occurred already. This, `temperature` and `top_p` apply to the base model; the latest
+    model is greedy."""
     max_tokens: Count = 2048
-    """That one generation may have, of either model; it also ends at the model's last position."""
+    """Largest number of tokens of one generation of either model, which also ends at the model's last position."""
     task: str = ""
-    """Definition of the task, which begins the prompts of `pairs`."""
+    """Definition of the task, at the start of the prompts of `pairs`."""
     input_mark: str = "Input: "
-    """What stands before the input of a pair, as it is in the text of the version."""
+    """Text before the input of a pair, as in the text of the version."""
     output_mark: str = "\nOutput: "
-    """What stands between its input and its output."""
+    """Text between the input and the output of a pair."""
     separator: str | None = None
-    """Between the demonstrations of a prompt. By default a blank line for pairs; for documents the end mark of the base
-    model's tokenizer, or two blank lines where a server generates."""
+    """Text between the demonstrations of a prompt. By default a blank line for pairs; for documents the EOS token of
+    the base model's tokenizer, or two blank lines if a server generates."""
     prefix_tokens: Count = 32
-    """Of a document: so many tokens, by the tokenizer of the data, are its input."""
+    """Number of tokens of a document, by the tokenizer of the data, that are its input."""
     max_pair_tokens: Count | None = None
-    """Longer pairs are dropped; by default data.sequence_length."""
+    """Largest number of tokens of a pair: longer ones are dropped. By default data.sequence_length."""
     refine: bool = True
-    """Let the latest model write the outputs again, greedily. Without it the paper's forgetting is much worse."""
+    """Whether the latest model generates the outputs again, greedily. Without it forgetting is much worse in the
+    paper."""
     selection: Literal["kmeans", "random"] = "kmeans"
-    """`kmeans`: from every cluster of the embeddings its share, nearest to the centroid first. `random` is nearly as
-    good in the paper, and costs no embedding."""
+    """Method of selection. `kmeans`: from every cluster of the embeddings its share, nearest to the centroid first.
+    `random` is nearly as good in the paper and needs no embedding."""
     clusters: Annotated[Int, Field(ge=1)] = 20
     embedding: Path | None = None
-    """Directory of a Hugging Face encoder; by default the base model. Its last hidden states are averaged over the
-    tokens."""
+    """Directory of a Hugging Face encoder, whose last hidden states are averaged over the tokens; by default the base
+    model."""
     batch_size: Annotated[Int, Field(ge=1)] = 16
-    """Prompts at once, where a model runs in this process."""
+    """Number of prompts in one batch of a model that runs in this process."""
     seed: Annotated[Int, Field(ge=0, lt=2**32)] | None = None
-    """By default that of the config."""
+    """Seed of demonstrations and generations; by default that of the config."""
 
     @field_validator("of", mode="before")
     @classmethod
@@ -117,13 +121,14 @@ class Synthesis(Section):
         return self
 
     def _changed(self, keys: Collection[str]) -> list[str]:
-        """Those that are not as by default. A config that is written down and read again has them all."""
+        """Return the keys whose values differ from their defaults. (A config that was written and read again sets
+        them all.)"""
         fields = type(self).model_fields
         return sorted(key for key in keys if getattr(self, key) != fields[key].default)
 
     @property
     def marks(self) -> tuple[str, str]:
-        """What input and output are told apart by, whatever blanks a model writes around them."""
+        """The two marks without surrounding blanks, which separate input and output in generated text."""
         return self.input_mark.strip(), self.output_mark.strip()
 
 

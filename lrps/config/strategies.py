@@ -1,5 +1,4 @@
-"""The `paradigms` of a config file: how path switching, PTFS, CPT and WSD-S are described. What they compile to is in
-lrps.paths."""
+"""The `paradigms` section of a config file: path switching, PTFS, CPT and WSD-S. lrps.paths compiles them."""
 
 from __future__ import annotations
 
@@ -11,24 +10,25 @@ from lrps.config.values import DecayShape, Float, Int, OptimizerStart, Quantity,
 
 
 def _kind_may_come_from_the_name(schema: dict[str, Any]) -> None:
-    """For editors: `ptfs: {decay: cosine}` is complete."""
+    """Accept a strategy without `kind` in the schema for editors: `ptfs: {decay: cosine}` is complete."""
     schema.get("required", []).clear()
 
 
 class Decaying(Section):
-    """What every paradigm says about its decay."""
+    """Keys of the decay, which every paradigm has."""
 
     model_config = ConfigDict(json_schema_extra=_kind_may_come_from_the_name)
 
     alpha: Quantity = 0.6
     """Length of the decay, in the unit of `alpha_of`."""
     alpha_of: Literal["increment", "steps-so-far", "steps", "tokens"] = "increment"
-    """A share of the version's increment, a share of all steps so far, or an absolute number of steps or tokens."""
+    """Unit of `alpha`: a share of the version's increment, a share of all steps so far, or a number of steps or
+    tokens."""
     alpha_per_version: dict[str, Quantity] = Field(default_factory=dict)
-    """`alpha` of single versions, by name."""
+    """Values of `alpha` for single versions, by name."""
     decay: DecayShape = "linear"
     final_lr: Annotated[Float, Field(ge=0)] | None = None
-    """Where this paradigm's decays end; by default schedule.final_lr."""
+    """Final learning rate of this paradigm's decays; by default schedule.final_lr."""
 
     @model_validator(mode="after")
     def _alpha_fits_its_unit(self) -> Self:
@@ -36,20 +36,22 @@ class Decaying(Section):
             raise ValueError(f"alpha_of {self.alpha_of} needs an alpha: how many {self.alpha_of} is the decay?")
         alphas = (self.alpha, *self.alpha_per_version.values())
         if self.alpha_of == "steps-so-far" and max(alphas) > 1:
-            raise ValueError(f"alpha {max(alphas):g} of all steps so far is more than there are; it lies in 0..1")
+            raise ValueError(
+                f"alpha {max(alphas):g} of all steps so far is more than there are; give a share between 0 and 1"
+            )
         if self.decay == "multi-step" and "final_lr" in self.model_fields_set:
             raise ValueError("a multi-step decay ends at 0.1 x peak_lr; leave final_lr out, or choose another shape")
         return self
 
 
 class Mix(Section):
-    """Shares of the rows of a path; they add up to 1."""
+    """Shares of the sequences of a path, which add up to 1."""
 
     new: Share = 1.0
     replay: Share = 0.0
-    """Rows of older increments, each going on at its own next position, in proportion to their size."""
+    """Share of sequences of older increments, each from its own next position on, in proportion to their sizes."""
     rehearsal: Share = 0.0
-    """Rows of the sets of data.rehearsal that there are for the version, likewise."""
+    """Share of sequences of the sets of data.rehearsal that the version may read, in the same way."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -61,36 +63,36 @@ class Mix(Section):
 
 
 class Mixing(Decaying):
-    """What the paradigms say that read other rows beside those of the version's own increment. A share for which there
-    is nothing yet (version 1 has nothing to replay) goes to the new rows."""
+    """Keys of paradigms that also read sequences from outside the version's own increment. A share for which no data
+    exists yet (version 1 has nothing to replay) goes to the new sequences."""
 
     mix: Mix = Mix()
-    """What a branch or a CPT path reads."""
+    """Shares of the sequences that a branch or a CPT path reads."""
     mix_per_version: dict[str, Mix] = Field(default_factory=dict)
-    """`mix` of single versions, by name."""
+    """Values of `mix` for single versions, by name."""
 
     def mix_of(self, version: str) -> Mix:
         return self.mix_per_version.get(version, self.mix)
 
 
 class PathSwitching(Mixing):
-    """One main path at the maximal learning rate; a branch with a complete decay for every version."""
+    """One main path at the maximal learning rate, and a branch with a complete decay for every version."""
 
     kind: Literal["path-switching"]
     main_mix: Mix = Mix()
-    """What the main path reads while it goes over an increment after the first; by default each new row once, and
-    nothing else. Its steps stay the same, so what is added takes the place of new rows; those come first when their
-    increment is replayed."""
+    """Shares of the sequences that the main path reads in every increment after the first; by default each new sequence
+    once and nothing else. The number of steps stays the same, so added sequences replace new ones; the replaced ones
+    come first when their increment is replayed."""
     release_first: bool = True
-    """false: version 1 is the main path itself after increment 1, without a decay."""
+    """Whether version 1 is a branch with a decay; false: it is the main path itself after increment 1."""
     branch_data: Literal["rest", "whole"] = "rest"
-    """The rows a branch reads: those the main path would have read next (`rest`), or as many rows, drawn from a
-    reshuffled pass over the whole increment (`whole`): a sample of all of it, of which the main path has seen some."""
+    """Sequences that a branch reads: those the main path would have read next (`rest`), or as many from a reshuffled
+    pass over the whole increment (`whole`), some of which the main path has read."""
     optimizer: OptimizerStart = "carry"
 
 
 class Ptfs(Decaying):
-    """Every version from scratch on all data so far. By default a decay over the whole run."""
+    """Every version trained from scratch on all data so far, by default with a decay over the whole run."""
 
     kind: Literal["ptfs"]
     alpha: Quantity = 1.0
@@ -99,14 +101,14 @@ class Ptfs(Decaying):
 
 
 class Cpt(Mixing):
-    """Every version from the last one's final state, on its own increment."""
+    """Every version trained from the last one's final state on its own increment."""
 
     kind: Literal["cpt"]
     restart: Literal["rewarm", "continue", "constant"] = "rewarm"
-    """`rewarm`: back to peak_lr, then decay. `continue`: go on at the last version's final rate. `constant`: all
-    versions at peak_lr, none decayed."""
+    """Learning rate at the start of a version. `rewarm`: back to peak_lr, then decay. `continue`: the last version's
+    final rate. `constant`: all versions at peak_lr, none decayed."""
     rewarm_steps: Annotated[Int, Field(ge=0)] | None = None
-    """Steps of the re-warm-up; by default schedule.warmup_steps."""
+    """Number of steps of the re-warm-up; by default schedule.warmup_steps."""
     alpha: Quantity = 1.0
     decay: DecayShape = "cosine"
     optimizer: OptimizerStart = "reset"
@@ -120,7 +122,7 @@ class Cpt(Mixing):
 
 
 class WsdS(Decaying):
-    """WSD-S (Wen et al. 2025): the main path goes on from the decayed checkpoint, at peak_lr, without a re-warm."""
+    """WSD-S (Wen et al. 2025): the main path continues from the decayed state, at peak_lr, without a re-warm-up."""
 
     kind: Literal["wsd-s"]
     decay: DecayShape = "inverse"

@@ -1,4 +1,4 @@
-"""The `track` of a config file: where metrics go."""
+"""The `track` section of a config file: the trackers that get a copy of the metrics."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from lrps.config.values import Int, Section
 
 
 class WandbConfig(Section):
-    """How runs are known to Weights & Biases. Every WANDB_* environment variable goes before these."""
+    """Options of runs in Weights & Biases. WANDB_* environment variables take precedence over these keys."""
 
     mode: Literal["offline", "online"] = "offline"
-    """`offline` writes below the run directory, for `wandb sync` later; `online` falls back to it where the server
-    cannot be reached."""
+    """Mode of wandb: `offline` writes below the run directory, for `wandb sync` later; `online` falls back to it if the
+    server cannot be reached."""
     project: Annotated[str, Field(min_length=1)] = "lrps"
     entity: str | None = None
-    """A user or a team; by default that of the API key."""
+    """Name of a user or team; by default that of the API key."""
     tags: tuple[str, ...] = ()
 
 
 class TrackConfig(Section):
-    """Where metrics go. The local metrics.jsonl is always written."""
+    """Logging and trackers. The local metrics.jsonl is always written."""
 
     log_every_steps: Annotated[Int, Field(ge=1)] = 10
     trackers: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ()
-    """What gets a copy; none by default. tensorboard and trackio are extras: `pip install 'lrps[tensorboard]'`."""
+    """Names of the trackers that get a copy of the metrics; by default none. tensorboard and trackio are extras:
+    `pip install 'lrps[tensorboard]'`."""
     wandb: WandbConfig = WandbConfig()
 
     @field_validator("trackers")

@@ -1,4 +1,4 @@
-"""What the sections of a config file are made of: strict numbers, quantities such as `10.5B`, and their base class."""
+"""Value types of a config file: strict numbers, quantities such as `10.5B`, and the base class of its sections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BYTES = r"([0-9]*\.?[0-9]+)\s*([kMGT]?)B"
 
 
 def parse_quantity(value: Any) -> Any:
-    """Read `10.5B` as 10500000000, exactly; leave everything that is not such a string to pydantic."""
+    """Return 10500000000 for `10.5B`, exactly; return everything that is no such string unchanged."""
     if isinstance(value, str) and len(value) < 40 and (match := re.fullmatch(_QUANTITY, value.strip(), re.IGNORECASE)):
         number, unit = match.groups()
         scaled = Fraction(number) * _MULTIPLES[unit.upper()]
@@ -26,7 +26,7 @@ def parse_quantity(value: Any) -> Any:
 
 
 def parse_bytes(value: Any) -> Any:
-    """Read `500GB` as 500000000000; leave everything that is not such a string to pydantic."""
+    """Return 500000000000 for `500GB`; return everything that is no such string unchanged."""
     if isinstance(value, str) and len(value) < 40 and (match := re.fullmatch(_BYTES, value.strip())):
         number, unit = match.groups()
         return int(Fraction(number) * _BYTE_MULTIPLES[unit])
@@ -42,7 +42,7 @@ def _quantity_schema(kind: str) -> WithJsonSchema:
 
 Int = Annotated[int, Field(strict=True)]
 Float = Annotated[float, Field(strict=True)]
-"""Strict: pydantic would take `true` for 1 and "4" for 4, and a config that says so has a mistake in it."""
+"""Strict number: without it pydantic would accept `true` for 1 and "4" for 4, which are mistakes in a config."""
 Count = Annotated[int, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("integer")]
 Quantity = Annotated[float, BeforeValidator(parse_quantity), Field(gt=0), _quantity_schema("number")]
 Bytes = Annotated[
@@ -60,7 +60,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=6
 
 
 class Section(BaseModel):
-    """A mapping in the file: unknown keys are refused, and values cannot change."""
+    """A mapping in the config file. Unknown keys are refused, and values cannot change."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False

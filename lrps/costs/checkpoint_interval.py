@@ -192,7 +192,7 @@ def _step(plan: Plan, found: Measured) -> SourcedSeconds | None:
 
 
 def _restart(plan: Plan, found: Measured) -> SourcedSeconds:
-    """Return the seconds of the longest start, else of reading a checkpoint as fast as it is written.
+    """Return the seconds of the longest start, else of reading a checkpoint at the speed of writing.
 
     The latter leaves out the start of the processes.
     """

@@ -81,7 +81,7 @@ class ComparedParadigm:
     kind: str
     """Kind of the paradigm: path-switching, ptfs, cpt or wsd-s."""
     in_config: bool
-    """Whether the config of the run has it; else it is there for comparison only."""
+    """Whether the config of the run has it; otherwise it was added for the comparison."""
     values: ComparedValues = field(metadata=key("cells"))
     """Values with their basis."""
 

@@ -69,7 +69,7 @@ class MemoryForecast:
     stages: Mapping[int, StageMemory]
     """Forecast by ZeRO stage."""
     left_out: str
-    """What the forecast does not count."""
+    """Memory that the forecast does not count."""
 
     @property
     def own_stage(self) -> StageMemory:

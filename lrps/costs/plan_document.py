@@ -195,9 +195,9 @@ class PlanDocument:
     paradigms: Mapping[str, ParadigmPlan]
     """Paradigms by name, in the order of the config."""
     marginal: Mapping[str, AddedCost] | None
-    """What the last version adds to each paradigm; null for a plan of one version."""
+    """Cost that the last version adds to each paradigm; null for a plan of one version."""
     next: Mapping[str, AddedCost]
-    """What one more version, of the size of the last one, would add to each paradigm."""
+    """Cost that one more version, of the size of the last one, would add to each paradigm."""
     graph: GraphCost
     """All paths, each counted once."""
     to_do: PlannedCost
@@ -218,7 +218,7 @@ class PlanFile:
     plan: PlanDocument
     """The plan as `lrps plan --json` prints it before anything is trained."""
     costs: CostModel
-    """What turns steps into costs."""
+    """Factors that turn steps into costs."""
     paradigms: tuple[str, ...]
     """Names of the paradigms in the order of the config."""
 

@@ -19,10 +19,10 @@ from lrps.plan.plan import Plan
 
 @dataclass(frozen=True)
 class RecordedPlan(Plan):
-    """A plan that knows nothing but what its run directory says: no manifests, and no held-out sets to ask for."""
+    """Plan that knows its run directory only: without manifests and held-out sets."""
 
     recorded_costs: CostModel | None = None
-    """None in a plan.json from before costs were written down: then the config has to tell."""
+    """Cost model of the file; None in a file from before it was recorded, for which the config is used."""
 
     @cached_property
     def costs(self) -> CostModel:
@@ -34,9 +34,9 @@ class RecordedPlan(Plan):
 
 
 def recorded_plan(run_dir: Path) -> RecordedPlan:
-    """The plan as it was when `lrps run` last wrote it down. Its run directory is `run_dir`, and so is its name.
+    """Return the plan as `lrps run` last recorded it; `run_dir` gives its run directory and name.
 
-    Raises ConfigError, with the way out, for a directory without a plan.json that can be read.
+    Raises ConfigError, which says how to fix it, for a directory without a readable plan.json.
     """
     file = run_dir / "plan.json"
     try:

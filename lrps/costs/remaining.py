@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrps.ledger.pace import Pace, pooled
+from lrps.ledger.totals import Pace, pooled
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 

@@ -1,1 +1,1 @@
-"""Training data: token shards that plain webdataset can read, and rows of them in an order that is a pure function."""
+"""Training data: token shards that plain webdataset can read, and the order in which training reads their rows."""

@@ -1,8 +1,8 @@
-"""Remote shards on this node: a cache by content that all processes of the node share.
+"""A cache of remote shards, addressed by content and shared by all processes of a node.
 
-<cache>/<sha[:2]>/<sha>.tar is a whole, proven shard; .part one that is being downloaded; .lock is held by whoever
-downloads it. Whoever uses a .tar, or writes a .part, holds a shared flock on that very file; only a file on which
-nobody holds one is evicted. The kernel lets go of the locks of a killed process, so nothing has to be mended.
+<cache>/<sha[:2]>/<sha>.tar is a complete, verified shard; .part one that is being downloaded; .lock is locked by the
+process that downloads it. A process that uses a .tar, or writes a .part, has a shared flock on that file; only files
+without one are evicted. The kernel releases the locks of a killed process, so nothing has to be repaired.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from lrps.data.remote import TransientError, read_pieces, resolve, with_retries
 
 PREFETCH_THREADS = 2
 PREFETCH_SHARDS = 1000
-"""Shards that wait to be prefetched; what is beyond is forgotten, and comes when it is needed."""
+"""Maximum number of shards that wait to be prefetched; further ones are downloaded when they are needed."""
 NOTE_SECONDS = 5.0
-"""Waiting longer than this for another process is worth a note."""
+"""Seconds of waiting for another process after which a warning is logged."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
 def open_files(data: DataConfig, version: str) -> ShardFiles:
-    """The files of the shards of a version of the config: local ones, or those behind its `url`."""
+    """Return the shards of a version of the config: local files, or cached ones if the version has a `url`."""
     source = next(source for source in data.sources if source.name == version)
     if source.url is None:
         return LocalFiles(data.root / version)
@@ -49,14 +49,14 @@ def open_files(data: DataConfig, version: str) -> ShardFiles:
 
 
 class CachedFiles:
-    """The shards of a version that lie in `directory`, else in `cache`, else behind `url`: downloaded once per node.
+    """The shards of a version, from `directory`, else from `cache`, else downloaded from `url`, once per node.
 
-    limit: bytes that the cache may hold; beyond, the least recently used shards that no process of the node uses are
-    removed. If everything is in use the limit is exceeded, with a warning, rather than training stopped. progress is
-    called with every number of bytes that came in, from any thread; negative if they are dropped.
+    limit: maximal bytes of the cache; beyond it the least recently used shards that no process of the node uses are
+    removed. If all are in use, the limit is exceeded with a warning, so that training continues. progress: called from
+    any thread with the number of bytes received, negative if they are discarded.
     """
 
-    restore = "Delete it: it is downloaded again when it is needed."
+    restore_hint = "Delete it: it is downloaded again when it is needed."
 
     def __init__(
         self,
@@ -74,16 +74,19 @@ class CachedFiles:
         self._pending: deque[Shard] = deque()
         self._asked: set[str] = set()
         self._working = 0
-        self._told = False
+        self._warned = False
         _allow_many_files()
 
     def find(self, shard: Shard) -> Path | None:
-        """Where the shard is on this machine now; it may be gone the moment after, unless it is kept."""
+        """Return the path of the shard on this machine, or None. The file may be evicted unless it is in use."""
         places = (self._directory / shard.name, self._cached(shard))
         return next((place for place in places if place.exists()), None)
 
     def path(self, shard: Shard) -> Path:
-        """The local file of the shard, downloaded if need be; it stays in use until `release` or the object's end."""
+        """Return the local file of the shard, downloaded if necessary.
+
+        It stays in use until `release`, `close` or the end of this object. Raises DataError if the download fails.
+        """
         local = self._directory / shard.name
         if local.exists():
             return local
@@ -97,19 +100,19 @@ class CachedFiles:
             raise
 
     def release(self, shard: Shard) -> None:
-        """Let the shard be evicted from now on."""
+        """Allow the shard to be evicted."""
         with self._mutex:
             self._asked.discard(shard.sha256)
-            held = self._in_use.pop(shard.sha256, None)
-        if held is not None:
-            _touch(held)
-            os.close(held)
+            descriptor = self._in_use.pop(shard.sha256, None)
+        if descriptor is not None:
+            _touch(descriptor)
+            os.close(descriptor)
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
-        """Start to make these shards local, in this order and in the background; returns at once, never raises.
+        """Start to download these shards in the background, in this order. Returns at once and never raises.
 
-        What fails here fails again, aloud, in `path`. Stops short of the limit of the cache. Daemon threads: they end
-        with the last shard, and never keep the interpreter from ending.
+        An error is raised later by `path`. Downloads stop before the cache's limit. The threads are daemons: they end
+        after the last shard and do not delay the exit of the interpreter.
         """
         with self._mutex:
             for shard in shards:
@@ -123,12 +126,12 @@ class CachedFiles:
                 threading.Thread(target=self._work, daemon=True, name="lrps-prefetch").start()
 
     def close(self) -> None:
-        """Nothing is fetched any more, and every shard may be evicted."""
+        """Stop prefetching, and allow every shard to be evicted."""
         with self._mutex:
             self._pending.clear()
             self._asked.clear()
-            held = [self._in_use.pop(sha256) for sha256 in list(self._in_use)]
-        for descriptor in held:
+            descriptors = [self._in_use.pop(sha256) for sha256 in list(self._in_use)]
+        for descriptor in descriptors:
             _touch(descriptor)
             os.close(descriptor)
 
@@ -137,7 +140,7 @@ class CachedFiles:
             pass
 
     def _prefetch_next(self) -> bool:
-        """Make the next pending shard local; False if there is none."""
+        """Download the next pending shard. Return False if there is none."""
         with self._mutex:
             if not self._pending:
                 self._working -= 1
@@ -150,13 +153,13 @@ class CachedFiles:
                 self._use(shard, within_limit=True)
         except Exception:
             with self._mutex:
-                self._asked.discard(shard.sha256)  # There may be room, or a network, when it is asked for again.
+                self._asked.discard(shard.sha256)  # A later request may find space, or a working network.
         if shard.sha256 not in self._asked:
-            self.release(shard)  # While it came.
+            self.release(shard)  # Released during the download.
         return True
 
     def _cached(self, shard: Shard) -> Path:
-        if not _SHA256.fullmatch(shard.sha256):  # It becomes a path, and comes from outside.
+        if not _SHA256.fullmatch(shard.sha256):  # It becomes part of a path, and manifests may come from outside.
             raise DataError(f"{shard.name}: its sha256 in the manifest is {shard.sha256!r}. Fetch the manifest again")
         return self._cache / shard.sha256[:2] / f"{shard.sha256}.tar"
 
@@ -165,49 +168,52 @@ class CachedFiles:
         if shard.sha256 in self._in_use:
             return cached
         try:
-            held = _hold(cached)
-            if held is None:
-                held = self._download(shard, cached, within_limit)
-        except OSError as error:  # Of this node only: what goes wrong elsewhere is a DataError already.
+            descriptor = _open_in_use(cached)
+            if descriptor is None:
+                descriptor = self._download(shard, cached, within_limit)
+        except OSError as error:  # Errors of this node only: those of the remote end are DataErrors already.
             raise _local_error(self._cache, error, shard) from None
         with self._mutex:
-            other = self._in_use.setdefault(shard.sha256, held)
-        if other != held:  # The other thread of this process was faster.
-            os.close(held)
+            other = self._in_use.setdefault(shard.sha256, descriptor)
+        if other != descriptor:  # The other thread of this process was faster.
+            os.close(descriptor)
         return cached
 
     def _download(self, shard: Shard, cached: Path, within_limit: bool) -> int:
-        """The shard in its place in the cache, in use; one process of the node downloads, the others wait for it."""
+        """Put the shard into the cache and return a descriptor that keeps it in use.
+
+        One process of the node downloads it, the others wait.
+        """
         url = resolve(self._url, shard.url)
         note = f"waiting for {shard.name}, which is being downloaded by another process or in the background"
         with _locked(cached.with_suffix(".lock"), note):
-            if (held := _hold(cached)) is not None:
-                return held
+            if (descriptor := _open_in_use(cached)) is not None:
+                return descriptor
             return with_retries(lambda: self._try_download(shard, url, cached, within_limit))
 
     def _try_download(self, shard: Shard, url: str, cached: Path, within_limit: bool) -> int:
-        part, held = cached.with_suffix(".part"), -1
+        part, descriptor = cached.with_suffix(".part"), -1
         try:
-            with _locked(self._cache / "lock"):  # Nobody evicts before the part is locked and has its size.
-                part.unlink(missing_ok=True)  # What a killed download left.
+            with _locked(self._cache / "lock"):  # No process evicts before the part is locked and has its size.
+                part.unlink(missing_ok=True)  # Left by a killed download.
                 self._make_room(shard, within_limit)
-                held = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-                fcntl.flock(held, fcntl.LOCK_SH)
+                descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
                 if shard.bytes:
-                    os.posix_fallocate(held, 0, shard.bytes)
-            self._fill(held, shard, url)
-            os.fsync(held)
+                    os.posix_fallocate(descriptor, 0, shard.bytes)
+            self._fill(descriptor, shard, url)
+            os.fsync(descriptor)
             os.replace(part, cached)
             fsync_directory(cached.parent)
         except BaseException:
             part.unlink(missing_ok=True)
-            if held >= 0:
-                os.close(held)
+            if descriptor >= 0:
+                os.close(descriptor)
             raise
-        return held
+        return descriptor
 
     def _fill(self, descriptor: int, shard: Shard, url: str) -> None:
-        """Write what is at `url` to the file if it is the shard, to the last byte."""
+        """Write the bytes at `url` to the file. Raises DataError if they are not exactly the shard's."""
         digest, count, where = hashlib.sha256(), 0, f"{shard.name} at {redact(url)}"
         try:
             with open(descriptor, "wb", closefd=False) as file, closing(read_pieces(url)) as pieces:
@@ -215,22 +221,25 @@ class CachedFiles:
                     count += len(piece)
                     self._progress(len(piece))
                     if count > shard.bytes:
-                        raise DataError(f"{where} has more than the {shard.bytes} bytes of the manifest. {_NOT_OURS}")
+                        raise DataError(f"{where} has more than the {shard.bytes} bytes of the manifest. {_WRONG_HINT}")
                     digest.update(piece)
                     file.write(piece)
             if count < shard.bytes:
-                raise TransientError(f"{where} ended after {count} of {shard.bytes} bytes. {_NOT_OURS}")
+                raise TransientError(f"{where} ended after {count} of {shard.bytes} bytes. {_WRONG_HINT}")
             if digest.hexdigest() != shard.sha256:
                 raise DataError(
-                    f"{where} has other bytes than the manifest says: sha256 {digest.hexdigest()} found, "
-                    f"{shard.sha256} expected. {_NOT_OURS}"
+                    f"{where} differs from the manifest: sha256 {digest.hexdigest()} found, {shard.sha256} expected. "
+                    f"{_WRONG_HINT}"
                 )
         except BaseException:
             self._progress(-count)
             raise
 
     def _make_room(self, shard: Shard, within_limit: bool) -> None:
-        """Evict until the shard fits into the limit. If it never will: DataError, or a warning, as `within_limit`."""
+        """Evict shards until this one fits into the limit.
+
+        If it cannot fit, raise DataError with `within_limit`, and otherwise log a warning.
+        """
         if self._limit is None:
             return
         files = sorted(_files(self._cache))
@@ -244,16 +253,16 @@ class CachedFiles:
             text = f"{self._cache}: {total:,} bytes are in use at once, data.cache_limit is {self._limit:,}"
             if within_limit:
                 raise DataError(text)
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 _log.warning("%s; the limit is exceeded", text)
 
 
-_NOT_OURS = "Copy the shard there again; if it is right there, fetch the manifest again."
+_WRONG_HINT = "Copy the shard there again; if it is correct there, fetch the manifest again."
 
 
-def _hold(path: Path) -> int | None:
-    """A descriptor that keeps the file in use until it is closed; None if there is no such file."""
+def _open_in_use(path: Path) -> int | None:
+    """Return a descriptor that keeps the file in use until it is closed, or None if there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -267,13 +276,13 @@ def _hold(path: Path) -> int | None:
 
 
 def _touch(descriptor: int) -> None:
-    """Note that the file was used. By mtime: many file systems do not keep atime."""
+    """Record the time of use as mtime, because many file systems do not keep atime."""
     with suppress(PermissionError):  # Another user's file.
         os.utime(descriptor)
 
 
 def _files(cache: Path) -> Iterator[tuple[int, int, Path]]:
-    """(mtime, bytes, path) of whole and of begun shards."""
+    """Yield (mtime, bytes, path) of complete shards and of those being downloaded."""
     for path in cache.glob("??/*"):
         if path.suffix in (".tar", ".part"):
             with suppress(FileNotFoundError):
@@ -282,9 +291,9 @@ def _files(cache: Path) -> Iterator[tuple[int, int, Path]]:
 
 
 def _evict(path: Path) -> bool:
-    """Remove the file unless it is in use."""
+    """Remove the file unless it is in use; return whether it was removed."""
     try:
-        descriptor = os.open(path, os.O_RDWR)  # Network file systems want to write what they lock.
+        descriptor = os.open(path, os.O_RDWR)  # Network file systems require write access for an exclusive lock.
     except OSError:
         return False
     try:
@@ -299,7 +308,7 @@ def _evict(path: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path, note: str | None = None) -> Iterator[None]:
-    """Hold the file's lock alone; say the note if that takes long."""
+    """Lock the file exclusively; log `note` if that takes longer than NOTE_SECONDS."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -312,9 +321,9 @@ def _locked(path: Path, note: str | None = None) -> Iterator[None]:
 
 
 def _wait(descriptor: int, note: str) -> None:
-    """Return as soon as the lock was free, or, with the note, when patience is at an end."""
-    patience = time.monotonic() + NOTE_SECONDS
-    while time.monotonic() < patience:
+    """Lock the file, or log the note after NOTE_SECONDS; then the caller waits without a limit."""
+    deadline = time.monotonic() + NOTE_SECONDS
+    while time.monotonic() < deadline:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
@@ -323,10 +332,10 @@ def _wait(descriptor: int, note: str) -> None:
 
 
 def _local_error(cache: Path, error: OSError, shard: Shard) -> DataError:
-    way_out = "make data.cache a folder that can be written to"
+    hint = "set data.cache to a writable folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        way_out = "make room there, lower data.cache_limit, or let data.cache name a larger disk"
-    return DataError(f"{cache}: no place for {shard.name} ({shard.bytes:,} bytes): {error.strerror}; {way_out}")
+        hint = "free disk space there, lower data.cache_limit, or set data.cache to a larger disk"
+    return DataError(f"{cache}: cannot store {shard.name} ({shard.bytes:,} bytes): {error.strerror}; {hint}")
 
 
 def _close_all(descriptors: dict[str, int]) -> None:
@@ -335,7 +344,10 @@ def _close_all(descriptors: dict[str, int]) -> None:
 
 
 def _allow_many_files() -> None:
-    """A shard in use takes a descriptor here and one for its map; the usual soft limit of 1,024 ends at 60 GB."""
+    """Raise the soft limit of open files to the hard limit.
+
+    A shard in use takes a descriptor here and one for its map, so the usual limit of 1,024 is reached at about 60 GB.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

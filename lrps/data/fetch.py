@@ -1,4 +1,4 @@
-"""`lrps data fetch`: the manifests of versions that were built elsewhere, and on request their shards.
+"""Download of the manifests, and on request the shards, of versions that were built elsewhere: `lrps data fetch`.
 
 Must not import torch.
 """
@@ -21,9 +21,9 @@ from lrps.data.remote import MissingError, TransientError, read_pieces, resolve,
 
 
 def fetch_data(config: Config, *, shards: bool = False) -> None:
-    """Copy the manifests of every version with a `url` to data.root and say what came; with `shards` those too.
+    """Copy the manifests, and with `shards` the shards, of every version with a `url`, and print what was copied.
 
-    Raises ConfigError if no version has a `url`, DataError for what cannot be had or is not what it should be.
+    Raises ConfigError if no version has a `url`, DataError for a file that cannot be read or is not the expected one.
     """
     console = Console(highlight=False)
     for manifest in fetch_manifests(config):
@@ -41,8 +41,8 @@ def fetch_data(config: Config, *, shards: bool = False) -> None:
 def fetch_manifests(config: Config) -> list[Manifest]:
     """Copy both manifests of every version with a `url` to data.root, byte for byte, and return them.
 
-    Each is checked before it is kept. A version without held-out set has one manifest. DataError if another manifest
-    of that name is there already: a version never changes.
+    Each is checked before it is written. A version without a held-out set has one manifest. Raises DataError if
+    data.root has a different manifest of that name: a version never changes.
     """
     sources = _sources(config)
     found = [_fetch_manifest(config.data.root, source, split) for source in sources for split in SPLITS]
@@ -50,9 +50,9 @@ def fetch_manifests(config: Config) -> list[Manifest]:
 
 
 def fetch_shards(config: Config, console: Console) -> None:
-    """Download every shard of the fetched manifests into data.cache that is not on this machine yet.
+    """Download the shards of the fetched manifests that are not on this machine into data.cache.
 
-    DataError if they do not fit into data.cache_limit together.
+    Raises DataError if together they do not fit into data.cache_limit.
     """
     data = config.data
     bar = byte_progress(console)
@@ -72,20 +72,20 @@ def fetch_shards(config: Config, console: Console) -> None:
     total = sum(shard.bytes for _, shards in todo for shard in shards)
     if data.cache_limit is not None and total > data.cache_limit:
         raise DataError(
-            f"the shards that are missing have {total:,} bytes, data.cache_limit is {data.cache_limit:,}; raise it, or "
-            "leave out --shards: training downloads what it needs"
+            f"the missing shards have {total:,} bytes, data.cache_limit is {data.cache_limit:,}; raise it, or omit "
+            "--shards: training downloads what it needs"
         )
     bar.update(task, total=total)
     with bar:
         for files, shards in todo:
             _download(files, shards)
     count = sum(len(shards) for _, shards in todo)
-    console.print(f"{count:,} shards ({total:,} bytes) came to {data.cache_path}", markup=False, soft_wrap=True)
+    console.print(f"{count:,} shards ({total:,} bytes) copied to {data.cache_path}", markup=False, soft_wrap=True)
 
 
 def _download(files: CachedFiles, shards: list[Shard]) -> None:
     for number, shard in enumerate(shards):
-        if number % PREFETCH_SHARDS == 0:  # Several at once, in the order in which they are waited for here.
+        if number % PREFETCH_SHARDS == 0:  # Several are downloaded at a time, in the order of this loop.
             files.prefetch(shards[number : number + PREFETCH_SHARDS])
         files.path(shard)
         files.release(shard)
@@ -93,19 +93,19 @@ def _download(files: CachedFiles, shards: list[Shard]) -> None:
 
 def _sources(config: Config) -> list[Version]:
     if not (sources := [source for source in config.data.sources if source.url is not None]):
-        raise ConfigError("no version has a `url:`; name the address of the folder that holds its manifests and shards")
+        raise ConfigError("no version has a `url:`; set it to the address of the folder of its manifests and shards")
     return sources
 
 
 def _fetch_manifest(root: Path, source: Version, split: str) -> Manifest | None:
-    """The manifest, now in its place; None if it is the held-out one and there is none."""
+    """Copy one manifest to data.root and return it; None if it is a held-out manifest that does not exist."""
     url, place = str(source.url), manifest_path(root, source.name, split)
     address = resolve(url, place.name)
     where = f"{place.name} at {redact(address)}"
     try:
         content = with_retries(lambda: b"".join(read_pieces(address)))
     except (MissingError, TransientError) as error:
-        # A command cannot say that there is no such file; it only fails.
+        # A command cannot report that there is no such file; it only fails.
         absent = isinstance(error, MissingError) or url.startswith("pipe:")
         if split != "train" and absent:
             return None
@@ -113,8 +113,8 @@ def _fetch_manifest(root: Path, source: Version, split: str) -> Manifest | None:
     manifest = _checked(content, place.name, where)
     if (manifest.version, manifest.split) != (source.name, split):
         raise DataError(
-            f"{where} is that of version {manifest.version} ({manifest.split}); give the version of the config that "
-            "name, or correct its url"
+            f"{where} is the manifest of version {manifest.version} ({manifest.split}); give the version that name in "
+            "the config, or correct its url"
         )
     for shard in manifest.shards:
         resolve(url, shard.url)
@@ -123,8 +123,8 @@ def _fetch_manifest(root: Path, source: Version, split: str) -> Manifest | None:
         atomic_write_bytes(place, content)
     elif place.read_bytes() != content:
         raise DataError(
-            f"{where} is not the one in {place}, and a version never changes: give the new data another name, or "
-            "delete the local manifest if nothing was trained on it"
+            f"{where} differs from {place}, and a version never changes: give the new data another name, or delete the "
+            "local manifest if nothing was trained on it"
         )
     return manifest
 

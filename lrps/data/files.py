@@ -1,4 +1,4 @@
-"""Where the shards of a version come from: something that gives the local file of a shard."""
+"""The interface through which readers get the local files of shards, and its implementation for a directory."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from lrps.data.manifest import Shard
 
 
 class ShardFiles(Protocol):
-    """The files of one version's shards. Whoever reads checks size and blocks against the manifest."""
+    """The files of one version's shards. The reader checks their sizes and blocks against the manifest."""
 
-    restore: str
-    """What a person does about a file that is damaged or missing."""
+    restore_hint: str
+    """Advice for error messages: how to replace a file that is damaged or missing."""
 
     def find(self, shard: Shard) -> Path | None:
-        """Where the shard is on this machine now; None if it would have to be downloaded."""
+        """Return the path of the shard on this machine, or None if it would have to be downloaded."""
 
     def path(self, shard: Shard) -> Path:
-        """The local file of the shard, kept until it is released. May take as long as a download; DataError if that
-        fails.
+        """Return the local file of the shard, downloaded if necessary, and keep it until `release`.
 
-        The file need not exist if no other place is known: the reader's error names it.
+        The path need not exist if the shard cannot be downloaded: the reader's error names it. Raises DataError if a
+        download fails.
         """
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
-        """Start to make these shards local, in this order and in the background; returns at once, never raises.
+        """Start to download these shards in the background, in this order. Returns at once and never raises.
 
-        They are kept until they are released.
+        The shards are kept until they are released.
         """
 
     def release(self, shard: Shard) -> None:
-        """The shard is not needed any more, or for now: a cache may remove it. Doing it twice is fine."""
+        """Allow a cache to remove the shard. Repeated calls have no effect."""
 
     def close(self) -> None:
-        """The reader is gone: fetch nothing more for it, and keep nothing."""
+        """Stop all downloads for this reader and release every shard."""
 
 
 class LocalFiles:
-    """Shards that lie in a folder."""
+    """The shards in a directory of this machine."""
 
-    restore = "Copy it again from where the version was built, or build the version again: `lrps data build CONFIG`."
+    restore_hint = (
+        "Copy it again from where the version was built, or build the version again: `lrps data build CONFIG`."
+    )
 
     def __init__(self, directory: Path) -> None:
         self._directory = Path(directory)
@@ -53,10 +55,10 @@ class LocalFiles:
         return self._directory / shard.name
 
     def prefetch(self, shards: Iterable[Shard]) -> None:
-        """Nothing to do: they are here."""
+        """Do nothing: the files are local."""
 
     def release(self, shard: Shard) -> None:
-        """Nothing to do: nothing is ever removed."""
+        """Do nothing: local files are never removed."""
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing: there are no downloads."""

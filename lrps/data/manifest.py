@@ -1,6 +1,6 @@
-"""The manifest of one data version: which shards hold it, and what proves that they are the right ones.
+"""The manifest of a data version: its shards and blocks, with the hashes that identify them.
 
-Format `lrps-tokens/1`. `lrps plan` reads manifests and must start fast, so nothing here may import numpy, torch or
+Format `lrps-tokens/1`. `lrps plan` reads manifests and must start fast, so this module must not import numpy, torch or
 webdataset.
 """
 
@@ -22,12 +22,15 @@ from lrps.base.files import atomic_write_bytes
 FORMAT = "lrps-tokens/1"
 ORDER = "feistel-splitmix64/1"
 MIXTURE = "balanced-bresenham/1"
-"""How rows are shuffled (order.py) and sources interleaved (mixture.py): any change takes a new name here, and the
-golden vectors of their tests with it. A path's identity carries both, so that no run goes on with other rows."""
+"""Names of the functions that shuffle rows (order.py) and interleave sources (mixture.py).
+
+A change of either function needs a new name here and new golden vectors in its tests. A path's identity contains both
+names, so that no run resumes with other rows.
+"""
 
 SPLITS = ("train", "heldout")
 ITEM_BYTES = {"uint16": 2, "uint32": 4}
-WAY_OUT = "Restore it from where it was copied, or delete it and run `lrps data build CONFIG`."
+_HINT = "Restore it from where it was copied, or delete it and run `lrps data build CONFIG`."
 
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SHARDS_FOLLOW = b' "shards": [\n'
@@ -36,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class Block(NamedTuple):
-    """`tokens` items from byte `offset` of a shard; crc32 of exactly those bytes. key: its name in the tar."""
+    """`tokens` items from byte `offset` of a shard, with the crc32 of these bytes. key: name of the tar member."""
 
     key: str
     offset: int
@@ -45,7 +48,7 @@ class Block(NamedTuple):
 
 
 class Blocks:
-    """All blocks of a manifest in their order, a column each: a million take 16 MB, as objects they took 300 MB."""
+    """All blocks of a manifest in order, stored as columns: a million take 16 MB, where objects would take 300 MB."""
 
     def __init__(self, version: str, split: str) -> None:
         self._prefix = f"{version}-{split}-"
@@ -59,7 +62,7 @@ class Blocks:
         self.crc32s.append(crc32)
 
     def key(self, number: int) -> str:
-        """Webdataset's key of a block: unique over all versions."""
+        """Return webdataset's key of a block, which is unique over all versions."""
         return f"{self._prefix}{number:09d}"
 
     def __len__(self) -> int:
@@ -76,9 +79,9 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar file. url: where it can be fetched, relative to the manifest unless it names a scheme.
+    """One tar file. url: its address, relative to the manifest unless it has a scheme.
 
-    blocks: the numbers of its blocks in the manifest; in the file they are written out as `members`.
+    blocks: numbers of its blocks in the manifest; the manifest's file lists the blocks themselves as `members`.
     """
 
     name: str
@@ -91,7 +94,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class TokenizerIdentity:
-    """What makes two tokenizers the same one: the hash of the file. vocabulary: one more than the largest id."""
+    """The identity of a tokenizer: the hash of its file. vocabulary: largest id + 1. eos: id of the EOS token."""
 
     name: str
     sha256: str
@@ -101,9 +104,9 @@ class TokenizerIdentity:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One split of one version, frozen for ever: growth is a new version.
+    """One split of one version. It never changes: more data are a new version.
 
-    text_bytes: UTF-8 bytes of the text behind the tokens (for bits per byte). provenance: any JSON values.
+    text_bytes: UTF-8 bytes of the text of the tokens (for bits per byte). provenance: any JSON values.
     """
 
     format: str
@@ -119,19 +122,19 @@ class Manifest:
     blocks: Blocks
 
     def rows(self, sequence_length: int) -> int:
-        """Whole rows of `sequence_length` tokens; a row never spans two blocks."""
+        """Return the number of whole rows of `sequence_length` tokens; a row never spans two blocks."""
         return sum(tokens // sequence_length for tokens in self.blocks.tokens)
 
     def remainder_tokens(self, sequence_length: int) -> int:
-        """Tokens at the ends of blocks that no row of `sequence_length` holds."""
+        """Return the number of tokens at the ends of blocks that are in no row of `sequence_length` tokens."""
         return self.tokens - self.rows(sequence_length) * sequence_length
 
     def canonical(self) -> Iterator[bytes]:
-        """The manifest's file in pieces: the same values always give the same bytes."""
+        """Yield the bytes of the manifest's file; equal values give equal bytes."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("shards", "blocks")}
         head = json.dumps(values | {"tokenizer": asdict(self.tokenizer)}, indent=1, sort_keys=True, ensure_ascii=False)
         yield head.removesuffix("\n}").encode() + b",\n" + _SHARDS_FOLLOW
-        # One shard a line, so that a reader needs to hold one shard only.
+        # One shard per line, so that a reader can parse one shard at a time.
         for number, shard in enumerate(self.shards):
             yield (",\n" if number else "").encode() + self._shard_line(shard)
         yield b"\n ]\n}\n"
@@ -143,7 +146,7 @@ class Manifest:
 
     @cached_property
     def sha256(self) -> str:
-        """The identity of the version: plans, checkpoints and ledgers carry it."""
+        """SHA-256 of the file: the identity of the version in plans, checkpoints and ledgers."""
         digest = hashlib.sha256()
         for piece in self.canonical():
             digest.update(piece)
@@ -151,34 +154,40 @@ class Manifest:
 
 
 def manifest_path(root: Path, version: str, split: str) -> Path:
-    """Where a version's manifest lies; DataError for a name that cannot be a file or a webdataset key."""
+    """Return the path of a version's manifest.
+
+    Raises DataError for an unknown split, or a version name that cannot be part of a file name and a webdataset key.
+    """
     if not _VERSION_NAME.fullmatch(version):
         raise DataError(f"{version!r} cannot name a version: use letters, digits, '-' and '_' only")
     if split not in SPLITS:
-        raise DataError(f"{split!r} is no split of a version: use one of {', '.join(SPLITS)}")
+        raise DataError(f"{split!r} is not a split of a version: use one of {', '.join(SPLITS)}")
     return Path(root) / version / f"{version}-{split}.manifest.json"
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read and check a manifest; anything missing, unknown or contradictory in it is a DataError."""
+    """Read and check a manifest. Raises DataError for missing or unknown keys, wrong types and contradictions."""
     try:
         with open(path, "rb") as file:
             return _parse_manifest(*_values(file))
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such manifest. Run `lrps data build CONFIG` to make it.") from None
+        raise DataError(f"{path}: no such manifest. Run `lrps data build CONFIG` to make it.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error}). {WAY_OUT}") from None
+        raise DataError(f"{path}: not JSON ({error}). {_HINT}") from None
     except ValueError as error:
-        raise DataError(f"{path}: {error}. {WAY_OUT}") from None
+        raise DataError(f"{path}: {error}. {_HINT}") from None
 
 
 def save_manifest(manifest: Manifest, path: Path) -> None:
-    """Write the manifest: afterwards all of it is there, or nothing is."""
+    """Write the manifest atomically."""
     atomic_write_bytes(path, b"".join(manifest.canonical()))
 
 
 def _values(file: BinaryIO) -> tuple[Any, Iterable[Any]]:
-    """The JSON of a manifest without its shards, and that of the shards, one at a time where they stand in lines."""
+    """Return the JSON value of a manifest without its shards, and an iterable of the shards' values.
+
+    The shards are parsed one at a time if the file has one per line.
+    """
     head: list[bytes] = []
     for line in file:
         if line == _SHARDS_FOLLOW:
@@ -199,15 +208,15 @@ def _shard_lines(file: BinaryIO) -> Iterator[Any]:
 
 
 def _parse_manifest(values: object, shards: Iterable[object]) -> Manifest:
-    # The format is looked at first: a later format may well have other keys, and that is the better message.
+    # The format is checked first: a later format may have other keys, and its name is the better message.
     if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
-        raise ValueError(f"format {values['format']!r} is not {FORMAT!r}, the one that this lrps reads")
+        raise ValueError(f"format {values['format']!r} is not {FORMAT!r}, which this lrps reads")
     named = _named(values, Manifest, "the manifest")
     if not isinstance(named["shards"], list):
         raise ValueError("'shards' of the manifest is not a list")
     named["tokenizer"] = TokenizerIdentity(**_named(named["tokenizer"], TokenizerIdentity, "the tokenizer"))
     if named["split"] not in SPLITS or named["dtype"] not in ITEM_BYTES:
-        raise ValueError(f"split {named['split']!r} or dtype {named['dtype']!r} is not of {FORMAT}")
+        raise ValueError(f"split {named['split']!r} or dtype {named['dtype']!r} is not defined in {FORMAT}")
     blocks = named["blocks"] = Blocks(named["version"], named["split"])
     named["shards"] = tuple(_parse_shard(shard, number, blocks) for number, shard in enumerate(shards))
     manifest = Manifest(**named)
@@ -231,21 +240,24 @@ def _parse_shard(values: object, number: int, blocks: Blocks) -> Shard:
             wanted = blocks.key(len(blocks))
             raise ValueError(f"shard {number}: {member!r} is not [key, offset, tokens, crc32] of {wanted}") from None
     if named["url"] == named["name"]:
-        named["url"] = named["name"]  # one string in memory, not two
+        named["url"] = named["name"]  # Share one string in memory.
     return Shard(**named, blocks=range(first, len(blocks)))
 
 
 def _named(values: object, kind: type[_T], where: str) -> dict[str, Any]:
-    """`values` as keyword arguments of the dataclass `kind`: all keys, no others, plain fields of the right type."""
+    """Return `values` as keyword arguments of the dataclass `kind`.
+
+    Raises ValueError for missing or unknown keys, plain fields of another type, and negative integers.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"{where} is not an object")
     wanted = {f.name: _KINDS.get(str(f.type)) for f in fields(kind) if f.name != "blocks"}  # type: ignore[arg-type]
     if kind is Shard:
-        wanted["members"] = None  # what the file has in place of `blocks`
+        wanted["members"] = None  # The file has these in place of `blocks`.
     if missing := wanted.keys() - values.keys():
         raise ValueError(f"{where} has no {', '.join(sorted(missing))}")
     if unknown := values.keys() - wanted.keys():
-        raise ValueError(f"{where} has keys that {FORMAT} does not know: {', '.join(sorted(unknown))}")
+        raise ValueError(f"{where} has keys that are not in {FORMAT}: {', '.join(sorted(unknown))}")
     for name, wanted_type in wanted.items():
         if wanted_type is not None and type(values[name]) is not wanted_type:
             raise ValueError(f"{name!r} of {where} is {values[name]!r}, not of type {wanted_type.__name__}")
@@ -262,9 +274,9 @@ def _check_sums(manifest: Manifest) -> None:
         if Path(shard.name).name != shard.name or shard.name == "..":
             raise ValueError(f"{shard.name!r} is not a plain file name")
         if (found := sum(blocks.tokens[number] for number in shard.blocks)) != shard.tokens:
-            raise ValueError(f"{shard.name} says {shard.tokens} tokens, its members add up to {found}")
+            raise ValueError(f"{shard.name} has {shard.tokens} tokens in the manifest, its members add up to {found}")
         if any(blocks.offsets[number] % item for number in shard.blocks):
-            raise ValueError(f"a member of {shard.name} does not begin at a whole {manifest.dtype}")
+            raise ValueError(f"a member of {shard.name} is not aligned to {manifest.dtype}")
         end = 0
         for number in shard.blocks:
             if blocks.offsets[number] < end:
@@ -273,4 +285,4 @@ def _check_sums(manifest: Manifest) -> None:
         if end > shard.bytes:
             raise ValueError(f"a member of {shard.name} ends beyond its {shard.bytes} bytes")
     if (found := sum(shard.tokens for shard in manifest.shards)) != manifest.tokens:
-        raise ValueError(f"it says {manifest.tokens} tokens, its shards add up to {found}")
+        raise ValueError(f"it has {manifest.tokens} tokens, its shards add up to {found}")

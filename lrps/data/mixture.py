@@ -1,6 +1,6 @@
-"""An even mixture of sources with exact totals: which source gives row t, in integers only.
+"""An even mixture of sources with exact totals: a function from row t to its source, in integer arithmetic.
 
-Any change of it takes a new name in lrps.data.manifest. Must not import anything of ours.
+A change of the function needs a new name in `lrps.data.manifest.MIXTURE`. Must not import other modules of lrps.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ MAX_ROWS = 2**58
 
 
 class Mixture:
-    """Interleaves `counts[s]` rows of every source s evenly over sum(counts) rows.
+    """An even interleaving of `counts[s]` rows of every source s over sum(counts) rows.
 
-    A binary tree of Bresenham lines: each inner node deals its rows to its two children in proportion, so that one
-    child is within half a row of its share of the node's rows, and the other as well. At every t every source is
-    within 1.5 rows of its ideal share t * counts[s] / sum(counts), however many sources there are.
+    The mixture is a binary tree of Bresenham lines: each inner node distributes its rows over its two children in
+    proportion to their weights, so that each child is within half a row of its share of the node's rows. At every t
+    every source is within 1.5 rows of its ideal share t * counts[s] / sum(counts), for any number of sources.
 
-    Why: let P0, P1, ... be the weights on the way from a source of weight w to the root. Half a row of error at a
-    child counts w / child for the source, so its error is at most half of 1 + w/P0 + w/P1 + ... (without the root).
-    `_balanced` gives of each pair of siblings that has several sources the heavier at most its least source more than
-    the lighter. With m the least source below P0 beside w, P0 - m >= w, and P(j+1) >= 2 Pj - m, so Pj >= 2**j w + m:
-    the sum stays below 1 + 1 + 1/2 + 1/4 + ... = 3. A plain chain of lines would drift by a row for every second
-    source.
+    Proof: let P0, P1, ... be the weights of the nodes from the parent of a source of weight w to the root. An error of
+    half a row at a child contributes w / child of it to the source, so the source's error is at most half of
+    1 + w/P0 + w/P1 + ... (without the root). `_balanced` ensures that of two siblings, the heavier one, if it has
+    several sources, exceeds the lighter one by at most its lightest source. Let m be the lightest source below P0
+    other than w; then P0 - m >= w and P(j+1) >= 2 Pj - m, so Pj >= 2**j w + m, and the sum is below
+    1 + 1 + 1/2 + 1/4 + ... = 3. In a chain of lines the error would instead grow by one row per two sources.
     """
 
     def __init__(self, counts: Sequence[int]) -> None:
@@ -36,7 +36,7 @@ class Mixture:
         self._root = _balanced([(self.counts[source], source) for source in heaviest_first])
 
     def assign(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(source, index of the row within that source's counts) of the rows t, 1-D in range(rows); both int64."""
+        """Return (source, index among the source's rows) of the rows t (1-D, in range(rows)); both int64."""
         t = np.asarray(t, np.int64)
         source, index = np.empty_like(t), np.empty_like(t)
 
@@ -53,7 +53,7 @@ class Mixture:
         return source, index
 
     def taken(self, t: int) -> tuple[int, ...]:
-        """How many rows of each source are among the first t; taken(rows) == counts."""
+        """Return the number of rows of each source among the first t; taken(rows) == counts."""
         if not 0 <= t <= self.rows:
             raise ValueError(f"{t} is not in a mixture of {self.rows} rows")
         taken = [0] * len(self.counts)
@@ -79,13 +79,13 @@ class _Node:
 
 
 def _balanced(sources: Sequence[tuple[int, int]]) -> _Node:
-    """The tree over (count, source), heaviest first: each goes to the half that is lighter so far."""
+    """Return the tree over (count, source), given heaviest first: each is added to the lighter half."""
     if len(sources) == 1:
         return _Node(*sources[0])
     halves: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     rows = [0, 0]
     for count, source in sources:
-        # An empty half is taken first, so that no half stays empty where the counts are 0.
+        # Of equally light halves the one with fewer sources, so that no half stays empty where counts are 0.
         lighter = 0 if (rows[0], len(halves[0])) <= (rows[1], len(halves[1])) else 1
         halves[lighter].append((count, source))
         rows[lighter] += count
@@ -94,7 +94,7 @@ def _balanced(sources: Sequence[tuple[int, int]]) -> _Node:
 
 
 def _share(t: np.ndarray, part: int, whole: int) -> tuple[np.ndarray, np.ndarray]:
-    """round(t * part / whole), halves up, and whether t + 1 gives one more; for 0 <= t <= whole < 2**58."""
+    """Return t * part / whole, rounded half up, and whether t + 1 gives one more; for 0 <= t <= whole < 2**58."""
     if part.bit_length() + whole.bit_length() < 63:
         quotient, rest = np.divmod(t * part, whole)
     else:
@@ -104,9 +104,9 @@ def _share(t: np.ndarray, part: int, whole: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _long_division(t: np.ndarray, part: int, whole: int) -> tuple[np.ndarray, np.ndarray]:
-    """divmod(t * part, whole) without overflow.
+    """Return divmod(t * part, whole) without overflow.
 
-    Four bits of `part` at a time: `rest` stays below `whole`, so 16 * rest + 15 * t fits in 63 bits.
+    Processes four bits of `part` at a time: `rest` is below `whole`, so 16 * rest + 15 * t fits in 63 bits.
     """
     quotient, rest = np.zeros_like(t), np.zeros_like(t)
     for shift in range((part.bit_length() + 3) // 4 * 4 - 4, -1, -4):

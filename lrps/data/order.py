@@ -1,7 +1,7 @@
-"""The order in which a source's rows are read: a keyed bijection, computed where it is needed and stored nowhere.
+"""The order in which a source's rows are read: a keyed bijection that is computed on demand and never stored.
 
-It depends on the source's own name, seed and row counts only, so a data set may grow in the middle of a run and no
-old row moves. Any change of what follows takes a new name in lrps.data.manifest.
+It depends only on the source's name, seed and row counts, so adding versions during a run does not move a row of the
+others. A change of the bijection needs a new name in `lrps.data.manifest.ORDER`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from lrps.data.manifest import ORDER
 MODES = ("full", "window")
 ROUNDS = 8
 WINDOW_SHARDS = 8
-"""Shards that `window` shuffles at a time: about a GB."""
+"""Number of shards that `window` shuffles together: about 1 GB."""
 
 
 class Permutation:
-    """A bijection on range(size) that the 64-bit `key` picks; size < 2**62.
+    """A bijection on range(size), selected by the 64-bit `key`; size < 2**62.
 
     A Feistel network over pairs (left, right) in Z_a x Z_b, with a = ceil(sqrt(size)) and b = ceil(size / a). At most
-    a - 1 pairs lie outside the range; whoever lands there walks on along its cycle until it is inside.
+    a - 1 pairs are outside the range; an image outside is mapped again until it is inside (cycle walking).
     """
 
     def __init__(self, size: int, key: int) -> None:
@@ -37,7 +37,7 @@ class Permutation:
         self._keys = [np.uint64(_key(key, number)) for number in range(ROUNDS)]
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
-        """The images of `index` (1-D integers in range(size)), as int64."""
+        """Return the images of `index` (1-D integers in range(size)), as int64."""
         image = self._feistel(index.astype(np.uint64))
         while len(outside := np.flatnonzero(image >= self._size)):
             image[outside] = self._feistel(image[outside])
@@ -54,9 +54,9 @@ class Permutation:
 
 
 class Order:
-    """Position in a source's stream -> row of the source; each epoch of `rows` positions has every row once.
+    """A mapping from positions in a source's stream to rows; every epoch of `rows` positions has every row once.
 
-    full: any row may come at any time. window: the shards are permuted, then the rows inside each run of
+    Mode `full` permutes all rows. Mode `window` permutes the shards, and then the rows inside each group of
     `window_shards` shards, so that data larger than memory is read a few files at a time.
     """
 
@@ -72,7 +72,7 @@ class Order:
         self._of_epoch = self._full if mode == "full" else self._windows
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """The rows at `positions` (1-D integers >= 0), as int64. Positions beyond `rows` are in later epochs."""
+        """Return the rows at `positions` (1-D integers >= 0), as int64. Epoch k has positions from k * `rows` on."""
         epochs, index = np.divmod(np.asarray(positions, np.int64), self.rows)
         rows = np.empty_like(index)
         for epoch in np.unique(epochs).tolist():
@@ -107,7 +107,7 @@ def _key(*parts: str | int) -> int:
 
 
 def _splitmix64(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64; arrays of uint64 wrap silently."""
+    """Return the finalizer of splitmix64 of an array of uint64, whose arithmetic wraps without a warning."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Bytes from elsewhere: which address a shard has, and that address read from its start to its end.
+"""Remote files: the address of a shard below a version's `url`, and reading an address from start to end.
 
 Must not import torch.
 """
@@ -20,11 +20,11 @@ from lrps.base.errors import ConfigError, DataError
 from lrps.data.webdataset import opened, read_piece
 
 RETRY_SECONDS = (1.0, 4.0, 15.0)
-"""The pauses before the second, third and last try."""
+"""Pauses before the second, third and last attempt."""
 
 _FOREIGN_SCHEMES = {"http", "https", "s3", "s3a", "gs", "gcs", "hf", "az", "abfs", "abfss"}
-# No character that any shell gives a meaning to: a name also reaches shells inside the command (`ssh store cat ...`),
-# which quoting here would not protect. No part begins with a dot or a dash: no `..`, no option.
+# No character that is special in any shell: a name also reaches shells inside the command (`ssh store cat ...`), which
+# quoting here would not protect. No part begins with a dot or a dash, which excludes `..` and options.
 _RELATIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*(/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
 _SECRET_NAME = re.compile(r"SECRET|TOKEN(?!IZER)|PASSW|CREDENTIAL|SIGNATURE|_KEY\b|SAS\b", re.IGNORECASE)
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
@@ -33,47 +33,48 @@ _log = logging.getLogger(__name__)
 
 
 class TransientError(DataError):
-    """The address could not be read this time: worth another try."""
+    """The address could not be read, but another attempt may succeed."""
 
 
 class MissingError(DataError):
-    """There is nothing at the address."""
+    """There is no file at the address."""
 
 
 def resolve(base: str, url: str) -> str:
-    """The address of a file below `base`, the `url` of a version; url: what a manifest says, a path or an address.
+    """Return the address of the file `url`, a relative path or an address from a manifest, below a version's `base`.
 
-    The base is the user's own words, a manifest comes from outside: DataError if it names a command or a local file,
-    or a path that leaves the base or holds any but plain characters.
+    The user writes the base, but a manifest may come from outside. So DataError is raised if `url` names a command or a
+    local file, or is a path that leaves the base or has other than plain characters. Raises ConfigError if a `pipe:`
+    base lacks {name}.
     """
     if scheme := scheme_of(url):
         allowed = _FOREIGN_SCHEMES | ({scheme_of(base)} - {"", "pipe", "file", "local"})
         if scheme not in allowed or "::" in url:
             raise DataError(
                 f"the manifest names the address {redact(url)!r}: a manifest may name {', '.join(sorted(allowed))} "
-                "only, neither commands nor local files. Ask whoever built the version for a manifest with file names"
+                "only, neither commands nor local files. Ask the builder of the version for a manifest with file names"
             )
         return url
     if not _RELATIVE.fullmatch(url):
         raise DataError(
-            f"the manifest names the file {url!r}: a path may have letters, digits and . _ = + - only, and stay below "
-            "its folder. Ask whoever built the version for a manifest with plain file names"
+            f"the manifest names the file {url!r}: a path may have letters, digits and . _ = + - only, and must stay "
+            "below its folder. Ask the builder of the version for a manifest with plain file names"
         )
     if scheme_of(base) == "pipe":
         if "{name}" not in base:
-            raise ConfigError("a `url: pipe:...` needs {name} where the name of the file belongs")
+            raise ConfigError("a `url: pipe:...` needs {name} in place of the file's name")
         return base.replace("{name}", url)
-    if scheme_of(base) in ("http", "https"):  # A signature of the folder is valid for its files, and stays at the end.
+    if scheme_of(base) in ("http", "https"):  # Keep the query at the end: a folder's signature is valid for its files.
         parts = urlsplit(base)
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{url}"))
     return f"{base.rstrip('/')}/{url}"
 
 
 def read_pieces(url: str) -> Generator[bytes, None, None]:
-    """The bytes at the address, piece by piece; close the generator to stop early.
+    """Yield the bytes at the address piece by piece; close the generator to stop early.
 
-    Raises TransientError, MissingError or another DataError; none of them shows a secret. What ends early without a
-    word (a command that succeeds too soon, a server that gives no length) is for the caller to notice.
+    Raises TransientError, MissingError or another DataError; none of them shows a secret. The caller must check the
+    length: a command that exits early with status 0, or a server that announces no length, raises no error.
     """
     try:
         with opened(url) as file:
@@ -84,18 +85,18 @@ def read_pieces(url: str) -> Generator[bytes, None, None]:
 
 
 def with_retries(action: Callable[[], _T]) -> _T:
-    """What `action` returns; tried again after each of RETRY_SECONDS while it raises TransientError."""
+    """Return what `action` returns; retry it after each of RETRY_SECONDS while it raises TransientError."""
     for pause in RETRY_SECONDS:
         try:
             return action()
         except TransientError as error:
-            _log.warning("%s; trying again in %g s", error, pause)
+            _log.warning("%s; retrying in %g s", error, pause)
             time.sleep(pause)
     return action()
 
 
 def _explained(error: Exception, url: str) -> DataError:
-    """The error as one of ours, fit to be shown."""
+    """Return the error as a DataError whose message shows no secret."""
     where = redact(url)
     if isinstance(error, DataError):
         return error
@@ -106,7 +107,7 @@ def _explained(error: Exception, url: str) -> DataError:
         extra = EXTRAS.get(scheme_of(url))
         return DataError(f"{text}; run `pip install 'lrps[{extra}]'`" if extra else text)
     if isinstance(error, FileNotFoundError):
-        return MissingError(f"{where}: there is no such file")
+        return MissingError(f"{where}: no such file")
     if isinstance(error, PermissionError):
         return DataError(f"{text}; give credentials in the environment")
     if isinstance(error, (ValueError, TypeError, AssertionError, IsADirectoryError, NotADirectoryError)):
@@ -118,12 +119,12 @@ def _http_error(status: int, text: str) -> DataError:
     if status in (404, 410):
         return MissingError(text)
     if status in (401, 403):
-        return DataError(f"{text}; the address needs other credentials, or its signature is out of date")
+        return DataError(f"{text}; give other credentials, or a new signature if it has expired")
     return TransientError(text) if status in (408, 425, 429) or status >= 500 else DataError(text)
 
 
 def scrub(text: str, url: str) -> str:
-    """`text`, which some library wrote, without the secrets of the address and of the environment."""
+    """Return a library's message `text` without the secrets of the address and of the environment."""
     query, user = url.partition("?")[2], re.search(r"//(.*)@", url)
     values = [part.partition("=")[2] for part in query.split("&")]
     secrets = [query, *values, *map(unquote, values)]

@@ -1,8 +1,8 @@
-"""A span of virtual memory in which the files of a version have their places side by side.
+"""A span of virtual memory that has an address for every file of a version.
 
-Rows of any shards can then be gathered by one numpy call at the speed of a single memory map. Reserving costs neither
-memory nor disk; a file is mapped, read only, when it is needed. Python's own mmap cannot place a file, so this calls
-the C library. Must not import anything of ours.
+Rows of any shards can then be gathered by one numpy call, as fast as from a single memory map. Reserving addresses
+takes neither memory nor disk; a file is mapped, read-only, when it is needed. Python's mmap cannot map a file at a
+given address, so this module calls the C library. Must not import other modules of lrps.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _FAILED = ctypes.c_void_p(-1).value
 _FIXED = 0x10
 _PROT_NONE = 0
-_NOTHING_THERE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_NO_FILE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class Span:
-    """Room for files of these sizes, none of them mapped yet. Given back when the object goes.
+    """Reserved addresses for files of the given sizes, none of them mapped yet. Freed with the object.
 
-    Touching a place where no file is mapped ends the process: map first. `starts[k]` is the address of file k.
+    Reading an address where no file is mapped kills the process (SIGSEGV): call `map` first. `starts[k]` is the
+    address of file k.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         rounded = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
         self._sizes = list(sizes)
         self._bytes = max(sum(rounded), mmap.PAGESIZE)
-        self.start = _map(None, self._bytes, _PROT_NONE, _NOTHING_THERE, -1)
+        self.start = _map(None, self._bytes, _PROT_NONE, _NO_FILE, -1)
         self.stop = self.start + self._bytes
         self.starts = self.start + np.cumsum([0, *rounded[:-1]], dtype=np.int64)
-        # Not at exit: another thread may still read then, and the process is gone anyway.
+        # Not at exit: another thread may still read then, and the system frees the addresses anyway.
         weakref.finalize(self, _libc.munmap, self.start, self._bytes).atexit = False
 
     def map(self, number: int, file: BinaryIO, *, read_ahead: bool = False) -> None:
-        """Put an open file of exactly the size that was announced into its place.
+        """Map an open file at its reserved address.
 
-        ValueError if it has another size, OSError if the system refuses.
+        Raises ValueError if the file has another size than was reserved, OSError if the system refuses.
         """
         address, size = int(self.starts[number]), self._sizes[number]
         if (found := os.fstat(file.fileno()).st_size) != size:
@@ -57,18 +58,18 @@ class Span:
             _libc.madvise(address, size, mmap.MADV_WILLNEED)
 
     def unmap(self, number: int) -> None:
-        """Let go of a file; its place stays reserved."""
-        _map(int(self.starts[number]), self._sizes[number], _PROT_NONE, _NOTHING_THERE | _FIXED, -1)
+        """Unmap a file; its addresses stay reserved."""
+        _map(int(self.starts[number]), self._sizes[number], _PROT_NONE, _NO_FILE | _FIXED, -1)
 
     def bytes_at(self, address: int, size: int) -> memoryview:
-        """`size` bytes of a mapped file."""
+        """Return `size` bytes of a mapped file, without copying them."""
         return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
 
 def rows_between(start: int, stop: int, dtype: np.dtype, length: int) -> np.ndarray:
-    """Every run of `length` items in [start, stop), as rows of a view: row i begins at start + i * itemsize.
+    """Return a view of the addresses [start, stop) in which row i is the `length` items from start + i * itemsize.
 
-    For gathering with an array of row numbers. The spans that it is used on must outlive it.
+    The rows overlap; index the view with an array of row numbers to gather. The spans must outlive the view.
     """
     memory = memoryview((ctypes.c_char * (stop - start)).from_address(start))
     items: np.ndarray = np.frombuffer(memory, dtype)

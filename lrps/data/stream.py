@@ -1,8 +1,8 @@
-"""Rows of tokens by position: sources, and the stages of a path that mix them.
+"""The rows of tokens of a path: sources, and segments that mix them.
 
-Everything read here is a pure function of (manifests, seed, row of the stage): no worker, no iterator, no state to
-save. Files that will be needed are fetched, and their blocks checked, in the background; rows are never read ahead.
-For one thread. Must not import torch or webdataset; shards are mapped, not parsed.
+What is read is a pure function of (manifests, seed, row of the path): there are no workers, no iterators and no state
+to save. Files that will be needed are fetched, and their blocks checked, in the background; rows are never read ahead.
+Not thread-safe. Must not import torch or webdataset; shards are mapped, not parsed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.checks import Checks, file_identity
+from lrps.data.checks import BlockChecks, file_identity
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
@@ -26,15 +26,15 @@ from lrps.data.span import Span, rows_between
 from lrps.paths.graph import Segment, SourceRange
 
 DRAW_ROWS = 8192
-"""Rows whose place is worked out in one go; a memo of a pure function, never part of a state."""
+"""Number of rows whose addresses are computed together. They are a cache of a pure function, never saved state."""
 
 
 class TokenSource:
-    """A manifest cut into rows of `sequence_length` tokens, each row within one block, in the source's own order.
+    """The tokens of a manifest as rows of `sequence_length` tokens, each within one block, in the source's own order.
 
-    files: gives the shards. rows: use only the first so many rows of the files (all by default); an epoch is
-    that long then, and the order another one. Files are mapped and blocks checked (size, crc32) when they are first
-    needed, once in a process: a damaged token stops training before it is used.
+    files: returns the shards. rows: number of rows to use, from the first row of the files; all by default. It is the
+    length of an epoch, so another number gives another order. Files are mapped and their blocks checked (size, crc32)
+    on first use, once per process: training stops with an error before it reads a damaged token.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class TokenSource:
         self.rows = available if rows is None else rows
         if not 0 < self.rows <= available:
             raise DataError(
-                f"{manifest.version} ({manifest.split}) has {available} rows of {sequence_length} tokens, "
-                f"{max(self.rows, 1)} are needed: shorten the sequence length or add data"
+                f"{manifest.version} ({manifest.split}) has {available} sequences of {sequence_length} tokens, "
+                f"{max(self.rows, 1)} are needed: lower data.sequence_length or add data"
             )
-        marks = [min(int(self._first_row[shard.blocks.stop]), self.rows) for shard in manifest.shards]
-        shard_rows = [b - a for a, b in pairwise([0, *marks]) if b > a]
+        ends = [min(int(self._first_row[shard.blocks.stop]), self.rows) for shard in manifest.shards]
+        shard_rows = [b - a for a, b in pairwise([0, *ends]) if b > a]
         self._order = Order(shard_rows, seed=seed, name=manifest.version, mode=order)
         self._windowed = order == "window"
         self._files = files
@@ -69,19 +69,22 @@ class TokenSource:
         self._first_block = np.array([shard.blocks.start for shard in manifest.shards])
         self._offsets = np.asarray(manifest.blocks.offsets)
         self.span = Span([shard.bytes for shard in manifest.shards])
-        self._mapped: dict[int, None] = {}  # a set that knows which came first
-        self._checks = Checks(manifest, files)
+        self._mapped: dict[int, None] = {}  # an ordered set: the first shard was mapped first
+        self._checks = BlockChecks(manifest, files)
         self._announced: deque[set[int]] = deque(maxlen=2)
         self._ready = np.zeros(len(block_rows), bool)
         self.all_ready = False
-        """True once every block is prepared, for good."""
+        """True once every block is prepared and stays so."""
 
     def order(self, positions: np.ndarray) -> np.ndarray:
-        """The rows of the source at these positions (1-D, >= 0) of its stream."""
+        """Return the rows of the source at these positions (1-D, >= 0) of its stream."""
         return self._order(positions)
 
     def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the rows at these positions of the stream: their blocks, and their addresses once these are prepared."""
+        """Return the blocks and the addresses of the rows at these positions.
+
+        An address may be read once its block has been prepared.
+        """
         rows = self._order(positions)
         blocks = np.searchsorted(self._first_row, rows, "right") - 1
         row_bytes = self.sequence_length * self.dtype.itemsize
@@ -89,9 +92,9 @@ class TokenSource:
         return blocks, addresses + (rows - self._first_row[blocks]) * row_bytes
 
     def announce(self, blocks: np.ndarray) -> None:
-        """Let these blocks be fetched and checked in the background, in this order.
+        """Start to fetch and check these blocks in the background, in this order.
 
-        Files that were announced for the time before last, and that nobody needed here, are released.
+        Files that were announced two calls ago and have not been mapped since are released.
         """
         if not self._windowed and self._checks.whole[blocks].all():
             return
@@ -106,9 +109,9 @@ class TokenSource:
         self._checks.announce(zip(shards, blocks.tolist(), strict=True))
 
     def prepare(self, blocks: np.ndarray) -> None:
-        """Map and check these blocks, as far as they are not: their rows may be read until the next call.
+        """Map and check those of these blocks that are not yet; their rows may be read until the next call.
 
-        DataError for a damaged or missing file.
+        Raises DataError for a damaged or missing file.
         """
         ready = self._ready[blocks]
         if ready.all():
@@ -116,7 +119,7 @@ class TokenSource:
         needed = np.unique(self._shards_of(blocks)).tolist()
         missing = [shard for shard in needed if shard not in self._mapped]
         if self._windowed:
-            # Two windows are enough; a cache may remove the files of those before.
+            # Two windows stay mapped; a cache may remove the files of earlier ones.
             spare = [shard for shard in self._mapped if shard not in needed]
             for shard in spare[: max(0, len(self._mapped) + len(missing) - 2 * WINDOW_SHARDS)]:
                 self._unmap(shard)
@@ -131,7 +134,7 @@ class TokenSource:
         self.all_ready = not self._windowed and bool(self._ready.all())
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """The rows at these positions, (len(positions), sequence_length), in the dtype of the manifest."""
+        """Return the rows at these positions: (len(positions), sequence_length), in the dtype of the manifest."""
         blocks, addresses = self.locate(positions)
         self.prepare(blocks)
         rows = rows_between(self.span.start, self.span.stop, self.dtype, self.sequence_length)
@@ -148,11 +151,11 @@ class TokenSource:
                 self.span.map(number, file, read_ahead=self._windowed)
                 self._checks.opened(number, file_identity(file.fileno()))
         except FileNotFoundError:
-            raise DataError(f"{path} is missing: {shard.bytes} bytes expected. {self._files.restore}") from None
+            raise DataError(f"{path} is missing: {shard.bytes} bytes expected. {self._files.restore_hint}") from None
         except ValueError as error:
-            raise DataError(f"{error}. {self._files.restore}") from None
+            raise DataError(f"{error}. {self._files.restore_hint}") from None
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}; it must be a file that you may read") from None
+            raise DataError(f"{path} cannot be read: {error.strerror}; make it a file that you may read") from None
         self._mapped[number] = None
 
     def _unmap(self, number: int) -> None:
@@ -164,11 +167,11 @@ class TokenSource:
 
 
 class PathData:
-    """The rows of one path: segment after segment, each segment's parts mixed evenly.
+    """The rows of one path: its segments one after another, the parts of each mixed evenly.
 
-    The row stream does not know of batches: its state is one integer. `batch` cuts it into steps of `batch_rows` rows,
-    counted from the stage's start. DataError if a segment names a source that is not there, or sources do not fit
-    together.
+    The stream of rows is independent of batches; a position in it is one integer. `batch` cuts it into steps of
+    `batch_rows` rows, counted from the path's first step. Raises DataError if a segment names a source that is missing,
+    or if the sources differ in sequence length, tokenizer or dtype.
     """
 
     def __init__(self, segments: Sequence[Segment], sources: Mapping[str, TokenSource], batch_rows: int) -> None:
@@ -180,31 +183,32 @@ class PathData:
         self.steps = sum(segment.steps for segment in segments)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> np.ndarray:
-        """This rank's slice of the global batch of `step`: (batch_rows / world, sequence_length), in the shards' dtype.
+        """Return this rank's slice of the global batch of `step`: (batch_rows / world, sequence_length).
 
-        The ranks' slices, in the order of ranks, are the global batch whatever the world size, which may change
-        between any two steps.
+        The slices in the order of ranks are the global batch for every world size, which may change between steps.
+        The dtype is that of the shards. Raises IndexError for a step or rank out of range, ConfigError if the world
+        size does not divide the batch.
         """
         if not 0 <= rank < world:
             raise IndexError(f"there is no rank {rank} among {world}")
         rows, uneven = divmod(self.batch_rows, world)
         if uneven:
             raise ConfigError(
-                f"a batch of {self.batch_rows} rows cannot be dealt to {world} ranks: change batch.sequences or the "
-                "number of processes so that one divides the other"
+                f"a batch of {self.batch_rows} sequences cannot be divided among {world} ranks: change batch.sequences "
+                "or the number of processes so that one divides the other"
             )
         if not 0 <= step < self.steps:
-            raise IndexError(f"step {step} is not in a stage of {self.steps} steps")
+            raise IndexError(f"step {step} is outside the path's {self.steps} steps")
         return self.read(step * self.batch_rows + rank * rows, rows)
 
     def read(self, first: int, rows: int, sequence_length: int | None = None) -> np.ndarray:
-        """Rows [first, first + rows) of the stage: (rows, sequence_length), in the shards' dtype.
+        """Return rows [first, first + rows) of the path: (rows, sequence_length), in the shards' dtype.
 
-        However the stream is cut into reads, and whoever made the reads before, the rows are the same.
-        sequence_length: a divisor of the sources' own; each row then becomes several shorter sequences, in order.
+        The rows do not depend on earlier reads. sequence_length: a divisor of the sources' own; each row is then cut
+        into several shorter sequences, in order. Raises IndexError for rows outside the path.
         """
         if not (first >= 0 and rows >= 0 and first + rows <= self.rows):
-            raise IndexError(f"rows {first} to {first + rows} are not in a stage of {self.rows} rows")
+            raise IndexError(f"rows {first} to {first + rows} are outside the path's {self.rows} rows")
         parts: list[np.ndarray] = []
         done = 0
         while done < rows or not parts:
@@ -215,12 +219,13 @@ class PathData:
         return batch if sequence_length is None else _cut(batch, sequence_length)
 
     def positions(self, step: int) -> dict[str, int]:
-        """Source -> the position of its stream that comes next after `step` steps: what a fork inherits.
+        """Return source -> next position of its stream after `step` steps, where a fork continues.
 
-        A source that is still to come in a later segment is at the start of its first part.
+        A source that is used only in later segments is at the start of its first part. Raises IndexError for a step
+        outside the path.
         """
         if not 0 <= step <= self.steps:
-            raise IndexError(f"step {step} is not in a stage of {self.steps} steps")
+            raise IndexError(f"step {step} is outside the path's {self.steps} steps")
         rows = step * self.batch_rows
         positions: dict[str, int] = {}
         for start, segment in zip(self._starts, self._segments, strict=False):
@@ -229,15 +234,15 @@ class PathData:
         return positions
 
     def taken(self, step: int) -> list[tuple[SourceRange, int]]:
-        """(part, rows of it) that the first `step` steps read, of every part in order."""
+        """Return (part, number of its rows) that the first `step` steps read, for every part in order."""
         rows = step * self.batch_rows
         pairs = zip(self._starts, self._segments, strict=False)
         return [one for start, segment in pairs for one in segment.taken(min(max(rows - start, 0), segment.rows))]
 
     def rows_of(self, step: int) -> list[tuple[str, int, int]]:
-        """(source, epoch, row) of every row of the global batch of `step`, in order; for tests."""
+        """Return (source, epoch, row) of every row of the global batch of `step`, in order; for tests."""
         if not 0 <= step < self.steps:
-            raise IndexError(f"step {step} is not in a stage of {self.steps} steps")
+            raise IndexError(f"step {step} is outside the path's {self.steps} steps")
         first = step * self.batch_rows
         number = bisect_right(self._starts, first) - 1
         first -= self._starts[number]
@@ -245,7 +250,7 @@ class PathData:
 
 
 class _Segment:
-    """A segment over open sources; its rows are counted from its own start."""
+    """A segment with its open sources; rows are counted from the segment's start."""
 
     def __init__(self, segment: Segment, sources: Mapping[str, TokenSource]) -> None:
         self.rows = segment.rows
@@ -254,7 +259,7 @@ class _Segment:
         self._source_of_part = np.array([self._sources.index(sources[part.source]) for part in segment.parts])
         self._from_rows = np.array([part.from_row for part in segment.parts], np.int64)
         self._mixture = Mixture([part.rows for part in segment.parts])
-        # One view over all sources, so that a batch is one gather; what lies between them is never touched.
+        # One view over all sources, so that a batch is one gather; addresses between them are never read.
         self._start = min(source.span.start for source in self._sources)
         stop = max(source.span.stop for source in self._sources)
         self._dtype = self._sources[0].dtype
@@ -262,7 +267,7 @@ class _Segment:
         self._draws: dict[int, _Draw] = {}
 
     def read(self, first: int, rows: int) -> np.ndarray:
-        """Rows from `first` on: as many as are wanted, or up to the end of the draw."""
+        """Return up to `rows` rows from `first` on; fewer where a draw of DRAW_ROWS rows ends."""
         number, first = divmod(first, DRAW_ROWS)
         draw = self._draw(number, first)
         wanted = slice(first, first + rows)
@@ -291,12 +296,12 @@ class _Segment:
         return found
 
     def _assign(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(part, position in its source's stream) of the rows t."""
+        """Return (part, position in its source's stream) of the rows t."""
         parts, index = self._mixture.assign(t)
         return parts, self._from_rows[parts] + index
 
     def _draw(self, number: int, first: int) -> _Draw:
-        """The rows of one draw, needed from `first` on; the files of the draw after it are fetched meanwhile."""
+        """Return a draw whose rows are needed from `first` on, and start to fetch the files of the next one."""
         if number not in self._draws:
             needed = {number: first, number + 1: 0}
             self._draws = {n: self._draws.get(n) or self._place(n, since) for n, since in needed.items()}
@@ -316,7 +321,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Draw:
-    """Where a run of rows lies: source (index), block of the source, and first item in the segment's view."""
+    """Locations of consecutive rows: index of the source, block of the source, first item in the segment's view."""
 
     sources: np.ndarray
     blocks: np.ndarray
@@ -326,7 +331,7 @@ class _Draw:
 def _cut(rows: np.ndarray, sequence_length: int) -> np.ndarray:
     if sequence_length < 1 or rows.shape[1] % sequence_length:
         raise ConfigError(
-            f"rows of {rows.shape[1]} tokens cannot be cut into sequences of {sequence_length}: take a divisor"
+            f"sequences of {rows.shape[1]} tokens cannot be cut into sequences of {sequence_length}: use a divisor"
         )
     return rows.reshape(-1, sequence_length)
 
@@ -335,17 +340,17 @@ def _check_sources(segments: Sequence[Segment], sources: Mapping[str, TokenSourc
     used = {part.source: None for segment in segments for part in segment.parts}
     if missing := [name for name in used if name not in sources]:
         raise DataError(
-            f"no data for {', '.join(missing)}: there is {', '.join(sources) or 'none'}. Add it to the config."
+            f"no data for {', '.join(missing)}; the config has {', '.join(sources) or 'none'}. Add it to the config."
         )
     for segment in segments:
         if segment.rows != segment.steps * batch_rows:
             raise DataError(
-                f"a segment of {segment.steps} steps has {segment.rows} rows, which is not {batch_rows} a step: "
+                f"a segment of {segment.steps} steps has {segment.rows} sequences, which is not {batch_rows} per step: "
                 "plan again with this batch size"
             )
     if len({sources[name].sequence_length for name in used}) > 1:
-        raise DataError(f"{', '.join(used)} are cut into rows of different lengths: use one sequence length")
+        raise DataError(f"{', '.join(used)} have different sequence lengths: use one sequence length")
     if len({sources[name].manifest.tokenizer.sha256 for name in used}) > 1:
         raise DataError(f"{', '.join(used)} were made with different tokenizers: build them with the same one")
     if len({sources[name].dtype for name in used}) > 1:
-        raise DataError(f"{', '.join(used)} store tokens in different widths: build them with the same lrps")
+        raise DataError(f"{', '.join(used)} store tokens in different dtypes: build them with the same lrps")

@@ -1,6 +1,6 @@
-"""Whether the files of a version are, to the last byte, the ones that its manifest describes.
+"""Verification of a version's files against its manifest, byte by byte.
 
-Reads everything once, several shards at a time. Must not import torch or webdataset.
+Every file is read once, several shards at a time. Must not import torch or webdataset.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found. shards, blocks, bytes: those that are whole. faults: file, block and what is wrong with it."""
+    """The result of verifying one manifest.
+
+    shards, blocks, bytes: of the shards without a fault. faults: one sentence each, with file, block and fault.
+    """
 
     manifest: Path
     shards: int
@@ -35,7 +38,7 @@ class Verification:
     bytes: int
     faults: tuple[str, ...] = ()
     elsewhere: int = 0
-    """Shards that are not on this machine: they are checked when they are downloaded."""
+    """Number of shards that are not on this machine; they are checked when they are downloaded."""
 
     @property
     def ok(self) -> bool:
@@ -44,21 +47,21 @@ class Verification:
 
 def verify_manifest(
     path: Path,
-    place: Callable[[Shard], Path | None] | None = None,
+    locate: Callable[[Shard], Path | None] | None = None,
     progress: Callable[[int], None] | None = None,
     threads: int | None = None,
 ) -> Verification:
-    """Check the size and sha256 of every shard of the manifest at `path`, and the crc32 of every block.
+    """Check the size and SHA-256 of every shard of the manifest at `path`, and the crc32 of every block.
 
-    place: where a shard's file is, None if it is elsewhere; by default beside the manifest. progress is called, from
-    several threads, with numbers of bytes that add up to all that were read. threads: by default one for each core;
-    the two hashes let others run. DataError if the manifest itself is wrong.
+    locate: returns the path of a shard's file, or None if the shard is not on this machine; by default the files are
+    beside the manifest. progress: called from several threads with the number of bytes read since the last call.
+    threads: one per core by default; both hashes release the GIL. Raises DataError if the manifest itself is invalid.
     """
     path = Path(path)
     manifest = load_manifest(path)
-    place = place or (lambda shard: path.parent / shard.name)
+    locate = locate or (lambda shard: path.parent / shard.name)
     progress = progress or (lambda _: None)
-    here = [(shard, file) for shard in manifest.shards if (file := place(shard)) is not None]
+    here = [(shard, file) for shard in manifest.shards if (file := locate(shard)) is not None]
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         faults = list(pool.map(lambda pair: _faults(pair[1], pair[0], manifest, progress), here))
     whole = [shard for (shard, _), found in zip(here, faults, strict=True) if not found]
@@ -73,9 +76,9 @@ def verify_manifest(
 
 
 def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
-    """Check every shard on this machine of every version that has a manifest; one JSON-like result a manifest.
+    """Verify the shards on this machine of every version that has a manifest, and print a verdict for each.
 
-    Raises DataError if no version has one.
+    Returns one dictionary of JSON values per manifest. Raises DataError if no version has a manifest.
     """
     data = config.data
     candidates = [
@@ -83,18 +86,18 @@ def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
     ]
     found = [(name, path) for name, path in candidates if path.exists()]
     if not found:
-        raise DataError(f"no shards in {data.root}; run `lrps data build CONFIG` (or `fetch`) first")
+        raise DataError(f"{data.root} has no manifests; run `lrps data build CONFIG` (or `fetch`) first")
     console = Console(highlight=False, quiet=quiet)
     results = []
     with byte_progress(console) as progress:
         for name, path in found:
             files = open_files(data, name)
-            place = files.find if isinstance(files, CachedFiles) else None
+            locate = files.find if isinstance(files, CachedFiles) else None
             task = progress.add_task(path.stem, total=sum(shard.bytes for shard in load_manifest(path).shards))
-            verification = verify_manifest(path, place, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
+            verification = verify_manifest(path, locate, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
             progress.remove_task(task)
-            way_out = "" if verification.ok else f"\n  {files.restore}"
-            console.print(_verdict(verification) + way_out, markup=False, soft_wrap=True)
+            hint = "" if verification.ok else f"\n  {files.restore_hint}"
+            console.print(_verdict(verification) + hint, markup=False, soft_wrap=True)
             results.append(
                 {
                     "manifest": str(path),
@@ -110,20 +113,20 @@ def _verdict(verification: Verification) -> str:
     faults = "".join(f"\n  DAMAGED: {fault}" for fault in verification.faults)
     elsewhere = f", {verification.elsewhere} shards not on this machine" if verification.elsewhere else ""
     return (
-        f"{verification.manifest}: {verification.shards} shards, {verification.blocks} blocks, every byte as written"
+        f"{verification.manifest}: {verification.shards} shards, {verification.blocks} blocks verified"
         f"{elsewhere}{faults}"
     )
 
 
 def _faults(path: Path, shard: Shard, manifest: Manifest, progress: Callable[[int], None]) -> list[str]:
-    """What is wrong with the file of a shard: every damaged block by its name, else the hash of the whole."""
+    """Return the faults of a shard's file: each damaged block by its key, or else a wrong hash of the whole file."""
     damaged: list[str] = []
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
             if (size := os.fstat(file.fileno()).st_size) != shard.bytes:
                 return [f"{path} has {size} bytes, {shard.bytes} expected"]
-            for block, length in _stretches(shard, manifest):
+            for block, length in _sections(shard, manifest):
                 crc32 = 0
                 for chunk in _chunks(file, length):
                     digest.update(chunk)
@@ -140,8 +143,8 @@ def _faults(path: Path, shard: Shard, manifest: Manifest, progress: Callable[[in
     return damaged
 
 
-def _stretches(shard: Shard, manifest: Manifest) -> Iterator[tuple[Block | None, int]]:
-    """(block, bytes) from the first byte of the shard to its last; no block where there is no token."""
+def _sections(shard: Shard, manifest: Manifest) -> Iterator[tuple[Block | None, int]]:
+    """Yield (block, bytes) from the first byte of the shard to its last; the block is None between the tokens."""
     at = 0
     for number in shard.blocks:
         block = manifest.blocks[number]
@@ -153,7 +156,7 @@ def _stretches(shard: Shard, manifest: Manifest) -> Iterator[tuple[Block | None,
 
 
 def _chunks(file: BinaryIO, length: int) -> Iterator[memoryview]:
-    """The next `length` bytes; the same memory is used for each chunk. OSError if the file ends before."""
+    """Yield the next `length` bytes in chunks that share one buffer. Raises OSError if the file ends earlier."""
     buffer = memoryview(bytearray(min(length, CHUNK_BYTES)))
     while length:
         found = file.readinto(buffer[: min(length, len(buffer))])  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""The one module that imports webdataset: its tar writer, and its gopen with the openers of lrps.
+"""The only module that imports webdataset: its tar writer, and its gopen with the openers of lrps.
 
-gopen dispatches on the scheme of an address. Its table gets openers that keep kinds of errors apart, never hang and
-show no secret in a process list: http(s) without curl, everything else through fsspec; `pipe:` stays gopen's.
+gopen dispatches on the scheme of an address. The openers registered here distinguish kinds of errors, time out, and
+show no secret in a process list: http(s) without curl, everything else through fsspec; `pipe:` keeps gopen's own.
 webdataset takes over a second to load, so it is imported inside the functions. Must not import torch.
 """
 
@@ -19,22 +19,22 @@ from urllib.request import Request, urlopen
 from lrps.base.addresses import redact
 
 PIECE_BYTES = 2**20
-"""Bytes of one read."""
+"""Number of bytes per read."""
 STALL_SECONDS = 60.0
-"""Seconds after which a silent connection is given up."""
+"""Timeout of a connection that sends nothing."""
 PIPE_STALL_SECONDS = 600.0
-"""Seconds after which a silent `pipe:` command is given up: it may have to fetch a tape first."""
+"""Timeout of a `pipe:` command that sends nothing; long, because it may have to fetch a tape first."""
 
 
 def tar_writer(file: Any) -> Any:
-    """Return a webdataset.TarWriter of byte-reproducible shards: a fixed owner, time and mode, in USTAR format."""
+    """Return a webdataset.TarWriter that writes reproducible bytes: USTAR with a fixed owner, time and mode."""
     import webdataset
 
     return webdataset.TarWriter(file, mtime=0, user="lrps", group="lrps", encoder=False)
 
 
 def register_openers() -> None:
-    """Teach webdataset every kind of address that lrps reads, for this process: also for a plain WebDataset(url)."""
+    """Register openers for the addresses that lrps reads, so that a plain WebDataset(url) of this process uses them."""
     from webdataset.gopen import gopen_schemes
 
     gopen_schemes.update(http=_open_http, https=_open_http, gs=_open_fsspec, hf=_open_fsspec, __default__=_open_fsspec)
@@ -42,18 +42,21 @@ def register_openers() -> None:
 
 @contextmanager
 def opened(url: str) -> Iterator[Any]:
-    """Open an address for reading. Raises OSError if a `pipe:` command fails, and whatever its library raises."""
+    """Open an address for reading.
+
+    Raises OSError if a `pipe:` command exits with another status than 0, and whatever the scheme's library raises.
+    """
     from webdataset.gopen import Pipe, gopen, set_options
 
     register_openers()
     file = gopen(url)
-    # A Pipe forgives some exit statuses and shows its command when it complains: both are done better here.
+    # A Pipe ignores some exit statuses, and its errors show the command, which may contain secrets.
     set_options(file, ignore_errors=True, timeout=STALL_SECONDS)
     try:
         yield file
     except BaseException:
         if isinstance(file, Pipe):
-            file.proc.kill()  # Closing waits for the command's end.
+            file.proc.kill()  # Closing waits until the command exits.
         with suppress(Exception):
             file.close()
         raise
@@ -63,7 +66,10 @@ def opened(url: str) -> Iterator[Any]:
 
 
 def read_piece(file: Any) -> bytes:
-    """Return the next bytes of an opened address, none at its end. Raises OSError if it stalls or is cut short."""
+    """Return the next bytes of an opened address, b"" at its end.
+
+    Raises OSError if the connection or command stalls, or ends before the announced length.
+    """
     if isinstance(file, HTTPResponse):
         piece = file.read(PIECE_BYTES)
         if not piece and file.length:
@@ -84,7 +90,7 @@ def _open_http(url: str, mode: str = "rb", *_: Any, **__: Any) -> HTTPResponse:
     parts = urlsplit(url)
     user, _at, host = parts.netloc.rpartition("@")
     request = Request(urlunsplit(parts._replace(netloc=host)), headers={"User-Agent": "lrps"})
-    if user:  # Unredirected: the host that a server sends us on to has no business with the password.
+    if user:  # Unredirected: a host that the server redirects to must not get the password.
         token = base64.b64encode(unquote(user).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")
     response: HTTPResponse = urlopen(request, timeout=STALL_SECONDS)

@@ -1,1 +1,1 @@
-"""`lrps doctor`: what is wrong with this machine, or with what a config wants of it, before anything is started."""
+"""`lrps doctor`: finds what is wrong with this machine, a config or its nodes before training starts."""

@@ -1,4 +1,4 @@
-"""How processes talk: gloo and NCCL, the name of this host, and a real all-reduce of two processes on it."""
+"""Checks of communication: gloo and NCCL, the name of this host, and an all-reduce of two processes on it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lrps.doctor.finding import Finding
 
 AREA = "communication"
 PAIR_SECONDS = 120.0
-"""Two processes that load torch on a busy machine."""
+"""Time limit of an all-reduce of two processes, which load torch first, on a busy machine."""
 _INTERFACE = "set GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME) to the interface of this host's address: `ip -br address`"
 
 
 def check_backends(_subject: Subject) -> Iterator[Finding]:
-    """What this torch was built with. Loads it."""
+    """Check whether this torch was built with gloo and NCCL. Loads torch."""
     import torch
     import torch.distributed as dist
 
-    way_out = "install a torch with torch.distributed; the builds of pytorch.org have it"
+    fix = "install a torch with torch.distributed; the builds of pytorch.org have it"
     if not dist.is_available() or not dist.is_gloo_available():
-        yield Finding(AREA, "gloo", "fail", "this torch has none", way_out)
+        yield Finding(AREA, "gloo", "fail", "this torch has none", fix)
     else:
         yield Finding(AREA, "gloo", "ok", "built in")
     if torch.cuda.is_available():
@@ -34,18 +34,18 @@ def check_backends(_subject: Subject) -> Iterator[Finding]:
             version = ".".join(map(str, torch.cuda.nccl.version()))
             yield Finding(AREA, "NCCL", "ok", version)
         else:
-            yield Finding(AREA, "NCCL", "fail", "this torch has none, and GPUs need it", way_out)
+            yield Finding(AREA, "NCCL", "fail", "this torch has none, and GPUs need it", fix)
 
 
 def check_host(subject: Subject) -> Iterator[Finding]:
-    """Whether other processes can find this host by its name, and the port of the group is free."""
+    """Check whether this host has an address under its name, and whether launch.master_port is free."""
     name = socket.gethostname()
     try:
         address = socket.gethostbyname(name)
         yield Finding(AREA, "host name", "ok", f"{name} is {address}")
     except OSError:
-        way_out = f"add `127.0.1.1 {name}` to /etc/hosts, or its real address for several hosts; else {_INTERFACE}"
-        yield Finding(AREA, "host name", "warn", f"{name} has no address: gloo may find no interface", way_out)
+        fix = f"add `127.0.1.1 {name}` to /etc/hosts, or its real address for several hosts; otherwise {_INTERFACE}"
+        yield Finding(AREA, "host name", "warn", f"{name} has no address: gloo may find no interface", fix)
     port = None if subject.config is None else subject.config.launch.master_port
     if port is not None:
         with socket.socket() as probe:
@@ -54,18 +54,18 @@ def check_host(subject: Subject) -> Iterator[Finding]:
                 probe.bind(("", port))
                 yield Finding(AREA, "port", "ok", f"launch.master_port {port} is free")
             except OSError as error:
-                way_out = "wait for the run that has it, or leave launch.master_port out"
-                yield Finding(AREA, "port", "fail", f"launch.master_port {port}: {error.strerror}", way_out)
+                fix = "wait until the run that uses it has ended, or leave launch.master_port out"
+                yield Finding(AREA, "port", "fail", f"launch.master_port {port}: {error.strerror}", fix)
 
 
-def check_pair(_subject: Subject) -> Iterator[Finding]:
-    """Two processes of this machine add up 64 MB with gloo; they are gone when this ends, however it ends."""
+def check_two_processes(_subject: Subject) -> Iterator[Finding]:
+    """Check an all-reduce of 64 MB by two gloo processes on this machine, which are ended in any case."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "lrps.doctor.exchange"]
-    both = [
+    words = [sys.executable, "-m", "lrps.doctor.all_reduce"]
+    processes = [
         subprocess.Popen(
             [*words, str(rank), "2", str(port)],
             env=environment,
@@ -76,30 +76,31 @@ def check_pair(_subject: Subject) -> Iterator[Finding]:
         for rank in range(2)
     ]
     try:
-        told, said = both[0].communicate(timeout=PAIR_SECONDS)
-        _, other = both[1].communicate(timeout=PAIR_SECONDS)
+        output, first_errors = processes[0].communicate(timeout=PAIR_SECONDS)
+        _, second_errors = processes[1].communicate(timeout=PAIR_SECONDS)
     except subprocess.TimeoutExpired:
         what = f"two processes did not finish within {PAIR_SECONDS:g} s"
-        yield Finding(AREA, "all-reduce", "fail", what, f"a firewall on loopback? else {_INTERFACE}")
+        yield Finding(AREA, "all-reduce", "fail", what, f"look for a firewall on loopback; otherwise {_INTERFACE}")
         return
     finally:
-        for process in both:
+        for process in processes:
             process.kill()
             process.wait()
-    if any(process.returncode for process in both):
-        last = ((said if both[0].returncode else other).strip().splitlines() or ["no message"])[-1]
+    if any(process.returncode for process in processes):
+        errors = first_errors if processes[0].returncode else second_errors
+        last = (errors.strip().splitlines() or ["no message"])[-1]
         yield Finding(AREA, "all-reduce", "fail", f"two processes on this machine: {last}", _INTERFACE)
         return
-    yield judged(json.loads(told), AREA, "two gloo processes")
+    yield all_reduce_finding(json.loads(output), AREA, "two gloo processes")
 
 
-def judged(found: dict[str, Any], area: str, who: str) -> Finding:
-    """What processes found that measured together: the values of exchange.as_json."""
-    large = found["speeds"][-1]
-    if not found["right"]:
-        way_out = "do not train there: try another torch and NCCL_P2P_DISABLE=1, then test memory and network"
-        return Finding(area, "all-reduce", "fail", f"{who}: wrong sums", way_out)
-    what = f"{who}: right, latency {found['latency_seconds'] * 1e6:.0f} us"
+def all_reduce_finding(measured: dict[str, Any], area: str, who: str) -> Finding:
+    """Return the finding about all-reduces. measured: a `lrps.doctor.all_reduce.Measurement` as JSON values."""
+    large = measured["speeds"][-1]
+    if not measured["right"]:
+        fix = "do not train here: try another torch and NCCL_P2P_DISABLE=1, then test memory and network"
+        return Finding(area, "all-reduce", "fail", f"{who}: wrong sums", fix)
+    what = f"{who}: right, latency {measured['latency_seconds'] * 1e6:.0f} us"
     if (bandwidth := large["bus_bytes_per_second"]) is not None:
         what += f", bus bandwidth {bandwidth / 1e6:,.0f} MB/s for {large['bytes'] / 1e6:.0f} MB"
     return Finding(area, "all-reduce", "ok", what)

@@ -1,6 +1,6 @@
-"""Everything that is looked at, light things first; one check that breaks is a finding and stops no other one.
+"""Runs checks, quick ones first; a check that raises becomes a finding and does not stop the others.
 
-A check is a function of the subject that gives findings. It leaves nothing behind.
+A check is a function that returns the findings about a subject. It leaves no files behind.
 """
 
 from __future__ import annotations
@@ -18,50 +18,52 @@ from lrps.plan.plan import Plan
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined: this machine, and if there is a config what the config wants of it."""
+    """The subject of an examination: this machine and, if there is a config, its plan."""
 
     plan: Plan | None = None
 
     @property
     def config(self) -> Config | None:
+        """Config of the plan, if there is one."""
         return None if self.plan is None else self.plan.config
 
     @property
     def processes(self) -> int:
-        """That are started on this machine."""
+        """Number of processes started on this machine."""
         return 1 if self.config is None else self.config.launch.processes
 
     @cached_property
     def directory(self) -> Path:
-        """Where runs are written: the run directory, or the nearest directory above that is there already."""
+        """The run directory, or the nearest of its parents that exists."""
         wanted = (Path.cwd() if self.config is None else self.config.run_dir).absolute()
-        return next(place for place in (wanted, *wanted.parents) if place.is_dir())
+        return next(directory for directory in (wanted, *wanted.parents) if directory.is_dir())
 
 
 @dataclass(frozen=True)
 class Check:
-    """slow: worth telling that it is at work."""
+    """A check with its title."""
 
     area: str
     title: str
     findings: Callable[[Subject], Iterable[Finding]]
     slow: bool = False
+    """Whether the check takes seconds, so that its title is shown while it runs."""
 
 
 def examine(
     checks: Sequence[Check], subject: Subject, started: Callable[[Check], None] = lambda _check: None
 ) -> Iterator[Finding]:
-    """The findings of the checks, as they come. started: is told of each check before it runs."""
+    """Yield the findings of the checks as they come. started: is called with each check before it runs."""
     for check in sorted(checks, key=lambda check: check.slow):
         started(check)
         try:
             yield from check.findings(subject)
         except Exception as error:
-            what = f"this could not be looked at: {type(error).__name__}: {error}"
-            way_out = "mend that if it names something of this machine; else report it, the other findings hold"
-            yield Finding(check.area, check.title, "fail", what, way_out)
+            what = f"the check itself failed: {type(error).__name__}: {error}"
+            fix = "fix the cause if it is on this machine; otherwise report it. The other findings are valid"
+            yield Finding(check.area, check.title, "fail", what, fix)
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""A finding: one thing that was looked at, how it stands, and the way out. Imports nothing of lrps."""
+"""A finding: one thing that was checked, its state, and how to fix it. Imports no other module of lrps."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-State = Literal["ok", "warn", "fail"]
+FindingState = Literal["ok", "warn", "fail"]
+"""State of a finding: a run works in spite of `warn`; `fail` ends it or makes it useless."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`warn` can be lived with, `fail` ends a run or spoils it."""
+    """One thing that was checked."""
 
     area: str
     name: str
-    state: State
+    state: FindingState
     what: str
-    """What was found, with its number and unit."""
+    """Description of what was found, with its number and unit."""
     way_out: str = ""
-    """What to do; never empty unless the state is ok."""
+    """How to fix it; empty only if the state is ok. (The JSON of `lrps doctor --json` has this name.)"""
 
     def __post_init__(self) -> None:
         if self.state != "ok" and not self.way_out:
-            raise ValueError(f"{self.area}.{self.name}: a finding that is not ok needs a way out")
+            raise ValueError(f"{self.area}.{self.name}: a finding that is not ok must say how to fix it")
 
 
 def is_sound(findings: Iterable[Finding]) -> bool:
-    """True if nothing fails."""
+    """Return whether no finding fails."""
     return all(finding.state != "fail" for finding in findings)
 
 
 def findings_document(findings: Iterable[Finding]) -> dict[str, Any]:
-    """As JSON values."""
+    """Return the findings as JSON values, with whether all of them are sound."""
     listed = list(findings)
     return {"ok": is_sound(listed), "findings": [asdict(finding) for finding in listed]}

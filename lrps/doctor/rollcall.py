@@ -1,4 +1,4 @@
-"""`lrps doctor --nodes`: starts a rank wherever the launcher of the config would train, and waits for what they find.
+"""Starts the ranks of `lrps doctor --nodes` with the launcher of the config, and waits for their result.
 
 The run directory is left as it was.
 """
@@ -8,138 +8,110 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 from lrps.base.errors import ConfigError, StoppedError
-from lrps.config.launching import LaunchConfig, Resources
 from lrps.doctor.finding import Finding
-from lrps.doctor.nodes import AREA, Nodes, nodes_findings
-from lrps.doctor.worker import MEETING, RESULT, read_result
+from lrps.doctor.nodes import AREA, NodesReport, nodes_report
+from lrps.doctor.worker import EXCHANGE_DIRECTORY, RESULT, read_result
 from lrps.launch.allocation import Allocator
-from lrps.launch.commands import Start, start
-from lrps.launch.hosts import read_hostfile
-from lrps.launch.jobs import ProcessGroupJob
-from lrps.launch.supervise import GROUP, Supervisor
+from lrps.launch.launchers.launcher import HostLauncher
+from lrps.launch.launchers.registry import launcher_of
+from lrps.launch.launchers.slurm import SlurmLauncher
+from lrps.launch.process_group import GROUP, LaunchCommand, ProcessGroupJob
+from lrps.launch.supervise import Supervisor
 from lrps.plan.plan import Plan
 
+JOB_NAME = "doctor"
 VERB = "doctor-worker"
 START_SECONDS = 300.0
-"""From the start of the launcher to the result; then everything is ended. With Slurm the queue takes its own time."""
+"""Time limit from the start of the launcher to the result; with Slurm, waiting in the queue counts as well."""
 GRACE_SECONDS = 10.0
-_TOLD_LINES = 20
+_LOG_LINES = 20
 
 
-def call_roll(plan: Plan, config_file: Path, overrides: Sequence[str], seconds: float = START_SECONDS) -> Nodes:
-    """Start the ranks of the plan's largest process group, wait for them, judge.
+def call_roll(plan: Plan, config_file: Path, overrides: Sequence[str], seconds: float = START_SECONDS) -> NodesReport:
+    """Start the ranks of the plan's largest process group, wait for them, and return what they found.
 
-    Raises ConfigError where nothing can be started, StoppedError if a signal ends it.
+    Raises ConfigError if the launcher cannot start them, StoppedError if a signal ends it.
     """
-    job = largest_job(plan, config_file, overrides)
-    with meeting_place(plan.config.run_dir) as meeting:
-        log = meeting / "log"
-        starting = _starting(plan, job, meeting)
-        code = _run(starting, log, seconds)
-        if (meeting / RESULT).exists():
-            ranks, exchange = read_result((meeting / RESULT).read_text())
-            return nodes_findings(ranks, exchange, job.nodes * job.processes)
-        told = log.read_text(errors="replace").splitlines()[-_TOLD_LINES:] if log.exists() else []
+    launcher = launcher_of(plan.config.launch)
+    job = largest_job(plan, launcher, config_file, overrides)
+    with exchange_directory(plan.config.run_dir) as directory:
+        command = _command(launcher, job, directory)
+        log = directory / "log"
+        code = _run(command, log, seconds)
+        if (directory / RESULT).exists():
+            ranks, all_reduce = read_result((directory / RESULT).read_text())
+            return nodes_report(ranks, all_reduce, job.world_size)
+        output = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log.exists() else []
     how = f"did not answer within {seconds:g} s" if code is None else f"ended with code {code} and no result"
-    what = "\n      | ".join((f"the ranks {how}: {shlex.join(starting.command)}", *told))
-    way_out = (
+    what = "\n      | ".join((f"the ranks {how}: {shlex.join(command.command)}", *output))
+    fix = (
         "try one host first; several need ssh without a password, one network, and the same paths and environment. "
-        "NCCL_DEBUG=INFO tells more"
+        "NCCL_DEBUG=INFO prints more"
     )
-    return Nodes((Finding(AREA, "ranks", "fail", what, way_out),))
+    return NodesReport((Finding(AREA, "ranks", "fail", what, fix),))
 
 
-def largest_job(plan: Plan, config_file: Path, overrides: Sequence[str]) -> ProcessGroupJob:
-    """The worker's job on as many nodes and processes as the largest process group of the plan gets."""
-    launch = plan.config.launch
-    hosts = len(read_hostfile(launch.hostfile)) if launch.launcher == "deepspeed" and launch.hostfile else 1
+def largest_job(
+    plan: Plan, launcher: HostLauncher | SlurmLauncher, config_file: Path, overrides: Sequence[str]
+) -> ProcessGroupJob:
+    """Return the job of a worker that has the resources of the plan's largest process group."""
+    arguments = (VERB, str(config_file), *(part for text in overrides for part in ("--set", text)))
     kinds = dict.fromkeys(path.kind for path in plan.graph.paths)
-    resources = max((launch.resources_of(kind, hosts) for kind in kinds), key=_ranks)
-    settings = [part for text in overrides for part in ("--set", text)]
-    return ProcessGroupJob((AREA,), (VERB, str(config_file), *settings), resources)
-
-
-def _ranks(resources: Resources) -> int:
-    return (resources.nodes or 1) * (resources.processes or 1)
+    jobs = (ProcessGroupJob((JOB_NAME,), arguments, launcher.resources_of(kind)) for kind in kinds)
+    return max(jobs, key=lambda job: job.world_size)
 
 
 @contextmanager
-def meeting_place(run_dir: Path) -> Iterator[Path]:
-    """A directory in the run directory where ranks and doctor meet; afterwards all that was made for it is gone."""
-    made = [place for place in (run_dir, *run_dir.parents) if not place.exists()]
-    meeting = run_dir / MEETING
+def exchange_directory(run_dir: Path) -> Iterator[Path]:
+    """Create the directory in which ranks and doctor exchange files; remove it and all that was created for it."""
+    created = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
+    directory = run_dir / EXCHANGE_DIRECTORY
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
         try:
-            meeting.mkdir()
+            directory.mkdir()
         except FileExistsError:
             raise ConfigError(
-                f"{meeting}: another `lrps doctor --nodes` is at work, or was killed; in that case remove the directory"
+                f"{directory}: another `lrps doctor --nodes` is running, or was killed; if it was killed, remove the "
+                "directory"
             ) from None
         try:
-            yield meeting
+            yield directory
         finally:
-            shutil.rmtree(meeting, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
     finally:
-        for place in made:
-            with suppress(OSError):  # somebody else has put something there meanwhile
-                place.rmdir()
+        for folder in created:
+            with suppress(OSError):  # It is not empty if another process has written to it.
+                folder.rmdir()
 
 
-def _starting(plan: Plan, job: ProcessGroupJob, meeting: Path) -> Start:
-    launch = plan.config.launch
-    if launch.launcher == "slurm":
-        return Start(srun(job, launch), {})
-    room = Allocator(plan, [job], os.environ)
-    place = room.take(job)
-    assert place is not None, "the room has checked that the job fits"
-    place = replace(place, environment_file=meeting / "environment")
-    return start(job, launch, place, {**room.environment(), GROUP: uuid4().hex})
+def _command(launcher: HostLauncher | SlurmLauncher, job: ProcessGroupJob, directory: Path) -> LaunchCommand:
+    if isinstance(launcher, SlurmLauncher):
+        return launcher.step_command(job)
+    allocator = Allocator(launcher, [job], os.environ, directory)
+    allocation = allocator.allocate(job)
+    assert allocation is not None, "the allocator has checked that the job fits"
+    return launcher.command(job, allocation, {**allocator.worker_environment, GROUP: uuid4().hex})
 
 
-def srun(job: ProcessGroupJob, launch: LaunchConfig) -> tuple[str, ...]:
-    """The ranks as one step of Slurm, in an allocation that it waits for or in the one around it."""
-    slurm, resources = launch.slurm, job.resources
-    options = {
-        "partition": resources.partition,
-        "account": slurm.account,
-        "qos": slurm.qos,
-        "gres": None if slurm.gres is None else f"{slurm.gres}:{job.processes}",
-    }
-    settings = (
-        *("--job-name=lrps-doctor", f"--nodes={job.nodes}", f"--ntasks-per-node={job.processes}", "--wait=60"),
-        *(f"--{name}={value}" for name, value in options.items() if value is not None),
-        *slurm.directives,
-    )
-    work = "\n".join((slurm.setup, shlex.join(("exec", sys.executable, "-m", "lrps.cli", *job.arguments))))
-    return ("srun", *settings, "bash", "-c", work)
+def _run(command: LaunchCommand, log: Path, seconds: float) -> int | None:
+    """Return the exit code of a command; None if it was ended because it took too long.
 
-
-def _run(starting: Start, log: Path, seconds: float) -> int | None:
-    """The exit code; None if they had to be ended because it took too long. StoppedError if a signal came."""
-    for file, text in starting.files.items():
-        file.write_text(text)
+    Raises StoppedError if a signal came.
+    """
     with Supervisor(GRACE_SECONDS) as supervisor:
-        supervisor.start(
-            AREA,
-            starting.command,
-            {**os.environ, **starting.environment},
-            output=log,
-            signal_command=starting.signalling if starting.signal_command else None,
-        )
+        supervisor.start(JOB_NAME, command, output=log)
         began = time.monotonic()
         while time.monotonic() - began < seconds:
-            for _, code, _asked in supervisor.ended():
-                if supervisor.asked_to_stop:
+            for group_exit in supervisor.poll():
+                if supervisor.stop_requested:
                     raise StoppedError("stopped; the run directory is as it was")
-                return code
+                return group_exit.code
     return None

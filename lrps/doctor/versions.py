@@ -1,4 +1,4 @@
-"""Python and the packages: against the ranges that lrps is installed with, and what is known of them."""
+"""Checks of the versions of Python and the packages against the requirements of lrps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ PYTHON = (3, 11)
 
 
 def check_versions(_subject: Subject) -> Iterator[Finding]:
-    """Light: reads metadata, imports none of the packages."""
+    """Check Python and all required packages from their metadata, without importing them."""
     found = platform.python_version()
     if sys.version_info[:2] >= PYTHON:
         yield Finding(AREA, "python", "ok", found)
     else:
-        yield Finding(AREA, "python", "fail", f"{found}, lrps needs 3.11", "make the environment with Python 3.11 anew")
+        yield Finding(
+            AREA, "python", "fail", f"{found}, lrps needs 3.11", "create the environment again with Python 3.11"
+        )
     for text in requires("lrps") or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
@@ -31,35 +33,35 @@ def check_versions(_subject: Subject) -> Iterator[Finding]:
 
 
 def package(requirement: Requirement) -> Finding:
-    """Whether a package is there, in a version that serves."""
+    """Return whether a package is installed in a version that lrps works with."""
     name, wanted = requirement.name, str(requirement.specifier) or "any"
-    way_out = f"run `pip install '{requirement}'`"
+    fix = f"run `pip install '{requirement}'`"
     try:
         found = version(name)
     except PackageNotFoundError:
-        return Finding(AREA, name, "fail", f"not installed, lrps needs {wanted}", way_out)
+        return Finding(AREA, name, "fail", f"not installed, lrps needs {wanted}", fix)
     if requirement.specifier.contains(found, prereleases=True):
         return Finding(AREA, name, "ok", f"{found} ({wanted})")
     if name == "deepspeed":
-        way_out += "; the engine and the checkpoints rest on the inside of that version"
-    return Finding(AREA, name, "fail", f"{found}, lrps needs {wanted}", way_out)
+        fix += "; the engine and the checkpoints depend on internals of that version"
+    return Finding(AREA, name, "fail", f"{found}, lrps needs {wanted}", fix)
 
 
 def has_nvidia_gpu() -> bool:
-    """True if the driver of an NVIDIA GPU is loaded, whatever torch can do with it."""
+    """Return whether the driver of an NVIDIA GPU is loaded, whether or not torch can use it."""
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 
 
 def check_torch(_subject: Subject) -> Iterator[Finding]:
-    """A torch that cannot use the GPU that is here."""
+    """Check that torch can use the GPU of this machine, if there is one. Loads torch."""
     import torch
 
     build = torch.version.cuda or torch.version.hip
     if build is None and has_nvidia_gpu():
-        way_out = "install the torch of your CUDA (pytorch.org/get-started); `pip install lrps` never replaces it"
-        yield Finding(AREA, "torch build", "fail", "a GPU is here, but this torch is built for CPUs only", way_out)
+        fix = "install the torch of your CUDA (pytorch.org/get-started); `pip install lrps` never replaces it"
+        yield Finding(AREA, "torch build", "fail", "there is a GPU, but this torch is built for CPUs only", fix)
     elif build is not None and has_nvidia_gpu() and not torch.cuda.is_available():
-        way_out = "look at `nvidia-smi`: the driver may be older than this CUDA, or CUDA_VISIBLE_DEVICES hides the GPUs"
-        yield Finding(AREA, "torch build", "fail", f"built for CUDA {build}, which sees no GPU here", way_out)
+        fix = "look at `nvidia-smi`: the driver may be older than this CUDA, or CUDA_VISIBLE_DEVICES hides the GPUs"
+        yield Finding(AREA, "torch build", "fail", f"built for CUDA {build}, which sees no GPU here", fix)
     else:
         yield Finding(AREA, "torch build", "ok", f"for {f'CUDA or ROCm {build}' if build else 'CPUs'}")

@@ -1,7 +1,7 @@
-"""One rank of `lrps doctor --nodes`: says where it runs, and measures all-reduces with the others.
+"""One rank of `lrps doctor --nodes`: reports where it runs, and measures all-reduces with the others.
 
-The launcher of the config starts it, as it starts training (`lrps doctor-worker`, a hidden verb). The directory in
-which ranks and the waiting doctor meet lies in the run directory: so whether all hosts share that is tried as well.
+The launcher of the config starts it as it starts training (`lrps doctor-worker`, a hidden verb). Ranks and the waiting
+doctor exchange files in a directory of the run directory, which also checks that all hosts share the run directory.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import torch.distributed as dist
 
 from lrps.base.files import atomic_write_text
 from lrps.config.models import Config
-from lrps.doctor.exchange import as_json, exchange
+from lrps.doctor.all_reduce import measure
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.ranks import gather
 
-MEETING = ".doctor"
-"""Of the run directory; made and removed by the doctor that waits."""
+EXCHANGE_DIRECTORY = ".doctor"
+"""Name of the directory, in the run directory, that the waiting doctor creates and removes."""
 RESULT = "result.json"
 GROUP_SECONDS = 120
 _PACKAGES = ("lrps", "torch", "deepspeed", "transformers")
@@ -37,43 +37,43 @@ _CLOCK_ROUNDS = 9
 
 
 @dataclass(frozen=True)
-class Rank:
-    """What a rank says of itself."""
+class RankReport:
+    """Report of a rank about itself."""
 
     rank: int
     local_rank: int
     host: str
     device: str
     device_id: str
-    """Tells two GPUs of a host apart; `cpu` for all ranks without one."""
+    """UUID of its GPU; `cpu` for a rank without one."""
     versions: dict[str, str]
     clock_seconds: float
-    """How far its clock is ahead of rank 0's, as well as meetings of all ranks can tell."""
+    """Seconds by which its clock is ahead of rank 0's, measured at barriers."""
     sees_the_run: bool
-    """It can read what rank 0 has written, and rank 0 what it has written."""
+    """Whether this rank can read what rank 0 has written, and rank 0 what this rank has written."""
 
 
 def run_worker(config: Config) -> None:
-    """Join the others, measure, and let rank 0 leave the result in the meeting place."""
-    meeting = config.run_dir / MEETING
+    """Join the other ranks, measure, and write the result on rank 0. Collective."""
+    directory = config.run_dir / EXCHANGE_DIRECTORY
     with process_group(timedelta(seconds=GROUP_SECONDS)):
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-        sees, clock = _sees_the_run(meeting), _clock()
-        ranks = gather(_told(device, clock, sees))
-        found = exchange(device)
+        sees_the_run, clock = _sees_the_run(directory), _clock_seconds()
+        ranks = gather(_rank_report(device, clock, sees_the_run))
+        measured = measure(device)
         if dist.get_rank() == 0:
-            result = {"ranks": [asdict(each) for each in ranks], "exchange": as_json(found)}
-            atomic_write_text(meeting / RESULT, json.dumps(result))
-        gather(None)  # ranks end together
+            result = {"ranks": [asdict(each) for each in ranks], "all_reduce": asdict(measured)}
+            atomic_write_text(directory / RESULT, json.dumps(result))
+        gather(None)  # No rank exits before the result is written.
 
 
-def read_result(text: str) -> tuple[tuple[Rank, ...], dict[str, Any]]:
-    """(ranks in order, the values of exchange.as_json) of a result's file."""
+def read_result(text: str) -> tuple[tuple[RankReport, ...], dict[str, Any]]:
+    """Return the ranks in order, and the measurement of all-reduces as JSON values, from the text of a result."""
     values = json.loads(text)
-    return tuple(Rank(**each) for each in values["ranks"]), values["exchange"]
+    return tuple(RankReport(**each) for each in values["ranks"]), values["all_reduce"]
 
 
-def _told(device: torch.device, clock: float, sees: bool) -> Rank:
+def _rank_report(device: torch.device, clock: float, sees_the_run: bool) -> RankReport:
     name, identity = "cpu", "cpu"
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -82,20 +82,23 @@ def _told(device: torch.device, clock: float, sees: bool) -> Rank:
     if torch.version.cuda:
         versions["cuda"] = torch.version.cuda
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    return Rank(dist.get_rank(), local, socket.gethostname(), name, identity, versions, clock, sees)
+    return RankReport(dist.get_rank(), local, socket.gethostname(), name, identity, versions, clock, sees_the_run)
 
 
-def _sees_the_run(meeting: Path) -> bool:
-    """Rank 0 writes a word that nobody can guess, and every rank answers with it. Collective."""
+def _sees_the_run(directory: Path) -> bool:
+    """Return whether this rank and rank 0 read each other's files: a random word, and the same as an answer.
+
+    Collective.
+    """
     rank = dist.get_rank()
     word: list[Any] = [secrets.token_hex(16)]
     dist.broadcast_object_list(word, src=0)
     try:
         if rank == 0:
-            atomic_write_text(meeting / "word", word[0])
+            atomic_write_text(directory / "word", word[0])
         dist.barrier()
-        seen = (meeting / "word").read_text() == word[0]
-        atomic_write_text(meeting / f"answer-{rank}", word[0])
+        seen = (directory / "word").read_text() == word[0]
+        atomic_write_text(directory / f"answer-{rank}", word[0])
     except OSError:
         seen = False
         if rank == 0:
@@ -103,10 +106,10 @@ def _sees_the_run(meeting: Path) -> bool:
     dist.barrier()
     answered = [False] * dist.get_world_size()
     if rank == 0:
-        answered = [_content(meeting / f"answer-{other}") == word[0] for other in range(len(answered))]
-    told: list[Any] = [answered]
-    dist.broadcast_object_list(told, src=0)
-    return seen and bool(told[0][rank])
+        answered = [_content(directory / f"answer-{other}") == word[0] for other in range(len(answered))]
+    answers: list[Any] = [answered]
+    dist.broadcast_object_list(answers, src=0)
+    return seen and bool(answers[0][rank])
 
 
 def _content(path: Path) -> str | None:
@@ -116,8 +119,8 @@ def _content(path: Path) -> str | None:
         return None
 
 
-def _clock() -> float:
-    """Seconds that this rank's clock is ahead of rank 0's, right to about the time of a barrier. Collective."""
+def _clock_seconds() -> float:
+    """Return the seconds by which this rank's clock is ahead of rank 0's, up to the time of a barrier. Collective."""
     offsets = []
     for _ in range(_CLOCK_ROUNDS):
         dist.barrier()

@@ -1,1 +1,1 @@
-"""Execution of a training step: Hugging Face models under DeepSpeed, and the state that checkpoints hold."""
+"""Execution of training steps: Hugging Face models under DeepSpeed, and the state in checkpoints."""

@@ -1,7 +1,7 @@
-"""From a running engine to a published checkpoint and back: all ranks together, or none.
+"""Saving and loading the state of a running engine as published checkpoints: on all ranks, or not at all.
 
-The meeting of lrps.store.checkpoints (files, no torch) and lrps.engine.fragments (tensors, no manifests). Must not
-import deepspeed.
+Joins lrps.store.checkpoints (files, no torch) and lrps.engine.fragments (tensors, no manifests). Must not import
+deepspeed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_json
 from lrps.engine.fragments import Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
-from lrps.engine.snapshot import Snapshot
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
@@ -34,27 +36,65 @@ class _Draft:
     """A checkpoint that is being written."""
 
     temporary: Path
+    """Directory that the files are written into."""
     step: int
+    """Lineage step of the state."""
     facts: Mapping[str, Any]
+    """Content of state.json, and the identity in the manifest."""
 
 
 def save_checkpoint(engine: Engine, path_layout: PathLayout, step: int, identity: Mapping[str, Any]) -> Checkpoint:
-    """Save the engine's state as the checkpoint of `step`. Collective; returns once it is durable.
+    """Save the engine's state as the checkpoint of `step`, and return once it is durable. Collective.
 
     identity: whatever names the state (plan, path, tokens, data positions); the engine's own facts are added. It is
-    the content of state.json and of the manifest. CheckpointError on all ranks if any of them cannot write; then
-    there is no such checkpoint, and earlier ones are as they were.
+    the content of state.json and of the manifest. Raises CheckpointError on all ranks if any of them cannot write; then
+    there is no such checkpoint, and earlier ones are unchanged.
     """
     draft = _begin(engine, path_layout, step, identity)
     return _publish(draft, lambda: _write(draft, engine.own_fragments()))
 
 
-class Saver:
-    """Saves an engine's state while it trains on: one save at a time.
+class Snapshot:
+    """Host memory for copies of one engine's fragments; each copy overwrites the previous one.
 
-    `begin` copies the state. A thread writes the copy, makes it durable and hashes it, and says nothing to other ranks:
-    collectives of two threads would meet in another order on each rank. `finish` publishes, on all ranks at the same
-    step. The files are those that `save_checkpoint` would have written at the step of `begin`.
+    It takes as much memory as the rank's part of a checkpoint: 12 bytes for each parameter that the rank owns.
+    """
+
+    def __init__(self, live: Fragments) -> None:
+        """Allocate memory for `live`. Raises CheckpointError if the host has too little."""
+        self._buffers = _buffers(live.tensors)
+
+    def take(self, live: Fragments) -> Fragments:
+        """Copy the fragments into this snapshot's memory, and return the copy once it is complete."""
+        for key, tensor in live.tensors.items():
+            self._buffers[key].copy_(tensor, non_blocking=True)
+        if torch.cuda.is_available():
+            torch.cuda.current_stream().synchronize()
+        return replace(live, tensors=self._buffers)
+
+
+def _buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Allocate host memory for these tensors: one allocation, pinned where it is filled from a GPU."""
+    pinned = any(tensor.is_cuda for tensor in tensors.values())
+    elements = sum(tensor.numel() for tensor in tensors.values())
+    try:
+        # Written once here, or the first copy would wait for a page fault on every page.
+        memory = torch.empty(elements, dtype=torch.float32, pin_memory=pinned).zero_()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"no host memory for a copy of {elements * 4 / 1e9:.1f} GB to save from while training continues "
+            f"({error}); set checkpoint.asynchronous: false, or give the process more memory"
+        ) from error
+    parts = memory.split([tensor.numel() for tensor in tensors.values()])
+    return dict(zip(tensors, parts, strict=True))
+
+
+class Saver:
+    """Saves an engine's state while training continues: one save at a time.
+
+    `begin` copies the state. A thread writes the copy, makes it durable and hashes it, without communicating with
+    other ranks: the collectives of two threads would run in a different order on each rank. `finish` publishes, on all
+    ranks at the same step. The files equal those that `save_checkpoint` would have written at the step of `begin`.
     """
 
     def __init__(self, engine: Engine, path_layout: PathLayout) -> None:
@@ -62,23 +102,26 @@ class Saver:
         self._snapshot: Future[Snapshot] | None = None
         self._writer = ThreadPoolExecutor(1, "checkpoint-writer")
         self._draft: _Draft | None = None
-        self._sealed: Future[_Files] = Future()
+        self._written: Future[_Files] = Future()
 
     @property
-    def sealed(self) -> bool:
-        """True if a save is in flight and this rank's part is done, well or badly. Not collective.
+    def written(self) -> bool:
+        """True if a save is in flight and this rank's files are written, or have failed to be. Not collective.
 
-        Once that is so on all ranks, `finish` waits for nobody.
+        Once it is true on all ranks, `finish` does not wait for any of them.
         """
-        return self._draft is not None and self._sealed.done()
+        return self._draft is not None and self._written.done()
 
     def prepare(self) -> None:
-        """Let the thread make room for copies, so that not even the first save waits for it. Not collective."""
+        """Let the thread allocate the snapshot, so that not even the first save waits for it. Not collective."""
         if self._snapshot is None:
             self._snapshot = self._writer.submit(Snapshot, self._engine.own_fragments())
 
     def begin(self, step: int, identity: Mapping[str, Any]) -> None:
-        """Begin to save the state as it is now; see `save_checkpoint`. Collective; the one before must be finished."""
+        """Copy the current state and begin to write it; see `save_checkpoint`. Collective.
+
+        Raises RuntimeError if the previous save is not finished.
+        """
         if self._draft is not None:
             raise RuntimeError(f"the save of step {self._draft.step} is not finished")
         self._draft = draft = _begin(self._engine, self._layout, step, identity)
@@ -86,24 +129,24 @@ class Saver:
             self.prepare()
             assert self._snapshot is not None
             copy = self._snapshot.result().take(self._engine.own_fragments())
-        self._sealed = self._writer.submit(_write, draft, copy)
+        self._written = self._writer.submit(_write, draft, copy)
 
     def finish(self) -> Checkpoint | None:
-        """Publish the save in flight, waiting for it where need be; None if there is none. Collective.
+        """Publish the save in flight, after waiting for it if necessary; None if there is none. Collective.
 
-        CheckpointError on all ranks if any of them could not write its part, as `save_checkpoint` has it.
+        Raises CheckpointError on all ranks if any of them could not write its files, as `save_checkpoint` does.
         """
         if self._draft is None:
             return None
         draft, self._draft = self._draft, None
-        return _publish(draft, self._sealed.result)
+        return _publish(draft, self._written.result)
 
     def queue(self, work: Callable[[], Any]) -> Future[Any]:
-        """Let this rank's thread do some other work on files, before it writes the next save. Not collective."""
+        """Let this rank's thread do other work on files before it writes the next save. Not collective."""
         return self._writer.submit(work)
 
     def close(self) -> None:
-        """Wait for the thread and drop what was not published. Not collective."""
+        """Wait for the thread and delete a save that was not published. Not collective."""
         self._writer.shutdown()
         if self._draft is not None:
             _discard(self._draft)
@@ -111,35 +154,35 @@ class Saver:
 
 
 def _begin(engine: Engine, path_layout: PathLayout, step: int, identity: Mapping[str, Any]) -> _Draft:
-    """Collective."""
+    """Create the temporary directory of a checkpoint. Collective."""
     facts = {**identity, **engine.facts, "step": step}
     return _Draft(ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step)), step, facts)
 
 
 def _write(draft: _Draft, fragments: Fragments) -> _Files:
-    """Write this rank's files, durably. Not collective."""
+    """Write this rank's files durably, and return their sizes and hashes. Not collective."""
     if not draft.temporary.is_dir():
         raise CheckpointError(f"{draft.temporary} is not visible here: the run directory must be shared by all hosts")
-    written = fragments.write(draft.temporary)
+    files = fragments.write(draft.temporary)
     if rank() == 0:
         state = draft.temporary / STATE
         try:
             atomic_write_json(state, draft.facts)
         except OSError as error:
             raise CheckpointError(f"cannot write {state}: {error}; free disk space and rerun") from error
-        written.append(state)
-    return {path.name: checkpoints.seal(path) for path in written}
+        files.append(state)
+    return {path.name: checkpoints.fsync_and_hash(path) for path in files}
 
 
-def _publish(draft: _Draft, sealed: Callable[[], _Files]) -> Checkpoint:
-    """Publish what every rank has sealed, or nothing. Collective."""
+def _publish(draft: _Draft, written: Callable[[], _Files]) -> Checkpoint:
+    """Publish the files of all ranks, or none. written: returns this rank's files. Collective."""
     try:
         with failing_together():
-            mine = sealed()
+            mine = written()
         files = {name: entry for share in gather(mine) for name, entry in share.items()}
         return ask_rank_zero(lambda: checkpoints.publish(draft.temporary, draft.step, files, draft.facts))
     except BaseException:
-        _discard(draft)  # A full disk needs the room of what could not be finished.
+        _discard(draft)  # A full disk needs the space of the unfinished files.
         raise
 
 

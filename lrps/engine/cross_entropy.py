@@ -1,8 +1,8 @@
-"""The loss of a causal language model without its logits: some rows of them at a time, and their gradient with them.
+"""The loss of a causal language model in chunks of logits, each with its gradient.
 
-Logits of (rows x length x vocabulary), in fp32 and with their gradient, are often the largest thing of a step. Here
-the output layer takes the hidden states in chunks, and the gradient of each chunk is worked out where its logits still
-are: nothing is computed twice, and backward only scales. torch's own linear_cross_entropy does the same, but rounds
+Logits of (rows x length x vocabulary), in fp32 and with their gradient, are often the largest tensors of a step. Here
+the output layer takes the hidden states in chunks, and the gradient of each chunk is computed while its logits exist:
+nothing is computed twice, and backward only scales. torch's own linear_cross_entropy does the same, but rounds
 the loss of bf16 states to bf16. Must not import deepspeed.
 """
 
@@ -17,16 +17,16 @@ from torch.autograd.function import once_differentiable
 from lrps.engine.packing import NOT_PREDICTED
 
 CHUNK_ELEMENTS = 2**25
-"""Logits at a time: 128 MB in fp32, 1,024 tokens of a vocabulary of 32k."""
+"""Number of logits per chunk: 128 MB in fp32, 1,024 tokens for a vocabulary of 32k."""
 
 
 def chunked_cross_entropy(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, elements: int = CHUNK_ELEMENTS
 ) -> Tensor:
-    """Mean cross-entropy, in nats and fp32, of the logits `hidden @ weight.T + bias` over the targets that count.
+    """Return the mean cross-entropy of the logits `hidden @ weight.T + bias` over the targets, in nats and fp32.
 
-    hidden: (tokens, width). weight: (vocabulary, width). targets: (tokens,), NOT_PREDICTED where none is. elements:
-    logits at a time. Backward may be called once.
+    hidden: (tokens, width). weight: (vocabulary, width). targets: (tokens,), NOT_PREDICTED for none. elements: number
+    of logits per chunk. Backward may be called once.
     """
     rows = max(1, elements // weight.shape[0])
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, rows, torch.is_grad_enabled())
@@ -42,7 +42,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         share = counted / counted.sum()
         losses = torch.empty_like(targets, dtype=torch.float32)
         of_hidden = torch.empty_like(hidden) if gradients else None
-        # One rounding a chunk to bf16 would add up.
+        # In fp32, since rounding every chunk to bf16 would add up.
         of_weight = torch.zeros_like(weight, dtype=torch.float32) if gradients else None
         of_bias = torch.zeros_like(bias, dtype=torch.float32) if gradients and bias is not None else None
         for begin in range(0, len(hidden), rows):
@@ -53,7 +53,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             losses[chunk] = (log_sum - logits.gather(1, places))[:, 0]
             if of_hidden is None or of_weight is None:
                 continue
-            # Of the loss by the logits: (softmax - one-hot) of the tokens that count, over their number.
+            # Gradient of the loss by the logits: (softmax - one-hot) of the predicted tokens, divided by their number.
             logits.sub_(log_sum).exp_()
             logits.scatter_add_(1, places, logits.new_full((), -1.0).expand_as(places))
             gradient = logits.mul_(share[chunk, None]).to(weight.dtype)

@@ -1,7 +1,7 @@
-"""The one door to DeepSpeed: a process group, and an engine that steps, evaluates and hands out its state.
+"""The only module that imports DeepSpeed: a process group, and an engine that trains, evaluates and has a state.
 
-No other module imports deepspeed, and this one knows neither paths nor schedules: the learning rate of every step is
-given. Must not import anything above lrps.engine. Rests on the inside of deepspeed 0.19.8 (see the comments).
+It does not know paths or schedules: the caller gives the learning rate of every step. Must not import anything above
+lrps.engine. Depends on internals of deepspeed 0.19.8 (see the comments).
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ from torch.distributed.constants import default_pg_timeout
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.engine import fragments, packing, ranks, readings
-from lrps.engine.energy import used_joules
-from lrps.engine.host_memory import retain_host_memory
-from lrps.engine.loss_head import enable_fused_loss, give_logits
+from lrps.engine import fragments, packing, ranks
+from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
+from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
-from lrps.engine.readings import Reading, Unread
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -45,22 +44,22 @@ import deepspeed.ops  # noqa: E402
 from deepspeed.runtime.zero import parameter_offload  # noqa: E402
 
 _NEVER = 10**9
-# Elements; DeepSpeed's default. It allocates the whole bucket, 2 GB, however small the model is.
+# In elements; DeepSpeed's default. It allocates the whole bucket, 2 GB, however small the model is.
 _LARGEST_BUCKET = 5 * 10**8
 
 
 @contextmanager
-def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool = True) -> Iterator[None]:
-    """A process group from the launcher's environment, or of this process alone; always destroyed at the end.
+def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: bool = True) -> Iterator[None]:
+    """Create a process group from the launcher's environment, or of this process alone; destroy it at the end.
 
-    timeout: how long a rank waits for another one in anything collective. TrainingError if one is stuck or gone.
-    keep_memory: on a CPU, see `keep_freed_memory`; for good.
+    timeout: how long a rank waits for another one in a collective. Raises TrainingError if one is stuck or gone.
+    retain_memory: call `retain_host_memory` where there is no GPU; it applies until the process ends.
     """
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     if alone:
         defaults["MASTER_PORT"] = str(_free_port())
-    # Removed again at the end, so that a second group in this process takes a fresh port.
+    # Removed at the end, so that a second group in this process uses a new port.
     added = {key: value for key, value in defaults.items() if key not in os.environ}
     os.environ.update(added)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -68,9 +67,9 @@ def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool 
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
-        if keep_memory:
+        if retain_memory:
             retain_host_memory()
-        # Otherwise init compiles an op that is not needed, for a minute, and hangs on a stale lock of its cache.
+        # Otherwise init compiles an unnecessary op for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         with ranks.translate_lost_rank_errors():
@@ -79,7 +78,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool 
             )
             yield
     finally:
-        # Without this one run in four aborts at exit. Then forget DeepSpeed's wrapper, which thinks that it is alive.
+        # Without this, one run in four aborts at exit. DeepSpeed's wrapper does not notice it, so it is removed, too.
         if dist.is_initialized():
             deepspeed.comm.comm.destroy_process_group()
         deepspeed.comm.comm.cdb = None
@@ -88,13 +87,13 @@ def process_group(timeout: timedelta = default_pg_timeout, *, keep_memory: bool 
 
 
 class Engine:
-    """A model under DeepSpeed ZeRO with AdamW. All methods are collective unless they say otherwise."""
+    """A model under DeepSpeed ZeRO with AdamW. Methods are collective unless they say otherwise."""
 
     def __init__(self, config: Config, model: nn.Module, document_end: int | None = None) -> None:
         """Take over `model` (fp32, on the CPU).
 
-        document_end: the token that ends a document, given if attention shall stay within documents. ConfigError if
-        the model lets them meet, or if the batch does not divide over the processes.
+        document_end: EOS token, given if attention is to be limited to documents. Raises ConfigError if the model does
+        not support that, or if the batch cannot be divided among the processes.
         """
         self._micro_rows, self._accumulation = _division(config)
         self._document_end = document_end
@@ -112,17 +111,17 @@ class Engine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
         )
-        _wait_no_longer_than(timedelta(minutes=config.launch.collective_timeout_minutes))
+        _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
         if document_end is not None:
             self._check_documents(model, document_end)
         self._engine.train()
-        self._without_logits = self._drop_logits(model, config.engine.cross_entropy)
+        self._fused_loss = self._enable_fused_loss(model, config.engine.cross_entropy)
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
-        self._unread: list[Unread] = []
+        self._unsynced: list[UnsyncedStep] = []
 
     def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
-        """The DeepSpeed config. No scheduler, no optimizer, no batch size that lrps did not compute."""
+        """Return the DeepSpeed config: without scheduler and optimizer, and with batch sizes that lrps computed."""
         settings: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": self._micro_rows,
             "gradient_accumulation_steps": self._accumulation,
@@ -140,13 +139,13 @@ class Engine:
 
     @torch.no_grad()
     def _check_documents(self, model: nn.Module, end: int) -> None:
-        """ConfigError if documents meet in the model, whatever it is given. It is left in eval mode."""
+        """Raise ConfigError if the model cannot limit attention to documents. The model is left in eval mode."""
         self._engine.eval()
         why = None
         if "position_ids" not in inspect.signature(model.forward).parameters:
             why = "takes no position_ids"
         elif packing.documents_meet(self._logits, end):
-            why = "lets what stands in one document change the next one"
+            why = "lets one document change the next one"
         if why is not None:
             self.close()
             raise ConfigError(
@@ -154,15 +153,18 @@ class Engine:
                 "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
             )
 
-    def _drop_logits(self, model: nn.Module, wanted: str | None) -> bool:
-        """Whether the model gives losses without logits from now on; ConfigError if it was asked to and cannot."""
+    def _enable_fused_loss(self, model: nn.Module, wanted: str | None) -> bool:
+        """Let the model compute its loss without logits if possible; return whether it does.
+
+        Raises ConfigError if the config asks for it and the model cannot.
+        """
         if wanted == "full":
             return False
         own = enable_fused_loss(model, self._trial_loss)
-        # What one rank finds, short of memory or on another kind of GPU, holds for all: they compute and fail alike.
+        # All ranks follow the first that cannot, for lack of memory or on another kind of GPU, so that they stay alike.
         why = next((found for found in ranks.gather(own) if found is not None), None)
         if own is None and why is not None:
-            give_logits(model)
+            disable_fused_loss(model)
         if why is not None and wanted == "chunked":
             self.close()
             raise ConfigError(
@@ -172,7 +174,7 @@ class Engine:
 
     @torch.no_grad()
     def _trial_loss(self) -> Tensor:
-        """The model's loss on a few tokens, dropout included; the global random state stays as it is."""
+        """Return the model's loss on a few tokens, with dropout. The global random state is not changed."""
         device = torch.device(self._engine.device)
         rows = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1]])
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -181,20 +183,25 @@ class Engine:
 
     @property
     def rank(self) -> int:
+        """Number of this rank."""
         return ranks.rank()
 
     @property
     def world_size(self) -> int:
+        """Number of ranks."""
         return ranks.world_size()
 
     @property
     def device_name(self) -> str:
-        """`cpu`, or the product name of this rank's GPU."""
+        """Name of the device: `cpu`, or the product name of this rank's GPU."""
         device = self._engine.device
         return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu"
 
     def used_joules(self) -> float | None:
-        """By the energy counters of all ranks' GPUs; None where one has none. Collective on GPUs, free on CPUs."""
+        """Return the sum of the energy counters of all ranks' GPUs in joules; None if one of them has none.
+
+        Collective on GPUs.
+        """
         device = torch.device(self._engine.device)
         if device.type != "cuda":
             return None
@@ -203,12 +210,12 @@ class Engine:
 
     @property
     def rows_per_rank(self) -> int:
-        """Rows that each rank gives to a step."""
+        """Number of rows of each rank in a step."""
         return self._micro_rows * self._accumulation
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint's identity says about its engine."""
+        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions."""
         import transformers
 
         versions = {module.__name__: module.__version__ for module in (torch, deepspeed, transformers)}
@@ -216,35 +223,43 @@ class Engine:
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
     def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int) -> bool:
-        """One optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
+        """Take one optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
-        The global random state becomes a function of (seed, step, rank); dropout alone uses it. Every token of a row
-        but the first one counts in the loss; the first one of a document too, which is predicted from the end mark
-        before it: so all rows weigh the same, and a loss is a mean whatever the micro-batches.
+        The global random state becomes a function of (seed, step, rank); only dropout uses it. Every token of a row
+        except the first is a target, including the first token of a document, which is predicted from the EOS token
+        before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
 
-        What the step tells is to be `read`, some steps later at will. False, on all ranks, if its gradients are not
-        finite: no weight was changed, and a reading must come next, which says so.
+        `sync_metrics` returns the results later. False, on all ranks, if the gradients are not finite: then no weight
+        was changed, and the next call must be `sync_metrics`, which returns the failure.
         """
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self._seed(_derived_seed(seed, step, self.rank))
         losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
         norm, taken = self._update(lr)
-        self._unread.append(Unread(step, torch.stack(losses).double().mean(), norm, taken))
+        self._unsynced.append(UnsyncedStep(step, torch.stack(losses).double().mean(), norm, taken))
         return taken
 
-    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
-        """What the steps since the last reading tell; waits for the device.
+    def sync_metrics(
+        self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
+    ) -> MetricsSync:
+        """Return the metrics of the steps since the previous sync; waits for the device.
 
-        stop, sealed, due, patience: of this rank; the ranks agree on them, see `Reading`. Where a step was not finite,
-        the reading says so, and the engine can close only: nobody may save what it holds.
+        The flags are this rank's; the result combines those of all ranks, see `MetricsSync`. If a step was not finite,
+        the result contains the failure, and the engine can only be closed: its state must not be saved.
         """
-        unread, self._unread = self._unread, []
-        device = torch.device(self._engine.device)
-        return readings.read(unread, device, stop=stop, sealed=sealed, due=due, patience=patience)
+        steps, self._unsynced = self._unsynced, []
+        return sync_metrics(
+            steps,
+            torch.device(self._engine.device),
+            stop=stop,
+            written=written,
+            save_due=save_due,
+            steps_until_sync=steps_until_sync,
+        )
 
     def _seed(self, seed: int) -> None:
-        # torch.manual_seed asks every kind of device there is, 0.1 ms a step.
+        # torch.manual_seed seeds every kind of device, which takes 0.1 ms per step.
         torch.default_generator.manual_seed(seed)
         if torch.device(self._engine.device).type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -252,13 +267,13 @@ class Engine:
     def _accumulate(self, micro: Tensor) -> Tensor:
         loss = self._loss(micro)
         self._engine.backward(loss)
-        # Tells DeepSpeed the end of a micro-batch; the last one's is the optimizer step, which `_update` takes.
+        # Ends a micro-batch in DeepSpeed; the last one ends with the optimizer step, which `_update` takes.
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
         return loss.detach()
 
     def _loss(self, rows: Tensor) -> Tensor:
-        """Mean over the predicted tokens of rows (rows, length), on the CPU, int64."""
+        """Return the mean loss over the predicted tokens of rows: (rows, length), on the CPU, int64."""
         labels = packing.labels(rows, self._flat)
         loss: Tensor = self._engine(**self._on_device({**self._inputs(rows), "labels": labels})).loss
         return loss
@@ -269,7 +284,7 @@ class Engine:
         return packing.inputs(rows, self._document_end, self._flat)
 
     def _on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """From pinned memory, so that a copy to a GPU waits for nothing that the GPU still has to do."""
+        """Copy tensors to the device, from pinned memory, so that the copy does not wait for work of the GPU."""
         device = torch.device(self._engine.device)
         if device.type != "cuda":
             return inputs
@@ -279,12 +294,12 @@ class Engine:
         }
 
     def _logits(self, rows: Tensor) -> Tensor:
-        """(rows, length, vocabulary). Not once the model gives its loss only."""
+        """Return logits (rows, length, vocabulary). Not available once the fused loss is enabled."""
         logits: Tensor = self._engine(**self._on_device(self._inputs(rows))).logits
         return logits.reshape(*rows.shape, -1)
 
     def _update(self, lr: float) -> tuple[Tensor | float, bool]:
-        """(global norm of the gradients, whether they were finite and the step was taken)."""
+        """Update the weights; return the global gradient norm, and whether it was finite and the step was taken."""
         norm = self._reduced_norm() if self._stage == 0 else None
         if norm is not None and not math.isfinite(norm):
             return norm, False
@@ -296,20 +311,20 @@ class Engine:
         return (self._engine.get_global_grad_norm() if norm is None else norm), taken
 
     def _reduced_norm(self) -> float:
-        """The norm of the reduced gradients, equal on all ranks: stage 0 would step with NaN in them."""
+        """Return the norm of the reduced gradients, equal on all ranks. Stage 0 itself does not skip NaN gradients."""
         gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
 
     @torch.no_grad()
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
-        """(sum of the token losses in nats, predicted tokens) of this rank's rows: token ids (any number, length).
+        """Return (sum of the token losses in nats, predicted tokens) of this rank's rows: token ids (rows, length).
 
-        Attention is that of training. Ranks may have different numbers of rows, none included. The random state stays
-        as it is.
+        Attention is as in training. Ranks may have different numbers of rows, including none. The random state is not
+        changed.
         """
         length = rows.shape[1]
         batches = list(_widened(rows).split(self._eval_rows)) if len(rows) else []
-        # ZeRO-3 gathers weights in every forward pass, so all ranks must make equally many.
+        # ZeRO-3 gathers weights in every forward pass, so all ranks must run equally many.
         passes = max(ranks.gather(len(batches)))
         padding = torch.zeros((1, length), dtype=torch.int64)
         total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
@@ -324,40 +339,40 @@ class Engine:
         return float(total), len(rows) * (length - 1)
 
     def _loss_sum(self, rows: Tensor) -> Tensor:
-        """Sum of the token losses of rows (rows, length), fp64."""
-        if self._without_logits:
+        """Return the sum of the token losses of rows (rows, length), in fp64."""
+        if self._fused_loss:
             return self._loss(rows).double() * rows[:, 1:].numel()
         logits = self._logits(rows)
         return _token_losses(logits, rows.to(logits.device)).double().sum()
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
-        """The sums of `values` over all ranks, in double precision."""
+        """Return the sums of `values` over all ranks, in fp64."""
         summed = torch.tensor(values, dtype=torch.float64, device=self._engine.device)
         dist.all_reduce(summed)
         return summed.tolist()
 
     def own_fragments(self) -> fragments.Fragments:
-        """This rank's share of the state, which the next step changes; see lrps.engine.fragments. Not collective."""
+        """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return fragments.own_fragments(self._engine)
 
     def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
-        """Set the state from fragments of any topology: weights and Adam, or weights only (`reset`)."""
+        """Set the state from fragments of any topology: weights and moments, or weights only (`reset`)."""
         fragments.read_fragments(self._engine, directory, optimizer)
 
     def close(self) -> None:
-        """Release hooks and memory, so that the process can run another engine. Not collective; may be repeated."""
+        """Release hooks and memory, so that the process can run another engine. Not collective; idempotent."""
         if self._engine is None:
             return
         self._engine.destroy()
         _forget(self._engine.module)
         self._engine = None
-        gc.collect()  # The engine is full of cycles.
+        gc.collect()  # The engine contains reference cycles.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _wait_no_longer_than(timeout: timedelta) -> None:
-    """DeepSpeed reduces gradients in groups of its own, which it makes with torch's default timeout."""
+def _set_collective_timeout(timeout: timedelta) -> None:
+    """Set the timeout of all process groups: DeepSpeed creates its own with torch's default."""
     for group in dist.distributed_c10d._world.pg_map:
         dist.distributed_c10d._set_pg_timeout(timeout, group)
 
@@ -369,7 +384,7 @@ def _takes_cu_seqlens(model: nn.Module) -> bool:
 
 
 def _division(config: Config) -> tuple[int, int]:
-    """(rows of a micro-batch, micro-batches) of each rank."""
+    """Return (rows per micro-batch, micro-batches per step) of each rank."""
     sequences, world = config.batch.sequences, ranks.world_size()
     share, rest = divmod(sequences, world)
     if rest or not share:
@@ -387,17 +402,17 @@ def _division(config: Config) -> tuple[int, int]:
 
 
 def _forget(module: nn.Module) -> None:
-    """Let go of a ZeRO-3 model and so of all its memory: two globals of DeepSpeed hold every model that ever was."""
+    """Release the memory of a ZeRO-3 model, which two globals of DeepSpeed would keep."""
     own = set(module.modules())
     stack = parameter_offload.FWD_MODULE_STACK
-    stack[:] = [held for held in stack if held not in own]
-    # A method under functools.lru_cache, inside a wrapper that does not show it.
+    stack[:] = [module for module in stack if module not in own]
+    # A method under functools.lru_cache, inside a wrapper that hides it.
     cached = parameter_offload.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release
     inspect.getclosurevars(cached).nonlocals["func"].cache_clear()
 
 
 def _widened(rows: np.ndarray) -> Tensor:
-    """As models take them: int64. Shards have 2 or 4 bytes a token."""
+    """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
     return torch.from_numpy(np.ascontiguousarray(rows)).long()
 
 

@@ -1,11 +1,11 @@
-"""The payload of a checkpoint: the fp32 weights and Adam moments, each rank the pieces that it owns.
+"""The state in a checkpoint: fp32 weights and Adam moments, each rank the pieces that it owns.
 
-One safetensors file a rank, `fragments-00000-of-00002.safetensors`, with 1-D fp32 tensors keyed `state|name|start`,
-start being an offset into the flattened parameter. Elementwise, so a loader of any world size, ZeRO stage and
-precision reads just the ranges that it needs and is exact. bf16 weights are the rounded fp32 ones and need no copy.
+There is one safetensors file per rank, `fragments-00000-of-00002.safetensors`, with 1-D fp32 tensors keyed
+`state|name|start`, where start is an offset into the flattened parameter. A loader of any world size, ZeRO stage and
+precision reads the ranges of elements that it needs, exactly. bf16 weights are rounded fp32 ones and are not stored.
 
-This module knows where DeepSpeed 0.19 keeps its optimizer state, but is handed the engine and must not import
-deepspeed. Learning rate, betas, eps and weight decay are not state: they come from the config.
+This module depends on where DeepSpeed 0.19 stores its optimizer state, but gets the engine as an argument and must not
+import deepspeed. Learning rate, betas, eps and weight decay are not state: they come from the config.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class FlatPiece:
-    """A range of one flattened parameter that this rank holds; `states` are 1-D views of the live memory."""
+    """A range of one flattened parameter that this rank owns. states: 1-D views of the live memory, by state."""
 
     name: str
     start: int
@@ -42,44 +42,46 @@ class FlatPiece:
 
     @property
     def stop(self) -> int:
+        """End of the range."""
         return self.start + self.states[WEIGHTS].numel()
 
 
 def file_name(index: int, count: int) -> str:
+    """Return the name of the file of rank `index` of `count`."""
     return f"fragments-{index:05d}-of-{count:05d}.safetensors"
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """What one rank saves: the content of its file."""
+    """The content of one rank's file."""
 
     file: str
     tensors: Mapping[str, Tensor]
-    """`state|name|start` -> 1-D fp32 values."""
+    """Mapping from `state|name|start` to 1-D fp32 values."""
     facts: Mapping[str, Any]
 
     def write(self, directory: Path) -> list[Path]:
         """Write the file into `directory` and return it. Not collective; not yet durable.
 
-        CheckpointError if it cannot be written.
+        Raises CheckpointError if it cannot be written.
         """
         tensors = {key: tensor.cpu() for key, tensor in self.tensors.items()}
-        # One entry: safetensors writes several in random order, and equal states shall be equal files.
+        # One entry, since safetensors writes several in random order, and equal states must have equal files.
         metadata = {FACTS: json.dumps(self.facts)}
         path = directory / self.file
         try:
             save_file(tensors, path, metadata)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                f"cannot write {path}: {error}. Free disk space or mend permissions, then rerun"
+                f"cannot write {path}: {error}. Free disk space or fix permissions, then rerun"
             ) from error
         return [path]
 
 
 def own_fragments(engine: Any) -> Fragments:
-    """This rank's share of the state, in views of the live memory: the next step changes them. Not collective."""
+    """Return this rank's part of the state as views of the live memory, which the next step changes. Not collective."""
     pieces = _pieces(engine)
-    if engine.zero_optimization_stage() == 0:  # Every rank holds everything: deal the parameters round.
+    if engine.zero_optimization_stage() == 0:  # Every rank has the whole state: distribute the parameters.
         pieces = pieces[rank() :: world_size()]
     tensors = {
         f"{state}|{piece.name}|{piece.start}": tensor.detach()
@@ -93,8 +95,8 @@ def own_fragments(engine: Any) -> Fragments:
 def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> None:
     """Set weights, Adam moments and step count from fragments of any topology. Collective.
 
-    optimizer: `carry`, or `reset` for weights only, zero moments and step 0. CheckpointError on all ranks, before
-    anything was changed, if the fragments lack a range or are of another model; after it, if a file cannot be read.
+    optimizer: `carry`, or `reset` for weights only, zero moments and step 0. Raises CheckpointError on all ranks:
+    before anything is changed if the fragments lack a range or are of another model, later if a file cannot be read.
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
@@ -102,7 +104,7 @@ def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> No
     wanted = (WEIGHTS, *MOMENTS) if optimizer == "carry" else (WEIGHTS,)
     with ExitStack() as stack:
         with failing_together():
-            source = _Source(directory, stack)
+            source = _FragmentFiles(directory, stack)
             source.check_model(_shapes(engine))
             plan = [(piece, state, list(source.ranges(state, piece))) for piece in pieces for state in wanted]
         with failing_together(), torch.no_grad():
@@ -123,7 +125,7 @@ def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> No
 
 @dataclass(frozen=True)
 class _Values:
-    """Elements [start, stop) of one stored tensor, read when asked."""
+    """Elements [start, stop) of one stored tensor, which `read` loads."""
 
     file: Any
     key: str
@@ -131,11 +133,12 @@ class _Values:
     stop: int
 
     def read(self) -> Tensor:
+        """Load the elements."""
         return self.file.get_slice(self.key)[self.start : self.stop]
 
 
-class _Source:
-    """All fragment files of a directory, open, with an index of what they hold."""
+class _FragmentFiles:
+    """The open fragment files of a directory, with an index of their tensors."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.directory = directory
@@ -148,8 +151,8 @@ class _Source:
                 self._add(path, file)
             except (OSError, SafetensorError, ValueError, KeyError) as error:
                 raise CheckpointError(f"{path} cannot be read ({error}); use an older checkpoint") from error
-        for held in self._index.values():
-            held.sort(key=lambda entry: entry[:2])
+        for entries in self._index.values():
+            entries.sort(key=lambda entry: entry[:2])
 
     def _files(self) -> list[Path]:
         paths = sorted(self.directory.glob("fragments-*.safetensors"))
@@ -157,7 +160,7 @@ class _Source:
         if not paths or [path.name for path in paths] != [file_name(index, count) for index in range(count)]:
             names = ", ".join(path.name for path in paths[:8]) or "no fragments"
             raise CheckpointError(
-                f"{self.directory} holds {names}: not one whole set of files; use an older checkpoint"
+                f"{self.directory} has {names}: not one complete set of files; use an older checkpoint"
             )
         return paths
 
@@ -174,22 +177,22 @@ class _Source:
             stored = file.get_slice(key)
             if stored.get_dtype() != "F32":
                 raise CheckpointError(f"{path}: {key} is {stored.get_dtype()}, not F32; use an older checkpoint")
-            held = self._index.setdefault((state, name), [])
-            held.append((int(start), int(start) + stored.get_shape()[0], file, key))
+            entries = self._index.setdefault((state, name), [])
+            entries.append((int(start), int(start) + stored.get_shape()[0], file, key))
 
     def check_model(self, shapes: Mapping[str, list[int]]) -> None:
-        """CheckpointError if names or shapes are another model's."""
-        way_out = "it is a checkpoint of another model: give the `model` section that it was trained with"
+        """Raise CheckpointError if names or shapes are those of another model."""
+        how_to_fix = "it is a checkpoint of another model: give the `model` section that it was trained with"
         for name in (*shapes, *self.shapes):
             here, there = shapes.get(name), self.shapes.get(name)
             if here != there:
                 raise CheckpointError(
                     f"{self.directory}: parameter {name} is {there or 'absent'} there and {here or 'absent'} in the "
-                    f"model; {way_out}"
+                    f"model; {how_to_fix}"
                 )
 
     def ranges(self, state: str, piece: FlatPiece) -> Iterator[tuple[int, _Values]]:
-        """(offset into the parameter, values) that together cover the piece. CheckpointError for a gap."""
+        """Yield (offset into the parameter, values) that together cover the piece. Raises CheckpointError for a gap."""
         position = piece.start
         for start, stop, file, key in self._index.get((state, piece.name), []):
             if start <= position < min(stop, piece.stop):
@@ -199,27 +202,28 @@ class _Source:
         if position < piece.stop:
             raise CheckpointError(
                 f"{self.directory}: parameter {piece.name} lacks elements {position} to {piece.stop} of {state}; "
-                "the checkpoint is not whole, use an older one"
+                "the checkpoint is not complete, use an older one"
             )
 
 
 class StateReader:
-    """The state of a checkpoint, one tensor at a time, without an engine."""
+    """A reader of a checkpoint's state, one tensor at a time, without an engine."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _FragmentFiles) -> None:
         self._source = source
 
     @property
     def shapes(self) -> Mapping[str, Sequence[int]]:
-        """Every parameter's, by name, in the model's order."""
+        """Shapes of all parameters by name, in the model's order."""
         return self._source.shapes
 
     @property
     def adam_step(self) -> float:
+        """Number of steps that Adam has taken."""
         return self._source.adam_step
 
     def read(self, name: str, state: str = WEIGHTS) -> Tensor:
-        """A whole parameter, or one of its MOMENTS. CheckpointError for a gap."""
+        """Return a whole parameter, or one of its MOMENTS, in fp32. Raises CheckpointError for a gap."""
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
         piece = FlatPiece(name, 0, {WEIGHTS: whole.view(-1)})
         for start, values in self._source.ranges(state, piece):
@@ -229,19 +233,19 @@ class StateReader:
 
 @contextmanager
 def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -> Iterator[StateReader]:
-    """The state in fragments of any topology. CheckpointError if they are not of a model of these shapes."""
+    """Open the state in fragments of any topology. Raises CheckpointError if the shapes are given and differ."""
     with ExitStack() as stack:
-        source = _Source(directory, stack)
+        source = _FragmentFiles(directory, stack)
         if shapes is not None:
             source.check_model(shapes)
         yield StateReader(source)
 
 
-# Where DeepSpeed keeps its state
+# Where DeepSpeed stores its state
 
 
 def _pieces(engine: Any) -> list[FlatPiece]:
-    """What this rank holds, in the order of parameters, with Adam moments that exist even before the first step."""
+    """Return the pieces of this rank in the order of parameters; Adam moments are created if they do not exist yet."""
     stage = engine.zero_optimization_stage()
     moments = {id(flat): _adam_state(engine, flat) for flat in _flats(engine)}
     if stage == 0:
@@ -257,7 +261,7 @@ def _pieces(engine: Any) -> list[FlatPiece]:
 
 
 def _find_replicated(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, int] | None:
-    """Stages 1 and 2: (start in the parameter, flat fp32 tensor, offset in it, numel) of this rank's share."""
+    """Return (start in the parameter, flat fp32 tensor, offset in it, numel) of this rank's part: stages 1 and 2."""
     mapping = parameter._hp_mapping
     if mapping is None:
         return None
@@ -266,7 +270,7 @@ def _find_replicated(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, 
 
 
 def _find_partitioned(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, int] | None:
-    """Stage 3: the same. Every parameter is cut into equal shares; the last ones may be short or empty."""
+    """Return the same for stage 3, which divides every parameter equally; the last parts may be short or empty."""
     group, offset, _ = optimizer.grad_position[optimizer.get_param_id(parameter)]
     share = math.ceil(parameter.ds_numel / world_size())
     start = rank() * share
@@ -280,7 +284,7 @@ def _piece(name: str, start: int, flat: Tensor, moments: Mapping[str, Tensor], o
 
 
 def _flats(engine: Any) -> list[Tensor]:
-    """The fp32 tensors that this rank's Adam steps."""
+    """Return the fp32 tensors that Adam updates on this rank."""
     stage = engine.zero_optimization_stage()
     if stage == 0:
         return list(engine.module.parameters())
@@ -290,7 +294,7 @@ def _flats(engine: Any) -> list[Tensor]:
 
 
 def _adam_state(engine: Any, flat: Tensor) -> dict[str, Tensor]:
-    """Adam's state of a flat tensor, made as AdamW would make it at its first step if there is none yet."""
+    """Return Adam's state of a flat tensor; if there is none yet, create it as AdamW does at its first step."""
     adam = engine.optimizer if engine.zero_optimization_stage() == 0 else engine.optimizer.optimizer
     state = adam.state[flat]
     if not state:
@@ -305,7 +309,7 @@ def _adam_step(engine: Any) -> float:
 
 
 def _set_adam_step(engine: Any, step: float) -> None:
-    # A tensor of its own for every state: AdamW counts each one up in place.
+    # A separate tensor for every state, since AdamW increments each one in place.
     for flat in _flats(engine):
         state = _adam_state(engine, flat)
         state["step"] = torch.full_like(state["step"], step)
@@ -316,12 +320,12 @@ def _shapes(engine: Any) -> dict[str, list[int]]:
 
 
 def _refresh_weights(engine: Any) -> None:
-    """Make the weights that forward passes use from the fp32 ones. Collective."""
+    """Derive the weights of forward passes from the fp32 ones. Collective."""
     stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
     if stage in (1, 2):
         optimizer.update_lp_params()
     if stage == 3:
-        # The prologue gives back gathered parameters, the epilogue gathers the small, persistent ones anew.
+        # The prologue releases gathered parameters; the epilogue gathers the small, persistent ones again.
         optimizer.checkpoint_event_prologue()
         for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
             low = optimizer.fp16_partitioned_groups_flat[index]

@@ -1,8 +1,8 @@
-"""A model that gives its loss without its logits: the output layer takes the labels with the hidden states.
+"""A fused loss: the output layer takes the labels with the hidden states, and no logits are stored.
 
-Which models can is found out by trying, not by a list: scaled or capped logits, losses of experts and whatever a
-model does between its last layer and its loss show in a loss that differs. Must not import deepspeed. Imports
-transformers when a model is changed, because that takes seconds.
+Models that support it are found by comparing losses, not by a list: scaled or capped logits, losses of experts and
+anything else between the last layer and the loss changes the value. Must not import deepspeed. Imports transformers
+when a model is changed, because that takes seconds.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from torch import Tensor, nn
 from lrps.engine.cross_entropy import CHUNK_ELEMENTS, chunked_cross_entropy
 from lrps.engine.packing import NOT_PREDICTED
 
-_VOLUMES = (1.0, 100.0)
-"""Of the hidden states. Fresh weights give logits near 0, where a cap of 30 changes nothing that could be seen; next to
-the losses of large ones a small loss of experts is nothing."""
+_SCALES = (1.0, 100.0)
+"""Factors of the hidden states. With new weights logits are near 0, where a cap of 30 has no visible effect; beside the
+loss of large logits a small loss of experts has none."""
 _TOLERANCE = 1e-6
-"""Relative: both losses come from the same logits, in fp32."""
+"""Relative tolerance: both losses come from the same logits, in fp32."""
 
 
 class LossHead(nn.Linear):
-    """An output layer that gives the mean loss of its targets. Hooks of ZeRO-3, which gather its weight, fire."""
+    """An output layer that returns the mean loss of its targets. As a module it triggers the hooks of ZeRO-3."""
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED where none is. In nats and fp32."""
+        """Return the mean loss in nats, fp32. hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED for none."""
         if len(hidden) * self.weight.shape[0] > CHUNK_ELEMENTS:
             return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
-        # Few logits are taken at once, as transformers does it: bit for bit.
+        # Few logits are computed at once, exactly as in transformers.
         logits = nn.functional.linear(hidden, self.weight, self.bias).float()
         return nn.functional.cross_entropy(logits, targets, ignore_index=NOT_PREDICTED)
 
 
 def enable_fused_loss(model: Any, loss: Callable[[], Tensor]) -> str | None:
-    """Let `model(labels=...)` give its loss without logits; returns why it cannot, and leaves it as it was then.
+    """Let `model(labels=...)` compute its loss without logits; return None, or the reason why it cannot.
 
-    loss: calls the model, on rows that are always the same, for its loss. It is called before and after, and must
-    leave the random state as it was.
+    The model is not changed if it cannot. loss: calls the model for its loss on rows that are always the same. It is
+    called before and after the change, and must not change the random state.
     """
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
@@ -47,7 +47,7 @@ def enable_fused_loss(model: Any, loss: Callable[[], Tensor]) -> str | None:
     if model.base_model is model:
         return "has no part that ends before its output layer"
     known = {id(parameter) for part in (model.base_model, head) for parameter in part.parameters()}
-    # A learned scale begins as 1 and a bias as 0: no loss would show them, and they would never learn.
+    # A learned scale starts at 1 and a bias at 0: no loss would reveal them, and they would not be trained.
     if any(id(parameter) not in known for parameter in model.parameters()):
         return "has weights outside its layers and its output layer"
     before = _losses(head, loss)
@@ -55,19 +55,19 @@ def enable_fused_loss(model: Any, loss: Callable[[], Tensor]) -> str | None:
     try:
         after = _losses(head, loss)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        give_logits(model)
+        disable_fused_loss(model)
         return f"cannot be called in two parts ({error})"
     if torch.allclose(before, after, rtol=_TOLERANCE, atol=0.0):
         return None
-    give_logits(model)
+    disable_fused_loss(model)
     return "makes its loss of more than its last hidden states and its output layer"
 
 
 def _losses(head: nn.Linear, loss: Callable[[], Tensor]) -> Tensor:
-    """At each volume of what the output layer is given."""
+    """Return the loss for each scale of the output layer's input."""
     found = []
-    for volume in _VOLUMES:
-        hook = head.register_forward_pre_hook(lambda _, given, volume=volume: (volume * given[0], *given[1:]))
+    for scale in _SCALES:
+        hook = head.register_forward_pre_hook(lambda _, given, scale=scale: (scale * given[0], *given[1:]))
         try:
             found.append(loss())
         finally:
@@ -80,7 +80,7 @@ def _change(model: Any, head: nn.Linear) -> None:
 
     def forward(*, labels: Tensor, **inputs: Any) -> CausalLMOutput:
         hidden = model.base_model(**inputs).last_hidden_state
-        # The token after the last one is not there to be predicted.
+        # The last token of a row has no next token to predict.
         targets = nn.functional.pad(labels[..., 1:], (0, 1), value=NOT_PREDICTED)
         return CausalLMOutput(loss=head(hidden.flatten(0, -2), targets.flatten()))
 
@@ -88,7 +88,7 @@ def _change(model: Any, head: nn.Linear) -> None:
     model.forward = forward
 
 
-def give_logits(model: Any) -> None:
-    """Take `give_loss_only` back."""
+def disable_fused_loss(model: Any) -> None:
+    """Undo `enable_fused_loss`."""
     model.get_output_embeddings().__class__ = nn.Linear
     del model.forward

@@ -1,7 +1,7 @@
-"""Hugging Face causal language models from the config, and which of their parameters weight decay reaches.
+"""Hugging Face causal language models from the config, and their parameter groups for weight decay.
 
-Models are built plainly in fp32: DeepSpeed's zero.Init initialises transformers 5 models wrongly and without a
-word. Must not import deepspeed. Imports transformers when a model is built, because that takes seconds.
+Models are built in fp32 without DeepSpeed's zero.Init, which initialises transformers 5 models wrongly without an
+error. Must not import deepspeed. Imports transformers when a model is built, because that takes seconds.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ROPE_ALIASES = ("rope_theta", "rope_scaling")
 def build_model(
     model: ModelConfig, seed: int, activation_checkpointing: bool = False, attention: str | None = None
 ) -> nn.Module:
-    """A PreTrainedModel in fp32 on the CPU: initialised from `seed`, or from the local checkpoint directory.
+    """Build a PreTrainedModel in fp32 on the CPU, initialised from `seed` or from a local checkpoint directory.
 
-    attention: the kernel, by transformers' name; None leaves the choice to transformers. The global random state is
-    left as it was. ConfigError names a wrong key, or what the directory lacks.
+    attention: transformers' name of the kernel; None leaves the choice to transformers. The global random state is not
+    changed. Raises ConfigError that names a wrong key, or what the directory lacks.
     """
     built = (
         _from_checkpoint(model.checkpoint) if model.checkpoint else _from_architecture(model.architecture or {}, seed)
@@ -35,17 +35,19 @@ def build_model(
         _set_attention(built, attention)
     built.config.use_cache = False
     if getattr(built, "loss_type", None) is None:
-        built.loss_type = "ForCausalLM"  # What transformers takes anyway where a class has no entry, with a warning.
+        built.loss_type = (
+            "ForCausalLM"  # The default of transformers for a class without an entry, but without its warning.
+        )
     if activation_checkpointing:
-        # Re-entrant checkpointing would drop gradients of frozen inputs and does not go with compile.
+        # Re-entrant checkpointing drops gradients of frozen inputs and does not work with compile.
         built.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return built
 
 
 def build_skeleton(model: ModelConfig) -> nn.Module:
-    """The model that `build_model` makes, but for its values: config, names and shapes, which take no memory.
+    """Build the model of `build_model` without values: config, names and shapes, which take no memory.
 
-    ConfigError as `build_model`.
+    Raises ConfigError as `build_model` does.
     """
     with torch.device("meta"):
         return (
@@ -56,10 +58,10 @@ def build_skeleton(model: ModelConfig) -> nn.Module:
 
 
 def compile_layers(model: Any) -> bool:
-    """Let torch compile each of the model's layers when it is first called; False if it does not say what they are.
+    """Let torch compile each layer of the model at its first call; False if the model does not name its layers.
 
-    Layers, and not the model: torch compiles one for all that are alike, and where the whole model is compiled
-    transformers gives attention an explicit mask, with which SDPA cannot take its flash kernel.
+    Layers are compiled instead of the model because torch compiles equal layers once. If the whole model is compiled,
+    transformers gives attention an explicit mask, with which SDPA cannot use its flash kernel.
     """
     layers = [module for module in model.modules() if type(module).__name__ in (model._no_split_modules or ())]
     for layer in layers:
@@ -71,19 +73,19 @@ def _set_attention(model: Any, attention: str) -> None:
     before = model.config._attn_implementation
     try:
         model.set_attn_implementation(attention)
-    # A package that is missing, a device that is too old, a model that the kernel does not fit.
+    # The package is missing, the device is too old, or the kernel does not support the model.
     except Exception as error:
         raise ConfigError(f"engine.attention: {error}; take another one, or leave the key out") from error
-    # Some models have their attention built in, and transformers only warns.
+    # Some models have a fixed attention, and transformers only warns.
     if attention != before == model.config._attn_implementation:
         raise ConfigError(f"engine.attention: a {model.config.model_type} model has {before} only; leave the key out")
 
 
 def parameter_groups(model: nn.Module, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: those that decay, then those that `no_weight_decay` spares; no empty group.
+    """Return the parameter groups for AdamW: with weight decay, then without (`no_weight_decay`); none is empty.
 
-    Within a group the order is that of `model.named_parameters()`. An output head counts as an embedding only where
-    it is tied to one.
+    Within a group the order is that of `model.named_parameters()`. An output head counts as an embedding only if it is
+    tied to one.
     """
     spared = {
         id(parameter)
@@ -99,7 +101,7 @@ def parameter_groups(model: nn.Module, optimizer: OptimizerConfig) -> list[dict[
 
 
 def _kinds(module: nn.Module, name: str) -> set[str]:
-    """What a module's own parameter is, in the words of `no_weight_decay`."""
+    """Return the kinds of a module's own parameter, as `no_weight_decay` names them."""
     kinds = set()
     if "norm" in type(module).__name__.lower():
         kinds.add("norms")
@@ -121,13 +123,13 @@ def _from_architecture(architecture: dict[str, Any], seed: int) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    # transformers raises its own validation classes, ValueError, TypeError or KeyError, as the model type likes.
+    # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
     except Exception as error:
         raise ConfigError(f"model.architecture: no {model_type} model can be built from it: {error}") from error
 
 
 def _refuse_unknown(model_type: str, fields: dict[str, Any]) -> None:
-    """transformers keeps any misspelt key as an attribute and trains another model than the one that was meant."""
+    """Raise ConfigError for unknown keys, which transformers would keep as attributes without effect."""
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -153,7 +155,7 @@ def _nearest(word: str, known: Any) -> str:
 
 
 def check_checkpoint_directory(directory: Path) -> None:
-    """ConfigError if no Hugging Face model lies there."""
+    """Raise ConfigError if there is no Hugging Face model in the directory."""
     if not (directory / "config.json").is_file():
         raise ConfigError(
             f"model.checkpoint: {directory} {'has no config.json' if directory.is_dir() else 'is no directory'}; "
@@ -177,17 +179,17 @@ def _from_checkpoint(directory: Path) -> Any:
 
     check_checkpoint_directory(directory)
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             directory,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=True,  # Weights in other files are pickles, and the identity of a run does not see them.
+            use_safetensors=True,  # Other files are pickles, and the identity of a run does not cover them.
             dtype=torch.float32,
             output_loading_info=True,
         )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
-    # A weight that the files lack would be drawn at random, without an error.
-    if absent := sorted(told["missing_keys"]):
+    # transformers initialises missing weights at random, without an error.
+    if absent := sorted(info["missing_keys"]):
         raise ConfigError(f"model.checkpoint: {directory} lacks weights: {', '.join(absent[:5])}; use a whole model")
     return model

@@ -1,7 +1,7 @@
-"""Rows of packed documents: how a model is called so that its attention stays within them, and whether it does.
+"""Attention within the documents of packed rows: the inputs of a model for it, and a test whether it works.
 
-Documents stand one after another, each ended by the end mark; a row may begin and end in the middle of one. Pure
-functions of the rows. Must not import deepspeed.
+Documents follow one another, each ended by an EOS token; a row may begin and end in the middle of one. Pure functions
+of the rows. Must not import deepspeed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 NOT_PREDICTED = -100
-"""The label that transformers leaves out of a loss."""
+"""Label that transformers excludes from the loss."""
 
 
 def position_ids(rows: Tensor, end: int) -> Tensor:
-    """Positions of the tokens of rows (rows, length) in their documents: from 0 in every row and after every `end`."""
+    """Return positions (rows, length) of tokens in their documents: from 0 in every row and after every `end`."""
     places = torch.arange(rows.shape[1], device=rows.device).expand_as(rows)
     begins = torch.zeros_like(places)
     begins[:, 1:] = torch.where(rows[:, :-1] == end, places[:, 1:], 0)
@@ -25,20 +25,19 @@ def position_ids(rows: Tensor, end: int) -> Tensor:
 
 
 def cu_seqlens(positions: Tensor) -> Tensor:
-    """Where each document of the flattened rows begins, and where the last one ends: int32 (documents + 1,).
+    """Return the offset of each document in the flattened rows, and the end of the last: int32 (documents + 1,).
 
-    A kernel that takes them attends within documents and, as every row begins a document, within rows.
+    A kernel that takes them limits attention to documents and, as every row begins a document, to rows.
     """
     begins = (positions.flatten() == 0).nonzero().flatten()
     return nn.functional.pad(begins, (0, 1), value=positions.numel()).int()
 
 
 def inputs(rows: Tensor, end: int, flat: bool) -> dict[str, Any]:
-    """What a transformers model is called with so that attention stays within documents.
+    """Return the arguments of a transformers model that limit attention to documents.
 
-    flat: for kernels that take cu_seqlens, which want all rows as one, (1, rows * length). The other kernels get a
-    block-diagonal mask, which transformers derives where position ids begin anew and neither a mask nor a cache is
-    given.
+    flat: for kernels that take cu_seqlens, which need all rows as one, (1, rows * length). For other kernels
+    transformers derives a block-diagonal mask from position ids that restart at 0, if no mask and no cache is given.
     """
     positions = position_ids(rows, end)
     if not flat:
@@ -55,20 +54,20 @@ def inputs(rows: Tensor, end: int, flat: bool) -> dict[str, Any]:
 
 
 def labels(rows: Tensor, flat: bool) -> Tensor:
-    """Labels that fit `inputs`: every token of a row but its first one is predicted, however the rows lie."""
+    """Return labels for `inputs`: every token of a row except its first one is a target, flat or not."""
     if not flat:
         return rows
     predicted = rows.clone()
-    predicted[:, 0] = NOT_PREDICTED  # Else the end of one row would predict the beginning of the next.
+    predicted[:, 0] = NOT_PREDICTED  # Otherwise the end of one row would predict the beginning of the next.
     return predicted.reshape(1, -1)
 
 
 def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:
-    """Whether a token changes the logits of the next document of its row; found out by trying.
+    """Return True if a token changes the logits of the next document of its row, found by running the model.
 
-    logits: token ids (rows, length) -> (rows, length, vocabulary), without dropout. There is no other way to know:
-    models take position ids and let documents meet all the same, as opt does, and everything recurrent. It depends on
-    the version, too: falcon keeps documents apart from transformers 5.24 on.
+    logits: token ids (rows, length) -> (rows, length, vocabulary), without dropout. Accepting position ids is not
+    enough: opt and all recurrent models do, and attend across documents all the same. It also depends on the version:
+    falcon limits attention to documents from transformers 5.24 on.
     """
     one, two, three, four = [token for token in range(5) if token != end][:4]
     rows = torch.tensor([[one, end, two, three], [one, two, three, four]])
@@ -76,6 +75,6 @@ def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:
     other_document[0, 0] = four
     other_row[1] = rows[1].flip(0)
     next_document, changed, recomputed = (logits(case)[0, 2:].float() for case in (rows, other_document, other_row))
-    # Rows never meet, so what another row changes is rounding: none, unless experts are given other tokens at a time.
+    # Rows are independent, so a change by another row is rounding: none, unless experts get other batches of tokens.
     rounding = (recomputed - next_document).abs().max()
     return bool((changed - next_document).abs().max() > 10 * rounding)

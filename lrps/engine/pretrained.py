@@ -1,6 +1,6 @@
-"""A checkpoint as the files that `from_pretrained` reads: weights in shards, config.json, generation_config.json.
+"""Writing a checkpoint as a Hugging Face model: weights in shards, config.json, generation_config.json.
 
-No process group and no engine. Parameters are read one at a time, so that memory holds about one shard. Must not
+No process group and no engine. Parameters are read one at a time, so that about one shard is in memory. Must not
 import deepspeed; imports transformers when called, because that takes seconds.
 """
 
@@ -27,13 +27,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What was written."""
+    """The description of a model that was written."""
 
     architecture: str
-    """The class of transformers that loads it."""
+    """Class of transformers that loads it."""
     model_type: str
     parameters: int
-    """Tied ones counted once."""
+    """Number of parameters; tied ones are counted once."""
 
 
 def write_pretrained(
@@ -48,9 +48,9 @@ def write_pretrained(
 ) -> Pretrained:
     """Write the weights in the directory `fragments`, of any topology, as a Hugging Face model.
 
-    dtype: a key of DTYPES; bf16 is rounded as torch does. document_end: the token that ends a document: generation
-    stops at it and begins after it. ConfigError or CheckpointError if the model and the weights do not go together;
-    OSError or SafetensorError if a file cannot be written.
+    dtype: a key of DTYPES; bf16 is rounded as in torch. document_end: EOS token, at which generation stops and after
+    which it starts. Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or
+    SafetensorError if a file cannot be written.
     """
     skeleton: Any = build_skeleton(model)
     parameters = dict(skeleton.named_parameters())
@@ -64,7 +64,7 @@ def write_pretrained(
 
 
 def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int) -> dict[str, Tensor]:
-    """What belongs to a model and is not trained, which few models have: the values that it began with."""
+    """Return the initial values of a model's persistent buffers, which are not trained; few models have any."""
     known = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
     names = [name for name in skeleton.state_dict() if name not in known]
     if not names:
@@ -75,9 +75,9 @@ def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int) -> d
 
 @dataclass(frozen=True)
 class _Stored:
-    """The tensors of a model as its files hold them, made when they are asked for.
+    """The tensors of a model in the layout of its files, created one group at a time.
 
-    transformers 5 fuses some parameters, the experts of a mixture, in memory only; its files hold them apart.
+    transformers 5 fuses some parameters, such as the experts of a mixture, in memory only; its files have them apart.
     """
 
     skeleton: nn.Module
@@ -87,7 +87,7 @@ class _Stored:
     dtype: torch.dtype
 
     def sizes(self) -> dict[str, int]:
-        """Name in the files -> bytes, in the order of `tensors`."""
+        """Return name in the files -> bytes, in the order of `tensors`."""
         return {
             name: values.nbytes
             for group in self._groups
@@ -95,14 +95,15 @@ class _Stored:
         }
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name in the files, values)."""
         for group in self._groups:
-            # Memory of its own for each: views of one tensor cannot be saved.
+            # Each in separate memory, since views of one tensor cannot be saved.
             for name, values in self._converted({one: self._read(one) for one in group}).items():
                 yield name, values.clone(memory_format=torch.contiguous_format)
 
     @cached_property
     def _groups(self) -> list[list[str]]:
-        """Parameters and buffers one by one, unless the files join several into one: then all together."""
+        """Groups of names to convert: one by one, unless the files join several into one; then all together."""
         names = [*self.parameters, *self.buffers]
         alone = {n: v.shape for name in names for n, v in self._converted({name: self._empty(name)}).items()}
         together = {n: v.shape for n, v in self._converted({name: self._empty(name) for name in names}).items()}
@@ -124,7 +125,7 @@ class _Stored:
 
 
 def _write_shards(stored: _Stored, directory: Path, max_shard_bytes: int) -> None:
-    """model.safetensors, or model-00001-of-00003.safetensors and so on with their index."""
+    """Write model.safetensors, or model-00001-of-00003.safetensors and so on with their index."""
     sizes = stored.sizes()
     shards = _shards(sizes, max_shard_bytes)
     files = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
@@ -143,15 +144,15 @@ def _write_shards(stored: _Stored, directory: Path, max_shard_bytes: int) -> Non
 
 
 def _shards(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
-    """The names in their order, cut before a shard grows beyond `largest` bytes; a larger tensor is one of its own."""
+    """Divide the names, in their order, into shards of at most `largest` bytes; a larger tensor is its own shard."""
     shards: list[list[str]] = [[]]
-    held = 0
+    bytes_in_shard = 0
     for name, size in sizes.items():
-        if shards[-1] and held + size > largest:
+        if shards[-1] and bytes_in_shard + size > largest:
             shards.append([])
-            held = 0
+            bytes_in_shard = 0
         shards[-1].append(name)
-        held += size
+        bytes_in_shard += size
     return shards
 
 
@@ -162,7 +163,7 @@ def _write_config(skeleton: Any, directory: Path, dtype: torch.dtype, document_e
     config.architectures = [type(skeleton).__name__]
     config.dtype = str(dtype).removeprefix("torch.")
     config.use_cache = True
-    # The token before the first one of a document is, in training, the end of another one.
+    # In training, the token before the first one of a document is the EOS token of another one.
     config.bos_token_id = config.eos_token_id = document_end
     config.save_pretrained(directory)
     GenerationConfig(bos_token_id=document_end, eos_token_id=document_end, pad_token_id=document_end).save_pretrained(

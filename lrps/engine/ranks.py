@@ -1,7 +1,7 @@
-"""Small agreements between the ranks of a process group: gather, ask rank zero, fail together.
+"""Communication between the ranks of a process group: gathering, asking rank 0, failing together.
 
-Everything here is collective: every rank calls it. Without a process group there is one rank. Must not import
-deepspeed or anything above lrps.base.errors.
+Everything here is collective unless it says otherwise: every rank calls it. Without a process group there is one rank.
+Must not import deepspeed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ T = TypeVar("T")
 
 
 def rank() -> int:
+    """Return the number of this rank. Not collective."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
+    """Return the number of ranks. Not collective."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def gather(value: T) -> list[T]:
-    """Every rank's `value`, in the order of ranks. Values are pickled: keep them small."""
+    """Return the values of all ranks, in the order of ranks. Values are pickled: keep them small."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -38,10 +40,10 @@ def gather(value: T) -> list[T]:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """What fails in this block on one rank is raised on all ranks, so that none waits for the others forever.
+    """Raise an error of this block on all ranks if one of them fails, so that none waits for the others forever.
 
-    The block itself must not contain anything collective. A rank that did not fail raises the same class of
-    LrpsError (TrainingError for any other exception) with the number of the rank that did.
+    The block must not contain anything collective. A rank that did not fail raises the same class of LrpsError
+    (TrainingError for any other exception) with the number of the rank that failed.
     """
     failure: Exception | None = None
     try:
@@ -52,9 +54,9 @@ def failing_together() -> Iterator[None]:
     failures = gather(None if failure is None else (known, str(failure) or repr(failure)))
     if failure is not None:
         raise failure
-    for other, told in enumerate(failures):
-        if told is not None:
-            kind, message = told
+    for other, reported in enumerate(failures):
+        if reported is not None:
+            kind, message = reported
             raise kind(f"rank {other}: {message}")
 
 
@@ -64,26 +66,26 @@ _REASON_SECONDS = 2.0
 
 @contextmanager
 def translate_lost_rank_errors() -> Iterator[None]:
-    """What torch raises when another rank is stuck or gone is a TrainingError that says so.
+    """Turn the error that torch raises when another rank is stuck or gone into a TrainingError that says so.
 
-    It is raised a little later, so that a rank that failed for a reason of its own says it first and gives the exit
-    code. (NCCL tells of a stuck rank in a thread of its own, which ends the process.)
+    It is raised two seconds later, so that the rank that failed first prints its own error and determines the exit
+    code. (NCCL reports a stuck rank in a thread of its own, which ends the process.)
     """
     try:
         yield
     except RuntimeError as error:
-        told = (str(error) or repr(error)).splitlines()[0]
-        if world_size() == 1 or not _LOST.search(told):
+        message = (str(error) or repr(error)).splitlines()[0]
+        if world_size() == 1 or not _LOST.search(message):
             raise
         time.sleep(_REASON_SECONDS)
         raise TrainingError(
-            f"rank {rank()} lost another process, which failed, was killed or is stuck ({told}); what stands first "
-            "above says why. A stuck one is waited for as long as launch.collective_timeout_minutes says"
+            f"rank {rank()} lost another process, which failed, was killed or is stuck ({message}); the first error "
+            "above is the reason. Ranks wait for a stuck one for launch.collective_timeout_minutes"
         ) from error
 
 
 def ask_rank_zero(question: Callable[[], T]) -> T:
-    """Rank zero's answer, on all ranks. What it raises there is raised everywhere."""
+    """Call `question` on rank 0 and return its result on all ranks. An error on rank 0 is raised on all ranks."""
     answer: list[Any] = [None]
     with failing_together():
         if rank() == 0:

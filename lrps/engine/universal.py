@@ -1,8 +1,8 @@
-"""A checkpoint in DeepSpeed's universal format, for who goes on with a script of their own.
+"""Writing a checkpoint in DeepSpeed's universal format, to continue training with another script.
 
-`DIR/global_step480_universal/zero/<parameter>/{fp32,exp_avg,exp_avg_sq,step}.pt`, what DeepSpeed looks for beside it,
-and `DIR/latest_universal`. One directory serves ZeRO 1, 2 and 3 at any number of processes. No process group, no
-engine, one tensor in memory at a time. Must not import deepspeed; rests on what deepspeed 0.19 reads.
+The files are `DIR/global_step480_universal/zero/<parameter>/{fp32,exp_avg,exp_avg_sq,step}.pt`, others that DeepSpeed
+expects, and `DIR/latest_universal`. One directory fits ZeRO 1, 2 and 3 with any number of processes. Needs no process
+group and no engine; one tensor is in memory at a time. Must not import deepspeed; follows what deepspeed 0.19 reads.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _INFO = {"universal_checkpoint_version": 0.4}
 
 
 def write_universal(fragments: Path, out: Path, step: int, samples: int, client_state: Mapping[str, Any]) -> Path:
-    """Write the state in the directory `fragments`, of any topology, into `out`; the directory of its tag.
+    """Write the state in the directory `fragments`, of any topology, into `out`; return the directory of its tag.
 
-    samples: rows trained so far. client_state: JSON values that DeepSpeed hands back from load_checkpoint.
+    samples: rows trained so far. client_state: JSON values that DeepSpeed returns from load_checkpoint. Raises
     CheckpointError if `out` has that step already, or if something cannot be read or written; then nothing is left.
     """
     final = out / f"global_step{step}_universal"
     temporary = out / f".{final.name}.tmp"
     if final.exists():
-        raise CheckpointError(f"{final} is there already; remove it, or give another directory")
+        raise CheckpointError(f"{final} exists already; remove it, or give another directory")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -43,9 +43,9 @@ def write_universal(fragments: Path, out: Path, step: int, samples: int, client_
         os.rename(temporary, final)
         fsync_directory(out)
         atomic_write_text(out / LATEST, final.name)
-    except (OSError, RuntimeError) as error:  # torch.save says RuntimeError of a full disk.
-        told = str(error).splitlines()[0]
-        raise CheckpointError(f"cannot write {final}: {told}. Free disk space or mend permissions") from error
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError for a full disk.
+        message = str(error).splitlines()[0]
+        raise CheckpointError(f"cannot write {final}: {message}. Free disk space or fix permissions") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
@@ -63,9 +63,9 @@ def _write_parameters(state: StateReader, zero: Path) -> None:
 
 
 def _write_rest(state: StateReader, directory: Path, client_state: Mapping[str, Any]) -> None:
-    # ZeRO 1 and 2 load as many groups as there are here, so there is one a parameter: no script has more. They hold
-    # nothing, so that learning rate, betas, eps and weight decay stay those of the script; ZeRO 3 would give the weight
-    # decay of the first group to all.
+    # ZeRO 1 and 2 load at most as many groups as there are here, so there is one per parameter: no script has more.
+    # They are empty, so that learning rate, betas, eps and weight decay stay those of the script; ZeRO 3 would use the
+    # weight decay of the first group for all.
     groups: list[dict[str, Any]] = [{} for _ in state.shapes]
     adam = {"state": {0: {"step": torch.tensor(state.adam_step, dtype=torch.float32)}}, "param_groups": groups}
     deepspeed = version("deepspeed")

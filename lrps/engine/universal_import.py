@@ -1,8 +1,9 @@
-"""A state in DeepSpeed's universal format as a checkpoint of our own, which `model.initial_state` starts from.
+"""Importing a state in DeepSpeed's universal format as a checkpoint that `model.initial_state` can name.
 
-Read is what DeepSpeed's ds_to_universal and `write_universal` write: `zero/<parameter>/{fp32,exp_avg,exp_avg_sq}.pt`
-and Adam's step. Everything is loaded with weights_only, so nothing that lies in a file is ever run, and mapped: memory
-holds about one tensor. No process group, no engine. Must not import deepspeed; rests on what deepspeed 0.19 writes.
+The files are those of DeepSpeed's ds_to_universal and of `write_universal`: Adam's step, and
+`zero/<parameter>/{fp32,exp_avg,exp_avg_sq}.pt`. They are loaded with weights_only, so no code in a file is run, and
+mapped, so that about one tensor is in memory. Needs no process group and no engine. Must not import deepspeed; follows
+what deepspeed 0.19 writes.
 """
 
 from __future__ import annotations
@@ -27,58 +28,58 @@ from lrps.config.models import ModelConfig
 from lrps.engine.fragments import FORMAT, MOMENTS, WEIGHTS, Fragments, file_name
 from lrps.engine.model import build_skeleton
 from lrps.engine.universal import LATEST
-from lrps.store.checkpoints import Checkpoint, begin, directory_name, publish, seal
+from lrps.store.checkpoints import Checkpoint, begin, directory_name, fsync_and_hash, publish
 
 _PREFIX = "module."
-_WAY_OUT = "give the `model` section of the run that wrote it, or convert its checkpoint again"
+_HOW_TO_FIX = "give the `model` section of the run that wrote it, or convert its checkpoint again"
 _CONVERT = (
     "python -m deepspeed.checkpoint.ds_to_universal --inject_missing_state --input_folder {0} "
     "--output_folder {0}_universal"
 )
 
 
-class _Nothing:
-    """Stands for the classes of DeepSpeed in `optimizer_state.pt`, of which only Adam's step is wanted."""
+class _Ignored:
+    """A substitute for classes of DeepSpeed in `optimizer_state.pt`, from which only Adam's step is read."""
 
     def __init__(self, *_: Any) -> None:
-        """Keeps nothing."""
+        """Ignore the arguments."""
 
     def __setstate__(self, _: Any) -> None:
-        """Keeps nothing."""
+        """Ignore the state."""
 
 
 _OF_DEEPSPEED: list[Any] = [
-    (_Nothing, f"deepspeed.runtime.{name}")
+    (_Ignored, f"deepspeed.runtime.{name}")
     for name in ("zero.config.ZeroStageEnum", "fp16.loss_scaler.LossScaler", "fp16.loss_scaler.DynamicLossScaler")
 ]
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written, and the names that were left out: values that belong to the model and are not trained."""
+    """The result of an import."""
 
     checkpoint: Checkpoint
     left_out: tuple[str, ...]
+    """Names of values that were not imported, because they are not trained."""
 
 
 def import_universal(model: ModelConfig, universal: Path, out: Path) -> Imported:
     """Write the state in `universal` (the directory of its tag, or of `latest_universal`) as a checkpoint in `out`.
 
-    It is the checkpoint of the step that the tag counts, `out/step-00000480`. CheckpointError if that is there
-    already, or if the state is not whole, not finite or of another model; then nothing is left. ConfigError as
-    `build_skeleton`.
+    Its step is that of the tag: `out/step-00000480`. Raises CheckpointError if that exists already, or if the state is
+    incomplete, not finite or of another model; then nothing is left. Raises ConfigError as `build_skeleton` does.
     """
-    source = _Source(_tag_directory(universal), build_skeleton(model))
+    source = _UniversalFiles(_tag_directory(universal), build_skeleton(model))
     values, adam_step = source.tensors(), source.adam_step()
     facts = _facts(source.tag)
     step = facts["global_step"] or int(adam_step)
     if (out / directory_name(step)).exists():
-        raise CheckpointError(f"{out / directory_name(step)} is there already; remove it, or give another directory")
+        raise CheckpointError(f"{out / directory_name(step)} exists already; remove it, or give another directory")
     fragments = Fragments(file_name(0, 1), values, {"format": FORMAT, "adam_step": adam_step, "shapes": source.shapes})
     tag = {"format": "deepspeed-universal", "tag": source.tag.resolve().name, **facts}
     temporary = begin(out, step)
     try:
-        files = {path.name: seal(path) for path in fragments.write(temporary)}
+        files = {path.name: fsync_and_hash(path) for path in fragments.write(temporary)}
         origin = {**tag, "adam_step": adam_step, "sha256": _sha256(source.tag, source.read)}
         if source.left_out:
             origin["left_out"] = source.left_out
@@ -88,14 +89,14 @@ def import_universal(model: ModelConfig, universal: Path, out: Path) -> Imported
         raise
 
 
-class _Source:
-    """The files of one tag beside the model that they should be of."""
+class _UniversalFiles:
+    """The files of one tag, checked against the model that they should belong to."""
 
     def __init__(self, tag: Path, skeleton: nn.Module) -> None:
         self.tag = tag
         self.shapes = {name: list(values.shape) for name, values in skeleton.named_parameters()}
         self.read: list[Path] = []
-        """Every file that was read."""
+        """Files that were read."""
         there = sorted(path.name for path in (tag / "zero").iterdir() if path.is_dir())
         wrapped = bool(there) and all(name.startswith(_PREFIX) for name in there) and not self.shapes.keys() & {*there}
         self._prefix = _PREFIX if wrapped else ""
@@ -104,12 +105,12 @@ class _Source:
         tied = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
         untrained = skeleton.state_dict().keys() - tied
         self.left_out = tuple(sorted(names & untrained))
-        faults = [f"{name} is not there" for name in self.shapes if name not in names]
+        faults = [f"{name} is missing" for name in self.shapes if name not in names]
         faults += [f"{name} is no parameter of the model" for name in sorted(names - tied - untrained)]
         self._refuse(faults)
 
     def tensors(self) -> dict[str, Tensor]:
-        """`state|name|0` -> flat fp32 values, mapped, all of them checked."""
+        """Return `state|name|0` -> flat fp32 values, mapped, after checking all of them."""
         kinds = (WEIGHTS, *MOMENTS)
         missing = [
             f"{name} lacks {', '.join(lacking)}"
@@ -128,14 +129,14 @@ class _Source:
         return flat
 
     def adam_step(self) -> float:
-        """Adam's step count, which ZeRO 3 writes once and the other stages for every parameter."""
+        """Return Adam's step count, which ZeRO 3 writes once and the other stages for every parameter."""
         counted = {name: self._file(name, "step") for name in self.shapes if self._file(name, "step").is_file()}
         if counted:
             steps = {_number(self._loaded(file), file) for file in counted.values()}
             if len(steps) > 1 or len(counted) < len(self.shapes):
                 raise CheckpointError(
-                    f"{self.tag}: Adam has taken another number of steps with each parameter "
-                    f"({', '.join(map(str, sorted(steps)))}); lrps has one count for all, so it cannot go on from this"
+                    f"{self.tag}: Adam has taken different numbers of steps for different parameters "
+                    f"({', '.join(map(str, sorted(steps)))}); lrps has one count for all, so it cannot continue from it"
                 )
             return steps.pop()
         file = self.tag / "zero" / "optimizer_state.pt"
@@ -143,18 +144,18 @@ class _Source:
             with torch.serialization.safe_globals(_OF_DEEPSPEED):
                 return _number(self._loaded(file)["optimizer_state_dict"]["state"][0]["step"], file)
         except (LookupError, TypeError):
-            raise CheckpointError(f"{file} does not say how many steps Adam has taken; {_WAY_OUT}") from None
+            raise CheckpointError(f"{file} does not say how many steps Adam has taken; {_HOW_TO_FIX}") from None
 
     def _file(self, name: str, kind: str) -> Path:
         return self.tag / "zero" / f"{self._prefix}{name}" / f"{kind}.pt"
 
     def _load(self, name: str, kind: str) -> Tensor:
-        """The tensor in a file: ZeRO 3 saves it flat and bare, the other stages within a dictionary."""
+        """Return the tensor in a file, which ZeRO 3 writes by itself and the other stages within a dictionary."""
         file = self._file(name, kind)
         found = self._loaded(file)
         values = found.get("param") if isinstance(found, dict) else found
         if not isinstance(values, Tensor) or values.layout != torch.strided:
-            raise CheckpointError(f"{file} holds no tensor; {_WAY_OUT}")
+            raise CheckpointError(f"{file} contains no tensor; {_HOW_TO_FIX}")
         return values
 
     def _loaded(self, file: Path) -> Any:
@@ -169,19 +170,19 @@ class _Source:
             yield f"{name} is {values.dtype} in {kind}, which fp32 does not hold exactly"
 
     def _refuse(self, faults: Iterable[str]) -> None:
-        """CheckpointError that names the first faults, if there are any."""
-        told = list(faults)
-        if told:
-            more = f"\n  and {len(told) - 5} more" if len(told) > 5 else ""
+        """Raise CheckpointError that names the first faults, if there are any."""
+        listed = list(faults)
+        if listed:
+            more = f"\n  and {len(listed) - 5} more" if len(listed) > 5 else ""
             raise CheckpointError(
-                f"{self.tag} is not a whole state of the config's model:\n  "
-                + "\n  ".join(islice(told, 5))
-                + f"{more}\n  {_WAY_OUT}"
+                f"{self.tag} is not a complete state of the config's model:\n  "
+                + "\n  ".join(islice(listed, 5))
+                + f"{more}\n  {_HOW_TO_FIX}"
             )
 
 
 def _tag_directory(universal: Path) -> Path:
-    """The directory that holds `zero`: this one, or the one that its `latest_universal` or `latest` names."""
+    """Return the directory that contains `zero`: this one, or the one that `latest_universal` or `latest` names."""
     if (universal / "zero").is_dir():
         return universal
     for pointer in (universal / LATEST, universal / "latest"):
@@ -201,29 +202,29 @@ def _tag_directory(universal: Path) -> Path:
 
 
 def _load(file: Path) -> Any:
-    """What a file of tensors holds, mapped where torch can. CheckpointError if it is damaged or holds anything else."""
+    """Load a file of tensors, mapped if possible. Raises CheckpointError if it is damaged or has anything else."""
     try:
         mapped = zipfile.is_zipfile(file)
-        if mapped:  # A mapped file is read without a look at its checksums.
+        if mapped:  # A mapped file is read without checking its checksums.
             with zipfile.ZipFile(file) as archive:
                 if (damaged := archive.testzip()) is not None:
-                    raise CheckpointError(f"{file} is damaged: the checksum of {damaged} is another; copy it again")
+                    raise CheckpointError(f"{file} is damaged: the checksum of {damaged} is wrong; copy it again")
         return torch.load(file, map_location="cpu", mmap=mapped, weights_only=True)
     except CheckpointError:
         raise
     except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing; {_WAY_OUT}") from None
-    except Exception as error:  # Whatever a torn pickle makes torch stumble over.
-        told = str(error)
-        unknown = re.search(r"GLOBAL (\S+)", told)
+        raise CheckpointError(f"{file} is missing; {_HOW_TO_FIX}") from None
+    except Exception as error:  # torch raises many classes of errors for a torn pickle.
+        message = str(error)
+        unknown = re.search(r"GLOBAL (\S+)", message)
         if unknown:
             raise CheckpointError(
-                f"{file} holds {unknown[1]}, not tensors alone; nothing of it was run. Save tensors only, or take "
+                f"{file} contains {unknown[1]}, not only tensors; none of it was run. Save tensors only, or take "
                 "another checkpoint"
             ) from None
         raise CheckpointError(
-            f"{file} cannot be read ({told.splitlines()[0] if told else type(error).__name__}); it is damaged or no "
-            "file of tensors: copy it again"
+            f"{file} cannot be read ({message.splitlines()[0] if message else type(error).__name__}); it is damaged or "
+            "no file of tensors: copy it again"
         ) from None
 
 
@@ -232,17 +233,17 @@ def _number(value: Any, file: Path) -> float:
         value = value.item() if value.numel() == 1 else None
     number = float(value) if isinstance(value, int | float) else -1.0
     if not 0 <= number < 2**53 or number != int(number):
-        raise CheckpointError(f"{file} holds no number of steps; {_WAY_OUT}")
+        raise CheckpointError(f"{file} contains no number of steps; {_HOW_TO_FIX}")
     return number
 
 
 def _facts(tag: Path) -> dict[str, Any]:
-    """What the tag says of itself besides its tensors; null where it is unreadable without running code."""
+    """Return the step and DeepSpeed's version of a tag; None if they cannot be read without running code."""
     found: Any = {}
     for file in sorted(tag.glob("*model_states.pt"))[:1]:
         try:
             found = _load(file)
-        except CheckpointError:  # A script may have put anything beside the state; none of it is needed.
+        except CheckpointError:  # A script may have saved any object with the state; none of it is needed.
             continue
     found = found if isinstance(found, dict) else {}
     step, version = found.get("global_steps"), found.get("ds_version")
@@ -253,6 +254,6 @@ def _facts(tag: Path) -> dict[str, Any]:
 
 
 def _sha256(tag: Path, files: Iterable[Path]) -> str:
-    """Over the names and contents of the files that were read."""
+    """Return the SHA-256 over the names and contents of the files that were read."""
     listed = "".join(f"{file.relative_to(tag)} {sha256_file(file)}\n" for file in sorted(files))
     return hashlib.sha256(listed.encode()).hexdigest()

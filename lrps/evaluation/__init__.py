@@ -1,1 +1,1 @@
-"""Tasks that released models are scored on after training: instruction pairs by ROUGE-L, and lm-eval's tasks."""
+"""Scoring of released models after training: instruction pairs by ROUGE-L, and the tasks of lm-eval."""

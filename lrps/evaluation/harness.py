@@ -1,4 +1,4 @@
-"""The one door to lm-eval, the Language Model Evaluation Harness: names of tasks are checked, then a model is scored.
+"""The only module that imports lm-eval, the Language Model Evaluation Harness: it checks tasks and scores a model.
 
 Nothing is downloaded: data sets come from files, or from a cache that was filled before.
 """
@@ -21,12 +21,14 @@ from lrps.plan.tasks import lm_eval_version
 
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 _BOOTSTRAPS = 1000
-"""For standard errors of what is no mean over examples; lm-eval's own 100,000 take minutes."""
+"""Bootstrap samples for standard errors of metrics that are not means; lm-eval's default of 100,000 takes minutes."""
 
 
 def stay_offline() -> None:
-    """Forbid downloads, unless the environment says otherwise. Must come before any Hugging Face package is imported,
-    which reads it then."""
+    """Forbid downloads by Hugging Face packages, unless the environment sets the variables.
+
+    Call it before any of these packages is imported, because they read the variables then.
+    """
     for variable in _OFFLINE:
         os.environ.setdefault(variable, "1")
 
@@ -38,20 +40,19 @@ class Harness:
         self._settings, self._batch_size = settings, batch_size
 
     def check(self) -> None:
-        """Raises ConfigError if lm-eval or a task that is named is not there."""
+        """Raise ConfigError if lm-eval is not installed or does not have a task of the config."""
         known = self._tasks.all_tasks
         for task in self._settings.tasks:
             if task not in known:
                 near = get_close_matches(task, known, 1)
-                hint = f"did you mean '{near[0]}'?" if near else "`lm-eval ls tasks` shows them"
+                hint = f"did you mean '{near[0]}'?" if near else "`lm-eval ls tasks` lists all"
                 raise ConfigError(f"evaluation.lm_eval.tasks: lm-eval {lm_eval_version()} has no task {task}; {hint}")
 
     def score(self, model: Any, directory: Path, task: str) -> tuple[dict[str, Result], int]:
-        """The numbers of a task, group or tag, and the examples behind them.
+        """Return the results of a task, group or tag by metric, and the number of examples.
 
-        model: of transformers, loaded from the directory, which has its tokenizer. A metric of a filter is
-        METRIC,FILTER; one of another task than the named one is TASK/METRIC. Raises EvaluationError for whatever goes
-        wrong inside.
+        model: a transformers model loaded from `directory`, which has its tokenizer. A metric with a filter is named
+        METRIC,FILTER, that of a subtask TASK/METRIC. Raises EvaluationError for any error of lm-eval or the task.
         """
         from lm_eval.evaluator import simple_evaluate
         from lm_eval.models.huggingface import HFLM
@@ -68,18 +69,18 @@ class Harness:
                     bootstrap_iters=_BOOTSTRAPS,
                     log_samples=False,
                 )
-        # A task's own code runs in there, and whatever data sets and metrics it takes.
+        # A task may run its own code, data sets and metrics, which can raise anything.
         except Exception as error:
             raise EvaluationError(
-                f"lm-eval failed on {task}: {type(error).__name__}: {error}. Nothing is downloaded: a task's data lies "
-                "below evaluation.lm_eval.include_path, or in the cache of Hugging Face data sets before this begins"
+                f"lm-eval failed on {task}: {type(error).__name__}: {error}. Nothing is downloaded: put the task's "
+                "data below evaluation.lm_eval.include_path, or into the cache of Hugging Face data sets"
             ) from error
         assert found is not None, "one process is rank 0"
         return _results(found, task), sum(each["effective"] for each in found["n-samples"].values())
 
     @cached_property
     def _tasks(self) -> Any:
-        """The tasks of the folder if they are all that is wanted: lm-eval's own 14,000 take seconds to look through."""
+        """Task manager; without lm-eval's own 14,000 tasks, which take seconds to index, unless one of them is used."""
         lm_eval_version()
         from lm_eval.tasks import TaskManager
 
@@ -91,7 +92,7 @@ class Harness:
 
 
 def _results(found: Mapping[str, Any], task: str) -> dict[str, Result]:
-    """Every finite number of lm-eval's tables."""
+    """Return every finite number of lm-eval's tables as a result."""
     results = {}
     for each, table in (found["results"] | found.get("groups", {})).items():
         better = found["higher_is_better"].get(each, {})

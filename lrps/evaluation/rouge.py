@@ -1,9 +1,9 @@
-"""ROUGE-L of texts: the one door to the package rouge-score, which Google's research and lm-eval use.
+"""ROUGE-L of texts, by the package rouge-score of Google Research, which lm-eval uses too.
 
-F of the longest common subsequence of words, stemmed, as the evaluation of Super-NaturalInstructions takes it, and so
-the paper's. The package's own words are ASCII letters and digits: a Chinese answer would have none, and score 0
-whatever it says. Here letters of all scripts count, and in scripts without blanks every character is a word; ASCII text
-gets the very words that the package gives it.
+The score is F1 of the longest common subsequence of stemmed words, as in the evaluation of Super-NaturalInstructions,
+which the paper uses. The package's own tokenizer keeps only ASCII letters and digits, so every Chinese answer would
+score 0. The one here keeps letters of all scripts, and in scripts without spaces every character is a word; ASCII text
+gets the same words as in the package.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from lrps.base.errors import ConfigError
 POINTS = 100.0
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-"""Thai, Lao, Burmese, Khmer, kana and Han."""
+"""Characters of scripts without spaces: Thai, Lao, Burmese, Khmer, kana and Han."""
 _WORDS = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
 
 def rouge_l(answers: Sequence[str], references: Sequence[str]) -> list[float]:
-    """ROUGE-L F in points, 0 to 100, of each answer. An answer without a word has 0.
+    """Return the ROUGE-L F1 of each answer, in points from 0 to 100. An answer without words has 0.
 
     Raises ConfigError if the package is not installed.
     """
@@ -46,7 +46,7 @@ def _scorer() -> Any:
 
 
 class _Words:
-    """What the package calls a tokenizer."""
+    """A tokenizer for rouge-score."""
 
     def __init__(self, stemmer: Any) -> None:
         self._stemmer = stemmer

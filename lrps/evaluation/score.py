@@ -1,7 +1,7 @@
-"""Scores released models on tasks, one result a model and task, only what is missing; results go into the run's ledger.
+"""Scoring of released models on tasks: each missing result of a model and task is computed and booked in the ledger.
 
-A release is exported to where `lrps export` writes it, and stays there. Stopped at any moment, the next call goes on
-with the first result that is missing.
+A release is exported to the directory of `lrps export` and kept there. After an interruption the next call continues
+with the first missing result.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
 from lrps.export.directory import FACTS
 from lrps.export.states import PathState
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, run_scores
 from lrps.plan.tasks import pair_digest, task_digest
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
+"""Callback that gets a line of progress."""
 
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A released state and the tasks that it has no score on."""
+    """A released state, the digest of its checkpoint, and the tasks on which it has no score."""
 
     state: PathState
     checkpoint: str
@@ -35,9 +36,9 @@ class ScoringJob:
 
 
 def task_digests(evaluation: EvaluationConfig) -> dict[str, str]:
-    """task -> SHA-256 of all that makes it: its files, and its settings.
+    """Return task -> SHA-256 of its files and settings.
 
-    Raises DataError for pairs that are none, ConfigError for what is not installed or not there.
+    Raises DataError for invalid pairs, ConfigError for a missing file or package.
     """
     digests = {task.name: pair_digest(task) for task in evaluation.tasks}
     settings = evaluation.lm_eval
@@ -45,8 +46,10 @@ def task_digests(evaluation: EvaluationConfig) -> dict[str, str]:
 
 
 def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[PathState, ...], tuple[str, ...]]:
-    """The trained states that paradigms release, each once, oldest version first; and the paths that are still to be
-    trained. paradigms: all by default."""
+    """Return the distinct trained states that paradigms release, oldest version first, and the paths not trained yet.
+
+    paradigms: names; all by default.
+    """
     versions = [increment.version for increment in plan.increments]
     chosen = {r for p in plan.graph.paradigms if not paradigms or p.name in paradigms for r in p.releases}
     states, missing = [], []
@@ -60,7 +63,7 @@ def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[
 
 
 def scoring_jobs(plan: Plan, states: Sequence[PathState], digests: Mapping[str, str]) -> tuple[ScoringJob, ...]:
-    """What is missing of every state; one that has all is left out."""
+    """Return the missing tasks of every state, without states that have all scores."""
     done = {(score.checkpoint, score.task, score.task_sha256) for score in run_scores(plan)}
     found = []
     for state in states:
@@ -72,25 +75,27 @@ def scoring_jobs(plan: Plan, states: Sequence[PathState], digests: Mapping[str, 
     return tuple(found)
 
 
-def score_models(plan: Plan, todo: Sequence[ScoringJob], digests: Mapping[str, str], tell: Tell) -> None:
-    """Score every job's state on its tasks; each result is in the ledger before the next one begins.
+def score_models(plan: Plan, todo: Sequence[ScoringJob], digests: Mapping[str, str], report: Report) -> None:
+    """Score every job's state on its tasks, and book each result in the ledger before the next one.
 
-    tell: gets a line for every result, and for long generations in between. Raises an LrpsError for a state that
-    cannot be exported or loaded, or a task that fails.
+    report: called with a line for every result, and during long generations. Raises an LrpsError for a state that
+    cannot be exported or loaded, or for a task that fails.
     """
     evaluation = plan.config.evaluation
     harness = Harness(evaluation.lm_eval, evaluation.batch_sequences) if evaluation.lm_eval else None
     if harness is not None:
         harness.check()
     for number, job in enumerate(todo, 1):
-        _score_model(plan, job, digests, harness, _behind(f"[{number}/{len(todo)}] ", tell))
+        _score_model(plan, job, digests, harness, _prefixed(f"[{number}/{len(todo)}] ", report))
 
 
-def _behind(words: str, tell: Tell) -> Tell:
-    return lambda text: tell(words + text)
+def _prefixed(prefix: str, report: Report) -> Report:
+    return lambda text: report(prefix + text)
 
 
-def _score_model(plan: Plan, job: ScoringJob, digests: Mapping[str, str], harness: Harness | None, tell: Tell) -> None:
+def _score_model(
+    plan: Plan, job: ScoringJob, digests: Mapping[str, str], harness: Harness | None, report: Report
+) -> None:
     from lrps.rehearsal.generator import HfGenerator
 
     pairs = {task.name: task for task in plan.config.evaluation.tasks}
@@ -101,20 +106,20 @@ def _score_model(plan: Plan, job: ScoringJob, digests: Mapping[str, str], harnes
     for task in job.missing:
         where = f"{path} ({', '.join(job.state.versions)}) on {task}"
         if task in pairs:
-            results, examples = score_answers(generator, pairs[task], _behind(f"{where}: ", tell))
+            results, examples = score_answers(generator, pairs[task], _prefixed(f"{where}: ", report))
         else:
             assert harness is not None, "lm-eval's task"
             results, examples = harness.score(generator.model, directory, task)
-        # From the end of the result before: what it takes to load a model is booked on its first one.
+        # Measured from the previous result, so that loading a model is booked with its first result.
         now = time.monotonic()
         score = Score(path, step, job.checkpoint, task, digests[task], results, examples)
         book_event(plan.layout.ledger, KIND, step, now - began, device=generator.device.type, **score.facts())
-        tell(f"{where}: {_told(results)} ({examples} examples, {now - began:.0f} s)")
+        report(f"{where}: {_results_text(results)} ({examples} examples, {now - began:.0f} s)")
         began = now
 
 
 def _exported(plan: Plan, job: ScoringJob) -> Path:
-    """The directory of the released model, which is written unless it is there, in whatever form."""
+    """Export the released model unless an export in any form exists; return its directory."""
     from lrps.export.release import ExportFormat, export_state
 
     directory, form = (
@@ -122,13 +127,13 @@ def _exported(plan: Plan, job: ScoringJob) -> Path:
         ExportFormat(plan.config.engine.precision),
     )
     try:
-        there = json.loads((directory / FACTS).read_text(encoding="utf-8"))["state"]
-        if there["checkpoint"] == job.checkpoint:
-            form = ExportFormat(there["dtype"], there["max_shard_bytes"])
+        exported = json.loads((directory / FACTS).read_text(encoding="utf-8"))["state"]
+        if exported["checkpoint"] == job.checkpoint:
+            form = ExportFormat(exported["dtype"], exported["max_shard_bytes"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or one that export_state refuses
+        pass  # No export, or one that export_state refuses.
     return export_state(plan, job.state, directory, form).directory
 
 
-def _told(results: Mapping[str, Result]) -> str:
+def _results_text(results: Mapping[str, Result]) -> str:
     return ", ".join(f"{metric} {result.value:.4g}" for metric, result in results.items())

@@ -1,1 +1,1 @@
-"""Released models: a saved state as a Hugging Face directory with tokenizer and model card."""
+"""Export of a saved state as a Hugging Face directory with weights, tokenizer and model card."""

@@ -1,6 +1,6 @@
-"""What a released model says about itself, from the plan, the run directory and the ledgers: as JSON, as README.md.
+"""The model card of a released model, from the plan, the run directory and the ledgers, as JSON and as README.md.
 
-Nothing here depends on the time or the machine of the export: the same state gives the same card.
+It does not depend on the time or the machine of the export: equal states give equal cards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUMMED = ("repeated_steps", "spent_tokens", "spent_flops", "device_hours", "tra
 
 @dataclass(frozen=True)
 class _Leg:
-    """The part of a lineage that one path trained: up to the fork of the next one, or to the exported step."""
+    """The part of a lineage that one path trained, up to the next path's fork or to the exported step."""
 
     path: TrainingPath
     stop: int
@@ -41,7 +41,7 @@ class _Leg:
 def card_document(
     plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: TokenizerIdentity, model: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The card as JSON values. model: what was written. What is not known, as a cost without a price, is null."""
+    """Return the card as JSON values. model: facts of the written weights. Unknown values are null."""
     lineage = plan.graph.lineage(state.path)
     stops = [*(path.start for path in lineage[1:]), state.step]
     legs = [_Leg(path, stop) for path, stop in zip(lineage, stops, strict=True)]
@@ -79,7 +79,7 @@ def card_document(
 
 
 def render_card(document: Mapping[str, Any]) -> str:
-    """README.md as the Hub reads it: front matter, then Markdown."""
+    """Return the text of README.md for the Hub: front matter, then Markdown."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown
@@ -113,9 +113,9 @@ def _described(leg: _Leg) -> dict[str, Any]:
 
 
 def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every source that the lineage read, in the order in which it came: hash, rows, and how many were read.
+    """Return the sources that the lineage read, in order of first use: hash, rows, and rows that were read.
 
-    stored: the path.json of each leg, which knows the hashes also where a run was copied without its data.
+    stored: path.json of each leg, which has the hashes even if the run was copied without its data.
     """
     read: Counter[str] = Counter()
     known: dict[str, Any] = {}
@@ -137,7 +137,7 @@ def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]])
 
 
 def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, Any]]:
-    """The newest evaluation of this state on each held-out set."""
+    """Return the newest evaluation of this state on each held-out set."""
     found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger, heartbeats=False))
     order = [increment.version for increment in plan.increments]
     mine = [evaluation for (step, _), evaluation in found.items() if step == state.step]
@@ -146,7 +146,7 @@ def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, 
 
 
 def _cost(plan: Plan, legs: Sequence[_Leg]) -> dict[str, Any]:
-    """What every leg really cost, and the sums; null where a ledger is not there."""
+    """Return the measured cost of every leg, and the sums, which are null if a ledger is missing."""
     measured = [
         {
             "path": leg.path.name,

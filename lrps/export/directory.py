@@ -1,4 +1,4 @@
-"""A released model as a directory: there as a whole or not at all, and able to say which state it holds."""
+"""The directory of a released model: written atomically, with a file of facts that identifies its state."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from safetensors import SafetensorError
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_json, fsync_directory, sha256_file
-from lrps.store.checkpoints import seal
+from lrps.store.checkpoints import fsync_and_hash
 
 FORMAT = "lrps-export/1"
 FACTS = "lrps.json"
-"""What the model card says, for machines, and the size and SHA-256 of every other file."""
+"""File with the model card as JSON, and with size and SHA-256 of every other file."""
 
 
 def holds(directory: Path, state: Mapping[str, Any], *, force: bool = False) -> bool:
-    """True if `directory` is a whole export of this state; False if there is nothing, or an export to replace (force).
+    """Return True if `directory` is an intact export of this state, False if it is empty or may be replaced (force).
 
-    Reads every byte of it. CheckpointError if anything else is there: what `lrps export` did not write is never
-    replaced.
+    Reads every byte. Raises CheckpointError for another export without `force`, and for files that `lrps export` did
+    not write, which are never replaced.
     """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return False
     facts = _facts(directory)
     if not facts:
-        raise CheckpointError(f"{directory} holds what `lrps export` did not write: give another --out, or remove it")
+        raise CheckpointError(
+            f"{directory} has files that `lrps export` did not write: give another --out, or remove it"
+        )
     if force:
         return False
     sizes = {name: entry["bytes"] for name, entry in facts["files"].items()}
     if facts["state"] != dict(state) or sizes != _sizes(directory):
         raise CheckpointError(
-            f"{directory} holds another state, or the same in another form; give another --out, or --force to "
-            "replace it"
+            f"{directory} has another state, or the same in another form; give another --out, or --force to replace it"
         )
     for name, entry in facts["files"].items():
         if sha256_file(directory / name) != entry["sha256"]:
@@ -67,11 +68,11 @@ def _facts(directory: Path) -> dict[str, Any]:
 
 @contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
-    """An empty directory beside `final` that takes its name, and its place, when the block ends well.
+    """Yield an empty directory beside `final`, and rename it to `final` after the block.
 
-    Whatever goes wrong in the block, `final` stays as it was and nothing is left over; what a process of this host left
-    that was killed is cleared away. Several processes may do this at once: the last one's stays. CheckpointError for
-    files that cannot be written.
+    If the block fails, `final` is unchanged and nothing is left over. Directories of killed processes of this host are
+    removed. Of several processes at the same time the last one wins. Raises CheckpointError for files that cannot be
+    written.
     """
     final = final.absolute()
     temporary, replaced = (final.with_name(f"{_mark(kind, final)}{os.getpid()}") for kind in ("tmp", "replaced"))
@@ -84,19 +85,19 @@ def new_directory(final: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        way_out = "free disk space" if full else "make the place writable, or give another --out"
-        raise CheckpointError(f"cannot export to {final}: {error}; {way_out}, then run again") from error
+        hint = "free disk space" if full else "make the directory writable, or give another --out"
+        raise CheckpointError(f"cannot export to {final}: {error}; {hint}, then run again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _mark(kind: str, final: Path) -> str:
-    """How the names of this host's temporary directories begin; the process follows."""
+    """Return the prefix of this host's temporary directories, which the process id follows."""
     return f".{kind}-{final.name}.{socket.gethostname()}."
 
 
 def _clear(final: Path) -> None:
-    """Remove what dead processes left beside `final`; one that died between two renames gets the old model back."""
+    """Remove temporary directories of dead processes; restore the old model if one died between its two renames."""
     for kind in ("replaced", "tmp"):
         mark = _mark(kind, final)
         for left in final.parent.glob(f"{glob.escape(mark)}*"):
@@ -109,7 +110,7 @@ def _clear(final: Path) -> None:
 
 
 def _exchange(new: Path, final: Path, replaced: Path) -> None:
-    """Give `new` the name `final`; what has it now is `replaced` then, or keeps it if that goes wrong."""
+    """Rename `new` to `final`, and an existing `final` to `replaced`, which is undone if the former fails."""
     if not final.exists():
         os.rename(new, final)
         return
@@ -121,8 +122,8 @@ def _exchange(new: Path, final: Path, replaced: Path) -> None:
         raise
 
 
-def seal_directory(directory: Path, facts: Mapping[str, Any]) -> int:
-    """Make every file durable and write FACTS last; the bytes of all files."""
-    files = {path.name: seal(path) for path in sorted(directory.iterdir())}
+def finalize_directory(directory: Path, facts: Mapping[str, Any]) -> int:
+    """Flush every file to disk (fsync) and write FACTS last; return the bytes of all files."""
+    files = {path.name: fsync_and_hash(path) for path in sorted(directory.iterdir())}
     atomic_write_json(directory / FACTS, {"format": FORMAT, **facts, "files": files})
     return sum(path.stat().st_size for path in directory.iterdir())

@@ -1,22 +1,22 @@
-"""Exports one state: checks that it is what the plan says, then writes weights, tokenizer, card and facts."""
+"""Export of one state: a check that it is the plan's, then weights, tokenizer, card and facts."""
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lrps.base.errors import CheckpointError, DataError
-from lrps.base.files import atomic_write_text
+from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from lrps.data.manifest import TokenizerIdentity
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import check_checkpoint_directory
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.card import card_document, render_card
-from lrps.export.directory import holds, new_directory, seal_directory
+from lrps.export.directory import finalize_directory, holds, new_directory
 from lrps.export.states import PathState
-from lrps.export.tokenizer import write_tokenizer
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_run_dir
@@ -26,7 +26,7 @@ from lrps.store.identity import check_identity, training_digest
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """How a state is written. dtype: fp32 or bf16. max_shard_bytes: of a file of weights."""
+    """The form of an export. dtype: `fp32` or `bf16`. max_shard_bytes: maximal size of a file of weights."""
 
     dtype: str
     max_shard_bytes: int = 5 * 10**9
@@ -34,7 +34,7 @@ class ExportFormat:
 
 @dataclass(frozen=True)
 class Exported:
-    """made: False if the directory held this very state in this form already."""
+    """The result of an export. made: False if the directory already had this state in this form."""
 
     directory: Path
     made: bool
@@ -42,11 +42,11 @@ class Exported:
 
 
 def export_state(plan: Plan, state: PathState, directory: Path, form: ExportFormat, *, force: bool = False) -> Exported:
-    """Write the state as a Hugging Face model to `directory`, as a whole or not at all.
+    """Write the state as a Hugging Face model to `directory`, atomically.
 
-    An existing export of the same state and form is left as it is, unless forced; CheckpointError for anything else
-    that is there. Everything is read from files, so that any machine can do it: no GPU, no process group, memory for
-    about one shard. An LrpsError if the state was not saved, is damaged, or is of another plan, model or tokenizer.
+    An existing export of the same state and form is kept, unless forced. Everything is read from files, so it needs
+    neither GPU nor process group, and memory for about one shard. Raises CheckpointError if the directory has anything
+    else, and an LrpsError if the state was not saved, is damaged, or is of another plan, model or tokenizer.
     """
     checkpoint = find(plan.layout.path(state.path.name), state.step)
     identity = {"checkpoint": checkpoint.manifest["digest"], **asdict(form)}
@@ -70,14 +70,14 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
         write_tokenizer(data.tokenizer_path, temporary, data.sequence_length)
         card = card_document(plan, state, checkpoint, tokenizer, {**asdict(written), "dtype": form.dtype})
         atomic_write_text(temporary / "README.md", render_card(card))
-        size = seal_directory(temporary, {"state": identity, **card})
+        size = finalize_directory(temporary, {"state": identity, **card})
     facts = {"path": state.path.name, "directory": str(directory), "bytes": size, "checkpoint": identity["checkpoint"]}
     book_event(plan.layout.ledger, "export", state.step, time.monotonic() - began, **facts, dtype=form.dtype)
     return Exported(directory, True, size)
 
 
 def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: TokenizerIdentity) -> None:
-    """LineageError, DataError or CheckpointError if the state is not what the config says."""
+    """Raise LineageError, DataError or CheckpointError if the state does not match the config."""
     check_run_dir(plan, [state.path])
     identity, path_json = plan.identity(state.path), plan.layout.path(state.path.name).path_json
     trained_with = identity["training"]["tokenizer_sha256"]
@@ -101,8 +101,32 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
         )
     model = plan.config.model
     if model.checkpoint is not None:
-        # Its config says what the weights mean; other files under the same name would give another model.
+        # Its config defines the model of the weights, so it must be the one that training used.
         check_checkpoint_directory(model.checkpoint)
-    # A state that training began with need not be there any more: path.json knows it, and so does the card.
+    # The initial state of training may be gone; its hash is in path.json and in the card.
     if model.checkpoint is not None or (model.initial_state is not None and model.initial_state.exists()):
         check_identity(path_json, with_initial_weights(identity, model))
+
+
+def write_tokenizer(source: Path, directory: Path, row_tokens: int) -> None:
+    """Write tokenizer.json and tokenizer_config.json, from which `AutoTokenizer` encodes as training did.
+
+    The released tokenizer adds no special tokens to a text, because the shards have none. row_tokens: length of the
+    sequences in training, which becomes `model_max_length`.
+    """
+    tokenizer, identity = load_tokenizer(source)
+    data = source.read_bytes()
+    if tokenizer.num_special_tokens_to_add(is_pair=False):
+        data = json.dumps({**json.loads(data), "post_processor": None}, indent=2, ensure_ascii=False).encode()
+    atomic_write_bytes(directory / "tokenizer.json", data)
+    end = tokenizer.id_to_token(identity.eos)
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end,
+        "eos_token": end,
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": row_tokens,
+    }
+    atomic_write_json(directory / "tokenizer_config.json", settings)

@@ -1,4 +1,4 @@
-"""Which states of a plan are exported: the releases of paths, or any saved step."""
+"""The states of a plan that are exported: releases of paths, or any saved step."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from lrps.store.layout import PathLayout
 
 @dataclass(frozen=True)
 class PathState:
-    """A path after `step` steps of its lineage. versions: what is released there; none for a state on the way."""
+    """A path after `step` steps of its lineage. versions: those released there; none for an intermediate state."""
 
     path: TrainingPath
     step: int
     versions: tuple[str, ...]
 
     def directory(self, layout: PathLayout) -> Path:
-        """Where it is exported to by default."""
+        """Return the default directory of its export."""
         return layout.model if self.versions else layout.model_of(self.step)
 
 
 def chosen_states(
     plan: Plan, names: Sequence[str], version: str | None = None, step: int | None = None
 ) -> tuple[PathState, ...]:
-    """The states that the named paths release (all paths if a version is given), or those paths at `step`.
+    """Return the states that the named paths release, or these paths at `step`. With a version, names may be empty.
 
-    ConfigError for names that the plan does not have, and for a path that releases nothing.
+    Raises ConfigError for unknown names and for a path that releases nothing.
     """
-    if unknown := [name for name in names if name not in plan.graph.by_name]:
-        raise ConfigError(f"the plan has no path {', '.join(unknown)}; it has {', '.join(plan.graph.by_name)}")
+    plan.named_paths(names)
     versions = [increment.version for increment in plan.increments]
     if version is not None and version not in versions:
         raise ConfigError(f"--version {version}: the config has {', '.join(versions)}")
@@ -62,7 +61,7 @@ def _state(plan: Plan, name: str, step: int) -> PathState:
 
 
 def saved_steps(layout: PathLayout) -> str:
-    """The steps that can be exported, for people."""
-    places = (layout.branch_points, layout.checkpoints)
-    steps = {found.step for place in places for found in complete_checkpoints(place)}
-    return ", ".join(map(str, sorted(steps))) or "there is none yet"
+    """Return the steps that can be exported, as text."""
+    directories = (layout.branch_points, layout.checkpoints)
+    steps = {found.step for directory in directories for found in complete_checkpoints(directory)}
+    return ", ".join(map(str, sorted(steps))) or "none yet"

@@ -1,1 +1,1 @@
-"""Starts the training processes for what is missing, here or on other hosts, and says how it ended."""
+"""Starts the training processes of unfinished paths, on this machine, on other hosts or as Slurm jobs."""

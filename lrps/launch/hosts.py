@@ -1,4 +1,4 @@
-"""Which hosts and devices there are, and which of them are free: what process groups side by side share out."""
+"""Hosts and their devices: hostfiles, and the GPUs of this machine that may be used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from lrps.base.errors import ConfigError
 LOCAL = "localhost"
 _DEVICE_FILES = Path("/dev")
 Devices = Mapping[str, tuple[str, ...]]
-"""host -> ids of its devices, as CUDA_VISIBLE_DEVICES names them; hosts in the order of ranks."""
+"""Host -> ids of its devices as in CUDA_VISIBLE_DEVICES; hosts are in the order of ranks."""
 
 
 def read_hostfile(file: Path) -> dict[str, int]:
-    """host -> slots, in the order of the file. Raises ConfigError if it is missing or not in DeepSpeed's format.
+    """Return host -> slots, in the order of the file.
 
-    DeepSpeed itself would train on this machine alone where the file is missing.
+    Raises ConfigError if the file is missing (DeepSpeed itself would train on this machine alone) or not in DeepSpeed's
+    format.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -40,11 +41,12 @@ def read_hostfile(file: Path) -> dict[str, int]:
     return hosts
 
 
-def devices_here(environment: Mapping[str, str], wanted: int) -> tuple[str, ...] | None:
-    """The ids of this machine's devices that may be used; None if training is on the CPU.
+def devices_here(environment: Mapping[str, str], expected: int) -> tuple[str, ...] | None:
+    """Return the ids of the GPUs of this machine that may be used; None if training is on the CPU.
 
-    wanted: how many are believed to be there where only the tool of another vendor could tell. Raises ConfigError if
-    NVIDIA's tool finds no GPU: a driver that fails is not a wish to train on the CPU.
+    environment: of this process, for CUDA_VISIBLE_DEVICES. expected: number of GPUs to assume if the GPUs are not
+    NVIDIA's, because only nvidia-smi is asked for a list. Raises ConfigError if nvidia-smi lists no GPU: a driver that
+    fails does not mean that the user wants the CPU.
     """
     nvidia, files = shutil.which("nvidia-smi"), len([*_DEVICE_FILES.glob("nvidia[0-9]*")])
     visible = environment.get("CUDA_VISIBLE_DEVICES")
@@ -54,21 +56,21 @@ def devices_here(environment: Mapping[str, str], wanted: int) -> tuple[str, ...]
     if named:
         return named
     if nvidia:
-        told = subprocess.run([nvidia, "-L"], capture_output=True, text=True, check=False)
-        if not (files := count_devices(told.stdout)):
-            said = " ".join(f"{told.stdout} {told.stderr}".split()) or f"it ended with {told.returncode}"
+        listing = subprocess.run([nvidia, "-L"], capture_output=True, text=True, check=False)
+        if not (files := count_devices(listing.stdout)):
+            output = " ".join(f"{listing.stdout} {listing.stderr}".split()) or f"exit code {listing.returncode}"
             raise ConfigError(
-                f"`nvidia-smi -L` lists no GPU: {said}. Mend the driver, or set CUDA_VISIBLE_DEVICES= (to nothing) to "
-                "train on the CPU"
+                f"`nvidia-smi -L` lists no GPU: {output}. Repair the driver, or set CUDA_VISIBLE_DEVICES= (to nothing) "
+                "to train on the CPU"
             )
-    return tuple(map(str, range(files or wanted)))
+    return tuple(map(str, range(files or expected)))
 
 
 def _is_device(name: str) -> bool:
-    """Whether CUDA would take it: the first one that it would not hides itself and all behind it."""
+    """Return whether CUDA accepts the name of a device; it ignores the first one that it does not and all after it."""
     return name.isdecimal() or name.startswith(("GPU-", "MIG-"))
 
 
 def count_devices(listing: str) -> int:
-    """How many GPUs `nvidia-smi -L` lists; slices of a GPU are indented."""
+    """Return the number of GPUs in the output of `nvidia-smi -L`, in which the slices of a GPU are indented."""
     return sum(line.startswith("GPU ") for line in listing.splitlines())

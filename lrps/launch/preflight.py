@@ -1,4 +1,4 @@
-"""What is checked before anything is started: nothing is begun that must fail."""
+"""The checks before anything is started: whatever would make a job fail is reported first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from lrps.plan.initial import initial_checkpoint
 from lrps.plan.origin import fork
 from lrps.plan.plan import Plan, shards_command
 from lrps.plan.status import PathStatus, saved_step
+from lrps.store.layout import RunLayout
 
 
 def check_shards(plan: Plan) -> None:
-    """Raises DataError if something that the plan reads has no shards: nothing is started that must fail.
+    """Raise DataError if data that the plan reads has no shards.
 
-    But for sets that `lrps rehearse` is still to write: only paths that `waiting_for_sets` names need them.
+    Rehearsal sets that `lrps rehearse` has not written yet are exempt: only the paths of `waiting_for_sets` need them.
     """
     read = {source for path in plan.graph.paths for source in path.sources} - _unwritten_sets(plan)
     missing = [each for each in plan.config.data.sources if each.name in read - plan.manifests.keys()]
@@ -28,12 +29,12 @@ def check_shards(plan: Plan) -> None:
 
 
 def _unwritten_sets(plan: Plan) -> set[str]:
-    """The rehearsal sets that models are to write and have not yet."""
+    """Return the rehearsal sets that models are to write and have not written yet."""
     return {each.name for each in plan.config.data.rehearsal if each.synthesis is not None} - plan.manifests.keys()
 
 
 def waiting_for_sets(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, set[str]]:
-    """Path -> rehearsal sets that are still to be written and that it, or a path that it starts from, reads."""
+    """Return path -> unwritten rehearsal sets that it or an ancestor reads, for the paths that read any."""
     unwritten = _unwritten_sets(plan)
     waiting = {
         status.path.name: unwritten & {source for path in plan.graph.lineage(status.path) for source in path.sources}
@@ -43,9 +44,10 @@ def waiting_for_sets(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, se
 
 
 def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
-    """Raises LineageError if a path that is to begin forks where its parent has passed without a branch point.
+    """Check that every state from which an unfinished path starts exists or can still be saved.
 
-    CheckpointError if the state that paths without a parent start from is not there.
+    Raises LineageError if a parent has passed the step of a fork without saving a branch point, and CheckpointError if
+    the initial state of the config does not exist.
     """
     if statuses:
         initial_checkpoint(plan.config.model)
@@ -53,26 +55,28 @@ def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
         parent = status.path.parent
         if parent is None or status.totals.attempts:
             continue
-        saved = saved_step(plan, plan.graph.by_name[parent.path])
+        saved = saved_step(plan.layout.path(parent.path))
         if saved is not None and saved >= parent.step:
             fork(status.path, plan.layout)
 
 
-def check_idle(plan: Plan, names: Sequence[str]) -> None:
-    """Raises LineageError if somebody trains one of the paths: a second group would take room on the same devices
-    before it is refused."""
+def check_idle(layout: RunLayout, names: Sequence[str]) -> None:
+    """Raise LineageError if one of the paths is being trained.
+
+    Its lock would refuse a second process group only after that has allocated memory on the same devices.
+    """
     for name in names:
-        check_free(plan.layout.path(name).directory)
+        check_free(layout.path(name).directory)
 
 
 def check_written(waiting: Mapping[str, set[str]], config_file: Path, overrides: Sequence[str]) -> None:
-    """Raises DataError that names the next commands if paths wait for rehearsal sets."""
+    """Raise DataError that names the next commands if paths wait for rehearsal sets."""
     if waiting:
         raise DataError(waiting_text(waiting, config_file, overrides))
 
 
 def waiting_text(waiting: Mapping[str, set[str]], config_file: Path, overrides: Sequence[str]) -> str:
-    """Which paths wait for rehearsal sets, and the next commands."""
+    """Return a message that names the paths that wait for rehearsal sets, and the next commands."""
     settings = [part for text in overrides for part in ("--set", text)]
     commands = [
         f"`{shlex.join(['lrps', 'rehearse', str(config_file), name, *settings])}`"

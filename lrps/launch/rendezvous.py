@@ -1,6 +1,6 @@
-"""What a worker learns of its group from its environment: where the processes meet, and since when devices are held.
+"""The rank and the meeting point of a worker that `srun` has started, from the environment of its task.
 
-`srun` sets no RANK and no MASTER_ADDR; the launchers of deepspeed and torch do, and what they set is left alone.
+The launchers of deepspeed and torch set RANK and MASTER_ADDR themselves; their workers are left alone.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from lrps.base.errors import ConfigError
 
 LAUNCHED_AT = "LRPS_LAUNCHED_AT"
-"""Environment variable: `time.time()` at which the launcher was started, so that starting up is booked too."""
+"""Environment variable with the `time.time()` at which the launcher was started: the ledger counts starting up as
+well."""
 
 _FIRST_PORT, _PORTS = 10_000, 20_000
-"""Below the range that systems hand out to outgoing connections, 32768 at the lowest."""
+"""Ports below those that systems assign to outgoing connections, which begin at 32768 or higher."""
 _JOBS_APART = 31
-"""Jobs that follow each other may share a node, and so may up to so many steps of each."""
+"""Distance between the first ports of consecutive jobs, which may share a node: 31 steps of a job get ports."""
 
 
 def rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
-    """RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of a task of `srun`; empty for any other process.
+    """Return the RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of a task of `srun`.
 
-    MASTER_ADDR and MASTER_PORT that are set already stand. Raises ConfigError if Slurm names no host.
+    Empty for any other process. MASTER_ADDR and MASTER_PORT are left out if they are set already. Raises ConfigError if
+    Slurm names no host.
     """
     task = "SLURM_STEP_ID" in environment and "SLURM_PROCID" in environment
     if "RANK" in environment or not task:
@@ -37,11 +39,11 @@ def rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of a list as Slurm writes it: `node[01-04,07]`, `a1,b[2-3]`, `rack[1-2]n[08-11]`.
+    """Return the first host of a list in Slurm's format: `node[01-04,07]`, `a1,b[2-3]`, `rack[1-2]n[08-11]`.
 
-    Raises ConfigError if it names none.
+    Raises ConfigError if the list names none.
     """
-    # A comma inside brackets does not end a host.
+    # A comma inside brackets belongs to the host.
     found = re.match(r"(?:[^,\[\]\s]|\[[^\[\]]+\])+", nodes.strip())
     if found is None:
         raise ConfigError(f"Slurm's list of nodes is {nodes!r}, which names no host; set MASTER_ADDR to that of rank 0")
@@ -50,7 +52,7 @@ def first_host(nodes: str) -> str:
 
 def _address(environment: Mapping[str, str]) -> str:
     if environment.get("SLURM_STEP_NUM_NODES") == "1":
-        return "127.0.0.1"  # A node's name need not lead to it from within.
+        return "127.0.0.1"  # A node may be unable to reach itself by its name.
     return first_host(environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", ""))
 
 
@@ -60,6 +62,6 @@ def _port(environment: Mapping[str, str]) -> int:
 
 
 def _device(environment: Mapping[str, str]) -> str:
-    """LOCAL_RANK is the number of the device: 0 for a task that is shown one alone (`--gpus-per-task=1`)."""
+    """Return LOCAL_RANK, the number of the task's device: 0 if it sees only one (`--gpus-per-task=1`)."""
     alone = len(environment.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
     return "0" if alone else environment.get("SLURM_LOCALID", "0")

@@ -1,8 +1,8 @@
-"""Walks the graph of jobs, several at a time where there is room, and says how it ended.
+"""Runs the jobs of a plan as process groups of launchers on hosts, several at a time, and reports how they ended.
 
-A job that forks from a path in training starts once its branch point is pinned, and not when its parent's job ends. A
-job has succeeded when the run directory shows every one of its paths complete, whatever its launcher returns: one that
-was killed can return 0, and torchrun returns 1 for everything.
+A job that forks from a path in training starts once its branch point is pinned, not when its parent's job has finished.
+A job has succeeded if the run directory shows every one of its paths complete, whatever its launcher returns: one that
+was killed can return 0, and torchrun returns 1 for every failure.
 """
 
 from __future__ import annotations
@@ -15,172 +15,160 @@ from pathlib import Path
 from uuid import uuid4
 
 from lrps.base.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
-from lrps.base.files import atomic_write_text
 from lrps.launch.allocation import Allocator
-from lrps.launch.commands import Allocation, start
-from lrps.launch.jobs import ProcessGroupJob
+from lrps.launch.launchers.launcher import HostLauncher
+from lrps.launch.process_group import GROUP, Allocation, ProcessGroupJob
 from lrps.launch.rendezvous import LAUNCHED_AT
-from lrps.launch.supervise import GROUP, Supervisor
+from lrps.launch.supervise import GroupExit, Supervisor
 from lrps.paths.graph import Fork
 from lrps.plan.plan import Plan
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
 
-TOLD_LINES = 30
-"""Of the end of a failed job's log."""
-TOLD_BYTES = 2**16
+LOG_LINES = 30
+"""Number of lines that are shown of the end of a failed job's log."""
+LOG_BYTES = 2**16
+"""Number of bytes that are read of the end of a failed job's log."""
 
-Say = Callable[[str], None]
-"""Tells a person a line."""
+Echo = Callable[[str], None]
+"""Prints a line for the user."""
 
 
-def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob]) -> str:
-    """The commands as a shell script, with what each job waits for and the files that are written before.
+def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher) -> str:
+    """Return a shell script of the jobs: their commands, the files written before, and what each job waits for.
 
-    They get LRPS_LAUNCHED_AT, the time of their start, and LRPS_GROUP, by which they are found again, too.
+    LRPS_LAUNCHED_AT and LRPS_GROUP, which a job gets when it is started, are not in it.
     """
-    room, parts = Allocator(plan, jobs, os.environ), []
+    allocator, parts = Allocator(launcher, jobs, os.environ, plan.layout.launch), []
     for job in jobs:
-        place = room.take(job)
-        assert place is not None  # All of it is free.
+        allocation = allocator.allocate(job)
+        assert allocation is not None, "all devices are free"
         forks = [f"{fork.path} at step {fork.step}" for fork in job.needs]
         size = f"{job.nodes} x {job.processes} processes"
         parts.append(f"# {' '.join(job.paths)}: {size}; waits for {', '.join(forks) or 'nothing'}")
-        parts.append(str(start(job, plan.config.launch, place, room.environment())))
-        room.give_back(place)
+        parts.append(launcher.command(job, allocation, allocator.worker_environment).as_shell_script())
+        allocator.release(allocation)
     return "\n".join(parts)
 
 
-def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], say: Say = print) -> None:
-    """Run the jobs, up to launch.at_once at a time, parents' branch points before children.
+def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher, echo: Echo = print) -> None:
+    """Run the jobs, up to launch.at_once at a time, each as soon as the branch points that it needs are pinned.
 
-    One that fails keeps only those from starting that need what it did not save. Raises StoppedError when asked to
-    stop and all have saved, TrainingError when a job ended without its paths complete, LrpsError (the user's mistake)
-    when all that failed had refused what they were given.
+    A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
+    came and all have saved, TrainingError if a job ended before its paths were complete, and LrpsError (a mistake of
+    the user) if every job that failed had rejected its input.
     """
-    walk = _Walk(plan, jobs, say)
+    runner = _Runner(plan, jobs, launcher, echo)
     with Supervisor(plan.config.launch.grace_seconds) as supervisor:
         while True:
-            walk.start_what_may(supervisor)
+            runner.start_ready_jobs(supervisor)
             if not supervisor.running:
                 break
-            for name, code, asked in supervisor.ended():
-                walk.note_end(name, code, asked)
-    walk.judge()
+            for group_exit in supervisor.poll():
+                runner.record_exit(group_exit)
+    runner.raise_unless_complete()
 
 
 @dataclass(frozen=True)
-class _Running:
-    """A job at work. attempts: of each of its paths when it started."""
+class _RunningJob:
+    """A job whose process group runs."""
 
     job: ProcessGroupJob
-    place: Allocation
+    allocation: Allocation
     attempts: Mapping[str, int]
+    """Path -> the number of its attempts before the job started."""
     log: Path | None
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A job that ended without some of its paths complete."""
+    """A job that ended before all of its paths were complete."""
 
     code: int
-    open_paths: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"the training processes ended with code {self.code} before {', '.join(self.open_paths)} was complete"
+        return f"the training processes ended with code {self.code} before {', '.join(self.incomplete)} was complete"
 
 
-def _end_of(log: Path) -> str:
-    """What fits into TOLD_BYTES: days of warnings need not fit into memory."""
-    with open(log, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TOLD_BYTES))
-        return file.read().decode(errors="replace")
+class _Runner:
+    """The jobs of a run: which wait, which run, and how the others ended."""
 
-
-class _Walk:
-    """Which jobs wait, which are at work, and what came of the others."""
-
-    def __init__(self, plan: Plan, jobs: Sequence[ProcessGroupJob], say: Say) -> None:
-        self._plan, self._say = plan, say
-        self._waiting, self._running = list(jobs), dict[str, _Running]()
+    def __init__(self, plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher, echo: Echo) -> None:
+        self._plan, self._launcher, self._echo = plan, launcher, echo
+        self._waiting, self._running = list(jobs), dict[str, _RunningJob]()
         self._stopped: list[str] = []
         self._failures: list[_Failure] = []
-        self._room = Allocator(plan, jobs, os.environ)
-        self._side_by_side = plan.config.launch.at_once > 1 and len(jobs) > 1
+        self._allocator = Allocator(launcher, jobs, os.environ, plan.layout.launch)
+        self._logs_to_files = plan.config.launch.at_once > 1 and len(jobs) > 1
 
-    def start_what_may(self, supervisor: Supervisor) -> None:
-        """Start the first jobs of those that wait for nothing any more, as far as there is room."""
+    def start_ready_jobs(self, supervisor: Supervisor) -> None:
+        """Start the first jobs whose branch points are pinned, as long as there are free devices for them."""
         for job in tuple(self._waiting):
-            if supervisor.asked_to_stop or self._stopped or len(self._running) >= self._plan.config.launch.at_once:
+            if supervisor.stop_requested or self._stopped or len(self._running) >= self._plan.config.launch.at_once:
                 return
-            if all(map(self._is_pinned, job.needs)) and (place := self._room.take(job)) is not None:
+            if all(map(self._is_pinned, job.needs)) and (allocation := self._allocator.allocate(job)) is not None:
                 self._waiting.remove(job)
-                self._start(job, place, supervisor)
+                self._start(job, allocation, supervisor)
 
     def _is_pinned(self, fork: Fork) -> bool:
-        # Its last file: branch points appear as a whole.
+        # The manifest is the last file of a branch point.
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
-    def _start(self, job: ProcessGroupJob, place: Allocation, supervisor: Supervisor) -> None:
-        environment = {**self._room.environment(), LAUNCHED_AT: str(time.time()), GROUP: uuid4().hex}
-        starting = start(job, self._plan.config.launch, place, environment)
-        for file, text in starting.files.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(file, text)
-        log = self._plan.layout.launch / f"{job.name}.log" if self._side_by_side else None
+    def _start(self, job: ProcessGroupJob, allocation: Allocation, supervisor: Supervisor) -> None:
+        of_this_start = {LAUNCHED_AT: str(time.time()), GROUP: uuid4().hex}
+        command = self._launcher.command(job, allocation, {**self._allocator.worker_environment, **of_this_start})
+        log = self._plan.layout.launch / f"{job.name}.log" if self._logs_to_files else None
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
-            self._say(f"{', '.join(job.paths)}: started; its output is in {log}")
+            self._echo(f"{', '.join(job.paths)}: started; its output is in {log}")
         attempts = {name: path_status(self._plan, self._plan.graph.by_name[name]).totals.attempts for name in job.paths}
-        self._running[job.name] = _Running(job, place, attempts, log)
-        supervisor.start(
-            job.name,
-            starting.command,
-            {**os.environ, **starting.environment},
-            output=log,
-            signal_command=starting.signalling if starting.signal_command else None,
-        )
+        self._running[job.name] = _RunningJob(job, allocation, attempts, log)
+        supervisor.start(job.name, command, output=log)
 
-    def note_end(self, name: str, code: int, asked: bool) -> None:
-        """Give back what the job held, and see in the run directory what it has done."""
-        ended = self._running.pop(name)
-        self._room.give_back(ended.place)
-        statuses = {each: path_status(self._plan, self._plan.graph.by_name[each]) for each in ended.job.paths}
-        open_paths = tuple(each for each, status in statuses.items() if status.state != "complete")
-        # torchrun does not hand on the exit code of workers that saved and ended.
-        saved_and_ended = any(
-            status.state == "interrupted" and status.totals.attempts > ended.attempts[each]
-            for each, status in statuses.items()
+    def record_exit(self, group_exit: GroupExit) -> None:
+        """Release the devices of a job that has ended, and read from the run directory whether it succeeded."""
+        ended = self._running.pop(group_exit.name)
+        self._allocator.release(ended.allocation)
+        statuses = {name: path_status(self._plan, self._plan.graph.by_name[name]) for name in ended.job.paths}
+        incomplete = tuple(name for name, status in statuses.items() if status.state != "complete")
+        # torchrun does not pass on the exit code of workers that have saved and exited.
+        saved = any(
+            status.state == "interrupted" and status.totals.attempts > ended.attempts[name]
+            for name, status in statuses.items()
         )
-        if not open_paths:
+        if not incomplete:
             if ended.log is not None:
-                self._say(f"{', '.join(ended.job.paths)}: complete")
-        elif asked or code == INTERRUPTED or saved_and_ended:
-            self._stopped += open_paths
+                self._echo(f"{', '.join(ended.job.paths)}: complete")
+        elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved:
+            self._stopped += incomplete
         else:
-            self._failures.append(_Failure(code, open_paths))
-            self._tell(ended, self._failures[-1])
+            failure = _Failure(group_exit.code, incomplete)
+            self._failures.append(failure)
+            if ended.log is not None:
+                self._echo("\n".join((f"{failure}. The end of {ended.log}:", *_last_lines(ended.log))))
 
-    def _tell(self, ended: _Running, failure: _Failure) -> None:
-        if ended.log is not None:
-            lines = _end_of(ended.log).splitlines()[-TOLD_LINES:]
-            self._say("\n".join((f"{failure}. The end of {ended.log}:", *(f"  {line}" for line in lines))))
-
-    def judge(self) -> None:
-        """Raises what `run_jobs` says."""
-        never = [name for job in self._waiting for name in job.paths]
-        failed = "; ".join(map(str, self._failures))
-        if self._stopped:
-            also = f" ({failed})" if failed else ""
-            names = ", ".join((*self._stopped, *never))
-            raise StoppedError(f"stopped; {names} not complete{also}. The same command goes on from there")
+    def raise_unless_complete(self) -> None:
+        """Raise the errors that `run_jobs` documents."""
+        not_started = [name for job in self._waiting for name in job.paths]
+        failures = "; ".join(map(str, self._failures))
+        if self._stopped or (not_started and not self._failures):  # Without either, a signal came before the first job.
+            also = f" ({failures})" if failures else ""
+            names = ", ".join((*self._stopped, *not_started))
+            raise StoppedError(f"stopped; {names} not complete{also}. Run the same command again to resume")
         if self._failures:
-            behind = f"; {', '.join(never)} could not start" if never else ""
+            blocked = f"; {', '.join(not_started)} could not start" if not_started else ""
             message = (
-                f"{failed}{behind}; the reason stands above. Mend it, and the same command goes on from the last "
-                "checkpoint"
+                f"{failures}{blocked}; the reason is printed above. Fix it and run the same command again to resume "
+                "from the last checkpoint"
             )
-            refused = all(failure.code == USER_MISTAKE for failure in self._failures)
-            raise LrpsError(message) if refused else TrainingError(message)
-        if never:  # A signal came before the first one started.
-            raise StoppedError(f"stopped; {', '.join(never)} not complete. The same command goes on from there")
+            rejected = all(failure.code == USER_MISTAKE for failure in self._failures)
+            raise LrpsError(message) if rejected else TrainingError(message)
+
+
+def _last_lines(log: Path) -> list[str]:
+    """Return the last lines of a log, indented. Reads LOG_BYTES at most: a log of days need not fit into memory."""
+    with open(log, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return [f"  {line}" for line in lines[-LOG_LINES:]]

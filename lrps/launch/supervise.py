@@ -1,7 +1,7 @@
-"""Watches launched process groups to their end: passes a request to stop on to all, and leaves nobody running.
+"""Watches process groups until they exit: passes a request to stop on to their workers, and leaves no process behind.
 
-The launchers are not asked to stop, their workers are: deepspeed's launcher would give them 30 seconds and then kill
-them, whatever they have to save.
+The request goes to the workers, not to their launchers: deepspeed's launcher would kill its workers after 30 seconds,
+whatever they still have to save.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -20,195 +20,195 @@ from uuid import uuid4
 
 import psutil
 
-GROUP = "LRPS_GROUP"
-"""Environment variable that all processes of a group have in common and no others: torchrun starts every worker in a
-session of its own, where no process group holds them together."""
+from lrps.base.files import atomic_write_text
+from lrps.launch.process_group import GROUP, LaunchCommand
 
 ORPHAN_SECONDS = 5.0
-"""How long workers may outlive their launcher before they are asked to stop."""
+"""Time that workers may outlive their launcher before they are asked to stop."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
-SignalCommand = Callable[[str], Sequence[str]]
-"""`TERM` or `KILL` -> the command that sends it to the workers of a group on all its hosts."""
-
 _LAUNCHERS = ("deepspeed.launcher.launch", "torch.distributed.run")
 _COMMAND_SECONDS = 60.0
-"""Longer than it takes to reach every host by ssh, or to learn that one cannot be reached."""
-_AGAIN_SECONDS = 5.0
-"""Workers on other hosts are asked so often: who was starting when the first request came has not heard it."""
+"""Time limit of a command that signals other hosts; ssh needs less to reach a host, or to give it up."""
+_RESEND_SECONDS = 5.0
+"""Time between two requests to workers on other hosts: a worker that was still starting did not receive the first."""
+
+
+@dataclass(frozen=True)
+class GroupExit:
+    """How a process group ended."""
+
+    name: str
+    code: int
+    """Exit code of its launcher."""
+    stop_requested: bool
+    """Whether the group was asked to stop."""
 
 
 class Supervisor:
-    """Process groups at work side by side, from `with` to its end; meanwhile signals to this process are theirs.
+    """Runs process groups side by side inside a `with` block, and handles the signals of this process for them.
 
-    The first signal asks all workers to save and end; a second Ctrl-C, or `grace_seconds` later, kills them. Leaving
-    the block asks those that still run to stop, and waits for them.
+    The first signal asks all workers to save and exit; a second Ctrl-C, or `grace_seconds` later, kills them. Leaving
+    the block asks the groups that still run to stop, and waits for them.
     """
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._requests: list[int] = []
+        self._signals: list[int] = []
         self._groups: dict[str, _Group] = {}
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Before any group: a signal meanwhile must not leave one that nobody watches.
-        self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # Before any group starts, so that no signal leaves a group that nobody watches.
+        self._handlers = {number: signal.signal(number, self._record_signal) for number in SIGNALS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if self._groups and not self._requests:
-                self._requests.append(signal.SIGTERM)
+            if self._groups and not self._signals:
+                self._signals.append(signal.SIGTERM)
             while self._groups:
-                self.ended()
+                self.poll()
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
 
     @property
-    def asked_to_stop(self) -> bool:
-        """Whether this process got a signal: nothing more is to be started."""
-        return bool(self._requests)
+    def stop_requested(self) -> bool:
+        """Whether this process has received a signal, after which nothing more is to be started."""
+        return bool(self._signals)
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Names of the groups that have not ended."""
+        """Names of the groups that have not exited."""
         return tuple(self._groups)
 
-    def start(
-        self,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        output: Path | None = None,
-        signal_command: SignalCommand | None = None,
-    ) -> None:
-        """Start a group. output: a file to which what it prints is added, instead of this process's own output.
+    def start(self, name: str, command: LaunchCommand, *, output: Path | None = None) -> None:
+        """Write the files of a command and start it. output: a file to append its output to; by default our own."""
+        for file, text in command.files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(file, text)
+        self._groups[name] = _Group(command, output)
 
-        environment: gets a GROUP of its own where it has none. signal_command: how its workers are reached where they
-        are on other hosts.
-        """
-        self._groups[name] = _Group(command, {GROUP: uuid4().hex, **environment}, output, signal_command)
-
-    def ended(self, wait_seconds: float = 0.1) -> list[tuple[str, int, bool]]:
-        """(name, exit code, whether it was asked to stop) of every group that has ended since the last call.
-
-        Waits that long first, and does whatever signals and time ask for.
-        """
+    def poll(self, wait_seconds: float = 0.1) -> list[GroupExit]:
+        """Wait, handle signals and timeouts, and return the groups that have exited since the last call."""
         time.sleep(wait_seconds)
-        self._pass_on()
-        over = {name: group for name, group in self._groups.items() if group.has_ended()}
-        for name in over:
+        self._handle_requests()
+        exited = {name: group for name, group in self._groups.items() if group.has_exited()}
+        for name in exited:
             del self._groups[name]
-        return [(name, group.code, group.asked) for name, group in over.items()]
+        return [GroupExit(name, group.code, group.stop_requested) for name, group in exited.items()]
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _record_signal(self, number: int, _: FrameType | None) -> None:
         # No more than this: the handler may run in the middle of anything.
-        self._requests.append(number)
+        self._signals.append(number)
 
-    def _pass_on(self) -> None:
-        if self._requests and not all(group.asked for group in self._groups.values()):
-            _say("saving at the next step; Ctrl-C twice to end at once")
-        twice = sum(number == signal.SIGINT for number in self._requests) > 1
+    def _handle_requests(self) -> None:
+        if self._signals and not all(group.stop_requested for group in self._groups.values()):
+            _print("saving at the next step; Ctrl-C twice to end at once")
+        interrupted_twice = sum(number == signal.SIGINT for number in self._signals) > 1
         for group in self._groups.values():
-            if self._requests:
-                group.ask_to_stop()
-            if group.asked_for() > self._grace_seconds and not group.killed:
-                _say(f"killing what did not end within launch.grace_seconds, {self._grace_seconds:g}")
+            if self._signals:
+                group.request_stop()
+            if group.seconds_since_request() > self._grace_seconds and not group.killed:
+                _print(f"killing the processes that did not exit within launch.grace_seconds, {self._grace_seconds:g}")
                 group.kill()
-            elif twice:
+            elif interrupted_twice:
                 group.kill()
 
 
-def _say(what: str) -> None:
+def _print(message: str) -> None:
     with contextlib.suppress(OSError):  # the terminal may be gone
-        print(f"stopping: {what}", file=sys.stderr, flush=True)
+        print(f"stopping: {message}", file=sys.stderr, flush=True)
 
 
 class _Group:
-    """A launcher, in a session of its own, and its workers, here or on other hosts."""
+    """A launcher, in a session of its own, and its workers on this machine or on other hosts."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        output: Path | None,
-        signal_command: SignalCommand | None,
-    ) -> None:
+    def __init__(self, command: LaunchCommand, output: Path | None) -> None:
+        self._command = command
+        self._environment = {**os.environ, GROUP: uuid4().hex, **command.environment}
+        self._signalled: set[int] = set()
+        self._request_time: float | None = None
+        self._orphaned_time: float | None = None
+        self._sent_time: float | None = None
         self.killed = False
-        self._asked_at: float | None = None
-        self._sent_at: float | None = None
-        self._told: set[int] = set()
-        self._signal_command, self._environment = signal_command, environment
-        self._orphaned: float | None = None
-        with contextlib.ExitStack() as held:
-            file = None if output is None else held.enter_context(open(output, "ab"))
-            # A session of its own: Ctrl-C reaches us alone, and the whole group can be signalled.
+        with contextlib.ExitStack() as stack:
+            file = None if output is None else stack.enter_context(open(output, "ab"))
+            # A session of its own: Ctrl-C reaches this process alone, and the whole group can be signalled.
             self._process = subprocess.Popen(
-                command, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True
+                command.command,
+                env=self._environment,
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     @property
     def code(self) -> int:
-        """Of the launcher, once it has ended."""
+        """Exit code of the launcher, once it has exited."""
         return int(self._process.returncode)
 
     @property
-    def asked(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._asked_at is not None
+    def stop_requested(self) -> bool:
+        """Whether the group was asked to stop."""
+        return self._request_time is not None
 
-    def asked_for(self) -> float:
-        """Seconds since it was asked to stop; 0 if it was not."""
-        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+    def seconds_since_request(self) -> float:
+        """Return the seconds since the group was asked to stop; 0 if it was not."""
+        return 0.0 if self._request_time is None else time.monotonic() - self._request_time
 
-    def has_ended(self) -> bool:
-        """True once nobody of the group is left. Workers that outlive their launcher are asked to stop."""
+    def has_exited(self) -> bool:
+        """Return whether no process of the group is left; workers that outlive their launcher are asked to stop."""
         if self._process.poll() is None:
             return False
         if self._is_alive():
-            self._orphaned = self._orphaned or time.monotonic()
-            if not self.asked and time.monotonic() - self._orphaned > ORPHAN_SECONDS:
-                _say("the launcher ended before its workers; they save and end")
-                self.ask_to_stop()
+            self._orphaned_time = self._orphaned_time or time.monotonic()
+            if not self.stop_requested and time.monotonic() - self._orphaned_time > ORPHAN_SECONDS:
+                _print("the launcher exited before its workers; they save and exit")
+                self.request_stop()
             return False
-        if self.code != 0 and not self.asked:
-            self._send_elsewhere("TERM")  # With the launcher gone nobody here can see whether some are left there.
+        if self.code != 0 and not self.stop_requested:
+            # Without the launcher this machine cannot see whether workers are left on other hosts.
+            self._signal_other_hosts("TERM")
         return True
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM to the workers, those too that have started since the last call; to all where there are none yet."""
-        if self._signal_command is not None:
-            if self._sent_at is None or time.monotonic() - self._sent_at > _AGAIN_SECONDS:
-                self._send_elsewhere("TERM")
+    def request_stop(self) -> None:
+        """Send SIGTERM to the workers that have not received it yet; to all processes if there are no workers yet."""
+        if self._is_remote:
+            if self._sent_time is None or time.monotonic() - self._sent_time > _RESEND_SECONDS:
+                self._signal_other_hosts("TERM")
         else:
             workers = self._workers()
-            # Later their launcher shall not be asked: it has to hand on how they ended.
-            for process in workers if workers or self.asked else self._members():
-                if process.pid not in self._told:
-                    self._told.add(process.pid)
+            # Only the first request may reach the launcher, which otherwise has to return how its workers exited.
+            for process in workers if workers or self.stop_requested else self._members():
+                if process.pid not in self._signalled:
+                    self._signalled.add(process.pid)
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.terminate()
-        self._asked_at = self._asked_at or time.monotonic()
+        self._request_time = self._request_time or time.monotonic()
 
     def kill(self) -> None:
-        """All of them, at once."""
+        """Kill all processes of the group."""
         if not self.killed:
-            self._send_elsewhere("KILL")
-        self.killed, self._asked_at = True, self._asked_at or time.monotonic()
+            self._signal_other_hosts("KILL")
+        self.killed, self._request_time = True, self._request_time or time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for process in self._members():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def _send_elsewhere(self, name: str) -> None:
-        if self._signal_command is None:
+    @property
+    def _is_remote(self) -> bool:
+        return self._command.signal_template is not None
+
+    def _signal_other_hosts(self, signal_name: str) -> None:
+        command = self._command.signal_command(signal_name)
+        if command is None:
             return
-        command = self._signal_command(name)
         try:
             subprocess.run(
                 command,
@@ -216,13 +216,13 @@ class _Group:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is not for it.
+                start_new_session=True,  # Ctrl-C must not reach it.
                 timeout=_COMMAND_SECONDS,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            _say(f"some workers may not have been told: {error}")
-        self._sent_at = time.monotonic()
+            _print(f"some workers may not have received the request: {error}")
+        self._sent_time = time.monotonic()
 
     def _is_alive(self) -> bool:
         alive = False
@@ -240,8 +240,11 @@ class _Group:
         return found
 
     def _is_our_worker(self, process: psutil.Process) -> bool:
-        """Whichever session it is in. Those on other hosts are not for us, even where the other host is this one."""
-        if self._signal_command is not None or "lrps.cli" not in process.cmdline():
+        """Return whether a process is a worker of this group, whatever session it is in.
+
+        Workers on other hosts are reached by command only, even where the other host is this machine.
+        """
+        if self._is_remote or "lrps.cli" not in process.cmdline():
             return False
         return process.environ().get(GROUP) == self._environment[GROUP]
 

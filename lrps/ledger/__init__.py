@@ -1,1 +1,1 @@
-"""Floor 1: what was really spent. Append-only files, one a path and attempt; imports no torch."""
+"""Ledgers: the measured cost of paths in append-only files, one per attempt. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Checks the ledgers of a whole run: every line, and that forks point at what their parents have trained."""
+"""The check of all ledgers of a run: every line, and that parents have trained up to every fork."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from lrps.ledger.records import NO_LINE, Counters, Record, attempt_files
 
 @dataclass(frozen=True)
 class FileCheck:
-    """One attempt's file. fault: the first line that is not the one that was written, or what does not add up."""
+    """The result of the check of one attempt's file."""
 
     path: str
     file: Path
     records: int
     kinds: dict[str, int]
     torn: bool
-    """Its last line is half written: the writer died in it. No fault."""
+    """True if the last line is incomplete because the writer was killed, which is no fault."""
     reached: int
-    """Highest step of a record."""
+    """Highest step of any record."""
     parent: tuple[str, int] | None
     """Path and step that the attempt's path forked from."""
     last_sha256: str
-    """Of its last whole line: kept elsewhere, it proves later that nothing was cut off at the end."""
+    """Hash of the last whole line: a copy of it proves later that nothing was cut off at the end."""
     fault: str | None = None
+    """Description of the first line that was changed, or of sums that do not add up; None if there is none."""
 
 
 def ledger_dirs(run_dir: Path) -> dict[str, Path]:
-    """Name of a path -> its ledger's directory, of every path of a run that has one; "" is the run's own ledger."""
+    """Return path -> folder of its ledger, for every path that has one; "" is the run's own ledger."""
     found = sorted(run_dir.glob("[!.]*/ledger"))
     own = run_dir / "ledger"
     return {**({"": own} if attempt_files(own) else {}), **{each.parent.name: each for each in found}}
@@ -51,13 +52,13 @@ def check_run(run_dir: Path) -> tuple[FileCheck, ...]:
     checks = [check for path, directory in directories.items() for check in _check_ledger(path, directory)]
     checks += [_lost(directory) for directory in _without_ledger(run_dir)]
     reached: dict[str, float] = {}
-    for check in checks:  # How far a damaged one went is not known.
+    for check in checks:  # The last step in a damaged file is not known.
         reached[check.path] = max(inf if check.fault else check.reached, reached.get(check.path, 0))
     return tuple(check if check.fault else replace(check, fault=_fork_fault(check, reached)) for check in checks)
 
 
 def _without_ledger(run_dir: Path) -> list[Path]:
-    """Directories of paths that were trained, by their checkpoints, and have no ledger."""
+    """Return the directories of paths that have checkpoints and no ledger."""
     saved = {
         found.parent.parent for place in ("checkpoints", "branch_points") for found in run_dir.glob(f"*/{place}/step-*")
     }
@@ -81,11 +82,11 @@ def _fork_fault(check: FileCheck, reached: Mapping[str, float]) -> str | None:
 
 
 def _check_ledger(path: str, ledger_dir: Path) -> Iterator[FileCheck]:
-    """A file that is damaged does not hide faults in later ones: the next is checked from its own first line."""
+    """Check the files of a path. After a damaged file the next one is checked from its own first line."""
     previous: str | None = NO_LINE
     for file in attempt_files(ledger_dir):
         checked = _check_file(path, file, previous)
-        # A damaged file cannot say what the next one goes on from; one without a whole line says nothing new.
+        # The last hash of a damaged file is not known; a file without a whole line does not change it.
         previous = None if checked.fault else checked.last_sha256 if checked.records else previous
         yield checked
 
@@ -115,16 +116,16 @@ def _is_torn(file: Path) -> bool:
 
 
 def _check_order(record: Record, before: Record | None, where: str) -> None:
-    """What an attempt has spent never becomes less, and its parts never more than the whole."""
+    """Raise LedgerError if counters decrease, or if parts add up to more than the whole."""
     now = record.counters
     if before is not None and any(getattr(now, name) < getattr(before.counters, name) for name in _GROWING):
         raise LedgerError(f"{where}: its counters are less than in the line before; restore the file from a copy")
-    if now.unique_tokens < 0 or now.repeated_steps > now.steps or now.busy_seconds > _most(now.allocated_seconds):
+    if now.unique_tokens < 0 or now.repeated_steps > now.steps or now.busy_seconds > _tolerated(now.allocated_seconds):
         raise LedgerError(f"{where}: parts of tokens, steps or seconds are more than all; restore the file from a copy")
 
 
-def _most(allocated_seconds: float) -> float:
-    """What parts may add up to: they are by another clock than the whole, which people and daemons set."""
+def _tolerated(allocated_seconds: float) -> float:
+    """Return the largest sum of parts that is accepted: the whole is by the system clock, which may be adjusted."""
     return 1.02 * allocated_seconds + 2.0
 
 

@@ -1,4 +1,4 @@
-"""Ledgers as one Parquet file, for who asks them with SQL or a data frame. Needs pyarrow."""
+"""Ledgers as one Parquet file, for queries with SQL or data frames. Needs pyarrow."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _COUNTERS = tuple((field.name, str(field.type)) for field in fields(Counters))
 
 
 def write_parquet(records: Iterable[tuple[str, int, Record]], out: Path) -> int:
-    """Write (path, attempt, record) as rows, in bounded memory; the number of rows.
+    """Write (path, attempt, record) as rows, in bounded memory, and return the number of rows.
 
-    Columns: path, attempt, kind, step, time (UTC), every counter, loss, facts (JSON), sha256. The file is there whole
-    or not at all. ConfigError without pyarrow.
+    Columns: path, attempt, kind, step, time (UTC), every counter, loss, facts (JSON), sha256. The file is written as a
+    whole or not at all. Raises ConfigError without pyarrow, or if the file cannot be written.
     """
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError:
         raise ConfigError("--parquet needs pyarrow; install it: pip install 'lrps[parquet]'") from None
-    # Sums of FLOPs of a large run do not fit into 64 bits; a double has digits enough to be compared with them.
+    # FLOPs of a large run do not fit into 64 bits; a double is precise enough.
     types = {"int": pa.int64(), "float": pa.float64(), "float | None": pa.float64()}
     columns = {name: pa.float64() if name == "flops" else types[kind] for name, kind in _COUNTERS}
     schema = pa.schema(
@@ -47,7 +47,7 @@ def write_parquet(records: Iterable[tuple[str, int, Record]], out: Path) -> int:
                 rows += len(batch)
         os.replace(temporary, out)
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error}); free space or give another place") from error
+        raise ConfigError(f"{out}: cannot be written ({error}); free space or give another path") from error
     finally:
         temporary.unlink(missing_ok=True)
     return rows

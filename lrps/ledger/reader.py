@@ -1,23 +1,27 @@
-"""Reads ledgers strictly: a torn last line (the writer died) is tolerated, nothing else."""
+"""Reading ledgers: strictly from the first line, or repeatedly while a ledger grows.
+
+A torn last line, which a writer that was killed leaves behind, is tolerated; nothing else is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import LedgerError
-from lrps.ledger.records import FORMAT, NO_LINE, Record, attempt_files, check_line, is_heartbeat, parse
+from lrps.base.tail import Tail
+from lrps.ledger.records import FORMAT, NO_LINE, Record, attempt_files, check_line, is_heartbeat, line_hash, parse
 
 
 def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = True) -> Iterator[Record]:
-    """The records of one attempt, in order, in constant memory.
+    """Yield the records of one attempt in order, in constant memory.
 
-    previous: the hash that the first record goes on from; None does not check that one. heartbeats False leaves out
-    every heartbeat that another one follows, four times as fast: counters are cumulative, so the rest adds up to the
-    same totals. Every line is checked all the same.
-    Raises LedgerError with file and line for a line that is not the one that was written.
+    previous: hash of the line before the first record; None leaves that hash unchecked. heartbeats False leaves out
+    every heartbeat that is followed by another one, which is four times as fast. Counters are cumulative, so the other
+    records add up to the same totals, and every line is checked all the same.
+    Raises LedgerError with file and line for a line that was changed after it was written.
     """
     skipped: bytes | None = None
     number = 0
@@ -25,7 +29,7 @@ def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = 
         with open(file, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith(b"\n"):
-                    break  # torn: the writer died in this write
+                    break  # Torn: the writer was killed during this write.
                 if not heartbeats and is_heartbeat(line) and number > 1:
                     previous, skipped = check_line(line, previous), line
                     continue
@@ -43,7 +47,7 @@ def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = 
 
 
 def _check_start(record: Record, number: int, file: Path) -> None:
-    """A file has one start, its first line, and lies in the directory of the path that it says."""
+    """Raise LedgerError unless the first line alone is a start, and names the path whose directory the file is in."""
     if number == 1 and (record.kind != "start" or record.facts.get("format") != FORMAT):
         raise LedgerError(f"not the start of a ledger of format {FORMAT}")
     if record.kind != "start":
@@ -56,7 +60,7 @@ def _check_start(record: Record, number: int, file: Path) -> None:
 
 
 def read_ledger(ledger_dir: Path, *, heartbeats: bool = True) -> Iterator[Record]:
-    """The records of all attempts of a path, oldest first, with the hash chain checked across attempts."""
+    """Yield the records of all attempts at a path, oldest first, and check the hash chain across attempts."""
     previous = NO_LINE
     for file in attempt_files(ledger_dir):
         for record in read_attempt(file, previous, heartbeats=heartbeats):
@@ -65,9 +69,9 @@ def read_ledger(ledger_dir: Path, *, heartbeats: bool = True) -> Iterator[Record
 
 
 def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
-    """What of a ledger led to step `stop`: of every attempt the records up to it, of later attempts nothing.
+    """Yield the records that led to step `stop`: those of every attempt up to that step, none of later attempts.
 
-    For a main path that has grown, or that goes further in another paradigm.
+    Needed for a main path that has grown, or that is longer in another paradigm.
     """
     inside = False
     for record in records:
@@ -80,21 +84,21 @@ def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class HeldoutEvaluation:
-    """Loss of a released state on one held-out set."""
+    """The loss of a released state on one held-out set."""
 
     step: int
     heldout: str
     manifest_sha256: str
     loss: float
-    """Nats per predicted token."""
+    """Loss in nats per predicted token."""
     bits_per_byte: float
     rows: int
     tokens: int
-    """Predicted tokens of these rows."""
+    """Number of predicted tokens in these rows."""
 
 
 def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
-    """(step, held-out version) -> the newest evaluation of it."""
+    """Return the newest evaluation of every (step, held-out version)."""
     found = {}
     for record in records:
         if record.kind == "evaluation":
@@ -103,3 +107,76 @@ def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvalu
             }
             found[record.step, facts["heldout"]] = HeldoutEvaluation(step=record.step, **facts)
     return found
+
+
+@dataclass(frozen=True)
+class _FollowedAttempt:
+    """The file of one attempt, as far as it was read."""
+
+    last_hash: str
+    """Hash of the last whole line; before the first one, that of the last line of the previous attempt."""
+    tail: Tail = field(default_factory=Tail)
+    records: tuple[Record, ...] = ()
+    damage: str | None = None
+
+    def refreshed(self, file: Path, previous: str) -> _FollowedAttempt:
+        """Return the attempt with the lines that are new in the file. previous: hash of the line before its first."""
+        attempt = self
+        while True:
+            tail, lines, restarted = attempt.tail.read(file)
+            before = _FollowedAttempt(previous) if restarted else attempt
+            records, damage = _without_outdated(lines, before, str(file))
+            last_hash = line_hash(lines[-1]) if lines else before.last_hash
+            attempt = _FollowedAttempt(last_hash, tail, records, before.damage or damage)
+            if not lines:
+                return attempt
+
+
+def _without_outdated(
+    lines: Sequence[bytes], before: _FollowedAttempt, file: str
+) -> tuple[tuple[Record, ...], str | None]:
+    """Return the records of `before` and of new lines without outdated heartbeats, and what is wrong with the lines.
+
+    The second value describes the first line that is no record; None if all are.
+    """
+    kept, damage = list(before.records), None
+    beats = [is_heartbeat(line) for line in lines]
+    if kept and kept[-1].kind == "heartbeat" and beats and beats[0]:
+        kept.pop()
+    for index, line in enumerate(lines):
+        if beats[index] and beats[index + 1 : index + 2] == [True]:
+            continue
+        try:
+            kept.append(parse(line, line_hash(lines[index - 1]) if index else before.last_hash))
+        except LedgerError as error:
+            damage = damage or f"{file}: {error}"
+    return tuple(kept), damage
+
+
+@dataclass(frozen=True)
+class FollowedLedger:
+    """The records of a path's ledger while it grows, without heartbeats that the next one of the attempt outdates.
+
+    Counters are cumulative, so these records add up to the same totals as all records. The hash chain is checked for
+    the records that are kept, not for the others.
+    """
+
+    attempts: Mapping[str, _FollowedAttempt] = field(default_factory=dict)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records of all attempts, oldest first."""
+        return tuple(record for attempt in self.attempts.values() for record in attempt.records)
+
+    @property
+    def damage(self) -> str | None:
+        """Description of the first line that is no record of a ledger; None if there is none."""
+        return next((attempt.damage for attempt in self.attempts.values() if attempt.damage), None)
+
+    def refreshed(self, ledger_dir: Path) -> FollowedLedger:
+        """Return the ledger with the lines that are new in its files; only those are read."""
+        attempts, previous = {}, NO_LINE
+        for file in attempt_files(ledger_dir):
+            attempt = self.attempts.get(file.name, _FollowedAttempt(previous)).refreshed(file, previous)
+            attempts[file.name], previous = attempt, attempt.last_hash
+        return FollowedLedger(attempts)

@@ -1,12 +1,12 @@
-"""The ledger's records: what one line says, and how a line is written and read.
+"""The records of a ledger: their fields, and how a line is written and parsed.
 
 Format `lrps-ledger/2`: JSON lines, one record a line, `{"sha256": .., "kind": .., "step": .., "time": .., "counters":
-{..}, "facts": {..}}` without blanks. `sha256` is over that of the line before and the rest of the line, so that a line
-that was changed, removed or inserted later is found, the last one too; the first record of an attempt goes on from the
-last line of the attempt before. Counters are cumulative within the attempt: any record alone says what was spent by
-then.
+{..}, "facts": {..}}` without blanks. `sha256` is over that of the previous line and the rest of the line, so that any
+line that was changed, removed or inserted later is found, including the last one; the first record of an attempt is
+chained to the last line of the previous attempt. Counters are cumulative within the attempt: a single record has the
+cost of the attempt up to its time.
 
-kinds and their facts beside others: start (format, path, path_start, parent, origin, device, processes, price),
+Kinds and their main facts: start (format, path, path_start, parent, origin, device, processes, price),
 heartbeat (loss), checkpoint (saved_step, bytes), branch-point (saved_step), evaluation (heldout, loss, ..), stop
 (outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
 rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..), stop.
@@ -31,56 +31,65 @@ KINDS = (
 )
 NO_LINE = "0" * 64
 _HEAD, _HASH, _TAIL = slice(11), slice(11, 75), slice(75, 77)
-"""A line is `{"sha256":"`, its hash, `",`, and the rest."""
+"""Parts of a line: `{"sha256":"`, its hash, `",`, and the rest."""
 _REST = slice(77, None)
-"""What the hash is over, with the hash of the line before."""
+"""Part of a line that is hashed, after the hash of the previous line."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What an attempt spent so far. Seconds are device-seconds: wall-clock times the number of processes."""
+    """The cost of an attempt so far. Seconds are device-seconds: wall-clock time multiplied by the processes."""
 
     steps: int = 0
-    """Optimizer steps executed, repeated ones included."""
+    """Number of optimizer steps, including repeated ones."""
     repeated_steps: int = 0
-    """Of these, steps that an earlier attempt had trained and lost."""
+    """Number of these steps that an earlier attempt had trained and lost."""
     tokens: int = 0
-    """Tokens trained on: steps x rows x row length. Rows are packed without padding, so every token of a row counts,
-    the end marks of documents included, whether attention crosses documents or not. (One fewer of a row is predicted,
-    as its first token has nothing before it: the tokens of an evaluation are rows x (row length - 1).)"""
+    """Number of tokens trained on: steps x rows x row length.
+
+    Rows are packed without padding, so every token of a row counts, including the EOS tokens of documents, whether
+    attention crosses documents or not. (The first token of a row is not predicted: the tokens of an evaluation are
+    rows x (row length - 1).)
+    """
     repeated_tokens: int = 0
-    """Those of the repeated steps. The other tokens are replayed, rehearsed, or unique (paths/usage.py)."""
+    """Number of tokens in repeated steps. The others are replayed, rehearsal or unique tokens (paths/usage.py)."""
     replayed_tokens: int = 0
+    """Number of tokens of older increments that the lineage had trained on before."""
     rehearsal_tokens: int = 0
+    """Number of tokens of rehearsal sets."""
     flops: int = 0
-    """Model FLOPs of these tokens (paths/cost.py); 0 when the model's formula is not known. An upper bound where
-    attention stays within documents."""
+    """Model FLOPs of all tokens (paths/cost.py); 0 if there is no formula for the model.
+
+    An upper bound if attention is limited to documents.
+    """
     allocated_seconds: float = 0.0
-    """Held, whatever was done with it."""
+    """Allocated time, whatever it was used for."""
     starting_seconds: float = 0.0
-    """Before the first step: starting the process group (on its first path), model, state."""
+    """Time before the first step: starting the process group (on its first path), building the model, loading."""
     training_seconds: float = 0.0
-    """In optimizer steps that no attempt had trained before: the productive part."""
+    """Time in optimizer steps that no attempt had trained before: the productive part."""
     repeating_seconds: float = 0.0
-    """In repeated steps."""
+    """Time in repeated steps."""
     saving_seconds: float = 0.0
+    """Time in which training waits for a save."""
     evaluating_seconds: float = 0.0
+    """Time in evaluations."""
     energy_joules: float | None = None
-    """Of the devices, by their own counters (NVML); None where they have none. Read whenever all processes meet."""
+    """Energy of the devices in joules, by their own counters (NVML); None without counters."""
 
     @property
     def unique_tokens(self) -> int:
-        """Rows that the lineage had never trained on."""
+        """Number of tokens that the lineage had never trained on."""
         return self.tokens - self.repeated_tokens - self.replayed_tokens - self.rehearsal_tokens
 
     @property
     def other_seconds(self) -> float:
-        """Held, and none of what is counted: reading data, pruning, waiting for other processes, logging."""
+        """Rest of the allocated time: reading data, pruning, waiting for other processes, logging."""
         return max(0.0, self.allocated_seconds - self.busy_seconds)
 
     @property
     def busy_seconds(self) -> float:
-        """What is counted of the time held."""
+        """Allocated time that one of the counters covers."""
         steps = self.training_seconds + self.repeating_seconds
         return self.starting_seconds + steps + self.saving_seconds + self.evaluating_seconds
 
@@ -89,7 +98,7 @@ _COUNTERS = tuple(field.name for field in fields(Counters))
 
 
 class Record(NamedTuple):
-    """One line. `step` counts along the path's lineage; `facts` depend on the kind."""
+    """One line of a ledger. `step` counts along the path's lineage; `facts` depend on the kind."""
 
     kind: str
     step: int
@@ -97,30 +106,33 @@ class Record(NamedTuple):
     counters: Counters
     facts: dict[str, Any]
     sha256: str
-    """Of this line and, through it, of all lines before."""
+    """Hash of this line and, through the chain, of all lines before it."""
 
     @property
     def saved_step(self) -> int:
-        """Of a checkpoint's record: the step of the saved state. `step` is where training stood when it was published,
-        which may be further: an asynchronous save takes some steps."""
+        """Step of the saved state, in the record of a checkpoint.
+
+        `step` is the one that training had reached at the publication, which is later for an asynchronous save.
+        """
         return int(self.facts.get("saved_step", self.step))
 
 
 def render(kind: str, step: int, time: str, counters: Counters, facts: dict[str, Any], previous: str) -> bytes:
-    """The line of a record that follows the line with the hash `previous`. ValueError for a number that JSON lacks."""
+    """Return the line of a record after the line with the hash `previous`. Raises ValueError for NaN and infinity."""
     values = {"kind": kind, "step": step, "time": time, "counters": asdict(counters), "facts": facts}
     rest = (json.dumps(values, separators=(",", ":"), allow_nan=False)[1:] + "\n").encode()
     return b'{"sha256":"%b",%b' % (_chained(previous.encode(), rest).encode(), rest)
 
 
 def is_heartbeat(line: bytes) -> bool:
+    """Return True for the line of a heartbeat."""
     return line.startswith(b'"kind":"heartbeat"', 77)
 
 
 def check_line(line: bytes, previous: str | None) -> str:
-    """The hash of a whole line that follows the line with the hash `previous`; None does not check that.
+    """Return the hash of a whole line after the line with the hash `previous`; None leaves the chain unchecked.
 
-    Raises LedgerError, without saying where, for a line that is not the one that was written.
+    Raises LedgerError, without file and line number, for a line that was changed after it was written.
     """
     stated = line[_HASH]
     if line[_HEAD] != b'{"sha256":"' or line[_TAIL] != b'",':
@@ -134,7 +146,7 @@ def check_line(line: bytes, previous: str | None) -> str:
 
 
 def parse(line: bytes, previous: str | None) -> Record:
-    """The record of such a line. Raises LedgerError as `check_line` does."""
+    """Return the record of a line. previous and LedgerError as in `check_line`."""
     stated = check_line(line, previous)
     try:
         _, kind, step, time, counters, facts = from_json(line).values()
@@ -150,14 +162,14 @@ def _chained(previous: bytes, rest: bytes) -> str:
 
 
 def line_hash(line: bytes) -> str:
-    """The hash that a whole line carries."""
+    """Return the hash that a whole line contains."""
     return line[_HASH].decode(errors="replace")
 
 
 def attempt_files(ledger_dir: Path) -> list[Path]:
-    """The files of a path's attempts, oldest first. Raises LedgerError for a file that is no attempt's."""
+    """Return the files of a ledger's attempts, oldest first. Raises LedgerError for a file with another name."""
     files = list(ledger_dir.glob("*.jsonl"))
     for file in files:
         if not (file.stem.isascii() and file.stem.isdecimal()):
-            raise LedgerError(f"{file}: is no attempt's file, which has a number for a name; move it elsewhere")
+            raise LedgerError(f"{file}: is not the file of an attempt, whose name is a number; move it elsewhere")
     return sorted(files, key=lambda file: int(file.stem))

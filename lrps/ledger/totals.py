@@ -1,34 +1,37 @@
-"""What a path really cost: its attempts added up, and where the device-seconds went."""
+"""Totals of a path's ledger: its attempts added up by use of the device-seconds, and the pace of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
+from lrps.base.units import hours
 from lrps.ledger.records import Counters, Record
 
 _ENDINGS = {"stop": "complete", "failure": "failed"}
 _CAUSES = {"running": "kill", "failed": "failure"}
-"""State that an attempt was left in -> why the next one repeats steps."""
+"""Mapping from the state that an attempt ended in to the reason why the next one repeats steps."""
 
 
 class RecordedPrice(NamedTuple):
-    """Of a device-hour."""
+    """The price of a device-hour, as an attempt recorded it."""
 
     amount: float
     currency: str
 
 
 def recorded_price(start: Record) -> RecordedPrice | None:
-    """What the attempt that begins with this record pays; None if it recorded none."""
+    """Return the price in a start record; None if the attempt recorded none."""
     stated = start.facts.get("price_per_device_hour")
     return None if stated is None else RecordedPrice(stated["amount"], stated["currency"])
 
 
 @dataclass
 class Totals:
-    """What a path really cost over all its attempts."""
+    """The measured cost of a path over all its attempts."""
 
     attempts: int = 0
     first_step: int | None = None
@@ -36,66 +39,69 @@ class Totals:
     last_step: int = 0
     """Highest lineage step that any attempt reached."""
     spent: Counters = field(default_factory=Counters)
-    """Sums over the attempts, repeated steps included; energy is None if an attempt has none."""
+    """Sums of the counters over the attempts, repeated steps included; energy is None if an attempt has none."""
     abandoned_seconds: float = 0.0
-    """Training of attempts that saved nothing before the path became another one."""
+    """Device-seconds of training in attempts that saved nothing before the path was replaced by another one."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
-    """Why steps were lost (kill | failure | damage) -> device-seconds of training them again."""
+    """Mapping from the cause of lost steps (kill | failure | damage) to device-seconds of repeating them."""
     prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
-    """Price of a device-hour as attempts recorded it at their start -> device-hours at it; None: no record."""
+    """Mapping from the price that attempts recorded, None if they recorded none, to device-hours at that price."""
     device: str = "n/a"
     processes: int = 0
     state: str = "planned"
-    """planned | running | interrupted | failed | complete, by the last record."""
+    """State by the last record: planned | running | interrupted | failed | complete."""
     updated: str | None = None
     """Time of the last record."""
 
     @property
     def useful_steps(self) -> int:
-        """Steps of the path that its attempts have reached, each counted once."""
+        """Number of steps of the path that its attempts have reached, each counted once."""
         return 0 if self.first_step is None else self.last_step - self.first_step
 
     @property
     def repeated_steps(self) -> int:
-        """Steps that were lost, and trained again or abandoned: waste."""
+        """Number of steps that were lost, and trained again or abandoned."""
         return self.spent.steps - self.useful_steps
 
     @property
     def productive_seconds(self) -> float:
-        """Training of steps of this path, each counted once."""
+        """Device-seconds of training steps of this path, each counted once."""
         return self.spent.training_seconds - self.abandoned_seconds
 
     @property
     def goodput(self) -> float | None:
-        """Productive share of the device-seconds held."""
+        """Productive share of the allocated device-seconds; None if no step was trained."""
         if not self.spent.allocated_seconds or not self.spent.steps:
             return None
         return self.productive_seconds / self.spent.allocated_seconds
 
     @property
     def currency(self) -> str | None:
-        """Of all attempts; None if one recorded no price, or another currency."""
+        """Currency of all attempts; None if one recorded no price, or another currency."""
         named = {None if price is None else price.currency for price in self.prices}
         return named.pop() if len(named) == 1 else None
 
     @property
     def money(self) -> float | None:
-        """Allocated time at the price that each attempt recorded; None where there is no one currency."""
+        """Cost of the allocated time at the prices that the attempts recorded; None without a common currency."""
         return self.money_in(self.currency, None) if self.currency else None
 
     def money_in(self, currency: str, otherwise: float | None) -> float | None:
-        """The same in one currency, with the price `otherwise` for attempts that recorded none in it."""
+        """Return the cost in a currency. otherwise: price of a device-hour for attempts that recorded none in it.
+
+        None if such an attempt exists and `otherwise` is None.
+        """
         amounts = {
             price: price.amount if price is not None and price.currency == currency else otherwise
             for price in self.prices
         }
         if None in amounts.values():
             return None
-        return sum(hours * (amounts[price] or 0.0) for price, hours in self.prices.items())
+        return sum(device_hours * (amounts[price] or 0.0) for price, device_hours in self.prices.items())
 
     @property
     def uses(self) -> dict[str, float]:
-        """What the devices were held for -> device-seconds; they add up to the allocated time."""
+        """Mapping from the use of the devices to device-seconds, which add up to the allocated time."""
         spent = self.spent
         return {
             "training": self.productive_seconds,
@@ -109,7 +115,7 @@ class Totals:
 
 
 def total(records: Iterable[Record]) -> Totals:
-    """Add up the attempts of one path."""
+    """Add up the attempts in the records of one path."""
     totals, attempt, last = Totals(), _Attempt("", None), None
     for record in records:
         if record.kind == "start":
@@ -128,7 +134,7 @@ def total(records: Iterable[Record]) -> Totals:
 @dataclass(frozen=True)
 class _Attempt:
     cause: str
-    """Why it repeats steps, if it does."""
+    """Reason for the steps that it repeats, if any."""
     price: RecordedPrice | None
 
 
@@ -136,13 +142,13 @@ def _open(totals: Totals, start: Record) -> None:
     totals.attempts += 1
     totals.device, totals.processes = start.facts["device"], start.facts["processes"]
     if totals.first_step != start.facts["path_start"]:
-        # The first attempt, or one after attempts that saved nothing: until then a path may become another.
+        # The first attempt, or one after attempts that saved nothing, when the path may have been replaced.
         totals.first_step = totals.last_step = start.facts["path_start"]
         totals.abandoned_seconds = totals.spent.training_seconds
 
 
 def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:
-    """Add what an attempt had spent at its last record."""
+    """Add the counters of an attempt at its last record."""
     counters = last.counters
     totals.state = last.facts.get("outcome") or _ENDINGS.get(last.kind, "running")
     totals.updated = last.time
@@ -150,8 +156,7 @@ def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:
     if counters.repeating_seconds:
         known = totals.repeating_by_cause.get(attempt.cause, 0.0)
         totals.repeating_by_cause[attempt.cause] = known + counters.repeating_seconds
-    held = counters.allocated_seconds / 3600
-    totals.prices[attempt.price] = totals.prices.get(attempt.price, 0.0) + held
+    totals.prices[attempt.price] = totals.prices.get(attempt.price, 0.0) + hours(counters.allocated_seconds)
 
 
 def _sum(one: Counters, other: Counters) -> Counters:
@@ -160,3 +165,45 @@ def _sum(one: Counters, other: Counters) -> Counters:
         more = getattr(other, key)
         sums[key] = None if value is None or more is None else value + more
     return Counters(**sums)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A number of optimizer steps and the time they took, including saves, evaluations and waiting, without startup."""
+
+    steps: int = 0
+    device_seconds: float = 0.0
+
+    def __add__(self, other: Pace) -> Pace:
+        return Pace(self.steps + other.steps, self.device_seconds + other.device_seconds)
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Device-seconds per step; None if there are no steps."""
+        return self.device_seconds / self.steps if self.steps else None
+
+
+@dataclass(frozen=True)
+class AttemptPace:
+    """The pace of one attempt, and its number of processes."""
+
+    processes: int
+    pace: Pace
+
+
+def attempt_paces(records: Iterable[Record]) -> tuple[AttemptPace, ...]:
+    """Return the pace of every attempt in a path's ledger up to its last record, oldest first."""
+    found: list[AttemptPace] = []
+    for record in records:
+        if record.kind == "start":
+            found.append(AttemptPace(record.facts["processes"], Pace()))
+        counters = record.counters
+        pace = Pace(counters.steps, max(0.0, counters.allocated_seconds - counters.starting_seconds))
+        if found:  # A ledger that lost its beginning has no start to count this for.
+            found[-1] = AttemptPace(found[-1].processes, pace if counters.steps else Pace())
+    return tuple(found)
+
+
+def pooled(paces: Iterable[Pace]) -> Pace:
+    """Return the sum of several paces."""
+    return reduce(add, paces, Pace())

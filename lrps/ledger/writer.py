@@ -1,22 +1,26 @@
-"""The one writer of an attempt's ledger file."""
+"""Writing ledgers: the file of an attempt, and events in the run's own ledger."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lrps.base.errors import LedgerError
-from lrps.ledger.records import KINDS, NO_LINE, Counters, Record, attempt_files, line_hash, render
+from lrps.base.locks import path_lock
+from lrps.ledger.records import FORMAT, KINDS, NO_LINE, Counters, Record, attempt_files, line_hash, render
 
 _MILLISECONDS = 3
 
 
 def last_line_hash(files: Sequence[Path]) -> str:
-    """Hash of the last whole line of these attempts, oldest first; a torn line and an empty file do not count."""
+    """Return the hash of the last whole line in the files of attempts; torn lines and empty files do not count.
+
+    files: oldest first.
+    """
     for file in reversed(files):
         whole = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         if whole:
@@ -25,9 +29,9 @@ def last_line_hash(files: Sequence[Path]) -> str:
 
 
 class LedgerWriter:
-    """Appends to the file of a new attempt. One process (rank 0) writes, one write call a record.
+    """A writer that appends to the file of a new attempt, with one write call per record, in one process (rank 0).
 
-    Raises LedgerError if the file cannot be written: training that is not accounted for must not go on.
+    Raises LedgerError if the file cannot be written: training must not continue unrecorded.
     """
 
     def __init__(self, ledger_dir: Path) -> None:
@@ -37,12 +41,12 @@ class LedgerWriter:
         self._previous = last_line_hash(earlier)
         try:
             ledger_dir.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = open(self.path, "xb", buffering=0)  # noqa: SIM115 - held for the attempt
+            self._file: BinaryIO = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open during the attempt
         except OSError as error:
             raise LedgerError(f"{self.path}: cannot write the ledger: {error}; make the directory writable") from None
 
     def append(self, kind: str, step: int, counters: Counters, **facts: Any) -> Record:
-        """Write one record. Facts are JSON values; a non-finite number must be given as a string."""
+        """Write a record and return it. Facts are JSON values; a non-finite number must be given as a string."""
         if kind not in KINDS:
             raise ValueError(f"unknown kind of record: {kind}")
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -57,7 +61,7 @@ class LedgerWriter:
         return Record(kind, step, now, rounded, facts, self._previous)
 
     def sync(self) -> None:
-        """Make everything written so far survive a crash of the machine."""
+        """Make all records so far durable: they survive a crash of the machine."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -65,9 +69,38 @@ class LedgerWriter:
 
 
 def _rounded(counters: Counters) -> Counters:
-    """A copy, to the millisecond: the clocks are not better, and a ledger has many lines."""
+    """Return a copy with seconds rounded to milliseconds, the precision of the clocks, to keep lines short."""
     seconds = {name: round(getattr(counters, name), _MILLISECONDS) for name in _SECONDS}
     return replace(counters, **seconds)
 
 
 _SECONDS = tuple(name for name in Counters.__annotations__ if name.endswith("_seconds"))
+
+
+def book_event(
+    ledger_dir: Path,
+    kind: str,
+    step: int,
+    seconds: float,
+    *,
+    device: str = "cpu",
+    price: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> None:
+    """Append an event that has ended to the run's own ledger, as a file of its own in the same chain of lines.
+
+    seconds: time of one process on the device; it is no device-time of any path. price: price of a device-hour, as
+    attempts at paths record it. Several processes may call this at the same time: each waits for the lock. Raises
+    LedgerError if the ledger cannot be written.
+    """
+    begun = {"format": FORMAT, "job": kind, "path_start": step, "device": device, "processes": 1}
+    if price is not None:
+        begun["price_per_device_hour"] = dict(price)
+    with path_lock(ledger_dir, "written"):
+        writer = LedgerWriter(ledger_dir)
+        writer.append("start", step, Counters(), **begun)
+        spent = Counters(allocated_seconds=seconds)
+        writer.append(kind, step, spent, **facts)
+        writer.append("stop", step, spent, outcome="complete")
+        writer.sync()
+        writer.close()

@@ -1,1 +1,1 @@
-"""Floor 0: schedules, paths and the graph that a paradigm compiles to. Imports no torch and no numpy."""
+"""Learning-rate schedules, training paths and the graph that paradigms compile to. Imports no torch and no numpy."""

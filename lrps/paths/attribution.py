@@ -1,14 +1,14 @@
-"""Which version pays for which steps: a paradigm cut into stretches, and three ways of adding them up.
+"""Attribution of a paradigm's steps to its versions: lineage, marginal and shared cost (docs/method.md, section 1.5).
 
-A stretch lies between two neighbouring cuts of a path: its start, its stop, every fork from it and every release on it.
-Every step of a paradigm lies in exactly one stretch. A version needs the stretches of its lineage, from step 0 of the
-first ancestor to its release.
+Every path is cut into stretches at its start, its stop, every fork from it and every release on it, so that every step
+of a paradigm is in exactly one stretch. A version needs the stretches of its lineage, from step 0 of the first ancestor
+to its release.
 
-lineage: all stretches that the version needs: what it would cost alone. The lineages of several versions overlap.
-marginal: those of them that no earlier version needs (the order is that of the releases): what the version added.
-shared: every stretch in equal parts to all versions that need it.
-Stretches that no version needs are `unreleased`: a main path that runs on beyond its last fork and release. Marginal
-costs and unreleased ones add up to the paradigm's total; so do shared costs and unreleased ones.
+lineage: all stretches that the version needs, which is its cost on its own. The lineages of several versions overlap.
+marginal: the stretches that the version needs and no earlier release does, which is what the version added.
+shared: all stretches that the version needs, each divided equally between the versions that need it.
+unreleased: the stretches that no version needs, such as the end of a main path beyond its last fork and release.
+Marginal and unreleased costs add up to the paradigm's total; so do shared and unreleased costs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from lrps.paths.graph import Paradigm, Release
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps [from_step, to_step) of a path, counted along its lineage."""
+    """Steps [from_step, to_step) of a path, counted along its lineage, between two neighbouring cuts."""
 
     path: str
+    """Name of the path."""
     from_step: int
     to_step: int
 
@@ -37,15 +38,16 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Attribution:
-    """The stretches of a paradigm, parents before children, and which of them every release needs."""
+    """Stretches of a paradigm, and those of them that every release needs."""
 
     stretches: tuple[Stretch, ...]
+    """All stretches, parents before children."""
     lineages: Mapping[Release, tuple[Stretch, ...]]
-    """Oldest release first."""
+    """Stretches that a release needs, from step 0 on; the oldest release first."""
 
     @cached_property
     def needed_by(self) -> dict[Stretch, tuple[Release, ...]]:
-        """Who needs a stretch; the first one is who added it."""
+        """Releases that need a stretch, oldest first; the first one is the release that added it."""
         users: dict[Stretch, list[Release]] = {stretch: [] for stretch in self.stretches}
         for release, lineage in self.lineages.items():
             for stretch in lineage:
@@ -53,16 +55,16 @@ class Attribution:
         return {stretch: tuple(releases) for stretch, releases in users.items()}
 
     def marginal(self, release: Release) -> tuple[Stretch, ...]:
-        """What the release needs and none before it."""
+        """Return the stretches that the release needs and no earlier one does."""
         return tuple(stretch for stretch in self.lineages[release] if self.needed_by[stretch][0] == release)
 
     def shared(self, release: Release) -> dict[Stretch, Fraction]:
-        """What the release needs, and the part of it that it pays for."""
+        """Return the stretches that the release needs, each with the fraction of it that the release pays for."""
         return {stretch: Fraction(1, len(self.needed_by[stretch])) for stretch in self.lineages[release]}
 
     @property
     def unreleased(self) -> tuple[Stretch, ...]:
-        """What no release needs."""
+        """Stretches that no release needs."""
         return tuple(stretch for stretch in self.stretches if not self.needed_by[stretch])
 
 
@@ -92,5 +94,8 @@ def _between(path: str, steps: Iterable[int]) -> tuple[Stretch, ...]:
 def _up_to(
     before: Mapping[str, tuple[Stretch, ...]], of_path: Mapping[str, tuple[Stretch, ...]], path: str, step: int
 ) -> tuple[Stretch, ...]:
-    """The lineage of a path's state after `step`. before: the lineage of every path's start."""
+    """Return the stretches that lead to a path's state after `step`.
+
+    before: the stretches that lead to the start of each path. of_path: the stretches of each path itself.
+    """
     return (*before[path], *(stretch for stretch in of_path[path] if stretch.to_step <= step))

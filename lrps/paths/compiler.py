@@ -1,6 +1,6 @@
-"""What all paradigms compile with: steps, names, decays and rows of one strategy of the config.
+"""Tools that all paradigms compile with: step numbers, path names, decays and rows of one strategy of the config.
 
-T_k steps for increment k, D_k = alpha_k T_k of them a decay (method.md).
+docs/method.md, sections 1.2 and 1.3, defines the lengths T_k and D_k and the mixes.
 """
 
 from __future__ import annotations
@@ -22,43 +22,57 @@ from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay
 
 @dataclass(frozen=True)
 class Compiler:
-    """One strategy of a config on its increments: where they begin, how their versions decay, which rows are mixed."""
+    """One strategy of a config with the increments and rehearsal sets that it is compiled for."""
 
     config: Config
     name: str
+    """Name of the strategy in the config."""
     strategy: Strategy
     increments: Sequence[Increment]
+    """Increments, oldest first. Increment and version k are numbered from 0."""
     rehearsal: Sequence[RehearsalSet]
 
     @property
     def batch(self) -> int:
+        """Rows of an optimizer step."""
         return self.config.batch.sequences
 
     @property
     def peak(self) -> float:
+        """Maximal learning rate."""
         return self.config.schedule.peak_lr
 
     @property
     def warmup(self) -> int:
+        """Steps of the warm-up."""
         return self.config.schedule.warmup_steps
 
     @property
     def edges(self) -> list[int]:
-        """edges[k] = steps of the first k increments together."""
+        """Steps at which the increments end: edges[k] is the number of steps of the first k increments."""
         return list(accumulate((inc.steps for inc in self.increments), initial=0))
 
     def path_name(self, k: int, plain: str | None = None) -> str:
-        """`branch-v2`, `ptfs-v3`; a second strategy of the same kind carries its own name."""
+        """Return the name of version k's path, such as `branch-v2` or `ptfs-v3`.
+
+        The name begins with `plain` if that is given and the strategy is named after its kind, else with the name of
+        the strategy, so that two strategies of one kind have different paths.
+        """
         prefix = plain if plain and self.name == self.strategy.kind else self.name
         return f"{prefix}-{self.increments[k].version}"
 
     def decay(self, k: int) -> Decay:
-        """The decay of version k, in whole steps: at least one, and an absolute one at most all steps so far."""
+        """Return the decay of version k, in whole steps (docs/method.md, section 1.2).
+
+        It has at least one step. A length in steps or tokens is cut to the number of steps so far. Raises ConfigError
+        for a share that gives more steps than that, and for a final rate that is above the peak rate, or is 0 where the
+        shape never reaches 0.
+        """
         strategy: Decaying = self.strategy
         version = self.increments[k]
         final = self.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
         if final > self.peak:
-            raise ConfigError(f"paradigms.{self.name}.final_lr {final:g} lies above schedule.peak_lr {self.peak:g}")
+            raise ConfigError(f"paradigms.{self.name}.final_lr {final:g} is above schedule.peak_lr {self.peak:g}")
         if strategy.decay in NEEDS_POSITIVE_FINAL and final == 0:
             raise ConfigError(
                 f"paradigms.{self.name}: a decay of shape '{strategy.decay}' never reaches 0; "
@@ -75,21 +89,22 @@ class Compiler:
         steps = floor(alpha * unit + Fraction(1, 2))
         if steps > so_far and strategy.alpha_of in ("increment", "steps-so-far"):
             raise ConfigError(
-                f"paradigms.{self.name}.alpha {float(alpha):g} of version {version.version} is a decay of {steps} "
-                f"steps, but there are {so_far} steps so far; a share of the increment is usually below 1"
+                f"paradigms.{self.name}.alpha {float(alpha):g} gives version {version.version} a decay of {steps} "
+                f"steps, but there are only {so_far} steps so far; a share of the increment is usually below 1"
             )
         return Decay(strategy.decay, min(max(steps, 1), so_far), final)
 
     def whole(self, k: int) -> Segment:
-        """All steps of increment k, alone and in the source's order."""
+        """Return all steps of increment k as one segment, in the order of the source."""
         inc = self.increments[k]
         return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
 
     def mixed(self, k: int, segments: tuple[Segment, ...], taken: Mapping[str, int], mix: Mix) -> tuple[Segment, ...]:
-        """Steps that read increment k, their new rows cut evenly to make room for what the mix adds to them.
+        """Return steps that read increment k with the replayed and rehearsal rows of a mix.
 
-        taken: source -> rows that the lineage has read of it; each source goes on there. A share for which there is
-        no source yet stays with the new rows.
+        segments: the steps without the mix; their rows are cut evenly to make room (docs/method.md, section 1.3). A
+        share for which there is no source yet stays with the new rows. taken: source -> rows that the lineage has read
+        of it; each source continues there.
         """
         so_far = {increment.version for increment in self.increments[: k + 1]}
         sets = {each.name: each.rows for each in self.rehearsal if each.since in so_far}
@@ -106,9 +121,9 @@ class Compiler:
         return (Segment(sum(segment.steps for segment in segments), (*new, *added)),)
 
     def unmixed(self, start: int, stop: int, taken: Mapping[str, int]) -> tuple[Segment, ...]:
-        """Steps [start, stop) of the increments in their order, each from where it was left.
+        """Return steps [start, stop) of the increments in their order, one segment for each increment.
 
-        taken: source -> rows that the lineage has read of it.
+        taken: source -> rows that the lineage has read of it; each source continues there.
         """
         edges = sorted({start, stop, *(edge for edge in self.edges if start < edge < stop)})
         return tuple(self._next(begin, end - begin, taken) for begin, end in pairwise(edges))
@@ -118,19 +133,22 @@ class Compiler:
         return Segment(steps, (SourceRange(version, taken.get(version, 0), steps * self.batch),))
 
     def increment_at(self, step: int) -> int:
-        """Number of the increment that step `step` falls into."""
+        """Return the number of the increment that contains a step."""
         return bisect_right(self.edges, step) - 1
 
 
 def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[SourceRange]:
-    """`share` of `total` rows out of sources of these sizes, in proportion, each from where it was left."""
+    """Return ranges of `share` of `total` rows, divided between sources in proportion to their sizes.
+
+    taken: source -> rows that the lineage has read of it; each range begins there.
+    """
     room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if sizes else 0
     shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
     return [SourceRange(source, taken.get(source, 0), rows) for source, rows in shares if rows]
 
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """Whole numbers in proportion to `weights` that add up to `total`."""
+    """Return whole numbers in proportion to `weights` that add up to `total`; zeros if all weights are 0."""
     weight = sum(weights)
     if weight == 0:
         return [0 for _ in weights]
@@ -139,5 +157,5 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def after(taken: Mapping[str, int], segments: Iterable[Segment]) -> dict[str, int]:
-    """source -> rows that a lineage has read after `segments`, which go on where it was."""
+    """Return source -> rows that a lineage has read after `segments`, given those that it had read before them."""
     return {**taken, **{part.source: part.to_row for segment in segments for part in segment.parts}}

@@ -1,7 +1,7 @@
-"""What a graph will cost: FLOPs, device-hours, money and disk, from the config alone. Imports no torch.
+"""Planned cost of training steps: FLOPs, device-hours, money and disk, computed from the config alone.
 
-FLOPs of a trained token are those of `Decoder.flops_per_token`. Every token is taken to attend over a whole row, so
-with attention within documents they are an upper bound.
+docs/method.md, section 4, has the formulas. The FLOPs of a token are those of `Decoder.flops_per_token`. They assume
+that every token attends over a whole row, so with attention within documents they are an upper bound. Imports no torch.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ PEAK_TFLOPS = {
     "H20": 148.0,
     "B200": 2250.0,
 }
-"""Dense bf16 peak of one device, from the makers' data sheets. An unknown device is n/a, never 0."""
+"""Dense bf16 peak of one device in TFLOP/s, from the makers' data sheets. An unknown device is n/a, never 0."""
 
 BYTES_PER_PARAMETER = 12
-"""A checkpoint holds the fp32 weight and two Adam moments."""
+"""Bytes of a checkpoint for each parameter: the fp32 weight and two Adam moments."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CostModel:
 
 
 def peak_flops(hardware: HardwareConfig | None) -> float | None:
-    """Peak FLOP/s of one device; None when it is not known."""
+    """Return the peak FLOP/s of one device; None if it is not known."""
     if hardware is None:
         return None
     known = {name.lower(): tflops for name, tflops in PEAK_TFLOPS.items()}
@@ -78,7 +78,7 @@ def peak_flops(hardware: HardwareConfig | None) -> float | None:
 
 
 def cost_model(config: Config) -> CostModel:
-    """The cost model of a config; what it cannot know is None."""
+    """Return the cost model of a config; what the config does not say is None."""
     decoder, hardware = decoder_of(config.model), config.hardware
     total = decoder.parameters if decoder else config.model.parameters
     if decoder is not None:
@@ -98,10 +98,10 @@ def cost_model(config: Config) -> CostModel:
 
 
 def ptfs_steps(increments: list[int]) -> int:
-    """Closed form: sum over k of T_1 + .. + T_k."""
+    """Return the steps of PTFS in closed form: the sum over k of T_1 + .. + T_k. increments: T_k of each."""
     return sum((len(increments) - i) * steps for i, steps in enumerate(increments))
 
 
 def cpt_steps(increments: list[int]) -> int:
-    """Closed form: every increment once."""
+    """Return the steps of CPT in closed form: the sum of all T_k. increments: T_k of each."""
     return sum(increments)

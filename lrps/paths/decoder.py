@@ -1,9 +1,9 @@
-"""The sizes of a decoder that costs and memory depend on: tensors, FLOPs, and what it keeps of a token for backward.
+"""Sizes of a decoder that costs and memory depend on: tensors, FLOPs, and activations saved for the backward pass.
 
-What it keeps is counted as transformers' modules compute, each operation by itself: what torch.compile fuses is kept
-less often. The method is that of Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models,
-MLSys 2023, section 4; the numbers are those of today's models: RMS norms in fp32, gated MLPs, attention that keeps no
-scores. Imports no torch.
+Activations are counted for transformers' modules, one operation at a time; torch.compile fuses operations and saves
+fewer. The method is that of Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, MLSys
+2023, section 4, with the numbers of today's models: RMS norms in fp32, gated MLPs, attention that saves no scores.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,88 +18,97 @@ from lrps.config.models import ModelConfig
 
 Precision = Literal["fp32", "bf16"]
 BYTES = {"fp32": 4, "bf16": 2}
-"""Of a weight, a gradient or an activation."""
+"""Bytes of a weight, a gradient or an activation in each precision."""
 FP32 = 4
+"""Bytes of an fp32 number."""
 _GATED = ("llama", "mistral", "qwen2", "qwen3")
 _DROPOUT = 0.1
-"""GPT-2's own, where the architecture does not say."""
+"""Dropout of GPT-2 if the architecture does not give one."""
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder of equal layers. Widths are elements of one token."""
+    """A decoder of equal layers. Widths are numbers of elements for one token."""
 
     layers: int
     width: int
+    """Hidden size."""
     heads: int
+    """Number of query heads."""
     query: int
+    """Width of all queries together."""
     key_value: int
+    """Width of all keys together, which is also that of the values."""
     inner: int
-    """Of the MLP."""
+    """Inner width of the MLP."""
     inner_kept: int
-    """How many tensors of the inner width the MLP keeps."""
+    """Number of tensors of the inner width that the MLP saves for the backward pass."""
     rms_norms: bool
-    """In fp32 whatever the precision; else layer norms, which one kernel computes."""
+    """Whether the norms are RMS norms, computed in fp32 in every precision; else layer norms, each one kernel."""
     head_norms: bool
-    """Norms of queries and keys."""
+    """Whether queries and keys are normed."""
     dropout_masks: int
-    """Of a layer, a byte an element of its width."""
+    """Number of dropout masks of a layer, each with one byte for each element of the width."""
     vocabulary: int
     positions: int
-    """Learned ones; 0 where they are rotary."""
+    """Number of learned positions; 0 for rotary positions."""
     tied: bool
+    """Whether the input embedding is also the output matrix."""
     layer_tensors: tuple[int, ...]
-    """Elements of each parameter of a layer."""
+    """Number of elements of each parameter of a layer."""
     other_tensors: tuple[int, ...]
-    """Of the parameters outside the layers."""
+    """Number of elements of each parameter outside the layers."""
 
     @property
     def parameters(self) -> int:
+        """Number of all parameters."""
         return self.layers * sum(self.layer_tensors) + sum(self.other_tensors)
 
     @property
     def input_embedding(self) -> int:
-        """Parameters that only look a token or its place up; none where the token's are the output matrix too."""
+        """Number of parameters that only look up a token or a position. A tied input embedding does not count."""
         return self.positions * self.width + (0 if self.tied else self.head)
 
     def flops_per_token(self, length: int) -> int:
-        """Training FLOPs, forward and backward, of one token in a row of `length` tokens.
+        """Return the training FLOPs, forward and backward, of one token in a row of `length` tokens.
 
-        6 (N - input embedding) + 12 L H Q S: PaLM, appendix B (L layers, H heads, Q head size, S length; no causal
-        halving, no recomputation).
+        6 (P - P_in) + 12 L H Q S, without causal halving and recomputation: Chowdhery et al. 2022 (PaLM), appendix B;
+        docs/method.md, section 4.1.
         """
         return 6 * (self.parameters - self.input_embedding) + 12 * self.layers * self.query * length
 
     @property
     def largest_tensor(self) -> int:
+        """Number of elements of the largest parameter."""
         return max(*self.layer_tensors, *self.other_tensors)
 
     @property
     def head(self) -> int:
-        """Elements of the output matrix, which is the input embedding too where they are tied."""
+        """Number of elements of the output matrix."""
         return self.vocabulary * self.width
 
     def parameters_in_tensors_up_to(self, elements: int) -> int:
+        """Return the number of parameters in tensors of at most so many elements."""
         of_layer = sum(size for size in self.layer_tensors if size <= elements)
         return self.layers * of_layer + sum(size for size in self.other_tensors if size <= elements)
 
     def kept_by_norm(self, width: int, precision: Precision) -> int:
-        """Bytes of a token that a norm keeps, what it hands on included: input, normed input, output."""
+        """Return the bytes for each token that a norm saves, its output included: input, normed input, output."""
         if not self.rms_norms:
             return 2 * BYTES[precision] * width
         return (FP32 + 2 * BYTES[precision]) * width
 
     def kept_by_layer(self, precision: Precision, length: int, attention: str | None, masked: bool) -> int:
-        """Bytes of a token that a layer keeps for backward.
+        """Return the bytes for each token that a layer saves for the backward pass.
 
-        attention: the kernel; None is sdpa. masked: attention within documents, for which sdpa takes an explicit mask
-        and, as eager attention does, one key and value a query head. The flash kernels need neither.
+        attention: the kernel; None is sdpa. masked: whether attention is within documents. Then sdpa takes an explicit
+        mask, and like eager attention it needs a key and a value for every query head; the flash kernels need neither.
         """
         size = BYTES[precision]
         one_key_a_query = attention == "eager" or (masked and attention in (None, "sdpa"))
         keys = self.query if one_key_a_query else self.key_value
         attended = size * (2 * self.query + 2 * keys)
-        if attention == "eager":  # The softmax is taken in fp32, and kept in the precision of the values too.
+        if attention == "eager":  # The softmax is computed in fp32, and also saved in the precision of the values.
             attended += self.heads * length * (FP32 if precision == "fp32" else FP32 + size)
         else:
             attended += FP32 * self.heads
@@ -109,18 +118,21 @@ class Decoder:
         return 2 * self.kept_by_norm(self.width, precision) + attended + mlp + self.dropout_masks * self.width
 
     def passing_through_mlp(self, precision: Precision) -> int:
-        """Bytes of a token beyond what is kept while backward is in the MLP of a layer."""
+        """Return the temporary bytes for each token while the backward pass is in the MLP of a layer."""
         return BYTES[precision] * (2 * self.inner + 2 * self.width)
 
     def passing_through_norm(self, precision: Precision) -> int:
-        """The same for a norm: an RMS norm's gradients are tensors in fp32."""
+        """Return the temporary bytes for each token in the backward pass of a norm. RMS norms have fp32 gradients."""
         if not self.rms_norms:
             return 2 * BYTES[precision] * self.width
         return (3 * FP32 + 2 * BYTES[precision]) * self.width
 
 
 def architecture_of(model: ModelConfig) -> dict[str, Any]:
-    """The fields of its Hugging Face config, as they are written; ConfigError if a checkpoint directory has none."""
+    """Return the fields of a model's Hugging Face config, from the config or from its checkpoint directory.
+
+    Raises ConfigError if the directory has no config.json that can be read.
+    """
     architecture = model.architecture
     if architecture is None and model.checkpoint is not None:
         try:
@@ -133,9 +145,9 @@ def architecture_of(model: ModelConfig) -> dict[str, Any]:
 
 
 def decoder_of(model: ModelConfig) -> Decoder | None:
-    """The sizes of a model, which is not built; None for a model type that is not known here.
+    """Return the sizes of a model without building it; None for a model type that is not known here.
 
-    ConfigError where they are no sizes.
+    Raises ConfigError if a size is not a whole number above 0.
     """
     architecture = architecture_of(model)
     kind = architecture.get("model_type")
@@ -149,7 +161,7 @@ def decoder_of(model: ModelConfig) -> Decoder | None:
 
 
 def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
-    """llama, mistral, qwen2, qwen3: gated MLP, RMS norms, rotary positions, grouped queries."""
+    """Return the sizes of llama, mistral, qwen2 or qwen3: gated MLP, RMS norms, rotary positions, grouped queries."""
     kind, width, heads, inner = a["model_type"], a["hidden_size"], a["num_attention_heads"], a["intermediate_size"]
     key_heads = a["num_key_value_heads"] if kind != "llama" else a.get("num_key_value_heads") or heads
     head = a["head_dim"] if kind == "qwen3" else a.get("head_dim") or width // heads
@@ -182,7 +194,7 @@ def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
 
 
 def _gpt2(a: Mapping[str, Any]) -> Decoder:
-    """Learned positions, layer norms, biases everywhere, tied embeddings."""
+    """Return the sizes of GPT-2: learned positions, layer norms, biases everywhere, tied embeddings."""
     width, tied = a["n_embd"], bool(a.get("tie_word_embeddings", True))
     inner = a.get("n_inner") or 4 * width
     matrices = [3 * width * width, width * width, width * inner, inner * width]
@@ -197,7 +209,7 @@ def _gpt2(a: Mapping[str, Any]) -> Decoder:
         query=width,
         key_value=width,
         inner=inner,
-        inner_kept=5 if by_operations else 2,  # gelu_new is five operations in Python, the others are one kernel
+        inner_kept=5 if by_operations else 2,  # gelu_new is five operations in Python; the others are one kernel each
         rms_norms=False,
         head_norms=False,
         dropout_masks=2 if a.get("resid_pdrop", _DROPOUT) else 0,

@@ -1,7 +1,7 @@
-"""Paths and the graph they form: frozen values that say what is trained, from where, at which rate, on which rows.
+"""Training paths and the graph that they form, as frozen values.
 
-A paradigm compiles a config into these; the trainer executes them, the ledger accounts for them, the report draws
-them. Nothing here knows how.
+They define which steps are trained, from which state, at which learning rate and on which rows. A paradigm compiles a
+config into them; the trainer executes them, the ledger accounts for them and the report draws them.
 """
 
 from __future__ import annotations
@@ -16,25 +16,30 @@ from lrps.paths.schedule import Schedule
 class SourceRange:
     """Rows [from_row, from_row + rows) of a source's own stream.
 
-    Positions count on over epochs: a position at or beyond the source's rows is in a later, reshuffled epoch.
+    Positions continue across epochs: a position at or beyond the number of the source's rows is in a later, reshuffled
+    epoch.
     """
 
     source: str
+    """Name of an increment or of a rehearsal set."""
     from_row: int
     rows: int
 
     @property
     def to_row(self) -> int:
+        """Position after the last row."""
         return self.from_row + self.rows
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Parts that are mixed evenly over `steps` optimizer steps; the rows of the parts add up to steps * batch."""
+    """Optimizer steps that read one or several parts, mixed evenly."""
 
     steps: int
     parts: tuple[SourceRange, ...]
+    """Ranges of rows. Together they have as many rows as the steps read, the same number in every step."""
     rows: int = field(init=False, compare=False)
+    """Number of rows of all parts."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", sum(part.rows for part in self.parts))
@@ -42,7 +47,7 @@ class Segment:
             raise ValueError(f"a segment of {self.steps} steps cannot take {self.rows} rows")
 
     def first(self, steps: int) -> Segment:
-        """The segment's first steps. Only an unmixed segment can be cut without changing its order."""
+        """Return the segment's first steps. Only a segment with one part can be cut; ValueError for a mixed one."""
         if steps == self.steps:
             return self
         if len(self.parts) != 1:
@@ -51,7 +56,7 @@ class Segment:
         return Segment(steps, (SourceRange(part.source, part.from_row, self.rows // self.steps * steps),))
 
     def starts_with(self, other: Segment) -> bool:
-        """True if the first `other.steps` steps of this segment are exactly `other`."""
+        """Return whether the first `other.steps` steps of this segment are exactly `other`."""
         if self == other:
             return True
         return len(self.parts) == 1 and other.steps <= self.steps and self.first(other.steps) == other
@@ -59,59 +64,64 @@ class Segment:
 
 @dataclass(frozen=True)
 class Fork:
-    """Where a path starts from: another path's state after `step` steps of its lineage."""
+    """The state that a path starts from: that of another path after `step` steps of its lineage."""
 
     path: str
+    """Name of the other path."""
     step: int
     optimizer: str = "carry"
-    """`carry` the Adam moments and their step count, or `reset` them."""
+    """Start of the optimizer: `carry` the Adam moments and their step count, or `reset` them."""
 
 
 @dataclass(frozen=True)
 class TrainingPath:
-    """One learning-rate path: steps [start, stop) of its lineage.
-
-    parent: the fork it starts from, with parent.step == start; None means the initial weights.
-    kind: main | branch | ptfs | cpt | wsd-s, for dashboards; `job` in path.json.
-    """
+    """One learning-rate path: steps [start, stop) of its lineage. ValueError if its values contradict each other."""
 
     name: str
     kind: str
+    """Kind of the path: main | branch | ptfs | cpt | wsd-s; `job` in path.json. Training does not depend on it."""
     parent: Fork | None
+    """Fork that the path starts from, with parent.step == start; None for the initial weights."""
     start: int
     stop: int
     schedule: Schedule
+    """Learning rate of every step."""
     segments: tuple[Segment, ...]
+    """Rows of the steps, in the order in which they are trained."""
 
     def __post_init__(self) -> None:
         if self.start != (self.parent.step if self.parent else 0):
-            raise ValueError(f"{self.name}: starts at {self.start}, forks from {self.parent}")
+            raise ValueError(f"{self.name}: starts at {self.start}, but forks from {self.parent}")
         if sum(s.steps for s in self.segments) != self.steps:
             raise ValueError(f"{self.name}: its segments do not cover steps {self.start} to {self.stop}")
 
     @property
     def steps(self) -> int:
+        """Number of the path's own steps."""
         return self.stop - self.start
 
     @property
     def lr_start(self) -> float:
+        """Learning rate of the first step."""
         return self.schedule.lr_at(self.start)
 
     @property
     def lr_stop(self) -> float:
+        """Learning rate that the path ends at: the limit after its last step."""
         return self.schedule.lr_after(self.stop)
 
     @property
     def rows(self) -> int:
+        """Number of rows that the path's own steps read."""
         return sum(segment.rows for segment in self.segments)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The names of what it reads, in the order in which they come first."""
+        """Names of the sources that the path reads, ordered by their first use."""
         return tuple(dict.fromkeys(part.source for segment in self.segments for part in segment.parts))
 
     def extends(self, other: TrainingPath) -> bool:
-        """True if this path, cut at other.stop, is `other` step for step (names aside)."""
+        """Return whether this path, cut at other.stop, equals `other` step for step. Names and kinds do not count."""
         if (self.parent, self.start) != (other.parent, other.start) or self.stop < other.stop:
             return False
         if self.schedule.clipped(other.start, other.stop) != other.schedule.clipped(other.start, other.stop):
@@ -137,15 +147,20 @@ class Release:
 
 @dataclass(frozen=True)
 class Paradigm:
-    """One way to make all versions: its paths, parents before children, and what it releases, oldest first."""
+    """One way to make all versions: its paths and its releases."""
 
     name: str
+    """Name of its strategy in the config."""
     kind: str
+    """Kind of its strategy: path-switching | ptfs | cpt | wsd-s."""
     paths: tuple[TrainingPath, ...]
+    """Paths, parents before children."""
     releases: tuple[Release, ...]
+    """Released versions, oldest first."""
 
     @property
     def total_steps(self) -> int:
+        """Number of steps of all paths, each counted once."""
         return sum(path.steps for path in self.paths)
 
 
@@ -157,7 +172,7 @@ class Graph:
 
     @cached_property
     def by_name(self) -> dict[str, TrainingPath]:
-        """Every path once, parents before children; of a main path that paradigms share, the longest."""
+        """Every path once, by name, parents before children. A main path that paradigms share is the longest one."""
         longest: dict[str, TrainingPath] = {}
         for path in (path for paradigm in self.paradigms for path in paradigm.paths):
             if path.name not in longest or path.stop > longest[path.name].stop:
@@ -166,15 +181,17 @@ class Graph:
 
     @property
     def paths(self) -> tuple[TrainingPath, ...]:
+        """Every path once, parents before children."""
         return tuple(self.by_name.values())
 
     @property
     def total_steps(self) -> int:
+        """Number of steps of all paths, shared ones counted once."""
         return sum(path.steps for path in self.paths)
 
     @cached_property
     def releases(self) -> tuple[Release, ...]:
-        """Every released state once."""
+        """Every released state once, in the order of the paradigms."""
         return tuple(dict.fromkeys(release for paradigm in self.paradigms for release in paradigm.releases))
 
     @cached_property
@@ -188,11 +205,11 @@ class Graph:
         return steps
 
     def branch_points(self, name: str) -> tuple[int, ...]:
-        """The steps of path `name` that are needed for ever: other paths fork there, or a version is released."""
+        """Return the steps of a path at which other paths fork or a version is released, in ascending order."""
         return tuple(sorted(self._branch_points[name]))
 
     def lineage(self, path: TrainingPath) -> tuple[TrainingPath, ...]:
-        """The path and its ancestors, oldest first."""
+        """Return the path and its ancestors, oldest first."""
         chain = [path]
         while (parent := chain[-1].parent) is not None:
             chain.append(self.by_name[parent.path])

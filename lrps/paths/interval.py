@@ -1,8 +1,8 @@
-"""How often to save: the best checkpoint interval for a failure rate, and what failures then cost. Pure functions.
+"""Best checkpoint interval for a failure rate, and the expected cost of saves and failures. Pure functions.
 
-Failures are taken to come at a constant rate (exponential times, mean M), also while saving and restarting; one throws
-a run back to its last save and costs a restart R. `stall` is what steps stand still for a save: of a save in flight
-the stall only, not the writing behind it. All in seconds of the wall clock, of one process group.
+Failures are assumed to come at a constant rate (exponential times with mean `mtbf`), also during saves and restarts.
+A failure sets a run back to its last save and takes `restart` seconds. `stall` is how long training waits for a save;
+for a save in flight that excludes the writing in the background. All times are wall-clock seconds of one process group.
 
 Young: A first order approximation to the optimum checkpoint interval, CACM 17 (9), 1974. Daly: A higher order estimate
 of the optimum checkpoint interval for restart dumps, Future Generation Computer Systems 22 (3), 2006: equations 20
@@ -16,14 +16,17 @@ from dataclasses import dataclass
 
 
 def young_interval(stall: float, mtbf: float) -> float:
-    """sqrt(2 stall M): seconds of training between two saves. Good while it is far below M."""
+    """Return the seconds of training between two saves by Young's first-order estimate, sqrt(2 stall mtbf).
+
+    It is accurate while it is far below `mtbf`.
+    """
     return math.sqrt(2 * stall * mtbf)
 
 
 def daly_interval(stall: float, mtbf: float) -> float:
-    """Seconds of training between two saves that cost least, by Daly's higher-order estimate.
+    """Return the cheapest seconds of training between two saves by Daly's higher-order estimate (equation 37).
 
-    Good for stall < 2 M; where saving takes longer than that nothing helps, and it is M.
+    For stalls of 2 mtbf and more the estimate is `mtbf`, and hardly any progress is made at any interval.
     """
     if stall >= 2 * mtbf:
         return mtbf
@@ -32,9 +35,9 @@ def daly_interval(stall: float, mtbf: float) -> float:
 
 
 def slowdown(interval: float, stall: float, restart: float, mtbf: float) -> float:
-    """Expected wall time over the time of the steps alone, 1 or more; infinity where no progress is made.
+    """Return the expected wall time for each second of training, 1 or more; infinity if no progress is made.
 
-    interval: seconds of training between two saves. Daly's equation 20, per second of training.
+    interval: seconds of training between two saves. Daly's equation 20, divided by the time of the steps alone.
     """
     try:
         return mtbf * math.exp(restart / mtbf) * math.expm1((interval + stall) / mtbf) / interval
@@ -43,29 +46,34 @@ def slowdown(interval: float, stall: float, restart: float, mtbf: float) -> floa
 
 
 def waste_share(interval: float, stall: float, restart: float, mtbf: float) -> float:
-    """Expected share of the wall time that is no new step: saves, steps lost, restarts. 0 .. 1."""
+    """Return the expected share of the wall time, 0 .. 1, that is spent on saves, lost steps and restarts."""
     return 1 - 1 / slowdown(interval, stall, restart, mtbf)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """How often to save, and what that costs."""
+    """The best checkpoint interval of a process group, and its expected waste."""
 
     seconds: float
-    """Of training between two saves (Daly)."""
+    """Seconds of training between two saves, by Daly's estimate."""
     steps: int
-    """The same in whole steps, at least one."""
+    """The interval in whole steps, at least one."""
     young_seconds: float
+    """Seconds of training between two saves, by Young's estimate."""
     waste_share: float
-    """Expected, when saving after so many steps."""
+    """Expected share of the wall time that is wasted when a save follows every `steps` steps."""
 
     @property
     def minutes(self) -> float:
+        """Minutes of training between two saves, by Daly's estimate."""
         return self.seconds / 60
 
 
 def advise(stall: float, restart: float, mtbf: float, step_seconds: float) -> Advice:
-    """The interval for a process group. All arguments are above 0 but `restart`, which may be 0 where it is unknown."""
+    """Return the best interval for a process group.
+
+    All arguments are seconds above 0, except that `restart` may be 0 if it is not known. step_seconds: time of a step.
+    """
     seconds = daly_interval(stall, mtbf)
     steps = max(1, round(seconds / step_seconds))
     waste = waste_share(steps * step_seconds, stall, restart, mtbf)

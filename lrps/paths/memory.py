@@ -1,19 +1,22 @@
-"""What one device holds at the fullest moment of a step: a forecast from the config alone. Imports no torch.
+"""Forecast of the peak memory of one device during a step, from the config alone. Imports no torch.
 
-Weights, gradients and optimizer state by ZeRO stage: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training
-Trillion Parameter Models, SC 2020, section 3; and on top what DeepSpeed 0.19.8 really allocates, read from its
-stage_1_and_2.py and stage3.py and seen by measuring (tools/measure_memory.py), with lrps's settings:
+Weights, gradients and optimizer state by ZeRO stage follow Rajbhandari et al., ZeRO: Memory Optimizations Toward
+Training Trillion Parameter Models, SC 2020, section 3. Added to them are the allocations of DeepSpeed 0.19.8 with the
+settings of lrps, read from its stage_1_and_2.py and stage3.py and confirmed with tools/measure_memory.py:
 
-- every stage from 1 on has an fp32 master copy, in fp32 too; stage 0 has none and trains in fp32 only;
-- stage 1 keeps all gradients until the last micro-batch's backward is over, in the precision of the weights; in
-  backward it has a bucket beside them, of all parameters but no more than 5e8 elements;
-- stages 2 and 3 reduce gradients bucket by bucket: a bucket and the flat copy that is sent. They sum them in fp32;
-- the step of stages 1 and 2 flattens the partition's gradients, and makes an fp32 copy of them where they are not;
-- stage 3 keeps its bucket and its fp32 gradients for good, and the weights that it gathered as long as their next use
-  is less than 1e9 elements away: at the end of a forward pass the last 5e8. Tensors up to 1e5 elements stay gathered.
+- Stages 1 to 3 have an fp32 master copy of the weights, also when they train in fp32. Stage 0 has none and trains in
+  fp32 only.
+- Stage 1 keeps all gradients, in the precision of the weights, until the backward pass of the last micro-batch ends.
+  During backward it also has a bucket for all parameters, but for no more than 5e8 elements.
+- Stages 2 and 3 reduce gradients bucket by bucket: they have a bucket and the flat copy that is sent. They sum
+  gradients in fp32.
+- The optimizer step of stages 1 and 2 flattens the gradients of the partition and copies them to fp32 if needed.
+- Stage 3 keeps its bucket and its fp32 gradients between steps. It keeps gathered weights while their next use is less
+  than 1e9 elements away, which at the end of a forward pass are the last 5e8. Tensors of up to 1e5 elements stay
+  gathered.
 
-Left out: what is no tensor of the step. A GPU's context, NCCL's buffers, the allocator's fragmentation, the kernels'
-workspaces; evaluation; torch.compile, which keeps less. So leave room: HEADROOM.
+The forecast leaves out everything that is no tensor of the step (the context of a GPU, NCCL's buffers, fragmentation,
+workspaces of kernels), evaluation, and the savings of torch.compile. HEADROOM is meant for these.
 """
 
 from __future__ import annotations
@@ -26,114 +29,127 @@ from lrps.config.hardware import HardwareConfig
 from lrps.paths.decoder import BYTES, FP32, Decoder, Precision
 
 HEADROOM = 0.1
-"""Share of the device that a proposal leaves free, for what the forecast leaves out and is wrong by."""
+"""Share of the device that a proposal leaves free for omissions and errors of the forecast."""
 DEVICE_GB = {"A100": 80.0, "H100": 80.0, "H100-PCIe": 80.0, "H200": 141.0, "H20": 96.0, "B200": 180.0}
-"""Memory of one device as its maker names it, taken as 1e9 bytes: torch finds some per cent more."""
+"""Memory of one device in GB of 1e9 bytes, from the makers' data sheets; torch reports a few per cent more."""
 LARGEST_BUCKET = 5 * 10**8
-"""Elements: lrps's reduce_bucket_size, unless the model is smaller."""
+"""Largest number of elements in a bucket: the engine's reduce_bucket_size. A smaller model has a smaller bucket."""
 _SUB_GROUP = 10**9
+"""Number of elements that stage 3 updates at once: DeepSpeed's sub_group_size."""
 _GATHERED = 5 * 10**8
+"""Number of elements that stage 3 has gathered at the end of a forward pass."""
 _PREFETCHED = 5 * 10**7
+"""Number of elements that stage 3 fetches ahead: DeepSpeed's prefetch_bucket_size."""
 _STAYS_GATHERED = 10**5
+"""Largest tensor that stage 3 never partitions: DeepSpeed's param_persistence_threshold."""
 _CHUNK = 2**25
-"""Logits at a time: lrps.engine.cross_entropy.CHUNK_ELEMENTS."""
+"""Number of logits that the chunked loss computes at a time: lrps.engine.cross_entropy.CHUNK_ELEMENTS."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one step is trained."""
+    """Settings of a training step that its memory depends on."""
 
     zero_stage: int
     precision: Precision
     devices: int
+    """Number of devices, one for each process."""
     rows: int
-    """Of a micro-batch, on one device."""
+    """Number of rows of a micro-batch on one device."""
     micro_batches: int
-    """Of a step, on one device."""
+    """Number of micro-batches of a step on one device."""
     length: int
-    """Tokens in a row."""
+    """Number of tokens in a row."""
     checkpointing: bool = False
+    """Whether layers save only their inputs and are computed again in the backward pass (activation checkpointing)."""
     attention: str | None = None
+    """Attention kernel; None is sdpa."""
     masked: bool = False
-    """Attention within documents."""
+    """Whether attention is within documents."""
     chunked: bool = True
-    """The loss without the logits of all tokens."""
+    """Whether the loss is computed in chunks, without the logits of all tokens at once."""
     gloo: bool = False
-    """Collectives on CPUs: their reduce-scatter copies its input."""
+    """Whether collectives run on CPUs, where a reduce-scatter copies its input."""
 
     @property
     def tokens(self) -> int:
-        """Of a micro-batch."""
+        """Number of tokens of a micro-batch on one device."""
         return self.rows * self.length
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device at one moment."""
+    """Memory of one device at one moment, in bytes."""
 
     weights: int = 0
-    """With those that ZeRO-3 has gathered."""
+    """Weights, including those that ZeRO stage 3 has gathered."""
     gradients: int = 0
     master: int = 0
-    """fp32 copy of the weights."""
+    """fp32 master copy of the weights."""
     moments: int = 0
+    """Adam moments."""
     buckets: int = 0
-    """What gradients are copied to for communication."""
+    """Buffers that gradients are copied to for communication."""
     activations: int = 0
     logits: int = 0
-    """And what the loss makes of them."""
+    """Logits and the tensors that the loss computes from them."""
 
     @property
     def total(self) -> int:
+        """Sum of all parts."""
         return sum(getattr(self, part.name) for part in fields(self))
 
     def plus(self, **parts: float) -> Memory:
+        """Return the memory with more bytes in the given parts."""
         return replace(self, **{name: getattr(self, name) + ceil(more) for name, more in parts.items()})
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The moments of a step that can be its fullest."""
+    """Memory at the moments of a step at which it can be largest."""
 
     loss: Memory
-    """The logits' gradient is made."""
+    """Memory when the gradient of the logits is computed."""
     backward: Memory
-    """The first gradients are there, and all that the layers kept."""
+    """Memory when the backward pass begins: all saved activations, and the first gradients."""
     first_layer: Memory
-    """Backward has come to it: nearly all gradients, one layer's activations."""
+    """Memory when the backward pass is in the first layer: nearly all gradients, and the activations of one layer."""
     reduction: Memory
-    """Gradients are sent."""
+    """Memory when gradients are sent."""
     step: Memory
-    """The optimizer's."""
+    """Memory during the optimizer's step."""
 
     def moments(self) -> Iterator[tuple[str, Memory]]:
+        """Yield (name of a moment, its memory)."""
         return ((moment.name, getattr(self, moment.name)) for moment in fields(self))
 
     @property
     def fullest(self) -> str:
+        """Name of the moment with the most memory."""
         return max(self.moments(), key=lambda moment: moment[1].total)[0]
 
     @property
     def peak(self) -> Memory:
+        """Memory at the fullest moment."""
         peak: Memory = getattr(self, self.fullest)
         return peak
 
 
 def device_bytes(hardware: HardwareConfig) -> int | None:
-    """Memory of one device; None when it is not known."""
+    """Return the bytes of memory of one device; None if they are not known."""
     known = {name.lower(): gigabytes for name, gigabytes in DEVICE_GB.items()}
     gigabytes = hardware.memory_gb or known.get(hardware.device.lower())
     return None if gigabytes is None else int(gigabytes * 10**9)
 
 
 def forecast(decoder: Decoder, setting: Setting) -> Forecast:
-    """What a step that is not the first one holds, of the rank that holds most."""
+    """Return the forecast for the rank with the most memory, for any step but the first."""
     size, bucket = BYTES[setting.precision], _bucket(decoder, setting)
     filled = at_rest(decoder, setting).plus(**_of_earlier_micro_batches(decoder, setting))
     gathered = filled.plus(weights=_gathered(decoder, setting))
     kept = _kept(decoder, setting)
     first_bucket = bucket if setting.zero_stage in (1, 2) else 0
-    waiting = setting.zero_stage == 1 and setting.micro_batches > 1  # The bucket of the micro-batch before.
+    waiting = setting.zero_stage == 1 and setting.micro_batches > 1  # The bucket of the previous micro-batch.
     norm = setting.tokens * decoder.kept_by_norm(decoder.width, setting.precision)
     deep = setting.tokens * max(
         decoder.kept_by_norm(decoder.width, setting.precision) + decoder.passing_through_norm(setting.precision),
@@ -156,7 +172,7 @@ def forecast(decoder: Decoder, setting: Setting) -> Forecast:
 
 
 def at_rest(decoder: Decoder, setting: Setting) -> Memory:
-    """Between two steps."""
+    """Return the memory between two steps."""
     stage, size, all_of_it = setting.zero_stage, BYTES[setting.precision], decoder.parameters
     share = ceil(all_of_it / setting.devices)
     if stage == 0:
@@ -181,7 +197,7 @@ def _of_earlier_micro_batches(decoder: Decoder, setting: Setting) -> dict[str, i
 
 
 def _gathered(decoder: Decoder, setting: Setting) -> int:
-    """By ZeRO-3, at the end of a forward pass, beyond what always is."""
+    """Return the bytes of weights that stage 3 has gathered at the end of a forward pass, without the small tensors."""
     if setting.zero_stage < 3 or setting.devices == 1:
         return 0
     partitioned = decoder.parameters - decoder.parameters_in_tensors_up_to(_STAYS_GATHERED)
@@ -194,7 +210,7 @@ def _kept_by_layer(decoder: Decoder, setting: Setting) -> int:
 
 
 def _kept(decoder: Decoder, setting: Setting) -> int:
-    """By all layers; with activation checkpointing, their inputs."""
+    """Return the bytes of activations that all layers save; with activation checkpointing, those of their inputs."""
     size = BYTES[setting.precision]
     of_layer = size * decoder.width if setting.checkpointing else _kept_by_layer(decoder, setting)
     mask = setting.length if setting.masked and setting.attention in (None, "sdpa") else 0
@@ -202,12 +218,16 @@ def _kept(decoder: Decoder, setting: Setting) -> int:
 
 
 def _of_loss(decoder: Decoder, setting: Setting) -> int:
-    """Logits are log-softmaxed in fp32, and two gradients of them are alive beside that. In chunks: those
-    of two chunks, or of one with its part of the gradient of the output matrix, which is summed in fp32."""
+    """Return the bytes of logits and of the tensors that the loss computes from them.
+
+    Without chunks these are the log-softmax of all logits and two gradients of them, in fp32. With chunks they are the
+    logits of two chunks, or those of one chunk with its part of the gradient of the output matrix, which is summed in
+    fp32.
+    """
     size, logits = BYTES[setting.precision], setting.tokens * decoder.vocabulary
     if not setting.chunked or logits <= _CHUNK:
         return 3 * FP32 * logits
-    # The logits of a chunk live on, with their gradient where it is rounded, while those of the next one are made.
+    # A chunk's logits, and their gradient if it is rounded, are not freed before the next chunk's logits exist.
     of_logit = FP32 if setting.precision == "fp32" else FP32 + size
     chunk = max(of_logit * min(logits, 2 * _CHUNK), of_logit * _CHUNK + size * decoder.head)
     return chunk + FP32 * decoder.head + size * setting.tokens * decoder.width
@@ -217,13 +237,13 @@ def _reduction(decoder: Decoder, setting: Setting, filled: Memory, kept: int) ->
     stage, size, bucket = setting.zero_stage, BYTES[setting.precision], _bucket(decoder, setting)
     share = ceil(decoder.parameters / setting.devices)
     late = setting.micro_batches > 1
-    # The embedding's gradient, the output matrix's and their sum.
+    # The gradients of the embedding and of the output matrix, and their sum.
     tied = size * decoder.head * (2 + late) if decoder.tied else 0
     if stage == 0:
         return filled.plus(gradients=0 if late else size * decoder.parameters, buckets=bucket)
     if stage == 1:
         return filled.plus(gradients=tied + (0 if late else size * decoder.parameters), buckets=bucket)
-    # Of a model larger than a bucket, backward is in its midst when the first one is full.
+    # In a model larger than a bucket, the first bucket is full before the backward pass ends.
     left = max(0.0, 1 - LARGEST_BUCKET / decoder.parameters)
     flat = max(bucket, tied)
     if stage == 3:
@@ -239,7 +259,10 @@ def _reduction(decoder: Decoder, setting: Setting, filled: Memory, kept: int) ->
 
 
 def _of_step(decoder: Decoder, setting: Setting) -> int:
-    """The gradients of the partition, the flat copy of them and its fp32 copy; beyond those of stage 3 at rest."""
+    """Return the bytes of gradients during the optimizer's step, without those that stage 3 has at rest.
+
+    These are the gradients of the partition, their flat copy and its fp32 copy.
+    """
     size, share = BYTES[setting.precision], ceil(decoder.parameters / setting.devices)
     if setting.zero_stage == 0:
         return size * decoder.parameters

@@ -1,12 +1,11 @@
 """Learning-rate schedules as values: a tuple of pieces, evaluated by a pure function of the step.
 
 Steps are counted along a path's lineage, from the first step of the first ancestor. The step with number `s`
-(0-based) trains at `schedule.lr_at(s)`. A decay over [start, stop) begins AT its first rate, so a branch is
-continuous with its parent, and reaches its last rate in the limit at `stop`. A warm-up ends AT its last rate in
-its last step, so the first step already trains.
+(0-based) trains at `schedule.lr_at(s)`. A decay over [start, stop) has its first rate at `start`, so that a branch is
+continuous with its parent, and reaches its last rate in the limit at `stop`. A warm-up has its last rate in its last
+step, so that its first step trains at a rate above the one that it starts from.
 
-Sources of the shapes: method.md section 1 (Wang et al. 2024; Haegele et al. 2024; Iyer et al. 2023; DeepSeek-LLM;
-MiniCPM; Wen et al. 2025; Shen et al. 2024).
+docs/method.md, section 1.6, has the formulas of the shapes and their sources.
 """
 
 from __future__ import annotations
@@ -17,14 +16,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 POWER_EXPONENT = -0.51
-"""Shen et al. 2024: lr = a (tokens so far) ** -0.51; with c tokens a step, a c ** -0.51 (steps so far) ** -0.51."""
+"""Exponent of the power law (Shen et al. 2024): lr = a (tokens so far) ** -0.51.
+
+With c tokens in a step that is lr = a c ** -0.51 (steps so far) ** -0.51.
+"""
 
 MULTI_STEP = ((Fraction(8, 10), 1.0), (Fraction(9, 10), 0.316), (Fraction(1), 0.1))
-"""DeepSeek-LLM: (up to this share of the run, at this share of the peak)."""
+"""Levels of the multi-step decay (DeepSeek-LLM): (share of the decay up to which a level holds, share of the peak)."""
 
 
 def _interpolate(shape: Callable[[float], float]) -> Callable[[SchedulePiece, float], float]:
-    """Turn a falling shape, 1 at p = 0 and 0 at p = 1, into a rate between the piece's two ends."""
+    """Return a function of a piece and the progress p that scales a shape to the rates at the piece's ends.
+
+    shape: falls from 1 at p = 0 to 0 at p = 1.
+    """
     return lambda piece, p: piece.lr_stop + (piece.lr_start - piece.lr_stop) * shape(p)
 
 
@@ -33,7 +38,7 @@ def _exponential(piece: SchedulePiece, p: float) -> float:
 
 
 def _inverse(piece: SchedulePiece, p: float) -> float:
-    """WSD-S: the inverse of the rate is interpolated."""
+    """Return the rate of a decay in which the inverse of the rate falls linearly (WSD-S)."""
     return 1 / (p / piece.lr_stop + (1 - p) / piece.lr_start)
 
 
@@ -44,26 +49,32 @@ SHAPES: dict[str, Callable[[SchedulePiece, float], float]] = {
     "exponential": _exponential,
     "inverse": _inverse,
 }
+"""Rate of each smooth decay, as a function of the piece and of the progress p from 0 to 1."""
 NEEDS_POSITIVE_FINAL = ("exponential", "inverse")
+"""Shapes that never reach 0."""
 
 
 @dataclass(frozen=True)
 class SchedulePiece:
-    """One shape over the steps [start, stop); `stop` None means open-ended.
-
-    shape: a name in SHAPES, `warmup` (linear, its last step is at lr_stop) or `power`
-        (min(lr_start, coefficient * (step + 1) ** -0.51)).
-    lr_start, lr_stop: the rates at both ends; a constant and a power piece only use lr_start.
-    """
+    """One shape over the steps [start, stop)."""
 
     shape: str
+    """Name in SHAPES, or `constant`, `warmup` or `power`.
+
+    `warmup` is linear, with lr_stop in its last step; `power` is min(lr_start, coefficient * (step + 1) ** -0.51).
+    """
     start: int
     stop: int | None
+    """Step at which the piece ends; None for an open end."""
     lr_start: float
+    """Rate at the start. Constant and power pieces use no other."""
     lr_stop: float
+    """Rate at the end."""
     coefficient: float = 0.0
+    """Coefficient of a power piece, for steps instead of tokens."""
 
     def lr_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
         if self.shape == "power":
             return min(self.lr_start, self.coefficient * float(step + 1) ** POWER_EXPONENT)
         if self.stop is None or self.shape == "constant":
@@ -74,7 +85,7 @@ class SchedulePiece:
         return SHAPES[self.shape](self, done / length)
 
     def lr_after(self) -> float:
-        """The rate that the piece ends at: its limit at `stop`."""
+        """Return the rate that the piece ends at: its limit at `stop`."""
         if self.shape == "power":
             return self.lr_at(self.stop - 1) if self.stop is not None else 0.0
         return self.lr_start if self.shape == "constant" else self.lr_stop
@@ -82,7 +93,7 @@ class SchedulePiece:
 
 @dataclass(frozen=True)
 class Schedule:
-    """step -> learning rate: pieces that follow each other without a gap.
+    """Learning rate as a function of the step: pieces without a gap or an overlap, or else ValueError.
 
     >>> decay = Decay("linear", steps=40, final=0.0)
     >>> warmup_stable_decay(0, 100, warmup=10, lr_start=0.0, peak=1.0, decay=decay).lr_at(80)
@@ -97,36 +108,41 @@ class Schedule:
                 raise ValueError(f"schedule has a gap or an overlap: {before} then {after}")
 
     def lr_at(self, step: int) -> float:
+        """Return the learning rate of a step. Raises ValueError for a step outside the schedule."""
         for piece in self.pieces:
             if piece.start <= step and (piece.stop is None or step < piece.stop):
                 return piece.lr_at(step)
-        raise ValueError(f"step {step} lies outside the schedule {self.pieces}")
+        raise ValueError(f"step {step} is outside the schedule {self.pieces}")
 
     def lr_after(self, stop: int) -> float:
-        """The rate that a path which stops at `stop` ends at: the limit from its last step."""
+        """Return the rate that a path ends at which stops at `stop`: the limit after its last step."""
         for piece in self.pieces:
             if piece.stop is not None and piece.stop == stop:
                 return piece.lr_after()
         return self.lr_at(stop)
 
     def clipped(self, start: int, stop: int) -> tuple[SchedulePiece, ...]:
-        """The pieces that touch [start, stop): what two schedules must share to be equal there."""
+        """Return the pieces that overlap [start, stop). Schedules with the same ones are equal on these steps."""
         return tuple(p for p in self.pieces if p.start < stop and (p.stop is None or p.stop > start))
 
 
 @dataclass(frozen=True)
 class Decay:
-    """A decay by name: `shape` in SHAPES or multi-step, over `steps` steps, down to `final` (a rate, not a share)."""
+    """Shape and length of a decay, and the rate that it ends at."""
 
     shape: str
+    """Name in SHAPES, or `multi-step`."""
     steps: int
+    """Number of steps."""
     final: float
+    """Rate at the end, absolute. A multi-step decay does not use it."""
 
 
 def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[SchedulePiece, ...]:
-    """The pieces of a decay from `peak` that ends at `stop`, none before the step `earliest`.
+    """Return the pieces of a decay from `peak` that ends at `stop`, none of them before the step `earliest`.
 
-    A smooth shape begins at `earliest` at the soonest; multi-step keeps its falls at 80 % and 90 % of decay.steps.
+    A smooth shape that would start before `earliest` is shortened. A multi-step decay loses its first steps but keeps
+    its falls at 80 % and 90 % of decay.steps.
     """
     start = stop - decay.steps
     if decay.shape != "multi-step":
@@ -141,23 +157,27 @@ def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[S
 
 
 def warmup_pieces(start: int, steps: int, lr_start: float, lr_stop: float) -> tuple[SchedulePiece, ...]:
+    """Return the piece of a linear warm-up from `start` on; none for 0 steps."""
     return (SchedulePiece("warmup", start, start + steps, lr_start, lr_stop),) if steps else ()
 
 
 def warmup_stable(peak: float, warmup: int, power_coefficient: float | None = None) -> Schedule:
-    """The main path: a linear warm-up, then the maximal learning rate (or the power law under it), open-ended."""
+    """Return the schedule of a main path: a linear warm-up, then the peak rate without an end.
+
+    power_coefficient: coefficient, for steps instead of tokens, of a power law that replaces the peak rate below it.
+    """
     shape = "constant" if power_coefficient is None else "power"
     stable = SchedulePiece(shape, warmup, None, peak, peak, power_coefficient or 0.0)
     return Schedule((*warmup_pieces(0, warmup, 0.0, stable.lr_at(warmup)), stable))
 
 
 def warmup_stable_decay(start: int, stop: int, *, warmup: int, lr_start: float, peak: float, decay: Decay) -> Schedule:
-    """A warm-up from `lr_start` to `peak`, a stable phase and a decay that ends at `stop`.
+    """Return a warm-up from `lr_start` to `peak`, a stable phase and a decay that ends at `stop`.
 
-    WSD; Knee with a linear decay; the classical warm-up and decay with decay.steps = stop - start; the re-warmed
-    continual pre-training of Ibrahim et al. 2024 with start > 0; WSD-S with start > 0 and warmup = 0; a branch with
-    decay.steps = stop - start and warmup = 0. A decay longer than the room after the warm-up is cut: it still ends
-    at `stop`, at its final rate.
+    This is WSD, and Knee if the decay is linear. With decay.steps = stop - start it is the classical warm-up and decay,
+    and without a warm-up a branch. With start > 0 it is the re-warmed continual pre-training of Ibrahim et al. 2024,
+    and without a warm-up a version of WSD-S. A decay that is longer than the steps after the warm-up starts where the
+    warm-up ends, and still ends at `stop` at its final rate.
     """
     stable_from = min(start + warmup, stop)
     falling = decay_pieces(decay, stop, peak, stable_from)
@@ -167,4 +187,5 @@ def warmup_stable_decay(start: int, stop: int, *, warmup: int, lr_start: float, 
 
 
 def constant(start: int, stop: int | None, lr: float) -> Schedule:
+    """Return a schedule with one rate on the steps [start, stop); without an end if `stop` is None."""
     return Schedule((SchedulePiece("constant", start, stop, lr, lr),))

@@ -1,7 +1,8 @@
-"""Which paths of several paradigms are one path: trained once, under one name.
+"""Sharing of equal paths between paradigms: they get one name and are trained once.
 
-The first CPT version is the first PTFS version, and main paths that differ only in how far they go are one main path.
-A name that is on disk wins over a new one, so paradigms can be added, removed and reordered in a finished plan.
+For example, the first version of CPT is that of PTFS, and main paths that differ only in their length are one main
+path. A name that is on disk takes precedence over a new one, so that paradigms can be added, removed and reordered in a
+finished plan.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from lrps.paths.graph import Fork, Graph, Paradigm, TrainingPath
 
 
 def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | None = None) -> Graph:
-    """One graph in which equal paths have one name: that of an equal path on disk, or else the first one's.
+    """Return a graph in which equal paths have one name: that of an equal path on disk, or else of the first of them.
 
-    existing: name -> path of the run directory. Raises ConfigError if two different paths would share a name.
+    existing: name -> path of the run directory. Raises ConfigError if two different paths would have the same name.
     """
     known = _Known(existing or {})
     graph = Graph(tuple(_rename(paradigm, known) for paradigm in paradigms))
@@ -25,7 +26,7 @@ def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | 
 
 
 class _Known:
-    """The paths that have a name already, found by where they start."""
+    """Paths that already have their final name, indexed by their start."""
 
     def __init__(self, existing: Mapping[str, TrainingPath]) -> None:
         self._by_start: dict[tuple[Fork | None, int], list[TrainingPath]] = {}
@@ -33,10 +34,11 @@ class _Known:
             self.add(replace(path, name=name))
 
     def add(self, path: TrainingPath) -> None:
+        """Add a path with its final name."""
         self._by_start.setdefault((path.parent, path.start), []).append(path)
 
     def twin_of(self, path: TrainingPath) -> TrainingPath | None:
-        """An equal path; the one of the same name if there are several."""
+        """Return an equal path, preferably one of the same name; None if there is none."""
         twins = self._twins_of(path)
         return next((twin for twin in twins if twin.name == path.name), twins[0] if twins else None)
 
@@ -45,7 +47,7 @@ class _Known:
 
 
 def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
-    """Give every path the name of its twin; remember those that have none."""
+    """Return the paradigm with the name of its twin for every path that has one, and add all its paths to `known`."""
     renamed: dict[str, str] = {}
     paths = []
     for path in paradigm.paths:
@@ -64,14 +66,20 @@ def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:
 
 
 def same(path: TrainingPath, other: TrainingPath) -> bool:
-    """Equal step for step. Only main paths grow: they may differ in length, and are the twins of main paths only."""
+    """Return whether two paths are equal step for step.
+
+    A main path equals no path of another kind. Main paths may differ in length, because they grow with every version.
+    """
     if (path.kind == "main") != (other.kind == "main") or (path.kind != "main" and path.stop != other.stop):
         return False
     return path.extends(other) or other.extends(path)
 
 
 def _check_names(paradigms: Sequence[Paradigm]) -> None:
-    """Raises ConfigError if two different paths would have one directory, also where case does not count."""
+    """Raise ConfigError if two different paths would have the same directory, on any file system.
+
+    Names are compared without regard to case, as some file systems do.
+    """
     seen: dict[str, tuple[TrainingPath, str]] = {}
     for paradigm, path in _paths_of(paradigms):
         other, owner = seen.setdefault(path.name.lower(), (path, paradigm))

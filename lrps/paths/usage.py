@@ -1,8 +1,9 @@
-"""What rows are to the lineage that trains on them: unique, replayed, or rehearsal.
+"""Classification of the rows that a path trains on: unique, replayed or rehearsal.
 
-A row of a rehearsal set is rehearsal. A row of an increment is replayed if the increment ends where the path starts, or
-before, or if it comes in a later pass over its own increment; else it is unique. So a path that starts from scratch
-replays only what it reads again: a main path with a mix first reads what the mix had displaced, which is unique.
+A row of a rehearsal set is rehearsal. A row of an increment is replayed if the increment ends at or before the start of
+the path, or if the row is read in a second or later pass over its increment. All other rows are unique. So for a path
+from the initial weights only rows that it reads again are replayed. The rows of older increments that the mix of a main
+path adds are at first those that the mix displaced before, and they are unique.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from lrps.paths.increments import Increment, RehearsalSet
 
 @dataclass(frozen=True)
 class Usage:
-    """Rows, or tokens of rows, by what they are to a lineage."""
+    """Numbers of unique, replayed and rehearsal rows, or of their tokens."""
 
     unique: int = 0
     replayed: int = 0
     rehearsal: int = 0
 
     def times(self, tokens_per_row: int) -> Usage:
-        """Rows -> tokens."""
+        """Return the usage in tokens of a usage in rows."""
         return Usage(self.unique * tokens_per_row, self.replayed * tokens_per_row, self.rehearsal * tokens_per_row)
 
 
@@ -34,7 +35,11 @@ def usage(
     increments: Sequence[Increment],
     rehearsal: Sequence[RehearsalSet],
 ) -> Usage:
-    """Usage of the first rows of a path's parts. taken: (part, how many rows of it)."""
+    """Return the usage of the rows that a path has read.
+
+    taken: (part of the path, number of rows read from the beginning of the part). increments, rehearsal: all of the
+    plan's.
+    """
     ends = accumulate(increment.steps for increment in increments)
     first_pass = {i.version: 0 if end <= path.start else i.rows for i, end in zip(increments, ends, strict=True)}
     sets = {each.name for each in rehearsal}

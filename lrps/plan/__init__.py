@@ -1,1 +1,1 @@
-"""The compiled plan of a config, and where its run directory stands."""
+"""The compiled plan of a config, and the status of its run directory."""

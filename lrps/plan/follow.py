@@ -1,6 +1,6 @@
-"""Follows a running graph from its files, from any host: every look reads what was written since the last one.
+"""Following a running graph from its files, on any host: every update reads only what was appended since the last.
 
-Nothing but files is read, and nothing is written. Imports no torch.
+Reads files only, and writes nothing. Imports no torch.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass, field, replace
 
 from lrps.base.locks import is_locked
-from lrps.ledger.recent import RecentMetrics
-from lrps.ledger.skim import SkimmedLedger
+from lrps.ledger.metrics import RecentMetrics
+from lrps.ledger.reader import FollowedLedger
 from lrps.ledger.totals import Totals
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -20,29 +20,32 @@ from lrps.store.layout import PathLayout
 
 @dataclass(frozen=True)
 class _Read:
-    """What has been read of a path's directory."""
+    """The content of a path's directory as of the last update."""
 
-    ledger: SkimmedLedger = field(default_factory=SkimmedLedger)
+    ledger: FollowedLedger = field(default_factory=FollowedLedger)
     metrics: RecentMetrics = field(default_factory=RecentMetrics)
     changed: tuple[int | None, ...] | None = None
-    """By what a change of the checkpoints is known; None while nobody has looked."""
+    """Values that change whenever the checkpoints do; None before the first update."""
     saved: int | None = None
     foreign: bool = False
 
     def refreshed(self, plan: Plan, path: TrainingPath) -> _Read:
-        """As the files are now. OSError if they cannot be read."""
+        """Return the content with what was appended since. Raises OSError if files cannot be read."""
         layout = plan.layout.path(path.name)
         ledger, metrics = self.ledger.refreshed(layout.ledger), self.metrics.refreshed(layout.metrics)
-        # Later than the ledger, as it is written: what a record says is saved is there.
+        # Read after the ledger, as records are written after checkpoints.
         changed = _changed(layout, ledger)
         if changed == self.changed:
             return _Read(ledger, metrics, changed, self.saved, self.foreign)
-        return _Read(ledger, metrics, changed, saved_step(plan, path), is_foreign(plan, path))
+        return _Read(ledger, metrics, changed, saved_step(layout), is_foreign(plan, path))
 
 
-def _changed(layout: PathLayout, ledger: SkimmedLedger) -> tuple[int | None, ...]:
-    """A checkpoint comes and goes by a rename, which changes its directory's time, and is recorded afterwards, which
-    tells where times are coarse."""
+def _changed(layout: PathLayout, ledger: FollowedLedger) -> tuple[int | None, ...]:
+    """Return values that change whenever the checkpoints of a path do.
+
+    Checkpoints appear and disappear by a rename, which changes the time of the directory. The number of records helps
+    on file systems whose times are coarse.
+    """
     times = (_mtime_ns(file) for file in (layout.checkpoints, layout.branch_points, layout.path_json))
     return (*times, len(ledger.records))
 
@@ -55,7 +58,7 @@ def _mtime_ns(file: os.PathLike[str]) -> int | None:
 
 
 class Follower:
-    """Looks at the paths of a plan again and again."""
+    """A reader of the status of all paths of a plan that can be called repeatedly."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -63,8 +66,11 @@ class Follower:
         self._last: dict[str, PathStatus] = {}
 
     def look(self) -> tuple[PathStatus, ...]:
-        """The status of every path now, parents before children. Raises nothing for files that are torn, damaged,
-        gone or out of reach: such a status says so in `trouble`, and is otherwise what was known before."""
+        """Return the current status of every path, parents before children.
+
+        Files that are torn, damaged, gone or unreachable raise no error: `trouble` describes them, and the rest of the
+        status is the last one known.
+        """
         return tuple(self._status(path) for path in self.plan.graph.paths)
 
     def _status(self, path: TrainingPath) -> PathStatus:

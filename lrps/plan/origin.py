@@ -1,6 +1,7 @@
-"""Where a path begins in this attempt. Resuming a path and forking a new one are different things:
+"""The origin of an attempt at a path: a start, a resume or a fork.
 
-A start has no checkpoint, unless the config names a state from elsewhere; its steps count from 0 all the same.
+A start has no checkpoint, unless the config names an initial state; its steps count from 0 in either case. Resume and
+fork differ:
 
 | item                       | resume                | fork                                             |
 |----------------------------|-----------------------|--------------------------------------------------|
@@ -23,16 +24,18 @@ from lrps.store.layout import PathLayout, RunLayout
 
 @dataclass(frozen=True)
 class Origin:
-    """The state that an attempt begins with."""
+    """The state that an attempt begins from."""
 
     verb: str
-    """start | fork | resume."""
+    """Kind of origin: start | fork | resume."""
     step: int
+    """Lineage step of the state."""
     checkpoint: Checkpoint | None
-    """None: the initial weights. That of a start is a state from elsewhere, of any step."""
+    """Checkpoint of the state; None for initial weights. A start's checkpoint is an initial state, of any step."""
     optimizer: str = "carry"
+    """Treatment of the optimizer state: carry | reset."""
     skipped: tuple[Skipped, ...] = ()
-    """Newer checkpoints that could not be used, and why. Training sets them aside before its first step."""
+    """Newer checkpoints that are damaged, with reasons. Training sets them aside before its first step."""
 
     def __str__(self) -> str:
         if self.checkpoint is None:
@@ -45,15 +48,14 @@ class Origin:
 
 
 def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
-    """The path's newest intact checkpoint, pinned ones included, and why newer ones were skipped."""
+    """Return the path's newest intact checkpoint, pinned ones included, and the newer ones that were skipped."""
     return newest_intact(layout.checkpoints, layout.branch_points)
 
 
 def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
-    """The path's own newest intact checkpoint; None if the path never saved one.
+    """Return the path's own newest intact checkpoint; None if the path has never saved one.
 
-    Raises CheckpointError if those that it saved are damaged or gone: a path that was begun never silently starts
-    afresh.
+    Raises CheckpointError if all that it saved are damaged or gone: such a path is not trained again without notice.
     """
     newest, skipped = newest_checkpoint(layout)
     if newest is not None:
@@ -63,7 +65,7 @@ def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
         lost = f"its ledger says that step {max(saved, default=0)} was saved, but no checkpoint is there"
         reasons = tuple(map(str, skipped)) or (lost,)
         raise CheckpointError(
-            f"{path.name}: no intact checkpoint to go on from:\n  "
+            f"{path.name}: no intact checkpoint to resume from:\n  "
             + "\n  ".join(reasons)
             + f"\n  restore one from a copy, or delete {layout.directory} to train the path again"
         )
@@ -71,7 +73,7 @@ def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
 
 
 def fork(path: TrainingPath, run: RunLayout) -> Origin:
-    """The parent's checkpoint at the fork step. Raises LineageError if it was never saved."""
+    """Return the parent's checkpoint at the fork step. Raises LineageError if there is none."""
     assert path.parent is not None
     parent = run.path(path.parent.path)
     try:
@@ -80,21 +82,24 @@ def fork(path: TrainingPath, run: RunLayout) -> Origin:
         what = f"{path.name} forks from {path.parent.path} at step {path.parent.step}: {error}"
         places = (parent.branch_points, parent.checkpoints)
         if any((place / directory_name(path.parent.step)).is_dir() for place in places):
-            raise LineageError(what) from None  # It is there and incomplete: the error says the way out.
+            raise LineageError(what) from None  # It exists and is incomplete: the error says how to fix it.
         newest, _ = newest_checkpoint(parent)
         passed = newest is not None and newest.step > path.parent.step
-        way_out = (
-            "its parent has passed that step without a branch point there; choose an alpha whose fork lies at or "
+        how_to_fix = (
+            "its parent has passed that step without a branch point there; choose an alpha whose fork is at or "
             f"beyond step {newest.step if newest else 0}, or train under another plan name"
             if passed
             else f"train {path.parent.path} first (`lrps run` does)"
         )
-        raise LineageError(f"{what}\n  {way_out}") from None
+        raise LineageError(f"{what}\n  {how_to_fix}") from None
     return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
 
 
 def origin_of(path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None) -> Origin:
-    """Resume if the path was begun, else fork from its parent, else start: from `initial`, or the initial weights."""
+    """Return the origin of the next attempt: resume a path that was begun, else fork from its parent, else start.
+
+    initial: checkpoint that a start begins from; None for initial weights.
+    """
     if (resumed := resume(path, run.path(path.name))) is not None:
         return resumed
     return Origin("start", 0, initial) if path.parent is None else fork(path, run)

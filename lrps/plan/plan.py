@@ -1,18 +1,21 @@
-"""A plan: a config, the increments its data holds, and the graph they compile to. Imports no torch and no numpy.
+"""The plan: a config, the increments of its data, and the graph that they compile to.
 
-The floor between what a user writes and everything that executes, accounts for or draws it.
+Everything that executes, accounts for or draws a run starts from a plan. Imports no torch and no numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
 from math import floor
+from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.config.loader import load_config
 from lrps.config.models import Config, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.paths.cost import CostModel, cost_model
@@ -25,12 +28,12 @@ from lrps.store.layout import RunLayout
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before a token is trained."""
+    """Everything that is known about a run before training."""
 
     config: Config
     increments: tuple[Increment, ...]
     manifests: dict[str, Manifest]
-    """Train manifests by name, of those increments and rehearsal sets whose shards exist."""
+    """Training manifests by name, of the increments and rehearsal sets whose shards exist."""
     rehearsal: tuple[RehearsalSet, ...] = ()
 
     @cached_property
@@ -39,7 +42,7 @@ class Plan:
 
     @cached_property
     def existing(self) -> dict[str, TrainingPath]:
-        """name -> path, of every path that the run directory holds already, of this plan or another."""
+        """Mapping from name to path of every path in the run directory, of this plan or another."""
         files = sorted(self.config.run_dir.glob("*/path.json"))
         stored = {file.parent.name: read_path(file) for file in files}
         return {name: path for name, path in stored.items() if path is not None}
@@ -54,18 +57,21 @@ class Plan:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """name -> rows that the plan counts, of every source: the increments, then the rehearsal sets."""
+        """Mapping from source to the number of sequences that the plan counts: increments, then rehearsal sets."""
         increments = {increment.version: increment.rows for increment in self.increments}
         return increments | {each.name: each.rows for each in self.rehearsal}
 
     @cached_property
     def heldout(self) -> dict[str, Manifest]:
-        """Held-out manifests by version, of those versions whose shards exist."""
+        """Held-out manifests by version, of the versions whose held-out shards exist."""
         files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
         return {version: load_manifest(file) for version, file in files.items() if file.exists()}
 
     def identity(self, path: TrainingPath) -> dict[str, Any]:
-        """What makes a path's directory this plan's; sources whose shards do not exist yet are known by name only."""
+        """Return the identity of a path, by which its directory is distinguished from one of another plan.
+
+        Sources whose shards do not exist yet are left out.
+        """
         tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
         sources = {
             name: {"manifest_sha256": self.manifests[name].sha256, "rows": rows}
@@ -76,22 +82,39 @@ class Plan:
 
     @cached_property
     def training_sha256(self) -> str:
-        """Fingerprint of what all paths share (model, optimizer, batch, seed ...): every checkpoint carries it."""
+        """Training digest: a hash of what all paths share (model, optimizer, batch, seed ...), in every checkpoint."""
         return training_digest(self.identity(self.graph.paths[0]))
 
     def heldout_rows(self, version: str) -> int:
-        """Rows of a held-out set that versions are evaluated on."""
+        """Return the number of sequences of a held-out set that versions are evaluated on."""
         available = self.heldout[version].rows(self.config.data.sequence_length)
         return min(available, self.config.evaluation.max_rows or available)
 
     def heldout_versions(self, version: str) -> tuple[str, ...]:
-        """The versions on whose held-out sets `version` is evaluated: all so far, and the next one (transfer)."""
+        """Return the versions on whose held-out sets `version` is evaluated: all so far, and the next one."""
         names = [increment.version for increment in self.increments]
         return tuple(names[: names.index(version) + 2])
 
+    def named_paths(self, names: Iterable[str]) -> tuple[TrainingPath, ...]:
+        """Return the paths with these names, in the order of the graph.
+
+        Raises ConfigError with the names of all paths if the plan does not have one of them.
+        """
+        wanted, known = set(names), self.graph.by_name
+        if unknown := sorted(wanted - known.keys()):
+            near = get_close_matches(unknown[0], known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"the plan has no path {', '.join(unknown)}; it has {', '.join(known)}{hint}")
+        return tuple(path for path in self.graph.paths if path.name in wanted)
+
+
+def load_plan(config_file: Path, overrides: Sequence[str] | None = None) -> Plan:
+    """Load a config file with `key=value` overrides and make its plan. Raises as `load_config` and `make_plan` do."""
+    return make_plan(load_config(config_file, overrides or ()))
+
 
 def make_plan(config: Config) -> Plan:
-    """Read the manifests that exist and lay out the increments and the rehearsal sets.
+    """Make the plan of a config from the manifests that exist.
 
     Raises DataError for a damaged manifest or one that is smaller than the config says, ConfigError for a version
     with neither shards nor a planned number of tokens.
@@ -108,14 +131,17 @@ def make_plan(config: Config) -> Plan:
 
 
 def shards_command(version: Version) -> str:
-    """The command that brings the manifests of a version, so that its data can be planned with and read."""
+    """Return the command that makes or fetches the shards of a version."""
     if isinstance(version, Rehearsal) and version.synthesis is not None:
         return f"lrps rehearse CONFIG {version.name}"
     return f"lrps data {'fetch' if version.url else 'build'} CONFIG"
 
 
 def wanted_rows(config: Config, version: Version, counted: Mapping[str, int]) -> int | None:
-    """Rows that the config asks for; None if it takes what there is. counted: rows of the increments, by name."""
+    """Return the number of sequences that the config asks for; None if it takes all of the shards.
+
+    counted: sequences of the increments, by name.
+    """
     if version.tokens is not None:
         return version.tokens // config.data.sequence_length
     if isinstance(version, Rehearsal) and version.synthesis is not None:
@@ -124,25 +150,28 @@ def wanted_rows(config: Config, version: Version, counted: Mapping[str, int]) ->
 
 
 def _rows(config: Config, version: Version, manifest: Manifest | None, counted: Mapping[str, int]) -> int:
-    """Rows of a source: those of its shards, cut to what the config wants of them. counted: of the sources before."""
+    """Return the number of sequences of a source: those of its shards, limited to those that the config asks for.
+
+    counted: sequences of the sources before it, by name.
+    """
     length, wanted = config.data.sequence_length, wanted_rows(config, version, counted)
     if manifest is None:
         if wanted is not None:
             return wanted
-        way_out = "say how many with `tokens:`, or give its `text:` or `url:`"
+        hint = "say how many with `tokens:`, or give its `text:` or `url:`"
         if version.text or version.url:
-            way_out = f"run `{shards_command(version)}`"
+            hint = f"run `{shards_command(version)}`"
         raise ConfigError(
-            f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {way_out}"
+            f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {hint}"
         )
     rows = manifest.rows(length)
     if wanted is not None and wanted > rows:
         where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
-        way_out = "or leave it out to use all"
+        hint = "or leave it out to use all"
         if isinstance(version, Rehearsal) and version.synthesis is not None:
-            way_out = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
+            hint = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
         raise DataError(
             f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
-            f"lower data.{where}.{version.name}.tokens {way_out}"
+            f"lower data.{where}.{version.name}.tokens {hint}"
         )
     return rows if wanted is None else wanted

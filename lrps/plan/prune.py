@@ -1,6 +1,6 @@
-"""Which checkpoints of a run may go, and letting them go: whatever a path, a branch or a release refers to stays.
+"""Pruning of a run: finding the checkpoints that no path, fork or release needs, and removing them.
 
-Pins are never touched, nor anything of a path that is being trained or that the plan does not know. Imports no torch.
+Pins are never removed, nor anything of a path that is being trained or is not in the plan. Imports no torch.
 """
 
 from __future__ import annotations
@@ -36,34 +36,37 @@ UNREFERRED_PIN = "pinned; no path of this plan needs it"
 
 @dataclass(frozen=True)
 class PruneCandidate:
-    """A directory of the run that holds checkpoint files: of one checkpoint, or of a path that is left alone."""
+    """A directory of a run with checkpoint files: one checkpoint, or a whole path that is left alone."""
 
     path: str
     directory: Path
     step: int | None
-    """None: a leftover, or a whole path."""
+    """Step of the checkpoint; None for a leftover or a whole path."""
     goes: bool
+    """True if it is removed."""
     reason: str
+    """Reason why it is kept or removed."""
     bytes: int
-    """What its files take, those that a pin shares included."""
+    """Size of its files in bytes, including those shared with a pin."""
     freed_bytes: int
-    """What removing it alone frees: a file that has another name elsewhere frees nothing."""
+    """Bytes that removing it alone frees: a file with another hard link frees nothing."""
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """Everything that a run holds, and what removing all that goes frees together."""
+    """The result of pruning a run or a path."""
 
     found: tuple[PruneCandidate, ...]
     freed_bytes: int
+    """Bytes that removing all candidates that go frees together."""
 
 
 def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
-    """Remove the checkpoints that nothing needs, path by path, each under its lock; with dry_run, only look.
+    """Remove the checkpoints that nothing needs, path by path, each under its lock; with dry_run, only report them.
 
-    damaged: every byte of every checkpoint is read. What is damaged goes, too, where an intact one of its path stays,
-    and so does what is set aside or left over; pins and what is referred to are told and stay. LineageError if a
-    path.json cannot be read, since what it forks from is then unknown.
+    damaged: read every byte of every checkpoint, and also remove damaged ones (if an intact one of the path is kept),
+    those that were set aside, and leftovers. Pins and checkpoints that are referred to are reported and kept. Raises
+    LineageError if a path.json cannot be read, since the parent of the path is then unknown.
     """
     needs = references(plan, _stored_paths(plan))
     parts = [_prune_path(plan, name, needs.get(name, {}), dry_run, damaged) for name in _names(plan)]
@@ -71,7 +74,7 @@ def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
 
 
 def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict[int, str]]:
-    """path -> step -> who needs that state: forks (of the plan and of the stored paths) and releases."""
+    """Return path -> step -> what needs that state: forks of planned and of stored paths, and releases."""
     needs: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, path in (*plan.graph.by_name.items(), *stored.items()):
         if path.parent is not None:
@@ -85,7 +88,7 @@ def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict
 
 
 def _stored_paths(plan: Plan) -> dict[str, TrainingPath]:
-    """Every path in the run directory as it is now, of this plan or another."""
+    """Return every path in the run directory, of this plan or another."""
     stored = {}
     for file in sorted(plan.config.run_dir.glob("*/path.json")):
         path = read_path(file)
@@ -99,7 +102,7 @@ def _stored_paths(plan: Plan) -> dict[str, TrainingPath]:
 
 
 def _names(plan: Plan) -> list[str]:
-    """Every path on disk that holds checkpoints: those of the plan first, in its order."""
+    """Return the names of paths that have checkpoints on disk: those of the plan first, in its order."""
     kinds = ("checkpoints", "branch_points")
     there = {directory.parent.name for kind in kinds for directory in plan.config.run_dir.glob(f"*/{kind}")}
     known = [name for name in plan.graph.by_name if name in there]
@@ -129,24 +132,24 @@ def _prune_path(plan: Plan, name: str, referred: Mapping[int, str], dry_run: boo
 
 @contextmanager
 def _looking(directory: Path) -> Iterator[None]:
-    """Instead of the lock for who writes nothing. LineageError if another process holds it."""
+    """Raise LineageError if another process holds the lock: a substitute for the lock that writes nothing."""
     if is_locked(directory):
         raise LineageError(f"{directory}: is being trained")
     yield
 
 
 def _alone(plan: Plan, name: str, reason: str) -> Pruning:
-    """A path that is not touched, as one line."""
+    """Return a path that is left alone as one candidate."""
     layout = plan.layout.path(name)
     taken = _bytes((layout.checkpoints, layout.branch_points))
     return Pruning((PruneCandidate(name, layout.directory, None, False, reason, taken, 0),), 0)
 
 
 def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged: bool) -> Iterator[PruneCandidate]:
-    """What a path holds: its periodic checkpoints, then its pins, then what is no checkpoint."""
+    """Yield the periodic checkpoints of a path, then its pins, then leftovers and damaged ones."""
     layout = plan.layout.path(path.name)
     known = _Faults(damaged)
-    stays, faults = _judge(plan, path, referred, known)
+    stays, faults = _decide(plan, path, referred, known)
     faults |= {step: why for step, _, why in incomplete_checkpoints(layout.checkpoints)}
     for step in sorted({*stays, *faults}):
         directory = layout.checkpoints / directory_name(step)
@@ -165,20 +168,21 @@ def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged
     for directory in (*leftovers(layout.checkpoints), *leftovers(layout.branch_points)):
         yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin or removal")
     for directory in (*damaged_ones(layout.checkpoints), *damaged_ones(layout.branch_points)):
-        yield _found(path.name, directory, None, damaged, "damaged; set aside when the path went on")
+        yield _found(path.name, directory, None, damaged, "damaged; set aside when the path was resumed")
 
 
 class _Faults:
-    """What is wrong with complete checkpoints, to the byte; files that a pin shares are read once."""
+    """The damage of complete checkpoints; files that a checkpoint shares with a pin are read once."""
 
     def __init__(self, read_all: bool) -> None:
         self._read_all, self._seen = read_all, dict[tuple[tuple[int, int], ...], str | None]()
 
     def of(self, checkpoint: Checkpoint) -> str | None:
-        """Reads nothing unless all are to be read."""
+        """Return the damage if all checkpoints are to be read, else None."""
         return self.read(checkpoint) if self._read_all else None
 
     def read(self, checkpoint: Checkpoint) -> str | None:
+        """Read the checkpoint and return its damage; None if it is intact."""
         files = tuple(sorted(_inode(entry) for entry in _entries([checkpoint.directory])))
         if files not in self._seen:
             found = fault(checkpoint)
@@ -186,12 +190,12 @@ class _Faults:
         return self._seen[files]
 
 
-def _judge(
+def _decide(
     plan: Plan, path: TrainingPath, referred: Mapping[int, str], known: _Faults
 ) -> tuple[dict[int, str | None], dict[int, str]]:
-    """(step -> why its periodic checkpoint stays, or None; step -> why it is damaged).
+    """Return (step -> reason to keep its periodic checkpoint, or None; step -> damage).
 
-    Before anything goes, every byte of the newest is read: what is damaged must not outlive the last intact one.
+    Every byte of the newest one is read before any is removed, so that an intact checkpoint is always left.
     """
     settings = plan.config.checkpoint
     there = {
@@ -202,7 +206,7 @@ def _judge(
     keep_young = young(there, settings.keep_hours)
     while there:
         newest = max(there)
-        # At its end a path needs what is referred to, and its last state to go on from when the plan grows.
+        # A trained path needs what is referred to, and its last state to continue from when the plan grows.
         keep_last = 1 if newest >= path.stop else settings.keep_last
         stays = retention(there, referred, keep_last, settings.keep_every_steps, keep_young)
         if None not in stays.values() or (why := known.read(there[newest])) is None:
@@ -213,8 +217,8 @@ def _judge(
 
 
 def _fault(directory: Path, why: str, referred: str | None) -> str:
-    told = why.partition(";")[0].replace(str(directory), directory.name)
-    return f"{told} ({referred})" if referred else told
+    reason = why.partition(";")[0].replace(str(directory), directory.name)
+    return f"{reason} ({referred})" if referred else reason
 
 
 def _found(name: str, directory: Path, step: int | None, goes: bool, reason: str) -> PruneCandidate:
@@ -226,7 +230,7 @@ def _bytes(directories: Collection[Path]) -> int:
 
 
 def _freed(directories: Collection[Path]) -> int:
-    """Bytes that removing these directories frees: of files that have no name elsewhere."""
+    """Return the bytes that removing these directories frees: those of files without another hard link."""
     entries = list(_entries(directories))
     names = Counter(_inode(entry) for entry in entries)
     files = {_inode(entry): entry for entry in entries}

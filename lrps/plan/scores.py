@@ -1,4 +1,4 @@
-"""What models scored on tasks, as the run's own ledger holds it: one record a model and task. Imports no torch."""
+"""The scores of models on tasks, read from the run's own ledger: one record per model and task. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lrps.plan.tasks import pair_digest, task_digest, tasks_of
 from lrps.store.checkpoints import find
 
 KIND = "score"
-"""Of the records."""
+"""Kind of the ledger records."""
 ROUGE_L = "rouge_l"
-"""The metric of instruction pairs, in points."""
+"""Metric of instruction pairs, in points."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model scored on a task. checkpoint: digest of the state; task_sha256: of all that makes the task."""
+    """The results of a model on a task. checkpoint: digest of the state; task_sha256: digest of the task."""
 
     path: str
     step: int
@@ -44,16 +44,17 @@ class Score:
     task: str
     task_sha256: str
     results: Mapping[str, Result]
-    """metric -> result; of a group of tasks TASK/METRIC."""
+    """Mapping from metric to result; for a group of tasks from TASK/METRIC."""
     examples: int
+    """Number of examples."""
 
     def facts(self) -> dict[str, Any]:
-        """What the record holds beside the step."""
+        """Return the facts of the ledger record."""
         return {key: value for key, value in asdict(self).items() if key != "step"}
 
 
 def scores(records: Iterable[Record]) -> list[Score]:
-    """All scores of a run's own ledger, oldest first."""
+    """Return all scores in the records of a run's own ledger, oldest first."""
     return [_score(record) for record in records if record.kind == KIND]
 
 
@@ -65,16 +66,16 @@ def _score(record: Record) -> Score:
 
 
 def run_scores(plan: Plan) -> list[Score]:
-    """The scores of a run. Raises LedgerError for a ledger that was changed."""
+    """Return the scores of a run. Raises LedgerError for a ledger that was changed."""
     return scores(read_ledger(plan.layout.ledger)) if plan.layout.ledger.is_dir() else []
 
 
 def newest_scores(plan: Plan) -> dict[tuple[str, int], dict[str, Score]]:
-    """(path, step) -> task -> score, of the tasks that the config names and the states that the run holds.
+    """Return (path, step) -> task -> newest score, of the config's tasks and the states of the run.
 
-    Of a task that was changed, only what was scored on one form of it, the config's or else the newest: other numbers
-    would stand beside it in one table. Where a state is at hand, only scores of that state; they stay where only
-    ledgers were copied.
+    If a task was changed, only scores of one form of it count, the config's or else the newest, so that numbers in one
+    table are comparable. If a state exists on disk, only scores of that very state count; if only ledgers were copied,
+    all do.
     """
     named = tasks_of(plan.config.evaluation)
     if not named:
@@ -89,7 +90,7 @@ def newest_scores(plan: Plan) -> dict[tuple[str, int], dict[str, Score]]:
 
 
 def _forms(evaluation: EvaluationConfig, known: Iterable[Score]) -> dict[str, str]:
-    """task -> the form that is shown. Files are read only of tasks that were scored on several."""
+    """Return task -> digest of the form that counts. Files are read only of tasks that were scored in several forms."""
     scored: dict[str, list[str]] = {}
     for score in known:
         scored.setdefault(score.task, []).append(score.task_sha256)
@@ -100,7 +101,7 @@ def _forms(evaluation: EvaluationConfig, known: Iterable[Score]) -> dict[str, st
 
 
 def _own_form(evaluation: EvaluationConfig, task: str) -> str | None:
-    """Digest of a task as the config has it; None if it has none, or if its files are not here."""
+    """Return the digest of a task as in the config; None if it has no such task, or if its files are missing."""
     with suppress(LrpsError):
         for pairs in evaluation.tasks:
             if pairs.name == task:
@@ -111,15 +112,15 @@ def _own_form(evaluation: EvaluationConfig, task: str) -> str | None:
 
 
 def _is_here(plan: Plan, score: Score) -> bool:
-    """Whether the state that was scored is that of the path, as far as the run can tell."""
+    """Return False if the state that was scored is known not to be the path's state of that step."""
     path = plan.graph.by_name.get(score.path)
     if path is None or not plan.layout.path(path.name).ledger.is_dir():
-        return False  # of another plan, or deleted since
+        return False  # It belongs to another plan, or was deleted since.
     return checkpoint_digest(plan, path, score.step) in (None, score.checkpoint)
 
 
 def checkpoint_digest(plan: Plan, path: TrainingPath, step: int) -> str | None:
-    """The digest of a saved state; None if it is not here."""
+    """Return the digest of a saved state; None if it is not on disk."""
     try:
         return str(find(plan.layout.path(path.name), step).manifest["digest"])
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""Where every path of a plan stands, read from the run directory. Imports no torch.
+"""The status of every path of a plan, read from the run directory. Imports no torch.
 
 The run directory is the truth: a path is complete when the checkpoint of its last step is, and when every version it
 releases was evaluated.
@@ -13,14 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from lrps.base.errors import CheckpointError, ConfigError, LineageError
+from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.locks import is_locked, last_host
-from lrps.ledger.metrics import Metrics
-from lrps.ledger.pace import AttemptPace, attempt_paces
+from lrps.ledger.metrics import Metrics, RecentMetrics
 from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
-from lrps.ledger.recent import RecentMetrics
 from lrps.ledger.records import Record
-from lrps.ledger.totals import Totals, total
+from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
@@ -30,38 +28,41 @@ from lrps.store.layout import PathLayout
 
 @dataclass(frozen=True)
 class PathStatus:
-    """One path as it stands. state: planned | running | interrupted | failed | trained | complete | foreign.
-
-    `trained`: all steps are done, an evaluation is missing. `planned` with a step above the start: the path has
-    grown since it was trained, as the main path does with every version. `foreign`: the directory holds a path of
-    another plan, which `lrps run` refuses to touch.
-    """
+    """The status of one path."""
 
     path: TrainingPath
     state: str
+    """State: planned | running | interrupted | failed | trained | complete | foreign.
+
+    `trained`: all steps are trained and an evaluation is missing. `planned` with a step above the start: the path has
+    grown since it was trained, as the main path does with every version. `foreign`: the directory belongs to a path of
+    another plan, and `lrps run` does not change it.
+    """
     step: int
     """Lineage step of the newest complete checkpoint; the path's start while there is none."""
     totals: Totals
     evaluations: dict[tuple[int, str], HeldoutEvaluation]
+    """Newest evaluation by step and held-out version."""
     live_step: int
-    """Lineage step of the newest record: where training stands now, or stood when it ended."""
+    """Lineage step that training has reached, by the newest record."""
     recent: tuple[Metrics, ...] = ()
     """The last logged steps up to `live_step`, oldest first."""
     tokens_per_second: float | None = None
-    """As last logged; None while the newest attempt has logged nothing."""
+    """Speed as last logged; None while the newest attempt has logged nothing."""
     paces: tuple[AttemptPace, ...] = ()
-    """One an attempt, oldest first."""
+    """Pace of every attempt, oldest first."""
     silent_seconds: float | None = None
-    """Since a running path has last written anything."""
+    """Seconds since a running path has last written anything; None for other states."""
     trouble: str | None = None
-    """What could not be read of the path's files."""
+    """Description of files that could not be read; None if all could."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the files of a path say; who follows a running graph keeps it between two looks (plan/follow.py)."""
+    """The content of a path's files, as far as its status depends on it."""
 
     foreign: bool
+    """True if the directory belongs to another plan."""
     saved: int | None
     """Lineage step of the newest complete checkpoint."""
     records: Sequence[Record]
@@ -69,19 +70,19 @@ class Findings:
 
 
 def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
-    """The status of one path, read strictly. Raises LedgerError for a ledger that was changed."""
+    """Return the status of one path. Raises LedgerError for a ledger that was changed."""
     layout = plan.layout.path(path.name)
-    # A trainer that ends in between shall not look killed, so the lock comes before what it lets go of last.
+    # The lock is read before the ledger: a trainer that ends in between must not seem to have been killed.
     locked = is_locked(layout.directory)
     if is_foreign(plan, path):
         return status_of(plan, path, Findings(True, None, (), ()), locked)
     records = tuple(read_ledger(layout.ledger, heartbeats=False))
     recent = RecentMetrics().refreshed(layout.metrics).newest
-    return status_of(plan, path, Findings(False, saved_step(plan, path), records, recent), locked)
+    return status_of(plan, path, Findings(False, saved_step(layout), records, recent), locked)
 
 
 def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) -> PathStatus:
-    """What the findings make of a path. locked: whether its lock was held before they were read."""
+    """Return the status that follows from the findings. locked: True if the path was locked before they were read."""
     if findings.foreign:
         return PathStatus(path, "foreign", path.start, Totals(), {}, path.start)
     records, saved, layout = findings.records, findings.saved, plan.layout.path(path.name)
@@ -91,7 +92,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     elif saved is not None and saved >= path.stop:
         state = "trained" if _missing(plan, path, found) else "complete"
     elif totals.state == "running":
-        state = "failed"  # the last record is a heartbeat and nobody is there: the process was killed
+        state = "failed"  # The last record is a heartbeat and no process holds the lock: it was killed.
     else:
         state = "planned" if totals.state == "complete" else totals.state
     step = path.start if saved is None else saved
@@ -111,23 +112,26 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     )
 
 
-_WHERE_TRAINING_STANDS = ("start", "heartbeat", "checkpoint")
-"""Kinds of records whose step is that; an evaluation may be of an earlier state."""
+_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "checkpoint")
+"""Kinds of records whose step training had reached; an evaluation may be of an earlier state."""
 
 
 def _live_step(records: Sequence[Record], recent: Sequence[Metrics], saved: int) -> tuple[int, bool]:
-    """Where training stands, and whether the newest attempt has logged a step."""
-    newest = next((record for record in reversed(records) if record.kind in _WHERE_TRAINING_STANDS), None)
+    """Return the step that training has reached, and whether the newest attempt has logged a step."""
+    newest = next((record for record in reversed(records) if record.kind in _KINDS_AT_LIVE_STEP), None)
     logged = recent[-1].step if recent else None
     if newest is None:
         return saved if logged is None else logged, logged is not None
     if newest.kind == "start" or logged is None:
-        return newest.step, False  # the metrics are of attempts before
+        return newest.step, False  # The metrics are those of earlier attempts.
     return max(newest.step, logged), True
 
 
 def _runs_elsewhere(plan: Plan, layout: PathLayout, totals: Totals) -> bool:
-    """True if another host's trainer may be alive: it has written in the time after which one that is stuck ends."""
+    """Return True if a trainer on another host may be alive.
+
+    It is assumed to be while its last record is younger than the timeout after which a stuck trainer ends.
+    """
     if last_host(layout.directory) in (None, socket.gethostname()):
         return False
     age = time.time() - (_seconds(totals.updated) or 0.0)
@@ -135,7 +139,7 @@ def _runs_elsewhere(plan: Plan, layout: PathLayout, totals: Totals) -> bool:
 
 
 def _silence(layout: PathLayout, totals: Totals) -> float:
-    """Seconds since a path's trainer has last written: a record, a logged step, or its name when it began."""
+    """Return the seconds since a path's trainer has last written: a record, a logged step, or the lock."""
     signs = [_seconds(totals.updated) or 0.0]
     for file in (layout.metrics, layout.directory / "lock"):
         with suppress(FileNotFoundError):
@@ -144,31 +148,28 @@ def _silence(layout: PathLayout, totals: Totals) -> float:
 
 
 def _seconds(iso_time: str | None) -> float | None:
-    """A record's time as `time.time()` gives it."""
+    """Return the time of a record as `time.time()` does."""
     return None if iso_time is None else datetime.fromisoformat(iso_time).timestamp()
 
 
 def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
-    """The status of every path, parents before children."""
+    """Return the status of every path, parents before children."""
     return tuple(path_status(plan, path) for path in plan.graph.paths)
 
 
-def saved_step(plan: Plan, path: TrainingPath) -> int | None:
-    """Lineage step of the newest complete checkpoint of a path."""
-    layout = plan.layout.path(path.name)
+def saved_step(layout: PathLayout) -> int | None:
+    """Return the lineage step of the newest complete checkpoint of a path; None if there is none."""
     places = (layout.checkpoints, layout.branch_points)
     return max((c.step for place in places for c in complete_checkpoints(place)), default=None)
 
 
 def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpoint:
-    """The checkpoint of a path at `step`, or its newest one, every byte as it was written.
+    """Return the checkpoint of a path at `step`, or its newest intact one if that is None, after reading every byte.
 
     Raises ConfigError if the plan has no such path, CheckpointError if there is no such checkpoint or it is damaged,
-    LineageError if the directory is another plan's.
+    LineageError if the directory belongs to another plan.
     """
-    if name not in plan.graph.by_name:
-        raise ConfigError(f"the plan has no path {name}; it has {', '.join(plan.graph.by_name)}")
-    check_run_dir(plan, [plan.graph.by_name[name]])
+    check_run_dir(plan, plan.named_paths([name]))
     layout = plan.layout.path(name)
     if step is not None:
         found = find(layout, step)
@@ -181,19 +182,20 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
 
 
 def is_foreign(plan: Plan, path: TrainingPath) -> bool:
-    """True if the path's directory is another plan's."""
+    """Return True if the path's directory belongs to another plan."""
     return _foreign(plan, path) is not None
 
 
 def done_steps(plan: Plan) -> dict[str, int]:
-    """path name -> its saved step, of the paths of this plan that have one."""
-    saved = {path.name: saved_step(plan, path) for path in plan.graph.paths if not is_foreign(plan, path)}
+    """Return name -> saved step, of the paths of this plan that have one."""
+    saved = {
+        path.name: saved_step(plan.layout.path(path.name)) for path in plan.graph.paths if not is_foreign(plan, path)
+    }
     return {name: step for name, step in saved.items() if step is not None}
 
 
 def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
-    """Raises LineageError if the directory of one of `paths` or their ancestors holds a path of another plan: found
-    before anything is started."""
+    """Raise LineageError if the directory of one of `paths` or of their ancestors belongs to another plan."""
     lineages = {ancestor.name: ancestor for path in paths for ancestor in plan.graph.lineage(path)}
     for ancestor in lineages.values():
         if (error := _foreign(plan, ancestor)) is not None:
@@ -201,10 +203,10 @@ def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
 
 
 def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
-    """Why the path's directory is another plan's, if it is."""
+    """Return an error that says why the path's directory belongs to another plan; None if it does not."""
     layout = plan.layout.path(path.name)
-    if saved_step(plan, path) is None:
-        return None  # nothing was trained there that could be of another plan
+    if saved_step(layout) is None:
+        return None  # Nothing was trained there.
     if not layout.path_json.exists():
         return LineageError(
             f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory"
@@ -217,9 +219,9 @@ def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
-    """step -> held-out versions that the ledger has no evaluation of, for every state that the path releases.
+    """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
 
-    An evaluation on other held-out rows than now counts as missing; versions without shards are left out.
+    An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
     """
     return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
 

@@ -15,23 +15,23 @@ from lrps.config.evaluating import EvaluationConfig, LmEval, PairTask
 
 
 def tasks_of(evaluation: EvaluationConfig) -> dict[str, str | None]:
-    """task -> the version that it belongs to; lm-eval's belong to none."""
+    """Return task -> version that it belongs to; None for those of lm-eval."""
     harness = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
     return {task.name: task.version for task in evaluation.tasks} | dict.fromkeys(harness)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What a model is given, and what it should answer."""
+    """An instruction pair: the input of a model, and the expected output."""
 
     input: str
     output: str
 
 
 def read_pairs(file: Path) -> tuple[Pair, ...]:
-    """The pairs of a file, in order; empty lines are skipped, other keys too.
+    """Return the pairs of a file in order; empty lines and other keys are ignored.
 
-    Raises DataError with file and line for what is no pair, and for a file that cannot be read or has none.
+    Raises DataError with file and line for a line that is no pair, and for a file that cannot be read or has no pairs.
     """
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
@@ -56,14 +56,14 @@ def _pair(line: str, where: str) -> Pair:
 
 
 def pair_digest(task: PairTask) -> str:
-    """SHA-256 of what makes a task: its file and its settings. Raises DataError for a file of no pairs."""
+    """Return the digest of a task: SHA-256 of its file and its settings. Raises DataError as `read_pairs` does."""
     read_pairs(task.pairs)
     facts = {"pairs": sha256_file(task.pairs), **task.model_dump(include={"max_new_tokens", "template"})}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def task_digest(settings: LmEval, task: str) -> str:
-    """SHA-256 of what makes a task: its name, the settings, every file of `include_path`, and lm-eval's version.
+    """Return the digest of a task of lm-eval: its name, settings, the files in `include_path`, and lm-eval's version.
 
     Raises ConfigError if lm-eval is not installed or there is no such folder.
     """
@@ -77,7 +77,7 @@ def task_digest(settings: LmEval, task: str) -> str:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """name -> SHA-256, of all that a person put there."""
+    """Return name -> SHA-256 of all files in a folder, except those that Python caches."""
     if not folder.is_dir():
         raise ConfigError(f"evaluation.lm_eval.include_path: {folder} is no folder; give that of your tasks")
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)

@@ -1,1 +1,1 @@
-"""Self-synthesized rehearsal (SSR, Huang et al., ACL 2024): data of an earlier version, written by models."""
+"""Self-synthesized rehearsal (SSR, Huang et al., ACL 2024): data that models write after an earlier version."""

@@ -1,7 +1,7 @@
-"""Which documents are demonstrations, and which of them stand in the prompt of which generation. Exact and seeded.
+"""The choice of demonstrations, and the prompt of each generation, both exact and seeded.
 
-All randomness is a keyed permutation, so that each generation is a function of its number: how many are wanted does not
-change any of them. Must not import torch.
+All randomness comes from keyed permutations, so that a generation is a function of its number and does not depend on
+how many are wanted. Must not import torch.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from lrps.data.order import Permutation
 from lrps.rehearsal.instances import InstanceFormat
 
 MAKER = "lrps.rehearsal/1"
-"""Takes a new number when the same settings would give other data."""
+"""Name of this synthesis in manifests and stages. It needs a new number if equal settings would give other data."""
 LARGEST = 2**61
-"""Generations that a permutation is made over; of more choices only the first so many are ever taken."""
+"""Maximal number of generations that are permuted; further choices are never used."""
 
 
 def key(*parts: str | int) -> int:
-    """A 63-bit number that depends on nothing but the parts."""
+    """Return a 63-bit hash of the parts."""
     digest = hashlib.blake2b(json.dumps([MAKER, *parts]).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def pool_size(documents: int, share: float, in_a_prompt: int) -> int:
-    """How many demonstrations are drawn. GenerationError if there are not enough documents for one prompt."""
+    """Return the number of demonstrations to draw. Raises GenerationError if there are too few for one prompt."""
     if documents < in_a_prompt:
         raise GenerationError(
-            f"{documents} documents are not the {in_a_prompt} demonstrations of a prompt; lower "
+            f"{documents} documents are fewer than the {in_a_prompt} demonstrations of a prompt; lower "
             "synthesis.demonstrations, or rehearse a larger version"
         )
     return max(in_a_prompt, round(share * documents))
 
 
 def drawing_order(documents: int, seed: int) -> Iterator[int]:
-    """The numbers of all documents in a seeded order."""
+    """Yield the numbers of all documents in a seeded order."""
     permutation = Permutation(documents, key("demonstrations", seed))
     for start in range(0, documents, 2**16):
         yield from permutation(np.arange(start, min(start + 2**16, documents))).tolist()
@@ -49,7 +49,7 @@ def drawing_order(documents: int, seed: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of all generations: each ordered choice of `chosen` out of `demonstrations`, `samples` times."""
+    """The prompts of all generations: every ordered choice of `chosen` of the demonstrations, `samples` times each."""
 
     demonstrations: Sequence[str]
     chosen: int
@@ -60,10 +60,10 @@ class Prompts:
 
     @property
     def generations(self) -> int:
-        return all_generations(len(self.demonstrations), self.chosen, self.samples)
+        return possible_generations(len(self.demonstrations), self.chosen, self.samples)
 
     def numbers(self, start: int, stop: int) -> list[int]:
-        """Generations start .. stop of the seeded order, as numbers below `generations`."""
+        """Return generations start .. stop - 1 of the seeded order, as numbers below `generations`."""
         permutation = Permutation(self.generations, key("generations", self.seed))
         found: list[int] = permutation(np.arange(start, stop)).tolist()
         return found
@@ -76,15 +76,16 @@ class Prompts:
         return key("synthesis", self.seed, number)
 
 
-def all_generations(demonstrations: int, chosen: int, samples: int) -> int:
-    """Every ordered choice, `samples` times; at most LARGEST."""
+def possible_generations(demonstrations: int, chosen: int, samples: int) -> int:
+    """Return the number of ordered choices times `samples`, at most LARGEST."""
     return min(perm(demonstrations, chosen) * samples, LARGEST)
 
 
 def ordered_choice(number: int, size: int, chosen: int) -> tuple[int, ...]:
-    """Ordered choice `number` of `chosen` different ones of range(size): a bijection from range(perm(size, chosen)).
+    """Return the ordered choice with this number of `chosen` different elements of range(size).
 
-    The digits of the number in falling bases, each the rank of an index among those that are left.
+    A bijection from range(perm(size, chosen)): the digits of the number in the bases size, size - 1, ... are the ranks
+    of the indices among the remaining ones.
     """
     indices: list[int] = []
     for taken in range(chosen):

@@ -1,4 +1,4 @@
-"""Texts as points: the last hidden states of an encoder or a language model, averaged over the tokens, length 1."""
+"""Embeddings of texts: last hidden states of an encoder or language model, averaged over the tokens, normalized."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from lrps.base.errors import ConfigError
 from lrps.rehearsal.generator import default_device
 
 LONGEST = 512
-"""Tokens of a text that are looked at, or the model's positions if they are fewer."""
+"""Maximal number of tokens of a text that are embedded; the model's positions if they are fewer."""
 
 
 def embed(directory: Path, texts: Sequence[str], batch_size: int, progress: Callable[[int], None]) -> np.ndarray:
-    """(texts, hidden size) in float32; like lengths go together. ConfigError for a directory without a model."""
+    """Return the embeddings of the texts, (texts, hidden size) in float32.
+
+    Texts of similar lengths share a batch. progress: called with the number of texts since the last call. Raises
+    ConfigError for a directory without a model.
+    """
     device = torch.device(default_device())
     model, tokenizer = _load(directory, device)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONGEST
-    longest = min(LONGEST, max(1, positions - 2))  # XLM-R and its like have two positions that no token gets.
+    longest = min(LONGEST, max(1, positions - 2))  # XLM-R and similar models reserve two positions.
     ids = [tokenizer(text, truncation=True, max_length=longest)["input_ids"] or [0] for text in texts]
     order = sorted(range(len(ids)), key=lambda number: (len(ids[number]), number))
     points = np.zeros((len(ids), model.config.get_text_config().hidden_size), np.float32)
@@ -46,8 +50,8 @@ def _mean_pooled(model: Any, batch: Sequence[Sequence[int]], device: torch.devic
 def _load(directory: Path, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer, logging
 
-    told = logging.get_verbosity()
-    logging.set_verbosity_error()  # It would warn of the head, which an encoder does not take.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # Otherwise it warns of the unused weights of the language model's head.
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         model, found = AutoModel.from_pretrained(
@@ -61,8 +65,8 @@ def _load(directory: Path, device: torch.device) -> tuple[Any, Any]:
     except Exception as error:
         raise ConfigError(f"{directory} cannot be loaded for embeddings: {error}; give a local encoder") from error
     finally:
-        logging.set_verbosity(told)
-    # A weight that the files lack was drawn at random. The pooler makes no hidden state.
+        logging.set_verbosity(verbosity)
+    # Missing weights were initialized at random. Those of the pooler do not affect the hidden states.
     if absent := sorted(key for key in found["missing_keys"] if not key.startswith("pooler.")):
         raise ConfigError(f"{directory} lacks weights: {', '.join(absent[:5])}; give a whole encoder")
     return model.to(device).eval(), tokenizer

@@ -1,7 +1,8 @@
-"""Text generation by a server that speaks the OpenAI completions protocol: vLLM, SGLang and others.
+"""Text generation by a server with the OpenAI completions protocol: vLLM, SGLang and others.
 
-Of the standard library only. The key comes from an environment variable and stands in no message, file or log. What a
-server answers depends on its own batches: the seeds are handed on, but equal text for an equal seed is its promise.
+Uses the standard library only. The key comes from an environment variable and is never written to messages, files or
+logs. The seeds are sent to the server, but its answers may depend on its batches, so equal seeds need not give equal
+text.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from lrps.rehearsal.sampling import Sampling
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
-"""HTTP codes of a server that may answer the same request later."""
+"""HTTP codes after which a request is retried."""
 LONGEST_PAUSE_SECONDS = 30.0
 
 
 class OpenAiGenerator:
-    """The completions of one model of an endpoint, several requests at once."""
+    """A generator that sends requests for one model to an endpoint, several at a time."""
 
     def __init__(
         self,
@@ -41,9 +42,10 @@ class OpenAiGenerator:
         pause_seconds: float = 1.0,
         timeout_seconds: float = 600.0,
     ) -> None:
-        """url: up to and with `/v1`. key_variable: environment variable of the key; without it none is sent.
+        """Set up the requests, without connecting.
 
-        attempts: of every request, with pauses that double from pause_seconds.
+        url: up to and including `/v1`. key_variable: environment variable of the key; if unset, none is sent. attempts:
+        maximal number per request, with pauses that double from pause_seconds.
         """
         self._url = url.rstrip("/").removesuffix("/completions") + "/completions"
         self._model = model
@@ -54,7 +56,10 @@ class OpenAiGenerator:
         self._key_variable = key_variable
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """As Generator says. Raises GenerationError when a request fails for good; the others are not waited for."""
+        """Return a completion for every prompt, as `Generator.generate`.
+
+        Raises GenerationError if a request fails after all attempts, without waiting for the others.
+        """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
         with ThreadPoolExecutor(self._requests_at_once) as threads:
@@ -79,32 +84,32 @@ class OpenAiGenerator:
             "seed": seed % 2**31,
         }
         if sampling.repetition_penalty == 1:
-            del request["repetition_penalty"]  # Not of the protocol itself: some servers refuse it.
+            del request["repetition_penalty"]  # An extension of the protocol that some servers refuse.
         return self._read(self._post(json.dumps(request).encode()))
 
     def _post(self, body: bytes) -> bytes:
         pause = self._pause
         for attempt in range(1, self._attempts + 1):
             request = urllib.request.Request(self._url, body, self._headers)
-            if self._key:  # Of this address alone: a redirect may lead to another host.
+            if self._key:  # Unredirected: a host that the server redirects to must not get the key.
                 request.add_unredirected_header("Authorization", f"Bearer {self._key}")
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
                     content: bytes = answer.read()
                     return content
             except urllib.error.HTTPError as error:
-                fault = f"HTTP {error.code} {error.reason}: {_said(error)}"
+                fault = f"HTTP {error.code} {error.reason}: {_refusal(error)}"
                 if error.code in (401, 403):
                     raise self._failed(f"{fault}; put the key into the variable {self._key_variable}") from None
                 if error.code not in RETRIED:
                     raise self._failed(f"{fault}; correct the model's name, or shorten the prompt") from None
-            except (OSError, http.client.HTTPException) as error:  # URLError, a timeout, a connection that breaks off.
+            except (OSError, http.client.HTTPException) as error:  # URLError, timeout, broken connection.
                 fault = str(getattr(error, "reason", None) or error or type(error).__name__)
             if attempt < self._attempts:
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         raise self._failed(
-            f"{fault}, {self._attempts} times; see whether the server is up, then the same command goes on"
+            f"{fault}, {self._attempts} times; check that the server is up and run the same command again to continue"
         )
 
     def _read(self, content: bytes) -> Completion:
@@ -116,7 +121,7 @@ class OpenAiGenerator:
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._failed(
-                "the answer is no completion with its usage; give the address of a /v1/completions endpoint"
+                "the answer is not a completion with its usage; give the address of a /v1/completions endpoint"
             ) from None
         return Completion(text, tokens, reason == "stop")
 
@@ -124,8 +129,8 @@ class OpenAiGenerator:
         return GenerationError(f"{redact(self._url)}: {fault}")
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    """The beginning of what a server says about a request that it refuses."""
+def _refusal(error: urllib.error.HTTPError) -> str:
+    """Return the beginning of the server's message about a refused request."""
     try:
         return error.read(2000).decode(errors="replace").strip()[:300]
     except (OSError, http.client.HTTPException):

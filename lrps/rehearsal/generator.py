@@ -1,8 +1,8 @@
-"""Text generation in batches: what a generator is, and the one that runs a Hugging Face model in this process.
+"""Text generation in batches: the interface of generators, and the one that runs a Hugging Face model.
 
-Each prompt has a seed of its own, so a completion does not depend on the prompts beside it. What is left is rounding: a
-batch of another size may compute other last bits, and a token whose chance lies exactly there may change. The same call
-on the same kind of device gives the same completions.
+Each prompt has its own seed, so a completion does not depend on the other prompts of its batch, except by rounding: a
+batch of another size may compute other last bits, which can change a token. The same call on the same kind of device
+gives the same completions.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from typing import Any, Protocol
 import torch
 
 from lrps.base.errors import ConfigError, GenerationError
-from lrps.rehearsal.sampling import Choice, Sampling
+from lrps.rehearsal.sampling import Sampling, TokenSampler
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What follows a prompt."""
+    """The generated continuation of a prompt."""
 
     text: str
     tokens: int
-    """Generated tokens, by the model's own tokenizer, without the end mark."""
+    """Number of generated tokens, by the model's own tokenizer, without the EOS token."""
     ended: bool = True
-    """The model has ended it; False: it was cut off at a limit."""
+    """True if the model ended the text, False if it was cut off at a limit."""
 
 
 class Generator(Protocol):
-    """Something that completes prompts."""
+    """A model that completes prompts."""
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """A completion for every prompt, in order. seeds: one a prompt, at least 0; equal ones give equal text."""
+        """Return a completion for every prompt, in order. seeds: one per prompt, >= 0; equal seeds give equal text."""
 
 
 class HfGenerator:
-    """A causal language model from a Hugging Face directory: a local checkpoint, or what `lrps export` wrote."""
+    """A generator with a causal language model from a Hugging Face directory, for example one of `lrps export`."""
 
     def __init__(
         self, directory: Path, batch_size: int, device: str | None = None, dtype: torch.dtype | None = None
     ) -> None:
-        """Loads model and tokenizer; nothing is downloaded, and no code of the directory is run.
+        """Load model and tokenizer, without downloads and without running code from the directory.
 
-        device: by default `cuda` if there is one. dtype: by default that of the checkpoint, on a CPU fp32. Raises
+        device: `cuda` by default if there is one. dtype: that of the checkpoint by default, fp32 on a CPU. Raises
         ConfigError for a directory without a model, weights (safetensors) or tokenizer.
         """
         self.device = torch.device(device or default_device())
@@ -53,22 +53,22 @@ class HfGenerator:
         self._directory = directory
         config = self.model.config.get_text_config()
         self.positions: int | None = getattr(config, "max_position_embeddings", None)
-        """Tokens that prompt and completion may have together; None: no limit is known."""
+        """Maximal number of tokens of prompt and completion together; None if no limit is known."""
         stated = self.model.generation_config.eos_token_id
         ends = [self._tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])]
         self._ends = tuple(dict.fromkeys(end for end in ends if end is not None))
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """As Generator says. A completion ends at the model's last position at the latest.
+        """Return a completion for every prompt, as `Generator.generate`; it ends at the model's last position.
 
-        Raises GenerationError for a prompt that leaves no position, or if the device has not enough memory.
+        Raises GenerationError for a prompt that leaves no position, or if the device runs out of memory.
         """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
         tokens = [self._encode(prompt) for prompt in prompts]
         completions: dict[int, Completion] = {}
         for limit, batch in self._batches(tokens, sampling.max_new_tokens):
-            choice = Choice(sampling, [seeds[number] for number in batch], limit)
+            choice = TokenSampler(sampling, [seeds[number] for number in batch], limit)
             written = self._continue([tokens[number] for number in batch], choice, limit)
             for number, new in zip(batch, written, strict=True):
                 completions[number] = self._completion(tokens[number], new)
@@ -76,34 +76,34 @@ class HfGenerator:
 
     def _encode(self, prompt: str) -> list[int]:
         ids: list[int] = self._tokenizer(prompt)["input_ids"]
-        if not ids:  # Nothing to go on from: the beginning of a document.
+        if not ids:  # An empty prompt is the beginning of a document.
             ids = [end for end in (self._tokenizer.bos_token_id, *self._ends) if end is not None][:1]
         if not ids:
-            raise GenerationError(f"{self._directory}: an empty prompt, and no token that begins a text; give a prompt")
+            raise GenerationError(f"{self._directory}: the prompt is empty and there is no BOS token; give a prompt")
         return ids
 
     def _batches(self, tokens: Sequence[Sequence[int]], max_new_tokens: int) -> Iterator[tuple[int, list[int]]]:
-        """(tokens that may be generated, numbers of prompts), prompts of like length together.
+        """Yield (maximal number of new tokens, numbers of prompts) of each batch, with prompts of similar lengths.
 
-        All prompts of a batch may go equally far: one that is near the last position is not ended by a neighbour.
+        All prompts of a batch have the same limit, so that a long prompt does not shorten the others' completions.
         """
         limits = []
         for ids in tokens:
-            room = max_new_tokens if self.positions is None else self.positions - len(ids)
-            if room < 1:
+            left = max_new_tokens if self.positions is None else self.positions - len(ids)
+            if left < 1:
                 raise GenerationError(
-                    f"a prompt of {len(ids)} tokens leaves no room in the {self.positions} positions of "
+                    f"a prompt of {len(ids)} tokens leaves none of the {self.positions} positions of "
                     f"{self._directory}; shorten it"
                 )
-            limits.append(min(room, max_new_tokens))
+            limits.append(min(left, max_new_tokens))
         order = sorted(range(len(tokens)), key=lambda number: (limits[number], len(tokens[number]), number))
         for limit in sorted(set(limits)):
             equal = [number for number in order if limits[number] == limit]
             for start in range(0, len(equal), self.batch_size):
                 yield limit, equal[start : start + self.batch_size]
 
-    def _continue(self, prompts: Sequence[Sequence[int]], choice: Choice, limit: int) -> list[list[int]]:
-        """The new tokens of each prompt, its end mark included if it came."""
+    def _continue(self, prompts: Sequence[Sequence[int]], choice: TokenSampler, limit: int) -> list[list[int]]:
+        """Return the new tokens of each prompt, including the EOS token if the model generated it."""
         from transformers import GenerationConfig, LogitsProcessorList
 
         width = max(map(len, prompts))
@@ -130,7 +130,7 @@ class HfGenerator:
     def _completion(self, prompt: Sequence[int], new: Sequence[int]) -> Completion:
         ended = bool(new) and new[-1] in self._ends
         own = new[:-1] if ended else new
-        # Decoded together: some tokenizers drop the blank before the first word.
+        # Decoded with the prompt, because some tokenizers drop the space before the first word.
         before, whole = self._decode(prompt), self._decode([*prompt, *own])
         text = whole[len(before) :] if whole.startswith(before) else self._decode(own)
         return Completion(text, len(own), ended)
@@ -141,19 +141,19 @@ class HfGenerator:
 
 
 def _until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """The tokens up to the first end mark, which is the last of them then; what follows is padding."""
+    """Return the tokens up to and including the first EOS token; the rest is padding."""
     first = min((tokens.index(end) for end in ends if end in tokens), default=len(tokens) - 1)
     return tokens[: first + 1]
 
 
 def document_end(directory: Path) -> str | None:
-    """The end mark of the tokenizer in a Hugging Face directory; in a prompt its text is that mark."""
+    """Return the text of the EOS token of a Hugging Face directory's tokenizer; in a prompt it is that token."""
     end: str | None = _load_tokenizer(directory).eos_token
     return end
 
 
 def default_device() -> str:
-    """The kind of device that models run on here."""
+    """Return the kind of device that models run on: `cuda` if there is one, or else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -162,23 +162,23 @@ def _load_tokenizer(directory: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # OSError, ValueError or KeyError, as the file that is wrong likes.
+    except Exception as error:  # OSError, ValueError or KeyError, depending on the file that is wrong.
         raise ConfigError(f"{directory} has no tokenizer that can be loaded: {error}") from error
 
 
 def load_model(directory: Path, device: torch.device, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
-    """A causal language model, ready for inference, and its tokenizer. ConfigError as `HfGenerator`."""
+    """Return a causal language model in evaluation mode, and its tokenizer. Raises ConfigError as `HfGenerator`."""
     from transformers import AutoModelForCausalLM
 
     if not (directory / "config.json").is_file():
         raise ConfigError(
-            f"{directory} {'has no config.json' if directory.is_dir() else 'is no directory'}; give the local "
+            f"{directory} {'has no config.json' if directory.is_dir() else 'is not a directory'}; give the local "
             "directory of a Hugging Face model (lrps downloads nothing)"
         )
     tokenizer = _load_tokenizer(directory)
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             directory,
             local_files_only=True,
             trust_remote_code=False,
@@ -186,10 +186,10 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype | None 
             dtype=wanted,
             output_loading_info=True,
         )
-    # transformers raises OSError, ValueError, KeyError or its own classes, as the file that is wrong likes.
+    # transformers raises OSError, ValueError, KeyError or its own classes, depending on the file that is wrong.
     except Exception as error:
         raise ConfigError(f"{directory} cannot be loaded as a language model: {error}") from error
-    # A weight that the files lack would be drawn at random, without an error.
-    if absent := sorted(told["missing_keys"]):
+    # transformers initializes missing weights at random, without an error.
+    if absent := sorted(loading["missing_keys"]):
         raise ConfigError(f"{directory} lacks weights: {', '.join(absent[:5])}; use a whole model")
     return model.to(device).eval(), tokenizer

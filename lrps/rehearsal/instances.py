@@ -1,7 +1,7 @@
-"""An instance of rehearsal: an input and an output. How instances become prompts and text, and text instances. Pure.
+"""Instances of rehearsal (an input and an output), and the formats that write them as text and parse them.
 
-`documents`: the first tokens of a document are the input, what follows is the output. `pairs`: the text of a document
-is INPUT MARK input OUTPUT MARK output. Must not import torch.
+`documents`: the first tokens of a document are the input, the rest is the output. `pairs`: the text of a document is
+INPUT MARK input OUTPUT MARK output. Pure functions. Must not import torch.
 """
 
 from __future__ import annotations
@@ -15,116 +15,119 @@ from tokenizers import Tokenizer
 
 from lrps.config.rehearsing import Synthesis
 
-BROKEN = "�"
-"""What bytes that are no UTF-8 are decoded to."""
+REPLACEMENT = "�"
+"""Character that invalid UTF-8 is decoded to."""
 BLANK_LINES = {"pairs": "\n\n", "documents": "\n\n\n"}
-"""What stands between demonstrations where nothing else does."""
+"""Default separators of demonstrations, by kind."""
 
 
 class Instance(NamedTuple):
-    """What is rehearsed: `output` is what a model is to say to `input`."""
+    """One piece of rehearsal data: an input, and the output that a model is trained to give."""
 
     input: str
     output: str
 
 
 @dataclass(frozen=True)
-class ParsedInstance:
-    """What was made of generated text. dropped: reason -> pieces."""
+class ParsedInstances:
+    """The instances parsed from one generated text. dropped: number of dropped pieces by reason."""
 
     instances: tuple[Instance, ...]
     dropped: Counter[str]
 
 
 class InstanceFormat(Protocol):
-    """One kind of instance."""
+    """A textual form of instances."""
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
-        """A document as it stands in a prompt, of at most so many tokens; None if it cannot be one."""
+        """Return a document as a demonstration of at most `longest_tokens` tokens, or None if it cannot be one."""
 
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
-        """What the base model goes on after."""
+        """Return the prompt of the base model."""
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstance:
-        """The instances in what the base model wrote. ended: by itself, not cut off at a limit. separator: of the
-        demonstrations, which the model may go on with; it is no part of any instance."""
+    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
+        """Parse the instances that the base model wrote.
+
+        ended: False if the completion was cut off at a limit. separator: the demonstrations' separator, which the model
+        may repeat; it is not part of any instance.
+        """
 
     def question(self, instance: Instance) -> str:
-        """What the latest model goes on after."""
+        """Return the prompt of the latest model for an instance."""
 
-    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstance:
-        """The instance with the output that the latest model wrote, if there is one."""
+    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstances:
+        """Return the instance with the output that the latest model wrote, if that is valid."""
 
     def text(self, instance: Instance) -> str:
-        """The document that a model is trained on."""
+        """Return the document that a model is trained on."""
 
 
-def form_of(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> InstanceFormat:
-    """tokenizer: of the data."""
+def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> InstanceFormat:
+    """Return the format of a synthesis. tokenizer: that of the data."""
     if synthesis.kind == "pairs":
-        return Pairs(synthesis, tokenizer, synthesis.max_pair_tokens or sequence_length)
-    return Documents(tokenizer, synthesis.prefix_tokens)
+        return PairFormat(synthesis, tokenizer, synthesis.max_pair_tokens or sequence_length)
+    return DocumentFormat(tokenizer, synthesis.prefix_tokens)
 
 
 def whole_text(text: str, ended: bool) -> str | None:
-    """Generated text without a character that was cut off at its end; None if there is no text, or it is broken."""
-    text = text if ended else text.rstrip(BROKEN)
-    return text if text.strip() and BROKEN not in text else None
+    """Return generated text without an incomplete character at its end; None if it is blank or has invalid bytes."""
+    text = text if ended else text.rstrip(REPLACEMENT)
+    return text if text.strip() and REPLACEMENT not in text else None
 
 
 @dataclass(frozen=True)
-class Documents:
-    """Whole documents, for pre-training."""
+class DocumentFormat:
+    """The format of whole documents, for pre-training."""
 
     tokenizer: Tokenizer
     prefix_tokens: int
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
-        """The beginning of a document that is longer."""
+        """Return the document, cut to `longest_tokens` tokens; None if it is blank."""
         return _first_tokens(self.tokenizer, text, longest_tokens) if text.strip() else None
 
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         return "".join(document + separator for document in demonstrations)
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstance:
-        """Every document between separators."""
+    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
+        """Parse every document between separators."""
         pieces = completion.split(separator) if separator else [completion]
         if len(pieces) > 1 and not pieces[-1].strip():  # It ended with the separator.
             pieces, ended = pieces[:-1], True
         found = [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
         instances = tuple(instance for one in found for instance in one.instances)
-        return ParsedInstance(instances, sum((one.dropped for one in found), Counter()))
+        return ParsedInstances(instances, sum((one.dropped for one in found), Counter()))
 
-    def _document(self, piece: str, ended: bool) -> ParsedInstance:
+    def _document(self, piece: str, ended: bool) -> ParsedInstances:
         if (text := whole_text(piece, ended)) is None:
             return _dropped("broken" if piece.strip() else "empty")
         prefix = _first_tokens(self.tokenizer, text, self.prefix_tokens)
         if not text[len(prefix) :].strip() or not prefix.strip():
             return _dropped("short")
-        return ParsedInstance((Instance(prefix, text[len(prefix) :]),), Counter())
+        return ParsedInstances((Instance(prefix, text[len(prefix) :]),), Counter())
 
     def question(self, instance: Instance) -> str:
         return instance.input
 
-    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstance:
+    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstances:
         if (text := whole_text(completion, ended)) is None:
             return _dropped("broken" if completion.strip() else "empty")
-        return ParsedInstance((Instance(instance.input, text),), Counter())
+        return ParsedInstances((Instance(instance.input, text),), Counter())
 
     def text(self, instance: Instance) -> str:
         return instance.input + instance.output
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Pairs of an input and an output, in documents of their own."""
+class PairFormat:
+    """The format of pairs: a document has one input and one output, each after its mark."""
 
     synthesis: Synthesis
     tokenizer: Tokenizer
     longest_tokens: int
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
-        """None for a document that is no pair, or too long: half a pair is none."""
+        """Return the document's pair; None if it is not a pair, or too long, because half a pair is useless."""
         before, _, rest = text.partition(self.synthesis.marks[0])
         pair = None if before.strip() else self._pair(rest)
         if pair is None or self._tokens(self.text(pair)) > longest_tokens:
@@ -135,8 +138,8 @@ class Pairs:
         parts = (self.synthesis.task, *demonstrations, self.synthesis.marks[0])
         return separator.join(part for part in parts if part)
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstance:
-        """Every piece between input marks that is exactly one input and one output; the prompt ended in such a mark."""
+    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
+        """Parse every piece between input marks that has one input and one output; the prompt ended with a mark."""
         between = separator.strip()
         pieces = [piece.rstrip().removesuffix(between) for piece in completion.split(self.synthesis.marks[0])]
         instances, dropped = [], Counter[str]()
@@ -147,38 +150,38 @@ class Pairs:
                 dropped["cut off"] += 1
             elif pair is None:
                 dropped["no pair"] += 1
-            elif BROKEN in piece:
+            elif REPLACEMENT in piece:
                 dropped["broken"] += 1
             elif self._tokens(self.text(pair)) > self.longest_tokens:
                 dropped["long"] += 1
             else:
                 instances.append(pair)
-        return ParsedInstance(tuple(instances), dropped)
+        return ParsedInstances(tuple(instances), dropped)
 
     def question(self, instance: Instance) -> str:
-        # Without the blank at its end, which most tokenizers take for the beginning of the next word.
+        # Without the space at the end, which most tokenizers join with the next word.
         return (self.synthesis.input_mark + instance.input + self.synthesis.output_mark).rstrip()
 
-    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstance:
+    def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstances:
         output, next_pair, _ = completion.partition(self.synthesis.marks[0])
         if not ended and not next_pair:
             return _dropped("cut off")
         pair = Instance(instance.input, output.strip())
         if not pair.output or self.synthesis.marks[1] in output:
             return _dropped("no pair" if pair.output else "empty")
-        if BROKEN in output:
+        if REPLACEMENT in output:
             return _dropped("broken")
         return (
             _dropped("long")
             if self._tokens(self.text(pair)) > self.longest_tokens
-            else ParsedInstance((pair,), Counter())
+            else ParsedInstances((pair,), Counter())
         )
 
     def text(self, instance: Instance) -> str:
         return self.synthesis.input_mark + instance.input + self.synthesis.output_mark + instance.output
 
     def _pair(self, piece: str) -> Instance | None:
-        """The text after an input mark as a pair."""
+        """Parse the text after an input mark as a pair."""
         parts = [part.strip() for part in piece.split(self.synthesis.marks[1])]
         if len(parts) != 2 or not all(parts) or self.synthesis.marks[0] in piece:
             return None
@@ -188,17 +191,17 @@ class Pairs:
         return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def without_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], int]:
-    """Every instance once, in the order in which they came first; and how many were dropped."""
+def remove_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], int]:
+    """Return the distinct instances, in the order of their first occurrences, and the number of duplicates."""
     distinct = list(dict.fromkeys(instances))
     return distinct, len(instances) - len(distinct)
 
 
 def _first_tokens(tokenizer: Tokenizer, text: str, count: int) -> str:
-    """The text of its first tokens, up to a whole character; all of it if there are no more."""
+    """Return the text of the first `count` tokens, up to a whole character."""
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     return text if len(offsets) <= count else text[: offsets[count - 1][1]]
 
 
-def _dropped(reason: str) -> ParsedInstance:
-    return ParsedInstance((), Counter({reason: 1}))
+def _dropped(reason: str) -> ParsedInstances:
+    return ParsedInstances((), Counter({reason: 1}))

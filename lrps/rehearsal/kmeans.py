@@ -1,4 +1,4 @@
-"""k-means with seeded k-means++ starts, in numpy and float64: the same points and seed give the same clusters."""
+"""k-means with seeded k-means++ initialization, in numpy and float64: equal points and seeds give equal clusters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 
 ITERATIONS = 100
 _BLOCK = 2**22
-"""Distances that are held at once."""
+"""Number of coordinates of the points that are processed together."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """labels: (points,), of the nearest centroid, the lower number among equals. distances: (points,), squared, to it.
+    """The result of k-means.
 
-    Clusters without points may occur where points repeat.
+    labels: (points,), number of the nearest centroid, the lower one of equally near ones. distances: (points,), squared
+    distance to it. Clusters without points may occur where points repeat.
     """
 
     centroids: np.ndarray
@@ -28,9 +29,9 @@ class Clusters:
 
 
 def kmeans(points: np.ndarray, clusters: int, seed: int) -> Clusters:
-    """Cluster (points, dimensions) by Lloyd's iterations, until no label changes or ITERATIONS are over."""
+    """Cluster (points, dimensions) by Lloyd's algorithm, until no label changes or for ITERATIONS iterations."""
     points = np.asarray(points, np.float64)
-    centroids = _spread(points, min(clusters, len(points)), np.random.default_rng(seed))
+    centroids = _initial_centroids(points, min(clusters, len(points)), np.random.default_rng(seed))
     labels, distances = _nearest(points, centroids)
     for _ in range(ITERATIONS):
         centroids = _means(points, labels, centroids)
@@ -40,9 +41,11 @@ def kmeans(points: np.ndarray, clusters: int, seed: int) -> Clusters:
     return Clusters(centroids, labels, distances)
 
 
-def _spread(points: np.ndarray, clusters: int, random: np.random.Generator) -> np.ndarray:
-    """k-means++ (Arthur and Vassilvitskii 2007): each further centroid with a chance that grows with its squared
-    distance to those before."""
+def _initial_centroids(points: np.ndarray, clusters: int, random: np.random.Generator) -> np.ndarray:
+    """Return initial centroids by k-means++ (Arthur and Vassilvitskii 2007).
+
+    Each further centroid is drawn with probabilities proportional to the squared distances to those before.
+    """
     chosen = [int(random.integers(len(points)))]
     nearest = _squared(points, points[chosen[-1]])
     while len(chosen) < clusters:
@@ -73,7 +76,7 @@ def _nearest(points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _means(points: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """The centroids of the labels; one without points stays where it is."""
+    """Return the means of the labels' points; a centroid without points is kept."""
     sums = np.zeros_like(centroids)
     np.add.at(sums, labels, points)
     counts = np.bincount(labels, minlength=len(centroids))

@@ -1,7 +1,7 @@
-"""The two models of rehearsal, theta(0) and the latest one: which they are, and where their files lie.
+"""References to the two models of rehearsal, the base model (theta(0) in the paper) and the latest model.
 
-A model is a directory, or a release of the plan, which is exported beside the stages. Must not import torch at the top:
-the outline of a rehearsal needs names only.
+A model is a directory, or a release of the plan, which is exported into the set's directory. Must not import torch at
+the top, because the outline of a rehearsal needs the names only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lrps.store.identity import weights_digest
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model by its name in the config. release: of this plan, None for a directory of its own."""
+    """A model by its name in the config. release: the release of this plan; None for a model from a directory."""
 
     name: str
     directory: Path
@@ -30,12 +30,12 @@ class ModelRef:
 
     @property
     def label(self) -> str:
-        """Its name without the place where it lies."""
+        """The name of the model without its directory."""
         return self.name if self.release else self.directory.name
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What it is, wherever it lies: hashes of config and weights, and of the tokenizer. Its files must be there."""
+        """The hashes of config and weights, and of the tokenizer, independent of the directory. Reads the files."""
         tokenizer = self.directory / "tokenizer.json"
         return {
             "name": self.label,
@@ -45,30 +45,30 @@ class ModelRef:
 
 
 def latest_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef:
-    """The model that writes outputs again. ConfigError if there is none, or if it is trained on the very set."""
+    """Return the model that refines outputs. Raises ConfigError if it does not exist or is trained on this set."""
     assert rehearsal.synthesis is not None
     if rehearsal.synthesis.latest is not None:
-        return _theta(plan, rehearsal, "latest", rehearsal.synthesis.latest)
+        return _resolve(plan, rehearsal, "latest", rehearsal.synthesis.latest)
     versions = [version.name for version in plan.config.data.versions]
     before = versions[versions.index(rehearsal.since) - 1]
     paradigms = plan.config.paradigms.items()
     switching = [name for name, strategy in paradigms if isinstance(strategy, PathSwitching)]
-    return _theta(plan, rehearsal, "latest", f"{[*switching, *plan.config.paradigms][0]}/{before}")
+    return _resolve(plan, rehearsal, "latest", f"{[*switching, *plan.config.paradigms][0]}/{before}")
 
 
 def base_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef | None:
-    """theta(0), which writes instances; None if a server has it. ConfigError as `latest_theta`."""
+    """Return the model that writes instances; None if a server has it. Raises ConfigError as `latest_model`."""
     assert rehearsal.synthesis is not None
     if rehearsal.synthesis.generator != "hf":
         return None
     if rehearsal.synthesis.base is not None:
-        return _theta(plan, rehearsal, "base", rehearsal.synthesis.base)
+        return _resolve(plan, rehearsal, "base", rehearsal.synthesis.base)
     if plan.config.model.checkpoint is not None:
         return ModelRef(plan.config.model.checkpoint.name, plan.config.model.checkpoint)
     return latest_model(plan, rehearsal)
 
 
-def _theta(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
+def _resolve(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
     where = f"data.rehearsal.{rehearsal.name}.synthesis.{key}"
     paradigm, _, version = name.rpartition("/")
     released = next((each for each in plan.graph.paradigms if each.name == paradigm), None)
@@ -93,7 +93,7 @@ def _theta(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
 
 
 def _sources_of(plan: Plan, release: Release) -> set[str]:
-    """What a released state was trained on: its lineage's sources, of each path up to where the next one forks."""
+    """Return the sources that a released state was trained on, along its lineage."""
     lineage = plan.graph.lineage(plan.graph.by_name[release.path])
     stops = [*(path.start for path in lineage[1:]), release.step]
     found: set[str] = set()
@@ -106,40 +106,40 @@ def _sources_of(plan: Plan, release: Release) -> set[str]:
     return found
 
 
-def is_there(plan: Plan, theta: ModelRef) -> bool:
-    """Whether the model is trained, or its directory there."""
-    if theta.release is None:
-        return (theta.directory / "config.json").is_file()
-    saved = saved_step(plan, plan.graph.by_name[theta.release.path])
-    return saved is not None and saved >= theta.release.step
+def is_available(plan: Plan, model: ModelRef) -> bool:
+    """Return whether the release is trained, or whether the directory has a model."""
+    if model.release is None:
+        return (model.directory / "config.json").is_file()
+    saved = saved_step(plan.layout.path(model.release.path))
+    return saved is not None and saved >= model.release.step
 
 
-def export_model_ref(plan: Plan, theta: ModelRef, name: str) -> None:
-    """Export a release, unless it is there already, checked byte for byte.
+def export_model(plan: Plan, model: ModelRef, name: str) -> None:
+    """Export a release, unless an intact export exists; do nothing for a directory.
 
-    name: of the set that it is for. GenerationError if it is not trained yet; otherwise as `export_state`.
+    name: the set that needs the model. Raises GenerationError if the release is not trained yet, and the errors of
+    `export_state`.
     """
-    if theta.release is None:
+    if model.release is None:
         return
-    if not is_there(plan, theta):
-        way_out = "`lrps run CONFIG` trains it, then the same command goes on"
-        lineage = plan.graph.lineage(plan.graph.by_name[theta.release.path])
+    if not is_available(plan, model):
+        hint = "train it with `lrps run CONFIG`, then run the same command again"
+        lineage = plan.graph.lineage(plan.graph.by_name[model.release.path])
         if waits := [path.name for path in lineage if name in path.sources]:
-            way_out = (
-                f"but {waits[0]} goes on to rows of {name} itself, and waits for them: run the plan without the "
-                "versions that read it first, then add them and run this again"
+            hint = (
+                f"but {waits[0]} also reads sequences of {name}, and waits for them: run the plan without the versions "
+                "that read it first, then add them and run this again"
             )
         raise GenerationError(
-            f"{theta.name} is not trained yet: {theta.release.path} has no state at step {theta.release.step}; "
-            f"{way_out}"
+            f"{model.name} is not trained yet: {model.release.path} has no state at step {model.release.step}; {hint}"
         )
-    # Here, and not at the top: torch takes seconds.
+    # Imported here, because torch takes seconds to load.
     from lrps.export.release import ExportFormat, export_state
     from lrps.export.states import PathState
 
-    state = PathState(plan.graph.by_name[theta.release.path], theta.release.step, (theta.release.version,))
+    state = PathState(plan.graph.by_name[model.release.path], model.release.step, (model.release.version,))
     form = ExportFormat(plan.config.engine.precision)
     try:
-        export_state(plan, state, theta.directory, form)
-    except CheckpointError:  # What lies there is of a path that was trained anew since, or damaged: nobody else's.
-        export_state(plan, state, theta.directory, form, force=True)
+        export_state(plan, state, model.directory, form)
+    except CheckpointError:  # An older export in the set's own directory: damaged, or its path was trained again.
+        export_state(plan, state, model.directory, form, force=True)

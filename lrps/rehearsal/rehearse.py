@@ -1,4 +1,4 @@
-"""Makes a rehearsal set: all stages, then shards in the set's place, then its cost in the run's own ledger."""
+"""The making of a rehearsal set: all stages, then its shards, then its cost in the run's own ledger."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from lrps.config.rehearsing import Endpoint
 from lrps.data.build.writer import TokenWriter, token_dtype
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer
-from lrps.ledger.events import book_event
 from lrps.ledger.reader import read_ledger
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import MAKER
+from lrps.rehearsal.generation_stage import Progress
 from lrps.rehearsal.generator import default_device
 from lrps.rehearsal.model_ref import base_model, latest_model
 from lrps.rehearsal.outline import find_set, rehearsed
-from lrps.rehearsal.selecting import BLOCK_TOKENS, embedding_identity, selected
+from lrps.rehearsal.selection_stage import BLOCK_TOKENS, embedding_identity, select_candidates
 from lrps.rehearsal.stages import Candidate, Stages
-from lrps.rehearsal.writing import Progress
 
-SEEN_OTHERWISE = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
-"""Settings that may differ from those of a set that is made: models are known by their hashes, the plan cuts rows."""
+IGNORED_SETTINGS = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
+"""Settings that may differ from those of an existing set: models are compared by hash, rows are cut by the plan."""
 
 
 def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifest, bool]:
-    """Make the set, or go on with it: its manifest, and whether this call made it.
+    """Make the set, or continue to make it; return its manifest and whether this call made it.
 
-    A set that is made is left as it is; DataError if it was made with other settings. Other LrpsErrors as the stages
-    raise them: models, data or rows that are missing.
+    An existing set is kept. Raises DataError if it was made with other settings, and the LrpsErrors of the stages, for
+    example for missing models, data or rows.
     """
     rehearsal = find_set(plan, name)
     console = Console(highlight=False, quiet=quiet)
     tokenizer, identity = load_tokenizer(plan.config.data.tokenizer_path)
-    tokenizer.encode_special_tokens = True  # Text that spells the end mark is text: it must not end a document.
+    tokenizer.encode_special_tokens = True  # Text that spells the EOS token must not end a document.
 
     @contextmanager
     def watch(stage: str, total: int) -> Iterator[Progress]:
@@ -62,13 +62,13 @@ def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifes
         else:
             _refuse_other_tokenizer(stages)
             _check_models(stages)
-            manifest, made = _write_shards(stages, selected(stages)), True
+            manifest, made = _write_shards(stages, select_candidates(stages)), True
         _book(plan, stages, manifest)
     return manifest, made
 
 
 def _check_models(stages: Stages) -> None:
-    """Both models must be there before one of them writes for hours. Raises an LrpsError as `Stages.base`."""
+    """Raise the LrpsErrors of `Stages.base` and `Stages.latest` for missing models before hours of generation."""
     _ = stages.base_identity, stages.latest_identity
 
 
@@ -84,21 +84,23 @@ def _refuse_changed(stages: Stages, manifest: Manifest) -> None:
         name = stages.rehearsal.name
         raise DataError(
             f"{name} was made with other {', '.join(changed)}, and a version never changes: give the new set another "
-            f"name, or delete {stages.plan.config.data.root / name} with everything that was trained on it"
+            f"name, or delete {stages.plan.config.data.root / name} and everything that was trained on it"
         )
 
 
 def _other_models(stages: Stages, manifest: Manifest) -> list[str]:
-    """Models of the config that are another one than made the set. Of a directory that is gone, and of a release, which
-    may be trained anew or pruned, nothing is said."""
+    """Return the keys of models in the config that differ from those that made the set.
+
+    A directory that no longer exists is ignored, and so is a release, which may have been pruned or trained again.
+    """
     changed = []
-    for key, theta_of in (("base", base_model), ("latest", latest_model)):
+    for key, find_model in (("base", base_model), ("latest", latest_model)):
         if (made_by := manifest.provenance.get(key)) is None:
             continue
         with suppress(ConfigError):
-            theta = theta_of(stages.plan, stages.rehearsal)
-            if theta is not None and theta.release is None:
-                changed += [key] * (theta.identity["weights_sha256"] != made_by.get("weights_sha256"))
+            model = find_model(stages.plan, stages.rehearsal)
+            if model is not None and model.release is None:
+                changed += [key] * (model.identity["weights_sha256"] != made_by.get("weights_sha256"))
     server, base = stages.synthesis.generator, manifest.provenance.get("base") or {}
     if isinstance(server, Endpoint) and server.model != base.get("model"):
         changed.append("base")
@@ -115,12 +117,12 @@ def _refuse_other_tokenizer(stages: Stages) -> None:
 
 
 def _settings(stages: Stages) -> dict[str, Any]:
-    values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=SEEN_OTHERWISE)
+    values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=IGNORED_SETTINGS)
     return values | {"seed": stages.seed}
 
 
 def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
-    """The selection as the training shards of the set, each instance a document."""
+    """Write the selected candidates as the training shards of the set, one document per instance."""
     root, identity = stages.plan.config.data.root, stages.identity
     with TokenWriter(root, stages.rehearsal.name, "train", identity, block_tokens=BLOCK_TOKENS) as writer:
         for one in chosen:
@@ -131,7 +133,7 @@ def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
 
 
 def _provenance(stages: Stages) -> dict[str, Any]:
-    """What made the set. Nothing of the time, the machine or the attempts: the same settings give the same bytes."""
+    """Return the provenance of the set, without time, machine and attempts, so that equal settings give equal bytes."""
     drawn = stages.files["demonstrations"].path
     return {
         "maker": MAKER,
@@ -153,12 +155,12 @@ def _provenance(stages: Stages) -> dict[str, Any]:
 
 
 def _book(plan: Plan, stages: Stages, manifest: Manifest) -> None:
-    """Book the set in the run's own ledger, once, also where the process that made it was killed before it could."""
+    """Book the cost of the set in the run's own ledger, unless a record of it exists."""
     ledger = plan.layout.ledger
     booked = (record.facts.get("manifest_sha256") for record in read_ledger(ledger) if record.kind == "rehearsal")
     if manifest.sha256 in booked or not stages.costs.path.exists():
         return
-    facts = stages.costs.booking(set(manifest.provenance["stages"].values()))
+    facts = stages.costs.ledger_facts(set(manifest.provenance["stages"].values()))
     seconds = sum(value for key, value in facts.items() if key.endswith("_seconds"))
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
     book_event(
@@ -177,7 +179,7 @@ def _book(plan: Plan, stages: Stages, manifest: Manifest) -> None:
 
 
 def made_document(plan: Plan, name: str, manifest: Manifest, made: bool) -> dict[str, Any]:
-    """What was made as JSON values. made: by this call."""
+    """Return the result of the command as JSON values. made: whether this call made the set."""
     return {
         "set": name,
         "made": made,
@@ -191,11 +193,11 @@ def made_document(plan: Plan, name: str, manifest: Manifest, made: bool) -> dict
 
 
 def print_made(document: Mapping[str, Any]) -> None:
-    """The same for people: from what was generated to what is trained on."""
+    """Print the result as text, from generations to training data."""
     counts, name = document["counts"], document["set"]
     parsed, refined = counts["parsed"], counts["refined"]
     if not document["made"]:
-        print(f"{name}: made already; nothing was generated")
+        print(f"{name}: already made; nothing was generated")
     print(
         f"{name}: {counts['generated']:,} generations of {counts['generated_tokens']:,} tokens, "
         f"{parsed['instances']:,} instances, {refined['candidates']:,} candidates, {counts['selected']:,} selected"
@@ -205,6 +207,6 @@ def print_made(document: Mapping[str, Any]) -> None:
             if number:
                 print(f"{name}: dropped when {what}: {number:,} {reason}")
     print(
-        f"{name}: {document['documents']:,} documents, {document['tokens']:,} tokens, {document['rows']:,} rows in the "
-        f"plan, sha256 {document['manifest_sha256'][:12]}"
+        f"{name}: {document['documents']:,} documents, {document['tokens']:,} tokens, {document['rows']:,} sequences "
+        f"in the plan, sha256 {document['manifest_sha256'][:12]}"
     )

@@ -1,6 +1,6 @@
-"""The next token of every row of a batch, each row with random numbers of its own. Pure, but for tensors.
+"""Sampling of the next token for each prompt of a batch, with random numbers per prompt.
 
-Imports torch, and neither transformers nor a model.
+Pure functions of tensors. Imports torch, but not transformers.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ import numpy as np
 import torch
 
 LogitsProcessor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""As transformers calls it: (tokens so far, scores of the next one), both a row a prompt -> scores."""
+"""Function that transformers calls: (tokens so far, scores of the next token), one row per prompt -> scores."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. Penalty first, then temperature, then the nucleus, as transformers and vLLM do."""
+    """The settings of sampling, applied in the order of transformers and vLLM: penalty, temperature, nucleus."""
 
     max_new_tokens: int
     temperature: float = 0.0
-    """0: greedy, the most likely token; `top_p` and seeds are without effect then."""
+    """Temperature of the softmax. 0 takes the most likely token; `top_p` and seeds have no effect then."""
     top_p: float = 1.0
-    """Choose among the most likely tokens that hold this probability together."""
+    """Total probability of the most likely tokens to choose from."""
     repetition_penalty: float = 1.0
-    """Above 1: tokens of the prompt and of the completion so far become less likely."""
+    """Penalty of tokens that occur in the prompt or the completion; above 1 they become less likely."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
-            raise ValueError(f"{self} cannot be sampled with")
+            raise ValueError(f"{self} is not a valid sampling")
 
 
-class Choice:
-    """Chooses up to `limit` tokens for each row; row i draws from seeds[i] alone, one number a step."""
+class TokenSampler:
+    """A sampler of up to `limit` tokens per row; row i uses one random number per step, from seeds[i] only."""
 
     def __init__(self, sampling: Sampling, seeds: Sequence[int], limit: int) -> None:
         self._sampling = sampling
         self._draws = torch.from_numpy(np.stack([np.random.default_rng(seed).random(limit) for seed in seeds]))
 
     def __call__(self, step: int, seen: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """The tokens of step `step`, one a row. seen: bool like scores, the tokens that the penalty is for."""
+        """Return the tokens of a step, one per row. seen: tokens to penalize, a bool tensor of the shape of scores."""
         sampling = self._sampling
-        scores = penalized(scores.float(), seen, sampling.repetition_penalty)
+        scores = penalize(scores.float(), seen, sampling.repetition_penalty)
         if sampling.temperature == 0:
             return scores.argmax(-1)
-        return drawn(scores / sampling.temperature, sampling.top_p, self._draws[:, step].to(scores.device))
+        return sample_nucleus(scores / sampling.temperature, sampling.top_p, self._draws[:, step].to(scores.device))
 
     def processor(self, attention_mask: torch.Tensor) -> LogitsProcessor:
-        """The choice as a processor under greedy decoding: every score but the chosen one becomes -inf.
+        """Return a processor for greedy decoding that sets every score but that of the sampled token to -inf.
 
         attention_mask: of the prompts, 0 where they are padded.
         """
@@ -65,20 +65,20 @@ class Choice:
         return process
 
 
-def penalized(scores: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Positive scores of seen tokens divided by the penalty, negative ones multiplied (Keskar et al. 2019)."""
+def penalize(scores: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Divide positive scores of seen tokens by the penalty, multiply negative ones by it (Keskar et al. 2019)."""
     if penalty == 1:
         return scores
     return torch.where(seen, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
 
 
-def drawn(scores: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch.Tensor:
-    """One token a row, by inverse transform sampling within the nucleus.
+def sample_nucleus(scores: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch.Tensor:
+    """Return one token per row, by inverse transform sampling within the nucleus.
 
-    The nucleus is the smallest set of most likely tokens that holds at least `top_p`; among equally likely ones the
-    lower id comes first. draws: float64 in [0, 1), one a row.
+    The nucleus is the smallest set of most likely tokens with a total probability of at least `top_p`; among equally
+    likely tokens the lower id comes first. draws: float64 in [0, 1), one per row.
     """
-    # In float64: a draw that falls between two tokens falls there whatever the rounding of the sum.
+    # In float64, so that the rounding of the sum does not move a draw to another token.
     chances, tokens = torch.sort(torch.softmax(scores.double(), -1), stable=True, descending=True)
     before = chances.cumsum(-1) - chances
     chances = torch.where(before < top_p, chances, 0.0)

@@ -1,6 +1,6 @@
-"""The documents of versions, by number, read from their token shards: what is held out is not among them.
+"""The training documents of a version, read by number from its token shards.
 
-Reads where documents start in every block, and of the tokens those blocks that are asked for. Must not import torch.
+Reads the documents' starts of all blocks, and the tokens of the requested blocks only. Must not import torch.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from lrps.data.manifest import Manifest
 
 
 class ShardDocuments:
-    """The training documents of one version."""
+    """A sequence of the training documents of one version."""
 
     def __init__(self, manifest: Manifest, files: ShardFiles) -> None:
-        """Looks at every shard, which may be a download. DataError for one that is missing or damaged."""
+        """Read the starts of all documents, which may download every shard. Raises DataError for a damaged shard."""
         self._manifest, self._files = manifest, files
         self._dtype = np.dtype(manifest.dtype)
         self._shard_of = [shard for shard in manifest.shards for _ in shard.blocks]
         self._starts = [starts for shard in manifest.shards for starts in self._read_starts(files.path(shard))]
         counts = [len(starts) for starts in self._starts]
         if len(counts) != len(manifest.blocks) or sum(counts) != manifest.documents:
-            raise DataError(f"the shards of {manifest.version} are not those of its manifest. {files.restore}")
+            raise DataError(f"the shards of {manifest.version} do not match its manifest. {files.restore_hint}")
         self._first = np.concatenate([[0], np.cumsum(counts)])
-        """The number of the first document that starts in a block."""
+        """Number of the first document that starts in each block."""
         self._block: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self._manifest.documents
 
     def read(self, number: int) -> np.ndarray:
-        """The tokens of a document, without the end mark."""
+        """Return the tokens of a document, without the EOS token."""
         block = int(np.searchsorted(self._first, number, "right")) - 1
         starts = self._starts[block]
         place = number - int(self._first[block])
@@ -49,7 +49,7 @@ class ShardDocuments:
             pieces.append(self._tokens(block)[begin:after])
             if after is not None or block + 1 == len(self._starts):
                 break
-            # The document goes on in the next block, up to the first one that starts there.
+            # The document continues in the next block, up to the first document that starts there.
             block, begin, place = block + 1, 0, -1
             starts = self._starts[block]
         tokens = np.concatenate(pieces)
@@ -63,7 +63,7 @@ class ShardDocuments:
                 file.seek(block.offset)
                 content = file.read(block.tokens * self._dtype.itemsize)
             if zlib.crc32(content) != block.crc32:
-                raise DataError(f"{path}: block {block.key} is damaged. {self._files.restore}")
+                raise DataError(f"{path}: block {block.key} is damaged. {self._files.restore_hint}")
             self._block = number, np.frombuffer(content, self._dtype)
         return self._block[1]
 
@@ -73,7 +73,7 @@ class ShardDocuments:
                 members = (member for member in tar if member.name.endswith(".docs.npy"))
                 return [np.load(io.BytesIO(_content(tar, member)), allow_pickle=False) for member in members]
         except (OSError, tarfile.TarError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as a shard ({error}). {self._files.restore}") from None
+            raise DataError(f"{path}: cannot be read as a shard ({error}). {self._files.restore_hint}") from None
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

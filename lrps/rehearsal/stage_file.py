@@ -1,7 +1,8 @@
-"""The file of a stage: JSON lines, the first of which says what made it. It grows in chunks, or is written whole.
+"""The files of stages: the records of a stage as JSON lines after a header with its settings, and what stages cost.
 
-A file's name holds the key of everything that its content depends on, so other settings never find it. A process that
-is killed leaves whole chunks and at most a torn one, which is dropped. Must not import torch.
+A stage's file grows in chunks or is written at once. Its name contains a key of everything that its content depends on,
+so it is never read with other settings. A killed process leaves whole chunks and at most an incomplete one, which is
+dropped. Must not import torch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from lrps.base.files import atomic_write_bytes
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """The key of what is made with these settings; those of an earlier stage among them by its key."""
+    """Return the key of a stage with these settings, which include the key of the stage before."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -26,23 +28,26 @@ class StageFile:
     """The records of one stage, in order."""
 
     def __init__(self, directory: Path, stage: str, settings: Mapping[str, Any]) -> None:
-        """settings: JSON values, all that the records depend on."""
+        """Name the file, without creating it. settings: all JSON values that the records depend on."""
         self.stage = stage
         self.key = key_of({"stage": stage, **settings})
         self.path = directory / f"{stage}-{self.key[:16]}.jsonl"
         self._header = _line({"stage": stage, "key": self.key, "made_by": settings})
 
-    def whole(self) -> list[Any] | None:
-        """The records of a file that is written whole, None if there is none."""
+    def read(self) -> list[Any] | None:
+        """Return the records of a file that is written at once, or None if it does not exist."""
         return self._records() if self.path.exists() else None
 
     def write(self, records: Sequence[Any]) -> None:
-        """Write the file as a whole, or not at all."""
+        """Write the file with all its records, atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_bytes(self.path, b"".join([self._header, *map(_line, records)]))
 
     def resume(self, chunk: int, total: int) -> list[Any]:
-        """The records that are there, in whole chunks of `chunk` or up to `total`; what is torn is cut off the file."""
+        """Return the saved records: all up to `total`, or else whole chunks of `chunk` records.
+
+        Records of an incomplete chunk are cut off the file.
+        """
         if not self.path.exists():
             self.write(())
             return []
@@ -56,25 +61,68 @@ class StageFile:
         return kept
 
     def append(self, records: Sequence[Any]) -> None:
-        """Add a chunk after what `resume` or `append` left. Durable when it returns."""
+        """Append a chunk after `resume` or `append`. It is on disk (fsync) when this returns."""
         with open(self.path, "ab") as file:
             file.write(b"".join(map(_line, records)))
             file.flush()
             os.fsync(file.fileno())
 
     def _records(self) -> list[Any]:
-        """All whole lines after the first. GenerationError for a file that something else wrote to."""
+        """Return the complete lines after the first. Raises GenerationError for a file that was changed otherwise."""
         header, *lines = self.path.read_bytes().split(b"\n")
-        lines = lines[:-1]  # Empty, or a line without its end.
+        lines = lines[:-1]  # The last one is empty, or an incomplete line.
         try:
             if header + b"\n" != self._header:
-                raise ValueError("another header")
+                raise ValueError("its header differs")
             records = [json.loads(line) for line in lines]
             if any(_line(record) != line + b"\n" for record, line in zip(records, lines, strict=True)):
-                raise ValueError("a line that was not written so")
+                raise ValueError("a line is not as it was written")
         except ValueError as error:
-            raise GenerationError(f"{self.path} was changed ({error}); remove it, and it is made again") from None
+            raise GenerationError(f"{self.path} was changed ({error}); delete it to make it again") from None
         return records
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """The costs of a set's stages until they are booked in the run's own ledger.
+
+    path: a file of JSON lines with stage, key, seconds of one device and generated tokens. A killed process loses the
+    cost of its last chunk.
+    """
+
+    path: Path
+
+    def add(self, file: StageFile, seconds: float, tokens: int = 0) -> None:
+        """Append the cost of one chunk of a stage."""
+        line = {"stage": file.stage, "key": file.key, "device_seconds": round(seconds, 3), "tokens": tokens}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+
+    def ledger_facts(self, keys: Collection[str]) -> dict[str, Any]:
+        """Return the facts of the ledger record: generated tokens, and device-seconds by stage.
+
+        keys: of the stages that made the set. The seconds of other stages are summed as `abandoned_seconds`.
+        """
+        spent: dict[str, float] = {}
+        tokens = 0
+        for line in self._lines():
+            tokens += line["tokens"]
+            use = f"{line['stage'] if line['key'] in keys else 'abandoned'}_seconds"
+            spent[use] = spent.get(use, 0.0) + line["device_seconds"]
+        return {"tokens": tokens, **{use: round(seconds, 3) for use, seconds in spent.items()}}
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:  # Incomplete, because its writer was killed; the next line may be appended to it.
+                continue
+        return found
 
 
 def _line(value: Any) -> bytes:

@@ -1,5 +1,7 @@
-"""The stages of a set, from demonstrations to the selection. Each is a function of its settings and the stage before,
-and leaves a file that says so: what is there is read, what is missing is made.
+"""The stages of a rehearsal set, from demonstrations to candidates.
+
+Each stage is a function of its settings and of the stage before, and has a file whose key covers both. Existing files
+are read, missing ones are made.
 """
 
 from __future__ import annotations
@@ -23,24 +25,23 @@ from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
 from lrps.data.manifest import TokenizerIdentity
 from lrps.plan.plan import Plan
-from lrps.rehearsal.costs import Costs
 from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size
 from lrps.rehearsal.endpoint import OpenAiGenerator
+from lrps.rehearsal.generation_stage import GenerationStage, Progress
 from lrps.rehearsal.generator import Completion, Generator, HfGenerator, default_device, document_end
-from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, form_of, without_duplicates
-from lrps.rehearsal.model_ref import ModelRef, base_model, export_model_ref, latest_model
+from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, instance_format, remove_duplicates
+from lrps.rehearsal.model_ref import ModelRef, base_model, export_model, latest_model
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
 from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
-from lrps.rehearsal.stage_file import StageFile
-from lrps.rehearsal.writing import Progress, Writing
+from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 Watch = Callable[[str, int], AbstractContextManager[Progress]]
-"""Shows the progress of a stage: its name and its total."""
+"""Context manager that shows the progress of a stage, from its name and its total."""
 
 
 class Candidate(NamedTuple):
-    """An instance that may be selected. tokens: of its document, end mark included."""
+    """An instance that may be selected. tokens: number of its document's tokens, including the EOS token."""
 
     input: str
     output: str
@@ -53,7 +54,7 @@ class Candidate(NamedTuple):
 
 @dataclass
 class Stages:
-    """The stages of one set. counts, files: of the stages that were asked for so far."""
+    """The stages of one set, each computed on first access. counts, files: those of the stages accessed so far."""
 
     plan: Plan
     rehearsal: Rehearsal
@@ -77,26 +78,26 @@ class Stages:
         return self.plan.layout.rehearsal(self.rehearsal.name)
 
     @property
-    def costs(self) -> Costs:
-        return Costs(self.directory / "costs.jsonl")
+    def costs(self) -> StageCosts:
+        return StageCosts(self.directory / "costs.jsonl")
 
     @cached_property
     def form(self) -> InstanceFormat:
-        return form_of(self.synthesis, self.tokenizer, self.plan.config.data.sequence_length)
+        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data.sequence_length)
 
     @cached_property
     def base(self) -> ModelRef | None:
-        return self._provided(base_model(self.plan, self.rehearsal))
+        return self._exported(base_model(self.plan, self.rehearsal))
 
     @cached_property
     def latest(self) -> ModelRef | None:
-        """Of the outputs, and of embeddings where a server has the base model."""
-        return self._provided(latest_model(self.plan, self.rehearsal))
+        """Model that writes outputs, and that embeds if a server has the base model."""
+        return self._exported(latest_model(self.plan, self.rehearsal))
 
-    def _provided(self, theta: ModelRef | None) -> ModelRef | None:
-        if theta is not None:
-            export_model_ref(self.plan, theta, self.rehearsal.name)
-        return theta
+    def _exported(self, model: ModelRef | None) -> ModelRef | None:
+        if model is not None:
+            export_model(self.plan, model, self.rehearsal.name)
+        return model
 
     @cached_property
     def base_identity(self) -> dict[str, Any]:
@@ -119,13 +120,13 @@ class Stages:
         return own or BLANK_LINES[self.synthesis.kind]
 
     def file(self, stage: str, **settings: Any) -> StageFile:
-        """The file of a stage with these settings; it is the one in `files` from now on."""
+        """Return the file of a stage with these settings, and record it in `files`."""
         self.files[stage] = StageFile(self.directory, stage, {"maker": MAKER, **settings})
         return self.files[stage]
 
     @cached_property
     def demonstrations(self) -> list[dict[str, Any]]:
-        """version, document (its number) and text of each."""
+        """Records with version, document (its number in the version) and text of each demonstration."""
         manifests = rehearsed(self.plan, self.synthesis)
         file = self.file(
             "demonstrations",
@@ -138,7 +139,7 @@ class Stages:
             in_a_prompt=self.synthesis.demonstrations,
             seed=self.seed,
         )
-        records = file.whole()
+        records = file.read()
         if records is None:
             records = self._draw()
             file.write(records)
@@ -164,23 +165,23 @@ class Stages:
         if len(records) < self.synthesis.demonstrations:
             raise GenerationError(
                 f"{len(records)} of {edges[-1]} documents of {', '.join(self.synthesis.of)} can be demonstrations as "
-                f"{self.synthesis.kind} of up to {longest} tokens, a prompt has {self.synthesis.demonstrations}; "
+                f"{self.synthesis.kind} of up to {longest} tokens, a prompt needs {self.synthesis.demonstrations}; "
                 + (
-                    "look at the marks in their text, or raise synthesis.demonstration_tokens"
+                    "check the marks in their text, or raise synthesis.demonstration_tokens"
                     if self.synthesis.kind == "pairs"
-                    else f"give a synthesis.separator that stands in none of them, as {self.separator!r} does"
+                    else f"set synthesis.separator to a text that occurs in none of them, unlike {self.separator!r}"
                 )
             )
         return records
 
     def _looks_like_two(self, text: str) -> bool:
-        """Whether a demonstration holds the separator. Pairs are told apart by their marks where it is blank."""
+        """Return whether a demonstration contains the separator; False for pairs with a blank one: they have marks."""
         blank = self.synthesis.kind == "pairs" and not self.separator.strip()
         return bool(self.separator) and not blank and self.separator in text
 
     @cached_property
     def completions(self) -> list[Completion]:
-        """What the base model wrote."""
+        """Completions that the base model wrote."""
         chosen = self.synthesis
         texts = [record["text"] for record in self.demonstrations]
         prompts = Prompts(texts, chosen.demonstrations, chosen.samples, self.seed, self.form, self.separator)
@@ -199,13 +200,13 @@ class Stages:
             device=default_device() if self.base is not None else None,
         )
 
-        def asked(position: int) -> tuple[str, int]:
+        def request(position: int) -> tuple[str, int]:
             (number,) = prompts.numbers(position, position + 1)
             return prompts.prompt(number), prompts.seed_of(number)
 
-        writing = Writing(self._open_base, sampling, chosen.batch_size, file, self.costs)
+        stage = GenerationStage(self._open_base, sampling, chosen.batch_size, file, self.costs)
         with self.watch("synthesis", total) as progress:
-            completions = writing.run(asked, total, available, progress)
+            completions = stage.run(request, total, available, progress)
         self.counts["generated"] = total
         self.counts["generated_tokens"] = sum(one.tokens for one in completions)
         return completions
@@ -221,7 +222,7 @@ class Stages:
 
     @cached_property
     def instances(self) -> list[Instance]:
-        """What can be read in the completions, each once."""
+        """Distinct instances that were parsed from the completions."""
         completions = self.completions
         file = self.file(
             "instances",
@@ -231,11 +232,11 @@ class Stages:
             max_pair_tokens=self.synthesis.max_pair_tokens or self.plan.config.data.sequence_length,
             tokenizer=self.identity.sha256,
         )
-        records = file.whole()
+        records = file.read()
         if records is None:
             read = [self.form.read(one.text, one.ended, self.separator) for one in completions]
             dropped = sum((found.dropped for found in read), Counter())
-            distinct, doubled = without_duplicates([one for found in read for one in found.instances])
+            distinct, doubled = remove_duplicates([one for found in read for one in found.instances])
             parsed = {"dropped": dict(sorted(dropped.items())), "duplicates": doubled, "instances": len(distinct)}
             records = [parsed, *distinct]
             file.write(records)
@@ -244,7 +245,7 @@ class Stages:
 
     @cached_property
     def answers(self) -> list[Completion] | None:
-        """What the latest model wrote to the input of each instance; None where outputs stay."""
+        """Output of the latest model for the input of each instance; None if outputs are not refined."""
         if not self.synthesis.refine:
             return None
         instances = self.instances
@@ -257,9 +258,9 @@ class Stages:
             batch_size=self.synthesis.batch_size,
             device=default_device(),
         )
-        writing = Writing(self._open_latest, sampling, self.synthesis.batch_size, file, self.costs)
+        stage = GenerationStage(self._open_latest, sampling, self.synthesis.batch_size, file, self.costs)
         with self.watch("refinement", len(instances)) as progress:
-            return writing.run(
+            return stage.run(
                 lambda number: (self.form.question(instances[number]), 0), len(instances), len(instances), progress
             )
 
@@ -269,12 +270,12 @@ class Stages:
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        """Instances with their final outputs, each once; what the hash of its text holds out is left out."""
+        """Distinct instances with their final outputs, without those whose text is held out."""
         instances, answers = self.instances, self.answers
         share = self.plan.config.data.heldout_share
         upstream = self.files["instances" if answers is None else "refinement"].key
         file = self.file("candidates", outputs=upstream, heldout_share=share)
-        records = file.whole()
+        records = file.read()
         if records is None:
             records = list(self._candidates(instances, answers, share))
             file.write(records)
@@ -291,7 +292,7 @@ class Stages:
             found = [self.form.answered(instance, one.text, one.ended) for instance, one in pairs]
             dropped = sum((one.dropped for one in found), Counter())
             kept = [instance for one in found for instance in one.instances]
-        distinct, doubled = without_duplicates(kept)
+        distinct, doubled = remove_duplicates(kept)
         texts = [(instance, self.form.text(instance)) for instance in distinct]
         trained = [(instance, text) for instance, text in texts if not is_heldout(text, share, "lrps")]
         yield {

@@ -102,9 +102,8 @@ def _totals(document: PlanDocument) -> Table:
     rows.append((*_cost_cells("still to do", to_do, currency), None, None, None))
     notes: tuple[str, ...] = ()
     if to_do.wall_clock_hours is not None:
-        notes = (
-            f"Still to do, with all devices of the config at work together: {device_time(to_do.wall_clock_hours)}.",
-        )
+        hours = device_time(to_do.wall_clock_hours)
+        notes = (f"Still to do takes {hours} with all devices of the config at work together.",)
     return Table("totals", (*_cost_columns(currency), *columns), tuple(rows), notes)
 
 

@@ -22,7 +22,7 @@ _RATIOS: Mapping[str, Callable[[SweepPoint], float]] = {
 
 @dataclass(frozen=True)
 class _Unit:
-    """What costs are shown in."""
+    """Unit that costs are shown in."""
 
     name: str
     of: Callable[[ParadigmCost], Any]

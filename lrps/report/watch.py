@@ -25,7 +25,7 @@ Jobs = Callable[[], Mapping[str, Mapping[str, Any]]]
 
 
 def watch(plan: Plan, every_seconds: float, as_json: bool = False, jobs: Jobs = dict) -> int:
-    """Show the status every so many seconds, and return the exit code once there is nothing left to wait for.
+    """Show the status at intervals of `every_seconds`, and return the exit code once there is nothing left to wait for.
 
     jobs: is called each time for the jobs of status_document. The code is 0 if everything is complete or after Ctrl-C;
     1 if a path failed in the meantime and none is running. A path that had failed before is shown and does not end it,

@@ -1,1 +1,1 @@
-"""What lies on disk: the run directory, complete checkpoints, pinned branch points. Imports no torch."""
+"""The run directory on disk: its layout, checkpoints, pins and identities of paths. Imports no torch."""

@@ -1,8 +1,8 @@
-"""Checkpoints as directories: one exists, whole, once its manifest does; retention cannot touch a pin.
+"""Checkpoints as directories: written, published, verified, pinned, set aside and removed.
 
-`step-00000480/` holds data files and `manifest.json`, which lists the size and SHA-256 of each. It is filled under
-another name beside it and renamed as the last act, so a crash leaves the checkpoints that were there before.
-Floor 1: imports no torch; what the data files mean is the engine's affair.
+`step-00000480/` contains data files and `manifest.json`, which lists the size and SHA-256 of each. It is written under
+a temporary name and renamed at the end, so a crash leaves earlier checkpoints unchanged. Retention never removes a pin.
+Imports no torch; the engine defines the content of the data files.
 """
 
 from __future__ import annotations
@@ -29,51 +29,53 @@ FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
 _TEMPORARY, _PRUNED, _DAMAGED = ".tmp-", ".pruned-", ".damaged-"
 _NAME = re.compile(r"step-([0-9]{8,})")
-_WAY_OUT = (
+_HOW_TO_FIX = (
     "remove it and fetch it from a copy (`lrps pull`), or remove it with every later checkpoint of that path, in "
     "checkpoints/ and in branch_points/, so that `lrps run` trains them again"
 )
-# Errors of os.link that mean "not on this file system", where copying is the way out.
+# Errors of os.link that mean "not on this file system"; files are copied then.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published checkpoint. `manifest` holds format, step, files, identity and its own digest."""
+    """A published checkpoint."""
 
     directory: Path
     step: int
     manifest: Mapping[str, Any]
+    """Content of manifest.json: format, step, files, identity, and a digest of the rest."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the checkpoint is of: plan, path, step, tokens, data positions, versions."""
+        """Identity of the state: plan, path, step, tokens, data positions, versions."""
         return self.manifest["identity"]
 
     @property
     def bytes(self) -> int:
-        """Size of the data files."""
+        """Size of the data files in bytes."""
         return sum(entry["bytes"] for entry in self.manifest["files"].values())
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A directory that is named like a checkpoint and is no intact one; as text, why."""
+    """A directory that has the name of a checkpoint and is no intact one; as text, the reason."""
 
     directory: Path
     reason: str
+    """Reason why it is not intact."""
 
     def __str__(self) -> str:
         return self.reason
 
     @property
     def aside(self) -> Path:
-        """Where `set_aside` takes it."""
+        """Path that `set_aside` renames it to."""
         return self.directory.with_name(f"{_DAMAGED}{self.directory.name}")
 
 
 def directory_name(step: int) -> str:
-    """`step-00000480`: names sort like steps."""
+    """Return the name of a checkpoint's directory, such as `step-00000480`: names sort like steps."""
     return f"step-{step:08d}"
 
 
@@ -81,7 +83,7 @@ def directory_name(step: int) -> str:
 
 
 def begin(checkpoints_dir: Path, step: int) -> Path:
-    """A fresh, empty temporary directory for the checkpoint of `step`; what a crash left there is removed."""
+    """Create an empty temporary directory for the checkpoint of `step`, after removing the leftovers of a crash."""
     temporary = checkpoints_dir / f"{_TEMPORARY}{directory_name(step)}"
     with _explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
         if temporary.exists():
@@ -90,8 +92,8 @@ def begin(checkpoints_dir: Path, step: int) -> Path:
     return temporary
 
 
-def seal(path: Path) -> dict[str, Any]:
-    """Make a written file durable and describe it: {"bytes", "sha256"}. Call it on the host that wrote the file."""
+def fsync_and_hash(path: Path) -> dict[str, Any]:
+    """Make a written file durable and return {"bytes", "sha256"}. Call it on the host that wrote the file."""
     with _explained(f"cannot finish {path}"):
         fsync_file(path)
         return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
@@ -102,9 +104,9 @@ def publish(
 ) -> Checkpoint:
     """Write the manifest and give the temporary directory of `begin` its final name.
 
-    files: name -> what `seal` said. An incomplete checkpoint of this step is replaced, a complete one too: a path
-    that was resumed before it writes the step again. CheckpointError if a file is missing or the disk is full; the
-    checkpoints that were there stay as they are.
+    files: name -> result of `fsync_and_hash`. A checkpoint of this step is replaced, complete or not: a path that
+    resumes from an earlier step writes this one again. Raises CheckpointError if a file is missing or the disk is full;
+    existing checkpoints are not changed then.
     """
     for name, entry in files.items():
         if not _has_size(temporary / name, entry["bytes"]):
@@ -113,11 +115,14 @@ def publish(
                 "the run directory must be one file system that all hosts share"
             )
     final = temporary.with_name(directory_name(step))
-    # Through JSON and back: what is read later must render to the same text, also with tuples and integer keys.
+    # Through JSON and back, so that the manifest that is read later renders to the same text despite tuples and
+    # integer keys.
     stated = json.loads(json.dumps(dict(identity), allow_nan=False))
     manifest = {"format": FORMAT, "step": step, "files": _plain(files), "identity": stated}
     with _explained(f"cannot publish the checkpoint of step {step}"):
-        atomic_write_text(temporary / MANIFEST, _render(manifest))  # Makes the other names durable, too.
+        atomic_write_text(
+            temporary / MANIFEST, _render(manifest)
+        )  # It also makes the names of the other files durable.
         if final.exists():
             _remove(final)
         os.rename(temporary, final)
@@ -129,12 +134,12 @@ def publish(
 
 
 def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
-    """The complete checkpoints in `directory`, by ascending step: manifest in order, every file of its size."""
+    """Return the checkpoints in `directory` whose manifest is valid and whose files have their sizes, by step."""
     return tuple(found for _, found in _scan(directory) if isinstance(found, Checkpoint))
 
 
 def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]:
-    """(step, directory, why) of every directory that is named like a checkpoint and is none, by ascending step."""
+    """Return (step, directory, reason) of every directory that has the name of a checkpoint and is none, by step."""
     return tuple(
         (step, directory / directory_name(step), str(found))
         for step, found in _scan(directory)
@@ -143,14 +148,14 @@ def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
-    """The checkpoint that is this directory. CheckpointError says why it is not a complete one."""
+    """Return the checkpoint in this directory. Raises CheckpointError with the reason if it is not complete."""
     return _read(directory)
 
 
 def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
-    """The newest checkpoint in some directories whose every byte is as written, and why newer ones were skipped.
+    """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
 
-    Reads the whole files of those that it tries, and of no others.
+    Reads checkpoints from the newest one on, until one is intact.
     """
     skipped: list[Skipped] = []
     everything = [(*found, directory) for directory in directories for found in _scan(directory)]
@@ -163,7 +168,7 @@ def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped,
 
 
 def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None:
-    """Compare the files (or those in `names`) with their SHA-256. CheckpointError names the first that differs."""
+    """Raise CheckpointError for the first file (of those in `names`, if given) whose SHA-256 differs."""
     _read(checkpoint.directory)
     for name, entry in checkpoint.manifest["files"].items():
         if names is None or name in names:
@@ -171,11 +176,11 @@ def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = No
             with _explained(f"cannot read {path}"):
                 digest = sha256_file(path)
             if digest != entry["sha256"]:
-                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_WAY_OUT}")
+                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_HOW_TO_FIX}")
 
 
 def fault(checkpoint: Checkpoint) -> CheckpointError | None:
-    """What `verify` says of it; None if every byte is as written."""
+    """Return the error of `verify_checkpoint`; None if the checkpoint is intact."""
     try:
         verify_checkpoint(checkpoint)
     except CheckpointError as error:
@@ -184,7 +189,10 @@ def fault(checkpoint: Checkpoint) -> CheckpointError | None:
 
 
 def find(path_layout: PathLayout, step: int) -> Checkpoint:
-    """The complete checkpoint of `step`: a pinned one first. CheckpointError lists the steps that exist."""
+    """Return the complete checkpoint of `step`, the pinned one if there is one.
+
+    Raises CheckpointError that lists the steps that exist.
+    """
     places = (path_layout.branch_points, path_layout.checkpoints)
     for place in places:
         if (place / directory_name(step)).is_dir():
@@ -198,10 +206,10 @@ def find(path_layout: PathLayout, step: int) -> Checkpoint:
 
 
 def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
-    """Keep a checkpoint for good, as hard links (copies across file systems), read-only. Doing it twice is fine.
+    """Keep a checkpoint for good, as read-only hard links (copies on another file system). Idempotent.
 
-    A pin that is damaged is set aside for an intact state. CheckpointError if another state of the same step is pinned
-    already: branches may have forked from it.
+    A damaged pin is set aside and replaced by an intact state. Raises CheckpointError if another state of the same step
+    is pinned already: branches may have forked from it.
     """
     final = branch_points_dir / checkpoint.directory.name
     if final.exists():
@@ -228,9 +236,9 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
 
 
 def set_aside(directory: Path) -> Path:
-    """Take a damaged checkpoint out of the way, so that nothing counts or finds it: `.damaged-step-N`, which is told.
+    """Rename a damaged checkpoint to `.damaged-step-N`, so that it no longer counts, and return its new path.
 
-    One of the same step that was set aside before makes room. Nothing else removes it but `remove`.
+    Replaces one of the same step that was set aside before. Only `remove` deletes it.
     """
     aside = Skipped(directory, "").aside
     with _explained(f"cannot set {directory} aside"):
@@ -244,9 +252,9 @@ def set_aside(directory: Path) -> Path:
 def prune_checkpoints(
     checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None, keep_hours: float | None = None
 ) -> list[Path]:
-    """Remove the complete checkpoints that `retention` lets go, and return their directories.
+    """Remove the complete checkpoints that `retention` does not keep, and return their directories.
 
-    What must stay for other paths is pinned elsewhere, out of reach. Incomplete ones are left for a person to look at.
+    Checkpoints that other paths need are pinned in another directory. Incomplete ones are left for inspection.
     """
     complete = {checkpoint.step: checkpoint for checkpoint in complete_checkpoints(checkpoints_dir)}
     there = {step: checkpoint.directory for step, checkpoint in complete.items()}
@@ -261,14 +269,16 @@ def prune_checkpoints(
 
 
 def young(checkpoints: Mapping[int, Checkpoint], keep_hours: float | None) -> dict[int, str]:
-    """step -> why it stays, of the checkpoints whose manifest was written less than `keep_hours` ago; None: of none."""
+    """Return step -> reason to keep it, of the checkpoints written less than `keep_hours` ago; None keeps none."""
     written = {step: (each.directory / MANIFEST).stat().st_mtime for step, each in checkpoints.items()}
     return younger(written, time.time(), keep_hours)
 
 
 def remove(directory: Path) -> None:
-    """Remove a checkpoint's directory, or one of `leftovers` or `damaged_ones`, so that a crash leaves no half one
-    under its name."""
+    """Remove the directory of a checkpoint, or one of `leftovers` or `damaged_ones`.
+
+    A crash leaves no partial checkpoint under its name.
+    """
     with _explained(f"cannot remove {directory}"):
         if directory.name.startswith((_TEMPORARY, _PRUNED, _DAMAGED)):
             shutil.rmtree(directory)
@@ -277,18 +287,18 @@ def remove(directory: Path) -> None:
 
 
 def leftovers(directory: Path) -> tuple[Path, ...]:
-    """What interrupted saves, pins and removals left in a directory of checkpoints, unless one is at work there."""
+    """Return the leftovers of interrupted saves, pins and removals; work in progress looks the same."""
     names = (f"{_TEMPORARY}step-*", f"{_PRUNED}step-*")
     return tuple(sorted(path for name in names for path in directory.glob(name)))
 
 
 def damaged_ones(directory: Path) -> tuple[Path, ...]:
-    """What `set_aside` took out of the way in a directory of checkpoints."""
+    """Return the checkpoints in a directory that `set_aside` has renamed."""
     return tuple(sorted(directory.glob(f"{_DAMAGED}step-*")))
 
 
 def _remove(directory: Path) -> None:
-    """Hide the directory first, so that a crash leaves no half checkpoint under a checkpoint's name."""
+    """Rename the directory before removing it, so that a crash leaves no partial checkpoint under its name."""
     hidden = directory.with_name(f"{_PRUNED}{directory.name}")
     if hidden.exists():
         shutil.rmtree(hidden)
@@ -312,7 +322,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _render(manifest: Mapping[str, Any]) -> str:
-    """The one text of a manifest, with a digest over all the rest: any changed byte can be told."""
+    """Return the canonical text of a manifest, with a digest of the rest, which reveals any changed byte."""
     body = {key: value for key, value in manifest.items() if key != "digest"}
     text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -320,15 +330,15 @@ def _render(manifest: Mapping[str, Any]) -> str:
 
 
 def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
-    """The manifest in a file of this content, wherever it lies: `path` names it, and its directory the step."""
+    """Return the manifest in a file with this content. path: names the file in errors, and its directory the step."""
     try:
         text = content.decode()
         manifest = json.loads(text)
         intact = isinstance(manifest, dict) and _render(manifest) == text
     except ValueError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); {_WAY_OUT}") from error
+        raise CheckpointError(f"{path} cannot be read ({error}); {_HOW_TO_FIX}") from error
     if not intact:
-        raise CheckpointError(f"{path} was changed after it was written; {_WAY_OUT}")
+        raise CheckpointError(f"{path} was changed after it was written; {_HOW_TO_FIX}")
     if manifest.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
@@ -337,28 +347,28 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
         raise CheckpointError(f"{path.parent} holds step {manifest['step']}: give the directory its own name back")
     for name in manifest["files"]:
         if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
-            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {_WAY_OUT}")
+            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {_HOW_TO_FIX}")
     return manifest
 
 
 def _read(directory: Path) -> Checkpoint:
-    """The checkpoint in `directory`. CheckpointError says why it is not complete."""
+    """Return the checkpoint in `directory`. Raises CheckpointError with the reason if it is not complete."""
     path = directory / MANIFEST
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {_WAY_OUT}") from None
+        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {_HOW_TO_FIX}") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); {_WAY_OUT}") from error
+        raise CheckpointError(f"{path} cannot be read ({error}); {_HOW_TO_FIX}") from error
     manifest = read_manifest(content, path)
     for name, entry in manifest["files"].items():
         if not _has_size(directory / name, entry["bytes"]):
-            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {_WAY_OUT}")
+            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {_HOW_TO_FIX}")
     return Checkpoint(directory, manifest["step"], manifest)
 
 
 def _intact(directory: Path) -> Checkpoint | None:
-    """The checkpoint in `directory` if every byte of it is as written."""
+    """Return the checkpoint in `directory`; None if it is incomplete or damaged."""
     try:
         found = _read(directory)
     except CheckpointError:
@@ -367,7 +377,7 @@ def _intact(directory: Path) -> Checkpoint | None:
 
 
 def _scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
-    """Every directory that is named like a checkpoint, by ascending step: the checkpoint, or why it is none."""
+    """Return (step, checkpoint or error) of every directory that has the name of a checkpoint, by step."""
     if not directory.is_dir():
         return []
     named = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
@@ -394,14 +404,14 @@ def _plain(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn an OSError into a CheckpointError with the way out."""
+    """Turn an OSError into a CheckpointError that says how to fix it."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            way_out = "free disk space and run again"
+            how_to_fix = "free disk space and run again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            way_out = "make the directory writable for this user and run again"
+            how_to_fix = "make the directory writable for this user and run again"
         else:
-            way_out = "mend that and run again"
-        raise CheckpointError(f"{what}: {error}. Earlier checkpoints are untouched; {way_out}") from error
+            how_to_fix = "fix that and run again"
+        raise CheckpointError(f"{what}: {error}. Earlier checkpoints are untouched; {how_to_fix}") from error

@@ -1,8 +1,8 @@
-"""What a path is, as `path.json` holds it: enough to tell whether a directory belongs to a plan.
+"""The identity of a path in `path.json`, by which the directory of one plan is distinguished from another's.
 
-A path may grow (the main path does with every version) or be seen by a shorter plan; on the steps that both know it
-must be the same path. Whatever only changes how fast a step runs (world size, ZeRO stage, micro-batch) is no part
-of its identity.
+A path may grow, as the main path does with every version, or a shorter plan may contain only its beginning; on common
+steps it must be the same path. Settings that only change the speed of a step (world size, ZeRO stage, micro-batch) are
+not part of the identity.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from lrps.paths.schedule import Schedule, SchedulePiece
 
 FORMAT = "lrps-path/1"
 _UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
-"""What a key means that an identity does not have: it holds what departs from the default."""
+"""Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
-"""A run that was copied without its data, and a digest that only training needs, do not make a path another one."""
+"""Keys that may be None on one side: a run may be copied without its data, and only training reads the weights."""
 
 
 def path_identity(
     path: TrainingPath, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The identity of a path as JSON values.
+    """Return the identity of a path as JSON values.
 
-    sources: version -> {manifest_sha256, rows}, of versions with shards. What the model starts from, if not from the
-    seed, is named by what it holds (initial_weights), wherever it lies. What is not known (None) is not compared.
+    sources: version -> {manifest_sha256, rows}, of versions with shards. Initial weights that do not come from the seed
+    are identified by their content (`initial_weights`), not by their location. Unknown values (None) are not compared.
     """
     training: dict[str, Any] = {
         "seed": config.seed,
@@ -49,10 +49,10 @@ def path_identity(
         "initial_weights": None,
     }
     if not config.data.attention_across_documents:
-        # Only where it departs from the default: directories from before the key stay what they were.
+        # Only if it is not the default, so that identities from before the key existed stay equal.
         training["attention_across_documents"] = False
     if config.model.initial_state is not None:
-        # Which one says its digest; this, that the seed does not.
+        # `initial_weights` says which state; this key says that the seed is not used.
         training["initial_state"] = True
     return {
         "format": FORMAT,
@@ -63,16 +63,16 @@ def path_identity(
 
 
 def training_digest(identity: Mapping[str, Any]) -> str:
-    """Fingerprint of what all paths of a plan share (model, optimizer, batch, seed ...): checkpoints carry it.
+    """Return the training digest: a hash of what all paths of a plan share (model, optimizer, batch, seed ...).
 
-    Without the digest of the initial weights, which only path.json knows.
+    It does not include the digest of the initial weights, which only path.json contains.
     """
     shared = {**identity["training"], "initial_weights": None}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
 def path_to_json(path: TrainingPath) -> dict[str, Any]:
-    """Return a path as path.json holds it: the keys of format lrps-path/1, whatever the attributes are called."""
+    """Return a path with the keys of format lrps-path/1, which differ from the names of attributes."""
     return {
         "name": path.name,
         "job": path.kind,
@@ -108,7 +108,7 @@ def path_from_json(values: Mapping[str, Any]) -> TrainingPath:
 
 
 def read_path(path_json: Path) -> TrainingPath | None:
-    """The path that a directory holds; None if its path.json cannot be read (check_identity says why)."""
+    """Return the path in a path.json; None if it cannot be read (`check_identity` gives the reason)."""
     try:
         return path_from_json(json.loads(path_json.read_text(encoding="utf-8"))["path"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -116,9 +116,9 @@ def read_path(path_json: Path) -> TrainingPath | None:
 
 
 def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath:
-    """Compare a path of the plan with the directory that is there; the path as it is there, which may be longer.
+    """Compare the identity of a path with its path.json, and return the stored path, which may be longer.
 
-    Raises LineageError that names every difference: a directory is never trained on with another meaning.
+    Raises LineageError that names every difference.
     """
     try:
         there = json.loads(path_json.read_text(encoding="utf-8"))
@@ -138,9 +138,10 @@ def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath
 
 
 def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What tells two identities apart, each as `key: VALUE there, VALUE`, the latter being what is here.
+    """Return the differences of two identities, each as `key: VALUE there, VALUE`, the latter being the one of `here`.
 
-    None if one path is the other or goes on from it. ValueError, KeyError or TypeError for what is no identity.
+    There are none if the paths are equal or one extends the other. Raises ValueError, KeyError or TypeError for
+    values that are no identity.
     """
     old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
     differences = _differences("training", there["training"], here["training"])
@@ -172,7 +173,7 @@ def _short(value: Any) -> str:
 
 
 def weights_digest(checkpoint: Path) -> str:
-    """Identity of a Hugging Face checkpoint: SHA-256 over the names and contents of its config and weights."""
+    """Return the SHA-256 over the names and contents of a Hugging Face checkpoint's config and weights."""
     files = [checkpoint / "config.json", *sorted(checkpoint.glob("*.safetensors"))]
     listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
     return hashlib.sha256(listed.encode()).hexdigest()

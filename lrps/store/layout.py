@@ -1,4 +1,4 @@
-"""Where everything lies in a run directory. Names only: nothing here reads, writes or imports more than pathlib."""
+"""The names of all files and folders of a run directory. Nothing here reads or writes."""
 
 from __future__ import annotations
 
@@ -8,74 +8,77 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PathLayout:
-    """The directory of one learning-rate path."""
+    """The layout of the directory of one training path."""
 
     directory: Path
 
     @property
     def path_json(self) -> Path:
-        """Identity: parent, schedule, data stage, hashes."""
+        """File with the identity of the path: parent, schedule, data, hashes."""
         return self.directory / "path.json"
 
     @property
     def checkpoints(self) -> Path:
-        """Periodic checkpoints, which `prune` may remove."""
+        """Folder of periodic checkpoints, which `prune` may remove."""
         return self.directory / "checkpoints"
 
     @property
     def branch_points(self) -> Path:
-        """Pinned checkpoints, which nothing removes."""
+        """Folder of pinned checkpoints, which nothing removes."""
         return self.directory / "branch_points"
 
     @property
     def ledger(self) -> Path:
-        """One append-only file an attempt, evaluations among its records."""
+        """Folder with one append-only file per attempt."""
         return self.directory / "ledger"
 
     @property
     def metrics(self) -> Path:
+        """File with the metrics of logged steps, one JSON object per line."""
         return self.directory / "metrics.jsonl"
 
     @property
     def model(self) -> Path:
-        """The released model as a Hugging Face directory."""
+        """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"
 
     def model_of(self, step: int) -> Path:
-        """The same of a step that is no release: an undecayed branch point, say."""
+        """Return the folder of the exported model of a step that is no release, such as an undecayed branch point."""
         return self.directory / f"model-step-{step:08d}"
 
 
 @dataclass(frozen=True)
 class RunLayout:
-    """The directory of one plan: runs/<plan>."""
+    """The layout of the directory of one run: runs/<plan>."""
 
     run_dir: Path
 
     @property
     def plan_json(self) -> Path:
+        """File with the plan as it was last run."""
         return self.run_dir / "plan.json"
 
     @property
     def ledger(self) -> Path:
-        """Of the run itself: what is done beside training, such as exports."""
+        """Folder of the run's own ledger, for work other than training, such as exports."""
         return self.run_dir / "ledger"
 
     @property
     def report_dir(self) -> Path:
+        """Folder of the report."""
         return self.run_dir / "report"
 
     @property
     def launch(self) -> Path:
-        """What the processes of concurrent jobs print, and the environment of workers on other hosts."""
+        """Folder of the output of concurrent jobs, and of the environment of workers on other hosts."""
         return self.run_dir / "launch"
 
     def rehearsal(self, name: str) -> Path:
-        """Where the stages of a synthetic rehearsal set are kept; the set itself lies with the data."""
+        """Return the folder of the stages of a synthetic rehearsal set; the set itself is stored with the data."""
         return self.run_dir / "rehearsal" / name
 
     def path(self, name: str) -> PathLayout:
-        """The layout of path `name`. ValueError if the name would lead elsewhere."""
+        """Return the layout of path `name`. Raises ValueError for a name that leads out of the run directory."""
         if not name or name.startswith(".") or "/" in name or "\\" in name:
-            raise ValueError(f"{name!r} is no name of a path")
+            raise ValueError(f"{name!r} is not a valid name of a path")
         return PathLayout(self.run_dir / name)

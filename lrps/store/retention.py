@@ -1,16 +1,19 @@
-"""Which checkpoints of a path stay, and why: pure functions of steps and times. Touches no file, imports nothing."""
+"""The retention of checkpoints as pure functions of steps and times: which ones are kept, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from lrps.base.units import SECONDS_PER_HOUR
+
 
 def younger(written: Mapping[int, float], now: float, keep_hours: float | None) -> dict[int, str]:
-    """step -> why it stays, of the steps that were written less than `keep_hours` before `now` (times in seconds)."""
+    """Return step -> reason to keep it, of the steps written less than `keep_hours` before `now` (times in seconds)."""
     if keep_hours is None:
         return {}
-    return {step: f"younger than {keep_hours:g} h" for step, when in written.items() if now - when < 3600 * keep_hours}
+    seconds, why = SECONDS_PER_HOUR * keep_hours, f"younger than {keep_hours:g} h"
+    return {step: why for step, when in written.items() if now - when < seconds}
 
 
 def retention(
@@ -20,10 +23,10 @@ def retention(
     keep_every_steps: int | None = None,
     young: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[int, str | None]:
-    """step -> why its checkpoint stays, or None: it may go.
+    """Return step -> reason to keep its checkpoint, or None if it may be removed.
 
-    steps: those of checkpoints that a path could go on from. referred: step -> what needs that state, whatever the
-    policy says. young: what `younger` says. The newest always stays, so keep_last must be at least 1 (ValueError).
+    steps: those of intact checkpoints. referred: step -> what needs that state, whatever the policy. young: result of
+    `younger`. The newest is always kept, so keep_last must be at least 1 (ValueError).
     """
     if keep_last < 1:
         raise ValueError(f"keep_last must be at least 1, not {keep_last}")
@@ -34,7 +37,7 @@ def retention(
         if step in referred:
             return referred[step]
         if step == ordered[-1]:
-            return "the newest: the path goes on from it"
+            return "the newest: the path resumes from it"
         if step in newest:
             return f"one of the newest {keep_last}"
         if keep_every_steps and step % keep_every_steps == 0:

@@ -1,1 +1,1 @@
-"""Floor 2: metrics. A local append-only file first; the terminal and dashboards are copies."""
+"""Progress on the terminal, and trackers: copies of a path's metrics in other tools."""

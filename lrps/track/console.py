@@ -1,4 +1,4 @@
-"""What a person sees while paths are trained: a progress bar on a terminal, a line now and then elsewhere."""
+"""Progress of training: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class TrainingConsole:
-    """Progress over several paths in a row.
+    """Progress over several paths, one after the other.
 
-    total_steps: the steps that this process group is going to train, over all its paths. quiet: show nothing, as on
-    all ranks but the first.
+    total_steps: number of steps that the process group trains, over all its paths. quiet: show nothing, as on all ranks
+    but the first.
     """
 
     def __init__(self, total_steps: int, quiet: bool = False) -> None:
@@ -48,7 +48,7 @@ class TrainingConsole:
         self._progress.stop()
 
     def begin(self, path: str, start: int, stop: int, origin: str) -> None:
-        """A path begins (or goes on) at `start`; origin says from what."""
+        """Show that a path starts or resumes at step `start`. origin: description of its origin."""
         self.say(f"{path}: {f'steps {start} to {stop}' if start < stop else 'evaluation'}, {origin}")
         if self._task is not None:
             self._progress.remove_task(self._task)
@@ -57,7 +57,7 @@ class TrainingConsole:
         self._printed = time.monotonic()
 
     def show(self, metrics: Metrics) -> None:
-        """A logged step."""
+        """Show a logged step."""
         self._done += metrics.step - self._here
         self._here = metrics.step
         speed = f"{metrics.tokens_per_second:,.0f} tokens/s"
@@ -70,11 +70,11 @@ class TrainingConsole:
             self.say(f"{self._path}: step {metrics.step}/{self._stop}  {facts}")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays visible."""
         self._console.print(text, markup=False, soft_wrap=True)
         self._console.file.flush()
 
     def _eta(self) -> str:
-        """Of everything this process group has still to do."""
+        """Return the time until the process group has trained all its steps."""
         elapsed = time.monotonic() - self._started
         return duration(elapsed / self._done * (self._total - self._done)) if self._done else "?"

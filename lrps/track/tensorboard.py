@@ -1,4 +1,4 @@
-"""TensorBoard event files of a path. The one door to tensorboard, an extra; imported when an attempt starts."""
+"""A tracker that writes TensorBoard event files. The only module that imports tensorboard, an optional package."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lrps.track.tracker import TrackedPath
 
 
 class TensorboardRun:
-    """Event files in <path>/tensorboard: `tensorboard --logdir runs/<plan>` overlays all paths, each by its name.
+    """Event files of a path in <path>/tensorboard; `tensorboard --logdir runs/<plan>` overlays all paths.
 
-    The x-axis is the step of the lineage, so a branch begins where it forks. Steps that are logged again replace what
-    a killed attempt had logged of them. Written with tensorboard's own writer, which needs no torch.
+    The x-axis is the step of the lineage, so a branch begins where it forks. Steps that are logged again replace those
+    of a killed attempt. Written with tensorboard's own writer, which needs no torch.
     """
 
     name = "tensorboard"
@@ -30,7 +30,7 @@ class TensorboardRun:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._writer = EventFileWriter(str(self._path.directory / "tensorboard"))
-        # Readers drop what earlier files say of this step and later ones.
+        # It makes readers drop this step and later ones of earlier files.
         self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
         config = yaml.safe_dump(dict(self._path.config), sort_keys=False)
         self._add(step + 1, summary=text_pb("config", "\n".join(f"    {line}" for line in config.splitlines())))

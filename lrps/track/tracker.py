@@ -9,28 +9,31 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """One run of one tracker: a path, over all its attempts. Rank 0 only; everything may raise."""
+    """A path as one run of one tracker, over all its attempts. Used on rank 0 only; every method may raise."""
 
     name: str
 
     def start(self, step: int, /) -> None:
-        """An attempt begins at this step of the lineage; what was logged beyond it will be logged again."""
+        """Begin an attempt at this step of the lineage. Values logged beyond it will be logged again."""
 
     def log(self, step: int, values: Mapping[str, float], /) -> None:
-        """values: name -> number; `tokens` is among them."""
+        """Log values at a step of the lineage. values: name -> number; `tokens` is one of the names."""
 
     def finish(self, exit_code: int, /) -> None:
-        """The attempt is over; 0 unless something went wrong."""
+        """End the attempt. exit_code: 0 unless it failed."""
 
 
 @dataclass(frozen=True)
 class TrackedPath:
-    """What a run is known by."""
+    """The description of a path for a tracker."""
 
     plan: str
+    """Name of the plan."""
     path: str
+    """Name of the path."""
     job: str
+    """Kind of the path."""
     directory: Path
-    """Of the path; what belongs to all paths lies above it."""
+    """Directory of the path; its parent is the run directory."""
     config: Mapping[str, Any]
-    """JSON values: the resolved config, and under `lineage` where the path comes from."""
+    """Resolved config as JSON values, with the origin of the path under `lineage`."""

@@ -12,22 +12,24 @@ from importlib.util import find_spec
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.base.units import hours
+from lrps.config.models import Config
 from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
-from lrps.paths.cost import peak_flops
+from lrps.paths.cost import CostModel, peak_flops
 from lrps.paths.graph import TrainingPath
-from lrps.plan.plan import Plan
+from lrps.store.layout import PathLayout
 from lrps.track.tracker import TrackedPath, Tracker
 
 EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio"}
-"""Tracker -> the extra of lrps that brings its package; wandb is always there."""
+"""Tracker -> the extra of lrps that installs its package; wandb is always installed."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What was spent on a path: of an attempt, or of several."""
+    """The cost of one or several attempts at a path so far."""
 
     device_hours: float = 0.0
     flops: int = 0
@@ -38,7 +40,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Rates:
-    """Turns what was spent into money and utilisation; what is not known is None."""
+    """Factors that convert cost into money and utilisation; None for each that is not known."""
 
     price_per_device_hour: float | None = None
     flops_per_token: int | None = None
@@ -47,7 +49,10 @@ class Rates:
 
 
 def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, float]:
-    """What a logged step says. Costs are the path's own, over all its attempts; what is not known has no key."""
+    """Return the values to track for a logged step. Unknown values have no key.
+
+    spent: cost of the path itself, over all its attempts.
+    """
     money, mfu = None, None
     if rates.price_per_device_hour is not None:
         money = spent.device_hours * rates.price_per_device_hour
@@ -68,14 +73,14 @@ def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, floa
 
 
 def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """What an evaluation says. results: held-out version -> {loss, bits_per_byte, ..}."""
+    """Return the values to track for an evaluation. results: held-out version -> {loss, bits_per_byte, ..}."""
     kinds = ("loss", "bits_per_byte")
     named = {f"heldout/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
     return {"tokens": tokens, **{key: value for key, value in named.items() if value is not None}}
 
 
 class Trackers:
-    """All trackers of a path as one that never fails. before: what earlier attempts at the path have spent."""
+    """All trackers of a path as one that never fails. before: cost of earlier attempts at the path."""
 
     def __init__(
         self,
@@ -90,12 +95,12 @@ class Trackers:
         self._each(lambda tracker: tracker.start(step))
 
     def log(self, metrics: Metrics, spent: Spent) -> None:
-        """A logged step. spent: by this attempt so far."""
+        """Track a logged step. spent: cost of this attempt so far."""
         values = train_values(metrics, self._before + spent, self._rates)
         self._each(lambda tracker: tracker.log(metrics.step, values))
 
     def log_evaluation(self, step: int, tokens: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """The state after `step` was evaluated. results: as of `heldout_values`."""
+        """Track an evaluation of the state after `step`. results: as in `heldout_values`."""
         values = heldout_values(tokens, results)
         self._each(lambda tracker: tracker.log(step, values))
 
@@ -108,39 +113,44 @@ class Trackers:
                 act(tracker)
             except Exception as error:
                 self._trackers.remove(tracker)
-                self._say(f"{tracker.name}: {error}; training goes on without it, metrics.jsonl has everything")
+                self._say(f"{tracker.name}: {error}; training continues without it, metrics.jsonl has everything")
 
 
 def check_trackers(track: TrackConfig) -> None:
-    """Raises ConfigError for a tracker whose package is not installed: before anything is started."""
+    """Raise ConfigError for a tracker whose package is not installed, before anything is started."""
     for name in track.trackers:
         if find_spec(name) is None:
             extra = f"pip install 'lrps[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
             raise ConfigError(
-                f"track.trackers: {name} is not installed; run `{extra}`, or take {name} off the list: metrics.jsonl "
-                "is written without it"
+                f"track.trackers: {name} is not installed; run `{extra}`, or remove {name} from the list: "
+                "metrics.jsonl is written without it"
             )
 
 
 def open_trackers(
-    plan: Plan, path: TrainingPath, *, lineage: Mapping[str, Any], devices: int, say: Callable[[str], None]
+    config: Config,
+    costs: CostModel,
+    path: TrainingPath,
+    layout: PathLayout,
+    *,
+    lineage: Mapping[str, Any],
+    devices: int,
+    say: Callable[[str], None],
 ) -> Trackers:
-    """The trackers that the config wants, for a new attempt at a path; nothing is started yet.
+    """Open the trackers that the config names for a new attempt at a path. No run is started yet.
 
-    devices: processes of the group. Call it before the attempt has a ledger.
+    devices: number of processes in the group. Call it before the attempt has a ledger.
     """
-    config = plan.config
     if not config.track.trackers:
         return Trackers()
-    layout = plan.layout.path(path.name)
     facts = {**config.model_dump(mode="json"), "lineage": dict(lineage)}
     tracked = TrackedPath(config.name, path.name, path.kind, layout.directory, facts)
     earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
     return Trackers(
         [_tracker(name, config.track, tracked, say) for name in config.track.trackers],
         say,
-        Spent(earlier.allocated_seconds / 3600, earlier.flops),
-        Rates(plan.costs.price_per_device_hour, plan.costs.flops_per_token, None if peak is None else peak * devices),
+        Spent(hours(earlier.allocated_seconds), earlier.flops),
+        Rates(costs.price_per_device_hour, costs.flops_per_token, None if peak is None else peak * devices),
     )
 
 

@@ -1,4 +1,4 @@
-"""Trackio runs in a local SQLite file. The one door to trackio, an extra; imported when an attempt starts."""
+"""A tracker that writes to Trackio's local SQLite file. The only module that imports trackio, an optional package."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from lrps.track.tracker import TrackedPath
 
 
 class TrackioRun:
-    """A run of the project <plan> in runs/<plan>/trackio, under the path's name in every attempt, grouped by job.
+    """A path as a run of the project <plan> in runs/<plan>/trackio, with the same name in every attempt.
 
-    TRACKIO_DIR and the other TRACKIO_* variables go before that. A step that is logged again stands there twice.
+    Runs are grouped by kind of path. TRACKIO_DIR and other TRACKIO_* variables take precedence. A step that is logged
+    again appears twice.
     """
 
     name = "trackio"
@@ -24,9 +25,9 @@ class TrackioRun:
         self._run: Any = None
 
     def start(self, _step: int) -> None:
-        # Trackio reads it once, when it is first imported.
+        # Trackio reads the variable when it is first imported.
         os.environ.setdefault("TRACKIO_DIR", str(self._path.directory.parent.absolute() / "trackio"))
-        with redirect_stdout(io.StringIO()):  # It says how to show a dashboard; we have a line of our own for that.
+        with redirect_stdout(io.StringIO()):  # Hide its hint how to show a dashboard.
             import trackio
 
             self._run = trackio.init(

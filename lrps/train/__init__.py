@@ -1,1 +1,1 @@
-"""Floor 3: the one trainer. It knows paths, not paradigms."""
+"""Training: one loop for all paths, which does not depend on their paradigms."""

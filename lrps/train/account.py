@@ -1,46 +1,53 @@
-"""What an attempt at a path spends: the counters that every record of its ledger carries."""
+"""The account of an attempt at a path: the counters that every record of its ledger contains."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from lrps.data.stream import PathData
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Counters
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
+from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.usage import Usage, usage
-from lrps.plan.plan import Plan
 
 
 @dataclass
 class DeviceClock:
-    """From when on the devices are held for the next attempt: every second is booked on some path."""
+    """The time up to which device-seconds are booked: every later second belongs to the next attempt."""
 
     since: float
-    """As `time.time()`: the launch of the process group, then the last record of the attempt before."""
+    """Time as `time.time()`: the launch of the process group, then the last record of the previous attempt."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a step takes. flops_per_token None: not known; processes: all of them are held while any of them works."""
+    """The cost of a step on the process group."""
 
     tokens_per_step: int
     flops_per_token: int | None
+    """Model FLOPs of a token, forward and backward; None if they are not known."""
     processes: int
+    """Number of processes, all of which are allocated for the whole attempt."""
+
+
+UsageUntil = Callable[[int], Usage]
+"""Function from a lineage step to the tokens of the path's steps up to it, by usage."""
 
 
 class Account:
-    """Counters of one attempt.
+    """The counters of one attempt.
 
-    usage: tokens of the path's steps up to a lineage step, by what they are to the lineage. reached: lineage step that
-    earlier attempts have trained to; steps up to it are repeated.
+    usage: tokens of the path up to a lineage step. reached: lineage step that earlier attempts have trained to; steps
+    up to it are repeated.
     """
 
-    def __init__(self, rate: Rate, clock: DeviceClock, usage: Callable[[int], Usage], reached: int) -> None:
+    def __init__(self, rate: Rate, clock: DeviceClock, usage: UsageUntil, reached: int) -> None:
         self.rate, self._clock, self._usage, self._reached = rate, clock, usage, reached
         self._since = clock.since
         self._counters = Counters()
@@ -48,17 +55,17 @@ class Account:
         self._new_from, self._step = Usage(), 0
 
     def begin(self, step: int) -> None:
-        """Training goes on at lineage step `step`."""
+        """Begin at lineage step `step`."""
         self._step = step
         self._new_from = self._usage(max(step, self._reached))
         self.started()
 
     def started(self) -> None:
-        """All time until now was starting."""
+        """Book all time until now as `starting_seconds`."""
         self._counters.starting_seconds = (time.time() - self._since) * self.rate.processes
 
     def step(self, step: int, seconds: float) -> None:
-        """The step before lineage step `step` is done."""
+        """Book the step that ended at lineage step `step` and took `seconds` of wall-clock time."""
         counters, tokens = self._counters, self.rate.tokens_per_step
         self._step = step
         counters.steps += 1
@@ -73,20 +80,20 @@ class Account:
 
     @contextmanager
     def booking(self, counter: str) -> Iterator[None]:
-        """Book the time inside as `saving_seconds` or `evaluating_seconds`."""
+        """Book the time inside the block as `saving_seconds` or `evaluating_seconds`."""
         began = time.monotonic()
         yield
         spent = getattr(self._counters, counter) + (time.monotonic() - began) * self.rate.processes
         setattr(self._counters, counter, spent)
 
     def energy(self, joules: float) -> None:
-        """The devices' counters stand at `joules` together; what they had counted before is not ours."""
+        """Book energy by the devices' counters, which show `joules` together; the first value is the zero point."""
         if self._first_joules is None:
             self._first_joules = joules
         self._counters.energy_joules = joules - self._first_joules
 
     def counters(self) -> Counters:
-        """As they stand now; the clock of the next attempt starts here."""
+        """Return the counters up to now, and start the clock of the next attempt here."""
         self._clock.since = time.time()
         counters = self._counters
         counters.allocated_seconds = (self._clock.since - self._since) * self.rate.processes
@@ -97,14 +104,24 @@ class Account:
         return counters
 
 
-def open_account(plan: Plan, path: TrainingPath, stage: PathData, processes: int, clock: DeviceClock) -> Account:
-    """The account of a new attempt at a path."""
-    before = total(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False))
-    rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes)
+def usage_until(
+    path: TrainingPath,
+    data: PathData,
+    increments: Sequence[Increment],
+    rehearsal: Sequence[RehearsalSet],
+    sequence_length: int,
+) -> UsageUntil:
+    """Return the function from a lineage step to the tokens of the path's steps up to it, by usage."""
 
     def tokens(step: int) -> Usage:
-        taken = stage.taken(min(step, path.stop) - path.start)
-        return usage(path, taken, plan.increments, plan.rehearsal).times(plan.config.data.sequence_length)
+        taken = data.taken(min(step, path.stop) - path.start)
+        return usage(path, taken, increments, rehearsal).times(sequence_length)
 
-    # What attempts trained that saved nothing before the path became another one is lost, not repeated.
-    return Account(rate, clock, tokens, before.last_step if before.first_step == path.start else path.start)
+    return tokens
+
+
+def open_account(path: TrainingPath, ledger_dir: Path, rate: Rate, clock: DeviceClock, usage: UsageUntil) -> Account:
+    """Open the account of a new attempt at a path, from the ledger of earlier attempts."""
+    before = total(read_ledger(ledger_dir, heartbeats=False))
+    # What attempts trained that saved nothing before the path became another one is abandoned, not repeated.
+    return Account(rate, clock, usage, before.last_step if before.first_step == path.start else path.start)

@@ -1,4 +1,4 @@
-"""What rank 0 writes down while a path is trained: ledger, metrics, terminal, trackers. One object an attempt."""
+"""The recorder of an attempt: rank 0 writes the ledger, metrics, terminal output and trackers with it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lrps.base.errors import LedgerError
+from lrps.base.units import hours
+from lrps.config.models import Config
+from lrps.data.manifest import Manifest
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_weights
 from lrps.plan.origin import Origin
-from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
-from lrps.track.trackers import Spent, Trackers, open_trackers
-from lrps.train.account import Account, DeviceClock, open_account
+from lrps.track.trackers import Spent, Trackers
+from lrps.train.account import Account
 
 if TYPE_CHECKING:
-    from lrps.data.stream import PathData
+    from lrps.data.stream import TokenSource
     from lrps.engine.deepspeed_engine import Engine
 
 
 @dataclass
 class _Window:
-    """The steps since the last logged one."""
+    """Sums over the steps since the last logged one."""
 
     steps: int = 0
     loss_sum: float = 0.0
@@ -40,7 +42,7 @@ class _Window:
 
 
 class Recorder:
-    """Writes down every step and event of one attempt, with what the account says was spent by then."""
+    """Records every step and event of one attempt, with what the account has booked by then."""
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class Recorder:
         self._trackers = trackers or Trackers()
 
     def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
-        """facts: what a reader needs to know the attempt by: device, versions, hashes, price."""
+        """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`."""
         self._step = origin.step
         for skipped in origin.skipped:
             self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
@@ -81,7 +83,7 @@ class Recorder:
         self._trackers.start(origin.step)
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float | None, seconds: float) -> None:
-        """One optimizer step is done; `step` counts the steps of the lineage that are done now."""
+        """Record an optimizer step that ended at lineage step `step` and took `seconds` of wall-clock time."""
         self._step = step
         self.account.step(step, seconds)
         window = self._window
@@ -93,7 +95,10 @@ class Recorder:
             self._log()
 
     def before_save(self) -> None:
-        """What a checkpoint holds is in the ledger before the checkpoint is there, or sums could fall short."""
+        """Write everything that a checkpoint will contain to the ledger before the checkpoint exists.
+
+        Otherwise a crash could leave a checkpoint whose steps are missing from the sums of the ledger.
+        """
         if self._window.steps:
             self._log()
         self._ledger.sync()
@@ -111,10 +116,10 @@ class Recorder:
         self._metrics.write(metrics)
         spent = self._append("heartbeat", loss=metrics.loss).counters
         self.console.show(metrics)
-        self._trackers.log(metrics, Spent(spent.allocated_seconds / 3600, spent.flops))
+        self._trackers.log(metrics, Spent(hours(spent.allocated_seconds), spent.flops))
 
     def checkpoint(self, checkpoint: Checkpoint, pinned: bool) -> None:
-        """A checkpoint is published, of this step or of an earlier one."""
+        """Record that a checkpoint is published, of this step or of an earlier one."""
         self._append(
             "checkpoint", saved_step=checkpoint.step, bytes=checkpoint.bytes, directory=checkpoint.directory.name
         )
@@ -123,11 +128,11 @@ class Recorder:
         self._ledger.sync()
 
     def warn(self, text: str) -> None:
-        """Tell what went wrong without ending the attempt."""
+        """Show what went wrong without ending the attempt."""
         self.console.say(f"{self.path.name}: {text}")
 
     def evaluation(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}."""
+        """Record an evaluation. results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}."""
         self._step = step
         for heldout, result in results.items():
             self._append("evaluation", heldout=heldout, **result)
@@ -140,14 +145,14 @@ class Recorder:
         self._trackers.log_evaluation(step, step * self._tokens_per_step, results)
 
     def stop(self, outcome: str) -> None:
-        """The attempt ends as it should. outcome: complete | interrupted."""
+        """Record that the attempt ends without an error. outcome: complete | interrupted."""
         self._append("stop", outcome=outcome)
 
     def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Whatever goes wrong is in the ledger, unless the ledger is what went wrong."""
+        """Record an error in the ledger, unless the ledger itself cannot be written, and close all files."""
         if error is None:
             self._close(0)
             return
@@ -165,50 +170,48 @@ class Recorder:
         self._trackers.finish(exit_code)
 
 
-def open_recorder(
-    plan: Plan, path: TrainingPath, engine: Engine, stage: PathData, console: TrainingConsole, clock: DeviceClock
-) -> Recorder:
-    """The recorder of a new attempt at a path, with the trackers that the config wants."""
-    layout, config = plan.layout.path(path.name), plan.config
-    return Recorder(
-        path,
-        layout,
-        console,
-        open_account(plan, path, stage, engine.world_size, clock),
-        log_every_steps=config.track.log_every_steps,
-        trackers=open_trackers(plan, path, lineage=_lineage(plan, path), devices=engine.world_size, say=console.say),
-    )
+def lineage_facts(path: TrainingPath, manifests: Mapping[str, Manifest], tokens_per_step: int) -> dict[str, Any]:
+    """Return where a path comes from and what it reads, as JSON values for trackers.
 
-
-def _lineage(plan: Plan, path: TrainingPath) -> dict[str, Any]:
+    manifests: those of the sources that the path reads, by name.
+    """
     return {
         "path": path.name,
         "parent": None if path.parent is None else path.parent.path,
         "branch_point_step": path.start,
-        "branch_point_tokens": path.start * plan.config.tokens_per_step,
-        "manifests": {name: plan.manifests[name].sha256 for name in sorted(path.sources)},
+        "branch_point_tokens": path.start * tokens_per_step,
+        "manifests": _digests(manifests),
     }
 
 
-def attempt_facts(plan: Plan, path: TrainingPath, engine: Engine, parameters: int) -> dict[str, Any]:
-    """What the ledger's start record says beyond the path itself."""
-    hardware = plan.config.hardware
+def attempt_facts(
+    config: Config, engine: Engine, sources: Mapping[str, TokenSource], parameters: int
+) -> dict[str, Any]:
+    """Return what the start record in the ledger says about an attempt beyond the path itself.
+
+    sources: those that the path reads, by name. parameters: number of parameters of the model.
+    """
+    hardware = config.hardware
     price = hardware.price_per_device_hour if hardware else None
     return {
-        "plan": plan.config.name,
+        "plan": config.name,
         "device": engine.device_name,
         "parameters": parameters,
-        "initial_state": initial_weights(plan.config.model) if plan.config.model.initial_state else None,
-        "manifests": _lineage(plan, path)["manifests"],
-        "rows": {name: plan.rows[name] for name in sorted(path.sources)},
+        "initial_state": initial_weights(config.model) if config.model.initial_state else None,
+        "manifests": _digests({name: source.manifest for name, source in sources.items()}),
+        "rows": {name: sources[name].rows for name in sorted(sources)},
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
         **engine.facts,
     }
 
 
+def _digests(manifests: Mapping[str, Manifest]) -> dict[str, str]:
+    return {name: manifests[name].sha256 for name in sorted(manifests)}
+
+
 def scheduler_facts(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Which job of a Slurm cluster the attempt is, and how often that was queued again."""
+    """Return the id of the Slurm job that the attempt runs in, and how often that job was requeued."""
     job_id = environment.get("SLURM_JOB_ID")
     if job_id is None:
         return {}

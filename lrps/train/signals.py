@@ -1,6 +1,6 @@
-"""Being asked to stop: SIGTERM, SIGUSR1 (Slurm), SIGHUP and Ctrl-C set a flag.
+"""Requests to stop: SIGTERM, SIGUSR1 (Slurm), SIGHUP and Ctrl-C set a flag.
 
-The trainer saves at the next step and ends.
+The trainer saves after the next metrics sync and ends.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lrps.base.errors import INTERRUPTED
 
 
 class StopRequest:
-    """True once the process was asked to stop. A second Ctrl-C ends it at once, without saving."""
+    """A flag that is set once the process is asked to stop. A second Ctrl-C ends the process without saving."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 

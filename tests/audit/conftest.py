@@ -1,4 +1,4 @@
-"""A run of three paradigms, some of its attempts interrupted; copies of it that a test may change."""
+"""A run of three paradigms with interrupted attempts, and copies of it that a test may change, as fixtures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ import pytest
 
 from lrps.data.manifest import manifest_path, save_manifest
 from lrps.plan.plan import Plan
-from support.synthetic_run import (
-    PARADIGMS,
-    plan_of,
-    train,
-)
+from support.synthetic_run import PARADIGMS, plan_of, train
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +31,7 @@ def run(clean: Plan, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data_root(clean: Plan, tmp_path: Path) -> Path:
+    """The folder of the manifests of the clean run's data."""
     for name, values in clean.manifests.items():
         file = manifest_path(tmp_path / "data", name, "train")
         file.parent.mkdir(parents=True)

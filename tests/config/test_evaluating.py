@@ -18,7 +18,7 @@ PAIRS = {"name": "pairs", "version": "v1", "pairs": "pairs.jsonl"}
     [
         ({"tasks": [{**PAIRS, "version": "v9"}]}, "evaluation.tasks.pairs: v9 is no version; "),
         ({"tasks": [{**PAIRS, "template": "Q: {question}"}]}, "a template needs {input} where the input goes"),
-        ({"tasks": [PAIRS, PAIRS]}, "names of tasks must differ: pairs stands more than once"),
+        ({"tasks": [PAIRS, PAIRS]}, "names of tasks must differ: pairs appears more than once"),
         ({"tasks": [PAIRS], "lm_eval": {"tasks": ["pairs"]}}, "names of tasks must differ: pairs"),
         ({"tasks": [{**PAIRS, "max_new_tokens": 0}]}, "greater than or equal to 1"),
         ({"lm_eval": {"tasks": []}}, "at least 1 item"),

@@ -48,7 +48,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
 
 
 def test_a_doubled_key_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"x\.yaml:3:1: 'a' stands twice \(first at x\.yaml:1:1\)"):
+    with pytest.raises(ConfigError, match=r"x\.yaml:3:1: 'a' appears twice \(first at x\.yaml:1:1\)"):
         parse_yaml("a: 1\nb: 2\na: 3\n", "x.yaml")
 
 

@@ -39,7 +39,7 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
             {"engine": {"attention": "flash_attention_2"}},
             r"attention flash_attention_2 computes in bf16 only: use precision bf16, or sdpa",
         ),
-        ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "lies above peak_lr"),
+        ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "is above peak_lr"),
         ({"track": {"trackers": ["wandb", "wandb"]}}, "name each tracker once"),
         ({"track": {"trackers": ["mlflow"]}}, "'wandb', 'tensorboard' or 'trackio'"),
         ({"track": {"wandb": {"mode": "off"}}}, "'offline' or 'online'"),
@@ -139,7 +139,7 @@ def test_rehearsal_sets_are_sources_but_no_versions() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"name": "v1", "since": "v2", "tokens": 80}, "v1 stands more than once"),
+        ({"name": "v1", "since": "v2", "tokens": 80}, "v1 appears more than once"),
         ({"name": "r", "since": "v11", "tokens": 80}, "rehearsal.r.since: v11 is no version; did you mean 'v1'"),
         ({"name": "r", "since": "v9", "tokens": 80}, "rehearsal.r.since: v9 is no version; the versions are v1"),
     ],
@@ -164,7 +164,7 @@ def test_the_mix_of_a_version() -> None:
 
 def test_version_names_must_differ() -> None:
     data = {"root": "x", "sequence_length": 8, "versions": [{"name": "v1", "tokens": 9}, {"name": "v1", "tokens": 9}]}
-    with pytest.raises(ValidationError, match="v1 stands more than once"):
+    with pytest.raises(ValidationError, match="v1 appears more than once"):
         Config.model_validate(config_values(data=data))
 
 
@@ -188,6 +188,14 @@ def test_the_schema_accepts_the_shipped_configs(repository: Path, name: str) -> 
 def test_every_key_is_described() -> None:
     """A key without a description shows an empty help in an editor; sections describe themselves."""
     schema = Config.model_json_schema()
-    for name in ("Data", "Version", "Batch", "Engine", "PathSwitching", "Checkpoint", "Launch"):
+    for name in (
+        "DataConfig",
+        "Version",
+        "BatchConfig",
+        "EngineConfig",
+        "PathSwitching",
+        "CheckpointConfig",
+        "LaunchConfig",
+    ):
         section = schema["$defs"][name]
         assert section["description"]

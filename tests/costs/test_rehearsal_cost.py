@@ -10,7 +10,7 @@ import pytest
 from lrps.costs.compare import compare_runs
 from lrps.costs.comparison import make_comparison
 from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost, rehearsal_lines
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown, print_comparison
 from lrps.report.page import render_page

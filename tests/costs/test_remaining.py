@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from lrps.costs.remaining import eta_seconds, eta_seconds_of_all, measured_speeds, remaining_cost, steps_to_do
-from lrps.ledger.pace import AttemptPace, Pace
-from lrps.ledger.totals import Totals
+from lrps.ledger.totals import AttemptPace, Pace, Totals
 from lrps.plan.status import PathStatus
 
 H100 = {"device": "H100", "mfu": 0.5, "price_per_device_hour": {"amount": 2.0, "source": "us", "date": "2026-01-31"}}

@@ -88,7 +88,7 @@ class WebServer:
                 self.wfile.write(content[:half])
                 self.wfile.flush()
                 if step == "hold":
-                    web.go_on.wait(60)
+                    web.go_on.wait()
                 if step != "cut":
                     self.wfile.write(content[half:])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lrps.base.errors import DataError
-from lrps.data.checks import Checks
+from lrps.data.checks import BlockChecks
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, Shard
 from lrps.data.stream import PathData, TokenSource
@@ -27,8 +27,8 @@ def damage(file: Path, place: int) -> None:
     file.write_bytes(data)
 
 
-def wait_until(checks: Checks, numbers: list[int]) -> None:
-    until = time.monotonic() + 30
+def wait_until(checks: BlockChecks, numbers: list[int]) -> None:
+    until = time.monotonic() + 600
     while not checks.whole[numbers].all():
         assert time.monotonic() < until
         time.sleep(0.001)
@@ -36,7 +36,7 @@ def wait_until(checks: Checks, numbers: list[int]) -> None:
 
 def test_announced_blocks_are_checked_in_the_background(built):
     directory, manifest = built
-    checks = Checks(manifest, LocalFiles(directory))
+    checks = BlockChecks(manifest, LocalFiles(directory))
     checks.announce([(0, 1), (2, 11)])
     wait_until(checks, [1, 11])
     assert np.flatnonzero(checks.whole).tolist() == [1, 11]
@@ -48,7 +48,7 @@ def test_what_is_wrong_in_the_background_is_left_for_the_reader(built):
     directory, manifest = built
     damage(directory / manifest.shards[0].name, manifest.blocks[1].offset)
     (directory / manifest.shards[1].name).unlink()
-    checks = Checks(manifest, LocalFiles(directory))
+    checks = BlockChecks(manifest, LocalFiles(directory))
     checks.announce([(0, 0), (0, 1), (1, 4), (2, 9)])
     wait_until(checks, [0, 9])
     assert np.flatnonzero(checks.whole).tolist() == [0, 9]
@@ -61,15 +61,15 @@ class FarAway(LocalFiles):
 
 def test_nothing_is_downloaded_to_be_checked(built):
     directory, manifest = built
-    checks = Checks(manifest, FarAway(directory))
+    checks = BlockChecks(manifest, FarAway(directory))
     checks.announce([(0, 1), (2, 11)])
-    checks._thread.join(timeout=10)
+    checks._thread.join()
     assert not checks.whole.any()
 
 
 def test_a_block_is_required_once(built):
     directory, manifest = built
-    checks = Checks(manifest, LocalFiles(directory))
+    checks = BlockChecks(manifest, LocalFiles(directory))
     block = manifest.blocks[2]
     tokens = (directory / manifest.shards[0].name).read_bytes()[block.offset : block.offset + 512]
     with pytest.raises(DataError, match=rf"block {block.key} is damaged.*lrps data verify"):
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_told(built):
     file.unlink()
     file.mkdir()
     source = TokenSource(manifest, LocalFiles(directory), sequence_length=20, seed=1)
-    with pytest.raises(DataError, match=f"{file} cannot be read: Is a directory; it must be a file"):
+    with pytest.raises(DataError, match=f"{file} cannot be read: Is a directory; make it a file"):
         source.read(np.arange(source.rows))
 
 

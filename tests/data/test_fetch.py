@@ -94,7 +94,7 @@ def test_another_manifest_of_that_name_is_refused(config, built, root, build_ver
         (lambda values: values["shards"][0].update(url="pipe:rm -rf x"), "neither commands nor local files"),
         (lambda values: values["shards"][0].update(url="file:///etc/passwd"), "neither commands nor local files"),
         (lambda values: values["shards"][0].update(url="../v0/a.tar"), "stay below its folder"),
-        (lambda values: values.update(tokens=1), "v1-train.manifest.json at http.*it says 1 tokens"),
+        (lambda values: values.update(tokens=1), "v1-train.manifest.json at http.*it has 1 tokens"),
         (lambda values: values.pop("tokenizer"), "the manifest has no tokenizer"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_manifest_is_checked_before_it_is_kept(change, message, config, built,
 
 def test_the_manifest_of_another_version_is_refused(config, built, root):
     shutil.copy(manifest_path(built, "v2", "train"), manifest_path(built, "v1", "train"))
-    with pytest.raises(DataError, match=r"is that of version v2 \(train\)"):
+    with pytest.raises(DataError, match=r"is the manifest of version v2 \(train\)"):
         fetch_manifests(config())
     assert files_below(root) == []
 
@@ -144,7 +144,7 @@ def test_shards_come_into_the_cache(config, built, web, root):
 
 
 def test_shards_that_do_not_fit_are_not_begun(config, built, web):
-    with pytest.raises(DataError, match="data.cache_limit is 1,000; raise it, or leave out --shards"):
+    with pytest.raises(DataError, match="data.cache_limit is 1,000; raise it, or omit --shards"):
         fetch_data(config(cache_limit="1kB"), shards=True)
     assert not [name for name in web.requests if name.endswith(".tar")]
 
@@ -172,7 +172,7 @@ def test_the_command_line_says_what_to_do_and_does_it(built, web, root, tmp_path
     done = lrps("data", "fetch", "--shards")
     total = sum(load_manifest(root / name).tokens for name in MANIFESTS[:1])
     assert f"v1 (train): {total:,} tokens in 5 shards" in done
-    assert "15 shards (307,200 bytes) came to" in done
+    assert "15 shards (307,200 bytes) copied to" in done
     said = done + lrps("plan") + lrps("plan", "--json") + lrps("run", "--dry-run")
     assert "pl4nted" not in said
     assert "s3cret" not in said

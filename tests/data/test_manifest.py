@@ -60,7 +60,7 @@ def test_names_that_cannot_be_keys_are_refused(version, tmp_path):
 
 
 def test_unknown_splits_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no split"):
+    with pytest.raises(DataError, match="not a split"):
         manifest_path(tmp_path, "v1", "test")
 
 
@@ -80,8 +80,8 @@ def set_key(*keys: str | int, to: Any) -> Callable[[Any], None]:
         (lambda v: v.pop("documents"), "the manifest has no documents"),
         (lambda v: v["tokenizer"].pop("eos"), "the tokenizer has no eos"),
         (lambda v: v["shards"][1].pop("sha256"), "shard 1 has no sha256"),
-        (set_key("colour", to=1), "does not know: colour"),
-        (set_key("tokens", to=1), "it says 1 tokens, its shards add up to 5000"),
+        (set_key("colour", to=1), "not in lrps-tokens/1: colour"),
+        (set_key("tokens", to=1), "it has 1 tokens, its shards add up to 5000"),
         (set_key("tokens", to="5000"), "'tokens' of the manifest is '5000'"),
         (set_key("documents", to=True), "not of type int"),
         (set_key("text_bytes", to=-1), "negative"),
@@ -98,7 +98,7 @@ def set_key(*keys: str | int, to: Any) -> Callable[[Any], None]:
         (set_key("shards", 1, "name", to="v1-train-000000.tar"), "two shards have the same name"),
         (set_key("shards", 0, "name", to=".."), "plain file name"),
         (set_key("shards", 0, "members", 1, 1, to=1026), "overlap, or are not in the order"),
-        (set_key("shards", 0, "members", 0, 1, to=1025), "does not begin at a whole uint16"),
+        (set_key("shards", 0, "members", 0, 1, to=1025), "is not aligned to uint16"),
         (set_key("shards", 0, "members", 0, 1, to=-2), r"is not \[key, offset"),
         (set_key("shards", 0, "members", 0, 3, to=2**32), r"is not \[key, offset"),
     ],

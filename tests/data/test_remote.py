@@ -4,7 +4,6 @@ import base64
 import importlib.util
 import subprocess
 import sys
-import time
 from contextlib import closing
 from email.message import Message
 from pathlib import Path
@@ -87,10 +86,8 @@ def test_a_server_that_falls_silent_is_given_up(web, monkeypatch):
     monkeypatch.setattr(webdataset, "STALL_SECONDS", 0.3)
     (web.root / "a.bin").write_bytes(CONTENT)
     web.script["/a.bin"].append("hold")
-    started = time.monotonic()
     with pytest.raises(TransientError, match="timed out"):
         read(f"{web.url}/a.bin")
-    assert time.monotonic() - started < 5
 
 
 def test_nobody_is_there():
@@ -121,10 +118,8 @@ def test_a_command_that_fails_is_an_error(status, verbose, monkeypatch):
 
 def test_a_command_that_falls_silent_is_ended(monkeypatch):
     monkeypatch.setattr(webdataset, "PIPE_STALL_SECONDS", 0.3)
-    started = time.monotonic()
     with pytest.raises(TransientError, match="gave nothing"):
-        read("pipe:echo x; exec sleep 60")
-    assert time.monotonic() - started < 5
+        read("pipe:echo x; exec sleep 3600")
 
 
 def test_stopping_early_ends_the_command(tmp_path):
@@ -139,7 +134,7 @@ def test_fsspec_opens_everything_else():
     with fsspec.open("memory://v2/a.bin", "wb") as file:
         file.write(CONTENT)
     assert read("memory://v2/a.bin") == CONTENT
-    with pytest.raises(MissingError, match=r"memory://v2/b\.bin: there is no such file"):
+    with pytest.raises(MissingError, match=r"memory://v2/b\.bin: no such file"):
         read("memory://v2/b.bin")
     with pytest.raises(DataError, match="nonsense"):
         read("nonsense://v2/b.bin")

@@ -132,7 +132,7 @@ def test_the_row_stream_does_not_know_of_batches_ranks_or_restarts(data, built, 
 def test_rows_outside_and_lengths_that_do_not_divide_are_refused(stage):
     assert stage.read(stage.rows, 0).shape == (0, L)
     for first, rows in ((-1, 1), (0, stage.rows + 1), (stage.rows, 1)):
-        with pytest.raises(IndexError, match="not in a stage of 324 rows"):
+        with pytest.raises(IndexError, match="outside the path's 324 rows"):
             stage.read(first, rows)
     with pytest.raises(ConfigError, match="cannot be cut into sequences of 3"):
         stage.read(0, 1, 3)
@@ -293,10 +293,10 @@ def test_shards_are_opened_when_needed_only(built, tmp_path):
 
 def test_too_little_data_for_one_row_is_refused(built):
     root, manifests = built
-    with pytest.raises(DataError, match="has 0 rows of 257 tokens, 1 are needed"):
+    with pytest.raises(DataError, match="has 0 sequences of 257 tokens, 1 are needed"):
         TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=257, seed=0)
     available = manifests["v1"].rows(L)
-    with pytest.raises(DataError, match=f"has {available} rows of {L} tokens, {available + 1} are needed"):
+    with pytest.raises(DataError, match=f"has {available} sequences of {L} tokens, {available + 1} are needed"):
         TokenSource(manifests["v1"], LocalFiles(root / "v1"), sequence_length=L, seed=0, rows=available + 1)
 
 
@@ -313,12 +313,12 @@ def test_a_source_of_some_rows_is_the_first_of_its_file(order, rows, built):
 def test_a_stage_refuses_sources_that_do_not_fit(built, sources):
     root, manifests = built
     mixed = Segment(1, (SourceRange("v1", 0, 6), SourceRange("v2", 0, 6)))
-    with pytest.raises(DataError, match="no data for v2: there is v1"):
+    with pytest.raises(DataError, match="no data for v2; the config has v1"):
         PathData([mixed], {"v1": sources["v1"]}, BATCH)
-    with pytest.raises(DataError, match="not 5 a step"):
+    with pytest.raises(DataError, match="not 5 per step"):
         PathData([mixed], sources, 5)
     longer = TokenSource(manifests["v2"], LocalFiles(root / "v2"), sequence_length=2 * L, seed=3)
-    with pytest.raises(DataError, match="different lengths"):
+    with pytest.raises(DataError, match="different sequence lengths"):
         PathData([mixed], sources | {"v2": longer}, BATCH)
     tokenizer = replace(manifests["v2"].tokenizer, sha256="1" * 64)
     foreign = TokenSource(
@@ -329,7 +329,7 @@ def test_a_stage_refuses_sources_that_do_not_fit(built, sources):
 
 
 def test_uneven_worlds_and_steps_outside_are_refused(stage):
-    with pytest.raises(ConfigError, match="12 rows cannot be dealt to 5 ranks"):
+    with pytest.raises(ConfigError, match="12 sequences cannot be divided among 5 ranks"):
         stage.batch(0, 0, 5)
     for step in (-1, 27):
         with pytest.raises(IndexError):

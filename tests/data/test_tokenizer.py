@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
 
 TEXTS = [f"def f{n}(x):\n    return x + {n}  # grüße 東京\n" for n in range(200)]
 
@@ -48,7 +48,7 @@ def saved(path, *special_tokens):
 
 
 @pytest.mark.parametrize(
-    ("special", "eos"), [(["</s>"], "</s>"), (["<pad>", "<eos>"], "<eos>"), (["</s>", END_OF_TEXT], END_OF_TEXT)]
+    ("special", "eos"), [(["</s>"], "</s>"), (["<pad>", "<eos>"], "<eos>"), (["</s>", TRAINED_EOS], TRAINED_EOS)]
 )
 def test_the_end_mark_is_found_by_its_usual_names(special, eos, tmp_path):
     tokenizer, identity = load_tokenizer(saved(tmp_path / "llama.json", *special))
@@ -57,7 +57,7 @@ def test_the_end_mark_is_found_by_its_usual_names(special, eos, tmp_path):
 
 
 def test_what_is_no_tokenizer_is_refused_with_its_file(tmp_path):
-    with pytest.raises(DataError, match=r"bare\.json: no token marks the end of a document"):
+    with pytest.raises(DataError, match=r"bare\.json: the tokenizer has no EOS token"):
         load_tokenizer(saved(tmp_path / "bare.json"))
     with pytest.raises(DataError, match=r"none\.json: cannot read"):
         load_tokenizer(tmp_path / "none.json")

@@ -21,7 +21,7 @@ def root(tiny_config: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(load_config(tiny_config).data.root, tmp_path / "shards"))
 
 
-def found(config: Path, *overrides: str, check: Callable[..., object] = data.examine_data) -> dict[str, Finding]:
+def found(config: Path, *overrides: str, check: Callable[..., object] = data.check_data) -> dict[str, Finding]:
     findings: object = check(Subject(make_plan(load_config(config, overrides))))
     return {finding.name: finding for finding in findings}  # type: ignore[attr-defined]
 
@@ -29,7 +29,7 @@ def found(config: Path, *overrides: str, check: Callable[..., object] = data.exa
 def test_all_is_there(tiny_config: Path) -> None:
     findings = found(tiny_config)
     assert {name: each.state for name, each in findings.items()} == {"v1": "ok", "v2": "ok", "tokenizer": "ok"}
-    assert list(data.examine_data(Subject())) == []
+    assert list(data.check_data(Subject())) == []
 
 
 def test_no_manifest(tiny_config: Path, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_shards_that_are_short_or_gone(tiny_config: Path, root: Path) -> None:
     next((root / "v2").glob("*train*.tar")).unlink()
     findings = found(tiny_config, f"data.root={root}")
     assert str(short) in findings["v1"].what
-    assert "1 are not there" in findings["v2"].what
+    assert "1 are missing" in findings["v2"].what
     assert (findings["v1"].state, findings["v2"].state) == ("fail", "fail")
 
 

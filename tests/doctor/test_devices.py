@@ -1,8 +1,10 @@
-"""Cores, memory and GPUs against what the config starts."""
+"""Cores, memory and GPUs against what the config starts, and the age of the price."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
 
 import psutil
 import pytest
@@ -33,7 +35,7 @@ def test_threads_of_all_processes_share_the_cores(
 
 
 @pytest.mark.parametrize(("asynchronous", "state"), [(True, "fail"), (False, "ok")])
-def test_copies_for_saves_in_flight_must_fit(make_config: MakeConfig, asynchronous: bool, state: str) -> None:
+def test_copies_for_asynchronous_saves_must_fit(make_config: MakeConfig, asynchronous: bool, state: str) -> None:
     model = {**config_values()["model"], "parameters": psutil.virtual_memory().total}
     model["architecture"] = {"model_type": "mamba", "vocab_size": 9}
     plan = make_plan(make_config(model=model, checkpoint={"asynchronous": asynchronous}))
@@ -65,3 +67,20 @@ def test_gpus_are_described() -> None:
         pytest.skip("no GPU")
     found = {finding.name: finding for finding in devices.check_gpus(Subject())}
     assert torch.cuda.get_device_name(0) in found["GPU 0"].what
+
+
+def price_states(make_config: MakeConfig, hardware: dict[str, Any] | None) -> dict[str, str]:
+    plan = make_plan(make_config(hardware=hardware))
+    return {finding.name: finding.state for finding in devices.check_price(Subject(plan))}
+
+
+def test_a_missing_price_is_reported(make_config: MakeConfig) -> None:
+    assert list(devices.check_price(Subject())) == []
+    assert price_states(make_config, None) == {"hardware": "warn"}
+    assert price_states(make_config, {"device": "cpu"}) == {"hardware": "warn", "price": "warn"}
+
+
+@pytest.mark.parametrize(("days", "state"), [(0, "ok"), (364, "ok"), (366, "warn"), (-2, "warn")])
+def test_an_old_price_is_reported(make_config: MakeConfig, days: int, state: str) -> None:
+    price = {"amount": 2.5, "source": "a contract", "date": str(date.today() - timedelta(days))}
+    assert price_states(make_config, {"device": "H100", "price_per_device_hour": price}) == {"price": state}

@@ -29,14 +29,14 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
     assert found[1].area == "b"
 
 
-def test_slow_checks_come_last_and_are_told_before_they_run() -> None:
-    told: list[str] = []
+def test_slow_checks_come_last_and_are_announced() -> None:
+    started: list[str] = []
     checks = (Check("s", "slow", good, slow=True), Check("l", "light", good))
-    findings = examine(checks, Subject(), lambda check: told.append(check.title))
+    findings = examine(checks, Subject(), lambda check: started.append(check.title))
     next(findings)
-    assert told == ["light"]
+    assert started == ["light"]
     list(findings)
-    assert told == ["light", "slow"]
+    assert started == ["light", "slow"]
 
 
 def test_ctrl_c_is_not_a_finding() -> None:

@@ -40,7 +40,7 @@ def test_no_hard_links_can_be_lived_with(tmp_path: Path, monkeypatch: pytest.Mon
     assert filesystem.hard_links(tmp_path).state == "warn"
 
 
-def test_links_that_are_copies_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_that_are_copies_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", lambda source, target: Path(target).write_bytes(Path(source).read_bytes()))
     assert "became a copy" in filesystem.hard_links(tmp_path).what
 
@@ -53,14 +53,14 @@ def test_a_rename_that_does_not_replace_fails(
     assert filesystem.rename(tmp_path).state == "fail"
 
 
-def test_no_locks_fail_and_locks_that_hold_nobody_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_locks_fail_and_locks_without_effect_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert filesystem.locks(tmp_path).state == "fail"
     monkeypatch.setattr(fcntl, "flock", lambda file, how: None)
     assert filesystem.locks(tmp_path).state == "warn"
 
 
-def test_a_slow_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystem, "SLOW_FSYNC_SECONDS", 0.0)
     assert filesystem.fsync(tmp_path, repeats=2).state == "warn"
 
@@ -103,7 +103,9 @@ def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
 @pytest.mark.parametrize(("parameters", "state"), [("1K", "ok"), ("1000T", "fail")])
 def test_room_for_the_checkpoints(make_config: MakeConfig, tmp_path: Path, parameters: str, state: str) -> None:
     model = {"architecture": {"model_type": "mamba", "vocab_size": 9}, "parameters": parameters}
-    found = {f.name: f for f in filesystem.check_room(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))}
+    found = {
+        f.name: f for f in filesystem.check_free_space(Subject(make_plan(make_config(runs=str(tmp_path), model=model))))
+    }
     assert found["free space"].state == state
 
 

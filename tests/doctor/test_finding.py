@@ -12,8 +12,8 @@ FAIL = Finding("area", "bad", "fail", "it is not", "do that")
 
 
 @pytest.mark.parametrize("state", ["warn", "fail"])
-def test_what_is_not_ok_has_a_way_out(state: str) -> None:
-    with pytest.raises(ValueError, match="area.bad: a finding that is not ok needs a way out"):
+def test_a_finding_that_is_not_ok_says_how_to_fix_it(state: str) -> None:
+    with pytest.raises(ValueError, match="area.bad: a finding that is not ok must say how to fix it"):
         Finding("area", "bad", state, "it is not")  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""What ranks say, judged."""
+"""The findings from the reports of all ranks."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from lrps.doctor.nodes import Nodes, by_host, nodes_document, nodes_findings
-from lrps.doctor.worker import Rank
+from lrps.doctor.nodes import NodesReport, by_host, nodes_document, nodes_report
+from lrps.doctor.worker import RankReport
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 RANKS = tuple(
-    Rank(number, number % 2, f"node-{number // 2}", "H100", f"uuid-{number}", VERSIONS, 0.001 * number, True)
+    RankReport(number, number % 2, f"node-{number // 2}", "H100", f"uuid-{number}", VERSIONS, 0.001 * number, True)
     for number in range(4)
 )
-EXCHANGE = {
+ALL_REDUCE = {
     "right": True,
     "latency_seconds": 1e-5,
     "speeds": [{"bytes": 64_000_000, "seconds": 0.1, "bus_bytes_per_second": 9e8}],
 }
 
 
-def bad(*ranks: Rank, expected: int = 4) -> dict[str, str]:
-    return {f.name: f.what for f in nodes_findings(ranks, EXCHANGE, expected).findings if f.state != "ok"}
+def bad(*ranks: RankReport, expected: int = 4) -> dict[str, str]:
+    return {f.name: f.what for f in nodes_report(ranks, ALL_REDUCE, expected).findings if f.state != "ok"}
 
 
 def test_equal_nodes_are_sound() -> None:
-    found = nodes_findings(RANKS, EXCHANGE, 4)
+    found = nodes_report(RANKS, ALL_REDUCE, 4)
     assert {finding.state for finding in found.findings} == {"ok"}
     assert {host: [rank.rank for rank in ranks] for host, ranks in by_host(RANKS).items()} == {
         "node-0": [0, 1],
@@ -34,8 +34,8 @@ def test_equal_nodes_are_sound() -> None:
     }
     document = nodes_document(found)
     assert [rank["host"] for rank in document["ranks"]] == ["node-0", "node-0", "node-1", "node-1"]
-    assert document["all_reduce"] == EXCHANGE
-    assert nodes_document(Nodes(())) == {"ranks": [], "all_reduce": None}
+    assert document["all_reduce"] == ALL_REDUCE
+    assert nodes_document(NodesReport(())) == {"ranks": [], "all_reduce": None}
 
 
 @pytest.mark.parametrize(

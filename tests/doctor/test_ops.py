@@ -15,7 +15,7 @@ from lrps.doctor.examination import Subject
 from lrps.plan.plan import make_plan
 
 
-def test_locks_are_told_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_are_judged_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     assert [finding.state for finding in ops.stale_locks(ops.extensions())] == ["ok"]
     lock = tmp_path / "py311_cpu" / "fused_adam" / "lock"

@@ -1,4 +1,4 @@
-"""Ranks that are started for real, through the launcher of the config; and ones that do not answer."""
+"""Ranks that the launcher of the config really starts, and ranks that do not answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest
 from lrps.base.errors import ConfigError, StoppedError
 from lrps.config.models import Config
 from lrps.doctor import rollcall
-from lrps.doctor.rollcall import call_roll, largest_job, meeting_place, srun
-from lrps.doctor.worker import MEETING
-from lrps.launch.commands import Start
+from lrps.doctor.rollcall import call_roll, exchange_directory, largest_job
+from lrps.doctor.worker import EXCHANGE_DIRECTORY
+from lrps.launch.launchers.registry import launcher_of
+from lrps.launch.process_group import LaunchCommand
 from lrps.plan.plan import make_plan
 
 MakeConfig = Callable[..., Config]
@@ -30,22 +32,22 @@ def test_two_ranks_of_the_deepspeed_launcher(tiny_config: Path, tmp_path: Path) 
     found = call_roll(make_plan(load_config(tiny_config, overrides)), tiny_config, overrides)
     assert {finding.state for finding in found.findings} == {"ok"}, found.findings
     assert [(rank.rank, rank.local_rank, rank.sees_the_run) for rank in found.ranks] == [(0, 0, True), (1, 1, True)]
-    assert [speed["bytes"] for speed in found.exchange["speeds"]] == [1_000_000, 64_000_000]
-    assert all(speed["bus_bytes_per_second"] > 0 for speed in found.exchange["speeds"])
-    assert list(tmp_path.iterdir()) == [], "everything that was made for it is gone"
+    assert [speed["bytes"] for speed in found.all_reduce["speeds"]] == [1_000_000, 64_000_000]
+    assert all(speed["bus_bytes_per_second"] > 0 for speed in found.all_reduce["speeds"])
+    assert list(tmp_path.iterdir()) == [], "everything that was created for it is removed"
 
 
 @pytest.mark.parametrize(
     ("script", "seconds", "what"),
     [
-        ("print('no route to host'); raise SystemExit(3)", 30.0, "ended with code 3"),
-        ("import time; time.sleep(60)", 0.3, "did not answer within 0.3 s"),
+        ("print('no route to host'); raise SystemExit(3)", 600.0, "ended with code 3"),
+        ("import time; time.sleep(3600)", 0.3, "did not answer within 0.3 s"),
     ],
 )
 def test_ranks_that_do_not_answer(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, seconds: float, what: str
 ) -> None:
-    monkeypatch.setattr(rollcall, "_starting", lambda *_: Start((sys.executable, "-c", script), {}))
+    monkeypatch.setattr(rollcall, "_command", lambda *_: LaunchCommand((sys.executable, "-c", script), {}))
     found = call_roll(make_plan(make_config(runs=str(tmp_path / "runs"))), Path("c.yaml"), [], seconds)
     (finding,) = found.findings
     assert (finding.state, what in finding.what) == ("fail", True)
@@ -54,40 +56,37 @@ def test_ranks_that_do_not_answer(
 
 
 def test_a_signal_ends_the_ranks(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        rollcall, "_starting", lambda *_: Start((sys.executable, "-c", "import time; time.sleep(60)"), {})
-    )
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    up = tmp_path / "up"
+    script = f"import time; open({str(up)!r}, 'w'); time.sleep(3600)"
+    monkeypatch.setattr(rollcall, "_command", lambda *_: LaunchCommand((sys.executable, "-c", script), {}))
+
+    def when_they_are_up() -> None:
+        while not up.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=when_they_are_up, daemon=True)
+    asking.start()
     with pytest.raises(StoppedError, match="the run directory is as it was"):
         call_roll(make_plan(make_config(runs=str(tmp_path / "runs"))), Path("c.yaml"), [])
-    timer.join()
-    assert list(tmp_path.iterdir()) == []
+    asking.join()
+    assert list(tmp_path.iterdir()) == [up]
 
 
 def test_the_largest_group_is_tried(make_config: MakeConfig) -> None:
     launch = {"launcher": "slurm", "processes": 2, "resources": {"ptfs": {"nodes": 2}, "cpt": {"processes": 3}}}
-    job = largest_job(make_plan(make_config(launch=launch, batch={"sequences": 12})), Path("c.yaml"), ["seed=3"])
-    assert (job.nodes, job.processes) == (2, 2)
+    config = make_config(launch=launch, batch={"sequences": 12})
+    job = largest_job(make_plan(config), launcher_of(config.launch), Path("c.yaml"), ["seed=3"])
+    assert (job.name, job.nodes, job.processes) == ("doctor", 2, 2)
     assert job.arguments == ("doctor-worker", "c.yaml", "--set", "seed=3")
 
 
-def test_a_step_of_slurm(make_config: MakeConfig) -> None:
-    slurm = {"partition": "gpus", "account": "us", "setup": "module load cuda", "directives": ["--exclusive"]}
-    config = make_config(launch={"launcher": "slurm", "processes": 2, "slurm": slurm})
-    command = srun(largest_job(make_plan(config), Path("c.yaml"), []), config.launch)
-    assert command[0] == "srun"
-    assert {"--nodes=1", "--ntasks-per-node=2", "--partition=gpus", "--account=us", "--exclusive"} <= set(command)
-    assert command[-3:-1] == ("bash", "-c")
-    assert command[-1] == f"module load cuda\nexec {sys.executable} -m lrps.cli doctor-worker c.yaml"
-
-
-def test_nothing_of_others_is_removed(tmp_path: Path) -> None:
+def test_files_of_others_are_not_removed(tmp_path: Path) -> None:
     run_dir = tmp_path / "runs" / "demo"
-    with meeting_place(run_dir) as meeting:
-        assert meeting == run_dir / MEETING
-        with pytest.raises(ConfigError, match="another `lrps doctor --nodes` is at work"), meeting_place(run_dir):
+    with exchange_directory(run_dir) as directory:
+        assert directory == run_dir / EXCHANGE_DIRECTORY
+        with pytest.raises(ConfigError, match="another `lrps doctor --nodes` is running"), exchange_directory(run_dir):
             pass
-        assert meeting.is_dir()
+        assert directory.is_dir()
         (run_dir / "path.json").touch()
     assert [file.name for file in run_dir.iterdir()] == ["path.json"]

@@ -13,7 +13,7 @@ from lrps.config.tracking import TrackConfig
 from lrps.doctor import tracking
 from lrps.doctor.examination import Subject
 from lrps.plan.plan import make_plan
-from lrps.track import tracker
+from lrps.track import trackers
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 ONLINE = TrackConfig.model_validate({"trackers": ["wandb"], "wandb": {"mode": "online"}})
@@ -26,7 +26,7 @@ def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
-def test_online_without_a_key_is_told() -> None:
+def test_online_without_a_key_is_a_warning() -> None:
     found = tracking.login(ONLINE)
     assert (found.state, "wandb login" in found.way_out) == ("warn", True)
 
@@ -58,5 +58,5 @@ def test_trackers_of_the_config(make_config: Callable[..., Config], monkeypatch:
 
     assert found() == {"trackers": "ok"}
     assert found("wandb", "tensorboard") == {"wandb": "ok", "tensorboard": "ok"}
-    monkeypatch.setattr(tracker, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     assert found("wandb", "tensorboard") == {"wandb": "fail", "tensorboard": "fail"}

@@ -1,4 +1,4 @@
-"""What a rank says of itself, alone; two of them are in test_rollcall.py."""
+"""The report of a rank alone; two ranks are in test_rollcall.py."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import torch.distributed as dist
 
 from lrps.config.models import Config
-from lrps.doctor.worker import MEETING, RESULT, read_result, run_worker
+from lrps.doctor.worker import EXCHANGE_DIRECTORY, RESULT, read_result, run_worker
 
 
 def test_one_rank_alone(make_config: Callable[..., Config], tmp_path: Path) -> None:
     config = make_config(runs=str(tmp_path))
-    (config.run_dir / MEETING).mkdir(parents=True)
+    (config.run_dir / EXCHANGE_DIRECTORY).mkdir(parents=True)
     run_worker(config)
     assert not dist.is_initialized()
-    (rank,), exchange = read_result((config.run_dir / MEETING / RESULT).read_text())
+    (rank,), all_reduce = read_result((config.run_dir / EXCHANGE_DIRECTORY / RESULT).read_text())
     assert (rank.rank, rank.local_rank, rank.clock_seconds, rank.sees_the_run) == (0, 0, 0.0, True)
     assert {"python", "lrps", "torch", "deepspeed", "transformers"} <= set(rank.versions)
-    assert exchange["right"]
-    assert json.dumps(exchange)
+    assert all_reduce["right"]
+    assert json.dumps(all_reduce)

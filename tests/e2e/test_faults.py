@@ -36,7 +36,7 @@ from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
 from support.faults_worker import run_rank
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000)]
 
 FAULTS = int(os.environ.get("LRPS_FAULTS", "6"))
 SEED = int(os.environ.get("LRPS_FAULTS_SEED", "0"))

@@ -70,7 +70,7 @@ def begun(file: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
 
 def wait_for(process: subprocess.Popen[str], file: Path, lines: int = 1) -> None:
     """Until a file has so many lines."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not file.exists() or file.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, f"{file} has not {lines} lines"
@@ -129,13 +129,13 @@ def test_two_hosts_are_one_run(tiny_config: Path, four_ranks: Path, tmp_path: Pa
             workers = workers_of(file)
             hold(workers)
             process.send_signal(signal.SIGTERM)
-            end = time.monotonic() + 60
+            end = time.monotonic() + 600
             while not all(map(is_told, workers)):
                 assert time.monotonic() < end
                 time.sleep(0.05)
             for each in workers:
                 each.resume()
-            _, stderr = process.communicate(timeout=120)
+            _, stderr = process.communicate()
             assert process.returncode == 75, stderr
             assert processes_of(file) == []
         main = total(read_ledger(path_of(file, "main").ledger))
@@ -149,7 +149,7 @@ def test_a_branch_trains_beside_main_and_is_the_same(tiny_config: Path, tmp_path
     """Main is held still after its first branch point until the branch has trained, then told to stop."""
     in_a_row = config(tiny_config, tmp_path / "row", processes=1)
     alone = [*LRPS, "train", str(in_a_row), "main", "branch-v1"]
-    subprocess.run(alone, env={**os.environ, **ON_THE_CPU}, check=True, capture_output=True, timeout=200)
+    subprocess.run(alone, env={**os.environ, **ON_THE_CPU}, check=True, capture_output=True)
     beside = config(tiny_config, tmp_path / "beside", processes=1, at_once=2, launcher="torchrun")
     with begun(beside, **ON_THE_CPU) as process:
         wait_for(process, path_of(beside, "main").branch_points / "step-00000008" / "manifest.json")
@@ -161,10 +161,10 @@ def test_a_branch_trains_beside_main_and_is_the_same(tiny_config: Path, tmp_path
         # This one alone, and not by us: torchrun returns 1 for it, and the ledger tells that it has saved.
         main.terminate()
         main.resume()
-        stdout, stderr = process.communicate(timeout=200)
+        stdout, stderr = process.communicate()
     assert process.returncode == 75, stdout + stderr
     assert "branch-v1: complete" in stdout
-    assert "stopped; main, branch-v2 not complete. The same command goes on from there" in stderr
+    assert "stopped; main, branch-v2 not complete. Run the same command again to resume" in stderr
     assert_same(beside, in_a_row, "branch-v1")
     ours, theirs = (read_metrics(path_of(file, "main").metrics) for file in (beside, in_a_row))
     assert [m.loss for m in ours] == [m.loss for m in theirs[: len(ours)]]

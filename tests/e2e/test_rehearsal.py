@@ -16,7 +16,7 @@ from lrps.data.stream import PathData
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find
-from lrps.train.job import _open_sources
+from lrps.train.job import open_sources
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def plan(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     }
     file.write_text(yaml.safe_dump(values, sort_keys=False))
     command = [sys.executable, "-m", "lrps.cli", "run", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return make_plan(load_config(file))
 
@@ -48,7 +48,7 @@ def plan(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def rows_read(plan: Plan, name: str) -> list[tuple[str, int, int]]:
     """(source, epoch, row) of every row that a path was trained on."""
     path = plan.graph.by_name[name]
-    stage = PathData(path.segments, _open_sources(plan, path), plan.config.batch.sequences)
+    stage = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
     return [row for step in range(stage.steps) for row in stage.rows_of(step)]
 
 

@@ -86,7 +86,7 @@ def lrps(place: Path) -> Lrps:
 
     def call(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
         said = done.stdout + done.stderr
         assert found(said.encode()) == [], said
         assert done.returncode == code, said

@@ -7,9 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 WORKER = Path(__file__).with_name("matrix_worker.py")
 ROOT = WORKER.parents[2]
@@ -24,21 +26,33 @@ def _environment(world: int, rank: int, port: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def matrix_directory(tmp_path_factory):
-    """Where the worker leaves what it saves: read it after `matrix`."""
-    return tmp_path_factory.mktemp("matrix")
+def matrix_directory(tmp_path_factory, worker_id):
+    """Where the worker leaves what it saves, for all processes of pytest: read it after `matrix`."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base if worker_id == "master" else base.parent) / "matrix"
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 @pytest.fixture(scope="session")
 def matrix(matrix_directory):
     """{1: findings, 2: findings} of the worker at both world sizes, which run side by side."""
-    return _run(matrix_directory, 1, 2)
+    return _findings(matrix_directory, 1, 2)
 
 
 @pytest.fixture(scope="session")
 def elastic(matrix, matrix_directory):
     """Findings of four ranks that go on from what the others left."""
-    return _run(matrix_directory, 4, what=["elastic"])[4]["elastic"]
+    return _findings(matrix_directory, 4, what=["elastic"])[4]["elastic"]
+
+
+def _findings(out, *worlds, what=()):
+    """World size -> findings; the process of pytest that comes first runs the worker."""
+    files = {world: out / f"world-{world}.json" for world in worlds}
+    with FileLock(out / f"lock-{worlds[0]}"):
+        if not all(file.exists() for file in files.values()):
+            _run(out, *worlds, what=what)
+    return {world: json.loads(file.read_text()) for world, file in files.items()}
 
 
 def _run(out, *worlds, what=()):
@@ -54,10 +68,11 @@ def _run(out, *worlds, what=()):
                 environment = _environment(world, rank, port)
                 workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
     try:
-        codes = [worker.wait(timeout=400) for worker in workers]
+        while any(worker.poll() is None for worker in workers) and not any(worker.poll() for worker in workers):
+            time.sleep(0.1)
+        codes = [worker.poll() for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
     told = "\n".join(log.read_text()[-3000:] for log in logs)
     assert codes == [0] * sum(worlds), told
-    return {world: json.loads((out / f"world-{world}.json").read_text()) for world in worlds}

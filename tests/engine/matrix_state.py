@@ -73,23 +73,23 @@ def share(rows):
 
 
 def take_step(engine, step, rows=None, lr=1e-2, seed=5, **flags):
-    """(result, reading) of one step, which is read at once; NonFiniteLoss if it was not finite."""
+    """Take one step and sync: return (result, sync). Raise NonFiniteLoss if the step was not finite."""
     engine.train_step(share(batch(step)) if rows is None else rows, lr=lr, seed=seed, step=step)
-    reading = engine.read(**flags)
-    if reading.failure is not None:
-        raise reading.failure
-    return reading.steps[0], reading
+    sync = engine.sync_metrics(**flags)
+    if sync.failure is not None:
+        raise sync.failure
+    return sync.steps[0], sync
 
 
 def train(engine, steps, batch=batch):
     return [take_step(engine, step, share(batch(step)))[0] for step in steps]
 
 
-def train_unread(engine, steps):
-    """As `train`, but all steps are read together."""
+def train_with_one_sync(engine, steps):
+    """Train as `train` does, with one metrics sync at the end."""
     for step in steps:
         engine.train_step(share(batch(step)), lr=1e-2, seed=5, step=step)
-    return engine.read().steps
+    return engine.sync_metrics().steps
 
 
 def losses(results):

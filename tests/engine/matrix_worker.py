@@ -34,7 +34,7 @@ from matrix_state import (
     state_of,
     take_step,
     train,
-    train_unread,
+    train_with_one_sync,
 )
 from packed_cases import DEPENDING, END, loss_alone, packed_rows, with_reference_flash
 from universal_cases import imported, universal
@@ -101,7 +101,7 @@ def continuation(out):
             end = state_of(engine, out)
         with running(config, seed=3) as engine:
             load_checkpoint(engine, find(place, 5))
-            resumed = losses(train_unread(engine, range(5, 10)))
+            resumed = losses(train_with_one_sync(engine, range(5, 10)))
             found[f"s{stage} {precision}"] = {
                 "straight": straight, "resumed": resumed, "different": different(end, state_of(engine, out)),
             }  # fmt: skip
@@ -320,7 +320,7 @@ def asynchronous(out):
     found = {}
     for stage, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "fp32")):
         one, other = (PathLayout(out / f"{how}-{world_size()}-{stage}") for how in ("awaited", "in-flight"))
-        told = {"sealed": [], "published": [], "manifests": []}
+        told = {"written": [], "published": [], "manifests": []}
         with running(make_config("llama", stage, precision)) as engine, closing(Saver(engine, other)) as saver:
             saver.prepare()
             for step in (2, 4):  # The second one uses the buffers of the first again.
@@ -330,7 +330,7 @@ def asynchronous(out):
                 saver.begin(step, {"tokens": step})
                 save_checkpoint(engine, one, step, {"tokens": step})
                 train(engine, [step])
-                told["sealed"].append(saver.sealed)
+                told["written"].append(saver.written)
                 gate.set()
                 told["published"].append(saver.finish().step)
                 told["manifests"].append([find(place, step).manifest for place in (one, other)])
@@ -345,10 +345,10 @@ def asynchronous(out):
     return found
 
 
-def sealed(out):
-    """What a step says to ranks that wrote their parts at different times."""
+def written(out):
+    """Flags of a sync between ranks that write their files at different times."""
     with running(make_config("llama", 1)) as engine:
-        return [take_step(engine, 0, lr=0.0, sealed=flag)[1].sealed
+        return [take_step(engine, 0, lr=0.0, written=flag)[1].written
                 for flag in (False, rank() == world_size() - 1, True)]  # fmt: skip
 
 
@@ -399,7 +399,7 @@ def one_ranks_logits(one):
 
     config = make_config("gpt2", 1)
     asked = config.model_copy(update={"engine": config.engine.model_copy(update={"cross_entropy": "chunked"})})
-    with patch.object(deepspeed_engine, "give_loss_only", found_out):
+    with patch.object(deepspeed_engine, "enable_fused_loss", found_out):
         with running(config) as engine:
             heads = gather(type(engine._engine.module.lm_head).__name__)
             step = losses(train(engine, [0]))
@@ -456,17 +456,14 @@ def live_tensor_bytes():
     return sum(o.numel() * o.element_size() for o in gc.get_objects() if issubclass(type(o), torch.Tensor))
 
 
-def wait_for(paths, seconds=300):
-    deadline = time.monotonic() + seconds
+def wait_for(paths):
     while not all(path.exists() for path in paths):
-        if time.monotonic() > deadline:
-            raise TimeoutError(str(paths))
         time.sleep(0.1)
 
 
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks),
-    *(asynchronous, sealed, imported),
+    *(asynchronous, written, imported),
 )
 CASES_AFTER = (load_all, handed_on, groups, reset, refusals, universal)
 

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from lrps.base.errors import CheckpointError
-from lrps.engine.checkpointing import Saver, save_checkpoint
-from lrps.engine.fragments import own_fragments
+from lrps.engine.checkpointing import Saver, Snapshot, save_checkpoint
+from lrps.engine.fragments import Fragments, own_fragments
 from lrps.store import checkpoints
 from lrps.store.layout import PathLayout
 
-pytestmark = pytest.mark.slow
-WORLDS = (1, 2)
+WORLDS = tuple(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2))
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -55,7 +54,7 @@ def test_identity_holds_the_callers_and_the_engines_facts(matrix, world):
 @pytest.mark.parametrize("case", ["s0 fp32", "s1 fp32", "s2 bf16", "s3 fp32"])
 def test_a_save_in_flight_is_the_synchronous_one_byte_for_byte(matrix, world, case):
     found = matrix[world]["asynchronous"][case]
-    assert found["sealed"] == [False, False], "they were written after a further step"
+    assert found["written"] == [False, False], "they were written after a further step"
     assert found["published"] == [2, 4]
     for awaited, in_flight in found["manifests"]:
         assert awaited == in_flight
@@ -81,8 +80,8 @@ def test_closing_drops_what_is_not_published(matrix, world):
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_step_tells_when_all_ranks_have_sealed(matrix, world):
-    assert matrix[world]["sealed"] == [False, world == 1, True]
+def test_a_sync_says_when_all_ranks_have_written_their_files(matrix, world):
+    assert matrix[world]["written"] == [False, world == 1, True]
 
 
 # One rank without a process group, in this process: what the writer's thread and its drafts become.
@@ -103,15 +102,15 @@ class TinyEngine:
 
 def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch):
     layout, held, written = PathLayout(tmp_path), threading.Event(), []
-    seal = checkpoints.seal
+    original = checkpoints.fsync_and_hash
 
-    def sealing(path):
-        assert held.wait(10)
-        entry = seal(path)
+    def hashing(path):
+        assert held.wait()
+        entry = original(path)
         written.append(path.name)
         return entry
 
-    monkeypatch.setattr(checkpoints, "seal", sealing)
+    monkeypatch.setattr(checkpoints, "fsync_and_hash", hashing)
     saver = Saver(TinyEngine(), layout)
     saver.begin(5, {})
     threading.Timer(0.2, held.set).start()
@@ -120,7 +119,7 @@ def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch)
     assert list(layout.checkpoints.iterdir()) == []
 
 
-@pytest.mark.parametrize("fails", ["seal", "publish"])
+@pytest.mark.parametrize("fails", ["fsync_and_hash", "publish"])
 def test_a_save_that_cannot_be_published_leaves_no_draft(tmp_path, monkeypatch, fails):
     layout = PathLayout(tmp_path)
     save_checkpoint(TinyEngine(), layout, 1, {})
@@ -136,3 +135,43 @@ def test_a_save_that_cannot_be_published_leaves_no_draft(tmp_path, monkeypatch, 
         with pytest.raises(CheckpointError, match="full"):
             saver.finish()
         assert [path.name for path in layout.checkpoints.iterdir()] == ["step-00000001"]
+
+
+# Copies of the state in host memory
+
+
+def fragments(*values):
+    """Disjoint views of one memory, as in an engine."""
+    flat = torch.tensor(values)
+    return Fragments("file", {"a": flat[:2], "b": flat[2:]}, {"adam_step": values[0]})
+
+
+def test_a_copy_is_what_the_state_was():
+    live = fragments(1.0, 2.0, 3.0)
+    copy = Snapshot(live).take(live)
+    live.tensors["a"].zero_()
+    assert {key: tensor.tolist() for key, tensor in copy.tensors.items()} == {"a": [1.0, 2.0], "b": [3.0]}
+    assert (copy.file, copy.facts) == (live.file, live.facts)
+
+
+def test_the_memory_is_used_again():
+    snapshot = Snapshot(fragments(0.0, 0.0, 0.0))
+    first = snapshot.take(fragments(1.0, 2.0, 3.0))
+    where = {key: tensor.data_ptr() for key, tensor in first.tensors.items()}
+    second = snapshot.take(fragments(4.0, 5.0, 6.0))
+    assert {key: tensor.data_ptr() for key, tensor in second.tensors.items()} == where
+    assert [*second.tensors["a"].tolist(), *second.tensors["b"].tolist()] == [4.0, 5.0, 6.0]
+    assert second.facts == {"adam_step": 4.0}
+
+
+def test_a_copy_is_written_like_the_state(tmp_path):
+    live = fragments(1.0, 2.0, 3.0)
+    (tmp_path / "copy").mkdir()
+    (one,), (other,) = live.write(tmp_path), Snapshot(live).take(live).write(tmp_path / "copy")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_too_little_host_memory_names_the_setting():
+    endless = torch.zeros(1).expand(2**60)
+    with pytest.raises(CheckpointError, match=r"no host memory for a copy of .* GB .* checkpoint.asynchronous: false"):
+        Snapshot(Fragments("file", {"a": endless}, {}))

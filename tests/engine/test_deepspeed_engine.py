@@ -7,7 +7,7 @@ import inspect
 import pytest
 from engine.packed_cases import DEPENDING, documents_differ
 
-from lrps.config.models import Model
+from lrps.config.models import ModelConfig
 from lrps.engine.model import build_model
 
 pytestmark = pytest.mark.slow
@@ -51,12 +51,12 @@ def test_the_model_is_told_nothing_new_where_attention_crosses_documents(matrix,
 @pytest.mark.parametrize("kind", DEPENDING)
 def test_a_model_that_lets_documents_meet_is_refused(matrix, kind):
     """Which ones do is up to the version of transformers, so the test asks it."""
-    model = build_model(Model(architecture=DEPENDING[kind]), 0).eval()
+    model = build_model(ModelConfig(architecture=DEPENDING[kind]), 0).eval()
     told = ""
     if "position_ids" not in inspect.signature(model.forward).parameters:
         told = f"a {kind} model takes no position_ids; leave the key out"
     elif documents_differ(model):
-        told = f"a {kind} model lets what stands in one document change the next one; leave the key out"
+        told = f"a {kind} model lets one document change the next one; leave the key out"
     for world in WORLDS:
         messages = matrix[world]["refusals"][kind]
         assert len(messages) == world

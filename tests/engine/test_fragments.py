@@ -202,11 +202,11 @@ def test_another_models_checkpoint_is_refused_by_parameter(tmp_path):
 
 def test_an_incomplete_set_of_files_is_refused(tmp_path):
     engine = plain_engine()
-    with pytest.raises(CheckpointError, match="holds no fragments"):
+    with pytest.raises(CheckpointError, match="has no fragments"):
         read_fragments(engine, tmp_path)
     path = own_fragments(engine).write(tmp_path)[0]
     path.rename(tmp_path / file_name(1, 2))
-    with pytest.raises(CheckpointError, match="not one whole set"):
+    with pytest.raises(CheckpointError, match="not one complete set"):
         read_fragments(engine, tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_steps_lie_side_by_side_and_none_is_overwritten(tmp_path):
     write_universal(state, out, 5, 20, {})
     write_universal(state, out, 6, 24, {})
     assert (out / "latest_universal").read_text() == "global_step6_universal"
-    with pytest.raises(CheckpointError, match="global_step5_universal is there already"):
+    with pytest.raises(CheckpointError, match="global_step5_universal exists already"):
         write_universal(state, out, 5, 20, {})
 
 

@@ -148,7 +148,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(universal, tmp_path, what):
             step.unlink()
     file = universal / "global_step5_universal" / what
     torch.save({"param": Evil(tmp_path / "was run")}, file)
-    refused(universal, r"holds posix.mkdir, not tensors alone; nothing of it was run")
+    refused(universal, r"contains posix.mkdir, not only tensors; none of it was run")
     assert not (tmp_path / "was run").exists()
     torch.load(file, weights_only=False)
     assert (tmp_path / "was run").exists(), "it would have been run"
@@ -167,7 +167,7 @@ def test_a_flipped_bit_is_refused(universal):
     values = torch.load(file, weights_only=True)["param"].numpy().tobytes()
     place = content.index(values) + 2
     file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    refused(universal, r"fp32.pt is damaged: the checksum of .*data/0 is another")
+    refused(universal, r"fp32.pt is damaged: the checksum of .*data/0 is wrong")
 
 
 def test_another_model_is_told_by_names_and_shapes(universal):
@@ -179,7 +179,7 @@ def test_another_model_is_told_by_names_and_shapes(universal):
     )
     refused(
         universal,
-        r"h\.2\.ln_1\.weight is not there\n(.*\n)+  and 7 more\n",
+        r"h\.2\.ln_1\.weight is missing\n(.*\n)+  and 7 more\n",
         ModelConfig(architecture={**fields, "n_layer": 3}),
     )
     refused(universal, r"h\.1\.\S+ is no parameter of the model\n", ModelConfig(architecture={**fields, "n_layer": 1}))
@@ -198,8 +198,8 @@ def test_a_part_of_a_state_is_refused(universal, kind):
         (torch.tensor([float("inf")] + [1.0] * 31), f"{NORM} has values that are not finite in exp_avg_sq"),
         (torch.ones(31), r"ln_f.weight is \[31\] in exp_avg_sq, \[32\] in the model"),
         (torch.ones(32, dtype=torch.float64), "is torch.float64 in exp_avg_sq, which fp32 does not hold exactly"),
-        (torch.ones(32).to_sparse(), "exp_avg_sq.pt holds no tensor"),
-        ("nothing", "exp_avg_sq.pt holds no tensor"),
+        (torch.ones(32).to_sparse(), "exp_avg_sq.pt contains no tensor"),
+        ("nothing", "exp_avg_sq.pt contains no tensor"),
     ],
 )
 def test_values_that_nothing_can_go_on_from_are_refused(universal, values, told):
@@ -210,7 +210,7 @@ def test_values_that_nothing_can_go_on_from_are_refused(universal, values, told)
 @pytest.mark.parametrize("steps", [8.0, 3.5, -1.0, float("nan")])
 def test_adam_has_one_whole_step_count(universal, steps):
     torch.save(torch.tensor(steps), parameter(universal) / "step.pt")
-    refused(universal, "another number of steps|holds no number of steps")
+    refused(universal, "different numbers of steps|contains no number of steps")
 
 
 def test_without_a_step_count_there_is_no_going_on(universal):
@@ -231,7 +231,7 @@ def test_a_common_prefix_and_untrained_names_are_no_fault(universal, fragments, 
     assert all(torch.equal(there[key], back[key]) for key in there)
     (zero / f"module.{NORM}").rename(zero / NORM)
     shutil.rmtree(tmp_path / "out")
-    refused(universal, "is not there")
+    refused(universal, "is missing")
 
 
 def test_what_belongs_to_a_model_and_is_not_trained_is_left_out_and_named(tmp_path):
@@ -285,7 +285,7 @@ def test_what_is_no_universal_directory_is_told_with_the_way_out(universal, tmp_
 def test_nothing_is_overwritten(universal, tmp_path):
     import_universal(MODEL, universal, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    with pytest.raises(CheckpointError, match="step-00000005 is there already"):
+    with pytest.raises(CheckpointError, match="step-00000005 exists already"):
         import_universal(MODEL, universal, tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 

@@ -45,7 +45,7 @@ def lrps(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"PYTHONPATH": str(cwd / "site"), "HF_HOME": str(cwd / "hf")}
     command = [sys.executable, "-m", "lrps.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
 @needs_lm_eval

@@ -14,7 +14,7 @@ from lrps.costs.comparison import make_comparison
 from lrps.evaluation import score
 from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
 from lrps.plan.status import plan_status
@@ -164,7 +164,7 @@ def test_an_export_of_another_state_is_refused(with_tasks: Callable[..., Any]) -
     states, _ = score.released_states(plan, ["cpt"])
     place = states[0].directory(plan.layout.path(states[0].path.name))
     export_state(plan, states[1], place, ExportFormat("fp32"))
-    with pytest.raises(CheckpointError, match="holds another state"):
+    with pytest.raises(CheckpointError, match="has another state"):
         run(plan, ["cpt"])
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import lrps.export.directory
 from lrps.base.errors import CheckpointError
-from lrps.export.directory import holds, new_directory, seal_directory
+from lrps.export.directory import finalize_directory, holds, new_directory
 
 OTHER = """
 import sys
@@ -26,7 +26,7 @@ with new_directory(Path(sys.argv[1])) as directory:
 def write(final: Path, text: str) -> None:
     with new_directory(final) as temporary:
         (temporary / "file").write_text(text)
-        seal_directory(temporary, {"state": {"text": text}})
+        finalize_directory(temporary, {"state": {"text": text}})
 
 
 def test_a_new_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_two_exports_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     final = tmp_path / "model"
     with new_directory(final) as mine:
         (mine / "file").write_text("mine")
-        subprocess.run([sys.executable, "-c", OTHER, final], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", OTHER, final], check=True)
         assert (final / "file").read_text() == "other"
         assert (mine / "file").read_text() == "mine"
     assert (final / "file").read_text() == "mine", "the last one's stays"

@@ -89,7 +89,7 @@ def test_a_second_export_changes_nothing(plan: Plan) -> None:
 def test_another_form_is_refused_unless_forced(plan: Plan, how: dict[str, Any]) -> None:
     first = export(plan, "branch-v1")
     before = contents(first.directory)
-    with pytest.raises(CheckpointError, match="holds another state, or the same in another form"):
+    with pytest.raises(CheckpointError, match="has another state, or the same in another form"):
         export(plan, "branch-v1", **how)
     assert contents(first.directory) == before
     assert export(plan, "branch-v1", **how, force=True).made
@@ -101,7 +101,7 @@ def test_another_form_is_refused_unless_forced(plan: Plan, how: dict[str, Any]) 
 def test_another_state_and_a_torn_export_are_refused(plan: Plan, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(plan, "branch-v1", directory=out)
-    with pytest.raises(CheckpointError, match="holds another state"):
+    with pytest.raises(CheckpointError, match="has another state"):
         export(plan, "branch-v2", directory=out)
     (out / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match="--force to replace it"):
@@ -112,7 +112,7 @@ def test_what_others_put_there_is_never_replaced(plan: Plan, tmp_path: Path) -> 
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years")
     for force in (False, True):
-        with pytest.raises(CheckpointError, match="holds what `lrps export` did not write"):
+        with pytest.raises(CheckpointError, match="has files that `lrps export` did not write"):
             export(plan, "branch-v1", directory=tmp_path / "home", force=force)
     (tmp_path / "empty").mkdir()
     assert export(plan, "branch-v1", directory=tmp_path / "empty").made

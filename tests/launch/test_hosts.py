@@ -43,7 +43,7 @@ def test_what_deepspeed_makes_of_it_is_the_same(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "names no host"),
         ("# node-1 slots=8\n", "names no host"),
@@ -53,10 +53,10 @@ def test_what_deepspeed_makes_of_it_is_the_same(
         ("node-1 slots=8 max=9\n", ":1: "),
     ],
 )
-def test_what_is_no_hostfile_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_what_is_no_hostfile_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "hosts"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         read_hostfile(file)
 
 
@@ -104,7 +104,9 @@ def test_gpus_without_a_tool_that_lists_them_are_not_the_cpu(tmp_path: Path, mon
 def test_a_driver_that_fails_is_not_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     program(tmp_path / "bin", "nvidia-smi", "NVIDIA-SMI has failed because it\ncouldn't communicate\n")
-    with pytest.raises(ConfigError, match="lists no GPU: NVIDIA-SMI has failed because it couldn't communicate. Mend"):
+    with pytest.raises(
+        ConfigError, match="lists no GPU: NVIDIA-SMI has failed because it couldn't communicate. Repair"
+    ):
         devices_here({}, 4)
     assert devices_here({"CUDA_VISIBLE_DEVICES": ""}, 4) is None
 

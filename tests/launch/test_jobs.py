@@ -1,4 +1,4 @@
-"""How what is missing becomes jobs, and what each of them waits for."""
+"""How unfinished paths become jobs, and what each job waits for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.launch.jobs import ProcessGroupJob, plan_jobs, unfinished_paths
+from lrps.launch.jobs import plan_jobs, unfinished_paths
+from lrps.launch.process_group import ProcessGroupJob
 from lrps.paths.graph import Fork
 from lrps.plan.plan import Plan, make_plan
 from support.values import config_values
@@ -67,7 +68,7 @@ def test_a_job_waits_for_the_states_that_others_make(make_config: MakeConfig) ->
     assert (jobs["branch-v2"].needs, jobs["branch-v2"].after) == ((Fork("main", 140),), ("main",))
     assert jobs["cpt-v3"].after == ("cpt-v2",)
     (branch,) = jobs_of(plan, "branch-v2")
-    assert (branch.needs, branch.after) == ((), ()), "what is not missing is there"
+    assert (branch.needs, branch.after) == ((), ()), "a state that no job makes is saved already"
 
 
 def test_a_branch_may_have_fewer_devices(make_config: MakeConfig) -> None:

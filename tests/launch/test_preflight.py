@@ -46,12 +46,12 @@ def test_shards_from_elsewhere_are_fetched(make_config: MakeConfig) -> None:
 
 def test_what_somebody_trains_is_not_started_again(tiny_config: Path, tmp_path: Path) -> None:
     plan = make_plan(load_config(tiny_config, [f"runs={tmp_path}"]))
-    check_idle(plan, ["main", "branch-v1"])
+    check_idle(plan.layout, ["main", "branch-v1"])
     with path_lock(plan.layout.path("main").directory):
-        check_idle(plan, ["branch-v1"])
+        check_idle(plan.layout, ["branch-v1"])
         with pytest.raises(LineageError, match=rf"main: is being trained by process {os.getpid()} on .*; wait for it"):
-            check_idle(plan, ["branch-v1", "main"])
-    check_idle(plan, ["main"])
+            check_idle(plan.layout, ["branch-v1", "main"])
+    check_idle(plan.layout, ["main"])
 
 
 def test_rehearsal_sets_must_be_there_if_they_are_read(tiny_config: Path) -> None:
@@ -73,9 +73,9 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
     check_written({}, tiny_config, settings)
     with pytest.raises(
         DataError, match=r"cpt-v2: waiting for .*; run `lrps rehearse my.yaml r --set a=1`, then"
-    ) as told:
+    ) as raised:
         check_written(waiting, Path("my.yaml"), ["a=1"])
-    assert told.value.exit_code == 2
+    assert raised.value.exit_code == 2
     words = ["run", str(tiny_config), "--dry-run", "--paradigm", "cpt"]
     for text in (*settings, f"runs={tmp_path}"):
         words += ["-s", text]
@@ -88,7 +88,7 @@ def test_paths_wait_for_what_models_are_to_write(tiny_config: Path, tmp_path: Pa
         check_shards(make_plan(Config.model_validate(config_values(data=data))))
 
 
-def test_what_goes_on_from_a_waiting_path_waits_too(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_children_of_a_waiting_path_wait_too(make_config: MakeConfig, tmp_path: Path) -> None:
     data = {**config_values()["data"], "rehearsal": [{"name": "r", "since": "v2", "synthesis": {"of": "v1"}}]}
     plan = make_plan(
         make_config(data=data, runs=str(tmp_path), paradigms={"cpt": {"mix": {"new": 0.5, "rehearsal": 0.5}}})

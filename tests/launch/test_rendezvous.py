@@ -93,7 +93,7 @@ def test_the_first_host_of_a_list(nodes: str, host: str) -> None:
 
 
 @pytest.mark.parametrize("nodes", ["", ",", "[]", " "])
-def test_a_list_that_names_nobody_is_refused(nodes: str) -> None:
+def test_a_list_without_a_host_is_refused(nodes: str) -> None:
     with pytest.raises(ConfigError, match="names no host; set MASTER_ADDR"):
         first_host(nodes)
 

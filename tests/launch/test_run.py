@@ -1,6 +1,6 @@
-"""The walk through the graph: what starts when, side by side and in a row, and what is told of how it ended.
+"""Which jobs start when, side by side and in a row, and what is reported of how they ended.
 
-Real processes in a real run directory; only what they do there is made up (tests/support/pretend_worker.py).
+Real processes in a real run directory; they only pretend to train (tests/support/pretend_worker.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import pytest
 import lrps.launch.run
 from lrps.base.errors import LrpsError, StoppedError, TrainingError
 from lrps.config.launching import LaunchConfig
-from lrps.launch.commands import Allocation, Start
-from lrps.launch.jobs import ProcessGroupJob, plan_jobs
+from lrps.launch.jobs import plan_jobs
+from lrps.launch.launchers.local import LocalLauncher
+from lrps.launch.launchers.torchrun import TorchrunLauncher
+from lrps.launch.process_group import Allocation, LaunchCommand, ProcessGroupJob
 from lrps.launch.run import commands_of, run_jobs
 from lrps.plan.plan import Plan
 from lrps.plan.status import plan_status
@@ -30,28 +32,36 @@ WORKER = Path(__file__).parents[1] / "support" / "pretend_worker.py"
 Deeds = Mapping[str, Sequence[str]]
 
 
-class Run:
-    """A plan whose jobs do what is said here. told: what a person was told. places: of the jobs, by name."""
+class PretendLauncher(LocalLauncher):
+    """Starts workers that do what `deeds` says for their job; keeps the allocations by job."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.told, self.places = root, list[str](), dict[str, Allocation]()
-        self._monkeypatch = monkeypatch
+    def __init__(self, launch: LaunchConfig, root: Path, deeds: Deeds) -> None:
+        super().__init__(launch)
+        self.root, self.deeds = root, deeds
+        self.allocations: dict[str, Allocation] = {}
+
+    def command(self, job: ProcessGroupJob, allocation: Allocation, environment: Mapping[str, str]) -> LaunchCommand:
+        self.allocations[job.name] = allocation
+        words = (sys.executable, str(WORKER), str(self.root), job.name, *self.deeds[job.name])
+        return LaunchCommand(words, {**environment, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+class Run:
+    """A plan whose jobs do what a test says. printed: the lines for the user. allocations: of the jobs, by name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.printed, self.allocations = root, list[str](), dict[str, Allocation]()
 
     def plan(self, **launch: object) -> Plan:
         plan = small_plan(self.root)
         return replace(plan, config=plan.config.model_copy(update={"launch": LaunchConfig.model_validate(launch)}))
 
-    def walk(self, deeds: Deeds, **launch: object) -> None:
-        """Run the paths that have deeds, one a job."""
+    def jobs(self, deeds: Deeds, **launch: object) -> None:
+        """Run the paths that have deeds, one per job."""
         plan = self.plan(**{"paths_per_job": 1, **launch})
-
-        def start(job: ProcessGroupJob, _: LaunchConfig, place: Allocation, environment: Mapping[str, str]) -> Start:
-            self.places[job.name] = place
-            command = (sys.executable, str(WORKER), str(self.root), job.name, *deeds[job.name])
-            return Start(command, {**environment, "PYTHONPATH": str(WORKER.parent)})
-
-        self._monkeypatch.setattr(lrps.launch.run, "start", start)
-        run_jobs(plan, plan_jobs(plan, list(deeds), Path("c.yaml"), []), self.told.append)
+        launcher = PretendLauncher(plan.config.launch, self.root, deeds)
+        self.allocations = launcher.allocations
+        run_jobs(plan, plan_jobs(plan, list(deeds), Path("c.yaml"), []), launcher, self.printed.append)
 
     @property
     def states(self) -> dict[str, str]:
@@ -62,37 +72,37 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return Run(tmp_path, monkeypatch)
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
 
 
 def test_in_a_row_they_print_where_we_do(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    run.walk({"main": ["say:hello", "pin:40", "complete"], "branch-v1": ["say:there", "complete"]})
+    run.jobs({"main": ["say:hello", "pin:40", "complete"], "branch-v1": ["say:there", "complete"]})
     assert run.states == {"main": "complete", "branch-v1": "complete"}
     assert capfd.readouterr().out.split() == ["hello", "there"]
-    assert run.told == []
+    assert run.printed == []
 
 
-def test_a_branch_trains_while_main_goes_on(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_branch_trains_while_main_continues(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     begun = run.file("begun")
     # Main would never end if the branch waited for that.
-    run.walk(
+    run.jobs(
         {"main": ["say:hello", "pin:40", f"wait:{begun}", "complete"], "branch-v1": [f"touch:{begun}", "complete"]},
         at_once=2,
         master_port=4000,
     )
     assert run.states == {"main": "complete", "branch-v1": "complete"}
-    assert {name: place.port for name, place in run.places.items()} == {"main": 4000, "branch-v1": 4001}
+    assert {name: allocation.port for name, allocation in run.allocations.items()} == {"main": 4000, "branch-v1": 4001}
     log = run.root / "small" / "launch" / "main.log"
     assert log.read_text() == "hello\n"
     assert capfd.readouterr().out == ""
-    assert run.told[0] == f"main: started; its output is in {log}"
-    assert sorted(run.told[-2:]) == ["branch-v1: complete", "main: complete"]
+    assert run.printed[0] == f"main: started; its output is in {log}"
+    assert sorted(run.printed[-2:]) == ["branch-v1: complete", "main: complete"]
 
 
-def test_no_more_at_a_time_than_is_said(run: Run) -> None:
+def test_no_more_at_a_time_than_at_once(run: Run) -> None:
     met = run.file("met")
-    run.walk(
+    run.jobs(
         {
             "main": ["complete"],
             "ptfs-v1": [f"wait:{met}", "complete"],
@@ -100,12 +110,12 @@ def test_no_more_at_a_time_than_is_said(run: Run) -> None:
             "ptfs-v3": ["complete"],
         },
         at_once=2,
-        resources={"main": {"processes": 2}},  # There is room for more of the others.
+        resources={"main": {"processes": 2}},  # There are devices for more of the others.
     )
-    at_work = [0]
-    for line in run.told:
-        at_work.append(at_work[-1] + (1 if ": started" in line else -1))
-    assert (max(at_work), at_work[-1], len(at_work)) == (2, 0, 9)
+    running = [0]
+    for line in run.printed:
+        running.append(running[-1] + (1 if ": started" in line else -1))
+    assert (max(running), running[-1], len(running)) == (2, 0, 9)
 
 
 def test_a_branch_point_that_was_saved_before_a_failure_serves(run: Run) -> None:
@@ -116,10 +126,10 @@ def test_a_branch_point_that_was_saved_before_a_failure_serves(run: Run) -> None
         "ptfs-v2": ["complete"],
     }
     with pytest.raises(TrainingError) as raised:
-        run.walk(deeds, at_once=2)
+        run.jobs(deeds, at_once=2)
     assert run.states == {"main": "failed", "branch-v1": "complete", "ptfs-v2": "complete"}
-    assert "ended with code 1 before main was complete; branch-v2 could not start; the reason" in str(raised.value)
-    (failure,) = (line for line in run.told if "The end of" in line)
+    assert "ended with code 1 before main was complete; branch-v2 could not start; the reason is" in str(raised.value)
+    (failure,) = (line for line in run.printed if "The end of" in line)
     assert failure.endswith("main.log:\n  out of memory")
 
 
@@ -129,32 +139,32 @@ def test_of_a_flood_only_the_end_is_read(run: Run) -> None:
     log.touch()
     os.truncate(log, 2**40)  # Holes: it takes no room, and would not fit into memory.
     with pytest.raises(TrainingError):
-        run.walk({"ptfs-v1": ["say:\nthe reason", "exit:1"], "ptfs-v2": ["complete"]}, at_once=2)
-    (failure,) = (line for line in run.told if "The end of" in line)
+        run.jobs({"ptfs-v1": ["say:\nthe reason", "exit:1"], "ptfs-v2": ["complete"]}, at_once=2)
+    (failure,) = (line for line in run.printed if "The end of" in line)
     assert failure.endswith("  the reason")
-    assert len(failure) < 2 * lrps.launch.run.TOLD_BYTES
+    assert len(failure) < 2 * lrps.launch.run.LOG_BYTES
 
 
 @pytest.mark.parametrize(("codes", "kind"), [((2, 2), LrpsError), ((2, 1), TrainingError), ((0, 0), TrainingError)])
 def test_success_is_the_run_directory_not_the_exit_code(run: Run, codes: tuple[int, int], kind: type) -> None:
     with pytest.raises(LrpsError) as raised:
-        run.walk({"ptfs-v1": [f"exit:{codes[0]}"], "ptfs-v2": [f"exit:{codes[1]}"]})
+        run.jobs({"ptfs-v1": [f"exit:{codes[0]}"], "ptfs-v2": [f"exit:{codes[1]}"]})
     assert type(raised.value) is kind
     assert f"code {codes[0]} before ptfs-v1 was complete; the training processes" in str(raised.value)
     assert f"code {codes[1]} before ptfs-v2 was complete" in str(raised.value)
 
 
-def test_who_saved_and_ended_keeps_the_next_from_starting(run: Run) -> None:
-    with pytest.raises(StoppedError, match="stopped; ptfs-v1, ptfs-v2 not complete. The same command goes on"):
-        run.walk({"ptfs-v1": ["exit:75"], "ptfs-v2": ["complete"]})
+def test_after_a_group_saved_and_exited_no_other_starts(run: Run) -> None:
+    with pytest.raises(StoppedError, match="stopped; ptfs-v1, ptfs-v2 not complete. Run the same command again"):
+        run.jobs({"ptfs-v1": ["exit:75"], "ptfs-v2": ["complete"]})
     assert run.states == {}
 
 
-def test_torchrun_hides_that_workers_saved_and_the_ledger_tells(run: Run) -> None:
+def test_torchrun_hides_that_workers_saved_and_the_ledger_shows_it(run: Run) -> None:
     with pytest.raises(StoppedError, match="stopped; ptfs-v1 not complete"):
-        run.walk({"ptfs-v1": ["interrupt", "exit:1"]})
+        run.jobs({"ptfs-v1": ["interrupt", "exit:1"]})
     with pytest.raises(TrainingError, match="ended with code 1 before ptfs-v1"):
-        run.walk({"ptfs-v1": ["exit:1"]})  # What was interrupted is an earlier attempt.
+        run.jobs({"ptfs-v1": ["exit:1"]})  # What was interrupted is an earlier attempt.
 
 
 def test_a_signal_stops_all_and_starts_none(run: Run) -> None:
@@ -168,14 +178,14 @@ def test_a_signal_stops_all_and_starts_none(run: Run) -> None:
     threading.Thread(target=when_both_are_up, daemon=True).start()
     deeds = {f"ptfs-v{k}": [f"touch:{run.file(f'up-{k}')}", "wait:nothing"] for k in (1, 2, 3)}
     with pytest.raises(StoppedError, match="stopped; ptfs-v[12], ptfs-v[12], ptfs-v3 not complete"):
-        run.walk(deeds, at_once=2)
+        run.jobs(deeds, at_once=2)
     assert not os.path.exists(run.file("up-3"))
 
 
 def test_a_dry_run_says_what_waits_for_what(run: Run) -> None:
     plan = run.plan(at_once=2, processes=2, master_port=4000, launcher="torchrun")
     jobs = plan_jobs(plan, ["main", "branch-v2"], Path("c.yaml"), [])
-    lines = commands_of(plan, jobs).splitlines()
+    lines = commands_of(plan, jobs, TorchrunLauncher(plan.config.launch)).splitlines()
     assert lines[0] == "# main: 1 x 2 processes; waits for nothing"
     assert lines[1].endswith(" -m lrps.cli train c.yaml main")
     assert lines[2] == "# branch-v2: 1 x 2 processes; waits for main at step 140"

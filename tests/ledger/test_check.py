@@ -138,7 +138,7 @@ def test_a_path_that_was_trained_needs_a_ledger(run: Path) -> None:
 
 def test_a_file_that_is_no_attempts_is_an_error(run: Path) -> None:
     (run / "main/ledger/000 (copy).jsonl").write_text("")
-    with pytest.raises(LedgerError, match=r"000 \(copy\)\.jsonl: is no attempt's file"):
+    with pytest.raises(LedgerError, match=r"000 \(copy\)\.jsonl: is not the file of an attempt"):
         check_run(run)
 
 

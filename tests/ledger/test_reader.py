@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import LedgerError
-from lrps.ledger.reader import evaluations, read_ledger, until
+from lrps.ledger.reader import FollowedLedger, evaluations, read_ledger, until
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.totals import Totals, total
 from lrps.ledger.writer import LedgerWriter
@@ -49,7 +51,9 @@ def test_a_torn_last_line_is_tolerated(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_changed_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
     directory = tmp_path / str(len(list(tmp_path.iterdir())))
     attempt(directory, 0, 4, ending=None)
@@ -132,7 +136,9 @@ def test_the_newest_evaluation_counts(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["stop", "failure", None])), max_size=4))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_heartbeats_that_others_follow_change_no_total(tmp_path: Path, attempts: list[tuple[int, str | None]]) -> None:
     directory = tmp_path / str(len(list(tmp_path.iterdir())))
     for steps, ending in attempts:
@@ -147,3 +153,74 @@ def test_a_heartbeat_that_is_left_out_is_checked(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b'"tokens":20', b'"tokens":21', 1))
     with pytest.raises(LedgerError, match=r"000\.jsonl:3: this line"):
         list(read_ledger(tmp_path, heartbeats=False))
+
+
+# A ledger that is followed while it grows
+
+
+KINDS = ("heartbeat", "heartbeat", "heartbeat", "checkpoint", "evaluation", "stop", "failure")
+EVALUATION = {"heldout": "v1", "manifest_sha256": "0" * 64, "loss": 2.0, "bits_per_byte": 1.0, "rows": 1, "tokens": 7}
+FACTS: dict[str, dict[str, Any]] = {"evaluation": EVALUATION, "stop": {"outcome": "interrupted"}}
+
+
+def begin(directory: Path) -> LedgerWriter:
+    writer = LedgerWriter(directory)
+    writer.append("start", 0, Counters(), format=FORMAT, path_start=0, device="cpu", processes=2)
+    return writer
+
+
+@given(attempts=st.lists(st.lists(st.tuples(st.sampled_from(KINDS), st.booleans()), max_size=8), max_size=4))
+def test_it_adds_up_to_the_whole_ledger(attempts: list[list[tuple[str, bool]]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        ledger, followed = Path(directory) / "ledger", FollowedLedger()
+        for attempt in attempts:
+            writer = begin(ledger)
+            for step, (kind, looked_at) in enumerate(attempt, 1):
+                at = step // 2 if kind in FACTS else step  # an evaluation may be of an earlier state
+                writer.append(kind, at, Counters(steps=step, allocated_seconds=step / 2), **FACTS.get(kind, {}))
+                if looked_at:
+                    followed = followed.refreshed(ledger)
+            writer.close()
+        followed = followed.refreshed(ledger)
+        whole = list(read_ledger(ledger))
+    assert total(followed.records) == total(whole)
+    assert evaluations(followed.records) == evaluations(whole)
+    assert followed.damage is None
+    kinds = [record.kind for record in followed.records]
+    assert ("heartbeat", "heartbeat") not in pairwise(kinds), "only the last one of a row is kept"
+
+
+def test_a_line_under_way_waits_for_its_end(tmp_path: Path) -> None:
+    writer = begin(tmp_path)
+    writer.append("heartbeat", 10, Counters(steps=10))
+    whole = writer.path.read_bytes()
+    writer.path.write_bytes(whole[:-20])
+    followed = FollowedLedger().refreshed(tmp_path)
+    assert ([record.kind for record in followed.records], followed.damage) == (["start"], None)
+    with open(writer.path, "ab") as file:
+        file.write(whole[-20:])
+    followed = followed.refreshed(tmp_path)
+    assert ([record.step for record in followed.records], followed.damage) == ([0, 10], None)
+
+
+def test_a_line_that_was_changed_is_told_and_left_out(tmp_path: Path) -> None:
+    writer = begin(tmp_path)
+    writer.append("checkpoint", 10, Counters(steps=10))
+    followed = FollowedLedger().refreshed(tmp_path)
+    writer.append("checkpoint", 20, Counters(steps=20))
+    writer.append("heartbeat", 30, Counters(steps=30))
+    writer.path.write_bytes(writer.path.read_bytes().replace(b'"step":20', b'"step":21'))
+    followed = followed.refreshed(tmp_path)
+    assert [record.step for record in followed.records] == [0, 10, 30]
+    assert str(writer.path) in (followed.damage or "")
+
+
+def test_a_directory_that_is_made_anew_is_read_anew(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    begin(ledger).append("heartbeat", 50, Counters(steps=50))
+    followed = FollowedLedger().refreshed(ledger)
+    ledger.rename(tmp_path / "old")
+    assert followed.refreshed(ledger).records == ()
+    begin(ledger).append("heartbeat", 10, Counters(steps=10))
+    followed = followed.refreshed(ledger)
+    assert ([record.step for record in followed.records], followed.damage) == ([0, 10], None)

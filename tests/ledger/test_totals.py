@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import FORMAT, Counters, Record
-from lrps.ledger.totals import total
+from lrps.ledger.totals import AttemptPace, Pace, attempt_paces, pooled, total
+from lrps.ledger.writer import LedgerWriter
 
 USD = {"amount": 3.6, "currency": "USD", "source": "list", "date": "2026-01-01"}
 
@@ -140,3 +143,20 @@ def test_energy_is_known_where_every_attempt_counted_it() -> None:
     counted = [Attempt(0, 1, "kill", energy=5.0), Attempt(1, 2, "kill", energy=6.0)]
     assert total(records(counted)).spent.energy_joules == 11.0
     assert total(records([*counted, Attempt(2, 3, "kill")])).spent.energy_joules is None
+
+
+# Pace of attempts
+
+
+def test_each_attempt_has_its_pace_without_starting_up(tmp_path: Path) -> None:
+    for processes, steps in ((2, 10), (4, 0), (4, 20)):
+        writer = LedgerWriter(tmp_path)
+        counters = Counters(allocated_seconds=100.0, starting_seconds=100.0)
+        writer.append("start", 0, counters, format=FORMAT, path_start=0, device="cpu", processes=processes)
+        counters = Counters(steps=steps, allocated_seconds=100.0 + 3.0 * max(steps, 1), starting_seconds=100.0)
+        writer.append("heartbeat", steps, counters)
+        writer.close()
+    paces = attempt_paces(read_ledger(tmp_path))
+    assert paces == (AttemptPace(2, Pace(10, 30.0)), AttemptPace(4, Pace()), AttemptPace(4, Pace(20, 60.0)))
+    assert [attempt.pace.seconds_per_step for attempt in paces] == [3.0, None, 3.0]
+    assert pooled(attempt.pace for attempt in paces) == Pace(30, 90.0)

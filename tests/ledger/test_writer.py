@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from lrps.base.errors import LedgerError
+from lrps.ledger.check import check_run
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import FORMAT, NO_LINE, Counters, attempt_files, parse
-from lrps.ledger.writer import LedgerWriter, last_line_hash
+from lrps.ledger.writer import LedgerWriter, book_event, last_line_hash
 
 
 def test_records_are_chained_within_and_across_attempts(tmp_path: Path) -> None:
@@ -68,3 +71,21 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="make the directory writable"):
         LedgerWriter(tmp_path / "file" / "ledger")
+
+
+# Events in the run's own ledger
+
+
+def book(ledger_dir: Path, number: int) -> None:
+    book_event(ledger_dir, "export", number, 1.5, path="main", bytes=number)
+
+
+def test_events_that_end_together_are_all_booked(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with ProcessPoolExecutor(4, get_context("fork")) as pool:
+        list(pool.map(book, [ledger] * 8, range(8)))
+    exports = [record for record in read_ledger(ledger) if record.kind == "export"]
+    assert sorted(record.facts["bytes"] for record in exports) == list(range(8))
+    assert {record.counters.allocated_seconds for record in exports} == {1.5}
+    checks = check_run(tmp_path)
+    assert [(check.path, check.fault, check.records) for check in checks] == [("", None, 3)] * 8

@@ -1,4 +1,4 @@
-"""Attributed steps against a count that walks every single step of every version back to the first one."""
+"""Attributed steps, compared with a count that walks from every release back to the first step, one step at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.values import config_values
 
 MakeConfig = Callable[..., Config]
 Step = tuple[str, int]
-"""(path, number of the step along its lineage, from 1)"""
+"""(name of the path, number of the step along its lineage, from 1)"""
 
 
 def paradigms_of(steps: list[int], **strategies: Any) -> tuple[Paradigm, ...]:
@@ -33,7 +33,7 @@ def paradigms_of(steps: list[int], **strategies: Any) -> tuple[Paradigm, ...]:
 
 
 def walk(paradigm: Paradigm, release: Release) -> list[Step]:
-    """Every step that led to a release, newest first, one at a time."""
+    """Return every step that led to a release, newest first."""
     by_name = {path.name: path for path in paradigm.paths}
     path, step = by_name[release.path], release.step
     walked = []
@@ -47,7 +47,7 @@ def walk(paradigm: Paradigm, release: Release) -> list[Step]:
 
 
 def counted(paradigm: Paradigm) -> tuple[dict[str, int], dict[str, int], dict[str, Fraction]]:
-    """version -> steps: lineage, marginal, shared."""
+    """Return the lineage, marginal and shared steps of every version, counted step by step."""
     walks = {release.version: walk(paradigm, release) for release in paradigm.releases}
     users: dict[Step, list[str]] = {}
     for version, steps in walks.items():
@@ -62,6 +62,7 @@ def counted(paradigm: Paradigm) -> tuple[dict[str, int], dict[str, int], dict[st
 
 
 def attributed(attribution: Attribution) -> tuple[dict[str, int], dict[str, int], dict[str, Fraction]]:
+    """Return the lineage, marginal and shared steps of every version, from the attribution."""
     releases = list(attribution.lineages)
     return (
         {r.version: sum(s.steps for s in attribution.lineages[r]) for r in releases},

@@ -1,4 +1,4 @@
-"""FLOPs and money against independent counts."""
+"""FLOPs, device-hours and money, compared with independent counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_unknown_device_has_no_hours(make_config: Callable[..., Config]) -> N
     assert cost.money is None
 
 
-def test_a_parameter_count_stands_in_for_an_unknown_model(make_config: Callable[..., Config]) -> None:
+def test_a_parameter_count_replaces_an_unknown_model(make_config: Callable[..., Config]) -> None:
     model = {"architecture": {"model_type": "mamba", "vocab_size": 9}, "parameters": "1B"}
     costs = cost_model(make_config(model=model))
     assert costs.flops_per_token == 6_000_000_000

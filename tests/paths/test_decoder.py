@@ -1,4 +1,4 @@
-"""Sizes of decoders against the models that transformers builds, and against cost.py's own count."""
+"""Sizes of decoders, compared with the models that transformers builds and with torch's count of FLOPs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_flops_agree_with_torchs_counter() -> None:
     with FlopCounterMode(display=False) as counter:
         model(input_ids=rows, labels=rows).loss.backward()
     assert decoder is not None
-    # The formula counts norms' gains as multiplications, the counter does not: well below 1 % here.
+    # The formula counts the gains of norms as multiplications and the counter does not: well below 1 % here.
     assert decoder.flops_per_token(64) * rows.numel() == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
@@ -70,7 +70,7 @@ def test_sizes_that_are_none_are_refused() -> None:
 
 
 def test_llama_keeps_what_its_operations_keep() -> None:
-    """By hand, of a token: 2 norms of 8 bytes a value, queries and outputs, keys and values, 4 tensors of the MLP."""
+    """Per token: 2 norms of 8 bytes a value, queries and outputs, keys and values, 4 tensors of the MLP."""
     decoder = decoder_of(ModelConfig(architecture={**ARCHITECTURES[3]}))
     assert decoder is not None
     assert decoder.kept_by_layer("bf16", 128, None, masked=False) == 16 * 64 + 2 * 2 * (64 + 32) + 4 * 4 + 8 * 192

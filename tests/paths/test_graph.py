@@ -1,4 +1,4 @@
-"""Paths as values: segments, growth, lineage."""
+"""Training paths as values: segments, growth and lineage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_segments_must_cover_the_steps() -> None:
 
 
 def test_a_path_starts_at_its_fork() -> None:
-    with pytest.raises(ValueError, match="forks from"):
+    with pytest.raises(ValueError, match="but forks from"):
         TrainingPath("b", "branch", Fork("main", 3), 4, 5, MAIN_SCHEDULE, (Segment(1, (SourceRange("v1", 0, 1),)),))
 
 

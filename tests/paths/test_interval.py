@@ -1,4 +1,4 @@
-"""The best checkpoint interval: against a simulation of failures, and at its edges."""
+"""The best checkpoint interval, compared with a simulation of failures, and its edge cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UPTIMES = np.random.default_rng(7).exponential(1.0, 400_000)
 
 
 def simulated_waste(interval: float, stall: float, restart: float, mtbf: float) -> float:
-    """The share of the wall time that is no new step: after each failure a restart, then as many saves as fit."""
+    """Return the share of the wall time that is no new step, if after each failure a restart and saves follow."""
     up = UPTIMES * mtbf
     useful = np.floor(np.maximum(0, up - restart) / (interval + stall)) * interval
     return float(1 - useful.sum() / up.sum())
@@ -50,7 +50,7 @@ def test_the_expected_waste_is_that_of_a_simulation(run: tuple[float, float, flo
 
 
 def test_dalys_interval_is_near_the_exact_minimum() -> None:
-    """Of equation 20; Young's drifts away as failures come more often."""
+    """The minimum is that of equation 20. Young's interval departs from it as failures become more frequent."""
     for failures in (5, 20, 100, 1000):
         grid = np.geomspace(0.1, 10 * failures, 20_000)
         exact = grid[np.argmin([slowdown(interval, 1.0, 0.0, failures) for interval in grid])]

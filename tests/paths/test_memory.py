@@ -1,4 +1,4 @@
-"""The forecast of memory: its laws, what can be worked out by hand, and one real engine."""
+"""The memory forecast: its laws, values calculated by hand, and one real engine."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_more_devices_hold_less_each(model: Decoder, setting: Setting, times: in
 
 
 @given(DECODERS, SETTINGS)
-def test_what_lies_between_steps_falls_with_the_stage(model: Decoder, setting: Setting) -> None:
-    """Without the bucket and the gradients that stage 3 allocates for good, nor the small tensors that it gathers."""
+def test_memory_between_steps_falls_with_the_stage(model: Decoder, setting: Setting) -> None:
+    """The bucket and the gradients that stage 3 keeps between steps, and its small gathered tensors, do not count."""
     rests = [at_rest(model, replace(setting, zero_stage=stage)) for stage in (1, 2, 3)]
     small = 4 * model.parameters_in_tensors_up_to(10**5)
     states = [rest.weights + rest.master + rest.moments for rest in rests]
@@ -101,7 +101,7 @@ def test_what_lies_between_steps_falls_with_the_stage(model: Decoder, setting: S
 
 @given(DECODERS, SETTINGS)
 def test_the_gradients_in_backward_fall_with_the_stage(model: Decoder, setting: Setting) -> None:
-    """From two devices on: stages 2 and 3 sum a share in fp32, stage 1 keeps all of them in half of that."""
+    """With two or more devices, stages 2 and 3 sum a share in fp32, and stage 1 keeps all of them in half of that."""
     assume(setting.devices > 1)
     found = [forecast(model, replace(setting, zero_stage=stage, micro_batches=4)).loss for stage in (1, 2, 3)]
     one, two, three = (memory.gradients for memory in found)

@@ -1,4 +1,4 @@
-"""step -> learning rate, as tables and as laws."""
+"""Learning rates of schedules, as tables and as laws."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wsd(shape: str, steps: int, final: float = 0.0, warmup: int = 10, stop: int 
     return warmup_stable_decay(0, stop, warmup=warmup, lr_start=0.0, peak=1.0, decay=Decay(shape, steps, final))
 
 
-# Worked out by hand from the formulas of method.md, section 1: peak 1, warm-up 10, decay over steps 60 to 100.
+# Calculated by hand from the formulas of docs/method.md, section 1.6: peak 1, warm-up 10, decay over steps 60 to 100.
 TABLES = {
     "linear": (0.0, {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 59: 1.0, 60: 1.0, 70: 0.75, 80: 0.5, 90: 0.25}),
     "cosine": (0.0, {60: 1.0, 80: 0.5, 70: (1 + math.sqrt(0.5)) / 2, 90: (1 - math.sqrt(0.5)) / 2}),

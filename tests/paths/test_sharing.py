@@ -1,4 +1,4 @@
-"""One name for equal paths, whatever paradigms come and go."""
+"""Names of equal paths when paradigms are added, removed and reordered."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_grown_plan_keeps_all_names(make_config: MakeConfig) -> None:
 
 @pytest.mark.parametrize("versions", [1, 2, 3])
 def test_only_main_paths_are_taken_for_main_paths(make_config: MakeConfig, versions: int) -> None:
-    """A main path grows with every version; a CPT at the peak rate must not become a part of it and be torn apart."""
+    """A CPT path at the peak rate equals a part of a main path, but must not be replaced by it."""
     paradigms = {"path-switching": {"release_first": False}, "cpt": {"restart": "constant"}}
     assert names(graph(make_config, paradigms, versions))["cpt"] == [f"cpt-v{k}" for k in range(1, versions + 1)]
 
@@ -68,7 +68,7 @@ def test_only_main_paths_are_taken_for_main_paths(make_config: MakeConfig, versi
         ({"x": {"kind": "path-switching"}}, ["v1", "main"]),
         ({"mine": {"kind": "ptfs"}, "MINE": {"kind": "ptfs", "decay": "linear"}}, ["v1", "v2"]),
     ],
-    ids=["a kind's word", "a dash", "a version called main", "case"],
+    ids=["name of a kind", "a dash", "a version called main", "case"],
 )
 def test_names_that_collide_are_refused(
     make_config: MakeConfig, paradigms: dict[str, Any], versions: list[str]

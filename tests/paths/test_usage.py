@@ -1,4 +1,4 @@
-"""What rows are to a lineage."""
+"""Unique, replayed and rehearsal rows of paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lrps.paths.schedule import constant
 from lrps.paths.usage import Usage, usage
 
 INCREMENTS = (Increment("v1", 21, 10), Increment("v2", 20, 10))
-"""Two rows a step; one of v1 is left over."""
+"""Increments of two rows a step; one row of v1 is left over."""
 SETS = (RehearsalSet("old", 8, "v2"),)
 
 

@@ -56,7 +56,7 @@ class Trainer:
     def save(self, step: int) -> None:
         temporary = checkpoints.begin(self.layout.checkpoints, step)
         (temporary / "data").write_bytes(b"weights")
-        checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, {})
+        checkpoints.publish(temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, {})
         self.record("checkpoint", step)
 
 
@@ -96,7 +96,7 @@ def test_a_look_that_finds_nothing_new_reads_no_ledger(plan: Plan, monkeypatch: 
     follower = Follower(plan)
     before = follower.look()
     parsed: list[bytes] = []
-    monkeypatch.setattr("lrps.ledger.skim.parse", lambda line, *_: parsed.append(line))
+    monkeypatch.setattr("lrps.ledger.reader.parse", lambda line, *_: parsed.append(line))
     monkeypatch.setattr("lrps.plan.follow.saved_step", lambda *_: pytest.fail("it has looked at the checkpoints again"))
     after = follower.look()
     assert parsed == []

@@ -24,7 +24,9 @@ def save(place: Path, step: int, data: bytes = b"weights") -> Path:
     temporary = checkpoints.begin(place, step)
     (temporary / "data").write_bytes(data)
     origin = {"origin": {"tag": "global_step480"}}
-    return checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, origin).directory
+    return checkpoints.publish(
+        temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, origin
+    ).directory
 
 
 def model(state: Path | None = None) -> ModelConfig:
@@ -83,7 +85,7 @@ def test_what_is_no_checkpoint_is_told_with_the_way_out(tmp_path):
         initial_checkpoint(model(tmp_path / "nowhere"))
     (tmp_path / "universal" / "zero").mkdir(parents=True)
     with pytest.raises(
-        CheckpointError, match="in DeepSpeed's universal format: give what `lrps convert from-universal`"
+        CheckpointError, match="in DeepSpeed's universal format: convert it with `lrps convert from-universal`"
     ):
         initial_checkpoint(model(tmp_path / "universal"))
     (state / "data").write_bytes(b"weigh")

@@ -32,7 +32,7 @@ def save(run: RunLayout, name: str, step: int, pinned: bool = False) -> Path:
     layout = run.path(name)
     temporary = checkpoints.begin(layout.checkpoints, step)
     (temporary / "data").write_bytes(b"weights")
-    saved = checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, {})
+    saved = checkpoints.publish(temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, {})
     if pinned:
         checkpoints.pin(saved, layout.branch_points)
     return saved.directory
@@ -87,7 +87,7 @@ def test_a_fork_point_that_is_incomplete_is_told_with_its_own_way_out(run: RunLa
 
 def test_only_damaged_checkpoints_never_start_afresh(run: RunLayout) -> None:
     (save(run, "main", 10) / "data").write_bytes(b"weightz")
-    with pytest.raises(CheckpointError, match="no intact checkpoint to go on from:(.|\n)*is damaged(.|\n)*delete"):
+    with pytest.raises(CheckpointError, match="no intact checkpoint to resume from:(.|\n)*is damaged(.|\n)*delete"):
         origin_of(MAIN, run)
 
 

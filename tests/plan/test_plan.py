@@ -87,6 +87,13 @@ def test_a_version_is_evaluated_on_all_so_far_and_the_next(make_config: MakeConf
     assert plan.heldout_versions("v4") == ("v1", "v2", "v3", "v4")
 
 
+def test_named_paths_are_in_the_order_of_the_graph_and_an_unknown_name_is_refused(make_config: MakeConfig) -> None:
+    plan = make_plan(make_config())
+    assert [path.name for path in plan.named_paths(["branch-v2", "main", "branch-v2"])] == ["main", "branch-v2"]
+    with pytest.raises(ConfigError, match=r"the plan has no path mian; it has main, .*; did you mean main\?"):
+        plan.named_paths(["main", "mian"])
+
+
 def test_identity_names_the_data_and_the_tokenizer(tiny_config: Path) -> None:
     plan = make_plan(load_config(tiny_config))
     identity = plan.identity(plan.graph.by_name["branch-v2"])

@@ -45,7 +45,7 @@ def save(plan: Plan, name: str, *steps: int) -> list[Checkpoint]:
     for step in steps:
         temporary = checkpoints.begin(layout.checkpoints, step)
         (temporary / "data").write_bytes(bytes(SIZE))
-        files = {"data": checkpoints.seal(temporary / "data")}
+        files = {"data": checkpoints.fsync_and_hash(temporary / "data")}
         saved.append(checkpoints.publish(temporary, step, files, {"path": name}))
     return saved
 
@@ -94,7 +94,7 @@ def test_it_removes_what_it_said_and_frees_what_it_said(plan: Plan) -> None:
         40: "fork of branch-v1",
         50: "nothing needs it",
         60: "one of the newest 2",
-        70: "the newest: the path goes on from it",
+        70: "the newest: the path resumes from it",
     }
     assert steps(plan, "main") == [40, 60, 70], "40 is not pinned: a crash came before"
     (plan.layout.path("main").directory / "lock").unlink()
@@ -202,7 +202,7 @@ def test_what_was_set_aside_goes_with_a_flag_only(plan: Plan) -> None:
     before = used(plan.config.run_dir)
     for damaged in (False, True):
         (found,) = (each for each in prune_run(plan, dry_run=True, damaged=damaged).found if each.directory == aside)
-        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path went on")
+        assert (found.goes, found.reason) == (damaged, "damaged; set aside when the path was resumed")
     pruning = prune_run(plan, dry_run=False, damaged=True)
     assert not aside.exists()
     (layout.directory / "lock").unlink()

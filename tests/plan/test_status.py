@@ -35,7 +35,7 @@ def save(plan: Plan, name: str, step: int) -> None:
     atomic_write_json(plan.layout.path(name).path_json, plan.identity(plan.graph.by_name[name]))
     temporary = checkpoints.begin(directory, step)
     (temporary / "data").write_bytes(b"weights")
-    checkpoints.publish(temporary, step, {"data": checkpoints.seal(temporary / "data")}, {})
+    checkpoints.publish(temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, {})
 
 
 def attempt(plan: Plan, name: str, *records: tuple[str, int, dict[str, str]]) -> None:

@@ -13,11 +13,11 @@ from lrps.base.errors import GenerationError
 from lrps.rehearsal.demonstrations import (
     LARGEST,
     Prompts,
-    all_generations,
     drawing_order,
     key,
     ordered_choice,
     pool_size,
+    possible_generations,
 )
 
 
@@ -73,7 +73,7 @@ def test_a_generation_depends_on_its_place_alone(start: int, stop: int) -> None:
 
 
 def test_what_cannot_be_counted_out_is_cut() -> None:
-    assert all_generations(10**9, 3, 3) == LARGEST
+    assert possible_generations(10**9, 3, 3) == LARGEST
     large = prompts(10**5)
     assert len(set(large.numbers(0, 1000))) == 1000
     enormous = Prompts(range(10**7), 3, 3, 0, _Joined(), "+")  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def test_what_cannot_be_counted_out_is_cut() -> None:
 def test_a_pool_has_enough_for_a_prompt() -> None:
     assert [pool_size(n, 0.01, 2) for n in (2, 100, 1000)] == [2, 2, 10]
     assert pool_size(10, 1.0, 2) == 10
-    with pytest.raises(GenerationError, match="1 documents are not the 2 demonstrations"):
+    with pytest.raises(GenerationError, match="1 documents are fewer than the 2 demonstrations"):
         pool_size(1, 1.0, 2)
 
 

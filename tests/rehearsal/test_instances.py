@@ -11,7 +11,14 @@ from tokenizers import Tokenizer
 
 from lrps.config.rehearsing import Synthesis
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
-from lrps.rehearsal.instances import Documents, Instance, Pairs, ParsedInstance, form_of, without_duplicates
+from lrps.rehearsal.instances import (
+    DocumentFormat,
+    Instance,
+    PairFormat,
+    ParsedInstances,
+    instance_format,
+    remove_duplicates,
+)
 
 WORDS = st.text("abZ é\n漢", min_size=1, max_size=20).map(str.strip).filter(bool)
 PAIRS = st.lists(st.builds(Instance, WORDS, WORDS), min_size=1, max_size=4)
@@ -25,11 +32,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def pairs(tokenizer: Tokenizer) -> Pairs:
-    return Pairs(Synthesis(of="v1", kind="pairs", task="Repeat."), tokenizer, longest_tokens=200)
+def pairs(tokenizer: Tokenizer) -> PairFormat:
+    return PairFormat(Synthesis(of="v1", kind="pairs", task="Repeat."), tokenizer, longest_tokens=200)
 
 
-def test_the_prompt_is_the_papers(pairs: Pairs) -> None:
+def test_the_prompt_is_the_papers(pairs: PairFormat) -> None:
     demonstrations = [pairs.text(Instance("a", "b")), pairs.text(Instance("c", "d"))]
     assert pairs.prompt(demonstrations, "\n\n") == ("Repeat.\n\nInput: a\nOutput: b\n\nInput: c\nOutput: d\n\nInput:")
     assert pairs.question(Instance("a", "?")) == "Input: a\nOutput:"
@@ -37,16 +44,16 @@ def test_the_prompt_is_the_papers(pairs: Pairs) -> None:
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_what_is_written_in_the_form_is_read_again(pairs: Pairs, written: list[Instance]) -> None:
+def test_what_is_written_in_the_form_is_read_again(pairs: PairFormat, written: list[Instance]) -> None:
     """A model that goes on in the form of the prompt, which ended in the input mark."""
     text = "\n\n".join(map(pairs.text, written)).removeprefix("Input:")
-    assert pairs.read(text, True, "") == ParsedInstance(tuple(written), Counter())
-    assert pairs.read(text, False, "") == ParsedInstance(tuple(written[:-1]), Counter({"cut off": 1}))
+    assert pairs.read(text, True, "") == ParsedInstances(tuple(written), Counter())
+    assert pairs.read(text, False, "") == ParsedInstances(tuple(written[:-1]), Counter({"cut off": 1}))
 
 
 @settings(deadline=None)
 @given(st.text("ab \nIOnput:�", max_size=80), st.booleans())
-def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -> None:
+def test_a_piece_is_a_pair_or_is_counted(pairs: PairFormat, text: str, ended: bool) -> None:
     found = pairs.read(text, ended, "")
     assert len(found.instances) + found.dropped.total() == text.count("Input:") + 1
     for instance in found.instances:
@@ -66,8 +73,8 @@ def test_a_piece_is_a_pair_or_is_counted(pairs: Pairs, text: str, ended: bool) -
         (" a\nOutput: " + "b" * 200, "long"),
     ],
 )
-def test_what_is_no_pair_is_dropped(pairs: Pairs, text: str, reason: str) -> None:
-    assert pairs.read(text, True, "") == ParsedInstance((), Counter({reason: 1}))
+def test_what_is_no_pair_is_dropped(pairs: PairFormat, text: str, reason: str) -> None:
+    assert pairs.read(text, True, "") == ParsedInstances((), Counter({reason: 1}))
 
 
 @pytest.mark.parametrize(
@@ -83,17 +90,17 @@ def test_what_is_no_pair_is_dropped(pairs: Pairs, text: str, reason: str) -> Non
         ("b" * 200, True, "long"),
     ],
 )
-def test_an_answer_takes_the_place_of_the_output(pairs: Pairs, completion: str, ended: bool, expected: str) -> None:
+def test_an_answer_replaces_the_output(pairs: PairFormat, completion: str, ended: bool, expected: str) -> None:
     found = pairs.answered(Instance("in", "old"), completion, ended)
     if expected == "new":
-        assert found == ParsedInstance((Instance("in", "new"),), Counter())
+        assert found == ParsedInstances((Instance("in", "new"),), Counter())
     else:
-        assert found == ParsedInstance((), Counter({expected: 1}))
+        assert found == ParsedInstances((), Counter({expected: 1}))
 
 
 @settings(deadline=None)
 @given(WORDS, WORDS)
-def test_a_pair_in_the_data_is_a_demonstration(pairs: Pairs, question: str, answer: str) -> None:
+def test_a_pair_in_the_data_is_a_demonstration(pairs: PairFormat, question: str, answer: str) -> None:
     text = pairs.text(Instance(question, answer))
     tokens = len(text.encode())
     assert pairs.demonstration(text, tokens) == text
@@ -107,7 +114,7 @@ def test_a_pair_in_the_data_is_a_demonstration(pairs: Pairs, question: str, answ
 def test_a_document_is_its_first_tokens_and_the_rest(
     tokenizer: Tokenizer, text: str, prefix_tokens: int, ended: bool
 ) -> None:
-    form = Documents(tokenizer, prefix_tokens)
+    form = DocumentFormat(tokenizer, prefix_tokens)
     found = form.read(text, ended, "")
     assert len(found.instances) + found.dropped.total() == 1
     for instance in found.instances:
@@ -121,7 +128,7 @@ def test_a_document_is_its_first_tokens_and_the_rest(
 @settings(deadline=None)
 @given(st.text("ab é漢", min_size=1, max_size=40).filter(str.strip), st.integers(1, 50))
 def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, text: str, longest: int) -> None:
-    shown = Documents(tokenizer, 1).demonstration(text, longest)
+    shown = DocumentFormat(tokenizer, 1).demonstration(text, longest)
     assert shown is not None
     assert text.startswith(shown)
     assert len(shown.encode()) < longest + 3
@@ -133,11 +140,11 @@ def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, 
     [("", True, "empty"), (" \n", False, "empty"), ("ab", True, "short"), ("a\ufffdbcdef", True, "broken")],
 )
 def test_what_is_no_document_is_dropped(tokenizer: Tokenizer, text: str, ended: bool, reason: str) -> None:
-    assert Documents(tokenizer, 3).read(text, ended, "") == ParsedInstance((), Counter({reason: 1}))
+    assert DocumentFormat(tokenizer, 3).read(text, ended, "") == ParsedInstances((), Counter({reason: 1}))
 
 
 def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
-    form = Documents(tokenizer, 2)
+    form = DocumentFormat(tokenizer, 2)
     assert form.read("abcd\ufffd", False, "").instances == (Instance("ab", "cd"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", False).instances == (Instance("ab", "new"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", True).dropped == Counter({"broken": 1})
@@ -148,37 +155,37 @@ def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
 def test_a_model_that_goes_on_with_documents_is_read_document_by_document(
     tokenizer: Tokenizer, written: list[str], ended: bool
 ) -> None:
-    form = Documents(tokenizer, 2)
-    read = ParsedInstance(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
+    form = DocumentFormat(tokenizer, 2)
+    read = ParsedInstances(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
     assert form.read("\n\n\n".join(written), ended, "\n\n\n") == read
     assert form.read("\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == read, "nothing follows the last one"
 
 
 def test_a_broken_character_is_excused_at_the_very_end_only(tokenizer: Tokenizer) -> None:
-    found = Documents(tokenizer, 2).read("abc\ufffd|abc\ufffd", False, "|")
-    assert found == ParsedInstance((Instance("ab", "c"),), Counter({"broken": 1}))
+    found = DocumentFormat(tokenizer, 2).read("abc\ufffd|abc\ufffd", False, "|")
+    assert found == ParsedInstances((Instance("ab", "c"),), Counter({"broken": 1}))
 
 
-def test_a_separator_is_no_part_of_an_output(pairs: Pairs) -> None:
+def test_a_separator_is_no_part_of_an_output(pairs: PairFormat) -> None:
     found = pairs.read(" a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
-    assert found == ParsedInstance((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
+    assert found == ParsedInstances((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
 
 
 def test_documents_follow_each_other_in_a_prompt(tokenizer: Tokenizer) -> None:
-    assert Documents(tokenizer, 2).prompt(["one", "two"], "<|end|>") == "one<|end|>two<|end|>"
+    assert DocumentFormat(tokenizer, 2).prompt(["one", "two"], "<|end|>") == "one<|end|>two<|end|>"
 
 
 @settings(deadline=None)
 @given(st.lists(st.builds(Instance, st.sampled_from("ab"), st.sampled_from("ab"))))
 def test_duplicates_are_dropped_and_counted(instances: list[Instance]) -> None:
-    kept, doubled = without_duplicates(instances)
+    kept, doubled = remove_duplicates(instances)
     assert set(kept) == set(instances)
     assert len(kept) == len(set(kept)) == len(instances) - doubled
     assert [instances.index(one) for one in kept] == sorted(instances.index(one) for one in kept)
 
 
 def test_the_form_is_that_of_the_config(tokenizer: Tokenizer) -> None:
-    assert form_of(Synthesis(of="v1", prefix_tokens=7), tokenizer, 16) == Documents(tokenizer, 7)
-    made = form_of(Synthesis(of="v1", kind="pairs"), tokenizer, 16)
-    assert isinstance(made, Pairs)
+    assert instance_format(Synthesis(of="v1", prefix_tokens=7), tokenizer, 16) == DocumentFormat(tokenizer, 7)
+    made = instance_format(Synthesis(of="v1", kind="pairs"), tokenizer, 16)
+    assert isinstance(made, PairFormat)
     assert made.longest_tokens == 16

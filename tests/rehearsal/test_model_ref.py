@@ -10,7 +10,7 @@ import pytest
 from lrps.base.errors import ConfigError, GenerationError
 from lrps.config.loader import load_config
 from lrps.plan.plan import Plan, make_plan
-from lrps.rehearsal.model_ref import base_model, export_model_ref, is_there, latest_model
+from lrps.rehearsal.model_ref import base_model, export_model, is_available, latest_model
 from lrps.rehearsal.outline import find_set
 
 SetPlan = Callable[..., Plan]
@@ -27,11 +27,11 @@ def test_the_latest_model_is_the_release_before(set_plan: SetPlan) -> None:
     assert found.release.path == "branch-v1"
     assert base_model(plan, find_set(plan, "r")) == found, "a plan from scratch has no theta(0) of its own"
     assert found.directory.is_relative_to(plan.layout.run_dir / "rehearsal")
-    assert not is_there(plan, found)
+    assert not is_available(plan, found)
     with pytest.raises(
         GenerationError, match=r"path-switching/v1 is not trained yet: branch-v1 has no state at step 20"
     ):
-        export_model_ref(plan, found, "r")
+        export_model(plan, found, "r")
 
 
 def test_any_release_may_be_named(set_plan: SetPlan) -> None:
@@ -78,5 +78,5 @@ def test_a_main_path_that_reads_the_set_waits_for_it(set_plan: SetPlan, tmp_path
     assert "r" in plan.graph.by_name["main"].sources
     found = latest(plan)
     assert found.name == "path-switching/v1", "it forks before"
-    with pytest.raises(GenerationError, match=r"not trained yet: .*but main goes on to rows of r itself.*add them"):
-        export_model_ref(plan, found, "r")
+    with pytest.raises(GenerationError, match=r"not trained yet: .*but main also reads sequences of r.*add them"):
+        export_model(plan, found, "r")

@@ -46,7 +46,7 @@ def test_it_is_shown_to_people(set_plan: SetPlan, capsys: pytest.CaptureFixture[
     print_outline(outline(set_plan(base=None, latest=None), "r"))
     text = capsys.readouterr().out
     assert "path-switching/v1 (branch-v1): not trained yet" in text
-    assert "wanted          20 rows, 320 tokens, selected by kmeans" in text
+    assert "wanted          20 sequences, 320 tokens, selected by kmeans" in text
     print_outline(outline(set_plan(base=None, refine=False, generator={"url": "http://h/v1?k=s", "model": "m"}), "r"))
     text = capsys.readouterr().out
     assert re.search(r"base model +m at http://h/v1\?\.\.\.\n", text)
@@ -54,7 +54,7 @@ def test_it_is_shown_to_people(set_plan: SetPlan, capsys: pytest.CaptureFixture[
 
 
 def test_what_is_no_set_is_told(set_plan: SetPlan, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="data.rehearsal has no set v1 with a `synthesis`; those with one: r"):
+    with pytest.raises(ConfigError, match="data.rehearsal has no set v1 with a `synthesis`; sets with one: r"):
         find_set(set_plan(), "v1")
     unbuilt = make_plan(load_config(tmp_path / "config.yaml", [f"data.root={tmp_path / 'empty'}"]))
     with pytest.raises(DataError, match="version v1, which is rehearsed, has no shards; run `lrps data build CONFIG`"):

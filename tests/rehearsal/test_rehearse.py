@@ -136,7 +136,7 @@ def test_whatever_stage_is_lost_comes_again(set_plan: SetPlan) -> None:
 def test_a_set_that_is_made_is_left_alone(set_plan: SetPlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan = set_plan()
     manifest, _ = made(plan)
-    monkeypatch.setattr(module, "selected", None)
+    monkeypatch.setattr(module, "select_candidates", None)
     assert rehearse_set(make_plan(plan.config), "r", quiet=True) == (manifest, False)
     moved = set_plan(latest=str(tmp_path), base=str(tmp_path), batch_size=2)
     assert rehearse_set(moved, "r", quiet=True) == (manifest, False), "models and batches may be gone"
@@ -161,7 +161,9 @@ def test_both_models_are_looked_for_before_one_of_them_writes(set_plan: SetPlan)
 
 
 def test_a_document_that_holds_the_separator_is_no_demonstration(set_plan: SetPlan) -> None:
-    with pytest.raises(GenerationError, match=r"give a synthesis.separator that stands in none of them, as ' ' does"):
+    with pytest.raises(
+        GenerationError, match=r"set synthesis.separator to a text that occurs in none of them, unlike ' '"
+    ):
         rehearse_set(set_plan(separator=" ", demonstration_tokens=12), "r", quiet=True)
 
 
@@ -186,7 +188,7 @@ def test_changed_settings_begin_anew(set_plan: SetPlan) -> None:
 def test_too_few_instances_say_what_to_do_and_go_on(set_plan: SetPlan) -> None:
     plan = set_plan(generations=5)
     with pytest.raises(
-        GenerationError, match=r"r: \d+ instances of 5 generations survive, (\d+) rows of 16 tokens"
+        GenerationError, match=r"r: \d+ instances of 5 generations remain, (\d+) sequences of 16 tokens"
     ) as few:
         rehearse_set(plan, "r", quiet=True)
     assert "raise synthesis.generations above 5" in str(few.value)
@@ -253,5 +255,5 @@ def test_what_was_made_is_told(set_plan: SetPlan, capsys: pytest.CaptureFixture[
     plan = make_plan(plan.config)
     print_made(made_document(plan, "r", manifest, made=False))
     text = capsys.readouterr().out
-    assert "r: made already; nothing was generated" in text
+    assert "r: already made; nothing was generated" in text
     assert f"{manifest.documents:,} documents, {manifest.tokens:,} tokens, 20 rows in the plan" in text

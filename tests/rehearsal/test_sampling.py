@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.rehearsal.sampling import Choice, Sampling, drawn, penalized
+from lrps.rehearsal.sampling import Sampling, TokenSampler, penalize, sample_nucleus
 
 SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=8)
 
@@ -30,7 +30,7 @@ def nucleus(scores: list[float], top_p: float) -> dict[int, float]:
 @given(SCORES, st.sampled_from([0.05, 0.35, 0.62, 0.97, 1.0]), st.floats(0, 1, exclude_max=True))
 def test_a_draw_falls_on_the_token_that_holds_it(scores: list[float], top_p: float, draw: float) -> None:
     chances, below = nucleus(scores, top_p), 0.0
-    (token,) = drawn(torch.tensor([scores]), top_p, torch.tensor([draw], dtype=torch.float64)).tolist()
+    (token,) = sample_nucleus(torch.tensor([scores]), top_p, torch.tensor([draw], dtype=torch.float64)).tolist()
     for candidate, chance in chances.items():
         if candidate == token:
             assert below - 1e-9 <= draw <= below + chance + 1e-9
@@ -45,12 +45,12 @@ def test_a_draw_falls_on_the_token_that_holds_it(scores: list[float], top_p: flo
 def test_the_nucleus_is_the_smallest(top_p: float, kept: set[int]) -> None:
     """Four tokens of a quarter each."""
     draws = torch.linspace(0, 0.999, 50, dtype=torch.float64)
-    assert set(drawn(torch.zeros(50, 4), top_p, draws).tolist()) == kept
+    assert set(sample_nucleus(torch.zeros(50, 4), top_p, draws).tolist()) == kept
 
 
 def test_tokens_come_as_often_as_they_should() -> None:
     scores, draws = torch.tensor([2.0, 1.0, 0.0]), torch.from_numpy(np.random.default_rng(0).random(20_000))
-    tokens = drawn(scores.expand(20_000, 3), 1.0, draws)
+    tokens = sample_nucleus(scores.expand(20_000, 3), 1.0, draws)
     found = torch.bincount(tokens, minlength=3) / 20_000
     torch.testing.assert_close(found, torch.softmax(scores, -1), atol=0.01, rtol=0)
 
@@ -65,13 +65,13 @@ def test_the_penalty_is_that_of_transformers(rows: list[list[float]], penalty: f
     tokens = torch.tensor([data.draw(st.lists(st.integers(0, width - 1), min_size=2, max_size=2)) for _ in rows])
     seen = torch.zeros(scores.shape, dtype=torch.bool).scatter(1, tokens, torch.ones_like(tokens, dtype=torch.bool))
     expected = RepetitionPenaltyLogitsProcessor(penalty)(tokens, scores.clone())
-    torch.testing.assert_close(penalized(scores, seen, penalty), expected)
+    torch.testing.assert_close(penalize(scores, seen, penalty), expected)
 
 
 def test_padding_is_not_penalized() -> None:
     """Token 0 pads the first prompt; it is as likely there as if the prompt stood alone."""
     mask = torch.tensor([[0, 1], [1, 1]])
-    process = Choice(Sampling(1, repetition_penalty=100.0), [0, 0], 1).processor(mask)
+    process = TokenSampler(Sampling(1, repetition_penalty=100.0), [0, 0], 1).processor(mask)
     chosen = process(torch.tensor([[0, 1], [0, 1]]), torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])).argmax(-1)
     assert chosen.tolist() == [0, 2]
 
@@ -79,7 +79,7 @@ def test_padding_is_not_penalized() -> None:
 def test_a_row_draws_from_its_own_seed() -> None:
     scores, seen = torch.zeros(3, 50), torch.zeros(3, 50, dtype=torch.bool)
     sampling = Sampling(20, temperature=1.0)
-    together, alone = Choice(sampling, [5, 6, 5], 20), Choice(sampling, [6], 20)
+    together, alone = TokenSampler(sampling, [5, 6, 5], 20), TokenSampler(sampling, [6], 20)
     rows = torch.stack([together(step, seen, scores) for step in range(20)], 1)
     assert rows[0].tolist() == rows[2].tolist() != rows[1].tolist()
     assert [int(alone(step, seen[:1], scores[:1])) for step in range(20)] == rows[1].tolist()
@@ -89,5 +89,5 @@ def test_a_row_draws_from_its_own_seed() -> None:
     "wrong", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"repetition_penalty": 0.0}]
 )
 def test_nonsense_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="cannot be sampled with"):
+    with pytest.raises(ValueError, match="is not a valid sampling"):
         Sampling(**{"max_new_tokens": 1, **wrong})  # type: ignore[arg-type]

@@ -27,7 +27,9 @@ def write(root: Path, lengths: list[int], block_tokens: int, blocks_per_shard: i
         return writer.close({}), documents
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(1, 12), st.integers(1, 3), st.randoms())
 def test_documents_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], block: int, per_shard: int, random: object

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import GenerationError
-from lrps.rehearsal.stage_file import StageFile
+from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 RECORDS = [{"text": text, "tokens": number} for number, text in enumerate("ab\ncé漢\u2028f\"g'h")]
 
@@ -46,7 +46,7 @@ def test_other_settings_have_another_file(tmp_path: Path) -> None:
     one, other = (grown(tmp_path, {"top_p": p}, 2, 4) for p in (0.6, 0.5))
     assert one.path != other.path
     assert StageFile(tmp_path, "synthesis", {"top_p": 0.6}).resume(2, 4) == RECORDS[:4]
-    assert StageFile(tmp_path, "refinement", {"top_p": 0.6}).whole() is None
+    assert StageFile(tmp_path, "refinement", {"top_p": 0.6}).read() is None
 
 
 def test_more_go_on_where_fewer_ended(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_more_go_on_where_fewer_ended(tmp_path: Path) -> None:
 
 def test_a_file_written_whole_is_read_again(tmp_path: Path) -> None:
     file = StageFile(tmp_path / "new", "candidates", {"a": [1]})
-    assert file.whole() is None
+    assert file.read() is None
     file.write([["in", "out", 3], {"counts": 1}])
-    assert StageFile(tmp_path / "new", "candidates", {"a": [1]}).whole() == [["in", "out", 3], {"counts": 1}]
+    assert StageFile(tmp_path / "new", "candidates", {"a": [1]}).read() == [["in", "out", 3], {"counts": 1}]
 
 
 @pytest.mark.parametrize("change", [b'"a"', b'"made_by"', b"tokens"])
@@ -70,3 +70,21 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: bytes) -> None:
     assert file.path.read_bytes() != content
     with pytest.raises(GenerationError, match="was changed .*; remove it, and it is made again"):
         file.resume(2, 4)
+
+
+def test_costs_add_up_by_stage(tmp_path: Path) -> None:
+    costs = StageCosts(tmp_path / "new" / "costs.jsonl")
+    assert costs.ledger_facts(()) == {"tokens": 0}
+    files = [
+        StageFile(tmp_path, stage, {"p": p}) for stage, p in (("synthesis", 1), ("synthesis", 2), ("selection", 1))
+    ]
+    for file, seconds, tokens in zip([*files, files[1]], (1.5, 2.0, 4.0, 0.25), (10, 20, 0, 5), strict=True):
+        costs.add(file, seconds, tokens)
+    with open(costs.path, "a", encoding="utf-8") as lines:
+        lines.write('{"stage": "synth')
+    assert costs.ledger_facts({files[1].key, files[2].key}) == {
+        "tokens": 35,
+        "abandoned_seconds": 1.5,
+        "synthesis_seconds": 2.25,
+        "selection_seconds": 4.0,
+    }

@@ -276,7 +276,7 @@ def look(pages: Mapping[str, str], directory: Path) -> dict[str, dict[str, Any]]
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run"
     command = [str(CHROMIUM), *flags.split(), "--allow-file-access-from-files", f"--user-data-dir={directory}/profile"]
     command += ["--window-size=1300,1000", "--dump-dom", (directory / "frames.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = json.loads(html.unescape(dom[dom.index('id="found">') + len('id="found">') : dom.index("</pre>")]))
     assert isinstance(found, dict)
     return found

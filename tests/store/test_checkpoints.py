@@ -22,12 +22,12 @@ from lrps.store.checkpoints import (
     damaged_ones,
     directory_name,
     find,
+    fsync_and_hash,
     newest_intact,
     pin,
     prune_checkpoints,
     publish,
     remove,
-    seal,
     set_aside,
     verify_checkpoint,
 )
@@ -40,7 +40,7 @@ def save(directory, step, content=b"state", identity=IDENTITY):
     temporary = begin(directory, step)
     for name, data in (("a.safetensors", content), ("state.json", b"{}")):
         (temporary / name).write_bytes(data)
-    files = {name: seal(temporary / name) for name in ("a.safetensors", "state.json")}
+    files = {name: fsync_and_hash(temporary / name) for name in ("a.safetensors", "state.json")}
     return publish(temporary, step, files, identity)
 
 
@@ -412,7 +412,7 @@ def test_keeping_none_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("code", "way_out"),
-    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "mend that")],
+    [(errno.ENOSPC, "free disk space"), (errno.EROFS, "make the directory writable"), (errno.EIO, "fix that")],
 )
 def test_a_disk_that_refuses_is_explained_and_earlier_checkpoints_stay(tmp_path, monkeypatch, code, way_out):
     old = save(tmp_path, 1)

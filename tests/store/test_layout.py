@@ -29,5 +29,5 @@ def test_names():
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", ".hidden"])
 def test_a_path_stays_inside_its_run(name):
-    with pytest.raises(ValueError, match="is no name of a path"):
+    with pytest.raises(ValueError, match="is not a valid name of a path"):
         RunLayout(Path("runs/plan")).path(name)

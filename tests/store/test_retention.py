@@ -45,7 +45,7 @@ def test_reasons():
         30: None,
         40: "a multiple of 40",
         50: "one of the newest 2",
-        60: "the newest: the path goes on from it",
+        60: "the newest: the path resumes from it",
     }
 
 

@@ -1,4 +1,4 @@
-"""Strategies compiled over versions of so many steps, and what their paths read."""
+"""Compiled strategies for increments of given numbers of steps, and the rows that their paths read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from support.values import config_values
 
 
 def increments(*steps: int, spare: int = 1) -> list[Increment]:
-    """Versions v1.. of so many steps of 2 rows, with `spare` rows left over."""
+    """Return increments v1, v2 and so on of these numbers of steps of 2 rows, each with `spare` rows left over."""
     return [Increment(f"v{k}", 2 * t + spare, t) for k, t in enumerate(steps, 1)]
 
 
 def compiled(steps: list[int], **strategy: Any) -> Paradigm:
-    """One strategy, called as its kind, over versions of these steps; `sets`: (name, rows, since) for rehearsal."""
+    """Return the compiled paradigm of one strategy, named after its kind, for increments of these numbers of steps.
+
+    strategy: keys of the strategy, and `schedule`, and `sets` with (name, rows, since) of every rehearsal set.
+    """
     kind, sets = strategy.pop("kind", "path-switching"), strategy.pop("sets", ())
     schedule = strategy.pop("schedule", {"peak_lr": 1.0, "warmup_steps": 5})
     versions = [{"name": f"v{k}"} for k in range(1, len(steps) + 1)]
-    # A set of a version that is still to come is no part of a config, but it may be one of a grown plan's.
+    # A config cannot name a future version as `since`, but the sets of a plan that grows later can have one.
     named = [{"name": name, "since": "v1"} for name, _, _ in sets]
     data = {"root": "nowhere", "sequence_length": 8, "versions": versions, "rehearsal": named}
     config = Config.model_validate(config_values(data=data, schedule=schedule, paradigms={kind: strategy}))
@@ -29,11 +32,12 @@ def compiled(steps: list[int], **strategy: Any) -> Paradigm:
 
 
 def parts(path: TrainingPath) -> list[tuple[str, int, int]]:
+    """Return (source, first position, position after the last) of all parts of a path."""
     return [(part.source, part.from_row, part.to_row) for segment in path.segments for part in segment.parts]
 
 
 def rows_read(ancestor: TrainingPath, path: TrainingPath) -> list[tuple[str, int]]:
-    """(source, stream position) that `path` has seen through `ancestor`: of a parent only what is before the fork."""
+    """Return (source, position) of every row that `ancestor` read for `path`: of a main path those before the fork."""
     read = []
     step = ancestor.start
     for segment in ancestor.segments:

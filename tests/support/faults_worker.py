@@ -1,7 +1,4 @@
-"""What tests/e2e/test_faults.py runs in processes of its own: one rank of a process group, without a launcher.
-
-Imported by name: pytest puts this folder on the path (pyproject.toml).
-"""
+"""One rank of a process group without a launcher, which tests/e2e/test_faults.py runs in processes of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from lrps.train.job import run_job
 
 @contextmanager
 def halting(before: int) -> Iterator[None]:
-    """Wait before the step `before` of a path until the process is killed."""
+    """Within the context, wait before the step `before` of a path until the process is killed."""
     train_step = Engine.train_step
 
     def halted(engine: Engine, *arguments: Any, step: int, **more: Any) -> bool:
@@ -36,11 +33,11 @@ def halting(before: int) -> Iterator[None]:
 def run_rank(
     file: Path, settings: Sequence[str], environment: Mapping[str, str], log: Path, halt: int | None = None
 ) -> None:
-    """Train all paths of a config as the rank that `environment` says, until the step `halt` of the first path."""
+    """Train all paths of a config as the rank in `environment`, or until the step `halt` of the first path."""
     os.environ.update(environment)
-    with open(log, "a") as told:
-        os.dup2(told.fileno(), 1)
-        os.dup2(told.fileno(), 2)
+    with open(log, "a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     plan = make_plan(load_config(file, settings))
     with nullcontext() if halt is None else halting(halt):
         assert run_job(plan, [path.name for path in plan.graph.paths])

@@ -1,6 +1,6 @@
-"""A small run as its trainers would have left it: ledgers, metrics and checkpoints through the real writers.
+"""A small finished run without training: ledgers, metrics and checkpoints, written by the real writers.
 
-Times and losses are made up by formulas that a test can repeat; nothing is trained, and there are no shards.
+Times and losses come from formulas that a test can repeat. There are no shards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan, make_plan
-from lrps.store.checkpoints import begin, publish, seal
+from lrps.store.checkpoints import begin, fsync_and_hash, publish
 from lrps.store.layout import PathLayout
 
 STEPS = 500
@@ -32,7 +32,7 @@ MakePlan = Callable[..., Plan]
 
 
 def config(root: Path, *, versions: int = 4, steps: int = STEPS, **changes: Any) -> Config:
-    """path-switching, ptfs and cpt over equal versions, without shards."""
+    """Return a config with path switching, PTFS and CPT over equal versions, without shards."""
     tokens = steps * BATCH * ROW_TOKENS
     values: dict[str, Any] = {
         "name": "small",
@@ -58,7 +58,7 @@ def config(root: Path, *, versions: int = 4, steps: int = STEPS, **changes: Any)
 
 
 class Run:
-    """Writes the paths of a plan as if they had been trained."""
+    """A writer of the paths of a plan, as if they had been trained."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -70,9 +70,9 @@ class Run:
         fail_at: Mapping[str, tuple[int, int]] | None = None,
         stop_at: Mapping[str, int] | None = None,
     ) -> Run:
-        """Train paths to their ends, all by default.
+        """Write paths as trained to their ends, all of them by default.
 
-        fail_at: path -> (step it reaches before it dies, step of the checkpoint it goes on from).
+        fail_at: path -> (step that it reaches before it fails, step of the checkpoint that it resumes from).
         stop_at: path -> step at which it is interrupted.
         """
         for path in self.plan.graph.paths:
@@ -87,7 +87,7 @@ class Run:
         return self
 
     def _attempt(self, path: TrainingPath, start: int, stop: int, outcome: str, saved: int, reached: int = 0) -> None:
-        """reached: step that an earlier attempt had trained to."""
+        """Write one attempt from step `start` to `stop`. reached: step that an earlier attempt had trained to."""
         layout = self.plan.layout.path(path.name)
         layout.directory.mkdir(parents=True, exist_ok=True)
         atomic_write_json(layout.path_json, self.plan.identity(self.plan.graph.by_name[path.name]))
@@ -97,7 +97,7 @@ class Run:
         if self.plan.config.hardware and (price := self.plan.config.hardware.price_per_device_hour):
             facts["price_per_device_hour"] = price.model_dump(mode="json")
         ledger.append("start", start, counters, **facts)
-        # A branch point is always a step that the ledger has a record of, as are the logged steps.
+        # The ledger has a record of every branch point and of every logged step.
         logged = {*range(start + 10, stop, 10), *self.plan.graph.branch_points(path.name), stop}
         for step in sorted(step for step in logged if start < step <= stop):
             self._spend(counters, step - start, repeated=max(0, min(step, reached) - start))
@@ -138,14 +138,14 @@ class Run:
 
 
 def training_loss(path: TrainingPath, step: int) -> float:
-    """Falls with the steps and with the decay, and jitters a little, the same every time."""
+    """Return a loss that falls with the steps and with the decay, with a small reproducible jitter."""
     lr = path.schedule.lr_at(min(step, path.stop) - 1)
     jitter = ((step * 2654435761 + len(path.name) * 40503) % 1000 / 1000 - 0.5) * 0.06
     return 1.9 + 3.6 / (1 + step / 18) ** 0.55 + 55 * lr + jitter
 
 
 def heldout_loss(job: str, version: str, heldout: str) -> float:
-    """Versions get better; cpt forgets; what was not seen yet is harder."""
+    """Return a loss that falls with every version, is higher for data not seen yet, and with CPT for older data."""
     k, j = int(version[1:]), int(heldout[1:])
     base = {"ptfs": 2.300, "branch": 2.312, "cpt": 2.330, "wsd-s": 2.321}[job] - 0.06 * (k - 1) + 0.02 * (j % 3)
     forgotten = (k - j) * (0.05 if job == "cpt" else 0.006) if j < k else 0.0
@@ -155,18 +155,18 @@ def heldout_loss(job: str, version: str, heldout: str) -> float:
 def publish_checkpoint(layout: PathLayout, step: int, name: str) -> None:
     temporary = begin(layout.checkpoints, step)
     (temporary / "weights").write_bytes(b"1")
-    publish(temporary, step, {"weights": seal(temporary / "weights")}, {"path": name, "step": step})
+    publish(temporary, step, {"weights": fsync_and_hash(temporary / "weights")}, {"path": name, "step": step})
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> MakePlan:
-    """make(**changes of the config) -> Plan whose run directory lies in tmp_path and is empty."""
+    """A function from changes of the config to a plan whose run directory is in tmp_path and empty."""
     return lambda **changes: make_plan(config(tmp_path, **changes))
 
 
 @pytest.fixture
 def rehearsing(make: MakePlan, tmp_path: Path) -> Plan:
-    """A plan with a rehearsal set that the branches read from version 2 on, and replay in both paradigms that mix."""
+    """A plan with a rehearsal set that branches read from version 2 on, and with replay in branches and CPT."""
     data = config(tmp_path).data.model_dump()
     return make(
         data={**data, "rehearsal": [{"name": "r", "since": "v2", "tokens": 30 * ROW_TOKENS}]},
@@ -180,7 +180,7 @@ def rehearsing(make: MakePlan, tmp_path: Path) -> Plan:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A plan that is done: cpt-v3 died once at step 1,400 and went on from 1,250. Tests only read it."""
+    """A finished plan, in which cpt-v3 failed at step 1,400 and resumed from 1,250. Tests must not change it."""
     plan = make_plan(config(tmp_path_factory.mktemp("trained"), hardware=PRICED))
     Run(plan).train(fail_at={"cpt-v3": (1400, 1250)})
     return plan
@@ -194,5 +194,5 @@ PRICED = {
 
 @pytest.fixture(scope="session")
 def formulas() -> Any:
-    """This module: what it made up (PRICED, training_loss, heldout_loss) and how it writes it down (Run)."""
+    """This module: the made-up values (PRICED, training_loss, heldout_loss) and their writer (Run)."""
     return sys.modules[__name__]

@@ -1,6 +1,6 @@
-"""An engine without DeepSpeed, of one rank: it trains for real, saves real fragments, and starts in milliseconds.
+"""An engine of one rank without DeepSpeed that really trains, saves real fragments and starts in milliseconds.
 
-For tests of what happens to files while a path is trained. Imported by name: pytest puts this folder on the path.
+It is for tests of the files that training writes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import pytest
 import torch
 
 from lrps.engine.fragments import own_fragments, read_fragments
-from lrps.engine.readings import Reading, StepResult
+from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.plan.plan import Plan
 from lrps.train import job
 
 
 class PlainEngine:
-    """What `lrps.train` needs of an engine. before: called with the number of steps that are done, before each step."""
+    """The part of an engine that `lrps.train` uses.
+
+    before: called before each step with the number of steps that are done.
+    """
 
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
@@ -31,7 +34,7 @@ class PlainEngine:
 
     def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
-        self._unread: list[StepResult] = []
+        self._unsynced: list[StepResult] = []
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
 
     def train_step(
@@ -50,12 +53,16 @@ class PlainEngine:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        self._unread.append(StepResult(float(loss.detach()), 1.0))
+        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
         return True
 
-    def read(self, *, stop: bool = False, sealed: bool = False, due: bool = False, patience: int = 1) -> Reading:
-        steps, self._unread = tuple(self._unread), []
-        return Reading(steps, stop=stop, sealed=sealed, due=due, patience=patience, failure=None)
+    def sync_metrics(
+        self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
+    ) -> MetricsSync:
+        steps, self._unsynced = tuple(self._unsynced), []
+        return MetricsSync(
+            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+        )
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
         return 1.0, max(1, rows.size)
@@ -77,27 +84,30 @@ class PlainEngine:
 
 
 class StopAfter:
-    """A request to stop that comes in the step with this number of an attempt; never for None."""
+    """A request to stop that arrives after a number of steps of an attempt; None for never."""
 
     def __init__(self, steps: int | None = None) -> None:
         self.steps, self.reads = steps, 0
 
     @property
     def seen(self) -> bool:
-        self.reads += 1  # once before the path, then once a step
+        self.reads += 1  # It is read once before the path and once a step.
         return self.steps is not None and self.reads > self.steps
 
 
 @contextmanager
 def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
-    """Call `act` with the number of steps that are done before each step."""
+    """Within the context, call `act` before each step with the number of steps that are done."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PlainEngine, "before", staticmethod(act))
         yield
 
 
 def run(plan: Plan, *names: str, stop_after: int | None = None) -> bool:
-    """Run paths as `lrps train` does; False if asked to stop. One path where `stop_after` counts its steps."""
+    """Run paths as `lrps train` does and return False if asked to stop.
+
+    stop_after: number of steps after which the request to stop arrives; only for a single path.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "Engine", PlainEngine)
         return job.run_paths(plan, names, StopAfter(stop_after), since=time.time())  # type: ignore[arg-type]

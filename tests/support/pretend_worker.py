@@ -1,6 +1,6 @@
-"""Stands in for a process group that trains: leaves in a run directory what the arguments say, one after the other.
+"""Replacement for a process group that trains: a script that performs the actions of its arguments in a run directory.
 
-Started by tests/launch/test_run.py: pretend_worker.py ROOT PATH DEED..., where a deed is `pin:STEP`, `complete`,
+tests/launch/test_run.py starts it as `pretend_worker.py ROOT PATH DEED...`, where a deed is `pin:STEP`, `complete`,
 `interrupt`, `touch:FILE`, `wait:FILE`, `say:TEXT` or `exit:CODE`.
 """
 
@@ -19,7 +19,7 @@ from support.run_builder import attempt, save, small_plan
 
 
 def interrupt(plan: Plan, name: str) -> None:
-    """Book an attempt that was asked to stop at its first step."""
+    """Write the ledger of an attempt that was asked to stop before its first step."""
     path, counters = plan.graph.by_name[name], Counters()
     ledger = LedgerWriter(plan.layout.path(name).ledger)
     facts = {"format": FORMAT, "path": name, "path_start": path.start, "device": "cpu", "processes": 1}

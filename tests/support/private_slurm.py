@@ -1,7 +1,6 @@
-"""A private Slurm on this machine: munged, slurmctld, slurmd of three nodes with fake GPUs, slurmdbd where it is there.
+"""A private Slurm cluster on this machine: munged, slurmctld, slurmd for three nodes with fake GPUs, and slurmdbd.
 
-Everything lies in one directory and ends with `stop`. Imported by name: pytest puts this folder on the path
-(pyproject.toml).
+slurmdbd is only started if it is installed. All files are in one directory, and `stop` ends all processes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 
 NODES = ("n1", "n2", "n3")
 GPUS = 2
-"""Of each node: plain files."""
+"""Number of GPUs of each node; they are plain files."""
 _PATH = os.pathsep.join((os.environ["PATH"], "/usr/sbin"))
 
 _SLURM_CONF = """\
@@ -92,7 +91,7 @@ GRANT ALL ON slurm.* TO 'slurm'@'127.0.0.1';
 
 
 def missing() -> str | None:
-    """Why no private Slurm can be started here, if so."""
+    """Return why no private Slurm can be started here; None if it can."""
     absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name, path=_PATH) is None]
     if absent:
         return f"no {', '.join(absent)} here (Debian: slurm-wlm and munge)"
@@ -100,21 +99,21 @@ def missing() -> str | None:
 
 
 def can_account() -> bool:
-    """Whether slurmdbd and its database are here (Debian: slurmdbd and mariadb-server)."""
+    """Return whether slurmdbd and its database are installed (Debian: slurmdbd and mariadb-server)."""
     return all(shutil.which(name, path=_PATH) for name in ("slurmdbd", "mariadbd", "mariadb-install-db"))
 
 
-def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
-    """Raises TimeoutError that says what did not come."""
-    until = time.monotonic() + seconds
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Wait until a condition is true. Raise TimeoutError with `what` in its message after 10 minutes."""
+    until = time.monotonic() + 600
     while not true():
         if time.monotonic() > until:
-            raise TimeoutError(f"{what} did not come within {seconds:g} s")
+            raise TimeoutError(f"{what} did not come")
         time.sleep(0.1)
 
 
 class PrivateSlurm:
-    """A running cluster. `environment` makes Slurm's commands talk to it."""
+    """A Slurm cluster. With `environment` Slurm's commands use it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -133,7 +132,7 @@ class PrivateSlurm:
             self._start("slurmctld", "-D")
             for node in NODES:
                 self._start("slurmd", "-D", "-N", node)
-            wait_until(lambda: self.command("sinfo", "-h", "-o", "%T %D").strip() == f"idle {len(NODES)}", 30, "nodes")
+            wait_until(lambda: self.command("sinfo", "-h", "-o", "%T %D").strip() == f"idle {len(NODES)}", "nodes")
         except BaseException:
             self.stop()
             raise
@@ -143,32 +142,32 @@ class PrivateSlurm:
         for process in reversed(self._running):
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         self._running.clear()
 
     def command(self, *words: str) -> str:
-        """What one of Slurm's commands prints; empty if it fails."""
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60)
+        """Return the output of one of Slurm's commands; empty if it fails."""
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True)
         return done.stdout if done.returncode == 0 else ""
 
     def state(self, job_id: str) -> str:
-        """Of one job, also of one that ended."""
+        """Return the state of a job, also after its end."""
         return self.command("squeue", "-h", "--states=all", "-o", "%T", "-j", job_id).strip()
 
-    def wait_for(self, job_id: str, state: str, seconds: float = 60) -> None:
-        """Until the job is in that state. TimeoutError otherwise."""
+    def wait_for(self, job_id: str, state: str) -> None:
+        """Wait until a job is in a state. Raise TimeoutError if it is not, AssertionError if it ends in another."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
-        wait_until(lambda: self.state(job_id) in (state, *ended), seconds, f"the end of job {job_id}")
+        wait_until(lambda: self.state(job_id) in (state, *ended), f"the end of job {job_id}")
         assert self.state(job_id) == state, self.command("scontrol", "show", "job", job_id)
 
     def clear(self) -> None:
         """Kill every job and wait until the nodes are free."""
         self.command("scancel", "--signal=KILL", "--full", "--me")
         self.command("scancel", "--me")
-        wait_until(lambda: not self.command("squeue", "-h", "-o", "%i"), 60, "an empty queue")
+        wait_until(lambda: not self.command("squeue", "-h", "-o", "%i"), "an empty queue")
 
     def _write_configuration(self, ports: Sequence[int]) -> None:
         values = {"root": self.root, "host": socket.gethostname(), "user": getpass.getuser(), "ports": ports}
@@ -199,21 +198,21 @@ class PrivateSlurm:
         places = {"key-file": key, "socket": self.root / "munge.socket", "log-file": self.root / "munged.log"}
         places |= {"pid-file": self.root / "munged.pid", "seed-file": self.root / "munge.seed"}
         self._start("munged", "--foreground", "--force", *(f"--{name}={file}" for name, file in places.items()))
-        wait_until(lambda: places["socket"].exists(), 10, "munge")
+        wait_until(lambda: places["socket"].exists(), "munge")
 
     def _start_accounting(self, ports: Sequence[int]) -> None:
         data, sql = self.root / "database", self._write("users.sql", _SQL)
         common = ("--no-defaults", f"--datadir={data}", f"--user={getpass.getuser()}")
         install = ("mariadb-install-db", *common, "--skip-test-db", "--auth-root-authentication-method=normal")
-        subprocess.run(install, check=True, capture_output=True, timeout=120)
+        subprocess.run(install, check=True, capture_output=True)
         self._start(
             *("mariadbd", *common, f"--socket={self.root}/sql.socket", "--bind-address=127.0.0.1"),
             *(f"--port={ports[2]}", f"--pid-file={self.root}/sql.pid", f"--init-file={sql}"),
             *("--innodb-flush-log-at-trx-commit=0", "--innodb-lock-wait-timeout=900", "--skip-log-bin"),
         )
-        wait_until(lambda: _listens(ports[2]), 30, "the database")
+        wait_until(lambda: _listens(ports[2]), "the database")
         self._start("slurmdbd", "-D")
-        wait_until(lambda: _listens(ports[1]), 60, "slurmdbd")
+        wait_until(lambda: _listens(ports[1]), "slurmdbd")
         subprocess.run(
             ("sacctmgr", "-i", "add", "cluster", "private"), env=self.environment, capture_output=True, timeout=60
         )

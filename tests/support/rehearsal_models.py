@@ -10,15 +10,15 @@ import torch
 from lrps.config.models import ModelConfig
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
 from lrps.engine.model import build_model
-from lrps.export.tokenizer import write_tokenizer
+from lrps.export.release import write_tokenizer
 from support.values import config_values
 
 
 def save_model(directory: Path, model: Any) -> Path:
-    """The model with a tokenizer of plain bytes, whose end mark is its own."""
+    """Save a model with a tokenizer of plain bytes and its EOS token, and return the directory."""
     directory.mkdir(parents=True)
     tokenizer = train_tokenizer(["a"], 257, directory / "bytes.json")
-    if model.lm_head.bias is not None:  # Letters and the end mark only: random bytes are no text.
+    if model.lm_head.bias is not None:  # Only letters and the EOS token, because random bytes are no text.
         letters = load_tokenizer(directory / "bytes.json")[0].encode("abcdefghijklmnopqrstuvwxyz ").ids
         with torch.no_grad():
             model.lm_head.bias.fill_(-100.0)
@@ -31,8 +31,10 @@ def save_model(directory: Path, model: Any) -> Path:
 
 
 def tiny_model(seed: int, plain: dict[str, Any] | None = None, **changes: Any) -> Any:
-    """A llama of 64 positions with some keys changed, or the `plain` architecture. Its weights are so large that its
-    text is more than one letter."""
+    """Return a random llama of 64 positions with some keys changed, or a model of the `plain` architecture.
+
+    Its weights are large enough for text of more than one letter.
+    """
     architecture = plain or {**config_values()["model"]["architecture"], **changes}
     model: Any = build_model(ModelConfig(architecture=architecture), seed)
     with torch.no_grad():
@@ -43,6 +45,6 @@ def tiny_model(seed: int, plain: dict[str, Any] | None = None, **changes: Any) -
 
 
 def letters_model(seed: int) -> Any:
-    """A model with a bias on its output, with which `save_model` keeps it to letters."""
+    """Return a random model with a bias on its output, which `save_model` uses to restrict its text to letters."""
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     return tiny_model(seed, plain={"model_type": "phi", "vocab_size": 257, "max_position_embeddings": 64, **shape})

@@ -1,7 +1,4 @@
-"""Paths as their trainers would have left them: real fragments, checkpoints and ledgers, made-up weights.
-
-Imported by name: pytest puts this folder on the path (pyproject.toml).
-"""
+"""A finished run without training: real fragments, checkpoints and ledgers with made-up weights and losses."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ SECONDS_A_STEP = 36.0
 
 
 class _Engine:
-    """Holds a model that is another one at every step of every path."""
+    """The part of an engine that saving uses, with a different model for every step of every path."""
 
     facts = {  # noqa: RUF012
         "world_size": 2, "zero_stage": 1, "precision": "fp32",
@@ -45,7 +42,7 @@ class _Engine:
 
 
 def trained_model(plan: Plan, name: str, step: int) -> torch.nn.Module:
-    """The model that the checkpoint of `step` holds."""
+    """Return the model that the checkpoint of `step` contains."""
     model = build_model(plan.config.model, 0).eval()
     generator = torch.Generator().manual_seed(sum(name.encode()) * 1000 + step)
     with torch.no_grad():
@@ -55,7 +52,7 @@ def trained_model(plan: Plan, name: str, step: int) -> torch.nn.Module:
 
 
 def train(plan: Plan, path: TrainingPath) -> None:
-    """Write down what training the path would have left; costs and losses are made up."""
+    """Write the files that training a path leaves, with made-up costs and losses."""
     layout = plan.layout.path(path.name)
     layout.directory.mkdir(parents=True, exist_ok=True)
     atomic_write_json(layout.path_json, with_initial_weights(plan.identity(path), plan.config.model))
@@ -81,7 +78,7 @@ def train(plan: Plan, path: TrainingPath) -> None:
 
 
 def write_released_run(tiny_config: Path, file: Path) -> None:
-    """The config file of a finished plan of two versions; its run is beside it."""
+    """Write the config file of a finished plan of two versions, and its run beside it."""
     values = {**yaml.safe_load(tiny_config.read_text()), "runs": str(file.parent / "runs")}
     values["paradigms"] = {"path-switching": {"alpha": 0.6}, "cpt": {}}
     file.write_text(yaml.safe_dump(values, sort_keys=False))

@@ -1,7 +1,4 @@
-"""Runs as trainers leave them, made by hand in milliseconds: real path.json, checkpoints, pins and ledgers.
-
-Imported by name: pytest puts this folder on the path (pyproject.toml).
-"""
+"""Builder of runs without training, in milliseconds: real path.json files, checkpoints, pins and ledgers."""
 
 from __future__ import annotations
 
@@ -18,23 +15,23 @@ from lrps.store.checkpoints import Checkpoint, pin
 from support.values import config_values
 
 SIZE = 20_000
-"""Bytes of the one big file of a state."""
+"""Number of bytes of the large file of a checkpoint."""
 
 
 def small_plan(root: Path, name: str = "small", seed: int = 7) -> Plan:
-    """Its main path has 340 steps and branches that fork after 40, 140, 240 and 340."""
+    """Return a plan whose main path has 340 steps, and whose branches fork after 40, 140, 240 and 340 steps."""
     values = config_values(name=name, seed=seed, runs=str(root), checkpoint={"every_steps": 10, "keep_last": 2})
     return make_plan(Config.model_validate(values))
 
 
 def save(plan: Plan, name: str, step: int, content: bytes | None = None, pinned: bool = False) -> Checkpoint:
-    """A checkpoint of a path with two files; by default each step has bytes of its own."""
+    """Write a checkpoint of a path with two files; without `content` every step has different bytes."""
     layout = plan.layout.path(name)
     temporary = checkpoints.begin(layout.checkpoints, step)
     data = content or f"{name} {step} ".encode() * (SIZE // 10)
     (temporary / "weights.safetensors").write_bytes(data[:SIZE])
     (temporary / "state.json").write_text(json.dumps({"path": name, "step": step, "of": len(data)}))
-    files = {each: checkpoints.seal(temporary / each) for each in ("weights.safetensors", "state.json")}
+    files = {each: checkpoints.fsync_and_hash(temporary / each) for each in ("weights.safetensors", "state.json")}
     saved = checkpoints.publish(temporary, step, files, {"path": name, "step": step})
     if pinned:
         pin(saved, layout.branch_points)
@@ -42,7 +39,7 @@ def save(plan: Plan, name: str, step: int, content: bytes | None = None, pinned:
 
 
 def attempt(plan: Plan, name: str, first: int, last: int, saved: tuple[int, ...] = (), closed: bool = True) -> None:
-    """Book one attempt at a path: steps first + 1 to last, and the checkpoints among them."""
+    """Write the ledger of one attempt at a path: steps first + 1 to last, and the checkpoints among them."""
     layout, path = plan.layout.path(name), plan.graph.by_name[name]
     layout.directory.mkdir(parents=True, exist_ok=True)
     atomic_write_json(layout.path_json, plan.identity(path))
@@ -61,7 +58,10 @@ def attempt(plan: Plan, name: str, first: int, last: int, saved: tuple[int, ...]
 
 
 def small_run(root: Path, name: str = "small") -> Plan:
-    """Main with steps 30, 40 (pinned), 50 and 60; the branch of version 1 to its end, and a released model of it."""
+    """Write a run and return its plan.
+
+    The main path has checkpoints of steps 30, 40 (pinned), 50 and 60. The branch of version 1 is complete and exported.
+    """
     plan = small_plan(root, name)
     attempt(plan, "main", 0, 60, (30, 40, 50, 60))
     for step in (30, 40, 50, 60):
@@ -82,16 +82,16 @@ def small_run(root: Path, name: str = "small") -> Plan:
 
 
 def release(plan: Plan, name: str, content: bytes) -> None:
-    """A directory such as `lrps export` leaves."""
+    """Write a directory of a released model, as `lrps export` does."""
     model = plan.layout.path(name).model
     model.mkdir(exist_ok=True)
     (model / "model.safetensors").write_bytes(content)
-    files = {"model.safetensors": checkpoints.seal(model / "model.safetensors")}
+    files = {"model.safetensors": checkpoints.fsync_and_hash(model / "model.safetensors")}
     atomic_write_json(model / "lrps.json", {"format": "lrps-export/1", "files": files})
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Every file below a directory, without locks and leftovers."""
+    """Return the content of every file below a directory, without locks and leftovers."""
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     return {
         name: content

@@ -1,4 +1,4 @@
-"""A run whose main path has three checkpoints, made without training, and `lrps` as a person types it."""
+"""A run without training whose main path has three checkpoints, and the command line of `lrps`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SHAPES = {"weight": [2, 3]}
 
 
 def lrps(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True)
 
 
 def write_saved_run(tmp_path: Path) -> Path:
-    """The file of a config whose main path has checkpoints of steps 50, 60 and 70."""
+    """Write a config file, and checkpoints of its main path for steps 50, 60 and 70. Return the file."""
     file = tmp_path / "small.yaml"
     keep = {"every_steps": 10, "keep_last": 2}
     file.write_text(yaml.safe_dump(config_values(runs=str(tmp_path / "runs"), checkpoint=keep), sort_keys=False))
@@ -37,6 +37,8 @@ def write_saved_run(tmp_path: Path) -> Path:
         facts = {"format": "lrps-fragments/1", "adam_step": step, "shapes": SHAPES}
         states = {f"{state}|weight|0": torch.full((6,), float(step)) for state in ("fp32", "exp_avg", "exp_avg_sq")}
         save_file(states, data, {"lrps": json.dumps(facts)})
-        checkpoints.publish(temporary, step, {data.name: checkpoints.seal(data)}, {"path": "main", "step": step})
+        checkpoints.publish(
+            temporary, step, {data.name: checkpoints.fsync_and_hash(data)}, {"path": "main", "step": step}
+        )
     atomic_write_json(layout.path_json, plan.identity(plan.graph.by_name["main"]))
     return file

@@ -1,4 +1,4 @@
-"""Runs without training: the plan, the writers and the interruptions are real. And ways to forge what they wrote."""
+"""Runs without training, with real plans, writers and interruptions, and functions that forge their files."""
 
 from __future__ import annotations
 
@@ -25,25 +25,22 @@ from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, begin, find, pin, prune_checkpoints, publish, seal
+from lrps.store.checkpoints import Checkpoint, begin, find, fsync_and_hash, pin, prune_checkpoints, publish
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
-from lrps.train.account import DeviceClock, open_account
+from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.recorder import Recorder
 from support.values import config_values
 
 LENGTH, BATCH = 8, 2
 Interruption = tuple[int, str]
-"""After how many steps an attempt ends, and how: stop | kill | failure | torn | published."""
+"""(number of steps after which an attempt ends, stop | kill | failure | torn | published)."""
 
 PARADIGMS: dict[str, Any] = {
     "path-switching": {"alpha": 0.6, "mix": {"new": 0.7, "replay": 0.3}},
     "ptfs": {},
     "cpt": {"mix": {"new": 0.75, "replay": 0.25}},
 }
-
-
-# Runs without training: the plan, the writers and the interruptions are real
 
 
 def manifest(name: str, rows: int) -> Manifest:
@@ -55,7 +52,10 @@ def manifest(name: str, rows: int) -> Manifest:
 
 
 def plan_of(runs: Path, steps: list[int], paradigms: dict[str, Any], spare: int = 1) -> Plan:
-    """Versions v1.. of so many steps of 2 rows of 8 tokens, and `spare` rows more; 17 rows for rehearsal."""
+    """Return a plan of versions v1, v2 and so on of these numbers of steps, and a rehearsal set of 17 rows.
+
+    A step has 2 rows of 8 tokens, and every version has `spare` rows more.
+    """
     increments = tuple(Increment(f"v{k}", BATCH * n + spare, n) for k, n in enumerate(steps, 1))
     data = {
         "root": "nowhere",
@@ -70,7 +70,7 @@ def plan_of(runs: Path, steps: list[int], paradigms: dict[str, Any], spare: int 
 
 
 def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoint:
-    """What the trainer does on rank 0, with a state of one byte."""
+    """Save a state of one byte as the trainer does on rank 0."""
     layout = plan.layout.path(path.name)
     temporary = begin(layout.checkpoints, step)
     (temporary / "state.bin").write_bytes(b"x")
@@ -81,7 +81,7 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
         "tokens": step * plan.config.tokens_per_step,
         "positions": stage.positions(step - path.start),
     }
-    checkpoint = publish(temporary, step, {"state.bin": seal(temporary / "state.bin")}, identity)
+    checkpoint = publish(temporary, step, {"state.bin": fsync_and_hash(temporary / "state.bin")}, identity)
     if step in plan.graph.branch_points(path.name):
         pin(checkpoint, layout.branch_points)
     prune_checkpoints(layout.checkpoints, 1 if step == path.stop else 2)
@@ -89,8 +89,10 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
 
 
 def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin) -> Recorder:
-    account = open_account(plan, path, stage, 2, DeviceClock(time.time()))
     layout, every = plan.layout.path(path.name), plan.config.track.log_every_steps
+    rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes=2)
+    usage = usage_until(path, stage, plan.increments, plan.rehearsal, LENGTH)
+    account = open_account(path, layout.ledger, rate, DeviceClock(time.time()), usage)
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
     manifests = {name: plan.manifests[name].sha256 for name in path.sources}
     rows = {name: plan.rows[name] for name in path.sources}
@@ -99,7 +101,7 @@ def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin)
 
 
 def attempt(plan: Plan, path: TrainingPath, origin: Origin, steps: float, ending: str, lag: int = 0) -> None:
-    """lag: steps that a save is in flight, unless something waits for it."""
+    """Write one attempt. lag: number of steps that a save is in flight, unless something waits for it."""
     stage = PathData(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
     book = recorder_of(plan, path, stage, origin)
     last = min(origin.step + steps, path.stop)
@@ -116,7 +118,7 @@ def attempt(plan: Plan, path: TrainingPath, origin: Origin, steps: float, ending
 
     for step in range(origin.step + 1, int(last) + 1):
         book.step(step, 1.0, 0.1, None, 0.01)
-        dies = step == last and ending == "published"  # between a publication and its record
+        dies = step == last and ending == "published"  # It dies between the publication and its record.
         if in_flight is not None and step == in_flight + lag and not dies:
             publish()
         stops = (step == last and ending == "stop") or (dies and in_flight is None)
@@ -152,7 +154,7 @@ def source_of(plan: Plan, name: str) -> TokenSource:
 def train(
     plan: Plan, interruptions: Iterable[Interruption] = (), names: Iterable[str] | None = None, lag: int = 0
 ) -> Path:
-    """Bring the paths of a plan to their end, with these interruptions on the way; the run directory."""
+    """Complete the paths of a plan, with these interruptions, and return the run directory."""
     endings: Iterator[tuple[float, str]] = chain(interruptions, repeat((math.inf, "stop")))
     for path in plan.graph.paths if names is None else [plan.graph.by_name[name] for name in names]:
         layout = plan.layout.path(path.name)
@@ -171,7 +173,7 @@ few = settings(
 
 
 def all_paths(plan: Plan) -> list[TrainingPath]:
-    """Every path of the run directory, also of the plan before it grew."""
+    """Return every path of the run directory, including those of the plan before it grew."""
     return list(Plan(plan.config, plan.increments, plan.manifests).existing.values())
 
 
@@ -187,7 +189,7 @@ def edit(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def forge(checkpoint: Checkpoint, change: Callable[[dict[str, Any]], None]) -> None:
-    """The same checkpoint with another identity, as if it had been published so."""
+    """Replace a checkpoint by one with another identity, published as the real ones are."""
     temporary = begin(checkpoint.directory.parent, checkpoint.step)
     for name in checkpoint.manifest["files"]:
         shutil.copyfile(checkpoint.directory / name, temporary / name)
@@ -197,7 +199,7 @@ def forge(checkpoint: Checkpoint, change: Callable[[dict[str, Any]], None]) -> N
 
 
 def rewrite(ledger: Path, change: Callable[[int, Record], Record | None]) -> None:
-    """A ledger with other records and right hashes. change: (attempt, record) -> record, or None to leave it out."""
+    """Replace the records of a ledger, with valid hashes. change: (attempt, record) -> record, or None to remove it."""
     attempts = [list(read_attempt(file)) for file in attempt_files(ledger)]
     shutil.rmtree(ledger)
     for number, records in enumerate(attempts):
@@ -215,7 +217,7 @@ def moved(record: Record, steps: int) -> Record:
 
 
 def resumed_attempt(run: Path) -> tuple[PathLayout, int]:
-    """A path and the number of an attempt of it that went on from a saved step."""
+    """Return a path, and the number of an attempt of it that resumed from a saved step."""
     for directory in sorted(run.iterdir()):
         for number, file in enumerate(attempt_files(PathLayout(directory).ledger)):
             records = list(read_attempt(file))

@@ -1,7 +1,4 @@
-"""Two hosts on one machine: an sshd with keys of its own on 127.0.0.2 and 127.0.0.3, and an ssh that knows it.
-
-Imported by name: pytest puts this folder on the path (pyproject.toml).
-"""
+"""Two hosts on one machine: an sshd on 127.0.0.2 and 127.0.0.3 with keys of its own, and an ssh configured for it."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ PROGRAMS = {
 
 
 def what_is_missing() -> str:
-    """Why the hosts cannot be, for a skipped test; empty if they can."""
+    """Return why the hosts cannot be started, as the reason of a skipped test; empty if they can."""
     if sys.platform != "linux":
         return "needs Linux, where all of 127.0.0.0/8 is loopback"
     missing = [name for name, program in PROGRAMS.items() if program is None]
@@ -35,13 +32,13 @@ def what_is_missing() -> str:
 
 @contextmanager
 def two_hosts(folder: Path) -> Iterator[dict[str, str]]:
-    """The hosts are up. Yields the environment in which `ssh 127.0.0.2` and pdsh reach them without a password."""
+    """Start the hosts, and yield the environment in which ssh and pdsh reach them without a password."""
     port = free_port()
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
     if os.getuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)  # It gives up its rights there.
+        os.makedirs("/run/sshd", exist_ok=True)  # sshd drops its privileges there.
     server = _server(folder, port)
     try:
         _wait_for(port)
@@ -68,7 +65,7 @@ def _server(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def _client(folder: Path, port: int) -> Path:
-    """A directory with an `ssh` that reads this configuration and no other: the one of the user stays out of it."""
+    """Return a directory with an `ssh` that reads this configuration only, and not that of the user."""
     settings = [
         "Host 127.0.0.*",
         f"  Port {port}",
@@ -87,14 +84,14 @@ def _client(folder: Path, port: int) -> Path:
 
 
 def free_port() -> int:
-    """A port of the first host."""
+    """Return a free port of the first host."""
     with socket.socket() as probe:
         probe.bind((HOSTS[0], 0))
         return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 600
     while True:
         try:
             for host in HOSTS:

@@ -1,4 +1,7 @@
-"""Values that several tests build on. Imported by name: pytest puts this folder on the path (pyproject.toml)."""
+"""Values of small configs, and modules of tools/, for many tests.
+
+The modules of this folder are imported as `support.NAME`, because pytest has `tests` on its path (pyproject.toml).
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from typing import Any
 
 
 def load_tool(name: str) -> ModuleType:
-    """tools/NAME.py as a module."""
+    """Return tools/NAME.py as a module."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # Dataclasses look up their module there.
     spec.loader.exec_module(module)
     return module
 
 
 def config_values(**changes: Any) -> dict[str, Any]:
-    """A small valid config: 4 versions of 100 steps of 2 rows of 8 tokens; top-level keys can be replaced."""
+    """Return a small valid config, with some top-level keys replaced: 4 versions of 100 steps of 2 rows of 8 tokens."""
     values: dict[str, Any] = {
         "name": "small",
         "seed": 7,
@@ -50,7 +53,7 @@ def config_values(**changes: Any) -> dict[str, Any]:
 
 
 def tiny_values(root: Path, versions: int, **changes: Any) -> dict[str, Any]:
-    """A config that trains in seconds: versions of 20 steps of 4 rows of 16 tokens, texts and shards below `root`."""
+    """Return a config that trains in seconds: versions of 20 steps of 4 rows of 16 tokens, files below `root`."""
     named = [{"name": f"v{k}", "text": [str(root / f"v{k}.jsonl")], "tokens": 1280} for k in range(1, versions + 1)]
     values = config_values(
         name="tiny",

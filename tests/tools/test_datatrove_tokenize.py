@@ -36,7 +36,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
 
 
 @pytest.mark.slow

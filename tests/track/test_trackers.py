@@ -98,7 +98,7 @@ def test_a_tracker_that_fails_is_told_once_and_the_others_go_on(call: str) -> No
     said: list[str] = []
     failing, other = Noted(call), Noted()
     drive(Trackers([failing, other], said.append))
-    assert said == ["noted: no route to host; training goes on without it, metrics.jsonl has everything"]
+    assert said == ["noted: no route to host; training continues without it, metrics.jsonl has everything"]
     assert len(other.told) == 5
     assert len(failing.told) == {"start": 0, "log": 1, "finish": 4}[call]
 
@@ -124,7 +124,9 @@ def plan_below(directory: Path, small: Config, *names: str) -> Plan:
 
 def test_no_trackers_are_opened_unless_asked_for(tmp_path: Path, small: Config) -> None:
     plan = plan_below(tmp_path, small)
-    trackers = open_trackers(plan, plan.graph.by_name["main"], lineage={}, devices=2, say=print)
+    path = plan.graph.by_name["main"]
+    layout = plan.layout.path(path.name)
+    trackers = open_trackers(plan.config, plan.costs, path, layout, lineage={}, devices=2, say=print)
     drive(trackers)
     assert list(tmp_path.iterdir()) == []
 
@@ -134,13 +136,14 @@ def test_a_path_is_tracked_with_its_config_its_lineage_and_what_it_cost(
 ) -> None:
     plan = plan_below(tmp_path, small, "tensorboard", "wandb", "trackio")
     path, opened = plan.graph.by_name["branch-v2"], []
-    ledger = LedgerWriter(plan.layout.path(path.name).ledger)
+    layout = plan.layout.path(path.name)
+    ledger = LedgerWriter(layout.ledger)
     facts = {"format": FORMAT, "path_start": path.start, "device": "cpu", "processes": 2}
     ledger.append("start", path.start, Counters(), **facts, price_per_device_hour=None)
     ledger.append("stop", path.stop, Counters(allocated_seconds=7200.0, flops=5), outcome="interrupted")
     ledger.close()
     monkeypatch.setattr(tracker, "_tracker", lambda *told: opened.append(told) or Noted())
-    trackers = open_trackers(plan, path, lineage={"parent": "main"}, devices=2, say=print)
+    trackers = open_trackers(plan.config, plan.costs, path, layout, lineage={"parent": "main"}, devices=2, say=print)
     noted = trackers._trackers[0]
     drive(trackers)
     assert [name for name, *_ in opened] == ["tensorboard", "wandb", "trackio"]

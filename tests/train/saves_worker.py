@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,15 +39,15 @@ def run(root: Path, name: str, *settings: str) -> str:
 
 
 @contextmanager
-def sealing(wait: Callable[[int], Any]) -> Iterator[None]:
-    """Call `wait` with the step before a file of its checkpoint is sealed."""
-    seal = checkpoints.seal
+def hashing(wait: Callable[[int], Any]) -> Iterator[None]:
+    """Call `wait` with the step before a file of its checkpoint is hashed."""
+    original = checkpoints.fsync_and_hash
 
     def late(path: Path) -> dict[str, Any]:
         wait(int(path.parent.name.rpartition("-")[2]))
-        return seal(path)
+        return original(path)
 
-    with patch.object(checkpoints, "seal", late):
+    with patch.object(checkpoints, "fsync_and_hash", late):
         yield
 
 
@@ -66,7 +67,7 @@ def training(before: Callable[[int], None]) -> Iterator[None]:
 def killed(root: Path) -> None:
     assert run(root, "plain", "checkpoint.asynchronous=false") == "nothing"
     never = threading.Event()
-    with sealing(lambda step: step == 10 and never.wait()):
+    with hashing(lambda step: step == 10 and never.wait()):
         run(root, "killed")
 
 
@@ -79,7 +80,7 @@ def not_finite(root: Path) -> str:
             go_on.set()
             raise NonFiniteLoss("step 6: the loss is nan")
 
-    with sealing(lambda step: step == 5 and go_on.wait()), training(before):
+    with hashing(lambda step: step == 5 and go_on.wait()), training(before):
         return run(root, "not-finite")
 
 
@@ -92,7 +93,7 @@ def broken(root: Path) -> str:
             threading.Timer(0.2, held.set).start()
             raise LrpsError("a shard vanished")
 
-    with sealing(lambda step: step == 5 and held.wait()), training(before):
+    with hashing(lambda step: step == 5 and held.wait()), training(before):
         return run(root, "broken")
 
 
@@ -109,13 +110,24 @@ def full(root: Path) -> str:
 def unwritable(root: Path) -> str:
     """What the save of step 10 writes into is gone."""
     directory = root / "unwritable" / "tiny" / "main" / "checkpoints" / f".tmp-{directory_name(10)}"
-    with sealing(lambda step: step == 10 and [file.unlink() for file in directory.iterdir()]):
+    with hashing(lambda step: step == 10 and [file.unlink() for file in directory.iterdir()]):
         return run(root, "unwritable")
 
 
 def slow(root: Path) -> str:
     """Every save takes longer than the steps to the next one."""
-    with sealing(lambda _: time.sleep(0.5)):
+    following, done = dict(pairwise((5, 8, 10, 15, 20, 25, 28))), 0
+
+    def before(step: int) -> None:
+        nonlocal done
+        done = step
+
+    def late(step: int) -> None:
+        while done < following.get(step, 0) - 1:
+            time.sleep(0.01)
+        time.sleep(0.5)
+
+    with hashing(late), training(before):
         return run(root, "slow")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,19 +42,21 @@ def test_steps_that_were_lost_are_repeated_and_all_else_is_of_its_kind(start: in
 
 
 def test_every_process_is_held_from_the_launch_to_the_next_attempts_start() -> None:
-    launched = time.time() - 10
+    launched = time.time() - 3600
     clock = DeviceClock(launched)
     first = Account(RATE, clock, mixed, 0)
     first.begin(0)
     with first.booking("saving_seconds"):
         time.sleep(0.01)
     spent = first.counters()
-    assert spent.starting_seconds >= 20, "two processes"
+    assert spent.starting_seconds >= 7200, "two processes"
     assert spent.allocated_seconds >= spent.starting_seconds + spent.saving_seconds
     assert spent.saving_seconds >= 0.02
     between = clock.since - launched
     assert spent.allocated_seconds == pytest.approx(2 * between)
-    assert Account(RATE, clock, mixed, 0).counters().allocated_seconds < 1, "what the first booked is not booked again"
+    assert Account(RATE, clock, mixed, 0).counters().allocated_seconds < 3600, (
+        "what the first booked is not booked again"
+    )
 
 
 def test_loading_the_state_is_starting() -> None:
@@ -67,7 +68,7 @@ def test_loading_the_state_is_starting() -> None:
     assert account.counters().starting_seconds >= 0.04
 
 
-def test_energy_is_what_the_devices_counted_since_the_first_reading() -> None:
+def test_energy_is_what_the_devices_counted_since_the_first_value() -> None:
     account = Account(RATE, DeviceClock(time.time()), mixed, 0)
     assert account.counters().energy_joules is None
     account.energy(1000.0)
@@ -78,19 +79,19 @@ def test_energy_is_what_the_devices_counted_since_the_first_reading() -> None:
 def test_what_was_trained_before_the_path_became_another_is_not_repeated(make_config: Any) -> None:
     plan = make_plan(make_config())
     path = plan.graph.by_name["main"]
-    ledger = LedgerWriter(plan.layout.path("main").ledger)
+    ledger_dir = plan.layout.path("main").ledger
+    ledger = LedgerWriter(ledger_dir)
     ledger.append("start", 7, Counters(), format=FORMAT, path="main", path_start=7, device="cpu", processes=1)
     ledger.append("heartbeat", 9, Counters(steps=2))
-    stage: Any = SimpleNamespace(taken=lambda step: [])
-    account = open_account(plan, path, stage, 1, DeviceClock(time.time()))
+    account = open_account(path, ledger_dir, RATE, DeviceClock(time.time()), mixed)
     account.begin(0)
     account.step(1, 0.5)
     assert account.counters().repeated_steps == 0
     ledger.append("stop", 9, Counters(steps=2), outcome="complete")
-    again = LedgerWriter(plan.layout.path("main").ledger)
+    again = LedgerWriter(ledger_dir)
     again.append("start", 0, Counters(), format=FORMAT, path="main", path_start=0, device="cpu", processes=1)
     again.append("heartbeat", 4, Counters(steps=4))
-    account = open_account(plan, path, stage, 1, DeviceClock(time.time()))
+    account = open_account(path, ledger_dir, RATE, DeviceClock(time.time()), mixed)
     account.begin(0)
     account.step(1, 0.5)
     assert account.counters().repeated_steps == 1, "an attempt at this very path had trained it"

@@ -96,7 +96,7 @@ def test_where_nothing_intact_is_left_nothing_is_renamed(make: Make) -> None:
     before = names(main.checkpoints)
     for checkpoint in complete_checkpoints(main.checkpoints):
         flip(checkpoint)
-    with pytest.raises(CheckpointError, match=r"no intact checkpoint to go on from(.|\n)*restore one from a copy"):
+    with pytest.raises(CheckpointError, match=r"no intact checkpoint to resume from(.|\n)*restore one from a copy"):
         run(plan, "main")
     assert names(main.checkpoints) == before
 
@@ -293,16 +293,16 @@ def test_what_cannot_be_pruned_is_told_once_and_ends_nothing(
 
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
-    """Let sealing of one step's files fail; the steps that were tried."""
-    seal, tried = checkpoints.seal, list[int]()
+    """Let hashing of one step's files fail; return the steps that were tried."""
+    original, tried = checkpoints.fsync_and_hash, list[int]()
 
-    def sealing(path: Path) -> dict[str, Any]:
+    def hashing(path: Path) -> dict[str, Any]:
         tried.append(int(path.parent.name.rpartition("-")[2]))
         if tried[-1] == step:
             raise CheckpointError("cannot finish: no room")
-        return seal(path)
+        return original(path)
 
-    monkeypatch.setattr(checkpoints, "seal", sealing)
+    monkeypatch.setattr(checkpoints, "fsync_and_hash", hashing)
     return tried
 
 
@@ -313,7 +313,7 @@ def test_an_earlier_save_that_failed_does_not_cost_the_one_at_a_stop(
     plan = make()
     main = plan.layout.path("main")
     failing_once(monkeypatch, 5)
-    monkeypatch.setattr(checkpointing.Saver, "sealed", property(lambda saver: False))  # told late by another rank
+    monkeypatch.setattr(checkpointing.Saver, "written", property(lambda saver: False))  # another rank is late
     assert not run(plan, "main", stop_after=stop_after)
     assert steps(main.checkpoints) == [stop_after]
     assert [r.kind for r in read_ledger(main.ledger)][-1] == "stop"
@@ -326,7 +326,7 @@ def test_a_save_that_all_have_written_in_the_step_of_a_stop_may_fail_too(
 ) -> None:
     plan = make()
     failing_once(monkeypatch, 5)
-    monkeypatch.setattr(checkpointing.Saver, "sealed", property(lambda saver: saver._draft is not None))
+    monkeypatch.setattr(checkpointing.Saver, "written", property(lambda saver: saver._draft is not None))
     assert not run(plan, "main", stop_after=6)
     assert steps(plan.layout.path("main").checkpoints) == [6]
 

@@ -1,4 +1,4 @@
-"""How often losses are read changes nothing that is written down."""
+"""The number of steps in a sync changes nothing that is recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from lrps.base.errors import NonFiniteLoss
 from lrps.config.loader import load_config
-from lrps.engine.readings import Reading
+from lrps.engine.metrics_sync import MetricsSync
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import complete_checkpoints
@@ -48,21 +48,22 @@ def reference(
 @pytest.mark.parametrize("every", ["null", "3", "100"])
 def test_metrics_and_ledger_are_the_same(tiny_config: Path, tmp_path: Path, reference: Told, every: str) -> None:
     plan = planned(tiny_config, tmp_path, f"engine.read_every={every}")
-    read: list[int] = []
-    engine_read = plain_engine.PlainEngine.read
+    synced: list[int] = []
+    sync_metrics = plain_engine.PlainEngine.sync_metrics
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             plain_engine.PlainEngine,
-            "read",
-            lambda engine, **said: (read.append(len(engine._unread)), engine_read(engine, **said))[1],
+            "sync_metrics",
+            lambda engine, **flags: (synced.append(len(engine._unsynced)), sync_metrics(engine, **flags))[1],
         )
         assert plain_engine.run(plan, "main")
     assert told(plan.layout.path("main")) == reference
-    assert sum(read) == 28
-    assert max(read) == (3 if every == "3" else 4), "what is logged or saved is read before"
+    assert sum(synced) == 28
+    expected = {"3": {3}, "100": {4}, "null": {1, 2, 3, 4}}  # By the clock fewer on a slow machine.
+    assert max(synced) in expected[every], "a step that is logged or saved is synced first"
 
 
-def test_a_request_to_stop_in_between_is_heard_at_the_next_reading(tiny_config: Path, tmp_path: Path) -> None:
+def test_a_request_to_stop_in_between_is_seen_at_the_next_sync(tiny_config: Path, tmp_path: Path) -> None:
     plan = planned(tiny_config, tmp_path, "engine.read_every=3")
     assert not plain_engine.run(plan, "main", stop_after=1)
     *_, last = read_ledger(plan.layout.path("main").ledger)
@@ -71,22 +72,22 @@ def test_a_request_to_stop_in_between_is_heard_at_the_next_reading(tiny_config: 
 
 
 @pytest.mark.parametrize("asynchronous", ["true", "false"])
-def test_a_bad_step_is_read_before_anything_is_saved(tiny_config: Path, tmp_path: Path, asynchronous: str) -> None:
-    """The eighth step is bad, and would be read with the 28th alone."""
+def test_a_bad_step_is_synced_before_anything_is_saved(tiny_config: Path, tmp_path: Path, asynchronous: str) -> None:
+    """The eighth step is bad, and would be synced together with the 28th."""
     settings = ["engine.read_every=100", "track.log_every_steps=100", "checkpoint.every_steps=5"]
     plan = planned(tiny_config, tmp_path, *settings, f"checkpoint.asynchronous={asynchronous}")
-    done, engine_read = 0, plain_engine.PlainEngine.read
+    done, sync_metrics = 0, plain_engine.PlainEngine.sync_metrics
 
-    def read(engine: Any, **said: Any) -> Reading:
+    def failing_sync(engine: Any, **flags: Any) -> MetricsSync:
         nonlocal done
-        reading = engine_read(engine, **said)
-        good, done = 7 - done, done + len(reading.steps)
+        sync = sync_metrics(engine, **flags)
+        good, done = 7 - done, done + len(sync.steps)
         if done <= 7:
-            return reading
-        return replace(reading, steps=reading.steps[:good], failure=NonFiniteLoss("step 7: the loss is nan"))
+            return sync
+        return replace(sync, steps=sync.steps[:good], failure=NonFiniteLoss("step 7: the loss is nan"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_engine.PlainEngine, "read", read)
+        patch.setattr(plain_engine.PlainEngine, "sync_metrics", failing_sync)
         with pytest.raises(NonFiniteLoss):
             plain_engine.run(plan, "main")
     layout = plan.layout.path("main")

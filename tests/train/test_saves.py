@@ -37,7 +37,7 @@ def start(root: Path, phase: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for_step(layout: PathLayout, step: int, worker: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not (layout.metrics.exists() and any(metrics.step == step for metrics in read_metrics(layout.metrics))):
         assert worker.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < deadline, log.read_text()[-3000:]
@@ -58,7 +58,7 @@ def saves(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     left = sorted(path.name for path in layout.checkpoints.iterdir())
     newest, _ = newest_intact(layout.checkpoints, layout.branch_points)
     with start(root, "later") as worker:
-        assert worker.wait(timeout=400) == 0, (root / "later.log").read_text()[-3000:]
+        assert worker.wait() == 0, (root / "later.log").read_text()[-3000:]
     return {"root": root, "left": left, "newest": newest, **json.loads((root / "told.json").read_text())}
 
 
@@ -101,7 +101,7 @@ def test_steps_wait_for_saves_that_are_slower(saves: dict[str, Any]) -> None:
     assert (stood[5], stood[8], stood[10]) == (8, 10, 15), "each one is published when the next one is due"
     assert_equal_ends(saves, "slow")
     last = of_kind(layout, "stop")[-1].counters
-    assert last.saving_seconds > 6, "seven saves of two files of half a second each: the waiting is booked"
+    assert last.saving_seconds > 1, "two files of half a second each, at the end alone: the waiting is booked"
 
 
 @pytest.mark.parametrize(

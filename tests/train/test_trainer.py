@@ -23,14 +23,16 @@ from safetensors.numpy import load_file
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
-from lrps.engine.readings import Reading, StepResult
+from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
+from lrps.plan.origin import Origin
 from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find, open_checkpoint
 from lrps.store.identity import weights_digest
 from lrps.store.layout import PathLayout
+from lrps.train.path_start import PathStart
 from lrps.train.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -52,7 +54,9 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 rank", "2 ranks"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(1, marks=pytest.mark.long), pytest.param(2)], ids=["1 rank", "2 ranks"]
+)
 def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of the runs that the worker made with so many ranks."""
     root = tmp_path_factory.mktemp(f"laws{request.param}")
@@ -66,7 +70,7 @@ def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: py
     launcher = [str(Path(sys.executable).with_name("deepspeed")), "-q", "--num_gpus", str(request.param)]
     command = [*launcher, "--master_port", str(port), "--no_local_rank", str(WORKER), str(root)]
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return root
 
@@ -177,37 +181,51 @@ def test_a_state_of_another_model_is_refused_before_a_step(laws: Path) -> None:
 
 def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(load_config(tiny_config, ["checkpoint={every_minutes: 2}"]))
-    told: list[bool] = []
+    seen: list[bool] = []
 
-    def read(*, due: bool, **_: Any) -> Reading:
-        told.append(due)
-        step = StepResult(1.0, 1.0)
-        return Reading((step,), stop=False, sealed=False, due=due or ranks_say, patience=1, failure=None)
+    def sync_metrics(*, save_due: bool, **_: Any) -> MetricsSync:
+        seen.append(save_due)
+        due = save_due or other_rank_due
+        return MetricsSync(
+            (StepResult(1.0, 1.0),), stop=False, written=False, save_due=due, steps_until_sync=1, failure=None
+        )
 
     def train_step(*_: Any, **__: Any) -> bool:
         now[0] += lasts[0]
         return True
 
-    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=train_step, read=read)
-    stage: Any = SimpleNamespace(batch=lambda *_: None)
+    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=train_step, sync_metrics=sync_metrics)
+    data: Any = SimpleNamespace(batch=lambda *_: None)
     request: Any = SimpleNamespace(seen=False)
     recorder: Any = SimpleNamespace(step=lambda *_: None)
-    now, lasts, ranks_say = [1000.0], [0.0], False
+    now, lasts, other_rank_due = [1000.0], [0.0], False
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    start = PathStart(Origin("start", 0, None), 28, {}, ())
     first, other = (
-        Trainer(plan, plan.graph.by_name["main"], engine, stage, missing={}, stop_request=request, recorder=each)
+        Trainer(
+            plan.config,
+            plan.graph.by_name["main"],
+            plan.layout,
+            engine,
+            data,
+            start,
+            training_sha256=plan.training_sha256,
+            heldout={},
+            stop_request=request,
+            recorder=each,
+        )
         for each in (recorder, None)
     )
     for minute, seconds, saves in ((0, 0, False), (1.9, 0, False), (2, 0, True), (1, 90, True)):
         now[0], lasts[0] = 1000.0 + 60 * minute, seconds
         first._train_step()
-        assert (told[-1], first._save_is_due()) == (saves, saves), "by the clock at the reading, after the step"
+        assert (seen[-1], first._saves_now()) == (saves, saves), "by the clock at the sync, after the step"
     lasts[0] = 0.0
     other._train_step()
-    assert (told[-1], other._save_is_due()) == (False, False), "its own clock says nothing"
-    ranks_say = True
+    assert (seen[-1], other._saves_now()) == (False, False), "its own clock says nothing"
+    other_rank_due = True
     other._train_step()
-    assert (told[-1], other._save_is_due()) == (False, True), "rank 0 has said so"
+    assert (seen[-1], other._saves_now()) == (False, True), "rank 0 has said so"
 
 
 def test_training_does_something(laws: Path) -> None:

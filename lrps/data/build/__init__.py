@@ -1,1 +1,1 @@
-"""Building a data version: documents, tokens, parts and finally token shards with their manifest."""
+"""The build of a data version: from documents through parts of tokens to shards with their manifest."""

@@ -1,8 +1,8 @@
-"""From the `data` section of a config to shards: the tokenizer if there is none, then every version that has text.
+"""The build of all versions of a config: the tokenizer if there is none, then the shards of every version with text.
 
-`build_data` does all of it on this machine; `tokenize_data` and `finalize_data` are its two halves, for those who share
-the first one among many machines. What exists already stays as it is, so building again costs little and a new version
-never touches an old one.
+`build_data` does all of it on this machine; `tokenize_data` and `finalize_data` are its two halves, so that the first
+can be divided among many machines. Existing results are kept, so a repeated build is cheap and a new version never
+changes an old one.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from lrps.data.manifest import SPLITS, Manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer, train_tokenizer
 
 BYTES_WORTH_A_PROCESS = 2**24
-"""Less text than this is tokenized before another process has started."""
+"""Bytes of text that justify another process: less is tokenized before the process has started."""
 
 
 def build_data(config: Config, processes: int | None = None) -> None:
-    """Build what is missing and say what there is now. processes: by default one a core, where there is enough to do.
+    """Build the missing versions and print a summary of all. processes: by default one per core, fewer for little text.
 
-    Raises ConfigError if there is nothing to build from, DataError if a version exists that other text made.
+    Raises ConfigError if no version has text, DataError if a version exists that was made from other text.
     """
     console = Console(highlight=False)
     for text in version_texts(config):
@@ -53,22 +53,22 @@ def build_data(config: Config, processes: int | None = None) -> None:
 def tokenize_data(
     config: Config, names: Sequence[str] = (), share: Share | None = None, processes: int | None = None
 ) -> None:
-    """Make the parts of all versions, or of the named ones, or a share of them. `finalize_data` packs them.
+    """Tokenize all versions, or the named ones, or a share of their parts; `finalize_data` packs the parts.
 
-    Shares may run at the same time, on machines that see the same data.root, and again: what is there stays.
+    Shares may run at the same time on machines with a common data.root, and repeatedly: existing parts are kept.
     """
     console = Console(highlight=False)
     for text in version_texts(config, names):
         if _is_built(config.data, text.version):
             built_manifests(text, _fingerprints(text, text.inputs, processes, console))
-            console.print(f"{text.version}: built already", markup=False, soft_wrap=True)
+            console.print(f"{text.version}: already built", markup=False, soft_wrap=True)
             continue
         inputs = [path for part in (share.take(text.parts) if share else text.parts) for path in part.paths]
         _tokenize(text, text.jobs(_fingerprints(text, inputs, processes, console), share), processes, console)
 
 
 def finalize_data(config: Config, names: Sequence[str] = (), processes: int | None = None) -> None:
-    """Pack the parts of all versions, or of the named ones, into shards. DataError that names the missing parts."""
+    """Pack the parts of all versions, or of the named ones, into shards. Raises DataError if parts are missing."""
     console = Console(highlight=False)
     for text in version_texts(config, names):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
@@ -76,22 +76,23 @@ def finalize_data(config: Config, names: Sequence[str] = (), processes: int | No
 
 
 def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText]:
-    """The text of every version and rehearsal set that has some, or of the named ones; trains the tokenizer if needed.
+    """Return the text of every version and rehearsal set with `text:`, or of the named ones.
 
-    ConfigError for a name without text or a file that one version names twice, DataError for files that are missing.
+    Trains the tokenizer if there is none. Raises ConfigError for a name without text and for a file that a version
+    names twice, DataError for missing files.
     """
     data = config.data
     with_text = {version.name: version for version in data.sources if version.text}
     if not with_text:
-        raise ConfigError("no version has `text:`; name the .txt or .jsonl files that each version is made of")
+        raise ConfigError("no version has `text:`; list the .txt or .jsonl files of each version there")
     if unknown := [name for name in names if name not in with_text]:
-        raise ConfigError(f"no version {', '.join(unknown)} has `text:`; those that do: {', '.join(with_text)}")
+        raise ConfigError(f"no version {', '.join(unknown)} with `text:`; these have it: {', '.join(with_text)}")
     wanted = [version for name, version in with_text.items() if name in names or not names]
     if missing := [str(path) for version in wanted for path in version.text if not path.exists()]:
-        raise DataError(f"no such text: {', '.join(missing)}; correct data.versions[].text, or make the files first")
+        raise DataError(f"no such files: {', '.join(missing)}; correct data.versions[].text, or make the files first")
     for version in wanted:
         if not _is_built(data, version.name):
-            _refuse_doubled(version)
+            _refuse_duplicate_files(version)
     if not data.tokenizer_path.exists():
         _train_tokenizer(data, next(iter(with_text.values())))
     _, identity = load_tokenizer(data.tokenizer_path)
@@ -103,7 +104,7 @@ def _is_built(data: DataConfig, version: str) -> bool:
     return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
 
 
-def _refuse_doubled(version: Version) -> None:
+def _refuse_duplicate_files(version: Version) -> None:
     files: dict[Path, Path] = {}
     for path in version.text:
         if (other := files.setdefault(path.resolve(), path)) is not path:
@@ -126,10 +127,10 @@ def _tokenize(text: VersionText, jobs: Sequence[TokenizeJob], processes: int | N
     with _bar(console, f"{text.version}: tokenizing", total, total - left) as progress:
         tokenize_jobs(missing, text.recipe, _processes(processes, left), progress)
     seconds = time.monotonic() - start
-    there = f", {len(jobs) - len(missing)} were there" if len(missing) < len(jobs) else ""
+    kept = f", {len(jobs) - len(missing)} existed" if len(missing) < len(jobs) else ""
     speed = f"{left / 1e6:,.1f} MB of input in {seconds:,.1f} s ({left / 1e6 / seconds:,.1f} MB/s)"
     console.print(
-        f"{text.version}: {len(missing)} of {len(jobs)} parts tokenized{there}: {speed}", markup=False, soft_wrap=True
+        f"{text.version}: {len(missing)} of {len(jobs)} parts tokenized{kept}: {speed}", markup=False, soft_wrap=True
     )
 
 
@@ -158,8 +159,8 @@ def _bar(console: Console, description: str, total: int, done: int = 0) -> Itera
 def _train_tokenizer(data: DataConfig, first: Version) -> None:
     if data.train_vocabulary is None:
         raise DataError(
-            f"no tokenizer at {data.tokenizer_path}; name one with data.tokenizer, or let one be trained with "
-            "data.train_vocabulary (257 means plain bytes)"
+            f"no tokenizer at {data.tokenizer_path}; set data.tokenizer to a tokenizer.json, or data.train_vocabulary "
+            "to train one (257 means plain bytes)"
         )
     texts = (text for part in parts_of(first.text) for text in read_documents(part, data.text_key))
     identity = train_tokenizer(texts, data.train_vocabulary, data.tokenizer_path)
@@ -172,15 +173,15 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
     name = manifest.version if manifest.split == "train" else f"{manifest.version} {manifest.split}"
     return (
         f"{name}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, "
-        f"{manifest.rows(sequence_length):,} rows of {sequence_length} "
+        f"{manifest.rows(sequence_length):,} sequences of {sequence_length} "
         f"({manifest.remainder_tokens(sequence_length):,} tokens left over), sha256 {manifest.sha256[:12]}"
     )
 
 
 def _nothing_held_out(manifest: Manifest, data: DataConfig) -> str:
-    found = f"{manifest.tokens:,} tokens, no whole row" if manifest.documents else "no document"
+    found = f"{manifest.tokens:,} tokens, no whole sequence" if manifest.documents else "no document"
     return (
         f"warning: {manifest.version} holds out {found}, so nothing can be evaluated on it; a version never changes. "
-        f"Raise data.heldout_share (now {data.heldout_share:g}) or add text, and build it under another name, or again "
-        f"without {data.root / manifest.version}"
+        f"Raise data.heldout_share (now {data.heldout_share:g}) or add text, and build under another name, or delete "
+        f"{data.root / manifest.version} and build again"
     )

@@ -1,7 +1,7 @@
-"""Input files as documents: text, JSON lines (plain, gzip, zstd) and parquet, cut into parts of bounded work.
+"""The documents of input files (text, JSON lines, plain or compressed, and parquet), and parts of bounded size.
 
-Compressed files are streamed, parquet is read by batches and one column only, so memory does not grow with a file.
-pyarrow and zstandard are optional and imported late. Must not import torch, webdataset or tokenizers.
+Compressed files are streamed, and of parquet one column is read in batches, so memory does not grow with the files.
+pyarrow and zstandard are optional and imported on first use. Must not import torch, webdataset or tokenizers.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ TEXT_KEY = "text"
 
 CHUNK_BYTES = 2**16
 ZSTD_WINDOW_BYTES = 2**31
-"""What `zstd --long=31` may ask for; the library refuses above 2^27 by itself."""
+"""Largest window that is accepted: that of `zstd --long=31`. The library's own default limit is 2^27."""
 ROWS_AT_ONCE = 256
 
 Progress = Callable[[int], None]
-"""Called with the bytes that were done since the last call."""
+"""Callback that gets the number of bytes processed since the last call."""
 
 
-def unwatched(done_bytes: int) -> None:
-    """The progress that nobody looks at."""
+def no_progress(done_bytes: int) -> None:
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
 class FileRange:
-    """Some documents of one input file, in order.
+    """A range of documents of one input file.
 
-    start, stop: bytes of the file, or row groups of a .parquet file; only these and .jsonl files are cut. bytes: its
-    share of the file.
+    start, stop: bytes of the file, or row groups of a .parquet file; other files than .jsonl and .parquet have one
+    range. bytes: size of the range in the file.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class FileRange:
 
 @dataclass(frozen=True)
 class InputPart:
-    """Pieces that follow each other in the inputs: what is tokenized at once."""
+    """Consecutive pieces of the inputs that are tokenized together."""
 
     pieces: tuple[FileRange, ...]
 
@@ -72,7 +72,7 @@ class InputPart:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Its input files, each once, in order."""
+        """The input files of the part, each once, in order."""
         return tuple(dict.fromkeys(piece.path for piece in self.pieces))
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class InputPart:
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that says how to read the file; DataError for one that no reader knows."""
+    """Return the suffix in SUFFIXES that determines the file's reader. Raises DataError for another one."""
     suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
         unknown = path.suffix or "a file without a suffix"
@@ -90,11 +90,11 @@ def suffix_of(path: Path) -> str:
 
 
 def parts_of(inputs: Sequence[Path], part_bytes: int = PART_BYTES) -> list[InputPart]:
-    """Cut the inputs into parts, in order: a function of the inputs alone, whoever calls it and wherever.
+    """Cut the inputs into parts, in order. The result depends on the inputs only, not on the machine.
 
     A .jsonl file is cut every `part_bytes` (a line belongs to the part that it starts in), a .parquet file between row
-    groups; any other file is one piece. Neighbours of `part_bytes` together are one part: each costs a file of tokens.
-    DataError for a file that is missing or of an unknown kind.
+    groups; any other file is one piece. Neighbouring pieces are joined up to `part_bytes`, to keep the number of token
+    files low. Raises DataError for a file that is missing or of an unknown kind.
     """
     pieces = (piece for path in inputs for piece in _pieces(path, part_bytes))
     return [InputPart(tuple(run)) for run in _runs(pieces, part_bytes)]
@@ -113,7 +113,7 @@ def _pieces(path: Path, part_bytes: int) -> list[FileRange]:
 
 
 def _runs(pieces: Iterable[FileRange], limit: int) -> Iterator[list[FileRange]]:
-    """The pieces in order, together as far as they stay within `limit` bytes; a larger one stands alone."""
+    """Group consecutive pieces up to `limit` bytes; a larger piece is a group of its own."""
     run: list[FileRange] = []
     size = 0
     for piece in pieces:
@@ -126,11 +126,11 @@ def _runs(pieces: Iterable[FileRange], limit: int) -> Iterator[list[FileRange]]:
         yield run
 
 
-def read_documents(part: InputPart, text_key: str = TEXT_KEY, progress: Progress = unwatched) -> Iterator[str]:
-    """The texts of a part, in order, empty ones included; null is an empty one. progress adds up to `part.bytes`.
+def read_documents(part: InputPart, text_key: str = TEXT_KEY, progress: Progress = no_progress) -> Iterator[str]:
+    """Yield the texts of a part in order, including empty ones; null counts as empty.
 
-    text_key: the key of a JSON line, or the column, that holds the text. DataError with the place of whatever cannot
-    be read.
+    text_key: the key of a JSON line, or the parquet column, with the text. The progress adds up to `part.bytes`. Raises
+    DataError with file and line or row for input that cannot be read.
     """
     for piece in part.pieces:
         if piece.suffix == ".txt":
@@ -147,16 +147,16 @@ def read_documents(part: InputPart, text_key: str = TEXT_KEY, progress: Progress
 
 
 def _lines_of_range(piece: FileRange, progress: Progress) -> Iterator[tuple[bytes, str]]:
-    """The lines that start in the piece's bytes, without blank ones."""
+    """Yield (line, its location for messages) of the lines that start in the piece, without blank ones."""
     with _reading(piece.path), open(piece.path, "rb") as file:
         if piece.start:
-            # The rest of a line that starts before the piece; nothing but its "\n" if one ends just there.
+            # Skip the rest of a line that starts before the piece; only its "\n" if the line ends there.
             file.seek(piece.start - 1)
             file.readline()
         position, number = file.tell(), 0
         reported = piece.start
         while position < piece.stop and (line := file.readline()):
-            # Only the first piece knows the number of a line without reading what lies before.
+            # In later pieces the number of a line is unknown without reading the earlier ones.
             number += 1
             where = f"{piece.path}, line at byte {position}" if piece.start else f"{piece.path}, line {number}"
             position += len(line)
@@ -169,7 +169,7 @@ def _lines_of_range(piece: FileRange, progress: Progress) -> Iterator[tuple[byte
 
 
 def _lines_of_stream(piece: FileRange, progress: Progress) -> Iterator[tuple[bytes, str]]:
-    """The lines of a compressed file, without blank ones."""
+    """Yield (line, its location for messages) of a compressed file, without blank lines."""
     with _reading(piece.path), open(piece.path, "rb") as file:
         reported = 0
         lines = gzip.GzipFile(fileobj=file) if piece.suffix == ".jsonl.gz" else io.BufferedReader(_ZstdStream(file))
@@ -185,7 +185,7 @@ def _lines_of_stream(piece: FileRange, progress: Progress) -> Iterator[tuple[byt
 
 
 def _report(position: int, reported: int, progress: Progress) -> int:
-    """Tell progress of another chunk, if there is one; what was told so far."""
+    """Call progress if a chunk of CHUNK_BYTES is complete; return the position that is reported so far."""
     if position - reported < CHUNK_BYTES:
         return reported
     progress(position - reported)
@@ -193,7 +193,7 @@ def _report(position: int, reported: int, progress: Progress) -> int:
 
 
 class _ZstdStream(io.RawIOBase):
-    """A zstd file of one or more frames, decompressed. EOFError where it was cut off: the library is silent there."""
+    """A decompressed zstd file of one or more frames. Raises EOFError if it is truncated, unlike the library."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -238,11 +238,11 @@ def _parquet_texts(piece: FileRange, column: str, progress: Progress) -> Iterato
     with _reading(piece.path), _parquet_file(piece.path) as file:
         if column not in (columns := file.schema_arrow.names):
             found = ", ".join(columns)
-            raise DataError(f'{piece.path}: has no column "{column}", only {found}. Name it: data.text_key')
+            raise DataError(f'{piece.path}: has no column "{column}", only {found}. Set data.text_key.')
         groups = range(piece.start, piece.stop)
         rows, before = (sum(file.metadata.row_group(k).num_rows for k in some) for some in (groups, range(piece.start)))
         done = reported = 0
-        # One group after the other: asked for several, pyarrow holds them all.
+        # One group at a time: pyarrow keeps all groups of a request in memory.
         batches = (batch for k in groups for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[k], columns=[column]))
         for batch in batches:
             for row, text in enumerate(batch.column(0).to_pylist(), before + done + 1):
@@ -268,7 +268,7 @@ def _optional(module: str, extra: str) -> Any:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What goes wrong with a file as a whole, told with its name."""
+    """Raise errors of reading a file as DataError with the file's name."""
     try:
         yield
     except EOFError:
@@ -276,11 +276,11 @@ def _reading(path: Path) -> Iterator[None]:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}). Copy or download it again.") from None
     except OSError as error:
-        if error.strerror is None:  # pyarrow's, about what the file holds
+        if error.strerror is None:  # pyarrow's, about the content of the file
             raise DataError(f"{path}: damaged ({error}). Copy or download it again.") from None
         raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
     except ValueError as error:  # pyarrow's, and UnicodeDecodeError
-        raise DataError(f"{path}: not a sound {suffix_of(path)} file ({error}). Copy or make it again.") from None
+        raise DataError(f"{path}: not a valid {suffix_of(path)} file ({error}). Copy or make it again.") from None
 
 
 def _size(path: Path) -> int:
@@ -292,18 +292,18 @@ def _text_of(line: bytes, key: str, where: str) -> str:
     try:
         record = json.loads(_decode(line, where))
     except ValueError as error:
-        raise DataError(f"{where}: not JSON ({error}). Write one object a line.") from None
+        raise DataError(f"{where}: not JSON ({error}). Write one object per line.") from None
     except RecursionError:
-        raise DataError(f"{where}: its JSON is nested too deeply. Write one flat object a line.") from None
+        raise DataError(f"{where}: its JSON is nested too deeply. Write one flat object per line.") from None
     if not (isinstance(record, dict) and key in record and isinstance(record[key], str | None)):
         raise DataError(
-            f'{where}: has no string under "{key}". Write one {{"{key}": ...}} a line, or name its key: data.text_key'
+            f'{where}: has no string under "{key}". Write one {{"{key}": ...}} per line, or set data.text_key.'
         )
     text = record[key] or ""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{where}: its text has half a surrogate pair, which is no character. Repair it.") from None
+        raise DataError(f"{where}: its text has a lone surrogate, which is not a character. Repair it.") from None
     return text
 
 

@@ -1,4 +1,7 @@
-"""What an input file holds, by its hash, and whether it still does. Must not import torch, webdataset or tokenizers."""
+"""Hashes of input files, and checks that the files have not changed since they were hashed.
+
+Must not import torch, webdataset or tokenizers.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +12,41 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrps.base.errors import DataError
-from lrps.data.build.documents import Progress, unwatched
+from lrps.data.build.documents import Progress, no_progress
 from lrps.data.build.pool import run_all
 
 HASH_CHUNK_BYTES = 2**22
 
 
 class Fingerprint(NamedTuple):
-    """Size and hash make two input files the same one; the state tells, without reading it, that a file was changed."""
+    """Size and SHA-256 of an input file, and its state, which shows a change without reading the file."""
 
     bytes: int
     sha256: str
     state: tuple[int, int, int]
-    """Size, time of the last change in ns, and inode: on this machine, when the hash was begun."""
+    """Size, time of the last change in ns, and inode on this machine, when hashing began."""
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Its entries in the manifest."""
+        """The entries of the file in the manifest."""
         return {"bytes": self.bytes, "sha256": self.sha256}
 
 
 def fingerprint_inputs(
-    inputs: Iterable[Path], processes: int = 1, progress: Progress = unwatched
+    inputs: Iterable[Path], processes: int = 1, progress: Progress = no_progress
 ) -> dict[Path, Fingerprint]:
-    """The fingerprint of every input, each file once; progress in bytes. DataError for a file that cannot be read."""
+    """Return the fingerprint of every input file; progress in bytes. Raises DataError for an unreadable file."""
     paths = list(dict.fromkeys(inputs))
     return dict(zip(paths, run_all(_fingerprint, paths, processes, progress), strict=True))
 
 
 def changed_inputs(fingerprints: Mapping[Path, Fingerprint]) -> list[Path]:
-    """The files that were changed, replaced or removed since they were hashed."""
+    """Return the files that were changed, replaced or removed since they were hashed."""
     return [path for path, fingerprint in fingerprints.items() if not _is_unchanged(path, fingerprint)]
 
 
 def check_unchanged(fingerprints: Mapping[Path, Fingerprint]) -> None:
-    """DataError that names the first file that was changed since it was hashed."""
+    """Raise DataError if a file was changed since it was hashed."""
     if changed := changed_inputs(fingerprints):
         raise DataError(f"{changed[0]} was changed while it was tokenized; start again")
 

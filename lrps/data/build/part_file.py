@@ -1,8 +1,8 @@
-"""The tokens of one part on disk, between tokenizing and packing: an .npz that is complete or not there.
+"""The file with the tokens of one part, between tokenizing and packing: an .npz that is written atomically.
 
-Members, in the order of the documents: `000000.train.tokens`, `000000.train.documents` (a row a document: its tokens
-and its bytes of text), ..., and last `empty_documents`. zip checks every member's crc32 when it is read, and a file
-that was cut off has no directory. Must not import torch, webdataset or tokenizers.
+Members, in the order of the documents: `000000.train.tokens`, `000000.train.documents` (one row per document: number of
+its tokens and of its bytes of text), ..., and last `empty_documents`. zip checks every member's crc32 on reading, and a
+truncated file has no directory. Must not import torch, webdataset or tokenizers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ LAST = "empty_documents"
 
 
 class PartWriter:
-    """Writes one part. Leaving the context without `close` removes whatever was written."""
+    """The writer of one part. Leaving its context without `close` removes what was written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: two machines that were given the same part must not write into each other's file.
+        # A unique name: two machines that tokenize the same part must not write into each other's file.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
         self._temporary = Path(name)
         self._file = os.fdopen(descriptor, "wb")
@@ -43,25 +43,25 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with suppress(OSError):  # on a full disk; what is not in its place counts for nothing
+        with suppress(OSError):  # On a full disk; the temporary file is removed anyway.
             self._zip.close()
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def add(self, split: str, tokens: np.ndarray, documents: np.ndarray) -> None:
-        """Append documents: their tokens in one row, and an int64 array of [tokens, text bytes] a document."""
+        """Append documents: their tokens, concatenated, and an int64 array of [tokens, text bytes] per document."""
         self._waiting.setdefault(split, []).append((tokens, documents))
         self._waiting_tokens += len(tokens)
         if self._waiting_tokens >= CHUNK_TOKENS:
             self._write_chunk()
 
     def close(self, empty_documents: int) -> None:
-        """Put the part in its place. empty_documents: how many were left out."""
+        """Finish the file and give it its final name. empty_documents: number of documents that were left out."""
         self._write_chunk()
         self._write(LAST, np.array(empty_documents, np.int64))
         self._zip.close()
         self._file.close()
-        # No fsync: what a power cut damages is found when it is read, and made again.
+        # No fsync: damage by a power failure is found on reading, and the part is made again.
         os.replace(self._temporary, self._path)
 
     def _write_chunk(self) -> None:
@@ -78,7 +78,7 @@ class PartWriter:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether the whole part is there. Looks at its directory only; `read_part` checks every byte."""
+    """Return whether the file exists with all members. Reads its directory only; `read_part` checks every byte."""
     try:
         with zipfile.ZipFile(path) as file:
             return f"{LAST}.npy" in file.namelist()
@@ -87,9 +87,9 @@ def is_complete(path: Path) -> bool:
 
 
 def read_part(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(split, tokens, documents) chunk by chunk, as they were added.
+    """Yield (split, tokens, documents) in chunks, in the order in which they were added.
 
-    A damaged file is removed, so that the next run makes it again, and is a DataError.
+    Raises DataError for a damaged file, and removes it, so that the next run makes it again.
     """
     with _checked(path) as arrays:
         for name in arrays.files:
@@ -99,7 +99,7 @@ def read_part(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def empty_documents(path: Path) -> int:
-    """How many documents of the part were left out because they have no visible character."""
+    """Return the number of documents of the part that were left out because they have no visible character."""
     with _checked(path) as arrays:
         return int(arrays[LAST])
 
@@ -112,5 +112,5 @@ def _checked(path: Path) -> Iterator[Any]:
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         path.unlink(missing_ok=True)
         raise DataError(
-            f"{path} was damaged ({error}) and is removed. `lrps data build CONFIG` (or `tokenize`) makes it again."
+            f"{path} was damaged ({error}) and has been removed. Run `lrps data build CONFIG` (or `tokenize`) again."
         ) from None

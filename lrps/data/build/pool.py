@@ -1,4 +1,4 @@
-"""Work on many items in several processes of this machine. A dead worker or an error ends all of them at once.
+"""A pool of processes of this machine that is stopped as a whole by an error or a dead worker.
 
 Must not import torch or webdataset.
 """
@@ -22,53 +22,54 @@ from lrps.data.build.documents import Progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-GLANCE_SECONDS = 0.2
+PROGRESS_SECONDS = 0.2
 
 _progress: Progress
-"""Of this worker: set when it starts."""
+"""Progress callback of this worker process, set when it starts."""
 
 
 def available_processes() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def run_all(
     work: Callable[[Item, Progress], Result], items: Sequence[Item], processes: int, progress: Progress
 ) -> list[Result]:
-    """[work(item, progress) for item in items], by up to `processes` workers; in this process if one is enough.
+    """Return [work(item, progress) for item in items], computed by up to `processes` workers.
 
-    work: picklable, and safe to repeat. Whatever it raises is raised here; DataError if a worker died.
+    One process is this process itself. work: picklable, and safe to repeat. Raises what it raises, and DataError if a
+    worker died.
     """
     processes = min(processes, len(items))
     if processes <= 1:
         return [work(item, progress) for item in items]
-    # Not fork: the tokenizer's threads, and a test's, do not survive it.
+    # Not fork: it would lose the threads of the tokenizer, and of a test.
     context = get_context("spawn")
     done_bytes = context.Value("q", 0)
-    held, lifeline = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(processes, context, _start_worker, (held, done_bytes))
-    with held, lifeline, pool:
+    workers_end, lifeline = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (workers_end, done_bytes))
+    with workers_end, lifeline, pool:
         try:
-            with _interrupt_held_back():
+            with _interrupt_deferred():
                 futures = [pool.submit(_work, work, item) for item in items]
             _watch(futures, lambda: done_bytes.value, progress)
             return [future.result() for future in futures]
         except BaseException as error:
-            lifeline.close()  # nobody waits for the parts at hand
+            lifeline.close()  # Ends the workers without waiting for their items.
             if isinstance(error, BrokenProcessPool):
                 raise DataError(
-                    "a worker was killed, perhaps for lack of memory (then use fewer of them with --processes). "
-                    "What is done is kept: the same command goes on."
+                    "a worker was killed, perhaps for lack of memory (if so, lower --processes). Finished parts are "
+                    "kept: run the same command again to continue."
                 ) from None
             raise
 
 
 @contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """Ctrl-C comes after the context, and never to a process that is started in it, not even while that one starts.
+def _interrupt_deferred() -> Iterator[None]:
+    """Block SIGINT (Ctrl-C) until the context ends; processes started in it keep it blocked.
 
-    The terminal sends it to the workers too, but the lifeline ends them: one traceback is enough.
+    The terminal sends SIGINT to the workers too. They are ended by the lifeline instead, without tracebacks.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -78,10 +79,10 @@ def _interrupt_held_back() -> Iterator[None]:
 
 
 def _watch(futures: Sequence[Future[Result]], done_bytes: Callable[[], int], progress: Progress) -> None:
-    """Report progress until all futures are done; raises what the first of them raises."""
+    """Report progress until all futures are done. Raises what the first failed future raises."""
     pending, reported = set(futures), 0
     while pending:
-        finished, pending = wait(pending, GLANCE_SECONDS, FIRST_EXCEPTION)
+        finished, pending = wait(pending, PROGRESS_SECONDS, FIRST_EXCEPTION)
         done = done_bytes()
         progress(done - reported)
         reported = done
@@ -90,7 +91,7 @@ def _watch(futures: Sequence[Future[Result]], done_bytes: Callable[[], int], pro
 
 
 def _start_worker(lifeline: Connection, done_bytes: Any) -> None:
-    """Let this worker count what it does, use one core, and end with the process that started it, however that ends."""
+    """Set up this worker: count its progress, use one core, and exit when the parent closes the lifeline or dies."""
     global _progress
 
     def progress(count: int) -> None:

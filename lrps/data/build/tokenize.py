@@ -1,8 +1,8 @@
-"""Documents -> one version: its training and its held-out split, each document ended by the end mark.
+"""Tokenization of the documents of a version, and packing into the shards of its training and held-out splits.
 
-Two steps. `tokenize_part` is pure and idempotent, so any engine may run it, anywhere and again: the process pool here,
-a job array, datatrove. `finalize_version` packs the parts in order; what it writes does not depend on who made them.
-Must not import torch or webdataset (the writer does).
+An EOS token follows each document. `tokenize_part` depends on its arguments only and may be repeated, so any system can
+run it on any machine: the process pool here, a job array, datatrove. `finalize_version` packs the parts in order; its
+output does not depend on where they were made. Must not import torch or webdataset (the writer does).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, parts_of, read_documents, unwatched
+from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, no_progress, parts_of, read_documents
 from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
 from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
 from lrps.data.build.pool import run_all
@@ -32,12 +32,12 @@ from lrps.data.tokenizer import load_tokenizer
 
 BATCH_CHARACTERS = 2**20
 MAKER = "lrps.data.tokenize/1"
-"""Takes a new number when the same text would give other tokens."""
+"""Name of this tokenization in manifests. It needs a new number if the same text would give other tokens."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the tokens of a document and the split that it is in. identity: of the tokenizer at the path."""
+    """The settings that determine the tokens and the split of a document. identity: that of the tokenizer's file."""
 
     tokenizer_path: Path
     identity: TokenizerIdentity
@@ -51,9 +51,9 @@ class Recipe:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Its entries in the manifest, where the tokenizer stands already."""
+        """Entries of the recipe in the manifest, without the tokenizer, which has a key of its own there."""
         values = {"maker": MAKER, "heldout_share": self.heldout_share, "heldout_salt": self.heldout_salt}
-        # Only where it says something: versions that were built before there was a choice stay valid.
+        # The default key is left out, so that versions built before the key could be chosen stay valid.
         return values if self.text_key == TEXT_KEY else values | {"text_key": self.text_key}
 
     def is_heldout(self, text: str) -> bool:
@@ -62,7 +62,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class VersionText:
-    """The text of one version, and where its shards go."""
+    """The input files of one version, its recipe, and the directory of its shards."""
 
     root: Path
     version: str
@@ -79,17 +79,17 @@ class VersionText:
         return manifest_path(self.root, self.version, SPLITS[0]).parent
 
     def part_file(self, part: InputPart, fingerprints: Mapping[Path, Fingerprint]) -> Path:
-        """Where the tokens of a part go: its name tells everything that they depend on.
+        """Return the path of a part's tokens, whose name is a hash of everything that the tokens depend on.
 
-        fingerprints: of the part's input files. So another recipe or text never finds the left-overs of this one, and
-        those who share the work need to hash only the files that they read.
+        So files of another recipe or text are never reused, and a machine that makes a share of the parts has to hash
+        only the files that it reads. fingerprints: of the part's input files.
         """
         made_by = [self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes]
         made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
         return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
 
     def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[TokenizeJob]:
-        """The parts of a share, or all, each with its file, in order. fingerprints: of the files that it reads."""
+        """Return the jobs of a share, or of all parts, in order. fingerprints: of the files that these parts read."""
         parts = self.parts if share is None else share.take(self.parts)
         return [
             TokenizeJob(part, self.part_file(part, fingerprints), {path: fingerprints[path] for path in part.paths})
@@ -102,7 +102,7 @@ class VersionText:
 
 
 class TokenizeJob(NamedTuple):
-    """A part, the file that its tokens go to, and what its input files must still be when it is made."""
+    """A part to tokenize, the path of its tokens, and the fingerprints of its input files, which must not change."""
 
     part: InputPart
     path: Path
@@ -110,7 +110,7 @@ class TokenizeJob(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Number `number` of `of` equal shares of the work, counted from 1 as in `3/16`."""
+    """One of `of` equal shares of the work; `number` counts from 1, as in `3/16`."""
 
     number: int
     of: int
@@ -119,32 +119,38 @@ class Share(NamedTuple):
     def parse(cls, text: str) -> Share:
         number, slash, of = text.partition("/")
         if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            raise ConfigError(f"a share is written I/N with 1 <= I <= N, as 3/16, not {text!r}")
+            raise ConfigError(f"{text!r} is not a share: write I/N with 1 <= I <= N, for example 3/16")
         return cls(int(number), int(of))
 
     def take(self, parts: Sequence[InputPart]) -> Sequence[InputPart]:
-        """Neighbours, so that few files are read by two shares. All shares together take every part once."""
+        """Return the parts of this share. They are consecutive, so that few files are read by two shares.
+
+        All shares together have every part once.
+        """
         return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
 
 
 def is_heldout(text: str, share: float, salt: str) -> bool:
-    """True for about `share` of all texts. Looks at the text only: held out once, held out in every version."""
+    """Return True for about `share` of all texts.
+
+    The result depends on a hash of the text only, so a text that is held out is held out in every version.
+    """
     digest = hashlib.blake2b(f"{salt}\0{text}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") < share * 2**64
 
 
 def tokenize_jobs(
-    jobs: Sequence[TokenizeJob], recipe: Recipe, processes: int = 1, progress: Progress = unwatched
+    jobs: Sequence[TokenizeJob], recipe: Recipe, processes: int = 1, progress: Progress = no_progress
 ) -> None:
-    """`tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
+    """Call `tokenize_part` for every job, in up to `processes` processes; progress in bytes of input."""
     run_all(partial(tokenize_part, recipe), jobs, processes, progress)
 
 
-def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = unwatched) -> None:
-    """Write the tokens of a part to its file, whole or not at all; nothing is done if they are there.
+def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_progress) -> None:
+    """Write the tokens of a part to its file, atomically; do nothing if the file exists.
 
-    progress is called with bytes of input and adds up to `part.bytes`. DataError for input that cannot be read or was
-    changed since it was hashed, a full disk, or a tokenizer that is not the recipe's any more.
+    The progress, in bytes of input, adds up to `part.bytes`. Raises DataError for input that cannot be read or was
+    changed since it was hashed, for a full disk, and for a tokenizer that is no longer the recipe's.
     """
     if is_complete(job.path):
         progress(job.part.bytes)
@@ -167,7 +173,7 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = unwatch
                     progress(taken)
                     taken = 0
             finally:
-                # Also where reading failed: a file that was changed is the cause, not the line that could not be read.
+                # Also after a failed read, because a changed file may be the cause of an unreadable line.
                 check_unchanged(job.inputs)
             writer.close(empty)
         progress(taken)
@@ -176,23 +182,22 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = unwatch
 
 
 def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Manifest]:
-    """The splits that exist, by name. DataError if one was made from anything but this text."""
+    """Return the manifests of the splits that exist, by split. Raises DataError if one was made from other text."""
     return {split: manifest for split in SPLITS if (manifest := _built(text, split, fingerprints)) is not None}
 
 
 def unfinished_parts(jobs: Iterable[TokenizeJob]) -> list[TokenizeJob]:
-    """Those whose tokens nobody has written yet, in order."""
+    """Return the jobs whose tokens are not written yet, in order."""
     return [job for job in jobs if not is_complete(job.path)]
 
 
 def finalize_version(
-    text: VersionText, fingerprints: Mapping[Path, Fingerprint], progress: Progress = unwatched
+    text: VersionText, fingerprints: Mapping[Path, Fingerprint], progress: Progress = no_progress
 ) -> tuple[Manifest, Manifest]:
-    """Pack the parts into the shards of both splits, remove them, and return the manifests, (train, heldout).
+    """Pack the parts into the shards of both splits, remove the parts, and return the manifests (train, heldout).
 
-    A version that was made from this text is returned as it is; of one that was cut off between its two manifests
-    only the missing split is written. DataError if a part is missing or damaged, the disk is full, or the version was
-    made from anything else. progress in bytes of input.
+    A split that was made from this text is kept and only a missing one is written. The progress is in bytes of input.
+    Raises DataError if a part is missing or damaged, if the disk is full, or if the version was made from other text.
     """
     manifests = built_manifests(text, fingerprints)
     if len(manifests) < len(SPLITS):
@@ -200,7 +205,7 @@ def finalize_version(
             named = "; ".join(str(job.part) for job in missing[:3]) + ("; ..." if len(missing) > 3 else "")
             raise DataError(
                 f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
-                "Run `lrps data tokenize CONFIG` with the shares that are missing."
+                "Run `lrps data tokenize CONFIG` with the missing shares."
             )
         try:
             manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
@@ -232,14 +237,14 @@ def _pack(
             _remove_parts(text)
             raise DataError(
                 f"{text.version}: no document to train on: {documents['heldout']:,} held out, {empty:,} empty. "
-                "Give it more text, or a smaller data.heldout_share."
+                "Add text, or lower data.heldout_share."
             )
         provenance = text.provenance(fingerprints) | {"empty_documents": empty}
         return {split: writer.close(provenance) for split, writer in writers.items()}
 
 
 def _refuse_changed(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
-    """DataError if an input was changed; its parts, whose names tell what it was, are removed."""
+    """Raise DataError if an input was changed, after removing its parts, which have the hash of the old content."""
     changed = set(changed_inputs(fingerprints))
     for job in text.jobs(fingerprints):
         if not changed.isdisjoint(job.part.paths):
@@ -253,7 +258,7 @@ def _remove_parts(text: VersionText) -> None:
 
 
 def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprint]) -> Manifest | None:
-    """The split's manifest if it was made by this recipe, None if there is none yet."""
+    """Return the split's manifest, or None if there is none. Raises DataError if text or recipe were others."""
     path = manifest_path(text.root, text.version, split)
     if not path.exists():
         return None
@@ -265,25 +270,25 @@ def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprin
         changed.append("tokenizer")
     if changed:
         raise DataError(
-            f"{path} was made with other {', '.join(changed)}, and a version never changes: name the new data another "
-            "version, or delete this one with everything that was trained on it"
+            f"{path} was made with other {', '.join(changed)}, and a version never changes: build the new data as "
+            "another version, or delete this one with everything that was trained on it"
         )
     return manifest
 
 
 @lru_cache(maxsize=1)
 def _tokenizer(path: Path, identity: TokenizerIdentity) -> Tokenizer:
-    """Loaded once a process: a large vocabulary takes half a second."""
+    """Load the tokenizer, once per process because a large vocabulary takes half a second."""
     tokenizer, found = load_tokenizer(path)
     if found != identity:
         raise DataError(f"{path} was changed while it was in use. Start again, with one tokenizer for all.")
-    # Text that spells an end mark is text: it must not end a document.
+    # Text that spells an EOS token is tokenized as text, so that it does not end a document.
     tokenizer.encode_special_tokens = True
     return tokenizer
 
 
 def _encode(texts: list[str], tokenizer: Tokenizer, recipe: Recipe) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(split, tokens, [[tokens, text bytes], ...]) of the texts, in order within each split."""
+    """Yield (split, tokens, [[tokens, text bytes], ...]) of the texts, in order within each split."""
     found: dict[str, list[tuple[list[int], int]]] = {split: [] for split in SPLITS}
     for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
         split = "heldout" if recipe.is_heldout(text) else "train"
@@ -299,7 +304,7 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
     characters = 0
     for text in documents:
         batch.append(text)
-        characters += len(text) + 1  # many empty ones are a batch too
+        characters += len(text) + 1  # + 1 bounds the number of empty texts too.
         if characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
@@ -312,4 +317,6 @@ def _digest(value: Any) -> str:
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: cannot write ({error.strerror or error}). Make room, then the same command goes on.")
+    return DataError(
+        f"{path}: cannot write ({error.strerror or error}). Free disk space and run the same command again to continue."
+    )

@@ -1,4 +1,4 @@
-"""Writes one split of one version as tar shards: complete and byte-reproducible, or not at all.
+"""The writer of one split of a version as tar shards, atomically and with reproducible bytes.
 
 Must not import torch.
 """
@@ -35,11 +35,11 @@ TAR_BLOCK_BYTES = 512
 
 
 class TokenWriter:
-    """Packs documents into blocks of `block_tokens` tokens, and blocks into shards.
+    """A writer that packs documents into blocks of `block_tokens` tokens, and blocks into shards.
 
-    Use as a context manager: leaving it without `close` removes whatever was written. The shards grow in a hidden
-    directory beside their place and are renamed at `close`; the manifest comes last, so a version exists once its
-    manifest does. DataError if it already exists: a version never changes, growth is a new version.
+    Use it as a context manager: leaving the context without `close` removes what was written. The shards are written in
+    a hidden directory and renamed by `close`, which writes the manifest last, so a version exists once its manifest
+    does. Raises DataError if the version exists already: a version never changes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TokenWriter:
     ) -> None:
         self._manifest = manifest_path(root, version, split)
         if self._manifest.exists():
-            raise DataError(f"{self._manifest} exists, and a version never changes: name the new data another version")
+            raise DataError(f"{self._manifest} exists, and a version never changes: build the new data as another one")
         self._version, self._split, self._tokenizer = version, split, tokenizer
         self._blocks_per_shard = blocks_per_shard
         self._buffer = np.empty(block_tokens, token_dtype(tokenizer))
@@ -74,11 +74,15 @@ class TokenWriter:
         self.abort()
 
     def add_document(self, tokens: np.ndarray, text_bytes: int) -> None:
-        """Append one document: 1-D integer ids of at least one token, end mark included. text_bytes: its UTF-8 size."""
+        """Append one document: 1-D integer ids of one or more tokens, including EOS. text_bytes: its UTF-8 size."""
         self.add_documents(tokens, np.array([len(tokens)]), text_bytes)
 
     def add_documents(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int) -> None:
-        """Append documents that follow each other in `tokens`, of `lengths` tokens each; the same as one by one."""
+        """Append documents of `lengths` tokens each that are concatenated in `tokens`.
+
+        The result is that of adding them one by one. text_bytes: their UTF-8 size in total. Raises ValueError for empty
+        documents, DataError for a token outside the vocabulary.
+        """
         if tokens.ndim != 1 or lengths.min(initial=1) < 1 or lengths.sum() != len(tokens):
             raise ValueError(f"{tokens.shape} tokens are not documents of one or more tokens each: {lengths}")
         starts = np.cumsum(lengths) - lengths
@@ -107,7 +111,7 @@ class TokenWriter:
             )
 
     def close(self, provenance: dict[str, Any]) -> Manifest:
-        """Write what is left, put the shards in their place and, last, the manifest, which is returned."""
+        """Write the last block and shard, give the shards their final names, write the manifest and return it."""
         self._flush()
         self._finish_shard()
         manifest = Manifest(
@@ -131,7 +135,7 @@ class TokenWriter:
         return manifest
 
     def abort(self) -> None:
-        """Remove everything that is not in its place. Safe to call again; after `close` there is nothing left."""
+        """Remove everything without a final name. Repeated calls, and calls after `close`, have no effect."""
         if self._lock is None:
             return
         if self._shard is not None:
@@ -160,15 +164,15 @@ class TokenWriter:
 
 
 def token_dtype(tokenizer: TokenizerIdentity) -> np.dtype:
-    """The smallest type that holds every token of the vocabulary."""
+    """Return the smallest unsigned dtype for the tokens of the vocabulary: uint16 or uint32."""
     return np.dtype(np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32)
 
 
 class _ShardFile:
-    """One growing tar that knows its hash and where its tokens lie. It is its own file object under the TarWriter."""
+    """A tar file being written, with its hash and its blocks. It is the file object of its own TarWriter."""
 
     def __init__(self, path: Path, blocks: Blocks) -> None:
-        """blocks: those of the whole version, to which the shard's are added."""
+        """Open the file. blocks: those of the whole version, to which the shard's are appended."""
         self.first_block = len(blocks)
         self._blocks = blocks
         self._file = open(path, "wb")  # noqa: SIM115  (closed by finish or discard)
@@ -187,7 +191,7 @@ class _ShardFile:
         block = _npy(tokens)
         self._tar.write({"__key__": key, "docs.npy": _npy(starts), "tokens.npy": block})
         # TarWriter sorts the fields, so the tokens are the last member, padded to whole tar blocks. numpy pads its
-        # own header to 64 bytes, which keeps the tokens aligned for a reader that maps the file.
+        # header to 64 bytes, so the tokens are aligned for a reader that maps the file.
         padded = -(-len(block) // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
         offset = self._tar.tarstream.offset - padded + len(block) - tokens.nbytes
         self._blocks.append(offset, len(tokens), zlib.crc32(tokens.data))
@@ -208,10 +212,10 @@ class _ShardFile:
         )
 
     def discard(self) -> None:
-        """Close the file of a shard that nobody will want."""
-        # Or their finalizers would write the end of the tar into the closed file, and complain.
+        """Close the file of a shard that is not kept."""
+        # Otherwise their finalizers would write the end of the tar into the closed file and print errors.
         self._tar.tarstream.closed = self._tar.tarstream.fileobj.closed = True
-        with suppress(OSError):  # on a full disk even this may fail
+        with suppress(OSError):  # Closing may fail on a full disk.
             self._file.close()
 
 
@@ -222,9 +226,10 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _claim(building: Path) -> int:
-    """Make a directory that only this process writes to, until the returned descriptor is closed.
+    """Create and lock a directory for this process, until the returned descriptor is closed.
 
-    What a killed build left in it goes with the directory when this build ends.
+    Files of a killed build in it are removed with the directory when this build ends. Raises DataError if another
+    process has it locked.
     """
     building.mkdir(parents=True, exist_ok=True)
     lock = os.open(building, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Launcher `slurm`: every unfinished path as a batch job that can be read and edited.
+"""Batch jobs of Slurm: one per unfinished path, from a script that users can read and edit.
 
 The jobs of a run are recognised by their comment.
 """

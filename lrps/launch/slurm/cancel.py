@@ -1,42 +1,45 @@
-"""Cancels jobs: those that wait at once, those that run after they have saved."""
+"""Cancels jobs: pending ones at once, running ones after they have saved."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lrps.launch.slurm.command import slurm
 from lrps.launch.slurm.queue import QueuedJob, queued_jobs
 from lrps.launch.slurm.record import SubmittedJob, one_submitter, record_job, submitted_jobs
 from lrps.plan.plan import Plan
 
-SAVE_AND_END = "USR2"
-"""What the batch script takes for `save and do not come back`."""
+SAVE_AND_EXIT = "USR2"
+"""Signal at which the batch script lets its processes save and is not queued again."""
 
 
 @dataclass(frozen=True)
-class Cancelled:
-    """One job that was asked to end."""
+class CancelledJob:
+    """A job that was cancelled."""
 
     job_id: str
     paths: tuple[str, ...]
     saves_first: bool
+    """Whether the job was running, and ends once it has saved."""
 
 
-def cancel_jobs(plan: Plan, names: Sequence[str] = ()) -> tuple[Cancelled, ...]:
-    """Cancel the jobs of the named paths, by default of all, and those that wait for one of them.
+def cancel_jobs(plan: Plan, names: Sequence[str] = ()) -> tuple[CancelledJob, ...]:
+    """Cancel the jobs of the named paths (of all paths by default), and the jobs that wait for one of them.
 
     Returns before the running ones have ended. Raises SchedulerError if Slurm does not answer.
     """
-    if not any(job.is_active for job in queued_jobs(plan)):
-        return ()  # So that nothing is written for a run that never was in Slurm.
-    with one_submitter(plan):
-        jobs = [job for job in queued_jobs(plan) if job.is_active and _concerned(plan, job, names)]
-        # Children first: none starts, or is cancelled by Slurm, while its parent goes.
-        return tuple(_cancel(plan, job) for job in reversed(jobs))
+    run_dir = plan.layout.run_dir
+    if not any(job.is_active for job in queued_jobs(run_dir)):
+        return ()  # A run that was never submitted gets no directory for Slurm.
+    with one_submitter(run_dir):
+        jobs = [job for job in queued_jobs(run_dir) if job.is_active and _is_concerned(plan, job, names)]
+        # Children first, so that none starts, or is cancelled by Slurm, when its parent ends.
+        return tuple(_cancel(run_dir, job) for job in reversed(jobs))
 
 
-def _concerned(plan: Plan, job: QueuedJob, names: Sequence[str]) -> bool:
+def _is_concerned(plan: Plan, job: QueuedJob, names: Sequence[str]) -> bool:
     if not names or set(names) & set(job.paths):
         return True
     known = [plan.graph.by_name[name] for name in job.paths if name in plan.graph.by_name]
@@ -44,11 +47,11 @@ def _concerned(plan: Plan, job: QueuedJob, names: Sequence[str]) -> bool:
     return job.reason.startswith("Dependency") and bool(ancestors & set(names))
 
 
-def _cancel(plan: Plan, job: QueuedJob) -> Cancelled:
+def _cancel(run_dir: Path, job: QueuedJob) -> CancelledJob:
     running = job.state == "RUNNING"
-    if job.state != "PENDING":  # It takes a while: who submits meanwhile must not take it for one that trains on.
-        known = next((each for each in submitted_jobs(plan) if each.job_id == job.job_id), None)
+    if job.state != "PENDING":  # It ends later: a submission in between must not mistake it for a job that trains.
+        known = next((each for each in submitted_jobs(run_dir) if each.job_id == job.job_id), None)
         known = known or SubmittedJob(job.job_id, job.paths, (), "")
-        record_job(plan, replace(known, cancelled=True))
-    slurm("scancel", *(("--batch", f"--signal={SAVE_AND_END}") if running else ()), job.job_id)
-    return Cancelled(job.job_id, job.paths, saves_first=running)
+        record_job(run_dir, replace(known, cancelled=True))
+    slurm("scancel", *(("--batch", f"--signal={SAVE_AND_EXIT}") if running else ()), job.job_id)
+    return CancelledJob(job.job_id, job.paths, saves_first=running)

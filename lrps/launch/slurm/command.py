@@ -1,4 +1,4 @@
-"""Runs Slurm's own commands: the one door to them."""
+"""Runs the commands of Slurm; no other module does."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from lrps.base.errors import SchedulerError
 
 _SECONDS = 60.0
-"""A controller that is busy answers late; one that is gone is given up by the commands themselves."""
+"""Time limit of a command: a busy controller answers late."""
 _NO_CLUSTER = ("Could not establish a configuration source", "Unable to process configuration file")
 _NO_ANSWER = ("Unable to contact slurm controller", "Socket timed out", "authentication error", "Zero Bytes were")
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK")
-"""Where the cluster is and who asks, of the SLURM_* variables."""
+_CLUSTER_VARIABLES = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK")
+"""SLURM_* variables that say which cluster is meant and who the user is."""
 
 
 def slurm(*words: str) -> str:
-    """What a command of Slurm prints. Raises SchedulerError if it is not here, fails or does not answer."""
-    shown = shlex.join(words)
+    """Return the output of a command of Slurm. Raises SchedulerError if it is not installed, fails or times out."""
+    command = shlex.join(words)
     if shutil.which(words[0]) is None:
         raise SchedulerError(f"{words[0]} is not installed here; run this on a login node of the Slurm cluster")
     try:
@@ -28,32 +28,34 @@ def slurm(*words: str) -> str:
             words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, env=outside_of_jobs(os.environ)
         )
     except subprocess.TimeoutExpired:
-        raise SchedulerError(f"`{shown}` gave no answer in {_SECONDS:g} s; try again later") from None
+        raise SchedulerError(f"`{command}` gave no answer in {_SECONDS:g} s; try again later") from None
     if done.returncode:
-        raise SchedulerError(_what_is_wrong(shown, done))
+        raise SchedulerError(_error_message(command, done))
     return done.stdout
 
 
 def outside_of_jobs(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a command of Slurm that means the cluster, wherever it is typed.
+    """Return the environment for a command of Slurm without the variables of a job around it and of queries.
 
-    What a job around it was given (SLURM_*, SRUN_*, PMI*) would pass into the jobs that it submits, and what a user
-    has set for squeue and sacct would hide jobs.
+    The variables of a job (SLURM_*, SRUN_*, PMI*) would pass into the jobs that it submits, and the user's filters for
+    squeue and sacct would hide jobs.
     """
     foreign = ("SLURM_", "SRUN_", "PMI", "SQUEUE_", "SACCT_")
     return {
-        name: value for name, value in environment.items() if name.startswith(_KEPT) or not name.startswith(foreign)
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_CLUSTER_VARIABLES) or not name.startswith(foreign)
     }
 
 
-def _what_is_wrong(shown: str, done: subprocess.CompletedProcess[str]) -> str:
-    told = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-    last = told.splitlines()[-1]
-    if any(words in told for words in _NO_CLUSTER):
+def _error_message(command: str, done: subprocess.CompletedProcess[str]) -> str:
+    output = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+    last = output.splitlines()[-1]
+    if any(words in output for words in _NO_CLUSTER):
         return f"Slurm is installed here, but knows no cluster ({last}); run this on a login node, or set SLURM_CONF"
-    if any(words in told for words in _NO_ANSWER):
+    if any(words in output for words in _NO_ANSWER):
         return (
             f"Slurm's controller does not answer ({last}); look at `scontrol ping` and run the same command once it is "
-            "up: what is in the queue stays there"
+            "up: queued jobs stay queued"
         )
-    return f"`{shown}` failed: {told}; mend it, and the same command goes on"
+    return f"`{command}` failed: {output}; fix the cause and run the same lrps command again"

@@ -1,4 +1,4 @@
-"""What belongs to a run in Slurm is called: files in <run>/slurm, and the comments by which its jobs are known."""
+"""Names in Slurm: the files in <run>/slurm, and the comments that identify the jobs of a run."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrps.plan.plan import Plan
+
+def slurm_directory(run_dir: Path) -> Path:
+    """Return the directory of scripts, outputs and the record of jobs."""
+    return run_dir.absolute() / "slurm"
 
 
-def slurm_directory(plan: Plan) -> Path:
-    """Where scripts, outputs and the record of jobs lie."""
-    return plan.layout.run_dir.absolute() / "slurm"
+def script_file(run_dir: Path, name: str) -> Path:
+    """Return the file of the batch script of job `name`."""
+    return slurm_directory(run_dir) / f"{name}.sbatch"
 
 
-def script_file(plan: Plan, name: str) -> Path:
-    """Of the job `name`."""
-    return slurm_directory(plan) / f"{name}.sbatch"
+def output_file(run_dir: Path, name: str, job_id: str) -> Path:
+    """Return the file to which all attempts of a job append their output."""
+    return slurm_directory(run_dir) / f"{name}-{job_id}.out"
 
 
-def output_file(plan: Plan, name: str, job_id: str) -> Path:
-    """What a job prints, all its attempts one after the other."""
-    return slurm_directory(plan) / f"{name}-{job_id}.out"
+def comment_prefix(run_dir: Path) -> str:
+    """Return the beginning of the comments of a run's jobs; plans may have equal names, run directories do not."""
+    return f"lrps:{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]}:"
 
 
-def comment_prefix(plan: Plan) -> str:
-    """How the comments of a run's jobs begin: run directories differ, names of plans may not."""
-    return f"lrps:{hashlib.sha256(str(plan.layout.run_dir.resolve()).encode()).hexdigest()[:16]}:"
-
-
-def job_comment(plan: Plan, paths: Sequence[str]) -> str:
-    """By what a job is known in the queue."""
-    return comment_prefix(plan) + ",".join(paths)
+def job_comment(run_dir: Path, paths: Sequence[str]) -> str:
+    """Return the comment that identifies the job of these paths in the queue."""
+    return comment_prefix(run_dir) + ",".join(paths)

@@ -1,4 +1,4 @@
-"""The batch script of a job: the template with everything filled in. Pure: writes nothing, asks nobody."""
+"""The text of a job's batch script, from its template. Writes no file and runs no command."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, TemplateError
 
 from lrps.base.errors import ConfigError
-from lrps.config.launching import Resources, SlurmConfig
-from lrps.launch.jobs import ProcessGroupJob
+from lrps.config.launching import SlurmConfig
+from lrps.launch.launchers.slurm import allocation_options
+from lrps.launch.process_group import ProcessGroupJob
 from lrps.launch.slurm.names import job_comment, slurm_directory
 from lrps.plan.plan import Plan
 
-_OURS = re.compile(r"(--comment|--array|--wait|--parsable)(=|\s|$)|-[aW]")
-"""Options by which a job would not be found again, or not be one job."""
+_RESERVED = re.compile(r"(--comment|--array|--wait|--parsable)(=|\s|$)|-[aW]")
+"""Options with which lrps would not find a job again, or which make it more than one job."""
 _EARLY_SECONDS = 60
-"""SlurmConfig may send its signal so much earlier than it was told."""
+"""Time by which Slurm may send its signal earlier than asked for."""
 
 
 def script_text(plan: Plan, job: ProcessGroupJob) -> str:
-    """The script of a job.
+    """Return the script of a job.
 
-    Raises ConfigError for a template that cannot be filled in, a directive that cannot stand, and a time limit that
+    Raises ConfigError for a template that cannot be filled in, a directive that is not allowed, and a time limit that
     leaves no time to train.
     """
     slurm = plan.config.launch.slurm
     _check_time(job, slurm.signal_seconds)
     layouts = [plan.layout.path(name) for name in job.paths]
-    saves = [str(place.absolute()) for layout in layouts for place in (layout.checkpoints, layout.branch_points)]
-    prefix = str(slurm_directory(plan) / job.name)
+    saves = [str(folder.absolute()) for layout in layouts for folder in (layout.checkpoints, layout.branch_points)]
+    prefix = str(slurm_directory(plan.layout.run_dir) / job.name)
     return _fill_in(
         slurm.template,
         job_name=_quoted(f"{plan.config.name}.{job.name}"),
-        comment=_quoted(job_comment(plan, job.paths)),
+        comment=_quoted(job_comment(plan.layout.run_dir, job.paths)),
         working_directory=_quoted(str(Path.cwd())),
         output=_quoted(f"{prefix.replace('%', '%%')}-%j.out"),
         signal_seconds=slurm.signal_seconds,
         nodes=job.nodes,
         processes=job.processes,
-        directives=_directives(slurm, job.resources),
+        directives=_directives(slurm, job),
         setup=slurm.setup.rstrip(),
         saves=shlex.join(saves),
         prefix=shlex.quote(prefix),
@@ -51,22 +52,15 @@ def script_text(plan: Plan, job: ProcessGroupJob) -> str:
     )
 
 
-def _directives(slurm: SlurmConfig, resources: Resources) -> list[str]:
-    options = {
-        "partition": resources.partition,
-        "account": slurm.account,
-        "qos": slurm.qos,
-        "time": resources.time_limit,
-        "gres": None if slurm.gres is None else f"{slurm.gres}:{resources.processes}",
-    }
-    given = [f"--{name}={_quoted(value)}" for name, value in options.items() if value is not None]
+def _directives(slurm: SlurmConfig, job: ProcessGroupJob) -> list[str]:
+    options = [f"--{name}={_quoted(value)}" for name, value in allocation_options(slurm, job).items()]
     for directive in slurm.directives:
-        if _OURS.match(directive) or not directive.isprintable():
+        if _RESERVED.match(directive) or not directive.isprintable():
             raise ConfigError(
-                f"launch.slurm.directives: {directive!r} cannot stand there: lrps says itself how its jobs are found "
-                "again, and a directive is one line; remove it"
+                f"launch.slurm.directives: {directive!r} is not allowed: lrps sets the options by which it finds its "
+                "jobs again, and a directive is one line; remove it"
             )
-    return [*given, *slurm.directives]
+    return [*options, *slurm.directives]
 
 
 def _check_time(job: ProcessGroupJob, signal_seconds: int) -> None:
@@ -78,15 +72,17 @@ def _check_time(job: ProcessGroupJob, signal_seconds: int) -> None:
     total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
     if total <= signal_seconds + _EARLY_SECONDS:
         raise ConfigError(
-            f"{job.name}: time_limit {limit} leaves no time to train: the job is told to save signal_seconds "
+            f"{job.name}: time_limit {limit} leaves no time to train: the job is asked to save signal_seconds "
             f"({signal_seconds}) before its end, and up to {_EARLY_SECONDS} s earlier; give it more time"
         )
 
 
 def _quoted(value: str) -> str:
-    """A value of a #SBATCH line: unlike the shell, sbatch reads nothing into dollars and backquotes."""
+    """Return a value as an #SBATCH line takes it; unlike a shell, sbatch expands no dollars and backquotes."""
     if {'"', "\\"} & {*value} or not value.isprintable():
-        raise ConfigError(f"{value!r} holds a character that an #SBATCH line cannot; choose another name or directory")
+        raise ConfigError(
+            f"{value!r} has a character that no #SBATCH line may contain; choose another name or directory"
+        )
     return f'"{value}"' if any(character in value for character in " '#") else value
 
 

@@ -1,1 +1,1 @@
-"""The training paradigms, one module each, compiled to one graph of paths."""
+"""Training paradigms, one module each: functions that compile a strategy of the config to paths."""

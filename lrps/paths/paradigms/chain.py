@@ -1,4 +1,4 @@
-"""What the paradigms have in common whose versions continue each other: paths in a row, and their releases."""
+"""Paradigms in which every version continues the previous one: a chain of paths with one release each."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from lrps.paths.graph import Fork, Paradigm, Release, TrainingPath
 from lrps.paths.schedule import Schedule
 
 
-def chain(c: Compiler, schedules: Sequence[Schedule], optimizer: str) -> Paradigm:
-    """Paths that each start from the final state of the one before."""
+def chain(compiler: Compiler, schedules: Sequence[Schedule], optimizer: str) -> Paradigm:
+    """Return one path per increment, each from the final state of the path before it.
+
+    Every path reads its own increment and the rows that the mix of its version adds. schedules: one per increment.
+    optimizer: `carry` or `reset`, for every path but the first.
+    """
+    strategy = compiler.strategy
     paths: list[TrainingPath] = []
     taken: dict[str, int] = {}
-    for k, (start, stop) in enumerate(pairwise(c.edges)):
-        mix = c.strategy.mix_of(c.increments[k].version) if isinstance(c.strategy, Mixing) else Mix()
-        segments = c.mixed(k, (c.whole(k),), taken, mix)
+    for k, (start, stop) in enumerate(pairwise(compiler.edges)):
+        mix = strategy.mix_of(compiler.increments[k].version) if isinstance(strategy, Mixing) else Mix()
+        segments = compiler.mixed(k, (compiler.whole(k),), taken, mix)
         taken = after(taken, segments)
         parent = Fork(paths[-1].name, start, optimizer) if paths else None
-        paths.append(TrainingPath(c.path_name(k), c.strategy.kind, parent, start, stop, schedules[k], segments))
-    return Paradigm(c.name, c.strategy.kind, tuple(paths), final_releases(c, paths))
+        name = compiler.path_name(k)
+        paths.append(TrainingPath(name, strategy.kind, parent, start, stop, schedules[k], segments))
+    return Paradigm(compiler.name, strategy.kind, tuple(paths), final_releases(compiler, paths))
 
 
-def final_releases(c: Compiler, paths: Sequence[TrainingPath]) -> tuple[Release, ...]:
-    """Return one release per increment: the last state of the path at the same position."""
-    return tuple(Release(inc.version, path.name, path.stop) for inc, path in zip(c.increments, paths, strict=True))
+def final_releases(compiler: Compiler, paths: Sequence[TrainingPath]) -> tuple[Release, ...]:
+    """Return one release per increment: the final state of the path for that increment."""
+    pairs = zip(compiler.increments, paths, strict=True)
+    return tuple(Release(increment.version, path.name, path.stop) for increment, path in pairs)

@@ -1,41 +1,41 @@
-"""Every paradigm of a config compiled to one graph of paths.
+"""Compilation of the paradigms of a config to one graph of paths.
 
-The paradigms differ in nothing but the graph that they compile to. T_k is the number of steps of increment k and
-D_k = alpha_k T_k that of its decay (docs/method.md).
+All paradigms compile to the same kind of graph, and nothing after this depends on the paradigm. A new paradigm is a
+module of this package, a strategy in lrps.config.strategies and an entry in PARADIGMS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.config.strategies import Cpt, PathSwitching, Ptfs, WsdS
+from lrps.config.strategies import Cpt
 from lrps.paths.compiler import Compiler
 from lrps.paths.graph import Graph, Paradigm, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
-from lrps.paths.paradigms.cpt import cpt
+from lrps.paths.paradigms.cpt import check_rewarm, cpt
 from lrps.paths.paradigms.path_switching import path_switching
 from lrps.paths.paradigms.ptfs import ptfs
 from lrps.paths.paradigms.wsd_s import wsd_s
 from lrps.paths.sharing import share
 
+PARADIGMS: Mapping[str, Callable[[Compiler, Any], Paradigm]] = {
+    "path-switching": path_switching,
+    "ptfs": ptfs,
+    "cpt": cpt,
+    "wsd-s": wsd_s,
+}
+"""Functions that compile a strategy to a paradigm, by the kind of the strategy."""
+
 
 def compile_paradigm(
     config: Config, name: str, increments: Sequence[Increment], rehearsal: Sequence[RehearsalSet] = ()
 ) -> Paradigm:
-    """Compile one strategy of the config alone, with its own path names."""
+    """Return the paradigm of one strategy of the config, as if it were the only one: no path is shared yet."""
     strategy = config.paradigms[name]
-    compiler = Compiler(config, name, strategy, increments, rehearsal)
-    match strategy:
-        case PathSwitching():
-            return path_switching(compiler, strategy)
-        case Ptfs():
-            return ptfs(compiler, strategy)
-        case Cpt():
-            return cpt(compiler, strategy)
-        case WsdS():
-            return wsd_s(compiler, strategy)
+    return PARADIGMS[strategy.kind](Compiler(config, name, strategy, increments, rehearsal), strategy)
 
 
 def compile_graph(
@@ -44,12 +44,12 @@ def compile_graph(
     existing: Mapping[str, TrainingPath] | None = None,
     rehearsal: Sequence[RehearsalSet] = (),
 ) -> Graph:
-    """Compile every strategy of the config and let them share equal paths (the first CPT version is the first PTFS
-    version; a main path of another alpha is the same main path).
+    """Return the graph of all strategies of the config, in which equal paths are shared (lrps.paths.sharing).
 
-    existing: name -> path, of a run directory that may have been made with other paradigms; equal paths keep those
-    names. rehearsal: sets whose `since` is none of these increments are not read.
-    Raises ConfigError for an increment, a set or a warm-up that leaves no room, and for names that collide.
+    existing: name -> path of a run directory, perhaps made with other paradigms; equal paths keep these names.
+    rehearsal: all rehearsal sets; those whose `since` is none of the increments are not read.
+    Raises ConfigError for an increment or a set without a step or a row, for a warm-up that leaves no step for anything
+    else, and for two different paths with the same name.
     """
     _check_increments(config, increments)
     if empty := [each.name for each in rehearsal if each.rows < 1]:
@@ -71,10 +71,5 @@ def _check_increments(config: Config, increments: Sequence[Increment]) -> None:
             f"({increments[0].steps} steps) for anything else; lower it"
         )
     for name, strategy in config.paradigms.items():
-        rewarm = strategy.rewarm_steps if isinstance(strategy, Cpt) and strategy.rewarm_steps is not None else warmup
-        short = [i for i in increments[1:] if i.steps <= rewarm]
-        if isinstance(strategy, Cpt) and strategy.restart == "rewarm" and short:
-            raise ConfigError(
-                f"paradigms.{name}: a re-warm-up of {rewarm} steps leaves no step of version {short[0].version} "
-                f"({short[0].steps} steps) for its decay; lower paradigms.{name}.rewarm_steps"
-            )
+        if isinstance(strategy, Cpt):
+            check_rewarm(name, strategy, warmup, increments)

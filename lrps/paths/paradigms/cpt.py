@@ -1,42 +1,66 @@
-"""Continual pre-training (CPT): every version continues from the last one's final state on its own increment.
+"""Continual pre-training (CPT): every version continues from the previous one's final state, on its own increment.
 
-Cost in steps: sum_k T_k (docs/method.md).
+The three kinds of `restart` follow the baselines of Ibrahim et al. 2024 (docs/method.md, section 1.7). Cost in steps:
+sum_k T_k.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt
 from lrps.paths.compiler import Compiler
 from lrps.paths.graph import Paradigm
+from lrps.paths.increments import Increment
 from lrps.paths.paradigms.chain import chain
 from lrps.paths.schedule import Schedule, constant, warmup_stable, warmup_stable_decay
 
 
-def cpt(c: Compiler, s: Cpt) -> Paradigm:
-    """Every version from the last one's final state, on its own increment and what its mix adds."""
-    rewarm = c.warmup if s.rewarm_steps is None else s.rewarm_steps
+def cpt(compiler: Compiler, strategy: Cpt) -> Paradigm:
+    """Return a chain of paths, each on its own increment and the rows that its mix adds.
+
+    Raises ConfigError if versions would continue at a final rate of 0.
+    """
+    peak = compiler.peak
     schedules: list[Schedule] = []
-    for k, (start, stop) in enumerate(pairwise(c.edges)):
-        if s.restart == "constant":
-            schedules.append(warmup_stable(c.peak, c.warmup) if k == 0 else constant(start, stop, c.peak))
-        elif s.restart == "continue" and k:
-            schedules.append(constant(start, stop, _final_rate(c, schedules[-1], start)))
+    for k, (start, stop) in enumerate(pairwise(compiler.edges)):
+        if strategy.restart == "constant":
+            schedules.append(constant(start, stop, peak) if k else warmup_stable(peak, compiler.warmup))
+        elif strategy.restart == "continue" and k:
+            schedules.append(constant(start, stop, _final_rate(compiler, schedules[-1], start)))
         else:
-            warmup = rewarm if k else c.warmup
-            lr_start = schedules[-1].lr_after(start) if k else 0.0
-            schedules.append(
-                warmup_stable_decay(start, stop, warmup=warmup, lr_start=lr_start, peak=c.peak, decay=c.decay(k))
+            warmup = _rewarm_steps(strategy, compiler.warmup) if k else compiler.warmup
+            lr_start, decay = schedules[-1].lr_after(start) if k else 0.0, compiler.decay(k)
+            schedules.append(warmup_stable_decay(start, stop, warmup=warmup, lr_start=lr_start, peak=peak, decay=decay))
+    return chain(compiler, schedules, strategy.optimizer)
+
+
+def check_rewarm(name: str, strategy: Cpt, warmup: int, increments: Sequence[Increment]) -> None:
+    """Raise ConfigError if a re-warm-up leaves no step of a version for its decay.
+
+    name: that of the strategy in the config. warmup: steps of the first version's warm-up.
+    """
+    if strategy.restart != "rewarm":
+        return
+    rewarm = _rewarm_steps(strategy, warmup)
+    for increment in increments[1:]:
+        if increment.steps <= rewarm:
+            raise ConfigError(
+                f"paradigms.{name}: a re-warm-up of {rewarm} steps leaves no step of version {increment.version} "
+                f"({increment.steps} steps) for its decay; lower paradigms.{name}.rewarm_steps"
             )
-    return chain(c, schedules, s.optimizer)
 
 
-def _final_rate(c: Compiler, last: Schedule, stop: int) -> float:
+def _rewarm_steps(strategy: Cpt, warmup: int) -> int:
+    return warmup if strategy.rewarm_steps is None else strategy.rewarm_steps
+
+
+def _final_rate(compiler: Compiler, last: Schedule, stop: int) -> float:
     if (rate := last.lr_after(stop)) > 0:
         return rate
     raise ConfigError(
-        f"paradigms.{c.name}: restart 'continue' goes on at the last version's final rate, which is 0: nothing "
-        f"would be learned; set paradigms.{c.name}.final_lr above 0, or use restart: rewarm"
+        f"paradigms.{compiler.name}: restart 'continue' trains at the previous version's final rate, which is 0, so "
+        f"nothing would be learned; set paradigms.{compiler.name}.final_lr above 0, or use restart: rewarm"
     )

@@ -1,6 +1,6 @@
-"""Pre-training from scratch (PTFS): every version is trained from the initial weights on all data so far.
+"""Pre-training from scratch (PTFS): every version is trained from the initial weights on all increments so far.
 
-Cost in steps: sum_k sum_{i<=k} T_i (docs/method.md).
+docs/method.md, section 1.7. Cost in steps: sum_k sum_{i<=k} T_i.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from lrps.paths.paradigms.chain import final_releases
 from lrps.paths.schedule import warmup_stable_decay
 
 
-def ptfs(c: Compiler, s: Ptfs) -> Paradigm:
-    """Every version from the initial weights on increments 1..k, mixed evenly over the whole run."""
-    parts = tuple(part for k in range(len(c.increments)) for part in c.whole(k).parts)
+def ptfs(compiler: Compiler, strategy: Ptfs) -> Paradigm:
+    """Return one path per version from the initial weights; that of version k mixes increments 1..k evenly."""
+    warmup, peak = compiler.warmup, compiler.peak
+    parts = tuple(part for k in range(len(compiler.increments)) for part in compiler.whole(k).parts)
     paths = []
-    for k, stop in enumerate(c.edges[1:]):
-        schedule = warmup_stable_decay(0, stop, warmup=c.warmup, lr_start=0.0, peak=c.peak, decay=c.decay(k))
-        paths.append(TrainingPath(c.path_name(k), "ptfs", None, 0, stop, schedule, (Segment(stop, parts[: k + 1]),)))
-    return Paradigm(c.name, s.kind, tuple(paths), final_releases(c, paths))
+    for k, stop in enumerate(compiler.edges[1:]):
+        decay = compiler.decay(k)
+        schedule = warmup_stable_decay(0, stop, warmup=warmup, lr_start=0.0, peak=peak, decay=decay)
+        segments = (Segment(stop, parts[: k + 1]),)
+        paths.append(TrainingPath(compiler.path_name(k), strategy.kind, None, 0, stop, schedule, segments))
+    return Paradigm(compiler.name, strategy.kind, tuple(paths), final_releases(compiler, paths))

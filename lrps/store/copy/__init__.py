@@ -1,1 +1,1 @@
-"""Copies of a run in another directory or object store."""
+"""Copies of runs to and from directories and object stores."""

@@ -1,7 +1,8 @@
-"""What a run holds, as values: taken from names and sizes alike, whether it lies in a directory or in an object store.
+"""The inventory of a run: its checkpoints, models, ledgers and documents, in a directory or in an object store.
 
-Only names that a run directory has are seen: no lock, no leftover, nothing that leads out of it. A place that any other
-tool copied is as good as one that `lrps push` filled. Floor 1: imports no torch.
+It is made from names, sizes and small files. Only names of a run directory are recognized, so locks, temporary files
+and names that lead out of it are ignored. Copies of other tools are treated like those of `lrps push`. Must not import
+torch.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from lrps.store.checkpoints import MANIFEST, read_manifest
 from lrps.store.copy.attempts import in_order, is_ledger
 
 RELEASE_FACTS = "lrps.json"
-"""The last file of a released model: what `lrps export` says of it, with size and SHA-256 of every other file."""
+"""Last file of a released model, with its facts and with size and SHA-256 of every other file."""
 PENDING = ".pushing"
-"""Beside the files of a directory that is on its way: what its last file will be."""
+"""File in a directory that is being pushed: the content of its future last file."""
 READERS = 8
-"""Small files that are read at once."""
+"""Number of small files that are read in parallel."""
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._=+-]*"
 _STEP = r"step-[0-9]{8,}"
-_SEALED = re.compile(
+_DIRECTORY = re.compile(
     rf"(?P<directory>{_NAME}/(?:checkpoints/{_STEP}|branch_points/{_STEP}|model(?:-{_STEP})?))/"
     rf"(?P<file>{_NAME}|{re.escape(PENDING)})"
 )
@@ -38,9 +39,9 @@ _DOCUMENT = re.compile(rf"plan\.json|report/(?:{_NAME}/)?{_NAME}")
 
 
 class Readable(Protocol):
-    """A place that holds files under names such as `main/path.json`."""
+    """A store of files with names such as `main/path.json`."""
 
-    shown: str
+    label: str
 
     def sizes(self) -> dict[str, int]: ...
 
@@ -48,21 +49,21 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """A directory that exists once its last file, the list of all others, does: a checkpoint or a released model."""
+class StateDirectory:
+    """A checkpoint or a released model: a directory that is finalized by its last file, which lists all others."""
 
     name: str
-    """`main/checkpoints/step-00000480`."""
+    """Name such as `main/checkpoints/step-00000480`."""
     listing: bytes
-    """The last file; empty if it is not there."""
+    """Content of the last file; empty if it does not exist."""
     files: Mapping[str, Mapping[str, Any]]
-    """What the last file lists: name -> {"bytes", "sha256"}."""
-    there: Mapping[str, int]
-    """The files that lie there, with their sizes."""
+    """Files listed in the last file: name -> {"bytes", "sha256"}."""
+    present: Mapping[str, int]
+    """Files that exist, with their sizes."""
     pending: bytes = b""
-    """The last file of an unfinished push."""
+    """Content of PENDING, from an unfinished push."""
     fault: str | None = None
-    """Why it is not whole, if it is not: by names and sizes, no data file was read."""
+    """Why the directory is incomplete, judged by names and sizes without reading data files; None if complete."""
 
     @property
     def path(self) -> str:
@@ -70,60 +71,63 @@ class Sealed:
 
     @property
     def kind(self) -> str:
-        """checkpoints | branch_points | model."""
+        """Kind of the directory: `checkpoints`, `branch_points` or `model`."""
         place = self.name.split("/")[1]
         return place if place in ("checkpoints", "branch_points") else "model"
 
     @property
     def step(self) -> int:
-        """Of a checkpoint."""
+        """Step of a checkpoint."""
         return int(self.name.rpartition("-")[2])
 
     @property
     def last(self) -> str:
-        """The name of its last file."""
+        """Name of the last file."""
         return RELEASE_FACTS if self.kind == "model" else MANIFEST
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything of a run that is worth a copy. where: how the place may be called."""
+    """Everything of a run that is copied. where: name of its store in messages."""
 
     where: str
-    sealed: Mapping[str, Sealed]
+    directories: Mapping[str, StateDirectory]
     identities: Mapping[str, bytes]
-    """Path -> its path.json."""
+    """Mapping from paths to their path.json."""
     logs: Mapping[str, bytes]
-    """Files that only grow: ledgers and metrics, up to the last whole line."""
+    """Append-only files (ledgers and metrics), up to their last complete line."""
     documents: Mapping[str, bytes]
-    """plan.json and the report, which are made anew at will."""
+    """Files that can be made again: plan.json and the report."""
 
     def ledger(self, path: str) -> dict[str, bytes]:
-        """The attempts of a path, oldest first; of the run itself for an empty path."""
+        """Return the ledger files of a path, oldest attempt first; those of the run for path ""."""
         return {name: self.logs[name] for name in in_order(self.logs) if is_ledger(name, path)}
 
-    def whole(self, path: str, kind: str) -> list[Sealed]:
-        """What is whole of a kind and path, by name."""
-        found = (each for each in self.sealed.values() if (each.path, each.kind, each.fault) == (path, kind, None))
+    def complete(self, path: str, kind: str) -> list[StateDirectory]:
+        """Return the complete directories of a path and kind, ordered by name."""
+        found = (each for each in self.directories.values() if (each.path, each.kind, each.fault) == (path, kind, None))
         return sorted(found, key=lambda each: (len(each.name), each.name))
 
 
-def take_inventory(place: Readable) -> Inventory:
-    """List a place and read what is small: manifests before ledgers, so that a ledger knows every checkpoint found."""
-    sizes = place.sizes()
-    directories: dict[str, dict[str, int]] = {}
+def list_inventory(store: Readable) -> Inventory:
+    """List a store and read its small files.
+
+    Manifests are read before ledgers, so that the ledgers have the records of all checkpoints that were found.
+    """
+    sizes = store.sizes()
+    found: dict[str, dict[str, int]] = {}
     for name, size in sizes.items():
-        if match := _SEALED.fullmatch(name):
-            directories.setdefault(match["directory"], {})[match["file"]] = size
+        if match := _DIRECTORY.fullmatch(name):
+            found.setdefault(match["directory"], {})[match["file"]] = size
     with ThreadPoolExecutor(READERS) as pool:
-        read = partial(_read_all, pool, place.read)
-        sealed = list(pool.map(lambda item: _sealed(place.read, *item), sorted(directories.items())))
+        read = partial(_read_all, pool, store.read)
+        directories = list(pool.map(lambda item: _directory(store.read, *item), sorted(found.items())))
         logs = read(name for name in sizes if _LOG.fullmatch(name))
         identities = read(name for name in sizes if _IDENTITY.fullmatch(name))
         documents = read(name for name in sizes if _DOCUMENT.fullmatch(name))
     return Inventory(
-        place.shown,
-        {each.name: each for each in sealed},
+        store.label,
+        {each.name: each for each in directories},
         {name.partition("/")[0]: content for name, content in identities.items()},
         {name: content[: content.rfind(b"\n") + 1] for name, content in logs.items()},
         documents,
@@ -136,24 +140,24 @@ def _read_all(pool: ThreadPoolExecutor, read: Callable[[str], bytes | None], nam
     return {name: content for name, content in contents if content is not None}
 
 
-def _sealed(read: Callable[[str], bytes | None], name: str, there: dict[str, int]) -> Sealed:
-    pending = (read(f"{name}/{PENDING}") or b"") if there.pop(PENDING, None) is not None else b""
-    empty = Sealed(name, b"", {}, there, pending)
+def _directory(read: Callable[[str], bytes | None], name: str, present: dict[str, int]) -> StateDirectory:
+    pending = (read(f"{name}/{PENDING}") or b"") if present.pop(PENDING, None) is not None else b""
+    empty = StateDirectory(name, b"", {}, present, pending)
     last = empty.last
-    listing = (read(f"{name}/{last}") if last in there else None) or b""
+    listing = (read(f"{name}/{last}") if last in present else None) or b""
     if not listing:
-        return Sealed(name, b"", {}, there, pending, f"incomplete: it has no {last}")
+        return StateDirectory(name, b"", {}, present, pending, f"incomplete: it has no {last}")
     try:
         files = _listed(listing, PurePosixPath(name) / last)
     except LrpsError as error:
-        return Sealed(name, listing, {}, there, pending, str(error).partition(";")[0])
-    wrong = [file for file, entry in files.items() if there.get(file) != entry["bytes"]]
+        return StateDirectory(name, listing, {}, present, pending, str(error).partition(";")[0])
+    wrong = [file for file, entry in files.items() if present.get(file) != entry["bytes"]]
     fault = f"incomplete: {wrong[0]} is missing or not {files[wrong[0]]['bytes']} bytes long" if wrong else None
-    return Sealed(name, listing, files, there, pending, fault)
+    return StateDirectory(name, listing, files, present, pending, fault)
 
 
 def _listed(content: bytes, path: PurePosixPath) -> dict[str, dict[str, Any]]:
-    """The files that a last file lists. CheckpointError if it is damaged, or names a file that is none of its own."""
+    """Return the files that a last file lists. Raises CheckpointError if it is damaged or has an invalid name."""
     try:
         files = read_manifest(content, path)["files"] if path.name == MANIFEST else json.loads(content)["files"]
         listed = {

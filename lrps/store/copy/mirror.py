@@ -1,8 +1,9 @@
-"""What has to be copied so that one place holds what another does: two inventories, compared. Pure; reads nothing.
+"""The comparison of two inventories: what has to be copied so that the target has what the source has.
 
-Both directions follow the same rules. A checkpoint that is there whole is skipped. A pin or a released model is never
-replaced; a periodic checkpoint only if the ledger says that the same path saved the step again. Files that only grow
-take what the longer one has. What contradicts is told before anything is copied. Floor 1: imports no torch.
+Pure functions that read no files. Push and pull follow the same rules. Complete checkpoints at the target are skipped.
+A pin or a released model is never replaced; a periodic checkpoint only if the ledger shows that the same path saved the
+step again. Of append-only files the longer one wins. Contradictions are raised before anything is copied. Must not
+import torch.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from dataclasses import dataclass
 
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.store.copy.attempts import attempt_records, in_order, saves
-from lrps.store.copy.inventory import Inventory, Sealed
+from lrps.store.copy.inventory import Inventory, StateDirectory
 from lrps.store.identity import identity_differences, path_from_json
 
-THERE = "there already"
+EXISTS = "exists already"
 
 
 @dataclass(frozen=True)
 class CopyFile:
-    """One file of a group. how: `send` its bytes, `copy` them from `origin` at the target, `keep` what is there."""
+    """One file of a group. how: `send` its bytes, `copy` them from `origin` at the target, or `keep` the one there."""
 
     name: str
     size: int
@@ -29,20 +30,23 @@ class CopyFile:
     sha256: str | None = None
     origin: str | None = None
     content: bytes | None = None
-    """What to write, of small files; others are read where they lie."""
+    """Content of a small file; other files are read from the source."""
 
 
 @dataclass(frozen=True)
 class CopyGroup:
-    """What is copied, or not, as one: a checkpoint, a released model, the ledger of a path, a document."""
+    """Files that are copied together: a checkpoint, a released model, the ledger of a path, a document.
+
+    why: reason of the action, for people.
+    """
 
     name: str
     files: tuple[CopyFile, ...]
     why: str
-    sealed: Sealed | None = None
-    """Of a directory: its last file is written last."""
+    directory: StateDirectory | None = None
+    """The state's directory, whose last file is written last; None for other files."""
     stale: tuple[str, ...] = ()
-    """What goes before, the last file of an older state first: it must not vouch for other files."""
+    """Files to remove before copying, the last file of an older state first, so that it never lists wrong files."""
 
     @property
     def bytes(self) -> int:
@@ -53,18 +57,18 @@ class CopyGroup:
 
     @property
     def action(self) -> str:
-        """`send`, `copy` if no byte has to travel, `skip` if nothing is done."""
+        """Action for the group: `send`, `copy` if no bytes are sent, or `skip`."""
         hows = {file.how for file in self.files}
-        if "send" in hows or (self.sealed and self.why != THERE and hows == {"keep"}):
+        if "send" in hows or (self.directory and self.why != EXISTS and hows == {"keep"}):
             return "send"
         return "copy" if "copy" in hows else "skip"
 
 
 def compare_inventories(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[CopyGroup, ...]:
-    """Everything of `source`, in the order in which it has to arrive: identities, ledgers, then what they speak of.
+    """Return the groups of `source` in the order in which they must be copied: identities, ledgers, then states.
 
-    replace_documents: also where the target has another plan.json or report. LineageError lists everything that
-    contradicts; then nothing may be copied.
+    replace_documents: replace another plan.json or report at the target. Raises LineageError with all contradictions;
+    then nothing may be copied.
     """
     groups: list[CopyGroup] = []
     contradictions: list[str] = []
@@ -83,7 +87,7 @@ def _plans(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsErr
     here, there = (_plan_name(each.documents.get("plan.json", b"{}")) for each in (source, target))
     if here is not None and there is not None and here != there:
         yield LineageError(
-            f"{source.where} is the run of plan {here!r}, {target.where} that of {there!r}: give each its own address"
+            f"{source.where} is a run of plan {here!r}, {target.where} of plan {there!r}: give each its own address"
         )
 
 
@@ -145,30 +149,30 @@ def _metrics(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsE
 
 
 def _grown(name: str, ours: bytes, theirs: bytes | None, source: Inventory, target: Inventory) -> CopyFile:
-    """An append-only file: the longer one wins if it begins with the other."""
+    """Return the copy of an append-only file. Raises LineageError if neither side begins with the other."""
     if theirs is not None and theirs.startswith(ours):
         return CopyFile(name, len(ours), "keep")
     if theirs is None or ours.startswith(theirs):
         return CopyFile(name, len(ours), "send", content=ours)
     raise LineageError(
-        f"{name} of {source.where} and of {target.where} contradict each other: the path went on in both places. "
+        f"{name} of {source.where} and of {target.where} contradict each other: the path was continued on both sides. "
         f"Keep one: copy the run under another name or address, or move {name.partition('/')[0]} away on one side"
     )
 
 
 def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
-    """Checkpoints and released models. The same bytes are sent once: what comes later is copied at the target."""
+    """Yield the groups of checkpoints and released models. Equal files are sent once and then copied at the target."""
     known = {
         entry["sha256"]: f"{each.name}/{file}"
-        for each in target.sealed.values()
-        if each.fault is None and source.sealed.get(each.name, each).listing == each.listing
+        for each in target.directories.values()
+        if each.fault is None and source.directories.get(each.name, each).listing == each.listing
         for file, entry in each.files.items()
     }
-    for ours in sorted(source.sealed.values(), key=_order):
+    for ours in sorted(source.directories.values(), key=_order):
         if ours.fault is not None:
             yield CopyGroup(ours.name, (), f"left out: {ours.fault}")
             continue
-        theirs = target.sealed.get(ours.name)
+        theirs = target.directories.get(ours.name)
         try:
             group = _state(ours, theirs, source, target, known)
         except LrpsError as error:
@@ -179,35 +183,35 @@ def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsEr
         yield group
 
 
-def _order(each: Sealed) -> tuple[str, bool, int, str]:
-    """By path and step, models last; at each step the pin first: it matters most."""
+def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
     model = each.kind == "model"
     return each.path, model, 0 if model else each.step, each.name
 
 
 def _state(
-    ours: Sealed, theirs: Sealed | None, source: Inventory, target: Inventory, known: Mapping[str, str]
+    ours: StateDirectory, theirs: StateDirectory | None, source: Inventory, target: Inventory, known: Mapping[str, str]
 ) -> CopyGroup:
     why, kept, stale = "new", set[str](), list[str]()
     if theirs is not None:
         if theirs.fault is None and theirs.listing == ours.listing:
-            return CopyGroup(ours.name, _files(ours, set(ours.files), {}), THERE, ours)
+            return CopyGroup(ours.name, _files(ours, set(ours.files), {}), EXISTS, ours)
         if theirs.files and theirs.listing != ours.listing:
             newer = _newer(ours, source, target)
             if newer == "target":
-                return CopyGroup(ours.name, (), "the one that is there was saved later")
+                return CopyGroup(ours.name, (), "the target's was saved later")
             if newer is None:
                 raise CheckpointError(
                     f"{ours.name} is another state at {source.where} than at {target.where}, and a pin or a release "
-                    "never changes: use another address or run name, or remove one of the two by hand, with all that "
-                    "forked from it"
+                    "never changes: use another address or run name, or remove one of the two by hand, with everything "
+                    "that forked from it"
                 )
             why = "replaces an older state of this step"
         elif ours.listing in (theirs.pending, theirs.listing):
-            why = "goes on where it stopped"
-            kept = {name for name, entry in ours.files.items() if theirs.there.get(name) == entry["bytes"]}
-        # The last file of what was there goes first: it must not vouch for files that change.
-        left = sorted(theirs.there, key=lambda name: name != ours.last)
+            why = "continues an unfinished copy"
+            kept = {name for name, entry in ours.files.items() if theirs.present.get(name) == entry["bytes"]}
+        # The old last file is removed first, so that it never lists changed files.
+        left = sorted(theirs.present, key=lambda name: name != ours.last)
         stale = [f"{ours.name}/{name}" for name in left if name not in kept]
     files = _files(ours, kept, known)
     if files and why == "new" and all(file.how == "copy" for file in files):
@@ -215,7 +219,7 @@ def _state(
     return CopyGroup(ours.name, files, why, ours, tuple(stale))
 
 
-def _files(ours: Sealed, kept: set[str], known: Mapping[str, str]) -> tuple[CopyFile, ...]:
+def _files(ours: StateDirectory, kept: set[str], known: Mapping[str, str]) -> tuple[CopyFile, ...]:
     def file(name: str, size: int, sha256: str) -> CopyFile:
         origin = None if name in kept else known.get(sha256)
         how = "keep" if name in kept else "send" if origin is None else "copy"
@@ -224,15 +228,15 @@ def _files(ours: Sealed, kept: set[str], known: Mapping[str, str]) -> tuple[Copy
     return tuple(file(name, entry["bytes"], entry["sha256"]) for name, entry in sorted(ours.files.items()))
 
 
-def _newer(ours: Sealed, source: Inventory, target: Inventory) -> str | None:
-    """Which side saved a periodic checkpoint later, `source` or `target`, as the ledger that both share says."""
+def _newer(ours: StateDirectory, source: Inventory, target: Inventory) -> str | None:
+    """Return the side that saved a periodic checkpoint later, `source` or `target`, by the ledgers; None if unknown."""
     if ours.kind != "checkpoints":
         return None
     here, there = source.ledger(ours.path), target.ledger(ours.path)
     try:
         mine, other = saves(here).get(ours.step), saves(there).get(ours.step)
     except LedgerError:
-        return None  # Told of the ledger.
+        return None  # `_ledgers` reports the error.
     if mine is not None and mine[1] >= there.get(mine[0], b"").count(b"\n"):
         return "source"
     if other is not None and other[1] >= here.get(other[0], b"").count(b"\n"):
@@ -256,10 +260,10 @@ def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[
 def _small(name: str, ours: bytes, theirs: bytes | None, why: str = "new") -> CopyGroup:
     same = ours == theirs
     file = CopyFile(name, len(ours), "keep" if same else "send", content=ours)
-    return CopyGroup(name, (file,), THERE if same else why)
+    return CopyGroup(name, (file,), EXISTS if same else why)
 
 
 def _why(files: list[CopyFile], there: bool) -> str:
     if all(file.how == "keep" for file in files):
-        return THERE
-    return "there is more of it now" if there else "new"
+        return EXISTS
+    return "has grown" if there else "new"

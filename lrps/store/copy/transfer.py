@@ -1,7 +1,7 @@
-"""Copies a run to another place and back. What was copied before an interruption is kept; the same command goes on.
+"""Copying of a run to another store and back. After an interruption the same command continues.
 
-Written in the order in which it is needed: what a path is, its ledger, then the states that the ledger speaks of. A
-state is there once its last file is. Floor 1: imports no torch.
+The order is: identities of paths, their ledgers, then the states that the ledgers record. A state exists once its last
+file does. Must not import torch.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, sha
 from lrps.base.locks import is_locked, path_lock
 from lrps.base.progress import byte_progress
 from lrps.store import checkpoints
-from lrps.store.copy.inventory import PENDING, Inventory, Sealed, take_inventory
+from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory, list_inventory
 from lrps.store.copy.mirror import CopyFile, CopyGroup, compare_inventories
-from lrps.store.copy.places import Advance, Directory, RunStore, explained, link_or_copy, open_run_store
-from lrps.store.copy.selection import of_paths, snapshot_at_last_checkpoint
+from lrps.store.copy.run_store import (
+    DirectoryStore,
+    ReportBytes,
+    RunStore,
+    as_transfer_error,
+    link_or_copy,
+    open_run_store,
+)
+from lrps.store.copy.subset import select_paths, snapshot_at_last_checkpoint
 
 TRANSFERS = 8
-"""Files that are on their way at once."""
+"""Number of files that are copied in parallel."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What was copied, or would be."""
+    """The result of a push or pull: the groups that were copied, or would be in a dry run."""
 
     run_dir: Path
     address: str
@@ -40,69 +47,70 @@ class Transfer:
 
 
 def push_run(run_dir: Path, address: str, paths: Sequence[str] = (), *, dry_run: bool = False) -> Transfer:
-    """Copy a run, or only some paths of it, to an address. Nothing is deleted there but the remains of a broken push.
+    """Copy a run, or only some paths of it, to an address. Only remains of an interrupted push are deleted there.
 
-    A path that is being trained is copied as it was at its newest checkpoint. LineageError if what is there
-    contradicts (nothing is copied then), CheckpointError for a damaged file here, TransferError if the place cannot
-    be reached or written.
+    A path that is being trained is copied as of its newest checkpoint. Raises LineageError if the run there
+    contradicts this one (nothing is copied then), CheckpointError for a damaged file here, TransferError if the store
+    cannot be reached or written to.
     """
-    place = open_run_store(address)
-    here = take_inventory(_run(run_dir))
+    store = open_run_store(address)
+    here = list_inventory(_run(run_dir))
     if not here.identities:
-        raise LineageError(f"{run_dir} holds no path; `lrps run` makes some, `lrps pull` brings them")
-    here = of_paths(here, paths or here.identities.keys())
+        raise LineageError(f"{run_dir} has no paths; make some with `lrps run`, or copy them with `lrps pull`")
+    here = select_paths(here, paths or here.identities.keys())
     for path in here.identities:
         if is_locked(run_dir / path):
             here = snapshot_at_last_checkpoint(here, path)
-    groups = compare_inventories(here, take_inventory(place), replace_documents=True)
+    groups = compare_inventories(here, list_inventory(store), replace_documents=True)
     if not dry_run:
         with _showing("push", groups) as advance, ThreadPoolExecutor(TRANSFERS) as pool:
-            groups = tuple(_push(group, run_dir, place, pool, advance) for group in groups)
-    return Transfer(run_dir, place.shown, groups)
+            groups = tuple(_push(group, run_dir, store, pool, advance) for group in groups)
+    return Transfer(run_dir, store.label, groups)
 
 
 def pull_run(
     run_dir: Path, address: str, choose: Callable[[Inventory, Inventory], Inventory], *, dry_run: bool = False
 ) -> Transfer:
-    """Copy a run, or what `choose` takes of (what is there, what is here), from an address into its directory.
+    """Copy a run from an address into its directory.
 
-    Every byte is compared with the manifests before a state gets its name. LineageError if a path is being trained
-    here or contradicts (nothing is copied then), CheckpointError for damaged bytes there, TransferError if the place
-    cannot be read or there is no room here.
+    choose: returns the part to copy, from the inventories there and here. Every byte is compared with the manifests
+    before a state gets its final name. Raises LineageError if a path is being trained here or contradicts (nothing is
+    copied then), CheckpointError for damaged bytes there, TransferError if the store cannot be read or the disk here is
+    full.
     """
-    place = open_run_store(address)
-    there = take_inventory(place)
+    store = open_run_store(address)
+    there = list_inventory(store)
     if not there.identities:
-        raise LineageError(f"{place.shown} holds no run: there is no path.json one level below; `lrps push` brings one")
-    chosen = choose(there, take_inventory(_run(run_dir)))
-    with ExitStack() as held:
+        raise LineageError(f"{store.label} has no run: no PATH/path.json was found; copy one there with `lrps push`")
+    chosen = choose(there, list_inventory(_run(run_dir)))
+    with ExitStack() as locks:
         for path in sorted(chosen.identities):
             if not dry_run:
-                with explained(f"cannot write to {run_dir}"):
-                    held.enter_context(path_lock(run_dir / path))
+                with as_transfer_error(f"cannot write to {run_dir}"):
+                    locks.enter_context(path_lock(run_dir / path))
             elif is_locked(run_dir / path):
                 raise LineageError(f"{run_dir / path}: is being trained; wait for it, or stop it")
-        groups = compare_inventories(chosen, take_inventory(_run(run_dir)), replace_documents=False)
+        groups = compare_inventories(chosen, list_inventory(_run(run_dir)), replace_documents=False)
         if not dry_run:
             with _showing("pull", groups) as advance, ThreadPoolExecutor(TRANSFERS) as pool:
                 for group in groups:
-                    _pull(group, run_dir, place, pool, advance)
-    return Transfer(run_dir, place.shown, groups)
+                    _pull(group, run_dir, store, pool, advance)
+    return Transfer(run_dir, store.label, groups)
 
 
-def _run(run_dir: Path) -> Directory:
-    return Directory(run_dir, follow_links=True)
+def _run(run_dir: Path) -> DirectoryStore:
+    return DirectoryStore(run_dir, follow_links=True)
 
 
 @contextmanager
-def _showing(verb: str, groups: Iterable[CopyGroup]) -> Iterator[Advance]:
+def _showing(verb: str, groups: Iterable[CopyGroup]) -> Iterator[ReportBytes]:
     with byte_progress(Console(stderr=True)) as bar:
         task = bar.add_task(verb, total=sum(group.bytes_of("send") for group in groups))
         yield lambda done: bar.advance(task, done)
 
 
 def _all(pool: ThreadPoolExecutor, action: Callable[[CopyFile], None], files: Iterable[CopyFile]) -> None:
-    """Do it for all files at once. After an error nothing new is begun."""
+    """Run the action for all files in parallel. After an error no further files are begun."""
     begun = [pool.submit(action, file) for file in files]
     try:
         for each in begun:
@@ -116,70 +124,77 @@ def _all(pool: ThreadPoolExecutor, action: Callable[[CopyFile], None], files: It
 # To an address
 
 
-def _push(group: CopyGroup, run_dir: Path, place: RunStore, pool: ThreadPoolExecutor, advance: Advance) -> CopyGroup:
-    """The group as it was copied: a trainer may prune a periodic checkpoint meanwhile."""
+def _push(
+    group: CopyGroup, run_dir: Path, store: RunStore, pool: ThreadPoolExecutor, advance: ReportBytes
+) -> CopyGroup:
+    """Copy a group, and return it as copied: empty if training has pruned its periodic checkpoint meanwhile."""
     if group.action == "skip":
         return group
 
     def send(file: CopyFile) -> None:
         if file.how == "copy" and file.origin is not None:
-            place.copy(file.origin, file.name)
+            store.copy(file.origin, file.name)
         elif file.content is not None:
-            place.write(file.name, file.content)
+            store.write(file.name, file.content)
             advance(file.size)
         else:
             _check(run_dir / file.name, file, f"{run_dir / file.name} is damaged")
-            place.put(run_dir / file.name, file.name, advance)
+            store.put(run_dir / file.name, file.name, advance)
 
     changed = [file for file in group.files if file.how != "keep"]
-    if (state := group.sealed) is None:
+    if (state := group.directory) is None:
         _all(pool, send, changed)
         return group
     for name in group.stale:
-        place.remove(name)
-    place.write(f"{group.name}/{PENDING}", state.listing)
+        store.remove(name)
+    store.write(f"{group.name}/{PENDING}", state.listing)
     try:
         _all(pool, send, changed)
     except LrpsError:
         if state.kind != "checkpoints" or (run_dir / group.name / state.last).exists():
             raise
         return CopyGroup(group.name, (), "left out: it was pruned meanwhile")
-    place.write(f"{group.name}/{state.last}", state.listing)
-    place.remove(f"{group.name}/{PENDING}")
+    store.write(f"{group.name}/{state.last}", state.listing)
+    store.remove(f"{group.name}/{PENDING}")
     return group
 
 
-def _check(path: Path, file: CopyFile, otherwise: str) -> None:
-    with explained(f"cannot read {path}"):
+def _check(path: Path, file: CopyFile, fault: str) -> None:
+    with as_transfer_error(f"cannot read {path}"):
         intact = path.stat().st_size == file.size and sha256_file(path) == file.sha256
     if not intact:
-        raise CheckpointError(f"{otherwise}: its SHA-256 is not the one that was written down; use another copy of it")
+        raise CheckpointError(f"{fault}: its SHA-256 is not the one in the manifest; use another copy of it")
 
 
 # From an address
 
 
-def _pull(group: CopyGroup, run_dir: Path, place: RunStore, pool: ThreadPoolExecutor, advance: Advance) -> None:
+def _pull(group: CopyGroup, run_dir: Path, store: RunStore, pool: ThreadPoolExecutor, advance: ReportBytes) -> None:
     if group.action == "skip":
         return
-    if group.sealed is not None:
-        _pull_state(group, group.sealed, run_dir, place, pool, advance)
+    if group.directory is not None:
+        _pull_state(group, group.directory, run_dir, store, pool, advance)
         return
     for file in group.files:
         if file.how == "send" and file.content is not None:
-            with explained(f"cannot write {run_dir / file.name}"):
+            with as_transfer_error(f"cannot write {run_dir / file.name}"):
                 (run_dir / file.name).parent.mkdir(parents=True, exist_ok=True)
                 atomic_write_bytes(run_dir / file.name, file.content)
             advance(file.size)
 
 
 def _pull_state(
-    group: CopyGroup, state: Sealed, run_dir: Path, place: RunStore, pool: ThreadPoolExecutor, advance: Advance
+    group: CopyGroup,
+    state: StateDirectory,
+    run_dir: Path,
+    store: RunStore,
+    pool: ThreadPoolExecutor,
+    advance: ReportBytes,
 ) -> None:
-    """Fill a temporary directory, which may hold a part from before, and give it its name as the last act."""
+    """Fill a temporary directory, which an interrupted pull may have begun, and rename it at the end."""
     final = run_dir / group.name
     temporary = final.with_name(f".tmp-{final.name}")
-    with explained(f"cannot write {final}"):
+    with as_transfer_error(f"cannot write {final}"):
         temporary.mkdir(parents=True, exist_ok=True)
         for path in temporary.iterdir():
             if path.name not in state.files:
@@ -191,15 +206,15 @@ def _pull_state(
         if _is(target, file):
             advance(file.size)
         elif not any(_linked(origin, target, file) for origin in origins):
-            with explained(f"cannot write {target}"):
+            with as_transfer_error(f"cannot write {target}"):
                 target.unlink(missing_ok=True)
-            place.get(file.name, target, advance)
-            _check(target, file, f"{file.name} at {place.shown} is damaged")
-        with explained(f"cannot write {target}"):
+            store.get(file.name, target, advance)
+            _check(target, file, f"{file.name} at {store.label} is damaged")
+        with as_transfer_error(f"cannot write {target}"):
             fsync_file(target)
 
     _all(pool, fetch, group.files)
-    with explained(f"cannot write {final}"):
+    with as_transfer_error(f"cannot write {final}"):
         atomic_write_bytes(temporary / state.last, state.listing)
         if state.kind == "branch_points":
             for path in temporary.iterdir():
@@ -219,10 +234,10 @@ def _is(path: Path, file: CopyFile) -> bool:
 
 
 def _linked(origin: Path, target: Path, file: CopyFile) -> bool:
-    """Give the bytes that lie in another checkpoint here a second name; False if they are not intact."""
+    """Link the file of another local checkpoint with the same bytes; return False if it is not intact."""
     if not _is(origin, file):
         return False
-    with explained(f"cannot write {target}"):
+    with as_transfer_error(f"cannot write {target}"):
         target.unlink(missing_ok=True)
         link_or_copy(origin, target)
     return True

@@ -1,6 +1,6 @@
-"""Lineage as artifacts of Weights & Biases: what `lrps wandb link` adds once runs are on the server.
+"""The lineage of paths as artifacts of Weights & Biases, which `lrps wandb link` adds to runs on the server.
 
-A checkpoint becomes an artifact that refers to its directory; nothing of it is uploaded but the manifest's hash.
+A checkpoint becomes an artifact that refers to its directory; only the hash of its manifest is uploaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARTIFACT_TYPE = "checkpoint"
 
 @dataclass(frozen=True)
 class WandbProject:
-    """Where the runs of a plan are on the server."""
+    """The project on the server with the runs of a plan."""
 
     entity: str
     project: str
@@ -31,17 +31,17 @@ class WandbProject:
 
 
 def place_of(plan: Plan, api: Any, entity: str | None, project: str | None) -> WandbProject:
-    """What was asked for, else what the environment says, the config, the API key."""
+    """Return the project: from the arguments, else the environment, the config, and the account of the API key."""
     settings = plan.config.track.wandb
     owner = entity or os.environ.get("WANDB_ENTITY") or settings.entity or api.default_entity
     return WandbProject(owner, project or os.environ.get("WANDB_PROJECT") or settings.project)
 
 
 def link_run(plan: Plan, entity: str | None, project: str | None, say: Callable[[str], None]) -> None:
-    """Make every path's branch points and final checkpoint artifacts that its run logs and its branches use.
+    """Make artifacts of every path's branch points and last checkpoint; its run logs them, and branches use them.
 
-    What is there already stays, so a second call changes nothing. A run of its own, <plan>-link, creates the artifacts:
-    the runs of the paths keep their state. Raises TrackerError if the server refuses or cannot be reached.
+    Existing artifacts are kept, so a second call changes nothing. A separate run, <plan>-link, creates the artifacts,
+    so that the state of the paths' runs does not change. Raises TrackerError if the server refuses or is unreachable.
     """
     import wandb
 
@@ -66,16 +66,16 @@ def link_run(plan: Plan, entity: str | None, project: str | None, say: Callable[
 
 
 def kept_checkpoints(plan: Plan, path: TrainingPath) -> Iterator[Checkpoint]:
-    """The checkpoints that are there of a path's branch points and of its end, by step."""
+    """Yield the existing checkpoints of a path's branch points and of its last step, by step."""
     for step in sorted({*plan.graph.branch_points(path.name), path.stop}):
         try:
             yield find(plan.layout.path(path.name), step)
         except CheckpointError:
-            continue  # not trained yet
+            continue  # It is not trained yet.
 
 
 def _run(api: Any, place: WandbProject, plan: Plan, path: TrainingPath) -> Any:
-    """The path's run, or None where there is none."""
+    """Return the path's run; None if there is none."""
     import wandb
     from wandb.apis.public.runs import RunNotFoundError
 
@@ -88,7 +88,7 @@ def _run(api: Any, place: WandbProject, plan: Plan, path: TrainingPath) -> Any:
 
 
 class _LinkRun:
-    """The run that creates artifacts; it is started for the first one that is missing."""
+    """The run that creates artifacts; it starts with the first missing one."""
 
     def __init__(self, plan: Plan, place: WandbProject) -> None:
         self._plan, self._place = plan, place
@@ -102,7 +102,7 @@ class _LinkRun:
             self._run.finish(exit_code=0 if kind is None else 1)
 
     def artifact(self, api: Any, path: TrainingPath, checkpoint: Checkpoint) -> Any:
-        """The artifact of a checkpoint, as the server has it."""
+        """Return the artifact of a checkpoint on the server, which is created if it is missing."""
         import wandb
 
         name, alias = f"{self._plan.config.name}-{path.name}", checkpoint.directory.name
@@ -116,7 +116,7 @@ class _LinkRun:
         facts = {"path": path.name, "step": checkpoint.step, "tokens": tokens, "sha256": digest}
         artifact = wandb.Artifact(name, ARTIFACT_TYPE, metadata={**facts, "bytes": checkpoint.bytes})
         directory = checkpoint.directory.absolute().as_uri()
-        # The manifest holds the SHA-256 of all files, so its own hash is enough to tell one state from another.
+        # The manifest contains the SHA-256 of all files, so its own hash identifies the state.
         artifact.add_reference(f"{directory}/{MANIFEST}", name=MANIFEST)
         for file in checkpoint.manifest["files"]:
             artifact.add_reference(f"{directory}/{file}", name=file, checksum=False)
@@ -143,19 +143,19 @@ class _LinkRun:
 
 
 def _link_path(run: Any, path: TrainingPath, artifacts: Mapping[tuple[str, int], Any]) -> str:
-    """Say of a run which artifacts it logged and which one it started from; returns what is linked now."""
+    """Link a run to the artifacts that it logged and the one that it started from; return a line about them."""
     logged = {artifact.digest for artifact in run.logged_artifacts()}
     mine = {step: artifact for (name, step), artifact in artifacts.items() if name == path.name}
     for artifact in mine.values():
         if artifact.digest not in logged:
             run.log_artifact(artifact)
-    told = f"{path.name}: linked step {', '.join(map(str, mine))}" if mine else f"{path.name}: has no checkpoint yet"
+    line = f"{path.name}: linked step {', '.join(map(str, mine))}" if mine else f"{path.name}: has no checkpoint yet"
     if path.parent is None:
-        return told
+        return line
     fork = f"{path.parent.path} at step {path.parent.step}"
     origin = artifacts.get((path.parent.path, path.parent.step))
     if origin is None:
-        return f"{told}; forks from {fork}, which is not on the server"
+        return f"{line}; forks from {fork}, which is not on the server"
     if origin.digest not in {artifact.digest for artifact in run.used_artifacts()}:
         run.use_artifact(origin)
-    return f"{told}; forks from {fork}"
+    return f"{line}; forks from {fork}"

@@ -1,4 +1,4 @@
-"""A path as a run of Weights & Biases. Imported only when the config asks for it."""
+"""A tracker that sends a path to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from lrps.track.tracker import TrackedPath
 
 INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 60.0
-"""How long devices may stand idle for a server that does not answer. What it did not get stays on disk."""
+"""Longest time, in seconds, that devices wait for a server. Values that it did not receive stay on disk."""
 
 
 def run_id(plan: str, path: str) -> str:
-    """Of a path, in every attempt. A plan is many runs, so WANDB_RUN_ID takes the place of the plan's name in it."""
+    """Return the id of a path's run, the same in every attempt. WANDB_RUN_ID replaces the plan's name in it."""
     return f"{os.environ.get('WANDB_RUN_ID', plan)}-{path}"
 
 
 def unless_in_environment(**settings: Any) -> dict[str, Any]:
-    """The settings whose WANDB_* variable is not set: wandb reads those that are by itself."""
+    """Return the settings whose WANDB_* variable is not set; wandb itself reads those that are."""
     return {key: value for key, value in settings.items() if f"WANDB_{key.upper()}" not in os.environ}
 
 
 class WandbRun:
-    """One run a path, under the same id in every attempt, grouped by plan. The lineage is in its config, since
-    artifacts cannot be used offline (`lrps wandb link` adds them later).
+    """A path as one run, with the same id in every attempt, grouped by plan.
 
-    Each call of `log` is a row of its own: wandb drops rows whose step goes backwards, as it does when a path resumes
-    from before its last logged step. So wandb counts rows, and the axes are our own `tokens` and `step`.
+    The lineage is in the run's config, since artifacts cannot be used offline (`lrps wandb link` adds them later).
+    wandb drops rows whose step decreases, as it does when a path resumes from before its last logged step. So every
+    call of `log` is a new row, and the axes are the values `tokens` and `step`.
     """
 
     name = "wandb"
@@ -47,7 +47,7 @@ class WandbRun:
             self._run = self._init(mode)
         except (wandb.Error, OSError) as error:
             with suppress(OSError):
-                wandb.teardown()  # Its service died, or holds the run's id for the start that failed.
+                wandb.teardown()  # Its service died, or still has the id of the failed start.
             if mode == "online":
                 self._say(
                     f"wandb: {error}; {self._path.path} is tracked offline, send it later with "

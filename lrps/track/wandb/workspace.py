@@ -1,6 +1,6 @@
-"""The dashboard of a plan as a Weights & Biases workspace: what `lrps wandb workspace` builds.
+"""The dashboard of a plan as a Weights & Biases workspace, which `lrps wandb workspace` builds.
 
-Needs the package wandb-workspaces, an extra. Its specification is made without a server.
+Needs the optional package wandb-workspaces. The specification is made without a server.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LINES = {
         "Device-hours over tokens": ("tokens", "cost/device_hours"),
     },
 }
-"""Section -> title -> (x, y); every path is a line."""
+"""Charts of each section: title -> (x, y), with one line per path."""
 _PRICED = {"Training loss over money": ("cost/money", "train/loss")}
 
 
 def make_workspace(plan: Plan, entity: str, project: str) -> Any:
-    """The workspace, not saved yet: all paths over tokens and cost, and a bar chart for each held-out set.
+    """Return the workspace, not saved yet: all paths over tokens and cost, and a bar chart of each held-out set.
 
-    Runs are grouped by job type and within it by path, so that each path keeps a line of its own.
+    Runs are grouped by job type and within it by path, so that each path has its own line.
     Raises TrackerError if the package is missing.
     """
     workspaces, reports, expressions = _packages()
@@ -66,13 +66,13 @@ def _line(reports: Any, plan: Plan, title: str, axes: tuple[str, str]) -> Any:
 
 
 def workspace_spec(plan: Plan, entity: str, project: str) -> dict[str, Any]:
-    """The workspace as the JSON that a server is sent. Needs none."""
+    """Return the workspace as the JSON that a server would receive. Needs no server."""
     view = make_workspace(plan, entity, project)._to_model()
     return dict(json.loads(view.model_dump_json(by_alias=True, exclude_none=True)))
 
 
 def save_workspace(plan: Plan, entity: str | None, project: str | None) -> str:
-    """Save the workspace as a new view of the project; returns its address.
+    """Save the workspace as a new view of the project, and return its address.
 
     Raises TrackerError if the server refuses or cannot be reached.
     """

@@ -34,7 +34,7 @@ from lrps.data.build.tokenize import (
 )
 from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import Manifest, manifest_path
-from lrps.data.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
 
 TEXTS = [f"document {n}: " + "the quick brown fox " * (n % 7) for n in range(300)]
 
@@ -126,7 +126,9 @@ class Interruption(Exception):
     pass
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(part_bytes=st.integers(500, 20_000), shares=st.integers(1, 5), seed=st.integers(), batch=st.integers(1, 9999))
 def test_parts_shares_and_restarts_give_the_same_bytes(
     part_bytes, shares, seed, batch, tmp_path_factory, tokenizer_path, monkeypatch
@@ -271,7 +273,7 @@ def test_another_text_key_stands_in_the_provenance(tmp_path, tokenizer_path):
 
 
 def test_text_that_spells_the_end_mark_does_not_end_the_document(tmp_path, tokenizer_path):
-    text = f'eos = "{END_OF_TEXT}"\n'
+    text = f'eos = "{TRAINED_EOS}"\n'
     train, _ = build([jsonl(tmp_path / "a.jsonl", [text])], tmp_path, tokenizer_path, heldout_share=0.0)
     assert texts_of(train, tmp_path, tokenizer_path) == [text]
 

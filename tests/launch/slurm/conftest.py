@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrps.config.launching import Resources
-from lrps.launch.jobs import ProcessGroupJob
+from lrps.launch.process_group import ProcessGroupJob
 from lrps.plan.plan import Plan, make_plan
 from support.private_slurm import PrivateSlurm, missing
 
@@ -22,16 +22,16 @@ for number in (signal.SIGUSR1, signal.SIGTERM):
 folder, attempt = sys.argv[1], os.environ.get("SLURM_RESTART_COUNT", "0")
 open(f"{folder}/up-{attempt}", "w").close()
 exec(sys.argv[2])
-until = time.time() + 60
+until = time.time() + 600
 while not asked and time.time() < until:
     time.sleep(0.05)
 os.makedirs(f"{folder}/checkpoints/step-{attempt}")
 sys.exit(75)
 """
-"""Stands in for training where only the script is at test: saves when it is asked to, unless told otherwise."""
+"""Stands in for training where only the script is at test: saves when it is asked to, unless a test says otherwise."""
 
 
-TOLD_EARLY = "ptfs-v4"
+SIGNALLED_EARLY = "ptfs-v4"
 """Its job is asked to save before its processes are up: USR1 while `setup` runs."""
 
 
@@ -67,9 +67,9 @@ def cluster(_running_slurm: PrivateSlurm, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def plan(make_config: Callable[..., object], tmp_path: Path) -> Plan:
-    """main, branch-v1 .. branch-v4, and ptfs-v1 .. ptfs-v4, which wait for nobody; nothing of it is trained."""
-    told = tmp_path / "told"
-    early = f"[ $SLURM_JOB_NAME != small.{TOLD_EARLY} ] || [ -e {told} ] || {{ touch {told}; kill -USR1 $$; }}"
+    """main, branch-v1 .. branch-v4, and ptfs-v1 .. ptfs-v4, which depend on no other path; none is trained."""
+    mark = tmp_path / "signalled"
+    early = f"[ $SLURM_JOB_NAME != small.{SIGNALLED_EARLY} ] || [ -e {mark} ] || {{ touch {mark}; kill -USR1 $$; }}"
     slurm = {"gres": None, "setup": f"set -euo pipefail  # As many write it.\n{early}"}
     launch, paradigms = {"launcher": "slurm", "processes": 2, "slurm": slurm}, {"path-switching": {}, "ptfs": {}}
     return make_plan(make_config(runs=str(tmp_path), launch=launch, paradigms=paradigms))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ def test_running_jobs_save_and_waiting_ones_just_go(
     names = ["main", "branch-v1", "branch-v2"]
     main, first, second = submit(plan, names, lambda names: [pretend(name) for name in names])
     folder = plan.layout.path("main").directory
-    wait_until(lambda: (folder / "up-0").exists(), 30, "the worker")
+    wait_until(lambda: (folder / "up-0").exists(), "the worker")
     assert [(each.job_id, each.saves_first) for each in cancel_jobs(plan, ["branch-v2"])] == [(second.job_id, False)]
     assert [(each.job_id, each.saves_first) for each in cancel_jobs(plan, ["main"])] == [
         (first.job_id, False),
@@ -41,4 +41,4 @@ def test_running_jobs_save_and_waiting_ones_just_go(
 
 def test_a_run_that_never_was_in_slurm_is_left_alone(plan: Plan, cluster: PrivateSlurm) -> None:
     assert cancel_jobs(plan) == ()
-    assert not slurm_directory(plan).exists()
+    assert not slurm_directory(plan.layout.run_dir).exists()

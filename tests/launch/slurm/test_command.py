@@ -1,4 +1,4 @@
-"""Slurm's commands, and what is said when they fail."""
+"""The commands of Slurm, and the messages when they fail."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ def test_a_machine_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("output", "message"),
     [
         ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", "controller does not answer"),
         ("squeue: error: no munge\nslurm_load_jobs error: Protocol authentication error", "controller does not answer"),
         ("squeue: fatal: Could not establish a configuration source", "knows no cluster .* run this on a login node"),
     ],
 )
-def test_a_slurm_that_is_of_no_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, told: str) -> None:
+def test_a_slurm_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: str, message: str
+) -> None:
     squeue = tmp_path / "squeue"
-    squeue.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    squeue.write_text(f"#!/bin/sh\necho '{output}' >&2\nexit 1\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    with pytest.raises(SchedulerError, match=told) as raised:
+    with pytest.raises(SchedulerError, match=message) as raised:
         slurm("squeue", "--me")
     assert "--me" not in str(raised.value), "no raw command"
 

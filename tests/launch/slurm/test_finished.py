@@ -1,4 +1,4 @@
-"""The exit code that a batch script asks for."""
+"""The exit code that says whether paths are complete."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def test_complete_is_what_the_run_directory_shows(config: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("words", [["main", "--set", "sede=3"], ["mian"]])
-def test_what_cannot_be_told_is_no_success(config: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_state_is_no_success(config: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(config), *words]) == 2
-    assert "cannot be told" in capsys.readouterr().err
+    assert "cannot find out" in capsys.readouterr().err

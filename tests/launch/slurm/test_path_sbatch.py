@@ -22,16 +22,16 @@ def start(plan: Plan, cluster: PrivateSlurm, pretend: Callable[..., Any]) -> Cal
 
     def submitted(statement: str = "pass", path: str = "main", partition: str | None = None) -> str:
         *_, job = submit(plan, [path], lambda names: [pretend(name, statement, partition) for name in names])
-        if path == TOLD_EARLY:
+        if path == SIGNALLED_EARLY:
             return job.job_id
-        wait_until(lambda: (plan.layout.path(path).directory / "up-0").exists(), 30, "the worker")
+        wait_until(lambda: (plan.layout.path(path).directory / "up-0").exists(), "the worker")
         return job.job_id
 
     return submitted
 
 
 SECOND_ENDS = "if attempt == '1': sys.exit(0)"
-TOLD_EARLY = "ptfs-v4"
+SIGNALLED_EARLY = "ptfs-v4"
 """The fixture `plan` sends its job USR1 while `setup` runs."""
 
 
@@ -39,31 +39,41 @@ def saves(plan: Plan, path: str = "main") -> list[str]:
     return sorted(place.name for place in plan.layout.path(path).checkpoints.glob("*"))
 
 
-def test_told_of_its_end_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
+def test_signalled_before_its_end_it_saves_and_is_queued_again(
+    plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]
+) -> None:
     """By a signal, by one that comes before the processes do, and by Slurm: side by side, each waits for seconds."""
-    told, requeued, early = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2"), start(SECOND_ENDS, TOLD_EARLY)
-    cluster.command("scancel", "--batch", "--signal=USR1", told)
+    signalled, requeued, early = (
+        start(SECOND_ENDS, "ptfs-v1"),
+        start(SECOND_ENDS, "ptfs-v2"),
+        start(SECOND_ENDS, SIGNALLED_EARLY),
+    )
+    cluster.command("scancel", "--batch", "--signal=USR1", signalled)
     cluster.command("scontrol", "requeue", requeued)
-    for job in (told, requeued, early):
-        cluster.wait_for(job, "COMPLETED", 40)
-    output = output_file(plan, "ptfs-v1", told).read_text()
+    for job in (signalled, requeued, early):
+        cluster.wait_for(job, "COMPLETED")
+    output = output_file(plan.layout.run_dir, "ptfs-v1", signalled).read_text()
     assert output.index("attempt 1,") < output.index("queued again") < output.index("attempt 2,")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
-    assert "queued again" not in output_file(plan, "ptfs-v2", requeued).read_text(), "Slurm had done that"
-    assert "queued again" in output_file(plan, TOLD_EARLY, early).read_text()
+    assert "queued again" not in output_file(plan.layout.run_dir, "ptfs-v2", requeued).read_text(), (
+        "Slurm had done that"
+    )
+    assert "queued again" in output_file(plan.layout.run_dir, SIGNALLED_EARLY, early).read_text()
 
 
-def test_preempted_it_saves_and_comes_back(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
+def test_preempted_it_saves_and_is_queued_again(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
     """By the signal where the cluster has a grace time, and by TERM where it has none."""
-    told, abrupt = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2", "abrupt")
+    signalled, abrupt = start(SECOND_ENDS, "ptfs-v1"), start(SECOND_ENDS, "ptfs-v2", "abrupt")
     urgent = ("--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true")
     cluster.command("sbatch", *urgent)
-    for job in (told, abrupt):
-        cluster.wait_for(job, "COMPLETED", 60)
+    for job in (signalled, abrupt):
+        cluster.wait_for(job, "COMPLETED")
     assert saves(plan, "ptfs-v1") == saves(plan, "ptfs-v2") == ["step-0"]
-    assert "attempt 2," in output_file(plan, "ptfs-v1", told).read_text()
-    assert "queued again" in output_file(plan, "ptfs-v1", told).read_text(), "it was told, and did it itself"
-    assert "queued again" not in output_file(plan, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
+    assert "attempt 2," in output_file(plan.layout.run_dir, "ptfs-v1", signalled).read_text()
+    assert "queued again" in output_file(plan.layout.run_dir, "ptfs-v1", signalled).read_text(), (
+        "the script did it itself"
+    )
+    assert "queued again" not in output_file(plan.layout.run_dir, "ptfs-v2", abrupt).read_text(), "Slurm had done that"
 
 
 def test_cancelled_by_hand_it_saves_and_stays_away(
@@ -71,10 +81,10 @@ def test_cancelled_by_hand_it_saves_and_stays_away(
 ) -> None:
     job = start()
     cluster.command("scancel", job)
-    wait_until(lambda: "the processes ended" in output_file(plan, "main", job).read_text(), 30, "the end")
+    wait_until(lambda: "the processes ended" in output_file(plan.layout.run_dir, "main", job).read_text(), "the end")
     cluster.wait_for(job, "CANCELLED")
     assert saves(plan) == ["step-0"]
-    assert "queued again" not in output_file(plan, "main", job).read_text()
+    assert "queued again" not in output_file(plan.layout.run_dir, "main", job).read_text()
 
 
 def test_a_failure_is_not_tried_again(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
@@ -82,7 +92,7 @@ def test_a_failure_is_not_tried_again(plan: Plan, cluster: PrivateSlurm, start: 
     job = start("while not asked: time.sleep(0.05)\nsys.exit(1)")
     cluster.command("scancel", "--batch", "--signal=USR1", job)
     cluster.wait_for(job, "FAILED")
-    assert "the processes ended with 1\n" in output_file(plan, "main", job).read_text()
+    assert "the processes ended with 1\n" in output_file(plan.layout.run_dir, "main", job).read_text()
 
 
 def test_a_job_that_never_gets_to_save_gives_up(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
@@ -90,7 +100,7 @@ def test_a_job_that_never_gets_to_save_gives_up(plan: Plan, cluster: PrivateSlur
     job = start(f"open('{idle}' + os.environ['SLURM_JOB_ID'] + '.idle', 'w').write('1\\n2\\n'); sys.exit(75)")
     cluster.wait_for(job, "FAILED")
     assert "lrps: three attempts in a row were stopped before they could save" in (
-        output_file(plan, "main", job).read_text()
+        output_file(plan.layout.run_dir, "main", job).read_text()
     )
 
 

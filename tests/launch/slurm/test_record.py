@@ -17,53 +17,60 @@ FIRST = SubmittedJob("7", ("main",), (), "2026-01-01T00:00:00+00:00")
 
 
 def test_what_was_recorded_is_read(plan: Plan) -> None:
-    assert submitted_jobs(plan) == ()
+    assert submitted_jobs(plan.layout.run_dir) == ()
     jobs = (
         FIRST,
         replace(FIRST, job_id="8", paths=("branch-v1", "branch-v2"), after=("7",)),
         replace(FIRST, job_id="9"),
     )
-    with one_submitter(plan):
+    with one_submitter(plan.layout.run_dir):
         for job in jobs:
-            record_job(plan, job)
-    assert submitted_jobs(plan) == jobs
-    assert newest_jobs(plan) == {"main": jobs[2], "branch-v1": jobs[1], "branch-v2": jobs[1]}
-    with one_submitter(plan):
-        record_job(plan, replace(FIRST, cancelled=True))
-    assert [(job.job_id, job.cancelled) for job in submitted_jobs(plan)] == [("7", True), ("8", False), ("9", False)]
+            record_job(plan.layout.run_dir, job)
+    assert submitted_jobs(plan.layout.run_dir) == jobs
+    assert newest_jobs(plan.layout.run_dir) == {"main": jobs[2], "branch-v1": jobs[1], "branch-v2": jobs[1]}
+    with one_submitter(plan.layout.run_dir):
+        record_job(plan.layout.run_dir, replace(FIRST, cancelled=True))
+    assert [(job.job_id, job.cancelled) for job in submitted_jobs(plan.layout.run_dir)] == [
+        ("7", True),
+        ("8", False),
+        ("9", False),
+    ]
 
 
 def test_a_record_of_before_there_were_cancelled_ones(plan: Plan) -> None:
     old = {"job_id": "7", "paths": ["main"], "after": [], "submitted": FIRST.submitted}
-    jobs_file(plan).parent.mkdir(parents=True)
-    jobs_file(plan).write_text(json.dumps({"format": "lrps-slurm-jobs/1", "jobs": [old]}))
-    assert submitted_jobs(plan) == (FIRST,)
+    jobs_file(plan.layout.run_dir).parent.mkdir(parents=True)
+    jobs_file(plan.layout.run_dir).write_text(json.dumps({"format": "lrps-slurm-jobs/1", "jobs": [old]}))
+    assert submitted_jobs(plan.layout.run_dir) == (FIRST,)
 
 
 def test_a_directory_that_cannot_be_written(plan: Plan) -> None:
     """As one of another user is; root could write that."""
-    jobs_file(plan).parent.parent.mkdir(parents=True, exist_ok=True)
-    jobs_file(plan).parent.write_text("no directory")
-    with pytest.raises(SchedulerError, match="cannot be written .* must own the run directory"), one_submitter(plan):
+    jobs_file(plan.layout.run_dir).parent.parent.mkdir(parents=True, exist_ok=True)
+    jobs_file(plan.layout.run_dir).parent.write_text("no directory")
+    with (
+        pytest.raises(SchedulerError, match="cannot be written .* as the owner of the run directory"),
+        one_submitter(plan.layout.run_dir),
+    ):
         pass
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"jobs": [{"job_id": "7"}]}', "\xff"])
-def test_a_record_that_cannot_be_read_names_the_way_out(plan: Plan, content: str) -> None:
-    jobs_file(plan).parent.mkdir(parents=True)
-    jobs_file(plan).write_text(content, encoding="latin-1")
+def test_a_record_that_cannot_be_read_says_how_to_fix_it(plan: Plan, content: str) -> None:
+    jobs_file(plan.layout.run_dir).parent.mkdir(parents=True)
+    jobs_file(plan.layout.run_dir).write_text(content, encoding="latin-1")
     with pytest.raises(SchedulerError, match="jobs.json: cannot be read .* delete it"):
-        submitted_jobs(plan)
+        submitted_jobs(plan.layout.run_dir)
 
 
 def test_one_submits_at_a_time(plan: Plan) -> None:
     events: list[str] = []
 
     def second() -> None:
-        with one_submitter(plan):
+        with one_submitter(plan.layout.run_dir):
             events.append("second")
 
-    with one_submitter(plan):
+    with one_submitter(plan.layout.run_dir):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.3)

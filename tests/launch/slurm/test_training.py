@@ -26,10 +26,6 @@ from support.values import tiny_values
 
 pytestmark = pytest.mark.slow
 
-SLACK_SECONDS = 3.0
-"""Between Slurm's start of an attempt, told in whole seconds, and the first line of the script."""
-ENDING_SECONDS = 15.0
-"""Of an attempt on this busy machine: what its processes need to end, after their last record."""
 Lrps = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -68,7 +64,7 @@ def lrps(cluster: PrivateSlurm) -> Lrps:
     def call(verb: str, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lrps.cli", verb, *map(str, words)]
         environment = {**cluster.environment, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -107,7 +103,7 @@ def wait_for_step(plan: Plan, path: str, step: int) -> None:
     def there() -> bool:
         return metrics.exists() and any(json.loads(line)["step"] >= step for line in metrics.read_text().splitlines())
 
-    wait_until(there, 90, f"step {step} of {path}")
+    wait_until(there, f"step {step} of {path}")
 
 
 def test_a_graph_as_jobs_is_the_local_run_bit_for_bit_also_after_a_requeue(
@@ -136,8 +132,8 @@ def test_a_graph_as_jobs_is_the_local_run_bit_for_bit_also_after_a_requeue(
     assert (status["branch-v1"]["slurm"]["job_id"], status["branch-v1"]["slurm"]["reason"]) == (first, "Dependency")
 
     for job in (main, first, second):
-        cluster.wait_for(job, "COMPLETED", 120)
-    wait_until(lambda: local_run.poll() is not None, 120, "the local run")
+        cluster.wait_for(job, "COMPLETED")
+    wait_until(lambda: local_run.poll() is not None, "the local run")
     assert local_run.returncode == 0
     assert results(plan) == results(make_plan(load_config(local)))
     assert {path["state"] for path in in_slurm(lrps, file).values()} == {"complete"}
@@ -155,25 +151,27 @@ def test_a_graph_as_jobs_is_the_local_run_bit_for_bit_also_after_a_requeue(
 
 
 def check_accounts(plan: Plan, cluster: PrivateSlurm, path: str, job: str, attempts: int | None = None) -> None:
-    """The ledger books what Slurm allocated, from the start of every attempt to its last record.
+    """The ledger books what Slurm allocated, from the first line of every attempt's script to its last record.
 
-    What Slurm counts beyond that is the time that processes take to end, which nobody can book: told, and bounded only
-    to see that no attempt is missing. attempts: how many of the path's are this job's, if not all.
+    Slurm also counts the time before that line and the time that processes take to end, which nobody can book and
+    which depends on how busy the machine is. attempts: how many of the path's are this job's, if not all.
     """
     if not can_account():
         return
-    told = cluster.command("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "Start,ElapsedRaw,AllocTRES")
+    output = cluster.command("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "Start,ElapsedRaw,AllocTRES")
     ledger = sorted(plan.layout.path(path).ledger.glob("*.jsonl"))[:attempts]
-    for line, file in zip(sorted(told.splitlines()), ledger, strict=True):
+    for line, file in zip(sorted(output.splitlines()), ledger, strict=True):
         start, elapsed, tres = line.split("|")
         first, *_, last = [json.loads(record) for record in file.read_text().splitlines()]
         gpus = int(tres.split("gres/gpu=")[1].split(",")[0])
-        until = datetime.fromisoformat(last["time"]).timestamp() - datetime.fromisoformat(start).timestamp()
+        begun, trained, ended = (
+            datetime.fromisoformat(time).timestamp() for time in (start, first["time"], last["time"])
+        )
         booked = last["counters"]["allocated_seconds"]
-        print(f"{path}: sacct {int(elapsed) * gpus} GPU-seconds, ledger {booked:.1f}, last record at {until:.1f} s")
+        print(f"{path}: sacct {int(elapsed) * gpus} GPU-seconds, ledger {booked:.1f} in {ended - begun:.1f} s")
         assert first["facts"]["processes"] == gpus
-        assert abs(booked - until * gpus) < SLACK_SECONDS * gpus
-        assert -gpus < int(elapsed) * gpus - booked < (SLACK_SECONDS + ENDING_SECONDS) * gpus
+        assert (ended - trained) * gpus < booked < (ended - begun + 1) * gpus, "Slurm's times are whole"
+        assert booked < (int(elapsed) + 1) * gpus
 
 
 def test_cancelled_it_saves_and_what_fails_then_says_why(
@@ -190,9 +188,9 @@ def test_cancelled_it_saves_and_what_fails_then_says_why(
     lrps("run", file, "--launcher", "slurm")
     (_, cancelled), (_, branch), _ = jobs(plan)
     wait_for_step(plan, "main", 20)
-    told = lrps("cancel", file, "main").stdout
-    assert f"main: job {cancelled} saves and ends" in told
-    assert f"branch-v1: job {branch} cancelled" in told
+    output = lrps("cancel", file, "main").stdout
+    assert f"main: job {cancelled} saves and exits" in output
+    assert f"branch-v1: job {branch} cancelled" in output
     (shard,) = shards.glob("v1/v1-train-*.tar")
     shard.write_bytes(shard.read_bytes()[:1000])
     # At once: it is still saving, so what is submitted waits until it has ended.
@@ -205,10 +203,10 @@ def test_cancelled_it_saves_and_what_fails_then_says_why(
         cluster.wait_for(job, "CANCELLED")
     saved = path_status(plan, plan.graph.by_name["main"])
     assert 20 <= saved.step < 400
-    told = lrps("status", file).stdout
-    assert f"warning: main: job {main} FAILED: lrps: " in told
-    assert f"main-{main}.out" in told
-    assert f"warning: branch-v1: job {first} CANCELLED: it waited for main, whose job {main} is FAILED" in told
+    output = lrps("status", file).stdout
+    assert f"warning: main: job {main} FAILED: lrps: " in output
+    assert f"main-{main}.out" in output
+    assert f"warning: branch-v1: job {first} CANCELLED: it waited for main, whose job {main} is FAILED" in output
     again = lrps("run", file, "--launcher", "slurm").stdout
     assert f"before: main: job {main} FAILED: lrps: " in again
     assert again.count("submitted") == 3

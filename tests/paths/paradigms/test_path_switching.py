@@ -1,4 +1,4 @@
-"""Path switching against independent arithmetic: geometry, rates, rows of branches and of the main path."""
+"""Path switching, compared with independent arithmetic: geometry, rates, and rows of branches and the main path."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ def test_a_branch_under_a_power_law_starts_at_the_parents_rate() -> None:
     assert paradigm.paths[2].lr_start == pytest.approx(2.0 * (16 * (paradigm.paths[2].start + 1)) ** -0.51)
 
 
+def test_the_power_law_is_one_of_tokens_and_the_warmup_meets_it() -> None:
+    schedule = {"peak_lr": 1.0, "warmup_steps": 5, "power_coefficient": 2.0}
+    main = compiled([100, 100], schedule=schedule).paths[0].schedule
+    assert main.lr_at(50) == pytest.approx(2.0 * (16 * 51) ** -0.51)
+    assert main.lr_at(4) == pytest.approx(main.lr_at(5))
+
+
 def test_a_fork_inside_the_warmup_finishes_the_warmup() -> None:
     _, branch = compiled([10], schedule={"peak_lr": 1.0, "warmup_steps": 8}).paths
     assert branch.start == 4
@@ -73,10 +80,10 @@ def test_the_first_version_can_be_released_undecayed() -> None:
 
 def test_whole_branch_data_is_a_reshuffled_pass_over_the_increment() -> None:
     branch = compiled([100, 50], branch_data="whole").paths[2]
-    assert parts(branch) == [("v2", 101, 161)]  # 101 rows: position 101 begins the second epoch
+    assert parts(branch) == [("v2", 101, 161)]  # The increment has 101 rows: position 101 begins the second epoch.
 
 
-def test_replay_takes_its_share_and_goes_on_at_each_sources_next_row() -> None:
+def test_replay_takes_its_share_and_continues_at_each_sources_next_row() -> None:
     branch = compiled([100, 100, 100], mix={"new": 0.9, "replay": 0.1}).paths[3]
     assert branch.rows == 120
     assert parts(branch) == [("v3", 80, 188), ("v1", 200, 206), ("v2", 200, 206)]
@@ -98,7 +105,7 @@ def test_no_row_is_read_twice_along_a_lineage(steps: list[int], share: int) -> N
 
 
 def test_the_main_path_may_read_older_rows_too() -> None:
-    """Steps and forks stay; every stretch between forks has its own share, and branches go on where main was."""
+    """Steps and forks stay. Between two forks the mix has its exact share, and branches continue where main was."""
     mix = {"new": 0.9, "replay": 0.1}
     main, *branches = compiled([100, 100, 100], main_mix=mix).paths
     plain, *plain_branches = compiled([100, 100, 100]).paths
@@ -107,7 +114,7 @@ def test_the_main_path_may_read_older_rows_too() -> None:
         ("v1", 0, 200),
         *[("v2", 0, 72), ("v1", 200, 208)],  # to the fork of version 2
         *[("v2", 72, 180), ("v1", 208, 220)],
-        *[("v3", 0, 72), ("v1", 220, 224), ("v2", 180, 184)],  # what v2 lost comes first
+        *[("v3", 0, 72), ("v1", 220, 224), ("v2", 180, 184)],  # The rows of v2 that the mix displaced come first.
     ]
     assert [segment.steps for segment in main.segments] == [100, 40, 60, 40]
     assert parts(branches[1]) == [("v2", 72, 192)]
@@ -117,7 +124,7 @@ def test_the_main_path_may_read_older_rows_too() -> None:
 
 
 def test_main_paths_of_another_alpha_are_one_unless_they_are_mixed(make_config: MakeConfig) -> None:
-    """A mixture is exact only as a whole, and it ends at the forks."""
+    """Mixtures are exact only as a whole and end at the forks, so main paths with other forks have other mixtures."""
     for mix, mains in (({}, 1), ({"main_mix": {"new": 0.5, "replay": 0.5}}, 2)):
         long = {"kind": "path-switching", "alpha": 0.8, **mix}
         config = make_config(paradigms={"path-switching": mix, "long": long})

@@ -41,7 +41,7 @@ def test_the_newest_record_of_a_save_counts(ledger: dict[str, bytes]) -> None:
 def test_an_attempt_that_goes_on_from_another_copy_is_found(ledger: dict[str, bytes]) -> None:
     first, second = in_order(ledger)
     shorter = b"".join(ledger[first].splitlines(keepends=True)[:-1])
-    with pytest.raises(LedgerError, match=r"main/ledger/001.jsonl:1: .*another machine went on"):
+    with pytest.raises(LedgerError, match=r"main/ledger/001.jsonl:1: .*another machine continued"):
         list(attempt_records({first: shorter, second: ledger[second]}))
 
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.store.copy.inventory import PENDING, take_inventory
-from lrps.store.copy.places import Directory
+from lrps.store.copy.inventory import PENDING, list_inventory
+from lrps.store.copy.run_store import DirectoryStore
 from support.run_builder import files, small_run
 
 
 class Held:
     """A place in memory: names and contents of any kind, as an object store may have them."""
 
-    shown = "somewhere"
+    label = "somewhere"
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents = contents
@@ -34,18 +34,18 @@ def run(tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_a_run_is_seen_whole_and_its_leftovers_are_not(tmp_path: Path) -> None:
-    found = take_inventory(Directory(small_run(tmp_path).layout.run_dir))
+    found = list_inventory(DirectoryStore(small_run(tmp_path).layout.run_dir))
     assert sorted(found.identities) == ["branch-v1", "main"]
     assert list(found.ledger("main")) == ["main/ledger/000.jsonl"]
-    assert [each.step for each in found.whole("main", "checkpoints")] == [30, 40, 50, 60]
-    assert [each.step for each in found.whole("main", "branch_points")] == [40]
-    assert [each.name for each in found.whole("branch-v1", "model")] == ["branch-v1/model"]
+    assert [each.step for each in found.complete("main", "checkpoints")] == [30, 40, 50, 60]
+    assert [each.step for each in found.complete("main", "branch_points")] == [40]
+    assert [each.name for each in found.complete("branch-v1", "model")] == ["branch-v1/model"]
     assert sorted(found.documents) == ["plan.json", "report/figures/loss.svg", "report/index.html"]
-    broken = [each for each in found.sealed.values() if each.fault]
+    broken = [each for each in found.directories.values() if each.fault]
     assert [(each.name, each.fault) for each in broken] == [
         ("main/checkpoints/step-00000070", "incomplete: it has no manifest.json")
     ]
-    names = [*found.sealed, *found.logs, *found.documents]
+    names = [*found.directories, *found.logs, *found.documents]
     assert not [name for name in names if ".tmp-" in name or ".pruned-" in name or "lock" in name]
 
 
@@ -60,46 +60,46 @@ def test_a_run_is_seen_whole_and_its_leftovers_are_not(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_that_no_run_has_is_not_seen(name: str) -> None:
-    found = take_inventory(Held({name: b"{}\n"}))
-    assert not any((found.sealed, found.identities, found.logs, found.documents))
+    found = list_inventory(Held({name: b"{}\n"}))
+    assert not any((found.directories, found.identities, found.logs, found.documents))
 
 
 @given(st.text(alphabet="./\\ab-step0 main\n~", max_size=30))
 def test_no_name_leads_out_of_a_run(name: str) -> None:
-    found = take_inventory(Held({name: b"x\n", f"main/{name}": b"x\n", f"{name}/path.json": b"x\n"}))
-    seen = [*found.sealed, *found.logs, *found.documents, *(f"{path}/path.json" for path in found.identities)]
+    found = list_inventory(Held({name: b"x\n", f"main/{name}": b"x\n", f"{name}/path.json": b"x\n"}))
+    seen = [*found.directories, *found.logs, *found.documents, *(f"{path}/path.json" for path in found.identities)]
     root = Path("/run")
     assert all((root / each).resolve().is_relative_to(root) and ".." not in each.split("/") for each in seen)
 
 
 def test_a_manifest_cannot_name_files_elsewhere(run: dict[str, bytes]) -> None:
     model = b'{"files": {"../../../home/.bashrc": {"bytes": 1, "sha256": "0"}}}'
-    found = take_inventory(Held({**run, "branch-v1/model/lrps.json": model}))
-    assert "which a run does not have" in str(found.sealed["branch-v1/model"].fault)
-    found = take_inventory(Held({**run, "branch-v1/model/lrps.json": b'{"files": {"lrps.json": 1}}'}))
-    assert "cannot be read" in str(found.sealed["branch-v1/model"].fault)
+    found = list_inventory(Held({**run, "branch-v1/model/lrps.json": model}))
+    assert "which a run does not have" in str(found.directories["branch-v1/model"].fault)
+    found = list_inventory(Held({**run, "branch-v1/model/lrps.json": b'{"files": {"lrps.json": 1}}'}))
+    assert "cannot be read" in str(found.directories["branch-v1/model"].fault)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff", b'{"format": "lrps-checkpoint/1"}'])
 def test_a_torn_manifest_is_no_checkpoint(run: dict[str, bytes], content: bytes) -> None:
-    found = take_inventory(Held({**run, "main/checkpoints/step-00000050/manifest.json": content}))
-    assert found.sealed["main/checkpoints/step-00000050"].fault
-    assert [each.step for each in found.whole("main", "checkpoints")] == [30, 40, 60]
+    found = list_inventory(Held({**run, "main/checkpoints/step-00000050/manifest.json": content}))
+    assert found.directories["main/checkpoints/step-00000050"].fault
+    assert [each.step for each in found.complete("main", "checkpoints")] == [30, 40, 60]
 
 
 def test_a_file_of_another_size_is_no_checkpoint(run: dict[str, bytes]) -> None:
-    found = take_inventory(Held({**run, "main/checkpoints/step-00000050/state.json": b"short"}))
-    assert "state.json is missing or not" in str(found.sealed["main/checkpoints/step-00000050"].fault)
+    found = list_inventory(Held({**run, "main/checkpoints/step-00000050/state.json": b"short"}))
+    assert "state.json is missing or not" in str(found.directories["main/checkpoints/step-00000050"].fault)
 
 
 def test_a_torn_last_line_does_not_count(run: dict[str, bytes]) -> None:
     name = "main/ledger/000.jsonl"
-    assert take_inventory(Held({**run, name: run[name] + b'{"sha'})).logs == take_inventory(Held(run)).logs
+    assert list_inventory(Held({**run, name: run[name] + b'{"sha'})).logs == list_inventory(Held(run)).logs
 
 
 def test_what_is_on_its_way_says_so(run: dict[str, bytes]) -> None:
     directory = "main/checkpoints/step-00000050"
     listing = run.pop(f"{directory}/manifest.json")
-    found = take_inventory(Held({**run, f"{directory}/{PENDING}": listing})).sealed[directory]
+    found = list_inventory(Held({**run, f"{directory}/{PENDING}": listing})).directories[directory]
     assert found.pending == listing
-    assert sorted(found.there) == ["state.json", "weights.safetensors"]
+    assert sorted(found.present) == ["state.json", "weights.safetensors"]

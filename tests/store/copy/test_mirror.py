@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import LineageError
-from lrps.store.copy.inventory import PENDING, Inventory, take_inventory
+from lrps.store.copy.inventory import PENDING, Inventory, list_inventory
 from lrps.store.copy.mirror import CopyGroup, compare_inventories
 from support.run_builder import attempt, files, release, save, small_plan, small_run
 
@@ -18,8 +18,8 @@ from support.run_builder import attempt, files, release, save, small_plan, small
 class Held:
     """A place in memory."""
 
-    def __init__(self, contents: dict[str, bytes], shown: str) -> None:
-        self.contents, self.shown = contents, shown
+    def __init__(self, contents: dict[str, bytes], label: str) -> None:
+        self.contents, self.label = contents, label
 
     def sizes(self) -> dict[str, int]:
         return {name: len(content) for name, content in self.contents.items()}
@@ -28,8 +28,8 @@ class Held:
         return self.contents.get(name)
 
 
-def held(contents: dict[str, bytes], shown: str = "there") -> Inventory:
-    return take_inventory(Held(contents, shown))
+def held(contents: dict[str, bytes], label: str = "there") -> Inventory:
+    return list_inventory(Held(contents, label))
 
 
 def compared(ours: dict[str, bytes], theirs: dict[str, bytes], replace: bool = True) -> dict[str, CopyGroup]:
@@ -76,13 +76,13 @@ def test_every_part_of_a_run_there_leads_to_the_same_end(data: st.DataObject, wh
                 there[file.name] = there[str(file.origin)]
             elif file.how == "send":
                 there[file.name] = whole[file.name]
-        if group.sealed is not None:
-            there[f"{group.name}/{group.sealed.last}"] = group.sealed.listing
+        if group.directory is not None:
+            there[f"{group.name}/{group.directory.last}"] = group.directory.listing
     assert there == whole
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return files(small_run(tmp_path_factory.mktemp("whole")).layout.run_dir)
 
 
@@ -120,7 +120,7 @@ def test_a_broken_push_of_the_same_state_goes_on(run: dict[str, bytes]) -> None:
         ("state.json", "send"),
         ("weights.safetensors", "keep"),
     ]
-    assert (group.why, group.stale) == ("goes on where it stopped", ())
+    assert (group.why, group.stale) == ("continues an unfinished copy", ())
     there[f"{directory}/{PENDING}"] = b"of another state"
     assert compared(run, there)[directory].bytes_of("keep") == 0
 
@@ -154,7 +154,7 @@ def test_a_periodic_one_gives_way_if_the_path_saved_the_step_again(run: dict[str
     assert group.stale[0] == f"{name}/manifest.json"
     assert set(group.stale) == {f"{name}/{file}" for file in ("manifest.json", "state.json", "weights.safetensors")}
     stale = compared(before, later)[name]
-    assert (stale.action, stale.why) == ("skip", "the one that is there was saved later")
+    assert (stale.action, stale.why) == ("skip", "the target's was saved later")
 
 
 def test_a_pin_never_gives_way_even_if_the_path_saved_the_step_again(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_path_that_went_on_in_two_places_is_found_though_no_file_contradicts(t
     attempt(plan, "main", 5, 10)
     elsewhere = files(plan.layout.run_dir)
     del here["main/metrics.jsonl"]
-    with pytest.raises(LineageError, match=r"001.jsonl:1: .*another machine went on"):
+    with pytest.raises(LineageError, match=r"001.jsonl:1: .*another machine continued"):
         compared(here, elsewhere)
 
 
@@ -226,7 +226,7 @@ def test_another_plan_is_an_error(run: dict[str, bytes], tmp_path: Path) -> None
     ):
         compared(run, files(plan.layout.run_dir))
     renamed = {**run, "plan.json": json.dumps({"config": {"name": "other"}}).encode()}
-    with pytest.raises(LineageError, match="here is the run of plan 'small', there that of 'other'"):
+    with pytest.raises(LineageError, match="here is a run of plan 'small', there of plan 'other'"):
         compared(run, renamed)
 
 

@@ -16,8 +16,8 @@ from lrps.plan.plan import Plan
 from lrps.store.checkpoints import complete_checkpoints, find, prune_checkpoints, verify_checkpoint
 from lrps.store.copy import transfer
 from lrps.store.copy.inventory import PENDING
-from lrps.store.copy.places import Directory
-from lrps.store.copy.selection import needed_to_resume
+from lrps.store.copy.run_store import DirectoryStore
+from lrps.store.copy.subset import needed_to_resume
 from lrps.store.copy.transfer import Transfer, pull_run, push_run
 from lrps.store.layout import RunLayout
 from support.run_builder import attempt, files, save, small_plan, small_run
@@ -128,7 +128,7 @@ def test_a_broken_push_goes_on_with_the_files_that_are_missing(
         with pytest.raises(KeyboardInterrupt):
             push_run(plan.layout.run_dir, address)
     assert not [key for key in uploads if key.endswith("step-00000050/manifest.json")]
-    with pytest.raises(CheckpointError, match="no whole step-00000050 of main; whole are steps: 30, 40"):
+    with pytest.raises(CheckpointError, match="no complete step-00000050 of main; complete steps: 30, 40"):
         pull_run(tmp_path / "early", address, partial(EVERYTHING, paths=["main"], step=50))
     uploads.clear()
     push_run(plan.layout.run_dir, address)
@@ -255,13 +255,13 @@ def test_a_broken_pull_keeps_the_files_that_are_intact(
 ) -> None:
     push_run(plan.layout.run_dir, str(there))
     fetched: list[str] = []
-    get = Directory.get
+    get = DirectoryStore.get
 
-    def counting(place: Directory, name: str, *rest: Any) -> None:
+    def counting(place: DirectoryStore, name: str, *rest: Any) -> None:
         fetched.append(name)
         get(place, name, *rest)
 
-    monkeypatch.setattr(Directory, "get", counting)
+    monkeypatch.setattr(DirectoryStore, "get", counting)
     monkeypatch.setattr(transfer, "TRANSFERS", 1)
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -309,16 +309,16 @@ def test_the_run_directory_may_lie_behind_links(plan: Plan, there: Path, tmp_pat
 
 
 def test_there_must_be_a_run(tmp_path: Path) -> None:
-    with pytest.raises(LineageError, match="holds no path; `lrps run` makes some"):
+    with pytest.raises(LineageError, match="has no paths; make some with `lrps run`"):
         push_run(tmp_path / "nowhere", str(tmp_path / "there"))
-    with pytest.raises(LineageError, match="holds no run"):
+    with pytest.raises(LineageError, match="has no run"):
         pull_run(tmp_path / "fresh", str(tmp_path / "there"), EVERYTHING)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_the_way(plan: Plan, there: Path, tmp_path: Path) -> None:
     there.write_text("no directory")
-    with pytest.raises(TransferError, match="cannot list .*there: .*Not a directory.*goes on where it stopped"):
+    with pytest.raises(TransferError, match="cannot list .*there: .*Not a directory.*then run the same command again"):
         push_run(plan.layout.run_dir, str(there))
     push_run(plan.layout.run_dir, str(tmp_path / "elsewhere"))
     with pytest.raises(TransferError, match="Not a directory"):
@@ -329,10 +329,10 @@ def test_a_full_disk_here_is_told_and_more_room_goes_on(
     plan: Plan, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push_run(plan.layout.run_dir, str(there))
-    get = Directory.get
+    get = DirectoryStore.get
     with monkeypatch.context() as patch:
 
-        def full(place: Directory, name: str, file: Path, advance: Any) -> None:
+        def full(place: DirectoryStore, name: str, file: Path, advance: Any) -> None:
             def advancing(done: int) -> None:
                 if "step-00000050" in name:
                     raise OSError(28, "No space left on device")
@@ -340,8 +340,8 @@ def test_a_full_disk_here_is_told_and_more_room_goes_on(
 
             get(place, name, file, advancing)
 
-        patch.setattr(Directory, "get", full)
-        with pytest.raises(LrpsError, match="free disk space; the same command goes on where it stopped"):
+        patch.setattr(DirectoryStore, "get", full)
+        with pytest.raises(LrpsError, match="free disk space; then run the same command again"):
             pull_run(tmp_path / "fresh", str(there), EVERYTHING)
     pull_run(tmp_path / "fresh", str(there), EVERYTHING)
     assert files(tmp_path / "fresh") == files(plan.layout.run_dir)

@@ -13,7 +13,7 @@ from track.wandb_server import Run, WandbServer
 from lrps.base.errors import TrackerError
 from lrps.config.loader import load_config
 from lrps.plan.plan import Plan, make_plan
-from lrps.store.checkpoints import Checkpoint, begin, pin, publish, seal
+from lrps.store.checkpoints import Checkpoint, begin, fsync_and_hash, pin, publish
 from lrps.track.wandb.link import kept_checkpoints, link_run
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def saved(plan: Plan, name: str, step: int) -> Checkpoint:
     layout = plan.layout.path(name)
     temporary = begin(layout.checkpoints, step)
     (temporary / "weights").write_text(f"{name} at {step}")
-    files = {"weights": seal(temporary / "weights")}
+    files = {"weights": fsync_and_hash(temporary / "weights")}
     return pin(publish(temporary, step, files, {"path": name}), layout.branch_points)
 
 

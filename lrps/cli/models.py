@@ -1,0 +1,210 @@
+"""The verbs `export`, `score` and `convert`: released models and states for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrps.base.errors import ConfigError
+from lrps.cli.options import AsJson, ConfigFile, Overrides, check_paradigms, load_config, load_plan, print_json
+from lrps.config.values import parse_bytes
+
+if TYPE_CHECKING:
+    from lrps.plan.plan import Plan
+
+
+DTYPES = ("fp32", "bf16")
+
+
+def export(
+    config_file: ConfigFile,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Names of paths, as `lrps plan` shows them.")
+    ] = None,
+    overrides: Overrides = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the states of this version; without PATH, of every path.")
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Directory to write to; by default <run>/<path>/model, or model-step-N beside it."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="fp32|bf16", help="Precision of the weights; by default engine.precision.")
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest size of one file of weights.")] = "5GB",
+    force: Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")] = False,
+) -> None:
+    """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
+
+    `AutoModelForCausalLM.from_pretrained(DIR)` loads them. Needs no GPU and no process group, and memory for about
+    one file of weights. An existing export is not written again.
+    """
+    from lrps.base.numbers import size
+    from lrps.export.states import chosen_states
+
+    plan = load_plan(config_file, overrides)
+    states = chosen_states(plan, paths or (), version, step)
+    if out is not None and len(states) > 1:
+        raise ConfigError(f"--out takes one model, these are {len(states)}; name one path")
+    kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
+
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
+    from lrps.export.release import ExportFormat, export_state
+
+    form = ExportFormat(kind, shard_bytes)
+    for state in states:
+        directory = out or state.directory(plan.layout.path(state.path.name))
+        exported = export_state(plan, state, directory, form, force=force)
+        told = f"{size(exported.bytes)}, {form.dtype}" if exported.made else "was there already"
+        typer.echo(f"{state.path.name} at step {state.step}: {exported.directory} ({told})")
+
+
+def _dtype(name: str) -> str:
+    if name not in DTYPES:
+        raise ConfigError(f"--dtype {name}: take {' or '.join(DTYPES)}")
+    return name
+
+
+def _shard_bytes(size: str) -> int:
+    found = parse_bytes(size)
+    if not isinstance(found, int) or found < 1:
+        raise ConfigError(f"--max-shard-size {size}: give a size such as 5GB or 500MB")
+    return found
+
+
+def score(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    paradigm: Annotated[
+        list[str] | None,
+        typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score every released model on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
+
+    Only missing results are computed: a result belongs to a model and a task, and a changed task is another task.
+    Runs on a GPU if there is one. After Ctrl-C the same command continues. Models are exported as `lrps export` does;
+    `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
+    """
+    from lrps.base.errors import ConfigError
+    from lrps.evaluation.harness import stay_offline
+    from lrps.evaluation.score import released_states, score_models, scoring_jobs, task_digests
+    from lrps.plan.status import check_run_dir
+
+    plan = load_plan(config_file, overrides)
+    check_paradigms(plan, paradigm)
+    digests = task_digests(plan.config.evaluation)
+    if not digests:
+        raise ConfigError(
+            f"{config_file}: names no task; add evaluation.tasks or evaluation.lm_eval (docs/evaluation.md)"
+        )
+    states, untrained = released_states(plan, paradigm or ())
+    check_run_dir(plan, [state.path for state in states])
+    todo = scoring_jobs(plan, states, digests)
+    missing = sum(len(job.missing) for job in todo)
+    typer.echo(f"{len(states)} models, {len(digests)} tasks: {missing} results to do", err=True)
+    if todo:
+        stay_offline()
+        score_models(plan, todo, digests, lambda line: typer.echo(line, err=True))
+    if untrained:
+        typer.echo(f"not trained yet, and not scored: {', '.join(dict.fromkeys(untrained))}", err=True)
+    _show(plan, as_json)
+
+
+def _show(plan: Plan, as_json: bool) -> None:
+    """Print the scores that the run has by now, of all paradigms."""
+    from lrps.costs.comparison import make_comparison
+    from lrps.report.task_table import scored, task_table
+    from lrps.report.terminal import print_table
+
+    comparison = make_comparison(plan)
+    print_json(scored(comparison)) if as_json else print_table(task_table(comparison))
+
+
+convert_app = typer.Typer(
+    help="Convert a state to DeepSpeed's universal format, for a script of your own, or from it.", no_args_is_help=True
+)
+
+
+@convert_app.command("to-universal")
+def to_universal(
+    config_file: ConfigFile,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Name of a path, as `lrps plan` shows them.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write to; it may hold several steps.")],
+    overrides: Overrides = None,
+    step: Annotated[
+        int | None, typer.Option("--step", metavar="N", help="The state after N steps; by default the newest.")
+    ] = None,
+) -> None:
+    """Write a checkpoint in DeepSpeed's universal format: weights, Adam moments and step, to continue elsewhere.
+
+    A script of your own reads it under ZeRO 1, 2 or 3, with any number of processes, fp32 or bf16:
+
+    \b
+      deepspeed.initialize(..., config={..., "checkpoint": {"load_universal": True}})
+      engine.load_checkpoint(DIR, load_lr_scheduler_states=False)
+
+    The state is exact. Learning rate, betas, eps and weight decay stay those of the script. The parameters need the
+    same names, so build the model with transformers. Under ZeRO 3 DeepSpeed 0.19 gives all parameter groups one step
+    counter, which torch's Adam then increments once per group; separate them after loading:
+
+    \b
+      for state in engine.optimizer.optimizer.state.values():
+          state["step"] = state["step"].clone()
+    """
+    from lrps.engine.universal import write_universal
+    from lrps.plan.status import intact_checkpoint
+
+    plan = load_plan(config_file, overrides)
+    checkpoint = intact_checkpoint(plan, path, step)
+    samples = checkpoint.step * plan.config.batch.sequences
+    typer.echo(str(write_universal(checkpoint.directory, out, checkpoint.step, samples, {"lrps": checkpoint.identity})))
+
+
+@convert_app.command("from-universal")
+def from_universal(
+    config_file: ConfigFile,
+    universal: Annotated[
+        Path,
+        typer.Argument(
+            metavar="UNIVERSAL", help="The directory of a tag, or the one in which latest_universal names it."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Directory to write step-N to; it may hold several steps.")
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Read a state in DeepSpeed's universal format: weights, Adam moments and step, to start a plan from.
+
+    DeepSpeed converts what a script of your own saved (ZeRO 1, 2 or 3, torch's Adam) to that format:
+
+    \b
+      python -m deepspeed.checkpoint.ds_to_universal --inject_missing_state
+          --input_folder RUN/global_step480 --output_folder RUN/global_step480_universal
+
+    The directory that is printed at the end is the one to start from, as a key of the config:
+
+    \b
+      model: {architecture: {...}, initial_state: OUT/step-00000480}
+
+    The state is exact, and nothing in the files is run. The parameters must be those of the config's model, by name
+    and shape; ZeRO 3 keeps no shapes, so there it is their number of elements. Schedules, seeds and positions in the
+    data are not read: the plan starts at step 0 with its own.
+    """
+    from lrps.engine.universal_import import import_universal
+
+    imported = import_universal(load_config(config_file, overrides).model, universal, out)
+    if imported.left_out:
+        typer.echo(f"left out, because it is not trained: {', '.join(imported.left_out)}", err=True)
+    typer.echo(str(imported.checkpoint.directory))

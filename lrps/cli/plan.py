@@ -1,0 +1,72 @@
+"""The verbs `plan` and `status`: what a config compiles to, and where its run directory stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrps.base.errors import LrpsError
+from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
+
+if TYPE_CHECKING:
+    from lrps.plan.plan import Plan
+
+
+def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show every path, what it costs and what is still to do. Nothing is trained."""
+    from lrps.costs.document import to_json
+    from lrps.costs.plan_document import plan_document
+    from lrps.plan.status import check_run_dir, done_steps
+    from lrps.report.plan_text import print_plan
+
+    made = load_plan(config_file, overrides)
+    document = plan_document(made, done_steps(made))
+    print_json(to_json(document)) if as_json else print_plan(document)
+    try:
+        check_run_dir(made, made.graph.paths)
+    except LrpsError as error:
+        typer.echo(f"note: `lrps run` would refuse this: {error}", err=True)
+
+
+def status(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Repeat every SECONDS until everything is complete; with --json one line each time."
+        ),
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Interval of --watch.")] = 2.0,
+) -> None:
+    """Show the tree of paths: state, step, loss, speed, remaining time, cost so far and to come.
+
+    Reads files only, on any host that sees the run directory; where jobs were submitted, Slurm is asked for their
+    state. --watch exits with 0 when everything is complete or on Ctrl-C, and with 1 when a path has failed and no path
+    is running.
+    """
+    made = load_plan(config_file, overrides)
+    if live:
+        from lrps.report.watch import watch
+
+        raise typer.Exit(watch(made, every, as_json, jobs_shown(made)))
+    from lrps.costs.document import to_json
+    from lrps.costs.status_document import status_document
+    from lrps.plan.status import plan_status
+    from lrps.report.status_table import print_status
+
+    document = status_document(made, plan_status(made), jobs_shown(made)())
+    print_json(to_json(document)) if as_json else print_status(document)
+
+
+def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
+    """Return a function that returns path -> its newest job, as JSON values, at each call."""
+    from dataclasses import asdict
+
+    from lrps.launch.slurm.path_jobs import PathJobReader
+
+    reader = PathJobReader(plan.layout.run_dir)
+    return lambda: {name: asdict(job) for name, job in reader.read().items()}

@@ -1,0 +1,209 @@
+"""The verbs `run`, `train`, `evaluate` and `cancel`: process groups on this machine, on hosts or in Slurm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrps.base.errors import INTERRUPTED
+from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
+from lrps.cli.report import print_and_write_report
+
+if TYPE_CHECKING:
+    from lrps.launch.launchers.launcher import HostLauncher
+    from lrps.plan.plan import Plan
+
+
+OnlyParadigms = Annotated[
+    list[str] | None,
+    typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+]
+
+
+PathNames = Annotated[list[str], typer.Argument(metavar="PATH...", help="Names of paths, as `lrps plan` shows them.")]
+
+
+def run(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    paradigm: OnlyParadigms = None,
+    launcher: Annotated[
+        str | None,
+        typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Replaces launch.launcher of the config."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and files, and stop.")] = False,
+) -> None:
+    """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command continues.
+
+    With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
+    rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
+    """
+    from lrps.costs.plan_document import write_plan_json
+    from lrps.launch.launchers.registry import launcher_of
+    from lrps.launch.launchers.slurm import SlurmLauncher
+    from lrps.launch.preflight import check_shards, check_written, waiting_text
+
+    overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
+    made = load_plan(config_file, overrides)
+    check_paradigms(made, paradigm)
+    names, waiting = _missing(made, paradigm or ())
+    chosen = launcher_of(made.config.launch)
+    if dry_run:
+        if isinstance(chosen, SlurmLauncher):
+            show_scripts(made, names, config_file, overrides)
+        else:
+            _show_commands(made, names, chosen, config_file, overrides)
+        if waiting:  # As a comment of the script.
+            typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
+        return
+    check_shards(made)
+    write_plan_json(made)
+    if isinstance(chosen, SlurmLauncher):
+        submit_missing(made, names, config_file, overrides)
+    else:
+        if not names and not waiting:
+            typer.echo(f"{made.config.name}: everything is trained and evaluated already")
+        _run_here(made, names, chosen, config_file, overrides)
+    check_written(waiting, config_file, overrides)
+
+
+def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str, set[str]]]:
+    """Return the paths to train now, and those that wait: name -> rehearsal sets that are not written yet.
+
+    Raises an LrpsError if the run directory, a branch point or a tracker would make training fail.
+    """
+    from lrps.launch.jobs import unfinished_paths
+    from lrps.launch.preflight import check_forks, waiting_for_sets
+    from lrps.plan.status import check_run_dir
+    from lrps.track.trackers import check_trackers
+
+    missing = unfinished_paths(made, paradigms)
+    check_run_dir(made, [status.path for status in missing])
+    check_forks(made, missing)
+    check_trackers(made.config.track)
+    waiting = waiting_for_sets(made, missing)
+    return [status.path.name for status in missing if status.path.name not in waiting], waiting
+
+
+def _show_commands(
+    made: Plan, names: Sequence[str], launcher: HostLauncher, config_file: Path, overrides: Sequence[str]
+) -> None:
+    """Print the commands that would start the process groups, as a shell script."""
+    from lrps.launch.jobs import plan_jobs
+    from lrps.launch.run import commands_of
+
+    if jobs := plan_jobs(made, names, config_file, overrides):
+        typer.echo(commands_of(made, jobs, launcher))
+
+
+def _run_here(
+    made: Plan, names: Sequence[str], launcher: HostLauncher, config_file: Path, overrides: Sequence[str]
+) -> None:
+    """Run the paths as process groups that this process starts and watches, then write the report."""
+    from lrps.launch.jobs import plan_jobs
+    from lrps.launch.preflight import check_idle
+    from lrps.launch.run import run_jobs
+
+    jobs = plan_jobs(made, names, config_file, overrides)
+    check_idle(made.layout, names)
+    if jobs:
+        typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
+    run_jobs(made, jobs, launcher, typer.echo)
+    print_and_write_report(made, ("html", "json"))
+
+
+def train(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
+    """Train these paths one after the other, as one process group. Started by `deepspeed`, `torchrun` or `srun`."""
+    _run_job(config_file, paths, overrides, train=True)
+
+
+def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
+    """Evaluate trained paths on the held-out sets that they have no result for. Started like `train`."""
+    _run_job(config_file, paths, overrides, train=False)
+
+
+def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
+    from lrps.launch.rendezvous import rendezvous
+    from lrps.track.trackers import check_trackers
+
+    os.environ.update(rendezvous(os.environ))
+    made = load_plan(config_file, overrides)
+    check_trackers(made.config.track)
+
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
+    from lrps.train.job import run_job
+
+    if not run_job(made, paths, train=train):
+        raise typer.Exit(INTERRUPTED)
+
+
+def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
+    """Submit the missing paths as jobs, print the jobs and return."""
+    from lrps.launch.jobs import plan_jobs
+    from lrps.launch.slurm.path_jobs import path_jobs
+    from lrps.launch.slurm.submit import submit
+    from lrps.report.table import Table, text_column
+    from lrps.report.terminal import print_table
+
+    troubles = {name: job.trouble for name, job in path_jobs(plan.layout.run_dir).items() if job.trouble}
+    jobs = submit(plan, names, lambda chosen: plan_jobs(plan, chosen, config_file, overrides))
+    for name in names:
+        if name in troubles:
+            typer.echo(f"before: {name}: {troubles[name]}")
+    if not jobs:
+        typer.echo(f"{plan.config.name}: everything is trained and evaluated already")
+        return
+    columns = tuple(map(text_column, ("path", "job", "after", "state")))
+    rows = tuple((", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs)
+    print_table(Table(f"{plan.config.name}: jobs", columns, rows))
+    typer.echo(
+        "`lrps status` shows their state, `lrps cancel` cancels them; once they are done, `lrps report` compares"
+    )
+
+
+def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
+    """Print the scripts of the paths that are in no job yet, and the commands that would submit them."""
+    from lrps.base.errors import SchedulerError
+    from lrps.launch.jobs import plan_jobs
+    from lrps.launch.slurm.names import script_file
+    from lrps.launch.slurm.queue import queued_jobs
+    from lrps.launch.slurm.script import script_text
+    from lrps.launch.slurm.submit import jobs_to_wait_for, sbatch_command
+
+    run_dir = plan.layout.run_dir
+    ids: dict[str, str] = {}
+    with suppress(SchedulerError):  # Without Slurm no jobs are queued.
+        ids = {name: job.job_id for job in queued_jobs(run_dir) if job.is_active for name in job.paths}
+    for job in plan_jobs(plan, [name for name in names if name not in ids], config_file, overrides):
+        after = jobs_to_wait_for(plan, job, ids)
+        file = script_file(run_dir, job.name)
+        typer.echo(f"# {file}\n{script_text(plan, job)}")
+        typer.echo(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
+        ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
+
+
+def cancel(
+    config_file: ConfigFile,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Names of paths; by default all.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Cancel the Slurm jobs of these paths and those that wait for them. Running jobs save first.
+
+    `lrps run --launcher slurm` submits what is missing again, and training continues from what was saved.
+    """
+    from lrps.launch.slurm.cancel import cancel_jobs
+
+    plan = load_plan(config_file, overrides)
+    cancelled = cancel_jobs(plan, [path.name for path in plan.named_paths(paths or ())])
+    for job in cancelled:
+        how = "saves and exits" if job.saves_first else "cancelled"
+        typer.echo(f"{', '.join(job.paths)}: job {job.job_id} {how}")
+    if not cancelled:
+        typer.echo("no jobs of this plan are queued")

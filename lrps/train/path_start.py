@@ -1,0 +1,153 @@
+"""The start of an attempt at a path: what rank 0 finds in the run directory, and what it puts in order there.
+
+Only the process that holds the path's lock calls these functions, `check_origin` excepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lrps.base.errors import CheckpointError
+from lrps.base.files import atomic_write_json
+from lrps.base.locks import path_lock
+from lrps.data.stream import PathData
+from lrps.paths.graph import TrainingPath
+from lrps.plan.initial import initial_checkpoint, with_initial_weights
+from lrps.plan.origin import Origin, origin_of
+from lrps.plan.plan import Plan
+from lrps.plan.status import missing_evaluations, saved_step
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
+from lrps.store.identity import check_identity
+from lrps.store.layout import PathLayout, RunLayout
+
+Say = Callable[[str], None]
+"""Function that shows a line to the user."""
+
+
+@dataclass(frozen=True)
+class PathStart:
+    """The findings of rank 0 in the directory of a path before an attempt: what is left to do, and from which state."""
+
+    origin: Origin
+    """State that training continues or forks from."""
+    steps_to_train: int
+    """Number of steps from the origin to the path's last step; 0 if the path is trained."""
+    missing_evaluations: Mapping[int, list[str]]
+    """Lineage step -> held-out versions that the state of that step is still to be evaluated on."""
+    branch_points: tuple[int, ...]
+    """Lineage steps whose checkpoints are pinned, because other paths fork there or a version is released."""
+
+    @property
+    def complete(self) -> bool:
+        """True if no step and no evaluation is left to do."""
+        return not (self.steps_to_train or self.missing_evaluations)
+
+
+def start_path(plan: Plan, path: TrainingPath, say: Say) -> PathStart:
+    """Claim the directory of a path and find what an attempt at it starts with.
+
+    Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. Raises
+    LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from.
+    """
+    layout = plan.layout.path(path.name)
+    clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
+    claim(layout, path, with_initial_weights(plan.identity(path), plan.config.model))
+    origin = origin_of(path, plan.layout, initial_checkpoint(plan.config.model))
+    missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
+    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points)
+    if start.complete:
+        pin_saved(layout, branch_points, origin.step, say)
+    return start
+
+
+def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> None:
+    """Check that the directory belongs to the path, and write path.json if it is new or the path has grown.
+
+    A path that has never saved anything may still be replaced by another one.
+    """
+    begun = saved_step(layout) is not None and layout.path_json.exists()
+    if not begun or check_identity(layout.path_json, identity).stop < path.stop:
+        atomic_write_json(layout.path_json, identity)
+
+
+def clear_leftovers(layout: PathLayout, say: Say) -> None:
+    """Remove what interrupted saves, pins and removals left: up to a whole checkpoint each.
+
+    A leftover that cannot be removed is reported, and is no error.
+    """
+    for directory in (*leftovers(layout.checkpoints), *leftovers(layout.branch_points)):
+        where = f"{directory.parent.name}/{directory.name}"
+        try:
+            remove(directory)
+        except CheckpointError as error:
+            say(f"{where}, left by an interrupted save, stays: {error}")
+        else:
+            say(f"removed {where}, left by an interrupted save, pin or removal")
+
+
+def set_aside_skipped(origin: Origin) -> None:
+    """Set newer, damaged checkpoints aside, so that they are neither pinned nor counted by retention."""
+    for skipped in origin.skipped:
+        set_aside(skipped.directory)
+
+
+def pin_saved(layout: PathLayout, steps: Collection[int], last: int, say: Say) -> None:
+    """Pin the periodic checkpoints of these steps, up to step `last`.
+
+    They are not pinned yet if a crash came between save and pin, or if the plan has grown. Raises CheckpointError if an
+    intact one cannot be pinned. A state that is damaged, here and as a pin, is only reported: forks from it are
+    refused, and the path itself does not need it.
+    """
+    for checkpoint in complete_checkpoints(layout.checkpoints):
+        if checkpoint.step in steps and checkpoint.step <= last:
+            try:
+                pin(checkpoint, layout.branch_points)
+            except CheckpointError:
+                if (damage := fault(checkpoint)) is None:
+                    raise
+                say(f"the state of step {checkpoint.step}, which other paths or releases need, is lost: {damage}")
+
+
+def pin_fork(origin: Origin, parent: str, run: RunLayout) -> None:
+    """Pin the checkpoint that a path forks from if it is not: the parent's retention would remove it.
+
+    It is not pinned if the plan that trained the parent did not contain the fork. Raises LineageError while the parent
+    is being trained, since its trainer could remove the checkpoint at this moment.
+    """
+    layout = run.path(parent)
+    assert origin.checkpoint is not None
+    if origin.checkpoint.directory.parent != layout.branch_points:
+        with path_lock(layout.directory):
+            pin(origin.checkpoint, layout.branch_points)
+
+
+def check_origin(
+    checkpoint: Checkpoint, origin: Origin, path: TrainingPath, data: PathData, training_sha256: str
+) -> None:
+    """Raise CheckpointError if a checkpoint is of another plan, of another path or of other rows.
+
+    training_sha256: the training digest of the plan.
+    """
+    identity, where, step = checkpoint.identity, checkpoint.directory, checkpoint.step
+    if identity.get("training_sha256") != training_sha256:
+        raise CheckpointError(
+            f"{where} is of another plan ({identity.get('plan')}, path {identity.get('path')}): its model, "
+            "tokenizer, optimizer, batch or seed differ; remove it"
+        )
+    parent = path.parent if origin.verb == "fork" else None
+    name = path.name if parent is None else parent.path
+    if identity.get("path") != name:
+        raise CheckpointError(
+            f"{where} is a state of path {identity.get('path')}, not of {name}; remove it, or put it where it was"
+        )
+    if parent is not None or step > path.stop:
+        return
+    here, there = data.positions(step - path.start), identity.get("positions", {})
+    if differing := [source for source in here.keys() & there.keys() if here[source] != there[source]]:
+        source = min(differing)
+        raise CheckpointError(
+            f"{where} is at row {there[source]} of {source}, where {name} is at row {here[source]} after step "
+            f"{step}: it was trained on other rows; remove it"
+        )

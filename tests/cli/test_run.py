@@ -1,0 +1,44 @@
+"""`lrps run --launcher slurm` and `lrps cancel`, as far as they go without a Slurm (tests/launch/slurm has one)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lrps.base.errors import ConfigError, SchedulerError
+from lrps.cli import app
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_a_dry_run_shows_scripts_and_commands_and_writes_nothing(tiny_config: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = ["run", str(tiny_config), "--launcher", "slurm", "--dry-run", "--paradigm", "path-switching"]
+    done = CliRunner().invoke(app, [*words, "-s", f"runs={runs}"])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("#!/bin/bash") == 3
+    directory = runs / "tiny" / "slurm"
+    assert re.search(rf"# sbatch --parsable --comment=lrps:\w+:main {directory / 'main.sbatch'}\n", done.output)
+    assert (
+        f"--dependency=afterok:<job of main> --kill-on-invalid-dep=yes {directory / 'branch-v2.sbatch'}" in done.output
+    )
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("words", [["run", "--launcher", "slurm"], ["cancel"]])
+def test_without_slurm_it_says_where_to_go(tiny_config: Path, tmp_path: Path, words: list[str]) -> None:
+    done = CliRunner().invoke(app, [words[0], str(tiny_config), *words[1:], "-s", f"runs={tmp_path}"])
+    assert isinstance(done.exception, SchedulerError)
+    assert "squeue is not installed here; run this on a login node" in str(done.exception)
+
+
+def test_a_path_that_is_not_there(tiny_config: Path) -> None:
+    done = CliRunner().invoke(app, ["cancel", str(tiny_config), "mian"])
+    assert isinstance(done.exception, ConfigError)
+    assert "the plan has no path mian; it has main, branch-v1" in str(done.exception)
