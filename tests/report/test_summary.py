@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrps.base.numbers import amount
+from lrps.base.numbers import device_time
 from lrps.costs.comparison import make_comparison
 from lrps.report.summary import headline, mixing
 
@@ -13,8 +13,8 @@ def test_allocated_hours_and_hours_in_steps_are_distinguished(make: Any, formula
     plan = make(paradigms={"path-switching": {}}, versions=1)
     formulas.Run(plan).train(fail_at={"branch-v1": (400, 300)})
     steps = 500 + 100  # 100 of them twice
-    allocated, training = amount((steps * 0.036 + 10 + 12 + 12 + 2) / 3600), amount(steps * 0.036 / 3600)
-    assert f"Measured: {allocated} device-hours allocated on cpu, {training} of them in optimizer steps." in headline(
+    allocated, training = device_time((steps * 0.036 + 10 + 12 + 12 + 2) / 3600), device_time(steps * 0.036 / 3600)
+    assert f"Measured: {allocated} of device time allocated on cpu, {training} of it in optimizer steps." in headline(
         make_comparison(plan)
     )
 
@@ -23,7 +23,7 @@ def test_a_half_done_run_has_no_ratio(make: Any, formulas: Any) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "branch-v1"], stop_at={"main": 900})
     said = headline(make_comparison(plan))
-    assert "Measured so far: 1,200 of 2,900 steps, 0.0187 device-hours allocated on cpu, 0.012 of them in" in said
+    assert "Measured so far: 1,200 of 2,900 steps, 1.12 min of device time allocated on cpu, 43.2 s of it in" in said
     assert "of those of PTFS" not in said
 
 
