@@ -97,7 +97,7 @@ def test_tables_name_every_path(verb: str, config_file: Path) -> None:
         (["run", "CONFIG"], "no shards in nowhere for version v1"),
         (["run", "CONFIG", "--paradigm", "magic"], "--paradigm magic: the config has path-switching, ptfs, cpt"),
         (["data", "build", "CONFIG"], "no version has `text:`"),
-        (["data", "verify", "CONFIG"], "no shards in nowhere"),
+        (["data", "verify", "CONFIG"], "nowhere has no manifests"),
         (["report", "CONFIG", "--format", "pdf"], "html"),
         (["run", "CONFIG", "--launcher", "magic"], "launch.launcher"),
         (["export", "CONFIG"], "name the paths to export, or give --version"),
