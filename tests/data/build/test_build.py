@@ -111,7 +111,7 @@ def test_empty_documents_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "v1: 2 empty documents left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("documents", "found"), [(1, "no document"), (20, r"\d+ tokens, no whole row")])
+@pytest.mark.parametrize(("documents", "found"), [(1, "no document"), (20, r"\d+ tokens, no whole sequence")])
 def test_nothing_to_evaluate_on_is_told(documents: int, found: str, tmp_path: Path, capsys: Any) -> None:
     lines = [json.dumps({"text": f"text {n}"}) + "\n" for n in range(documents)]
     (tmp_path / "v1.jsonl").write_text("".join(lines))

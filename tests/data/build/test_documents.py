@@ -168,7 +168,7 @@ def test_compressed_files_are_streamed(suffix: str, tmp_path: Path) -> None:
         ("a.jsonl.zst", zstandard.compress(b"\n") + zstandard.compress(lines(TEXTS))[:9], "ends in the middle"),
         ("a.jsonl.zst", b"", "ends in the middle"),
         ("a.jsonl.zst", b"plain text", "damaged"),
-        ("a.parquet", b"plain text", r"a\.parquet: not a sound \.parquet file"),
+        ("a.parquet", b"plain text", r"a\.parquet: not a valid \.parquet file"),
         ("a.txt", b"abc\xff", r"a\.txt: not UTF-8 at byte 3"),
         ("a.csv", b"text", r"a\.csv: cannot read \.csv. Give \.txt, .* or \.parquet files"),
         ("a", b"text", r"a: cannot read a file without a suffix"),
@@ -182,7 +182,7 @@ def test_unreadable_documents_are_refused_with_their_place(name, data, message, 
 
 def test_a_parquet_file_needs_the_column_and_a_text_in_every_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", TEXTS, "body")
-    with pytest.raises(DataError, match=r'a\.parquet: has no column "text", only id, body\. Name it: data\.text_key'):
+    with pytest.raises(DataError, match=r'a\.parquet: has no column "text", only id, body\. Set data\.text_key'):
         read(path)
     with pytest.raises(DataError, match=r'row 1: has no string in column "id"'):
         read(path, "id")
