@@ -73,7 +73,7 @@ def lrps(directory: Path, *arguments: str | Path) -> str:
     """Run a verb in a directory and return its standard output."""
     command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
     wide = os.environ | {"COLUMNS": "300"}  # no column of a table is left out
-    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=500, env=wide)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=wide)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
