@@ -73,7 +73,7 @@ def lrps(directory: Path, *arguments: str | Path, columns: int = 300) -> str:
     """Run a verb in a directory and return its standard output, made for a terminal of that many columns."""
     command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
     environment = os.environ | {"COLUMNS": str(columns)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=500, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

@@ -134,7 +134,7 @@ def test_help_teaches(repository: Path) -> None:
 
 def test_the_help_lists_every_verb_in_the_order_of_use_and_cuts_no_line() -> None:
     environment = {**os.environ, "COLUMNS": "80"}
-    shown = subprocess.run([*LRPS, "--help"], capture_output=True, text=True, env=environment, timeout=60).stdout
+    shown = subprocess.run([*LRPS, "--help"], capture_output=True, text=True, env=environment).stdout
     listed = re.findall(r"^  ([a-z]+) +[A-Z]", shown, re.M)
     assert listed[:4] == ["plan", "run", "status", "report"]
     hidden = {name for name, command in typer.main.get_command(app).commands.items() if command.hidden}  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def test_the_help_lists_every_verb_in_the_order_of_use_and_cuts_no_line() -> Non
 
 @pytest.mark.parametrize("module", ["lrps", "lrps.cli"])
 def test_the_version_and_both_modules(module: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
     assert done.stdout == f"lrps {__version__}\n"
 
 

@@ -44,9 +44,7 @@ def path_of(file: Path, name: str) -> PathLayout:
 
 
 def run(file: Path, **environment: str) -> None:
-    done = subprocess.run(
-        [*LRPS, "run", str(file)], env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([*LRPS, "run", str(file)], env={**os.environ, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

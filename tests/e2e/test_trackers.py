@@ -53,9 +53,7 @@ def trained(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Trai
     kept |= {"WANDB_API_KEY": "0123456789" * 4, "WANDB_FINISH_TIMEOUT": "1", "OMP_NUM_THREADS": "1"}
     with WandbServer(lambda server, run: server.close()) as server:
         command = [sys.executable, str(WORKER), str(file), "failing", "gone"]
-        done = subprocess.run(
-            command, env={**kept, "WANDB_BASE_URL": server.url}, capture_output=True, text=True, timeout=300
-        )
+        done = subprocess.run(command, env={**kept, "WANDB_BASE_URL": server.url}, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return Trained(directory / "runs", done.stdout, server.runs["gone-main"])
 

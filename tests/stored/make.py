@@ -37,7 +37,7 @@ def write_text(name: str, documents: int = 16) -> None:
 
 def lrps(*arguments: str, code: int = 0) -> str:
     """Run a verb and return its standard output. It must exit with `code`."""
-    done = subprocess.run([*LRPS, *arguments], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([*LRPS, *arguments], capture_output=True, text=True)
     assert done.returncode == code, (arguments, done.stdout, done.stderr)
     return done.stdout
 
