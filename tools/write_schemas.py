@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lrps.base.document_schema import json_schema
 from lrps.config.models import Config
 from lrps.costs.compare import CompareDocument
 from lrps.costs.comparison import Comparison
-from lrps.costs.document_schema import json_schema
 from lrps.costs.plan_document import PlanDocument, PlanFile
 from lrps.costs.status_document import StatusDocument
 from lrps.costs.sweep import Sweep

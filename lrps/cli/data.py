@@ -154,7 +154,7 @@ def rehearse(
     bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
     all later versions.
     """
-    from lrps.costs.document import to_json
+    from lrps.base.document import to_json
     from lrps.rehearsal.outline import outline, print_outline
 
     plan = load_plan(config_file, overrides)

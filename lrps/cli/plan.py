@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Nothing is trained."""
-    from lrps.costs.document import to_json
+    from lrps.base.document import to_json
     from lrps.costs.plan_document import plan_document
     from lrps.plan.status import check_run_dir, done_steps
     from lrps.report.plan_text import print_plan
@@ -53,7 +53,7 @@ def status(
         from lrps.report.watch import watch
 
         raise typer.Exit(watch(made, every, as_json, jobs_shown(made)))
-    from lrps.costs.document import to_json
+    from lrps.base.document import to_json
     from lrps.costs.status_document import status_document
     from lrps.plan.status import plan_status
     from lrps.report.status_table import print_status

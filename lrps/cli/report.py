@@ -25,8 +25,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
+    from lrps.base.document import to_json
     from lrps.costs.comparison import make_comparison
-    from lrps.costs.document import to_json
     from lrps.report.files import known_formats
 
     wanted = known_formats(formats.split(","))
@@ -69,8 +69,8 @@ def compare(
     Every number says which of the two it is. Several runs share one table; ratios are within a run. A directory needs
     its plan.json and the ledgers of its paths, but no shards, checkpoints or config.
     """
+    from lrps.base.document import to_json
     from lrps.costs.compare import compare_runs
-    from lrps.costs.document import to_json
     from lrps.report.compare_table import FORMATS, compare_table
     from lrps.report.terminal import print_table
 
@@ -108,7 +108,7 @@ def sweep(
     Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, and in device-hours and money
     where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes charts (SVG), CSV and JSON.
     """
-    from lrps.costs.document import to_json
+    from lrps.base.document import to_json
     from lrps.costs.sweep import Grid, parse_values, sweep_costs
     from lrps.report.sweep import sweep_charts, sweep_records, sweep_remarks, sweep_tables
     from lrps.report.terminal import print_sentence, print_table

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from lrps import __version__
+from lrps.base.document import key
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
 from lrps.costs.comparison import Comparison, make_comparison
-from lrps.costs.document import key
 from lrps.costs.estimate import CostRate
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.path_spending import RunRecords

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lrps import __version__
-from lrps.costs.document import INLINE, key
+from lrps.base.document import INLINE, key
 from lrps.costs.estimate import CostRate, estimate
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs

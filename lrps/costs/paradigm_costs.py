@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from lrps.base.document import INLINE, key
 from lrps.config.strategies import Mixing, PathSwitching, Strategy
-from lrps.costs.document import INLINE, key
 from lrps.costs.estimate import Estimate
 from lrps.costs.forgetting_matrix import ForgettingMatrix, forgetting_matrices
 from lrps.costs.measured_cost import MeasuredCost, sum_measured

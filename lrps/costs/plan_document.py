@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from lrps.base.document import INLINE, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
-from lrps.costs.document import INLINE, key, to_json
 from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Fork, Graph, Paradigm, Release, TrainingPath

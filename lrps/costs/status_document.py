@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from lrps.base.document import key
 from lrps.base.numbers import duration
-from lrps.costs.document import key
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
 from lrps.costs.plan_document import ParentStep, parent_step
 from lrps.costs.remaining import (

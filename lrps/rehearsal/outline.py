@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from lrps.base.addresses import redact
+from lrps.base.document import key
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.numbers import count
 from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
-from lrps.costs.document import key
 from lrps.data.manifest import Manifest
 from lrps.plan.plan import Plan, shards_command
 from lrps.rehearsal.demonstrations import pool_size, possible_generations

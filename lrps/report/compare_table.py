@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from lrps.base.document import json_key
 from lrps.base.numbers import amount, count, device_time, flops, loss, ratio, short
 from lrps.costs.compare import CompareDocument, ComparedValue, ComparedValues
-from lrps.costs.document import json_key
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tags import RATIOS, START_UP, legend, marked
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lrps.base.document import to_json
 from lrps.base.errors import ConfigError
 from lrps.base.files import atomic_write_text
 from lrps.costs.comparison import Comparison
-from lrps.costs.document import to_json
 from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures

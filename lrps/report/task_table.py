@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lrps.base.document import to_json
 from lrps.costs.comparison import Comparison
-from lrps.costs.document import to_json
 from lrps.costs.released_version import TaskScore
 from lrps.costs.version_matrix import MEASURES
 from lrps.plan.scores import Result

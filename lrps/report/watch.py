@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from lrps.base.document import to_json
 from lrps.base.errors import OUR_FAULT
-from lrps.costs.document import to_json
 from lrps.costs.status_document import StatusDocument, status_document
 from lrps.plan.follow import Follower
 from lrps.plan.plan import Plan

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from lrps.base.document import to_json
+from lrps.base.document_schema import json_schema
 from lrps.costs.compare import CompareDocument, ComparedValue, compare_runs
-from lrps.costs.document import to_json
-from lrps.costs.document_schema import json_schema
 
 STEP, ATTEMPT = 0.036, 12.0
 """Of conftest.py: device-seconds of a step, and of an attempt to start and save."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from lrps.base.document import to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.comparison import Comparison, make_comparison
-from lrps.costs.document import to_json
 from lrps.costs.paradigm_costs import MeasuredRatios, MixShares
 from lrps.paths.paradigms.compile import compile_paradigm
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from lrps.base.document import to_json
 from lrps.costs.comparison import make_comparison
-from lrps.costs.document import to_json
-from lrps.ledger.events import book_event
+from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lrps.costs.document import to_json
+from lrps.base.document import to_json
 from lrps.costs.plan_document import (
     MixTokens,
     ParentStep,

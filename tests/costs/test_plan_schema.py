@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from lrps.base.document import to_json
 from lrps.config.loader import load_config
-from lrps.costs.document import to_json
 from lrps.costs.plan_document import plan_document, write_plan_json
 from lrps.costs.sweep import Grid, sweep_costs
 from lrps.plan.plan import Plan, make_plan

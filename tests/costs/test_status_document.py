@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from lrps.base.document import to_json
+from lrps.base.document_schema import json_schema
 from lrps.base.locks import path_lock
-from lrps.costs.document import to_json
-from lrps.costs.document_schema import json_schema
 from lrps.costs.status_document import PathProgress, SlurmJob, SpentCost, StatusDocument, status_document
 from lrps.paths.cost import PEAK_TFLOPS
 from lrps.plan.status import PathStatus, plan_status

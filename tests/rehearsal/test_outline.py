@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lrps.base.document import to_json
 from lrps.base.errors import ConfigError, DataError
 from lrps.config.loader import load_config
-from lrps.costs.document import to_json
 from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.outline import find_set, outline, print_outline
 

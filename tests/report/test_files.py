@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lrps.base.document import to_json
 from lrps.base.errors import ConfigError
 from lrps.costs.comparison import Comparison, make_comparison
-from lrps.costs.document import to_json
 from lrps.report.files import write_report
 from lrps.report.tags import RATIOS, START_UP
 

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lrps.base.document import to_json
 from lrps.base.locks import path_lock
-from lrps.costs.document import to_json
 from lrps.costs.status_document import status_document
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Counters

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from lrps.costs.document_schema import json_schema
+from lrps.base.document_schema import json_schema
 from support.values import load_tool
 
 write_schemas = load_tool("write_schemas")

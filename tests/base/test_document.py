@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from lrps.costs.document import INLINE, key, to_json
-from lrps.costs.document_schema import json_schema
+from lrps.base.document import INLINE, key, to_json
+from lrps.base.document_schema import json_schema
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""JSON schemas of documents (lrps/costs/document.py), made from the types and docstrings of their dataclasses."""
+"""JSON schemas of documents (lrps/base/document.py), made from the types and docstrings of their dataclasses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lrps.costs.document import is_inline, json_key
+from lrps.base.document import is_inline, json_key
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -8,7 +8,7 @@ A document's class describes the JSON: its fields are the keys, in order, and `F
         price: Price = field(metadata=INLINE)           # the price's own keys, in this object
         book_count: int = field(metadata=key("books"))  # written under another name
 
-The JSON schema of a class is made in lrps/costs/document_schema.py.
+The JSON schema of a class is made in lrps/base/document_schema.py.
 """
 
 from __future__ import annotations
