@@ -68,22 +68,18 @@ def lrps_imports(module: Path) -> set[str]:
     return {name for name in imports(module) if name in known} - {dotted(module), "lrps"}
 
 
-def circle(graph: Mapping[str, set[str]]) -> list[str]:
-    """Return names that import each other in a circle, in order; empty if there are none."""
-    done: set[str] = set()
-
-    def search(node: str, way: list[str]) -> list[str]:
-        if node in way:
-            return way[way.index(node) :]
-        if node in done:
-            return []
-        for other in sorted(graph.get(node, ())):
-            if found := search(other, [*way, node]):
-                return found
-        done.add(node)
-        return []
-
-    return next((found for node in sorted(graph) if (found := search(node, []))), [])
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the groups of names that reach each other, each sorted; empty if nothing runs in a circle."""
+    reach: dict[str, set[str]] = {}
+    for node in graph:
+        found, todo = set[str](), [*graph[node]]
+        while todo:
+            if (other := todo.pop()) not in found:
+                found.add(other)
+                todo += graph.get(other, ())
+        reach[node] = found
+    groups = {frozenset(other for other in reach[node] if node in reach.get(other, ())) for node in graph}
+    return sorted(sorted(group) for group in groups if group)
 
 
 def floor(name: str) -> int:
@@ -108,19 +104,19 @@ def test_imports_go_down(module: Path) -> None:
 
 
 def test_no_circle_between_files() -> None:
-    assert circle({dotted(module): lrps_imports(module) for module in MODULES}) == []
+    assert circles({dotted(module): lrps_imports(module) for module in MODULES}) == []
 
 
 @pytest.mark.parametrize(
     ("graph", "expected"),
     [
         ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
-        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c"]),
-        ({"a": {"c"}, "b": {"a"}, "c": {"b"}}, ["a", "c", "b"]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, [["b", "c"]]),
+        ({"a": {"c"}, "b": {"a"}, "c": {"b", "d"}, "d": {"e"}, "e": {"d"}}, [["a", "b", "c"], ["d", "e"]]),
     ],
 )
-def test_a_circle_is_found(graph: Mapping[str, set[str]], expected: list[str]) -> None:
-    assert circle(graph) == expected
+def test_every_circle_is_found(graph: Mapping[str, set[str]], expected: list[list[str]]) -> None:
+    assert circles(graph) == expected
 
 
 @pytest.mark.parametrize("library", DOORS)
