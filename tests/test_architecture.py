@@ -149,3 +149,15 @@ def test_light_verbs_import_nothing_heavy(verb: str, repository: Path, tmp_path:
 
 def test_every_module_says_what_it_is_for() -> None:
     assert [m for m in MODULES if not ast.get_docstring(ast.parse(m.read_text()))] == []
+
+
+def test_functions_and_files_stay_short() -> None:
+    assert [module for module in MODULES if len(module.read_text().splitlines()) > 450] == []
+    functions = [
+        (module, node)
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    long = [f"{module}:{node.lineno}" for module, node in functions if (node.end_lineno or 0) - node.lineno >= 50]
+    assert long == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from lrps.base.errors import LrpsError
 from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
 
 if TYPE_CHECKING:
+    from lrps.costs.status_document import SlurmJob
     from lrps.plan.plan import Plan
 
 
@@ -62,11 +63,12 @@ def status(
     print_json(to_json(document)) if as_json else print_status(document)
 
 
-def jobs_shown(plan: Plan) -> Callable[[], dict[str, dict[str, Any]]]:
-    """Return a function that returns path -> its newest job, as JSON values, at each call."""
-    from dataclasses import asdict
-
+def jobs_shown(plan: Plan) -> Callable[[], dict[str, SlurmJob]]:
+    """Return a function that returns path -> its newest Slurm job at each call."""
+    from lrps.costs.status_document import SlurmJob
     from lrps.launch.slurm.path_jobs import PathJobReader
 
     reader = PathJobReader(plan.layout.run_dir)
-    return lambda: {name: asdict(job) for name, job in reader.read().items()}
+    return lambda: {
+        name: SlurmJob(job.job_id, job.state, job.reason, job.trouble) for name, job in reader.read().items()
+    }

@@ -1,1 +1,1 @@
-"""Floor 0: what a user writes. Imports nothing of lrps but its errors, and no torch."""
+"""Config files as frozen, validated values. Imports only lrps.base, and no torch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lrps.base.document import key
 from lrps.base.numbers import duration
@@ -20,7 +20,7 @@ from lrps.costs.remaining import (
     remaining_cost,
     steps_to_do,
 )
-from lrps.paths.cost import peak_flops
+from lrps.paths.cost import mfu, peak_flops
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 
@@ -126,9 +126,9 @@ class StatusDocument:
 
 
 def status_document(
-    plan: Plan, statuses: Sequence[PathStatus], jobs: Mapping[str, Mapping[str, Any]] | None = None
+    plan: Plan, statuses: Sequence[PathStatus], jobs: Mapping[str, SlurmJob] | None = None
 ) -> StatusDocument:
-    """Return the status of a plan. jobs: the fields of the newest Slurm job of a path, by the name of the path."""
+    """Return the status of a plan. jobs: newest Slurm job of a path, by the name of the path."""
     speeds = measured_speeds(statuses)
     paths = tuple(_path(plan, status, speeds, (jobs or {}).get(status.path.name)) for status in statuses)
     return StatusDocument(
@@ -160,8 +160,8 @@ def _spent(plan: Plan, measured: Sequence[MeasuredCost]) -> SpentCost:
     )
 
 
-def _path(plan: Plan, status: PathStatus, speeds: Speeds, fields: Mapping[str, Any] | None) -> PathProgress:
-    path, job = status.path, None if fields is None else SlurmJob(**fields)
+def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: SlurmJob | None) -> PathProgress:
+    path = status.path
     return PathProgress(
         name=path.name,
         kind=path.kind,
@@ -185,10 +185,9 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds, fields: Mapping[str, A
 
 
 def _mfu(plan: Plan, status: PathStatus) -> float | None:
-    per_token, peak, processes = plan.costs.flops_per_token, peak_flops(plan.config.hardware), status.totals.processes
-    if status.tokens_per_second is None or per_token is None or peak is None or not processes:
-        return None
-    return status.tokens_per_second * per_token / (processes * peak)
+    peak, processes = peak_flops(plan.config.hardware), status.totals.processes
+    of_all = peak * processes if peak is not None and processes else None
+    return mfu(status.tokens_per_second, plan.costs.flops_per_token, of_all)
 
 
 def _warning(plan: Plan, status: PathStatus, job: SlurmJob | None) -> str | None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from lrps.config.evaluating import EvaluationConfig
 from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
-from lrps.export.directory import FACTS
 from lrps.export.states import PathState
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, run_scores
 from lrps.plan.tasks import pair_digest, task_digest
+from lrps.store.layout import RELEASE_FACTS
 
 Report = Callable[[str], None]
 """Callback that gets a line of progress."""
@@ -127,7 +127,7 @@ def _exported(plan: Plan, job: ScoringJob) -> Path:
         ExportFormat(plan.config.engine.precision),
     )
     try:
-        exported = json.loads((directory / FACTS).read_text(encoding="utf-8"))["state"]
+        exported = json.loads((directory / RELEASE_FACTS).read_text(encoding="utf-8"))["state"]
         if exported["checkpoint"] == job.checkpoint:
             form = ExportFormat(exported["dtype"], exported["max_shard_bytes"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -19,10 +19,9 @@ from safetensors import SafetensorError
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_json, fsync_directory, sha256_file
 from lrps.store.checkpoints import fsync_and_hash
+from lrps.store.layout import RELEASE_FACTS
 
 FORMAT = "lrps-export/1"
-FACTS = "lrps.json"
-"""File with the model card as JSON, and with size and SHA-256 of every other file."""
 
 
 def holds(directory: Path, state: Mapping[str, Any], *, force: bool = False) -> bool:
@@ -55,12 +54,12 @@ def holds(directory: Path, state: Mapping[str, Any], *, force: bool = False) -> 
 
 
 def _sizes(directory: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in directory.iterdir() if path.name != FACTS}
+    return {path.name: path.stat().st_size for path in directory.iterdir() if path.name != RELEASE_FACTS}
 
 
 def _facts(directory: Path) -> dict[str, Any]:
     try:
-        facts = json.loads((directory / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((directory / RELEASE_FACTS).read_text(encoding="utf-8"))
         return facts if facts["format"] == FORMAT and {"state", "files"} <= facts.keys() else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -123,7 +122,7 @@ def _exchange(new: Path, final: Path, replaced: Path) -> None:
 
 
 def finalize_directory(directory: Path, facts: Mapping[str, Any]) -> int:
-    """Flush every file to disk (fsync) and write FACTS last; return the bytes of all files."""
+    """Flush every file to disk (fsync) and write RELEASE_FACTS last; return the bytes of all files."""
     files = {path.name: fsync_and_hash(path) for path in sorted(directory.iterdir())}
-    atomic_write_json(directory / FACTS, {"format": FORMAT, **facts, "files": files})
+    atomic_write_json(directory / RELEASE_FACTS, {"format": FORMAT, **facts, "files": files})
     return sum(path.stat().st_size for path in directory.iterdir())

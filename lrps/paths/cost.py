@@ -77,6 +77,13 @@ def peak_flops(hardware: HardwareConfig | None) -> float | None:
     return None if tflops is None else tflops * 1e12
 
 
+def mfu(tokens_per_second: float | None, flops_per_token: int | None, peak: float | None) -> float | None:
+    """Return the model FLOPs utilisation; None if anything is unknown. peak: FLOP/s of all devices together."""
+    if tokens_per_second is None or flops_per_token is None or peak is None:
+        return None
+    return tokens_per_second * flops_per_token / peak
+
+
 def cost_model(config: Config) -> CostModel:
     """Return the cost model of a config; what the config does not say is None."""
     decoder, hardware = decoder_of(config.model), config.hardware

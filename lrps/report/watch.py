@@ -7,21 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
 from lrps.base.document import to_json
 from lrps.base.errors import OUR_FAULT
-from lrps.costs.status_document import StatusDocument, status_document
+from lrps.costs.status_document import SlurmJob, StatusDocument, status_document
 from lrps.plan.follow import Follower
 from lrps.plan.plan import Plan
 from lrps.report.status_lines import status_block
 from lrps.report.status_view import status_view
 
 Show = Callable[[StatusDocument], None]
-Jobs = Callable[[], Mapping[str, Mapping[str, Any]]]
+Jobs = Callable[[], Mapping[str, SlurmJob]]
 
 
 def watch(plan: Plan, every_seconds: float, as_json: bool = False, jobs: Jobs = dict) -> int:

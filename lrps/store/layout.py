@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+RELEASE_FACTS = "lrps.json"
+"""Last file of a released model, with its facts and with size and SHA-256 of every other file."""
+
 
 @dataclass(frozen=True)
 class PathLayout:

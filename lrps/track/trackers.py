@@ -18,7 +18,7 @@ from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
-from lrps.paths.cost import CostModel, peak_flops
+from lrps.paths.cost import CostModel, mfu, peak_flops
 from lrps.paths.graph import TrainingPath
 from lrps.store.layout import PathLayout
 from lrps.track.tracker import TrackedPath, Tracker
@@ -53,21 +53,17 @@ def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, floa
 
     spent: cost of the path itself, over all its attempts.
     """
-    money, mfu = None, None
-    if rates.price_per_device_hour is not None:
-        money = spent.device_hours * rates.price_per_device_hour
-    if rates.flops_per_token is not None and rates.peak_flops is not None:
-        mfu = metrics.tokens_per_second * rates.flops_per_token / rates.peak_flops
+    price = rates.price_per_device_hour
     values = {
         "tokens": metrics.tokens,
         "train/loss": metrics.loss,
         "train/lr": metrics.lr,
         "train/grad_norm": metrics.grad_norm,
         "train/tokens_per_second": metrics.tokens_per_second,
-        "train/mfu": mfu,
+        "train/mfu": mfu(metrics.tokens_per_second, rates.flops_per_token, rates.peak_flops),
         "cost/device_hours": spent.device_hours,
         "cost/flops": spent.flops or None,
-        "cost/money": money,
+        "cost/money": None if price is None else spent.device_hours * price,
     }
     return {key: value for key, value in values.items() if value is not None}
 
@@ -147,22 +143,34 @@ def open_trackers(
     tracked = TrackedPath(config.name, path.name, path.kind, layout.directory, facts)
     earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
     return Trackers(
-        [_tracker(name, config.track, tracked, say) for name in config.track.trackers],
+        [TRACKERS[name](config.track, tracked, say) for name in config.track.trackers],
         say,
         Spent(hours(earlier.allocated_seconds), earlier.flops),
         Rates(costs.price_per_device_hour, costs.flops_per_token, None if peak is None else peak * devices),
     )
 
 
-def _tracker(name: str, track: TrackConfig, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
-    if name == "wandb":
-        from lrps.track.wandb.run import WandbRun
+def _wandb(track: TrackConfig, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
+    from lrps.track.wandb.run import WandbRun
 
-        return WandbRun(track.wandb, path, say)
-    if name == "tensorboard":
-        from lrps.track.tensorboard import TensorboardRun
+    return WandbRun(track.wandb, path, say)
 
-        return TensorboardRun(path)
+
+def _tensorboard(_track: TrackConfig, path: TrackedPath, _say: Callable[[str], None]) -> Tracker:
+    from lrps.track.tensorboard import TensorboardRun
+
+    return TensorboardRun(path)
+
+
+def _trackio(_track: TrackConfig, path: TrackedPath, _say: Callable[[str], None]) -> Tracker:
     from lrps.track.trackio import TrackioRun
 
     return TrackioRun(path)
+
+
+TRACKERS: Mapping[str, Callable[[TrackConfig, TrackedPath, Callable[[str], None]], Tracker]] = {
+    "wandb": _wandb,
+    "tensorboard": _tensorboard,
+    "trackio": _trackio,
+}
+"""Name in track.trackers -> function that makes the tracker. Its package is imported when it is called."""

@@ -150,10 +150,10 @@ def test_what_could_not_be_read_is_a_warning(make: Any) -> None:
 def test_a_path_has_its_slurm_job(make: Any, formulas: Any) -> None:
     plan = make()
     formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})
-    failed = {"job_id": "7", "state": "FAILED", "reason": "NonZeroExitCode", "trouble": "job 7 FAILED: see main-7.out"}
+    failed = SlurmJob("7", "FAILED", "NonZeroExitCode", "job 7 FAILED: see main-7.out")
     document = status_document(plan, plan_status(plan), {"main": failed, "ptfs-v1": failed})
     paths = {path.name: path for path in document.paths}
-    assert (paths["main"].slurm, paths["main"].warning) == (SlurmJob(**failed), failed["trouble"])
+    assert (paths["main"].slurm, paths["main"].warning) == (failed, failed.trouble)
     assert paths["ptfs-v1"].state == "complete"
     assert paths["ptfs-v1"].warning is None, "what is complete is in no trouble, however its last job ended"
     assert (paths["branch-v1"].slurm, paths["branch-v1"].warning) == (None, None)
@@ -163,7 +163,8 @@ def test_the_schema_describes_a_real_status(make: Any, formulas: Any) -> None:
     plan = make(hardware=formulas.PRICED)
     formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})
     job = {"job_id": "7", "state": "PENDING", "reason": "Priority", "trouble": None}
-    document = to_json(status_document(plan, plan_status(plan), {"main": job}))
+    jobs = {"main": SlurmJob("7", "PENDING", "Priority", None)}
+    document = to_json(status_document(plan, plan_status(plan), jobs))
     assert document["format"] == "lrps-status/1"
     assert document["paths"][0]["slurm"] == job
     validator = Draft202012Validator(json_schema(StatusDocument))

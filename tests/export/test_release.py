@@ -19,13 +19,13 @@ from lrps.base.errors import CheckpointError, ConfigError, DataError, LineageErr
 from lrps.base.files import sha256_file
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import build_model
-from lrps.export.directory import FACTS
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.plan.plan import Plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import find
 from lrps.store.identity import weights_digest
+from lrps.store.layout import RELEASE_FACTS
 
 ROWS = torch.arange(48).view(3, 16)
 
@@ -64,8 +64,8 @@ def test_a_release_and_a_branch_point_compute_what_was_trained(
 
 def test_facts_name_the_state_and_every_file(plan: Plan) -> None:
     exported = export(plan, "branch-v2", max_shard_bytes=10_000)
-    facts = json.loads((exported.directory / FACTS).read_text())
-    files = {file.name: file for file in exported.directory.iterdir() if file.name != FACTS}
+    facts = json.loads((exported.directory / RELEASE_FACTS).read_text())
+    files = {file.name: file for file in exported.directory.iterdir() if file.name != RELEASE_FACTS}
     assert facts["files"] == {n: {"bytes": f.stat().st_size, "sha256": sha256_file(f)} for n, f in files.items()}
     assert {"README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} < set(
         files

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lrps.base.numbers import amount, device_time, loss
-from lrps.costs.status_document import StatusDocument, status_document
+from lrps.costs.status_document import SlurmJob, StatusDocument, status_document
 from lrps.plan.status import plan_status
 from lrps.report.status_table import print_status, status_table
 from lrps.report.tree import tree_rows
@@ -71,8 +71,10 @@ def test_jobs_have_a_column_where_there_are_any(make: Any) -> None:
     plan = make()
     statuses = plan_status(plan)
     assert "job" not in rows_of(status_document(plan, statuses))["main"]
-    facts = {"job_id": "8", "reason": "Dependency", "trouble": None}
-    jobs = {"main": {**facts, "job_id": "7", "state": None}, "branch-v1": {**facts, "state": "PENDING"}}
+    jobs = {
+        "main": SlurmJob("7", None, "Dependency", None),
+        "branch-v1": SlurmJob("8", "PENDING", "Dependency", None),
+    }
     rows = rows_of(status_document(plan, statuses, jobs))
     assert [rows[name]["job"] for name in ("main", "├─ branch-v1", "├─ branch-v2")] == [
         *("7 unknown", "8 PENDING (Dependency)", "n/a"),

@@ -19,9 +19,8 @@ from typing import Any, Protocol
 from lrps.base.errors import CheckpointError, LrpsError
 from lrps.store.checkpoints import MANIFEST, read_manifest
 from lrps.store.copy.attempts import in_order, is_ledger
+from lrps.store.layout import RELEASE_FACTS
 
-RELEASE_FACTS = "lrps.json"
-"""Last file of a released model, with its facts and with size and SHA-256 of every other file."""
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
 READERS = 8
