@@ -69,7 +69,7 @@ class PathEvidence:
     """Complete checkpoints; pinned ones first."""
     chain: AttemptChain
     differences: tuple[Difference, ...]
-    """Damaged checkpoints."""
+    """One difference for each damaged checkpoint."""
 
     @property
     def path_json(self) -> Path:

@@ -11,12 +11,12 @@ _BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
 
 
 def short(value: float | None) -> str:
-    """Tokens and rows: 1.23M, 10.5B; None is n/a."""
+    """Return a number with a scale letter, such as 1.23M or 10.5B; n/a for None."""
     return NOT_APPLICABLE if value is None else _scaled(value, _TOKENS, "")
 
 
 def size(value: float | None) -> str:
-    """Bytes on a disk: 47.4 GB."""
+    """Return a number of bytes in the decimal unit that fits it, such as 47.4 GB; n/a for None."""
     return NOT_APPLICABLE if value is None else _scaled(value, _BYTES, " B")
 
 
@@ -28,26 +28,26 @@ def _scaled(value: float, scales: Sequence[tuple[float, str]], unit: str) -> str
 
 
 def flops(value: float | None) -> str:
-    """1.18e21, as papers write them."""
+    """Return a number of FLOPs as papers write it, such as 1.18e21; n/a for None."""
     if value is None:
         return NOT_APPLICABLE
     return f"{value:.2e}".replace("e+", "e") if value else "0"
 
 
 def count(value: int | None) -> str:
-    """Steps and other whole numbers, with separators."""
+    """Return a whole number with separators, such as 12,500; n/a for None."""
     return NOT_APPLICABLE if value is None else f"{value:,}"
 
 
 def amount(value: float | None) -> str:
-    """Hours and money: separators, and enough digits to distinguish small numbers."""
+    """Return hours or money with separators, below 100 with three digits, such as 1,134 or 0.957; n/a for None."""
     if value is None:
         return NOT_APPLICABLE
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def device_time(hours: float | None) -> str:
-    """Return hours of one device in the unit that fits them: 1,134 h, 36.2 h, 2.5 min, 19.5 s, 0.957 ms."""
+    """Return hours of one device in the unit that fits them, such as 1,134 h, 2.5 min or 0.957 ms; n/a for None."""
     if hours is None or hours == 0:
         return NOT_APPLICABLE if hours is None else "0"
     unit, name = next((each for each in _TIMES if hours >= each[0]), _TIMES[-1])
@@ -55,12 +55,12 @@ def device_time(hours: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A share as a percentage with one decimal."""
+    """Return a share as a percentage with one decimal, such as 67.3%; n/a for None."""
     return NOT_APPLICABLE if value is None else f"{value:.1%}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people read them: 12s, 3m40s, 2h05m."""
+    """Return seconds as people read them, such as 12s, 3m40s or 2h05m; n/a for None."""
     if seconds is None:
         return NOT_APPLICABLE
     whole = round(seconds)
@@ -72,5 +72,5 @@ def duration(seconds: float | None) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Nats a token, or bits a byte: four decimals, since versions differ in the third."""
+    """Return nats per token or bits per byte with four decimals, since versions differ in the third; n/a for None."""
     return NOT_APPLICABLE if value is None else f"{value:.4f}"

@@ -54,7 +54,7 @@ def export(
     plan = load_plan(config_file, overrides)
     states = chosen_states(plan, paths or (), version, step)
     if out is not None and len(states) > 1:
-        raise ConfigError(f"--out takes one model, these are {len(states)}; name one path")
+        raise ConfigError(f"--out takes one model, but {len(states)} states are selected; name one path")
     kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
 
     # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
@@ -64,8 +64,8 @@ def export(
     for state in states:
         directory = out or state.directory(plan.layout.path(state.path.name))
         exported = export_state(plan, state, directory, form, force=force)
-        told = f"{size(exported.bytes)}, {form.dtype}" if exported.made else "was there already"
-        typer.echo(f"{state.path.name} at step {state.step}: {exported.directory} ({told})")
+        details = f"{size(exported.bytes)}, {form.dtype}" if exported.made else "was there already"
+        typer.echo(f"{state.path.name} at step {state.step}: {exported.directory} ({details})")
 
 
 def _dtype(name: str) -> str:

@@ -152,7 +152,7 @@ def _apply_override(document: dict[str, Any], text: str, positions: Positions) -
     if not all(key.split(".")):
         raise ConfigError(f"-s {text}: the key has an empty part; write it like schedule.peak_lr")
     if conceal(value) != value:  # Process lists show it, launchers log it, trackers keep it.
-        raise ConfigError(f"-s {key}: an address with a password, a query or a command belongs into the config file")
+        raise ConfigError(f"-s {key}: an address with a password, a query or a command belongs in the config file")
     parts: list[str | int] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in key.split(".")]
     target: Any = document
     for i, part in enumerate(parts[:-1]):

@@ -15,7 +15,7 @@ from lrps.base.addresses import Address
 from lrps.config.values import Count, Float, Int, Name, Section
 
 Positive = Annotated[Float, Field(gt=0)]
-Part = Annotated[Float, Field(gt=0, le=1)]
+PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 
 
 class Endpoint(Section):
@@ -54,7 +54,7 @@ class Synthesis(Section):
     """Size of the set as a share of the sequences of `of`; the set's `tokens` takes precedence."""
     demonstrations: Annotated[Int, Field(ge=1, le=16)] = 2
     """Number of demonstrations in a prompt (the paper's K)."""
-    demonstration_share: Part = 0.01
+    demonstration_share: PositiveShare = 0.01
     """Share of the documents of `of` from which demonstrations are drawn; at least as many as a prompt has."""
     demonstration_tokens: Count | None = None
     """Largest number of tokens of a demonstration: longer documents are cut, longer pairs are left out. By default the
@@ -65,7 +65,7 @@ class Synthesis(Section):
     """Total number of generations, in a seeded order of all choices and samples. By default as many as would hold three
     times the wanted tokens if they were as long as the documents of `of`. A larger number continues a smaller one."""
     temperature: Positive = 0.9
-    top_p: Part = 0.6
+    top_p: PositiveShare = 0.6
     repetition_penalty: Positive = 1.2
     """Penalty on tokens that occurred already. This, `temperature` and `top_p` apply to the base model; the latest
     model is greedy."""

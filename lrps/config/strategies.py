@@ -33,12 +33,10 @@ class Decaying(Section):
     @model_validator(mode="after")
     def _alpha_fits_its_unit(self) -> Self:
         if self.alpha_of in ("steps", "tokens") and "alpha" not in self.model_fields_set:
-            raise ValueError(f"alpha_of {self.alpha_of} needs an alpha: how many {self.alpha_of} is the decay?")
+            raise ValueError(f"alpha_of {self.alpha_of} needs an alpha: set alpha to the number of {self.alpha_of}")
         alphas = (self.alpha, *self.alpha_per_version.values())
         if self.alpha_of == "steps-so-far" and max(alphas) > 1:
-            raise ValueError(
-                f"alpha {max(alphas):g} of all steps so far is more than there are; give a share between 0 and 1"
-            )
+            raise ValueError(f"alpha {max(alphas):g} is above 1, and a share of all steps so far is at most 1")
         if self.decay == "multi-step" and "final_lr" in self.model_fields_set:
             raise ValueError("a multi-step decay ends at 0.1 x peak_lr; leave final_lr out, or choose another shape")
         return self

@@ -28,13 +28,13 @@ class VersionPlan:
     name: str
     """Name in the config."""
     rows: int
-    """Training sequences of its shards."""
+    """Number of training sequences of its shards."""
     steps: int
-    """Optimizer steps that these rows fill."""
+    """Number of optimizer steps that these sequences fill."""
     tokens: int
-    """Tokens of these steps."""
+    """Number of tokens of these steps."""
     remainder_rows: int
-    """Rows that do not fill a step and are not read."""
+    """Number of sequences that do not fill a step and are not read."""
     manifest_sha256: str | None
     """SHA-256 of the manifest of its training shards; null before they are built."""
 
@@ -48,9 +48,9 @@ class RehearsalPlan:
     since: str
     """First version whose paths may read it."""
     rows: int
-    """Sequences of its shards."""
+    """Number of sequences of its shards."""
     tokens: int
-    """Tokens of these rows."""
+    """Number of tokens of these sequences."""
     manifest_sha256: str | None
     """SHA-256 of the manifest of its shards; null before they are built."""
 
@@ -60,15 +60,15 @@ class PlannedCost:
     """Cost of some optimizer steps by the config alone. Null: the config does not say what it depends on."""
 
     steps: int = field(metadata=key("total_steps"))
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     tokens: int = field(metadata=key("total_tokens"))
-    """Trained tokens."""
+    """Number of trained tokens."""
     flops: int | None = field(metadata=key("total_flops"))
-    """Model FLOPs of the trained tokens."""
+    """Number of model FLOPs of the trained tokens."""
     device_hours: float | None
-    """Hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
+    """Number of hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
     wall_clock_hours: float | None
-    """Hours with all devices of the config at work together."""
+    """Number of hours with all devices of the config at work together."""
     money: float | None
     """Price of the device-hours, in the currency of the plan."""
 
@@ -88,7 +88,7 @@ class GraphCost:
 
     cost: PlannedCost = field(metadata=INLINE)
     checkpoint_bytes: int | None
-    """Bytes on disk of the checkpoints that are kept."""
+    """Number of bytes on disk of the checkpoints that are kept."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class MixTokens:
     """Tokens of a path by what they are to its lineage."""
 
     new: int
-    """Tokens that the lineage reads for the first time."""
+    """Number of tokens that the lineage reads for the first time."""
     replay: int
-    """Tokens of versions that the lineage has read before."""
+    """Number of tokens of versions that the lineage has read before."""
     rehearsal: int
-    """Tokens of rehearsal sets."""
+    """Number of tokens of rehearsal sets."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ class PathPlan:
     lr_stop: float
     """Learning rate after the last step."""
     done_steps: int
-    """Steps that are trained already."""
+    """Number of steps that are trained already."""
     data: tuple[RowRange, ...]
     """Rows that it reads, in order of their segments."""
     mix_tokens: MixTokens
-    """Tokens by what they are to the lineage."""
+    """Numbers of tokens by what they are to the lineage."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,9 @@ class ParadigmPlan:
     ratio_to_cpt: float
     """Its steps over those of CPT."""
     checkpoint_bytes: int | None
-    """Bytes on disk of the checkpoints that are kept."""
+    """Number of bytes on disk of the checkpoints that are kept."""
     steps_to_do: int
-    """Steps that are not trained yet."""
+    """Number of steps that are not trained yet."""
     releases: tuple[Release, ...]
     """Released states, oldest first."""
     paths: tuple[PathPlan, ...]
@@ -189,7 +189,7 @@ class PlanDocument:
     rehearsal: tuple[RehearsalPlan, ...]
     """Rehearsal sets."""
     flops_per_token: int | None
-    """Model FLOPs of one trained token; null where the model's shape is not known."""
+    """Number of model FLOPs of one trained token; null where the model's shape is not known."""
     currency: str | None
     """Currency of all money; null without a price."""
     paradigms: Mapping[str, ParadigmPlan]
@@ -201,7 +201,7 @@ class PlanDocument:
     graph: GraphCost
     """All paths, each counted once."""
     to_do: PlannedCost
-    """Steps that are not trained yet."""
+    """Cost of the steps that are not trained yet."""
     checkpoint_interval: CheckpointInterval | UnknownInterval | None
     """How often to save; null without a failure rate in the config."""
     memory: MemoryForecast | None

@@ -107,7 +107,7 @@ def _key(*parts: str | int) -> int:
 
 
 def _splitmix64(x: np.ndarray) -> np.ndarray:
-    """Return the finalizer of splitmix64 of an array of uint64, whose arithmetic wraps without a warning."""
+    """Apply the splitmix64 finalizer to an array of uint64, whose arithmetic wraps without a warning."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

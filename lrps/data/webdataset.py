@@ -44,7 +44,7 @@ def register_openers() -> None:
 def opened(url: str) -> Iterator[Any]:
     """Open an address for reading.
 
-    Raises OSError if a `pipe:` command exits with another status than 0, and whatever the scheme's library raises.
+    Raises OSError if a `pipe:` command exits with a non-zero status; errors of the scheme's library pass through.
     """
     from webdataset.gopen import Pipe, gopen, set_options
 

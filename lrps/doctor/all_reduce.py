@@ -1,4 +1,4 @@
-"""Measures all-reduces in a running process group: whether their sums are right, and how fast they are.
+"""Measurement of all-reduces in a running process group: whether their sums are right, and how fast they are.
 
 As a program (`python -m lrps.doctor.all_reduce RANK WORLD PORT`) it is one rank of a gloo group on this machine.
 """

@@ -1,4 +1,4 @@
-"""Runs checks, quick ones first; a check that raises becomes a finding and does not stop the others.
+"""Execution of checks, quick ones first; a check that raises becomes a finding and does not stop the others.
 
 A check is a function that returns the findings about a subject. It leaves no files behind.
 """

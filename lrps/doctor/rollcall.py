@@ -1,4 +1,4 @@
-"""Starts the ranks of `lrps doctor --nodes` with the launcher of the config, and waits for their result.
+"""Start of the ranks of `lrps doctor --nodes` with the launcher of the config, and the wait for their result.
 
 The run directory is left as it was.
 """

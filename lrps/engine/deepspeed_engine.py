@@ -395,8 +395,8 @@ def _division(config: Config) -> tuple[int, int]:
     micro = min(config.batch.micro_sequences or share, share)
     if share % micro:
         raise ConfigError(
-            f"batch.sequences {sequences} over {world} processes is {share} rows each, which batch.micro_sequences "
-            f"{micro} does not divide; make it a divisor of {share}"
+            f"batch.sequences {sequences} over {world} processes is {share} sequences each, which "
+            f"batch.micro_sequences {micro} does not divide; make it a divisor of {share}"
         )
     return micro, share // micro
 

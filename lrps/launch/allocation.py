@@ -1,4 +1,4 @@
-"""Shares the devices and ports of a run among its process groups."""
+"""Allocation of the devices and ports of a run to its process groups."""
 
 from __future__ import annotations
 

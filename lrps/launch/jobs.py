@@ -1,4 +1,4 @@
-"""Cuts the unfinished paths of a plan into jobs: which paths one process group trains, and what it waits for.
+"""Division of the unfinished paths of a plan into process-group jobs: the paths of each, and what it waits for.
 
 Jobs do not depend on the launcher's command: every worker runs `job.command`, whoever starts it.
 """

@@ -79,7 +79,7 @@ class LaunchCommand:
     environment: Mapping[str, str]
     """Variables that are added to the environment of this process."""
     files: Mapping[Path, str] = field(default_factory=dict)
-    """Text of the files that are written before the command starts."""
+    """Mapping from path to text of the files to write before the command starts."""
     signal_template: tuple[str, ...] | None = None
     """Command that sends a signal to workers on other hosts, with `{signal}` in place of its name; None if all workers
     are on this machine."""

@@ -1,4 +1,4 @@
-"""Runs the jobs of a plan as process groups of launchers on hosts, several at a time, and reports how they ended.
+"""Execution of the jobs of a plan as process groups of launchers on hosts, several at a time, and how they ended.
 
 A job that forks from a path in training starts once its branch point is pinned, not when its parent's job has finished.
 A job has succeeded if the run directory shows every one of its paths complete, whatever its launcher returns: one that

@@ -1,4 +1,4 @@
-"""Watches process groups until they exit: passes a request to stop on to their workers, and leaves no process behind.
+"""Supervision of process groups until they exit: a request to stop reaches their workers, and no process is left.
 
 The request goes to the workers, not to their launchers: deepspeed's launcher would kill its workers after 30 seconds,
 whatever they still have to save.

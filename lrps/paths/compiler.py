@@ -95,7 +95,7 @@ class Compiler:
         return Decay(strategy.decay, min(max(steps, 1), so_far), final)
 
     def whole(self, k: int) -> Segment:
-        """Return all steps of increment k as one segment, in the order of the source."""
+        """Return increment k as one segment of all its steps, in the order of the source."""
         inc = self.increments[k]
         return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
 

@@ -31,13 +31,13 @@ class Cost:
     """Cost of some optimizer steps. None means not applicable: it cannot be computed from what the config says."""
 
     steps: int
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     tokens: int
-    """Trained tokens."""
+    """Number of trained tokens."""
     flops: int | None
-    """Model FLOPs of the trained tokens."""
+    """Number of model FLOPs of the trained tokens."""
     device_hours: float | None
-    """Hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
+    """Number of hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
     money: float | None
     """Price of the device-hours."""
 
@@ -47,17 +47,17 @@ class CostModel:
     """Factors that turn steps into tokens, FLOPs, device-hours and money. None is not known."""
 
     tokens_per_step: int
-    """Tokens of an optimizer step."""
+    """Number of tokens of an optimizer step."""
     flops_per_token: int | None
-    """Model FLOPs of a trained token."""
+    """Number of model FLOPs of a trained token."""
     flops_per_device_hour: float | None
-    """FLOPs that one device does in an hour, by its peak and the MFU of the config."""
+    """Number of FLOPs that one device does in an hour, by its peak and the MFU of the config."""
     price_per_device_hour: float | None
-    """Money for an hour of one device."""
+    """Price of an hour of one device."""
     currency: str | None
     """Currency of the price."""
     checkpoint_bytes: int | None
-    """Bytes of one checkpoint."""
+    """Number of bytes of one checkpoint."""
 
     def of(self, steps: int) -> Cost:
         """Return the cost of some steps."""

@@ -171,7 +171,7 @@ def _rows(config: Config, version: Version, manifest: Manifest | None, counted: 
         if isinstance(version, Rehearsal) and version.synthesis is not None:
             hint = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
         raise DataError(
-            f"version {version.name}: the config wants {wanted} rows of {length} tokens, its shards hold {rows}; "
+            f"version {version.name}: the config wants {wanted} sequences of {length} tokens, its shards hold {rows}; "
             f"lower data.{where}.{version.name}.tokens {hint}"
         )
     return rows if wanted is None else wanted

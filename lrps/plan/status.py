@@ -177,7 +177,10 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
         return found
     newest, skipped = newest_intact(layout.checkpoints, layout.branch_points)
     if newest is None:
-        raise CheckpointError("\n  ".join((f"{layout.directory} has no intact checkpoint", *map(str, skipped))))
+        missing = (
+            f"{layout.directory} has no intact checkpoint; train the path first, or restore a checkpoint from a copy"
+        )
+        raise CheckpointError("\n  ".join((missing, *map(str, skipped))))
     return newest
 
 

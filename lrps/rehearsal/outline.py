@@ -130,7 +130,7 @@ class Outline:
     of: Mapping[str, RehearsedVersion]
     """Versions that it rehearses, by name."""
     base: TrainedModel | ServedModel
-    """Model that generates."""
+    """Base model, which writes the instances."""
     latest: TrainedModel | None
     """Model that writes the outputs again; null if they stay as the base model wrote them."""
     demonstrations: DemonstrationCounts

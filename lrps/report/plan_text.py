@@ -45,20 +45,20 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
 
 
 def _versions(document: PlanDocument) -> Table:
-    columns = (text_column("version"), Column("rows", count), Column("steps", count), Column("tokens", short))
+    columns = (text_column("version"), Column("sequences", count), Column("steps", count), Column("tokens", short))
     rows = tuple((v.name, v.rows, v.steps, v.tokens, v.remainder_rows) for v in document.versions)
-    return Table(f"{document.name}: data versions", (*columns, Column("rows left over", count)), rows)
+    return Table(f"{document.name}: data versions", (*columns, Column("sequences left over", count)), rows)
 
 
 def _rehearsal(document: PlanDocument) -> Table:
-    columns = (text_column("set"), text_column("since"), Column("rows", count), Column("tokens", short))
+    columns = (text_column("set"), text_column("since"), Column("sequences", count), Column("tokens", short))
     return Table("rehearsal sets", columns, tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal))
 
 
 _PATH_COLUMNS = (
     text_column("path"),
     text_column("from", wraps=True),
-    text_column("rows", wraps=True, priority=2),
+    text_column("sequences", wraps=True, priority=2),
     Column("steps"),
     Column("tokens", short),
     Column("FLOPs", flops, priority=3),
@@ -86,7 +86,7 @@ def _path_row(path: PathPlan) -> tuple[str | float | None, ...]:
 
 
 def row_ranges(data: Sequence[RowRange]) -> str:
-    """Return the rows that a path reads as source[from:to]; of more than three ranges the first and the last."""
+    """Return the sequences that a path reads as source[from:to]; of more than three ranges the first and the last."""
     texts = [f"{part.source}[{short(part.from_row)}:{short(part.to_row)}]" for part in data]
     return " ".join(texts) if len(texts) <= 3 else f"{texts[0]} .. {texts[-1]}"
 
@@ -154,7 +154,7 @@ def memory_table(forecast: MemoryForecast) -> Table:
         )
         for stage, found in forecast.stages.items()
     )
-    title = f"memory of one device, forecast: micro-batches of {forecast.micro_sequences} rows"
+    title = f"memory of one device, forecast: micro-batches of {forecast.micro_sequences} sequences"
     return Table(title, columns, rows, tuple(memory_notes(forecast)))
 
 
@@ -177,7 +177,7 @@ def memory_notes(forecast: MemoryForecast) -> list[str]:
 def _advice(forecast: MemoryForecast) -> str:
     fits, wanted = forecast.own_stage.largest_micro_sequences, forecast.micro_sequences
     if fits is None:
-        return "not even one row fits: take a higher ZeRO stage, more processes or engine.activation_checkpointing"
+        return "not even one sequence fits: take a higher ZeRO stage, more processes or engine.activation_checkpointing"
     if fits == wanted:
         return f"batch.micro_sequences {wanted} is the largest that fits"
     if fits > wanted:

@@ -59,7 +59,7 @@ def _losses(comparison: Comparison) -> str:
 
 
 def mixing(comparison: Comparison) -> list[str]:
-    """Return a sentence for each paradigm whose branches or CPT paths do not read the new rows alone and in order."""
+    """Return a sentence for each paradigm whose branches or CPT paths do not read new sequences alone and in order."""
     sentences = []
     for name, paradigm in comparison.paradigms.items():
         mixes: dict[str, list[str]] = {}
@@ -68,11 +68,11 @@ def mixing(comparison: Comparison) -> list[str]:
         branches = f"{'branches' if paradigm.plan.kind == 'path-switching' else 'paths'} of {name}"
         if len(mixes) > 1:
             by_version = "; ".join(f"{shares} ({', '.join(versions)})" for shares, versions in mixes.items())
-            sentences.append(f"Rows of the {branches}: {by_version}.")
+            sentences.append(f"Sequences of the {branches}: {by_version}.")
         elif mixes and _NEW_ALONE not in mixes:
-            sentences.append(f"Rows of the {branches}: {next(iter(mixes))}.")
+            sentences.append(f"Sequences of the {branches}: {next(iter(mixes))}.")
         if paradigm.branch_data == "whole":
-            sentences.append(f"The {branches} draw their new rows from all data of the version.")
+            sentences.append(f"The {branches} draw their new sequences from all data of the version.")
     return sentences
 
 

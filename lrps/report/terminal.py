@@ -11,7 +11,7 @@ from lrps.report.table import Table
 
 
 def output_console() -> Console:
-    """Return a console that prints lines as they are, since a broken path cannot be copied."""
+    """Return a console that never wraps lines, so that printed paths can be copied."""
     return Console(highlight=False, soft_wrap=True)
 
 

@@ -17,8 +17,8 @@ _ACTIONS = {"push": {"send": "upload", "copy": "copy there"}, "pull": {"send": "
 def transfer_document(transfer: Transfer, verb: str, *, dry_run: bool) -> dict[str, Any]:
     """Return a push or a pull, which is `verb`, as JSON values.
 
-    `sent_bytes` travel; `copied_bytes` are at the target already and get a second name there. With dry_run, both are
-    what would be done.
+    `sent_bytes` are transferred; `copied_bytes` are at the target already and get a second name there. With dry_run,
+    both are what would be done.
     """
     return {
         "verb": verb,
@@ -47,15 +47,15 @@ def _group(group: CopyGroup, actions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def print_transfer(transfer: Transfer, verb: str, *, dry_run: bool) -> None:
-    """Print everything that is copied or skipped, and the bytes that travel or would."""
+    """Print everything that is copied or skipped, and the bytes that are or would be transferred."""
     print_table(transfer_table(transfer, verb))
     groups = transfer.groups
     skipped = f"{sum(group.action == 'skip' for group in groups)} of {len(groups)}"
     sent, copied = size(_bytes_of(transfer, "send")), size(_bytes_of(transfer, "copy"))
     if dry_run:
-        print_sentence(f"{sent} would travel, {copied} be copied in place, {skipped} be skipped: --dry-run.")
+        print_sentence(f"{sent} would be transferred, {copied} copied in place, {skipped} skipped: --dry-run.")
     else:
-        print_sentence(f"{sent} travelled, {copied} were copied in place, {skipped} were skipped.")
+        print_sentence(f"{sent} were transferred, {copied} were copied in place, {skipped} were skipped.")
 
 
 def transfer_table(transfer: Transfer, verb: str) -> Table:
@@ -67,7 +67,7 @@ def transfer_table(transfer: Transfer, verb: str) -> Table:
         text_column("action"),
         text_column("why", wraps=True),
         Column("size", size, priority=1),
-        Column("travels", lambda sent: size(sent) if sent else ""),
+        Column("transferred", lambda sent: size(sent) if sent else ""),
     )
     rows = (
         (

@@ -59,7 +59,7 @@ def version_costs_records(comparison: Comparison) -> Table:
 
 
 def _costs(comparison: Comparison) -> Iterator[tuple[str, str, Mapping[str, TaggedCost | None]]]:
-    """Yield each version with its paradigm and its costs by way of counting."""
+    """Yield each version with its paradigm and its costs, keyed by marginal, shared and lineage."""
     for name, paradigm in comparison.paradigms.items():
         for release in paradigm.releases:
             yield name, release.version, {way: getattr(release.cost, way) for way in _WAYS}

@@ -55,7 +55,7 @@ def failed_paths(document: StatusDocument) -> set[str]:
 
 @contextmanager
 def _output(as_json: bool) -> Iterator[Show]:
-    """Yield what shows a status: as a line of JSON, as a live view on a terminal, or as a block of lines elsewhere."""
+    """Yield a function that prints a status: as JSON, as a live view on a terminal, or as lines of text elsewhere."""
     console = Console(highlight=False)
     if as_json:
         yield lambda document: print(json.dumps(to_json(document)), flush=True)

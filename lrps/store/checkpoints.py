@@ -139,7 +139,7 @@ def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
 
 
 def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]:
-    """Return (step, directory, reason) of every directory that has the name of a checkpoint and is none, by step."""
+    """Return (step, directory, reason) of every directory that has the name of a checkpoint but is not one, by step."""
     return tuple(
         (step, directory / directory_name(step), str(found))
         for step, found in _scan(directory)

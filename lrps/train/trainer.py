@@ -132,18 +132,18 @@ class Trainer:
         return sync.stop
 
     def _save_interval_passed(self, now: float) -> bool:
-        """True if checkpoint.every_minutes have passed by the clock of rank 0; a sync passes it to all ranks."""
+        """Return True if checkpoint.every_minutes have passed by the clock of rank 0; a sync passes it to all ranks."""
         minutes = self.config.checkpoint.every_minutes
         return self.recorder is not None and minutes is not None and now - self.saved_at >= 60 * minutes
 
     def _saves_now(self) -> bool:
-        """True if the state of the current step is saved."""
+        """Return True if the state of the current step is saved."""
         every = self.config.checkpoint.every_steps
         periodic = every is not None and self.step % every == 0
         return periodic or self.save_due or self.step in self.start.branch_points or self.step == self.path.stop
 
     def _will_save_asynchronously(self) -> bool:
-        """True if a save that training does not wait for is to be expected."""
+        """Return True if a save that training does not wait for is to be expected."""
         settings = self.config.checkpoint
         periodic = settings.every_steps is not None or settings.every_minutes is not None
         branch_points = self.start.branch_points

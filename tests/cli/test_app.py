@@ -109,7 +109,10 @@ def test_tables_name_every_path(verb: str, config_file: Path) -> None:
         (["export", "CONFIG", "branch-v2"], "has no checkpoint of step 200; there is none yet. Train the path first"),
         (["export", "CONFIG", "branch-v2", "--dtype", "int4"], "--dtype int4: take fp32 or bf16"),
         (["export", "CONFIG", "branch-v2", "--max-shard-size", "big"], "--max-shard-size big: give a size such as 5GB"),
-        (["export", "CONFIG", "--version", "v1", "--out", "DIR"], "--out takes one model, these are 2; name one path"),
+        (
+            ["export", "CONFIG", "--version", "v1", "--out", "DIR"],
+            "--out takes one model, but 2 states are selected; name one path",
+        ),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(arguments: list[str], told: str, config_file: Path) -> None:

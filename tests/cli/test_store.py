@@ -36,7 +36,7 @@ def test_a_run_moves_through_a_bucket(config_file: Path, tmp_path: Path, s3: Cal
     address = f"s3://lake/{tmp_path.name}"
     dry = lrps("push", config_file, address, "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "would travel" in dry.stdout
+    assert "would be transferred" in dry.stdout
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in dry.stdout.splitlines() if "step-" in line}
     assert rows["main/branch_points/step-00000040"].split()[:2] == ["upload", "new"]
     assert rows["main/checkpoints/step-00000040"].startswith(

@@ -164,7 +164,7 @@ def test_mistakes_in_a_config_are_told_without_secrets(config: Callable[..., Pat
         file = config("wrong.yaml", data={"versions": [{"name": "v1", "tokens": 1280, **wrong}]})
         assert "wrong.yaml:" in lrps("plan", file, code=2).stderr
     refused = lrps("plan", config("config.yaml"), "-s", f"data.versions.0.url={url}", code=2)
-    assert "belongs into the config file" in refused.stderr
+    assert "belongs in the config file" in refused.stderr
 
 
 def test_training_that_fails_at_the_address_tells_no_secret(

@@ -138,6 +138,6 @@ def test_a_closed_engine_leaves_no_tensors(matrix, world):
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_batch_that_does_not_divide_is_refused(matrix, world):
     messages = matrix[world]["refusals"]["indivisible"]
-    told = "5 rows each, which batch.micro_sequences 2" if world == 1 else "5 does not divide over 2 processes"
+    told = "5 sequences each, which batch.micro_sequences 2" if world == 1 else "5 does not divide over 2 processes"
     assert len(messages) == world
     assert all(told in message for message in messages)

@@ -41,7 +41,7 @@ def test_shards_say_how_much_there_is(tiny_config: Path) -> None:
     )
     whole = make_plan(config.model_copy(update={"data": everything}))
     assert [i.rows for i in whole.increments] == [m.rows(16) for m in whole.manifests.values()]
-    with pytest.raises(DataError, match=r"version v1: the config wants 6250000 rows of 16 tokens, its shards hold \d+"):
+    with pytest.raises(DataError, match=r"v1: the config wants 6250000 sequences of 16 tokens, its shards hold \d+"):
         make_plan(load_config(tiny_config, ["data.versions.0.tokens=100M"]))
 
 

@@ -172,8 +172,8 @@ def test_the_method_says_what_is_mixed(page: str, rehearsing: Any) -> None:
     assert alone in words(page)
     text = words(render_page(make_comparison(rehearsing)))
     assert alone not in text
-    assert "Rows of the branches of path-switching: 70% new, 10% replay, 20% rehearsal." in text
-    assert "Rows of the paths of cpt: 90% new, 10% replay." in text
+    assert "Sequences of the branches of path-switching: 70% new, 10% replay, 20% rehearsal." in text
+    assert "Sequences of the paths of cpt: 90% new, 10% replay." in text
 
 
 def test_rows_break_between_parts_only(page: str) -> None:

@@ -54,7 +54,7 @@ def test_a_plan_fits_a_terminal_of_80_columns(
     print_plan(plan_document(plan))
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
-    assert "not shown in 80 columns: rows; FLOPs; LR first; LR last" in text
+    assert "not shown in 80 columns: sequences; FLOPs; LR first; LR last" in text
     hours = plan.costs.of(plan.graph.by_name["main"].steps).device_hours
     assert line_of(text, "main")[-3:-1] == device_time(hours).split()
 
@@ -106,7 +106,7 @@ def test_memory_advises_the_largest_micro_batch(make: Any) -> None:
 
 def test_memory_says_where_nothing_fits_or_the_device_is_not_known(make: Any) -> None:
     none = forecast(make, hardware={"device": "other", "memory_gb": 1e-6})
-    assert "not even one row fits" in advice(none)
+    assert "not even one sequence fits" in advice(none)
     table = memory_table(none)
     assert [row[0] for row in table.texts] == ["0", "1 *", "2", "3"]
     assert {row[-1] for row in table.texts} == {"none fits"}

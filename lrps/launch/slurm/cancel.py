@@ -1,4 +1,4 @@
-"""Cancels jobs: pending ones at once, running ones after they have saved."""
+"""Cancellation of jobs: pending ones at once, running ones after they have saved."""
 
 from __future__ import annotations
 

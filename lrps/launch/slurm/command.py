@@ -1,4 +1,4 @@
-"""Runs the commands of Slurm; no other module does."""
+"""Execution of the commands of Slurm; no other module runs them."""
 
 from __future__ import annotations
 

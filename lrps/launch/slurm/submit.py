@@ -1,4 +1,4 @@
-"""Submits unfinished paths as jobs, parents before children; jobs that are queued already are not changed."""
+"""Submission of unfinished paths as jobs, parents before children; jobs that are queued already are not changed."""
 
 from __future__ import annotations
 

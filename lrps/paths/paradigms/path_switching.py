@@ -114,7 +114,8 @@ def _branch_rows(
     elif steps > increment.steps:
         raise ConfigError(
             f"paradigms.{compiler.name}.branch_data 'whole' needs a decay that is no longer than the increment; that "
-            f"of version {increment.version} has {steps} steps, and the increment has {increment.steps}"
+            f"of version {increment.version} has {steps} steps, and the increment has {increment.steps}; "
+            "lower alpha, or use branch_data: rest"
         )
     else:
         # The first position after the increment begins its second, reshuffled epoch.

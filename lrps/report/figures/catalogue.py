@@ -10,7 +10,7 @@ from lrps.report.figures.goodput import goodput
 from lrps.report.figures.learning_rate import learning_rates
 from lrps.report.figures.lineage import lineage_tree
 from lrps.report.figures.training_loss import training_losses
-from lrps.report.figures.versions import ageing, cumulative_cost, heldout_losses
+from lrps.report.figures.versions import cumulative_cost, heldout_losses, older_data_losses
 
 _MAKERS = (
     learning_rates,
@@ -18,7 +18,7 @@ _MAKERS = (
     cumulative_cost,
     loss_against_cost,
     heldout_losses,
-    ageing,
+    older_data_losses,
     forgetting,
     task_forgetting,
     training_losses,

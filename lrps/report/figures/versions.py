@@ -70,7 +70,7 @@ def _cumulative_hours(comparison: Comparison) -> tuple[Values, set[str]]:
 
 
 def heldout_losses(comparison: Comparison) -> Figure | None:
-    """Return a chart of the mean loss over the versions so far, and one of the bits per byte on the own, new data.
+    """Return charts of the mean loss over the versions so far, and of bits per byte on the version's own held-out set.
 
     None before the first evaluation.
     """
@@ -91,7 +91,7 @@ def heldout_losses(comparison: Comparison) -> Figure | None:
     return Figure("heldout-loss", "Held-out loss", caption, drawn) if drawn else None
 
 
-def ageing(comparison: Comparison) -> Figure | None:
+def older_data_losses(comparison: Comparison) -> Figure | None:
     """Return a chart of the loss on the oldest data, and one of the mean change of the loss on all older data.
 
     None with a single version, and before the first evaluation.

@@ -30,7 +30,7 @@ class WandbProject:
         return f"{self.entity}/{self.project}"
 
 
-def place_of(plan: Plan, api: Any, entity: str | None, project: str | None) -> WandbProject:
+def wandb_project_of(plan: Plan, api: Any, entity: str | None, project: str | None) -> WandbProject:
     """Return the project: from the arguments, else the environment, the config, and the account of the API key."""
     settings = plan.config.track.wandb
     owner = entity or os.environ.get("WANDB_ENTITY") or settings.entity or api.default_entity
@@ -47,13 +47,13 @@ def link_run(plan: Plan, entity: str | None, project: str | None, say: Callable[
 
     try:
         api = wandb.Api()
-        place = place_of(plan, api, entity, project)
-        runs = {path.name: run for path in plan.graph.paths if (run := _run(api, place, plan, path)) is not None}
+        target = wandb_project_of(plan, api, entity, project)
+        runs = {path.name: run for path in plan.graph.paths if (run := _run(api, target, plan, path)) is not None}
         for path in plan.graph.paths:
             if path.name not in runs:
-                say(f"{path.name}: {place} has no run {run_id(plan.config.name, path.name)}; `wandb sync` it first")
+                say(f"{path.name}: {target} has no run {run_id(plan.config.name, path.name)}; `wandb sync` it first")
         linked = [path for path in plan.graph.paths if path.name in runs]
-        with _LinkRun(plan, place) as creator:
+        with _LinkRun(plan, target) as creator:
             artifacts = {
                 (path.name, checkpoint.step): creator.artifact(api, path, checkpoint)
                 for path in linked
@@ -74,13 +74,13 @@ def kept_checkpoints(plan: Plan, path: TrainingPath) -> Iterator[Checkpoint]:
             continue  # It is not trained yet.
 
 
-def _run(api: Any, place: WandbProject, plan: Plan, path: TrainingPath) -> Any:
+def _run(api: Any, project: WandbProject, plan: Plan, path: TrainingPath) -> Any:
     """Return the path's run; None if there is none."""
     import wandb
     from wandb.apis.public.runs import RunNotFoundError
 
     try:
-        return api.run(f"{place}/{run_id(plan.config.name, path.name)}")
+        return api.run(f"{project}/{run_id(plan.config.name, path.name)}")
     except wandb.errors.CommError as error:
         if isinstance(error.exc, RunNotFoundError):
             return None
@@ -90,8 +90,8 @@ def _run(api: Any, place: WandbProject, plan: Plan, path: TrainingPath) -> Any:
 class _LinkRun:
     """The run that creates artifacts; it starts with the first missing one."""
 
-    def __init__(self, plan: Plan, place: WandbProject) -> None:
-        self._plan, self._place = plan, place
+    def __init__(self, plan: Plan, project: WandbProject) -> None:
+        self._plan, self._project = plan, project
         self._run: Any = None
 
     def __enter__(self) -> _LinkRun:
@@ -107,7 +107,7 @@ class _LinkRun:
 
         name, alias = f"{self._plan.config.name}-{path.name}", checkpoint.directory.name
         digest = checkpoint.manifest["digest"]
-        full = f"{self._place}/{name}:{alias}"
+        full = f"{self._project}/{name}:{alias}"
         if api.artifact_exists(full, ARTIFACT_TYPE):
             there = api.artifact(full, ARTIFACT_TYPE)
             if there.metadata.get("sha256") == digest:
@@ -128,8 +128,8 @@ class _LinkRun:
         if self._run is None:
             settings = wandb.Settings(**unless_in_environment(console="off", silent=True))
             self._run = wandb.init(
-                entity=self._place.entity,
-                project=self._place.project,
+                entity=self._project.entity,
+                project=self._project.project,
                 id=run_id(self._plan.config.name, "link"),
                 name="link",
                 group=self._plan.config.name,

@@ -10,7 +10,7 @@ from typing import Any
 
 from lrps.base.errors import TrackerError
 from lrps.plan.plan import Plan
-from lrps.track.wandb.link import place_of
+from lrps.track.wandb.link import wandb_project_of
 
 _LINES = {
     "Training": {
@@ -80,8 +80,8 @@ def save_workspace(plan: Plan, entity: str | None, project: str | None) -> str:
 
     _packages()
     try:
-        place = place_of(plan, wandb.Api(), entity, project)
-        return str(make_workspace(plan, place.entity, place.project).save().url)
+        target = wandb_project_of(plan, wandb.Api(), entity, project)
+        return str(make_workspace(plan, target.entity, target.project).save().url)
     except (wandb.Error, OSError, ValueError) as error:
         raise TrackerError(f"wandb: {error}; see that the server and the API key are right (`wandb login`)") from error
 

@@ -88,13 +88,13 @@ def test_other_rates_are_other_paths(make_config: MakeConfig) -> None:
 
 
 def test_an_increment_below_one_step_is_refused(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match="version v2 has 1 rows, less than one batch of 2"):
+    with pytest.raises(ConfigError, match="version v2 has 1 sequences, less than one batch of 2"):
         compile_graph(make_config(), increments(100, 0))
 
 
 def test_an_empty_set_is_refused(make_config: MakeConfig) -> None:
     sets = [RehearsalSet("a", 1, "v1"), RehearsalSet("b", 0, "v1")]
-    with pytest.raises(ConfigError, match="rehearsal set b has less than one row"):
+    with pytest.raises(ConfigError, match="rehearsal set b has less than one sequence"):
         compile_graph(make_config(), increments(100), rehearsal=sets)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lrps.charts.figure import Figure
 from lrps.costs.comparison import make_comparison
-from lrps.report.figures.versions import ageing, cumulative_cost
+from lrps.report.figures.versions import cumulative_cost, older_data_losses
 from lrps.report.tags import START_UP
 
 
@@ -50,7 +50,7 @@ def test_hours_that_nobody_knows_are_not_drawn(make: Any) -> None:
 
 def test_forgetting_is_the_loss_on_older_data_against_when_it_was_new(trained: Any, formulas: Any) -> None:
     loss = formulas.heldout_loss
-    figure = ageing(make_comparison(trained))
+    figure = older_data_losses(make_comparison(trained))
     new = {"v1": loss("ptfs", "v1", "v1"), "v2": loss("cpt", "v2", "v2"), "v3": loss("cpt", "v3", "v3")}
     change = sum(loss("cpt", "v4", old) - value for old, value in new.items()) / 3
     assert change < -0.005
@@ -64,7 +64,7 @@ def test_forgetting_is_the_loss_on_older_data_against_when_it_was_new(trained: A
 def test_a_version_that_lacks_a_loss_has_no_change(make: Any, formulas: Any) -> None:
     plan = make(paradigms={"path-switching": {}})
     formulas.Run(plan).train(["main", "branch-v1", "branch-v3", "branch-v4"])
-    figure = ageing(make_comparison(plan))
+    figure = older_data_losses(make_comparison(plan))
     assert figure is not None
     assert [name for name, _ in figure.panels] == ["loss-on-oldest"], "v2 is missing, and all later ones need it"
 
@@ -72,4 +72,4 @@ def test_a_version_that_lacks_a_loss_has_no_change(make: Any, formulas: Any) -> 
 def test_one_version_cannot_age(make: Any, formulas: Any) -> None:
     plan = make(versions=1)
     formulas.Run(plan).train()
-    assert ageing(make_comparison(plan)) is None
+    assert older_data_losses(make_comparison(plan)) is None
