@@ -26,7 +26,7 @@ def test_a_sound_config(tiny_config: Path, tmp_path: Path) -> None:
     done = lrps("doctor", str(tiny_config), "-s", f"runs={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("ok    config         config: ")
+    assert lines[0].startswith("ok    config         config:")
     assert "two gloo processes: right" in done.stdout
     assert lines[-1].endswith("0 fail")
     assert list(tmp_path.iterdir()) == [], "nothing stays"

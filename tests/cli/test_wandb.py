@@ -26,7 +26,7 @@ def test_the_workspace_is_printed_without_a_server(repository: Path, monkeypatch
 
 def test_link_is_given_the_plan_and_the_place(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(wandb_link, "link", lambda plan, *place: asked.append((plan.config.name, *place[:2])))
+    monkeypatch.setattr(wandb_link, "link_run", lambda plan, *place: asked.append((plan.config.name, *place[:2])))
     config = str(repository / "configs/llama-1.2b.yaml")
     assert CliRunner().invoke(app, ["wandb", "link", config, "--entity", "me"]).exit_code == 0
     assert asked == [("llama-1.2b", "me", None)]

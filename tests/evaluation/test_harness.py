@@ -18,6 +18,7 @@ from lrps.config.evaluating import LmEval
 from lrps.costs.comparison import make_comparison
 from lrps.evaluation import harness
 from lrps.evaluation.harness import Harness
+from lrps.plan import tasks
 from lrps.plan.tasks import task_digest
 from lrps.report.files import FORMATS
 
@@ -106,9 +107,9 @@ def test_a_task_is_its_files_and_settings(task_files: Path, tmp_path: Path) -> N
 
 def test_without_the_extra_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> str:
-        raise harness.PackageNotFoundError(name)
+        raise tasks.PackageNotFoundError(name)
 
-    monkeypatch.setattr(harness, "version", absent)
+    monkeypatch.setattr(tasks, "version", absent)
     for attempt in (lambda: task_digest(LmEval(tasks=("a",)), "a"), Harness(LmEval(tasks=("a",)), 1).check):
         with pytest.raises(ConfigError, match=r"needs lm-eval; run `pip install 'lrps\[eval\]'`"):
             attempt()

@@ -256,4 +256,4 @@ def test_what_was_made_is_told(set_plan: SetPlan, capsys: pytest.CaptureFixture[
     print_made(made_document(plan, "r", manifest, made=False))
     text = capsys.readouterr().out
     assert "r: already made; nothing was generated" in text
-    assert f"{manifest.documents:,} documents, {manifest.tokens:,} tokens, 20 rows in the plan" in text
+    assert f"{manifest.documents:,} documents, {manifest.tokens:,} tokens, 20 sequences in the plan" in text

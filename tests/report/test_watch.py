@@ -29,7 +29,7 @@ from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.plan.plan import Plan
 from lrps.plan.status import plan_status
-from lrps.report.watch import failed_paths, watch
+from lrps.report.watch import watch
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -193,4 +193,5 @@ def test_only_a_new_failure_ends_it(make: Any, formulas: Any, capsys: Any, monke
     monkeypatch.setattr("lrps.report.watch.time.sleep", lambda seconds: next(deeds)())
     assert watch(plan, 1.0, as_json=True) == 1
     looks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [failed_paths(look) for look in looks] == [{"ptfs-v1"}, {"ptfs-v1"}, set(), {"ptfs-v1"}]
+    failed = [{path["name"] for path in look["paths"] if path["state"] == "failed"} for look in looks]
+    assert failed == [{"ptfs-v1"}, {"ptfs-v1"}, set(), {"ptfs-v1"}]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from lrps.ledger.metrics import Metrics
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.plan.plan import Plan, make_plan
-from lrps.track import tracker
+from lrps.track import trackers
+from lrps.track.tracker import TrackedPath
 from lrps.track.trackers import (
     Rates,
     Spent,
@@ -105,7 +108,7 @@ def test_a_tracker_that_fails_is_told_once_and_the_others_go_on(call: str) -> No
 
 def test_a_missing_package_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     check_trackers(TrackConfig(trackers=("wandb", "tensorboard", "trackio")))
-    monkeypatch.setattr(tracker, "find_spec", lambda name: None if name == "trackio" else "there")
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None if name == "trackio" else "there")
     check_trackers(TrackConfig(trackers=("wandb", "tensorboard")))
     with pytest.raises(ConfigError, match=r"trackio is not installed; run `pip install 'lrps\[trackio\]'`"):
         check_trackers(TrackConfig(trackers=("wandb", "trackio")))
@@ -134,18 +137,25 @@ def test_no_trackers_are_opened_unless_asked_for(tmp_path: Path, small: Config) 
 def test_a_path_is_tracked_with_its_config_its_lineage_and_what_it_cost(
     tmp_path: Path, small: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened: list[Any] = []
+
+    def note(name: str, track: TrackConfig, path: TrackedPath, say: Any) -> Noted:
+        opened.append((name, track, path))
+        return Noted()
+
     plan = plan_below(tmp_path, small, "tensorboard", "wandb", "trackio")
-    path, opened = plan.graph.by_name["branch-v2"], []
+    path = plan.graph.by_name["branch-v2"]
     layout = plan.layout.path(path.name)
     ledger = LedgerWriter(layout.ledger)
     facts = {"format": FORMAT, "path_start": path.start, "device": "cpu", "processes": 2}
     ledger.append("start", path.start, Counters(), **facts, price_per_device_hour=None)
     ledger.append("stop", path.stop, Counters(allocated_seconds=7200.0, flops=5), outcome="interrupted")
     ledger.close()
-    monkeypatch.setattr(tracker, "_tracker", lambda *told: opened.append(told) or Noted())
-    trackers = open_trackers(plan.config, plan.costs, path, layout, lineage={"parent": "main"}, devices=2, say=print)
-    noted = trackers._trackers[0]
-    drive(trackers)
+    noting = {name: partial(note, name) for name in trackers.TRACKERS}
+    monkeypatch.setattr(trackers, "TRACKERS", noting)
+    group = open_trackers(plan.config, plan.costs, path, layout, lineage={"parent": "main"}, devices=2, say=print)
+    noted = group._trackers[0]
+    drive(group)
     assert [name for name, *_ in opened] == ["tensorboard", "wandb", "trackio"]
     tracked = opened[0][2]
     assert (tracked.plan, tracked.path, tracked.job) == ("small", "branch-v2", "branch")

@@ -203,7 +203,7 @@ def test_cancelled_it_saves_and_what_fails_then_says_why(
         cluster.wait_for(job, "CANCELLED")
     saved = path_status(plan, plan.graph.by_name["main"])
     assert 20 <= saved.step < 400
-    output = lrps("status", file).stdout
+    output = " ".join(lrps("status", file).stdout.split())  # as one line
     assert f"warning: main: job {main} FAILED: lrps: " in output
     assert f"main-{main}.out" in output
     assert f"warning: branch-v1: job {first} CANCELLED: it waited for main, whose job {main} is FAILED" in output

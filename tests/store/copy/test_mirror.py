@@ -65,20 +65,20 @@ def test_everything_is_there(run: dict[str, bytes]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_every_part_of_a_run_there_leads_to_the_same_end(data: st.DataObject, whole: dict[str, bytes]) -> None:
-    kept = data.draw(st.sets(st.sampled_from(sorted(whole))))
-    there = {name: content for name, content in whole.items() if name in kept}
-    for group in compared(whole, there).values():
+def test_every_part_of_a_run_there_leads_to_the_same_end(data: st.DataObject, complete: dict[str, bytes]) -> None:
+    kept = data.draw(st.sets(st.sampled_from(sorted(complete))))
+    there = {name: content for name, content in complete.items() if name in kept}
+    for group in compared(complete, there).values():
         for name in group.stale:
             there.pop(name, None)
         for file in group.files:
             if file.how == "copy":
                 there[file.name] = there[str(file.origin)]
             elif file.how == "send":
-                there[file.name] = whole[file.name]
+                there[file.name] = complete[file.name]
         if group.directory is not None:
             there[f"{group.name}/{group.directory.last}"] = group.directory.listing
-    assert there == whole
+    assert there == complete
 
 
 @pytest.fixture(scope="module")
