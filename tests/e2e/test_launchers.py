@@ -114,6 +114,7 @@ def is_told(worker: psutil.Process) -> bool:
     return bool(int(pending, 16) >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
 def test_two_hosts_are_one_run(tiny_config: Path, four_ranks: Path, tmp_path: Path) -> None:
     """2 hosts of 2 processes, told to stop under way: those on the hosts save, and the same command goes on."""

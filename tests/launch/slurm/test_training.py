@@ -174,6 +174,7 @@ def check_accounts(plan: Plan, cluster: PrivateSlurm, path: str, job: str, attem
         assert booked < (int(elapsed) + 1) * gpus
 
 
+@pytest.mark.long
 def test_cancelled_it_saves_and_what_fails_then_says_why(
     run: tuple[Path, Plan], config: Path, lrps: Lrps, cluster: PrivateSlurm, tmp_path: Path
 ) -> None:
