@@ -64,7 +64,7 @@ def test_the_files_that_a_page_names_exist(page: str, repository: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_classes_that_a_page_names_exist(page: str, repository: Path) -> None:
     sources = [file.read_text() for file in (repository / "lrps").rglob("*.py")]
-    classes = {name for source in sources for name in re.findall(r"^class (\w+)", source, re.MULTILINE)}
+    classes = {name for source in sources for name in re.findall(r"^(?:class )?([A-Z]\w+)", source, re.MULTILINE)}
     named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:\.\w+)?`", (repository / page).read_text()))
     assert named <= classes | {"AutoTokenizer", "FlopCounterMode"}  # of other packages
 
