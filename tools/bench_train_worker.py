@@ -263,7 +263,7 @@ def lrps_job(config: Config, gate: Gate) -> None:
     plan = make_plan(config)
     (path,) = plan.graph.paths
     with process_group():
-        job.run_paths(plan, [path.name], StopRequest(), since=time.time())
+        job.run_paths(plan, [path.name], StopRequest())
     if os.environ["RANK"] == "0":
         spent = total(read_ledger(plan.layout.path(path.name).ledger)).spent
         gate.tell(ledger={name: getattr(spent, f"{name}_seconds") for name in ("training", "saving", "other")})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -184,7 +183,7 @@ def _lrps(config: Config, peak: Peak) -> dict[str, int]:
     job.Trainer = Watched  # type: ignore[misc, attr-defined]
     plan = make_plan(config)
     with process_group():
-        job.run_paths(plan, [plan.graph.paths[0].name], StopRequest(), since=time.time())
+        job.run_paths(plan, [plan.graph.paths[0].name], StopRequest())
     return watch.found
 
 

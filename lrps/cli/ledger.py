@@ -42,6 +42,33 @@ def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
 
 
 @ledger_app.command()
+def repair(run: Run, overrides: Overrides = None) -> None:
+    """Cut out records that a full disk tore, and keep their bytes in files beside the ledger.
+
+    Only what is provably torn is cut: without it the rest of the line continues the hash chain. Any other damage is
+    reported and left, and the exit code is 2. Run it while nothing is trained.
+    """
+    from lrps.base.errors import LedgerError
+    from lrps.ledger.check import ledger_dirs
+    from lrps.ledger.repair import repair as repair_ledger
+
+    run_dir, _ = run_of(run, overrides)
+    damages, mended = [], 0
+    for directory in ledger_dirs(run_dir).values():
+        try:
+            for torn in repair_ledger(directory):
+                mended += 1
+                cut = f"cut {len(torn.data)} bytes of a torn record, which are now in {torn.aside.name}"
+                typer.echo(f"{torn.file}:{torn.line}: {cut}")
+        except LedgerError as error:
+            damages.append(str(error))
+    if damages:
+        raise LedgerError("not provably torn, left as found:\n  " + "\n  ".join(damages))
+    if not mended:
+        typer.echo(f"{run_dir}: nothing to repair")
+
+
+@ledger_app.command()
 def show(
     run: Run,
     path: Annotated[

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from lrps.base.errors import ConfigError
 
 LAUNCHED_AT = "LRPS_LAUNCHED_AT"
-"""Environment variable with the `time.time()` at which the launcher was started: the ledger counts starting up as
-well."""
+"""Environment variable with the `launch_stamp()` of the launcher's start: the ledger counts starting up as well."""
 
 _FIRST_PORT, _PORTS = 10_000, 20_000
 """Ports below those that systems assign to outgoing connections, which begin at 32768 or higher."""

@@ -8,12 +8,12 @@ was killed can return 0, and torchrun returns 1 for every failure.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from lrps.base.clock import launch_stamp
 from lrps.base.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
 from lrps.launch.allocation import Allocator
 from lrps.launch.launchers.launcher import HostLauncher
@@ -116,7 +116,7 @@ class _Runner:
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
     def _start(self, job: ProcessGroupJob, allocation: Allocation, supervisor: Supervisor) -> None:
-        of_this_start = {LAUNCHED_AT: str(time.time()), GROUP: uuid4().hex}
+        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex}
         command = self._launcher.command(job, allocation, {**self._allocator.worker_environment, **of_this_start})
         log = self._plan.layout.launch / f"{job.name}.log" if self._logs_to_files else None
         if log is not None:

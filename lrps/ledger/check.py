@@ -6,12 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import tee
 from math import inf
 from pathlib import Path
 
 from lrps.base.errors import LedgerError
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import NO_LINE, Counters, Record, attempt_files
+from lrps.ledger.set_back_clocks import without_decreases
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class FileCheck:
     """Hash of the last whole line: a copy of it proves later that nothing was cut off at the end."""
     fault: str | None = None
     """Description of the first line that was changed, or of sums that do not add up; None if there is none."""
+    clock_set_back: bool = False
+    """True if times decrease, because a clock was set back, which is no fault. Readers correct them."""
 
 
 def ledger_dirs(run_dir: Path) -> dict[str, Path]:
@@ -92,19 +96,21 @@ def _check_ledger(path: str, ledger_dir: Path) -> Iterator[FileCheck]:
 
 
 def _check_file(path: str, file: Path, previous: str | None) -> FileCheck:
-    kinds, last, reached, fault = Counter[str](), previous or NO_LINE, 0, None
+    kinds, last, reached, fault, set_back = Counter[str](), previous or NO_LINE, 0, None, False
     parent: tuple[str, int] | None = None
     before: Record | None = None
     try:
-        for number, record in enumerate(read_attempt(file, previous), 1):
+        written, to_correct = tee(read_attempt(file, previous))
+        for number, (stated, record) in enumerate(zip(written, without_decreases(to_correct), strict=True), 1):
+            set_back = set_back or stated is not record
             _check_order(record, before, f"{file}:{number}")
-            if record.kind == "start" and (stated := record.facts.get("parent")):
-                parent = stated["path"], stated["step"]
+            if record.kind == "start" and (fork := record.facts.get("parent")):
+                parent = fork["path"], fork["step"]
             kinds[record.kind] += 1
             before, last, reached = record, record.sha256, max(reached, record.step)
     except LedgerError as error:
         fault = str(error)
-    return FileCheck(path, file, kinds.total(), dict(kinds), _is_torn(file), reached, parent, last, fault)
+    return FileCheck(path, file, kinds.total(), dict(kinds), _is_torn(file), reached, parent, last, fault, set_back)
 
 
 def _is_torn(file: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from lrps.base.errors import LedgerError
 from lrps.base.tail import Tail
 from lrps.ledger.records import FORMAT, NO_LINE, Record, attempt_files, check_line, is_heartbeat, line_hash, parse
+from lrps.ledger.set_back_clocks import without_decreases
 
 
 def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = True) -> Iterator[Record]:
@@ -60,10 +61,13 @@ def _check_start(record: Record, number: int, file: Path) -> None:
 
 
 def read_ledger(ledger_dir: Path, *, heartbeats: bool = True) -> Iterator[Record]:
-    """Yield the records of all attempts at a path, oldest first, and check the hash chain across attempts."""
+    """Yield the records of all attempts at a path, oldest first, and check the hash chain across attempts.
+
+    Times that decrease, because a clock was set back, are corrected.
+    """
     previous = NO_LINE
     for file in attempt_files(ledger_dir):
-        for record in read_attempt(file, previous, heartbeats=heartbeats):
+        for record in without_decreases(read_attempt(file, previous, heartbeats=heartbeats)):
             previous = record.sha256
             yield record
 
@@ -166,7 +170,7 @@ class FollowedLedger:
     @property
     def records(self) -> tuple[Record, ...]:
         """The records of all attempts, oldest first."""
-        return tuple(record for attempt in self.attempts.values() for record in attempt.records)
+        return tuple(record for attempt in self.attempts.values() for record in without_decreases(attempt.records))
 
     @property
     def damage(self) -> str | None:

@@ -30,6 +30,10 @@ KINDS = (
     *("export", "rehearsal", "score"),
 )
 NO_LINE = "0" * 64
+LINE_START = b'{"sha256":"'
+"""First bytes of every line."""
+HOW_TO_FIX = "`lrps ledger repair` mends what a full disk tore; otherwise restore the file from a copy"
+"""Advice about a damaged ledger."""
 _HEAD, _HASH, _TAIL = slice(11), slice(11, 75), slice(75, 77)
 """Parts of a line: `{"sha256":"`, its hash, `",`, and the rest."""
 _REST = slice(77, None)
@@ -135,12 +139,11 @@ def check_line(line: bytes, previous: str | None) -> str:
     Raises LedgerError, without file and line number, for a line that was changed after it was written.
     """
     stated = line[_HASH]
-    if line[_HEAD] != b'{"sha256":"' or line[_TAIL] != b'",':
-        raise LedgerError(f"not a record of a ledger of format {FORMAT}; restore the file from a copy")
+    if line[_HEAD] != LINE_START or line[_TAIL] != b'",':
+        raise LedgerError(f"not a record of a ledger of format {FORMAT}; {HOW_TO_FIX}")
     if previous is not None and _chained(previous.encode(), line[_REST]).encode() != stated:
         raise LedgerError(
-            "this line, or one before it, was changed, removed or inserted after it was written; restore the file from "
-            "a copy"
+            f"this line, or one before it, was changed, removed or inserted after it was written; {HOW_TO_FIX}"
         )
     return stated.decode(errors="replace")
 
@@ -154,7 +157,7 @@ def parse(line: bytes, previous: str | None) -> Record:
             raise LedgerError("a record of another version of lrps; read it with the lrps that wrote it")
         return Record(kind, step, time, Counters(*counters.values()), facts, stated)
     except (ValueError, TypeError, AttributeError) as error:
-        raise LedgerError(f"not a record of the ledger ({error}); restore the file from a copy") from None
+        raise LedgerError(f"not a record of the ledger ({error}); {HOW_TO_FIX}") from None
 
 
 def _chained(previous: bytes, rest: bytes) -> str:

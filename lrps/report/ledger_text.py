@@ -21,7 +21,7 @@ LedgerRecord = tuple[str, int, Record]
 
 def check_document(run_dir: Path, checks: Sequence[FileCheck]) -> dict[str, Any]:
     """Return the checked files of a run as JSON values; the path of the run's own ledger is empty."""
-    shown = ("path", "records", "kinds", "torn", "last_sha256", "fault")
+    shown = ("path", "records", "kinds", "torn", "last_sha256", "fault", "clock_set_back")
     files = [
         {"file": str(check.file.relative_to(run_dir)), **{key: getattr(check, key) for key in shown}}
         for check in checks
@@ -32,6 +32,9 @@ def check_document(run_dir: Path, checks: Sequence[FileCheck]) -> dict[str, Any]
 def print_check(run_dir: Path, checks: Sequence[FileCheck]) -> None:
     """Print a row for each file, and the first fault of every damaged one."""
     print_table(check_table(run_dir, checks))
+    for check in checks:
+        if check.clock_set_back:
+            print(f"{check.file}: a clock was set back; its times are corrected by the time of its steps")
     faults = [check.fault for check in checks if check.fault]
     for fault in faults:
         print(fault)

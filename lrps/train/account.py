@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lrps.data.stream import PathData
 from lrps.ledger.reader import read_ledger
@@ -21,8 +22,11 @@ from lrps.paths.usage import Usage, usage
 class DeviceClock:
     """The time up to which device-seconds are booked: every later second belongs to the next attempt."""
 
-    since: float
-    """Time as `time.time()`: the launch of the process group, then the last record of the previous attempt."""
+    since: float = field(default_factory=time.monotonic)
+    """Time as `time.monotonic()`: the launch of the process group, then the last record of the previous attempt."""
+    stated_start_seconds: float | None = None
+    """Impossible time from the launch to this process by the wall clocks, which was not booked; None if there is
+    none."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,12 @@ class Account:
 
     def started(self) -> None:
         """Book all time until now as `starting_seconds`."""
-        self._counters.starting_seconds = (time.time() - self._since) * self.rate.processes
+        self._counters.starting_seconds = (time.monotonic() - self._since) * self.rate.processes
+
+    def launch_facts(self) -> dict[str, Any]:
+        """Return what the first start record of the process group says about an impossible time of its launch."""
+        stated, self._clock.stated_start_seconds = self._clock.stated_start_seconds, None
+        return {} if stated is None else {"impossible_start_seconds": round(stated, 3)}
 
     def step(self, step: int, seconds: float) -> None:
         """Book the step that ended at lineage step `step` and took `seconds` of wall-clock time."""
@@ -94,7 +103,7 @@ class Account:
 
     def counters(self) -> Counters:
         """Return the counters up to now, and start the clock of the next attempt here."""
-        self._clock.since = time.time()
+        self._clock.since = time.monotonic()
         counters = self._counters
         counters.allocated_seconds = (self._clock.since - self._since) * self.rate.processes
         if self._step > self._reached:

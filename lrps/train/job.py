@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
+from lrps.base.clock import since_launch
 from lrps.base.errors import ConfigError, DataError, LineageError
 from lrps.base.locks import path_lock
 from lrps.config.models import DataConfig
@@ -43,24 +44,27 @@ def run_job(plan: Plan, names: Sequence[str], *, train: bool = True) -> bool:
 
     train False evaluates only, and refuses a path that is not trained to its end.
     """
-    since = float(os.environ.pop(LAUNCHED_AT, time.time()))
+    launched = since_launch(os.environ.pop(LAUNCHED_AT, None))
+    clock = DeviceClock(time.monotonic() - launched.seconds, launched.stated_seconds)
     stop_request = StopRequest()
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
     with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
-        return run_paths(plan, names, stop_request, since=since, train=train)
+        return run_paths(plan, names, stop_request, clock, train=train)
 
 
-def run_paths(plan: Plan, names: Sequence[str], stop_request: StopRequest, *, since: float, train: bool = True) -> bool:
+def run_paths(
+    plan: Plan, names: Sequence[str], stop_request: StopRequest, clock: DeviceClock | None = None, *, train: bool = True
+) -> bool:
     """Run the named paths in the order of the graph, on all ranks of the running process group.
 
-    since: `time.time()` from which the time of the devices is booked on the first path.
+    clock: device time since its start is booked on the first path; by default from now.
     """
+    clock = clock or DeviceClock()
     paths = plan.named_paths(names)
     check_tokenizer(plan.config.data, plan.manifests)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     with TrainingConsole(steps, quiet=rank() != 0) as console:
-        clock = DeviceClock(since)
         finished = all(
             not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)
             for path in paths

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -58,13 +62,32 @@ def test_an_unknown_kind_and_a_number_json_lacks_are_refused(tmp_path: Path) -> 
     assert writer.path.read_bytes() == b""
 
 
-def test_a_full_disk_is_an_error() -> None:
-    writer = LedgerWriter.__new__(LedgerWriter)
-    writer.path, writer._previous = Path("/dev/full"), NO_LINE
-    with open("/dev/full", "wb", buffering=0) as full:
-        writer._file = full
-        with pytest.raises(LedgerError, match="free space, then rerun"):
-            writer.append("start", 0, Counters(), format=FORMAT)
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let the system cut writes at `size` bytes of a file, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize("room", [0, 1, 76, 300])
+def test_a_short_write_leaves_whole_lines_and_ends_the_writer(tmp_path: Path, room: int) -> None:
+    writer = LedgerWriter(tmp_path)
+    writer.append("start", 0, Counters(), format=FORMAT)
+    whole = writer.path.read_bytes()
+    with files_end_at(len(whole) + room), pytest.raises(LedgerError, match="free space, then rerun"):
+        writer.append("heartbeat", 1, Counters(steps=1), loss=1.0, long="x" * 300)
+    assert writer.path.read_bytes() == whole
+    with pytest.raises(LedgerError, match="after a failed write"):  # Although there is room again.
+        writer.append("failure", 1, Counters(steps=1), error="the disk was full")
+    second = LedgerWriter(tmp_path)
+    second.append("start", 1, Counters(), format=FORMAT)
+    assert [record.kind for record in read_ledger(tmp_path)] == ["start", "start"]
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ It is for tests of the files that training writes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,4 +109,4 @@ def run(plan: Plan, *names: str, stop_after: int | None = None) -> bool:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "Engine", PlainEngine)
-        return job.run_paths(plan, names, StopAfter(stop_after), since=time.time())  # type: ignore[arg-type]
+        return job.run_paths(plan, names, StopAfter(stop_after))  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
@@ -92,7 +91,7 @@ def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin)
     layout, every = plan.layout.path(path.name), plan.config.track.log_every_steps
     rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes=2)
     usage = usage_until(path, stage, plan.increments, plan.rehearsal, LENGTH)
-    account = open_account(path, layout.ledger, rate, DeviceClock(time.time()), usage)
+    account = open_account(path, layout.ledger, rate, DeviceClock(), usage)
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
     manifests = {name: plan.manifests[name].sha256 for name in path.sources}
     rows = {name: plan.rows[name] for name in path.sources}

@@ -7,7 +7,6 @@ plan GONE is trained in one go.
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +39,6 @@ if __name__ == "__main__":
     )
     with process_group():
         with suppress(RuntimeError):
-            run_paths(failing, ["main"], FireAfter(), since=time.time())  # type: ignore[arg-type]
-        assert run_paths(failing, ["main", "branch-v1"], StopRequest(), since=time.time())
-        assert run_paths(gone, ["main"], StopRequest(), since=time.time())
+            run_paths(failing, ["main"], FireAfter())  # type: ignore[arg-type]
+        assert run_paths(failing, ["main", "branch-v1"], StopRequest())
+        assert run_paths(gone, ["main"], StopRequest())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import time
 from pathlib import Path
 
 from lrps.base.errors import CheckpointError
@@ -37,7 +36,7 @@ class StopAfter:
 
 
 def run(plan: Plan, *names: str) -> None:
-    assert run_paths(plan, names, StopRequest(), since=time.time())
+    assert run_paths(plan, names, StopRequest())
 
 
 def file_hashes(directory: Path) -> dict[str, str]:
@@ -47,7 +46,7 @@ def file_hashes(directory: Path) -> dict[str, str]:
 
 def interrupt_and_resume(plan: Plan, *names: str) -> None:
     for name in names:
-        assert not run_paths(plan, [name], StopAfter(), since=time.time())  # type: ignore[arg-type]
+        assert not run_paths(plan, [name], StopAfter())  # type: ignore[arg-type]
         run(plan, name)
 
 

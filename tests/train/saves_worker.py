@@ -32,7 +32,7 @@ def run(root: Path, name: str, *settings: str) -> str:
     """Train the main path in DIRECTORY/<name>; what went wrong."""
     plan = make_plan(load_config(root / "config.yaml", [f"runs={root / name}", "engine.zero_stage=1", *settings]))
     try:
-        assert run_paths(plan, ["main"], StopRequest(), since=time.time())
+        assert run_paths(plan, ["main"], StopRequest())
     except LrpsError as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"

@@ -25,7 +25,7 @@ def mixed(step: int) -> Usage:
 
 @given(st.integers(0, 20), st.integers(0, 30), st.integers(0, 20))
 def test_steps_that_were_lost_are_repeated_and_all_else_is_of_its_kind(start: int, reached: int, steps: int) -> None:
-    account = Account(RATE, DeviceClock(time.time()), mixed, max(start, reached))
+    account = Account(RATE, DeviceClock(), mixed, max(start, reached))
     account.begin(start)
     for step in range(start + 1, start + steps + 1):
         account.step(step, 0.5)
@@ -42,7 +42,7 @@ def test_steps_that_were_lost_are_repeated_and_all_else_is_of_its_kind(start: in
 
 
 def test_every_process_is_held_from_the_launch_to_the_next_attempts_start() -> None:
-    launched = time.time() - 3600
+    launched = time.monotonic() - 3600
     clock = DeviceClock(launched)
     first = Account(RATE, clock, mixed, 0)
     first.begin(0)
@@ -60,7 +60,7 @@ def test_every_process_is_held_from_the_launch_to_the_next_attempts_start() -> N
 
 
 def test_loading_the_state_is_starting() -> None:
-    account = Account(RATE, DeviceClock(time.time()), mixed, 0)
+    account = Account(RATE, DeviceClock(), mixed, 0)
     account.begin(0)
     time.sleep(0.02)
     account.started()
@@ -69,7 +69,7 @@ def test_loading_the_state_is_starting() -> None:
 
 
 def test_energy_is_what_the_devices_counted_since_the_first_value() -> None:
-    account = Account(RATE, DeviceClock(time.time()), mixed, 0)
+    account = Account(RATE, DeviceClock(), mixed, 0)
     assert account.counters().energy_joules is None
     account.energy(1000.0)
     account.energy(1250.0)
@@ -83,7 +83,7 @@ def test_what_was_trained_before_the_path_became_another_is_not_repeated(make_co
     ledger = LedgerWriter(ledger_dir)
     ledger.append("start", 7, Counters(), format=FORMAT, path="main", path_start=7, device="cpu", processes=1)
     ledger.append("heartbeat", 9, Counters(steps=2))
-    account = open_account(path, ledger_dir, RATE, DeviceClock(time.time()), mixed)
+    account = open_account(path, ledger_dir, RATE, DeviceClock(), mixed)
     account.begin(0)
     account.step(1, 0.5)
     assert account.counters().repeated_steps == 0
@@ -91,7 +91,7 @@ def test_what_was_trained_before_the_path_became_another_is_not_repeated(make_co
     again = LedgerWriter(ledger_dir)
     again.append("start", 0, Counters(), format=FORMAT, path="main", path_start=0, device="cpu", processes=1)
     again.append("heartbeat", 4, Counters(steps=4))
-    account = open_account(path, ledger_dir, RATE, DeviceClock(time.time()), mixed)
+    account = open_account(path, ledger_dir, RATE, DeviceClock(), mixed)
     account.begin(0)
     account.step(1, 0.5)
     assert account.counters().repeated_steps == 1, "an attempt at this very path had trained it"

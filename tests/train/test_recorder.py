@@ -23,7 +23,7 @@ PATH = TrainingPath("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment
 
 
 def recorder(layout: PathLayout, since: float | None = None) -> Recorder:
-    clock = DeviceClock(time.time() if since is None else since)
+    clock = DeviceClock() if since is None else DeviceClock(since)
     account = Account(Rate(16, 3, 2), clock, lambda step: Usage(16 * step), reached=0)
     return Recorder(
         PATH,
@@ -42,7 +42,7 @@ def train(book: Recorder, losses: list[float]) -> None:
 
 def test_an_attempt_is_booked_whole(tmp_path: Path) -> None:
     layout = PathLayout(tmp_path / "main")
-    with recorder(layout, since=time.time() - 100) as book:
+    with recorder(layout, since=time.monotonic() - 100) as book:
         train(book, [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
         book.before_save()
         with book.account.booking("saving_seconds"):

@@ -1,0 +1,34 @@
+"""Correction of times in ledgers that decrease, since earlier versions took them from a clock that was set back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from lrps.ledger.records import Counters, Record
+
+
+def without_decreases(records: Iterable[Record]) -> Iterator[Record]:
+    """Yield the records of attempts with times that never decrease within an attempt and are never negative.
+
+    Where the clock was set back between two records, the allocated time between them is the time of the steps, saves
+    and evaluations between them, which another clock has measured. Other records are yielded as they are.
+    """
+    before, missing = Counters(), 0.0
+    for record in records:
+        now = record.counters
+        if record.kind == "start":
+            before, missing = Counters(), 0.0
+        passed = now.allocated_seconds - before.allocated_seconds
+        if passed < 0:
+            missing += _worked(now) - _worked(before) - passed
+        before = now
+        if missing or now.starting_seconds < 0:
+            starting = max(0.0, now.starting_seconds)
+            now = replace(now, starting_seconds=starting, allocated_seconds=now.allocated_seconds + missing)
+            record = record._replace(counters=now)
+        yield record
+
+
+def _worked(counters: Counters) -> float:
+    return counters.busy_seconds - counters.starting_seconds
