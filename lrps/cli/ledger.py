@@ -24,7 +24,8 @@ ledger_app = typer.Typer(
 
 @ledger_app.command()
 def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check every line of every ledger of a run, and that forks point at what their parents have trained.
+    """Check every line of every ledger of a run, that forks point at what their parents have trained, and that
+    metrics.jsonl agrees with the ledger.
 
     A torn last line is no fault: the writer died while writing it. Anything that was changed, removed or inserted is
     reported with file and line, and the exit code is 2. Lines cut off at the end leave no trace in the file: to notice
@@ -32,12 +33,14 @@ def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
     checkpoints, but not evaluations.
     """
     from lrps.ledger.check import check_run
+    from lrps.ledger.metrics_check import metrics_faults
     from lrps.report.ledger_text import check_document, print_check
 
     run_dir, _ = run_of(run, overrides)
     checks = check_run(run_dir)
-    print_json(check_document(run_dir, checks)) if as_json else print_check(run_dir, checks)
-    if any(check.fault for check in checks):
+    metrics = metrics_faults(run_dir)
+    print_json(check_document(run_dir, checks, metrics)) if as_json else print_check(run_dir, checks, metrics)
+    if metrics or any(check.fault for check in checks):
         raise typer.Exit(USER_MISTAKE)
 
 

@@ -62,15 +62,16 @@ def check_run(run_dir: Path) -> tuple[FileCheck, ...]:
 
 
 def _without_ledger(run_dir: Path) -> list[Path]:
-    """Return the directories of paths that have checkpoints and no ledger."""
-    saved = {
-        found.parent.parent for place in ("checkpoints", "branch_points") for found in run_dir.glob(f"*/{place}/step-*")
+    """Return the directories of paths that were trained and have no ledger."""
+    traces = ("checkpoints/step-*", "branch_points/step-*", "metrics.jsonl")
+    trained = {
+        run_dir / found.relative_to(run_dir).parts[0] for trace in traces for found in run_dir.glob(f"*/{trace}")
     }
-    return sorted(directory for directory in saved if not attempt_files(directory / "ledger"))
+    return sorted(directory for directory in trained if not attempt_files(directory / "ledger"))
 
 
 def _lost(directory: Path) -> FileCheck:
-    what = f"{directory}: has checkpoints and no ledger; restore it from a copy, or its cost is missing"
+    what = f"{directory}: was trained and has no ledger; restore it from a copy, or its cost is missing"
     return FileCheck(directory.name, directory / "ledger", 0, {}, False, 0, None, NO_LINE, what)
 
 

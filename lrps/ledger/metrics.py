@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 
+from lrps.base.errors import LedgerError
+from lrps.base.line_file import LineFile
 from lrps.base.tail import Tail
 
 KEPT = 30
@@ -16,7 +19,7 @@ _NEWEST_BYTES = 2**15
 """Size of the end of a file that is read at first: it contains more than KEPT lines."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """The metrics of one logged step of a path."""
 
@@ -34,34 +37,55 @@ class Metrics:
 
 
 class MetricsWriter:
-    """A writer that appends to metrics.jsonl; a resumed path writes lines for repeated steps again."""
+    """A writer that appends to metrics.jsonl; a resumed path writes lines for repeated steps again.
+
+    Raises LedgerError if the file cannot be written. After a failed write nothing more is written.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open during training
-        if torn:
-            self._file.write("\n")
+        self._path = path
+        with self._writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = LineFile(path, "a")
 
     def write(self, metrics: Metrics) -> None:
-        self._file.write(json.dumps(asdict(metrics)) + "\n")
+        with self._writing():
+            self._file.append((json.dumps(asdict(metrics)) + "\n").encode())
 
     def close(self) -> None:
         self._file.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LedgerError(f"{self._path}: cannot write the metrics: {error}; free space, then rerun") from None
+
+
+def parse_metrics(line: bytes) -> Metrics:
+    """Return the metrics of a line. Raises ValueError for a line that `MetricsWriter` cannot have written."""
+    try:
+        metrics = Metrics(**json.loads(line))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"no metrics of a step ({error})") from None
+    whole = type(metrics.step) is int and type(metrics.tokens) is int and metrics.step >= 0
+    numbers = (metrics.loss, metrics.lr, metrics.tokens_per_second, metrics.grad_norm or 0.0)
+    if not (whole and all(type(number) in (int, float) for number in numbers)):
+        raise ValueError("no metrics of a step (values of another type)")
+    return metrics
+
 
 def read_metrics(path: Path) -> list[Metrics]:
-    """Return the metrics of a path in the order of steps.
+    """Return the metrics of a path in the order of steps, without lines that are torn or damaged.
 
-    The last line of a repeated step counts; torn lines are left out.
+    The last line of a repeated step counts. `lrps ledger verify` reports damaged lines.
     """
-    if not path.exists():
-        return []
     newest: dict[int, Metrics] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # A crash can tear a line.
-            metrics = Metrics(**json.loads(line))
-            newest[metrics.step] = metrics
+    with suppress(FileNotFoundError), open(path, "rb") as lines:
+        for line in lines:
+            if (metrics := _parsed(line)) is not None:
+                newest[metrics.step] = metrics
     return [newest[step] for step in sorted(newest)]
 
 
@@ -87,8 +111,9 @@ class RecentMetrics:
 
 
 def _parsed(line: bytes) -> Metrics | None:
+    """Return the metrics of a line; None if it has none, or a loss that cannot be drawn."""
     try:
-        metrics = Metrics(**json.loads(line))
-        return metrics if isfinite(metrics.loss) and metrics.step >= 0 else None
-    except (ValueError, TypeError):
+        metrics = parse_metrics(line)
+    except ValueError:
         return None
+    return metrics if isfinite(metrics.loss) else None

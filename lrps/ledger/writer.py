@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lrps.base.errors import LedgerError
+from lrps.base.line_file import LineFile
 from lrps.base.locks import path_lock
 from lrps.ledger.records import FORMAT, KINDS, NO_LINE, Counters, Record, attempt_files, line_hash, render
 
@@ -32,8 +32,8 @@ def last_line_hash(files: Sequence[Path]) -> str:
 class LedgerWriter:
     """A writer that appends to the file of a new attempt, with one write call per record, in one process (rank 0).
 
-    Raises LedgerError if the file cannot be written: training must not continue unrecorded. A record that was written
-    in part is cut off, and nothing more is written through this writer, so the file ends with a whole line.
+    Raises LedgerError if the file cannot be written: training must not continue unrecorded. After a failed write
+    nothing more is written, so the file ends with a whole line.
     """
 
     def __init__(self, ledger_dir: Path) -> None:
@@ -41,12 +41,9 @@ class LedgerWriter:
         self.attempt = int(earlier[-1].stem) + 1 if earlier else 0
         self.path = ledger_dir / f"{self.attempt:03d}.jsonl"
         self._previous = last_line_hash(earlier)
-        self._size, self._failed = 0, False
-        try:
+        with self._writing("make the directory writable"):
             ledger_dir.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open during the attempt
-        except OSError as error:
-            raise LedgerError(f"{self.path}: cannot write the ledger: {error}; make the directory writable") from None
+            self._file = LineFile(self.path, "x")
 
     def append(self, kind: str, step: int, counters: Counters, **facts: Any) -> Record:
         """Write a record and return it. Facts are JSON values; a non-finite number must be given as a string."""
@@ -55,33 +52,25 @@ class LedgerWriter:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rounded = _rounded(counters)
         line = render(kind, step, now, rounded, facts, self._previous)
-        self._write(line)
+        with self._writing("free space, then rerun"):
+            self._file.append(line)
         self._previous = line_hash(line)
         return Record(kind, step, now, rounded, facts, self._previous)
 
-    def _write(self, line: bytes) -> None:
-        if self._failed:
-            raise LedgerError(f"{self.path}: nothing is written after a failed write; rerun to begin a new attempt")
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError("the disk is full")
-        except OSError as error:
-            self._failed = True
-            with suppress(OSError):
-                self._file.truncate(self._size)
-            raise LedgerError(f"{self.path}: cannot write the ledger: {error}; free space, then rerun") from None
-        self._size += len(line)
-
     def sync(self) -> None:
         """Make all records so far durable: they survive a crash of the machine."""
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:  # Some file systems find out here that the disk is full.
-            self._failed = True
-            raise LedgerError(f"{self.path}: cannot write the ledger: {error}; free space, then rerun") from None
+        with self._writing("free space, then rerun"):
+            self._file.sync()
 
     def close(self) -> None:
         self._file.close()
+
+    @contextmanager
+    def _writing(self, how_to_fix: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LedgerError(f"{self.path}: cannot write the ledger: {error}; {how_to_fix}") from None
 
 
 def _rounded(counters: Counters) -> Counters:

@@ -19,23 +19,24 @@ LedgerRecord = tuple[str, int, Record]
 """Path of a record, empty for the run's own ledger; attempt; the record."""
 
 
-def check_document(run_dir: Path, checks: Sequence[FileCheck]) -> dict[str, Any]:
+def check_document(run_dir: Path, checks: Sequence[FileCheck], metrics_faults: Sequence[str]) -> dict[str, Any]:
     """Return the checked files of a run as JSON values; the path of the run's own ledger is empty."""
     shown = ("path", "records", "kinds", "torn", "last_sha256", "fault", "clock_set_back")
     files = [
         {"file": str(check.file.relative_to(run_dir)), **{key: getattr(check, key) for key in shown}}
         for check in checks
     ]
-    return {"run_dir": str(run_dir), "ok": not any(check.fault for check in checks), "files": files}
+    ok = not (metrics_faults or any(check.fault for check in checks))
+    return {"run_dir": str(run_dir), "ok": ok, "files": files, "metrics_faults": list(metrics_faults)}
 
 
-def print_check(run_dir: Path, checks: Sequence[FileCheck]) -> None:
-    """Print a row for each file, and the first fault of every damaged one."""
+def print_check(run_dir: Path, checks: Sequence[FileCheck], metrics_faults: Sequence[str]) -> None:
+    """Print a row for each file, the first fault of every damaged one, and what is wrong with the metrics."""
     print_table(check_table(run_dir, checks))
     for check in checks:
         if check.clock_set_back:
             print(f"{check.file}: a clock was set back; its times are corrected by the time of its steps")
-    faults = [check.fault for check in checks if check.fault]
+    faults = [*(check.fault for check in checks if check.fault), *metrics_faults]
     for fault in faults:
         print(fault)
     if not faults:

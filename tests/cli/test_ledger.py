@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter, book_event
 
@@ -38,6 +39,9 @@ def run(tmp_path: Path) -> Path:
             training_seconds=1800.0,
             repeating_seconds=900.0 * attempt,
         )
+        metrics = MetricsWriter(run / "main" / "metrics.jsonl")
+        metrics.write(Metrics(stop, 10 * stop, 2.0, 1e-3, None, 9.0))
+        metrics.close()
         writer.append("heartbeat", stop, spent, loss=2.0)
         if attempt:
             writer.append("stop", stop, spent, outcome="complete")
@@ -56,6 +60,32 @@ def test_verify(run: Path) -> None:
     assert f"{file}:2: this line, or one before it, was changed" in bad.stdout
     document = json.loads(ledger("verify", run, "--json").stdout)
     assert (document["ok"], [each["records"] for each in document["files"]]) == (False, [3, 2, 1])
+
+
+def test_verify_compares_the_metrics(run: Path) -> None:
+    file = run / "main" / "metrics.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"loss": 2.0', b'"loss": 1.0', 1))
+    bad = ledger("verify", run)
+    assert (bad.returncode, bad.stderr) == (2, "")
+    assert f"{file}:1: the ledger has no step 5 with a loss of 1" in bad.stdout
+    assert json.loads(ledger("verify", run, "--json").stdout)["ok"] is False
+
+
+def test_repair(run: Path) -> None:
+    assert "nothing to repair" in ledger("repair", run).stdout
+    file = run / "main/ledger/001.jsonl"
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    file.write_bytes(b"".join((lines[0], lines[1][:40], *lines[1:])))
+    assert "`lrps ledger repair` mends what a full disk tore" in ledger("verify", run).stdout
+    mended = ledger("repair", run)
+    assert (mended.returncode, mended.stderr) == (0, "")
+    assert f"{file}:2: cut 40 bytes of a torn record" in mended.stdout
+    assert (file.read_bytes(), ledger("verify", run).returncode) == (whole, 0)
+    file.write_bytes(whole.replace(b'"steps":5', b'"steps":4'))
+    left = ledger("repair", run)
+    assert left.returncode == 2
+    assert f"{file}:2: this line" in left.stderr
 
 
 def test_show(run: Path) -> None:

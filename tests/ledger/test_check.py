@@ -133,7 +133,7 @@ def test_attempts_that_were_put_together_are_a_fault(run: Path) -> None:
 
 def test_a_path_that_was_trained_needs_a_ledger(run: Path) -> None:
     (run / "ptfs-v1" / "checkpoints" / "step-00000005").mkdir(parents=True)
-    assert "has checkpoints and no ledger" in str(faults(run)["ptfs-v1/ledger"])
+    assert "was trained and has no ledger" in str(faults(run)["ptfs-v1/ledger"])
 
 
 def test_a_file_that_is_no_attempts_is_an_error(run: Path) -> None:

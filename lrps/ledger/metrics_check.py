@@ -1,0 +1,126 @@
+"""The check of metrics.jsonl against the ledger of its path, which has the step and loss of every logged step too."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from lrps.base.errors import LedgerError
+from lrps.ledger.check import ledger_dirs
+from lrps.ledger.metrics import parse_metrics
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.records import Record
+
+_SHOWN = 3
+"""Number of damaged lines that a fault names."""
+_AHEAD = 64
+"""Number of heartbeats among which that of a line is looked for, if lines before it are missing."""
+
+
+@dataclass(frozen=True)
+class MetricsCheck:
+    """The result of the check of one metrics.jsonl."""
+
+    lines: int
+    """Number of lines that agree with the ledger."""
+    torn: bool
+    """True if the last line is incomplete because the writer was killed, which is no fault."""
+    fault: str | None
+    """Description of the first lines that are damaged or missing; None if there are none."""
+
+
+class _Heartbeat(NamedTuple):
+    attempt: int
+    step: int
+    loss: float
+
+
+def metrics_faults(run_dir: Path) -> tuple[str, ...]:
+    """Return what is wrong with the metrics of the paths of a run, for every path with an intact ledger."""
+    faults = []
+    for path, ledger_dir in ledger_dirs(run_dir).items():
+        file = ledger_dir.parent / "metrics.jsonl"
+        with suppress(LedgerError):  # `check_run` reports it.
+            if path and (file.exists() or any(_heartbeats(read_ledger(ledger_dir)))):
+                faults.append(_fault(file, ledger_dir))
+    return tuple(fault for fault in faults if fault)
+
+
+def _fault(file: Path, ledger_dir: Path) -> str | None:
+    try:
+        return check_metrics(file, ledger_dir).fault
+    except OSError as error:
+        return f"{file}: cannot be read ({error.strerror}); restore it from a copy, or curves lack its steps"
+
+
+def check_metrics(file: Path, ledger_dir: Path) -> MetricsCheck:
+    """Compare a metrics.jsonl with the heartbeats of its ledger, in constant memory.
+
+    Each line is written before its heartbeat, so that the last line of an attempt may have none. Raises LedgerError for
+    a damaged ledger, OSError if the file cannot be read.
+    """
+    ahead = _Ahead(_heartbeats(read_ledger(ledger_dir)))
+    agreed, faults, torn = 0, list[str](), False
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            torn = not line.endswith(b"\n")
+            if torn or line.isspace():
+                continue
+            try:
+                metrics = parse_metrics(line)
+            except ValueError as error:
+                faults.append(f"{file}:{number}: {error}")
+                continue
+            if ahead.take(metrics.step, metrics.loss):
+                agreed += 1
+            elif not ahead.at_end_of_attempt:
+                faults.append(f"{file}:{number}: the ledger has no step {metrics.step} with a loss of {metrics.loss:g}")
+    if missing := ahead.count_missing():
+        faults.append(f"{file}: {missing} logged steps of the ledger have no whole line; restore the file from a copy")
+    hidden = len(faults) - _SHOWN
+    shown = "\n".join(faults[:_SHOWN]) + (f"\n{file}: {hidden} more" if hidden > 0 else "")
+    return MetricsCheck(agreed, torn, shown or None)
+
+
+def _heartbeats(records: Iterable[Record]) -> Iterator[_Heartbeat]:
+    attempt = 0
+    for record in records:
+        attempt += record.kind == "start"
+        if record.kind == "heartbeat":
+            yield _Heartbeat(attempt, record.step, record.facts.get("loss", 0.0))
+
+
+class _Ahead:
+    """The heartbeats that no line was found for yet."""
+
+    def __init__(self, heartbeats: Iterator[_Heartbeat]) -> None:
+        self._source = heartbeats
+        self._next: deque[_Heartbeat] = deque(islice(heartbeats, _AHEAD))
+        self._attempt = 1
+        self._missing = 0
+
+    @property
+    def at_end_of_attempt(self) -> bool:
+        """Whether every heartbeat of the attempt of the last line that was found is taken."""
+        return not self._next or self._next[0].attempt != self._attempt
+
+    def take(self, step: int, loss: float) -> bool:
+        """Take the heartbeat of a line, with those before it, which have no line; False if there is none."""
+        for passed, beat in enumerate(self._next):
+            if (beat.step, beat.loss) == (step, loss):
+                self._missing += passed
+                self._attempt = beat.attempt
+                for _ in range(passed + 1):
+                    self._next.popleft()
+                self._next.extend(islice(self._source, passed + 1))
+                return True
+        return False
+
+    def count_missing(self) -> int:
+        """Return the number of heartbeats without a line, and read the rest of them."""
+        return self._missing + len(self._next) + sum(1 for _ in self._source)

@@ -1,0 +1,90 @@
+"""metrics.jsonl against its ledger: every damaged line is named, kills and repeated steps are no faults."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.metrics_check import check_metrics, metrics_faults
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
+
+LOGGED = 30
+
+
+def train(directory: Path, start: int, stop: int, *, killed_between: bool = False) -> None:
+    """Log steps as a recorder does. killed_between: the last step's heartbeat is not written."""
+    writer, metrics = LedgerWriter(directory / "ledger"), MetricsWriter(directory / "metrics.jsonl")
+    writer.append("start", start, Counters(), format=FORMAT)
+    for step in range(start + 1, stop + 1):
+        loss = 5 / step + start
+        metrics.write(Metrics(step, 10 * step, loss, 1e-3, 0.5, 100.0))
+        if step < stop or not killed_between:
+            writer.append("heartbeat", step, Counters(steps=step - start), loss=loss)
+    writer.close()
+    metrics.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    train(tmp_path / "main", 0, 20, killed_between=True)
+    train(tmp_path / "main", 15, LOGGED)
+    return tmp_path / "main" / "metrics.jsonl"
+
+
+def fault(file: Path) -> str | None:
+    return check_metrics(file, file.parent / "ledger").fault
+
+
+def test_kills_and_repeated_steps_are_no_faults(file: Path) -> None:
+    found = check_metrics(file, file.parent / "ledger")
+    assert (found.lines, found.torn, found.fault) == (34, False, None)
+    assert metrics_faults(file.parent.parent) == ()
+
+
+def test_a_torn_last_line_is_no_fault_if_its_heartbeat_is_missing_too(file: Path) -> None:
+    with open(file, "ab") as lines:
+        lines.write(b'{"step": 31, "tok')
+    found = check_metrics(file, file.parent / "ledger")
+    assert (found.torn, found.fault) == (True, None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_changed_loss_is_named_with_its_line(file: Path, seed: int) -> None:
+    lines = file.read_bytes().splitlines()
+    changed = random.Random(seed).randrange(len(lines) - 16)
+    lines[changed] = json.dumps({**json.loads(lines[changed]), "loss": 9.25}).encode()
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    assert f"{file}:{changed + 1}: the ledger has no step" in str(fault(file))
+    assert "1 logged steps of the ledger have no whole line" in str(fault(file))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff\xfe", b"5", b"[1]", b"null", b"{}", b'{"step": 3}', b"\0" * 40, b'{"step": NaN', b"[" * 100_000],
+)
+@pytest.mark.parametrize("number", [1, 7, 34])
+def test_a_damaged_line_is_named_and_ends_nothing(file: Path, damage: bytes, number: int) -> None:
+    lines = file.read_bytes().splitlines()
+    lines[number - 1] = damage
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    assert f"{file}:{number}: no metrics of a step" in str(fault(file))
+
+
+def test_lines_cut_out_and_files_removed_are_found(file: Path) -> None:
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join((*lines[:5], *lines[9:])))
+    assert str(fault(file)).startswith(f"{file}: 4 logged steps")
+    file.unlink()
+    (found,) = metrics_faults(file.parent.parent)
+    assert "restore it from a copy" in found
+
+
+def test_lines_put_in_are_found(file: Path) -> None:
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join((*lines[:8], lines[3].replace(b'"step": 4', b'"step": 99'), *lines[8:])))
+    assert f"{file}:9: the ledger has no step 99" in str(fault(file))
