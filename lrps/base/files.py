@@ -5,13 +5,17 @@ Imports the standard library only.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _PIECE = 2**24
+_LONGEST_WRITE_SECONDS = 600.0
+"""Age at which a temporary file belongs to no write any more."""
 
 
 def fsync_directory(directory: Path) -> None:
@@ -33,18 +37,30 @@ def _fsync(path: Path, flags: int) -> None:
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` as a whole or not at all. An OSError leaves the old file and no temporary one."""
+    """Write `data` to `path` as a whole or not at all. An OSError leaves the old file and no temporary one.
+
+    Removes temporary files of this path that processes left when they were killed.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            _remove_leftovers(path, written=os.fstat(file.fileno()).st_mtime)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def _remove_leftovers(path: Path, written: float) -> None:
+    """Remove other temporary files of a path that are older than any write takes. written: time by the same clock."""
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):  # Its process has finished meanwhile.
+            if written - other.stat().st_mtime > _LONGEST_WRITE_SECONDS:
+                other.unlink()
 
 
 def atomic_write_text(path: Path, text: str) -> None:

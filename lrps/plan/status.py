@@ -210,15 +210,18 @@ def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
     layout = plan.layout.path(path.name)
     if saved_step(layout) is None:
         return None  # Nothing was trained there.
-    if not layout.path_json.exists():
-        return LineageError(
-            f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory"
-        )
     try:
+        check_has_identity(layout)
         check_identity(layout.path_json, plan.identity(path))
     except LineageError as error:
         return error
     return None
+
+
+def check_has_identity(layout: PathLayout) -> None:
+    """Raise LineageError if a directory with checkpoints has no path.json, which says what they are."""
+    if not layout.path_json.exists():
+        raise LineageError(f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory")
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:

@@ -17,7 +17,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
-from lrps.plan.status import missing_evaluations, saved_step
+from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import check_identity
 from lrps.store.layout import PathLayout, RunLayout
@@ -65,9 +65,12 @@ def start_path(plan: Plan, path: TrainingPath, say: Say) -> PathStart:
 def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> None:
     """Check that the directory belongs to the path, and write path.json if it is new or the path has grown.
 
-    A path that has never saved anything may still be replaced by another one.
+    A path that has never saved anything may still be replaced by another one. Raises LineageError for a directory of
+    another plan, and for one with checkpoints whose path.json is missing.
     """
-    begun = saved_step(layout) is not None and layout.path_json.exists()
+    begun = saved_step(layout) is not None
+    if begun:
+        check_has_identity(layout)
     if not begun or check_identity(layout.path_json, identity).stop < path.stop:
         atomic_write_json(layout.path_json, identity)
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lrps.base.clock import LONGEST_START_SECONDS, launch_stamp, process_age, since_launch
+from lrps.base.clock import launch_stamp, process_age, since_launch
 
 
 @pytest.mark.parametrize("jump", [-1e9, -3600.0, -1.0, 0.0, 1.0, 3600.0, 1e9])
@@ -21,12 +21,10 @@ def test_on_one_machine_no_jump_of_the_clock_counts(monkeypatch: pytest.MonkeyPa
     assert 0 <= found.seconds <= time.monotonic() - began + 0.1
 
 
-@pytest.mark.parametrize("jump", [-1e9, -3600.0, -1.0, 3600.0, 1e9])
+@pytest.mark.parametrize("jump", [-1e9, -3600.0, -5.0, 3600.0, 1e9])
 def test_an_impossible_time_by_another_machine_is_replaced_and_reported(jump: float) -> None:
     before = process_age()
     found = since_launch(f"{time.time() - before - 0.5 - jump:.3f},12.0,another-boot")
-    if 0 <= jump + 0.5 <= LONGEST_START_SECONDS:
-        pytest.fail("the case is possible, so it tests nothing")
     assert found.stated_seconds == pytest.approx(before + 0.5 + jump, abs=5)
     assert before <= found.seconds <= process_age()
 

@@ -43,6 +43,17 @@ def test_a_failure_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, s
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_what_killed_writers_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    left, young, others = (tmp_path / f".{name}.tmp" for name in ("a.txt.77", "a.txt.78", "b.txt.77"))
+    for file in (left, young, others):
+        file.write_text("half")
+    for file in (left, others):
+        os.utime(file, (1e9, 1e9))
+    atomic_write_text(path, "whole")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.txt", young.name, others.name}
+
+
 def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         atomic_write_json(tmp_path / "a.json", {"loss": float("nan")})

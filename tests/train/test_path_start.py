@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, LineageError
+from lrps.paths.graph import Segment, SourceRange, TrainingPath
+from lrps.paths.schedule import constant
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.layout import PathLayout
-from lrps.train.path_start import clear_leftovers, pin_saved
+from lrps.train.path_start import claim, clear_leftovers, pin_saved
 
 
 @pytest.fixture
@@ -23,6 +25,14 @@ def save(layout: PathLayout, step: int) -> Checkpoint:
     temporary = checkpoints.begin(layout.checkpoints, step)
     (temporary / "data").write_bytes(b"weights")
     return checkpoints.publish(temporary, step, {"data": checkpoints.fsync_and_hash(temporary / "data")}, {})
+
+
+def test_checkpoints_without_an_identity_are_adopted_by_no_path(layout: PathLayout) -> None:
+    path = TrainingPath("main", "main", None, 0, 4, constant(0, 4, 1e-3), (Segment(4, (SourceRange("v1", 0, 8),)),))
+    save(layout, 2)
+    with pytest.raises(LineageError, match=r"has checkpoints but no path\.json"):
+        claim(layout, path, {})
+    assert not layout.path_json.exists()
 
 
 def test_what_lies_beyond_the_state_that_a_path_goes_on_from_is_not_pinned(layout: PathLayout) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.store.copy.attempts import attempt_records, in_order, saves
-from lrps.store.copy.inventory import Inventory, StateDirectory
+from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
 from lrps.store.identity import identity_differences, path_from_json
 
 EXISTS = "exists already"
@@ -181,6 +181,16 @@ def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsEr
         if group.action != "skip":
             known |= {entry["sha256"]: f"{ours.name}/{file}" for file, entry in ours.files.items()}
         yield group
+    yield from _abandoned(source, target)
+
+
+def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:
+    """Yield a group that removes each unfinished copy of a periodic checkpoint that the source has pruned since."""
+    for theirs in target.directories.values():
+        gone = theirs.path in source.identities and theirs.name not in source.directories
+        if gone and theirs.fault and theirs.pending and theirs.kind == "checkpoints":
+            left = (*(f"{theirs.name}/{name}" for name in sorted(theirs.present)), f"{theirs.name}/{PENDING}")
+            yield CopyGroup(theirs.name, (), "an unfinished copy of a pruned checkpoint, removed", stale=left)
 
 
 def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
@@ -195,7 +205,8 @@ def _state(
     why, kept, stale = "new", set[str](), list[str]()
     if theirs is not None:
         if theirs.fault is None and theirs.listing == ours.listing:
-            return CopyGroup(ours.name, _files(ours, set(ours.files), {}), EXISTS, ours)
+            mark = (f"{ours.name}/{PENDING}",) if theirs.pending else ()
+            return CopyGroup(ours.name, _files(ours, set(ours.files), {}), EXISTS, ours, mark)
         if theirs.files and theirs.listing != ours.listing:
             newer = _newer(ours, source, target)
             if newer == "target":

@@ -129,6 +129,8 @@ def _push(
 ) -> CopyGroup:
     """Copy a group, and return it as copied: empty if training has pruned its periodic checkpoint meanwhile."""
     if group.action == "skip":
+        for name in group.stale:
+            store.remove(name)
         return group
 
     def send(file: CopyFile) -> None:

@@ -125,6 +125,14 @@ def test_a_broken_push_of_the_same_state_goes_on(run: dict[str, bytes]) -> None:
     assert compared(run, there)[directory].bytes_of("keep") == 0
 
 
+def test_marks_of_pushes_that_were_killed_are_removed(run: dict[str, bytes]) -> None:
+    complete, gone = "main/checkpoints/step-00000050", "main/checkpoints/step-00000045"
+    left = {f"{complete}/{PENDING}", f"{gone}/{PENDING}", f"{gone}/state.json"}
+    groups = compared(run, {**run, **dict.fromkeys(left, b"{}")})
+    assert {group.action for group in groups.values()} == {"skip"}
+    assert {name for group in groups.values() for name in group.stale} == left
+
+
 def other_state(tmp_path: Path, place: str) -> dict[str, bytes]:
     """The same run with another state of main's step 40 in one place."""
     plan = small_run(tmp_path / "other")
