@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lrps.config.values import Float, Int, Section
+from lrps.config.values import Float, Int, Private, Section
 
 LauncherName = Literal["local", "deepspeed", "torchrun", "slurm"]
 PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s"]
@@ -41,10 +41,11 @@ class SlurmConfig(Section):
     signal_seconds: Annotated[Int, Field(ge=10)] = 120
     """Seconds between the signal that a job gets and its end, at its time limit or at preemption: the job saves and is
     queued again. Must be longer than a save takes."""
-    directives: tuple[str, ...] = ()
-    """Additional `#SBATCH` options, such as `--mem=0` or `--exclusive`."""
-    setup: str = ""
-    """Shell lines that every job runs before it starts the processes: modules, environment, network interfaces."""
+    directives: tuple[Private, ...] = ()
+    """Additional `#SBATCH` options, such as `--mem=0` or `--exclusive`. Recorded nowhere but in the job scripts."""
+    setup: Private = ""
+    """Shell lines that every job runs before it starts the processes: modules, environment, network interfaces.
+    Recorded nowhere but in the job scripts, which only you can read; better keep keys in a file and source that."""
     template: Path | None = None
     """Path of an edited copy of the batch script launch/slurm/path.sbatch, used in its place."""
 

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 _MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _QUANTITY = r"([0-9]*\.?[0-9]+)\s*([KMBGT]?)"
@@ -56,6 +56,8 @@ Bytes = Annotated[
 Share = Annotated[Float, Field(ge=0, le=1)]
 DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
 OptimizerStart = Literal["carry", "reset"]
+Private = Annotated[str, PlainSerializer(lambda text: "..." if text else "", when_used="json")]
+"""Text in which people write keys and passwords; it is left out wherever a config is written."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
 

@@ -139,7 +139,8 @@ def open_trackers(
     """
     if not config.track.trackers:
         return Trackers()
-    facts = {**config.model_dump(mode="json"), "lineage": dict(lineage)}
+    # How processes are started is nobody's business elsewhere, and people write keys there.
+    facts = {**config.model_dump(mode="json", exclude={"launch"}), "lineage": dict(lineage)}
     tracked = TrackedPath(config.name, path.name, path.kind, layout.directory, facts)
     earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
     return Trackers(

@@ -27,7 +27,12 @@ ENVIRONMENT = {
 }
 PASSWORD, SIGNATURE, REMOTE = "Pl4nted:pass/word", "Pl4ntedSignature%2Bof+folder", "ghp_Pl4ntedInTheRemote"
 LOGIN = f"robot:{quote(PASSWORD, safe='')}"
-SECRETS = [*ENVIRONMENT.values(), PASSWORD, SIGNATURE, REMOTE, LOGIN]
+IN_JOBS = {"setup": "export KEY=Pl4ntedInTheSetup", "directives": ["--export=KEY=Pl4ntedInADirective"]}
+SECRETS = [
+    *ENVIRONMENT.values(),
+    *(PASSWORD, SIGNATURE, REMOTE, LOGIN),
+    *("Pl4ntedInTheSetup", "Pl4ntedInADirective"),
+]
 
 Lrps = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -105,6 +110,7 @@ def config(tiny_config: Path, place: Path, url: str) -> Callable[..., Path]:
         values["track"]["trackers"] = ["wandb", "tensorboard", "trackio"]
         values["data"]["versions"] = [{"name": "v1", "tokens": 1280, "url": url}]
         values["data"] |= changes.pop("data", {})
+        values["launch"] = {**values.get("launch", {}), "slurm": IN_JOBS}
         (place / file).write_text(yaml.safe_dump({**values, **changes}, sort_keys=False))
         return place / file
 

@@ -8,7 +8,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from lrps.base.errors import ConfigError
 from lrps.config.launching import SlurmConfig
@@ -91,7 +92,9 @@ def _fill_in(template: Path | None, **values: object) -> str:
     try:
         text = source.read_text(encoding="utf-8")
         return (
-            Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+            SandboxedEnvironment(
+                undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+            )
             .from_string(text)
             .render(**values)
         )

@@ -91,10 +91,10 @@ def _check_saved(layout: PathLayout, name: str, parent: Fork) -> None:
 
 
 def write_script(plan: Plan, job: ProcessGroupJob) -> Path:
-    """Write the script of a job, make it executable, and return its file."""
+    """Write the script of a job, executable and readable for its owner only, and return its file."""
     file = script_file(plan.layout.run_dir, job.name)
     atomic_write_text(file, script_text(plan, job))
-    os.chmod(file, 0o755)
+    os.chmod(file, 0o700)
     return file
 
 

@@ -96,7 +96,9 @@ def test_the_template_is_the_one_that_users_find(repository: Path, make: Make, t
     assert script.startswith("#!/bin/bash\n#SBATCH --nodes=1\nexec srun ")
 
 
-@pytest.mark.parametrize("template", ["{{ nodse }}", "{% for", None])
+@pytest.mark.parametrize(
+    "template", ["{{ nodse }}", "{% for", "{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}", None]
+)
 def test_a_template_that_cannot_be_filled_in(make: Make, tmp_path: Path, template: str | None) -> None:
     mine = tmp_path / "mine.sbatch"
     if template is not None:
