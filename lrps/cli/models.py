@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, check_paradigms, load_config, load_plan, print_json
+from lrps.cli.options import (
+    AsJson,
+    ConfigFile,
+    Overrides,
+    Run,
+    check_paradigms,
+    load_config,
+    load_plan,
+    plan_of,
+    print_json,
+)
 from lrps.config.values import parse_bytes
 
 if TYPE_CHECKING:
@@ -19,7 +29,7 @@ DTYPES = ("fp32", "bf16")
 
 
 def export(
-    config_file: ConfigFile,
+    run: Run,
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Names of paths, as `lrps plan` shows them.")
     ] = None,
@@ -51,7 +61,7 @@ def export(
     from lrps.base.numbers import size
     from lrps.export.states import chosen_states
 
-    plan = load_plan(config_file, overrides)
+    plan = plan_of(run, overrides)
     states = chosen_states(plan, paths or (), version, step)
     if out is not None and len(states) > 1:
         raise ConfigError(f"--out takes one model, but {len(states)} states are selected; name one path")

@@ -40,6 +40,20 @@ def load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
     return load_plan(config_file, overrides)
 
 
+def plan_of(run: Path, overrides: Sequence[str] | None) -> Plan:
+    """Return the plan of a config file, or of a run directory by its plan.json.
+
+    Raises ConfigError for overrides of a run directory.
+    """
+    if not run.is_dir():
+        return load_plan(run, overrides)
+    if overrides:
+        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config file instead")
+    from lrps.costs.recorded_plan import recorded_plan
+
+    return recorded_plan(run)
+
+
 def check_paradigms(plan: Plan, names: Sequence[str] | None) -> None:
     """Raise ConfigError if `--paradigm` names one that the config does not have."""
     for name in names or ():

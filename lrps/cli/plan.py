@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import LrpsError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
+from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
 
 if TYPE_CHECKING:
     from lrps.costs.status_document import SlurmJob
     from lrps.plan.plan import Plan
 
 
-def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def plan(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Nothing is trained."""
     from lrps.base.document import to_json
     from lrps.costs.plan_document import plan_document
     from lrps.plan.status import check_run_dir, done_steps
     from lrps.report.plan_text import print_plan
 
-    made = load_plan(config_file, overrides)
+    made = plan_of(run, overrides)
     document = plan_document(made, done_steps(made))
     print_json(to_json(document)) if as_json else print_plan(document)
     try:
@@ -32,7 +32,7 @@ def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson =
 
 
 def status(
-    config_file: ConfigFile,
+    run: Run,
     overrides: Overrides = None,
     as_json: AsJson = False,
     live: Annotated[
@@ -49,7 +49,7 @@ def status(
     state. --watch exits with 0 when everything is complete or on Ctrl-C, and with 1 when a path has failed and no path
     is running.
     """
-    made = load_plan(config_file, overrides)
+    made = plan_of(run, overrides)
     if live:
         from lrps.report.watch import watch
 

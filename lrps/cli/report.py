@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
+from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
 
 if TYPE_CHECKING:
     from lrps.plan.plan import Plan
 
 
 def report(
-    config_file: ConfigFile,
+    run: Run,
     overrides: Overrides = None,
     formats: Annotated[
         str, typer.Option("--format", metavar="F,F", help="Any of html, md, csv, tex, json; written to <run>/report.")
@@ -30,7 +30,7 @@ def report(
     from lrps.report.files import known_formats
 
     wanted = known_formats(formats.split(","))
-    made = load_plan(config_file, overrides)
+    made = plan_of(run, overrides)
     if as_json:
         print_json(to_json(make_comparison(made)))
     else:
@@ -77,7 +77,7 @@ def compare(
     wanted = [] if formats is None else [name.strip() for name in formats.split(",")]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
-    document = compare_runs([_plan_of(run, overrides) for run in runs])
+    document = compare_runs([plan_of(run, overrides) for run in runs])
     written = _write(out, {FORMATS[name][0]: FORMATS[name][1](document) for name in wanted})
     if as_json:
         print_json(to_json(document))
@@ -117,7 +117,7 @@ def sweep(
     if any(number.denominator != 1 for number in numbers):
         raise ConfigError(f"--versions {versions}: whole numbers")
     grid = Grid(parse_values(alpha, "--alpha"), tuple(map(int, numbers)), parse_values(growth, "--growth"))
-    made = _plan_of(config_file, overrides)
+    made = plan_of(config_file, overrides)
     found = sweep_costs(made, grid)
     document = to_json(found)
     drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}
@@ -132,17 +132,6 @@ def sweep(
     for line in sweep_remarks(found):
         print_sentence(line)
     typer.echo("\n".join(written))
-
-
-def _plan_of(run: Path, overrides: list[str] | None) -> Plan:
-    """Return the plan of a config file, or of a run directory by its plan.json."""
-    from lrps.costs.recorded_plan import recorded_plan
-
-    if not run.is_dir():
-        return load_plan(run, overrides)
-    if overrides:
-        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config file instead")
-    return recorded_plan(run)
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> list[str]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, load_config, load_plan, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, plan_of, print_json
 
 if TYPE_CHECKING:
     from lrps.store.copy.transfer import Transfer
 
 
 def prune(
-    config_file: ConfigFile,
+    run: Run,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be removed and what that frees; remove nothing.")
@@ -50,7 +50,7 @@ def prune(
     from lrps.plan.prune import prune_run
     from lrps.report.prune_text import print_prune, prune_document
 
-    plan = load_plan(config_file, overrides)
+    plan = plan_of(run, overrides)
     pruning = prune_run(plan, dry_run=dry_run, damaged=damaged)
     if as_json:
         print_json(prune_document(plan, pruning, dry_run=dry_run))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.cli.options import AsJson, ConfigFile, Overrides, load_plan, print_json
+from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
 
 if TYPE_CHECKING:
     pass
@@ -24,19 +24,19 @@ Project = Annotated[str | None, typer.Option(metavar="NAME", help="Else WANDB_PR
 
 
 @wandb_app.command()
-def link(config_file: ConfigFile, overrides: Overrides = None, entity: Entity = None, project: Project = None) -> None:
+def link(run: Run, overrides: Overrides = None, entity: Entity = None, project: Project = None) -> None:
     """Add the lineage as artifacts: each branch point and final checkpoint by reference, and which path forked from it.
 
     Only sizes and hashes of checkpoints are uploaded. Run it again after more was synced; existing artifacts stay.
     """
     from lrps.track.wandb.link import link_run
 
-    link_run(load_plan(config_file, overrides), entity, project, typer.echo)
+    link_run(plan_of(run, overrides), entity, project, typer.echo)
 
 
 @wandb_app.command()
 def workspace(
-    config_file: ConfigFile,
+    run: Run,
     overrides: Overrides = None,
     entity: Entity = None,
     project: Project = None,
@@ -48,7 +48,7 @@ def workspace(
     """
     from lrps.track.wandb.workspace import save_workspace, workspace_spec
 
-    plan = load_plan(config_file, overrides)
+    plan = plan_of(run, overrides)
     if as_json:
         settings = plan.config.track.wandb
         print_json(workspace_spec(plan, entity or settings.entity or "", project or settings.project))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,17 @@ def test_compare_a_directory_and_its_config(config_file: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "of PTFS" in done.stdout
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"compare.md", "compare.csv"}
+
+
+@pytest.mark.parametrize("verb", ["plan", "status", "report", "prune"])
+def test_reading_verbs_take_a_copied_run_directory(config_file: Path, tmp_path: Path, verb: str) -> None:
+    copy = tmp_path / "copied"
+    shutil.copytree(load_config(config_file).run_dir, copy)
+    of_config, of_run = (json.loads(lrps(verb, place, "--json").stdout) for place in (config_file, copy))
+    assert of_run.keys() == of_config.keys()
+    assert of_run.get("paradigms") == of_config.get("paradigms")
+    refused = lrps(verb, copy, "-s", "seed=3")
+    assert (refused.returncode, "is the directory of a run: give its config" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
