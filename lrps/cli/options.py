@@ -21,7 +21,7 @@ Overrides = Annotated[
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key: -s schedule.peak_lr=3e-4. May be repeated."),
 ]
 Run = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The directory of a run, also of a copied one, or its config file.")
+    Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or the directory of a run, also of a copied one.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
