@@ -6,8 +6,8 @@ It does not depend on the time or the machine of the export: equal states give e
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import PathState
 from lrps.ledger.reader import evaluations, read_ledger, until
+from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -145,15 +146,22 @@ def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, 
     return [{**asdict(evaluation), "trained": evaluation.heldout in trained} for evaluation in mine]
 
 
+def _measured(plan: Plan, leg: _Leg) -> dict[str, Any]:
+    """Return the cost of a leg, and the hash of the last line of its ledger up to the state: proof of all before it."""
+    newest = deque[Record](maxlen=1)
+
+    def records() -> Iterator[Record]:
+        for record in until(read_ledger(plan.layout.path(leg.path.name).ledger), leg.stop):
+            newest.append(record)
+            yield record
+
+    cost = asdict(measured_cost(plan, total(records())))
+    return {"path": leg.path.name, **cost, "ledger_sha256": newest[0].sha256 if newest else None}
+
+
 def _cost(plan: Plan, legs: Sequence[_Leg]) -> dict[str, Any]:
     """Return the measured cost of every leg, and the sums, which are null if a ledger is missing."""
-    measured = [
-        {
-            "path": leg.path.name,
-            **asdict(measured_cost(plan, total(until(read_ledger(plan.layout.path(leg.path.name).ledger), leg.stop)))),
-        }
-        for leg in legs
-    ]
+    measured = [_measured(plan, leg) for leg in legs]
     whole = all(leg["attempts"] for leg in measured)
     price = plan.config.hardware.price_per_device_hour if plan.config.hardware else None
     return {

@@ -45,6 +45,11 @@ class LedgerWriter:
             ledger_dir.mkdir(parents=True, exist_ok=True)
             self._file = LineFile(self.path, "x")
 
+    @property
+    def last_sha256(self) -> str:
+        """Hash of the last line, over all lines of the path's ledger."""
+        return self._previous
+
     def append(self, kind: str, step: int, counters: Counters, **facts: Any) -> Record:
         """Write a record and return it. Facts are JSON values; a non-finite number must be given as a string."""
         if kind not in KINDS:

@@ -23,12 +23,14 @@ class TensorboardRun:
     def __init__(self, path: TrackedPath) -> None:
         self._path = path
         self._writer: Any = None
+        self._step = 0
 
     def start(self, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.plugins.text.summary_v2 import text_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        self._step = step
         self._writer = EventFileWriter(str(self._path.directory / "tensorboard"))
         # It makes readers drop this step and later ones of earlier files.
         self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
@@ -39,11 +41,15 @@ class TensorboardRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        self._step = step
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._add(step, summary=Summary(value=scalars))
         self._writer.flush()
 
-    def finish(self, _exit_code: int) -> None:
+    def finish(self, _exit_code: int, ledger_sha256: str) -> None:
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        self._add(self._step, summary=text_pb("ledger_sha256", ledger_sha256))
         self._writer.close()
 
     def _add(self, step: int, **content: Any) -> None:

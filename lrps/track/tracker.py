@@ -19,8 +19,12 @@ class Tracker(Protocol):
     def log(self, step: int, values: Mapping[str, float], /) -> None:
         """Log values at a step of the lineage. values: name -> number; `tokens` is one of the names."""
 
-    def finish(self, exit_code: int, /) -> None:
-        """End the attempt. exit_code: 0 unless it failed."""
+    def finish(self, exit_code: int, ledger_sha256: str, /) -> None:
+        """End the attempt. exit_code: 0 unless it failed.
+
+        ledger_sha256: hash of the ledger's last line. Kept outside the run, it proves later that the ledger is the one
+        that was written.
+        """
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,9 @@ class Trackers:
         values = heldout_values(tokens, results)
         self._each(lambda tracker: tracker.log(step, values))
 
-    def finish(self, exit_code: int) -> None:
-        self._each(lambda tracker: tracker.finish(exit_code))
+    def finish(self, exit_code: int, ledger_sha256: str) -> None:
+        """End the attempt. ledger_sha256: as in `Tracker.finish`."""
+        self._each(lambda tracker: tracker.finish(exit_code, ledger_sha256))
 
     def _each(self, act: Callable[[Tracker], None]) -> None:
         for tracker in tuple(self._trackers):

@@ -15,7 +15,7 @@ class TrackioRun:
     """A path as a run of the project <plan> in runs/<plan>/trackio, with the same name in every attempt.
 
     Runs are grouped by kind of path. TRACKIO_DIR and other TRACKIO_* variables take precedence. A step that is logged
-    again appears twice.
+    again appears twice. Trackio keeps no summary of a run, so it does not get the hash of the ledger.
     """
 
     name = "trackio"
@@ -44,7 +44,7 @@ class TrackioRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
-    def finish(self, _exit_code: int) -> None:
+    def finish(self, _exit_code: int, _ledger_sha256: str) -> None:
         import trackio
 
         with redirect_stdout(io.StringIO()):

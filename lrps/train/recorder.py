@@ -168,7 +168,7 @@ class Recorder:
         self._ledger.sync()
         self._ledger.close()
         self._metrics.close()
-        self._trackers.finish(exit_code)
+        self._trackers.finish(exit_code, self._ledger.last_sha256)
 
 
 def lineage_facts(path: TrainingPath, manifests: Mapping[str, Manifest], tokens_per_step: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import yaml
 
 from lrps.export.card import card_document, render_card
 from lrps.export.states import chosen_states
+from lrps.ledger.check import check_run
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import find
 
@@ -46,7 +47,8 @@ def test_the_lineage_and_its_data(plan: Plan) -> None:
 
 
 def test_losses_and_costs_are_those_of_the_ledger(make: Callable[..., Plan]) -> None:
-    card = document(make(PRICE), "branch-v2")
+    plan = make(PRICE)
+    card = document(plan, "branch-v2")
     assert [(one["heldout"], one["loss"], one["trained"]) for one in card["heldout"]] == [
         ("v1", 2.5, True),
         ("v2", 3.5, True),
@@ -55,6 +57,8 @@ def test_losses_and_costs_are_those_of_the_ledger(make: Callable[..., Plan]) -> 
     assert [leg["device_hours"] for leg in cost["legs"]] == pytest.approx([0.28, 0.12]), (
         "the whole of main up to the fork"
     )
+    (ledger,) = (check for check in check_run(plan.layout.run_dir) if check.path == "branch-v2")
+    assert cost["legs"][-1]["ledger_sha256"] == ledger.last_sha256
     assert cost["device_hours"] == pytest.approx(0.4)
     assert cost["money"] == pytest.approx(0.8)
     assert cost["spent_tokens"] == 40 * 64

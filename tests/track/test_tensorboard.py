@@ -17,7 +17,7 @@ def attempt(path: TrackedPath, start: int, stop: int, loss: float) -> None:
     run.start(start)
     for step in range(start + 1, stop + 1):
         run.log(step, {"tokens": 16 * step, "train/loss": loss})
-    run.finish(0)
+    run.finish(0, "5ea1")
 
 
 def test_a_resumed_path_has_every_step_once(tracked: TrackedPath) -> None:

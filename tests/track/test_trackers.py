@@ -47,8 +47,8 @@ class Noted:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._note("log", (step, dict(values)))
 
-    def finish(self, exit_code: int) -> None:
-        self._note("finish", exit_code)
+    def finish(self, exit_code: int, ledger_sha256: str) -> None:
+        self._note("finish", (exit_code, ledger_sha256))
 
     def _note(self, call: str, what: object) -> None:
         if call == self.fails_in:
@@ -61,7 +61,7 @@ def drive(trackers: Trackers) -> None:
     trackers.log(POINT, Spent(1.0, 100))
     trackers.log(replace(POINT, step=11), Spent(2.0, 200))
     trackers.log_evaluation(11, 176, {"v1": {"loss": 2.0, "bits_per_byte": None}})
-    trackers.finish(1)
+    trackers.finish(1, "5ea1")
 
 
 def test_what_is_not_known_has_no_key() -> None:
@@ -88,7 +88,7 @@ def test_costs_go_on_from_earlier_attempts() -> None:
     noted = Noted()
     drive(Trackers([noted], before=Spent(10.0, 1000)))
     start, first, second, evaluation, code = noted.told
-    assert (start, code) == (9, 1)
+    assert (start, code) == (9, (1, "5ea1"))
     assert [(step, values["cost/device_hours"], values["cost/flops"]) for step, values in (first, second)] == [
         (10, 11.0, 1100),
         (11, 12.0, 1200),

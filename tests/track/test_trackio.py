@@ -23,7 +23,7 @@ for name, job in (("main", "main"), ("branch-v2", "branch")):
     run.start(start)
     for step in range(start + 1, stop + 1):
         run.log(step, {"tokens": 16 * step, "train/loss": 2.5})
-    run.finish(0)
+    run.finish(0, "5ea1")
 """
 
 

@@ -89,5 +89,6 @@ class WandbRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log({"step": step, **values})
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, exit_code: int, ledger_sha256: str) -> None:
+        self._run.summary["ledger_sha256"] = ledger_sha256
         self._run.finish(exit_code=exit_code)

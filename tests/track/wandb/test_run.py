@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,7 +32,7 @@ def attempt(path: TrackedPath, mode: str, steps: Iterable[int], exit_code: int =
     for step in steps:
         trackers.log(replace(POINT, step=step, tokens=16 * step), Spent(0.5, 3))
     trackers.log_evaluation(max(steps), 16 * max(steps), {"v1": {"loss": 2.25, "bits_per_byte": 3.25}})
-    trackers.finish(exit_code)
+    trackers.finish(exit_code, "5ea1")
     return said
 
 
@@ -43,6 +44,7 @@ def steps_of(rows: list[dict[str, object]]) -> list[object]:
 def test_an_offline_run_holds_everything(wandb_here: pytest.MonkeyPatch, tracked: TrackedPath) -> None:
     assert attempt(tracked, "offline", FIRST, exit_code=1, tags=("a", "b")) == []
     (file,) = run_files(tracked.directory)
+    assert {b"ledger_sha256", b"5ea1"} <= set(re.findall(rb"ledger_sha256|5ea1", file.read_bytes()))
     assert file.name == "run-demo-branch-v2.wandb"
     rows = history(file)
     assert steps_of(rows) == list(FIRST)
@@ -116,7 +118,7 @@ def test_a_server_that_goes_away_does_not_stop_the_run(wandb_here: pytest.Monkey
             trackers.log(replace(POINT, step=step), Spent())
             if step == 43:
                 first.close()
-        trackers.finish(0)  # It does not wait for the server, which never comes back.
+        trackers.finish(0, "5ea1")  # It does not wait for the server, which never comes back.
     run = first.runs["demo-branch-v2"]
     assert (said, run.exit_code) == ([], None)
     (file,) = run_files(tracked.directory, "run")
@@ -143,7 +145,7 @@ def test_wandb_that_dies_is_told_once(wandb_here: pytest.MonkeyPatch, tracked: T
         time.sleep(0.1)
         trackers.log(POINT, Spent())
     trackers.log(POINT, Spent())
-    trackers.finish(0)
+    trackers.finish(0, "5ea1")
     assert len(said) == 1
     assert said[0].startswith("wandb: ")
     assert said[0].endswith("training continues without it, metrics.jsonl has everything")
@@ -164,7 +166,7 @@ def test_every_variable_goes_before_the_config(
     run = WandbRun(WandbConfig(mode="online", project="mine", entity="me", tags=("z",)), tracked, print)
     run.start(0)
     found = run._run
-    run.finish(0)
+    run.finish(0, "5ea1")
     assert (found.project, found.entity, found.group, found.job_type, found.tags) == ("p", "e", "g", "j", ("x", "y"))
     assert (found.name, found.id, found.notes) == ("n-branch-v2", "i-branch-v2", "o"), "a plan is many runs"
     assert len(run_files(elsewhere)) == 1
