@@ -6,7 +6,8 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, train_tokenizer
+from support.tokenizers import load_tokenizer
 
 TEXTS = [f"def f{n}(x):\n    return x + {n}  # grüße 東京\n" for n in range(200)]
 

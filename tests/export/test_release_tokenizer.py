@@ -9,8 +9,10 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoTokenizer
 
-from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+from lrps.data.data_tokenizer import open_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, train_tokenizer
 from lrps.export.release import write_tokenizer
+from support.tokenizers import load_tokenizer
 
 TEXTS = ["the path , it 's a test .", "  Hello\n\tworld !  é 中 ", ""]
 
@@ -34,7 +36,7 @@ def test_it_encodes_and_decodes_as_training_did(source: Path, tmp_path: Path, mo
         ours.save(str(source))
     out = tmp_path / "out"
     AutoConfig.for_model(model_type, vocab_size=290).save_pretrained(out)
-    write_tokenizer(source, out, row_tokens=64)
+    write_tokenizer(open_tokenizer(source), out, row_tokens=64)
     theirs = AutoTokenizer.from_pretrained(out)
     for text in TEXTS:
         ids = ours.encode(text, add_special_tokens=False).ids

@@ -34,7 +34,8 @@ from lrps.data.build.tokenize import (
 )
 from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import Manifest, manifest_path
-from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, train_tokenizer
+from support.tokenizers import load_tokenizer
 
 TEXTS = [f"document {n}: " + "the quick brown fox " * (n % 7) for n in range(300)]
 
