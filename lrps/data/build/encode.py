@@ -80,18 +80,18 @@ class Encoder:
         return "".join(character for character in _trial_characters() if not self._encodes(character))
 
     def _encodes(self, character: str) -> bool:
-        text = "a" + character  # In second place, because some tokenizers put a token of their own before a text.
+        normalizer, pre_tokenizer = self._library.normalizer, self._library.pre_tokenizer
+        text = character if normalizer is None else normalizer.normalize_str(character)
+        pieces = [text] if pre_tokenizer is None else [piece for piece, _ in pre_tokenizer.pre_tokenize_str(text)]
+        return all(self._covers(piece) for piece in pieces if piece)
+
+    def _covers(self, piece: str) -> bool:
+        """Return whether the model gives tokens for a whole piece: BPE without unk drops unknown characters."""
         try:
-            offsets = self._library.encode(text, add_special_tokens=False).offsets
+            tokens = self._library.model.tokenize(piece)
         except Exception:  # the library raises bare Exceptions
             return False
-        return any(begin <= 1 < end for begin, end in offsets) or self._before_model(text) == self._before_model("a")
-
-    def _before_model(self, text: str) -> str:
-        """Return what normalizer and pre-tokenizer leave of a text, which the model has to encode."""
-        normalizer, pre_tokenizer = self._library.normalizer, self._library.pre_tokenizer
-        text = text if normalizer is None else normalizer.normalize_str(text)
-        return text if pre_tokenizer is None else "".join(piece for piece, _ in pre_tokenizer.pre_tokenize_str(text))
+        return bool(tokens) and tokens[-1].offsets[1] == len(piece.encode())
 
     def _window(self, text: str, start: int, stop: int, number: int) -> _Window:
         try:
@@ -196,9 +196,9 @@ def _joint(window: _Window, following: _Window) -> _Joint | None:
 
 
 def _trial_characters() -> Iterator[str]:
-    """Yield visible characters of many scripts; together their UTF-8 has every byte that can occur."""
-    points = [*range(0x21, 0x7F), *range(0xA1, 0xD800, _TRIAL_STEP), *range(0xE000, 0x110000, _TRIAL_STEP)]
-    return (character for character in map(chr, points) if character.isprintable() or character > "\U000e0000")
+    """Yield characters of many scripts; together their UTF-8 has every byte that can occur."""
+    steps = (range(0x80), range(0x80, 0xD800, _TRIAL_STEP), range(0xE000, 0x110000, _TRIAL_STEP * 17))
+    return (chr(point) for points in steps for point in points)
 
 
 def check_encodes_all(encoder: Encoder, file: TokenizerFile) -> None:
