@@ -22,7 +22,7 @@ from lrps.config.tracking import TrackConfig
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section, Share
 
 LONGEST_DOCUMENT = 10**9
-UNKNOWN_SHARE = 0.001
+UNKNOWN_SHARE = 0.05
 """Defaults of the limits of a document: bytes of its text, and share of unk tokens."""
 
 
@@ -125,7 +125,8 @@ class DataConfig(Section):
     longest_document: Bytes = LONGEST_DOCUMENT
     """Size of the text of one document (UTF-8) beyond which `lrps data build` refuses it."""
     unknown_share: Share = UNKNOWN_SHARE
-    """Largest share of tokens that may be the tokenizer's unk token, in each part of the text of about 64 MB."""
+    """Largest share of tokens that may be the tokenizer's unk token, in each part of the text of about 64 MB. The build
+    prints their number, because what they stand for is lost."""
     attention_across_documents: bool = True
     """Whether a token attends to all tokens before it in its sequence. false: only to those of its own document, and
     positions restart with each document and sequence. Only for models that support it (llama, mistral, qwen2, qwen3,

@@ -23,6 +23,7 @@ from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.build.part_encoder import TextLimits
 from lrps.data.build.pool import available_processes
 from lrps.data.build.tokenize import (
+    UNKNOWN_TOKENS,
     Recipe,
     Share,
     TokenizeJob,
@@ -186,6 +187,14 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
         console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
     if empty := manifests[0].provenance["empty_documents"]:
         console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
+    if unknown := manifests[0].provenance.get(UNKNOWN_TOKENS):
+        share = unknown / sum(manifest.tokens for manifest in manifests)
+        console.print(
+            f"warning: {unknown:,} tokens of {text.version} ({share:.2%}) are the unk token: the tokenizer does not "
+            "know the text that they stand for",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _processes(asked: int | None, total_bytes: int) -> int:

@@ -204,8 +204,9 @@ def _trial_characters() -> Iterator[str]:
 def check_encodes_all(encoder: Encoder, file: TokenizerFile) -> None:
     """Raise DataError if the tokenizer drops or refuses some text, which none with an unk token or all bytes does."""
     if lost := encoder.unencodable_characters():
+        shown = ", ".join(map(repr, sorted(lost, key=lambda character: not character.isalpha())[:5]))
         raise DataError(
             f"{file.path}: the tokenizer cannot encode all text: {len(lost):,} of the characters that were tried are "
-            f"lost or refused, such as {', '.join(map(repr, lost[:5]))}. It has no token for unknown text and not all "
+            f"lost or refused, such as {shown}. It has no token for unknown text and not all "
             "bytes: use a tokenizer of bytes or with byte fallback, or give its model an unk_token."
         )
