@@ -146,7 +146,7 @@ def _until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
     return tokens[: first + 1]
 
 
-def document_end(directory: Path, begin: str | None) -> str | None:
+def document_end(directory: Path, begin: str | None = None) -> str | None:
     """Return the text between two documents in a prompt: the EOS token of a Hugging Face directory's tokenizer.
 
     begin: BOS token of the data's documents, which follows if it is that of the directory's tokenizer too.
