@@ -19,7 +19,11 @@ from lrps.config.launching import LaunchConfig
 from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.tracking import TrackConfig
-from lrps.config.values import Bytes, Count, Float, Int, Name, Section
+from lrps.config.values import Bytes, Count, Float, Int, Name, Section, Share
+
+LONGEST_DOCUMENT = 10**9
+UNKNOWN_SHARE = 0.05
+"""Defaults of the limits of a document: bytes of its text, and share of unk tokens."""
 
 
 class ModelConfig(Section):
@@ -100,7 +104,15 @@ class DataConfig(Section):
     """Path of a tokenizer.json; by default <root>/tokenizer.json."""
     train_vocabulary: Annotated[Int, Field(ge=257)] | None = None
     """Size of the byte-level BPE that `lrps data build` trains on the first version if there is no tokenizer. 257 means
-    plain bytes and the end-of-text token."""
+    plain bytes and the end-of-text token. A tokenizer that was trained with another size, or on other text, is refused
+    until it is deleted."""
+    end_token: Annotated[str, Field(min_length=1)] | None = None
+    """EOS token that ends every document, as it is spelled in the vocabulary. By default that of the versions that are
+    built, or else `eos_token` of the tokenizer_config.json beside the tokenizer, or else `eos_token_id` of
+    model.checkpoint, or else the only usual spelling in the vocabulary."""
+    begin_token: Annotated[str, Field(min_length=1)] | None = None
+    """BOS token that is put before every document, as it is spelled in the vocabulary. By default that of the versions
+    that are built, or else none: `lrps data build` and `lrps doctor` say so if the tokenizer would add one."""
     sequence_length: Annotated[Int, Field(ge=2)]
     """Number of tokens in a sequence."""
     order: Literal["full", "window"] = "full"
@@ -110,6 +122,11 @@ class DataConfig(Section):
     """Share of documents held out for evaluation, chosen by a hash of the text."""
     text_key: Annotated[str, Field(min_length=1)] = "text"
     """Key (.jsonl) or column (.parquet) of the text."""
+    longest_document: Bytes = LONGEST_DOCUMENT
+    """Size of the text of one document (UTF-8) beyond which `lrps data build` refuses it."""
+    unknown_share: Share = UNKNOWN_SHARE
+    """Largest share of tokens that may be the tokenizer's unk token, in each part of the text of about 64 MB. The build
+    prints their number, because what they stand for is lost."""
     attention_across_documents: bool = True
     """Whether a token attends to all tokens before it in its sequence. false: only to those of its own document, and
     positions restart with each document and sequence. Only for models that support it (llama, mistral, qwen2, qwen3,

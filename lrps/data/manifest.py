@@ -178,6 +178,12 @@ def load_manifest(path: Path) -> Manifest:
         raise DataError(f"{path}: {error}. {_HINT}") from None
 
 
+def existing_manifests(root: Path, versions: Iterable[str], split: str = SPLITS[0]) -> list[Manifest]:
+    """Return the manifests of the named versions that exist, in order. Raises DataError as `load_manifest`."""
+    paths = [manifest_path(root, version, split) for version in versions]
+    return [load_manifest(path) for path in paths if path.exists()]
+
+
 def save_manifest(manifest: Manifest, path: Path) -> None:
     """Write the manifest atomically."""
     atomic_write_bytes(path, b"".join(manifest.canonical()))

@@ -1,13 +1,18 @@
-"""Training of a byte-level BPE tokenizer, and loading of any `tokenizer.json` with its identity.
+"""A `tokenizer.json`: its identity, its contents, and the library's tokenizer for it; training of a byte-level BPE.
 
-Only this module and `data/build/tokenize.py` use the tokenizers library. Must not import torch or transformers.
+Every tokenizer of lrps is loaded here. Settings in the file that cut, pad or randomize tokens are switched off.
+Must not import torch or transformers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -17,17 +22,108 @@ from lrps.data.manifest import TokenizerIdentity
 
 TRAINED_EOS = "<|endoftext|>"
 """EOS token of the tokenizers that are trained here."""
-EOS_TOKENS = (TRAINED_EOS, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|eos|>")
-"""Spellings of the EOS token that are recognized in a tokenizer, in order of preference."""
 
 SMALLEST_VOCABULARY = 257
 """The 256 bytes and the EOS token, without merges."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> TokenizerIdentity:
-    """Train a byte-level BPE of up to `vocabulary` tokens, save it to `path` and return its identity.
+@dataclass(frozen=True)
+class TokenizerFile:
+    """The content of a `tokenizer.json`. sha256: that of the file. contents: its JSON value."""
 
-    Equal texts give an equal file. Small texts may have too few pairs of bytes for a vocabulary of this size, which is
+    path: Path
+    sha256: str
+    contents: Mapping[str, Any]
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Id of every token by its spelling, with the added tokens."""
+        return self.library().get_vocab(with_added_tokens=True)
+
+    def spelling(self, token: int) -> str:
+        """Return the spelling of a token for messages; `id 7` if the vocabulary has no such token."""
+        return next((name for name, number in self.vocabulary.items() if number == token), f"id {token}")
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Spellings of the added tokens that are marked as special, in the order of the file."""
+        return tuple(token["content"] for token in self.contents.get("added_tokens") or () if token.get("special"))
+
+    @property
+    def unknown(self) -> int | None:
+        """Id of the token that stands for text outside the vocabulary; None if the model has none."""
+        model = self.contents["model"]
+        if "unk_id" in model:
+            found: int | None = model["unk_id"]
+            return found
+        return self.vocabulary.get(model.get("unk_token") or "")
+
+    @property
+    def ignored_settings(self) -> tuple[str, ...]:
+        """Names of the settings in the file that are switched off: `truncation`, `padding`, `dropout`."""
+        found = {**self.contents, "dropout": self.contents["model"].get("dropout")}
+        return tuple(name for name in ("truncation", "padding", "dropout") if found.get(name))
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The contents without the ignored settings."""
+        off = dict.fromkeys(self.ignored_settings)
+        model = self.contents["model"]
+        return {
+            key: {**model, "dropout": None} if key == "model" and "dropout" in off else off.get(key, value)
+            for key, value in self.contents.items()
+        }
+
+    def identity(self, eos: int) -> TokenizerIdentity:
+        """Return the identity of the tokenizer in manifests. eos: id of the EOS token."""
+        return TokenizerIdentity(self.path.stem, self.sha256, max(self.vocabulary.values()) + 1, eos)
+
+    def library(self, spellings: Mapping[str, str] | None = None) -> Tokenizer:
+        """Return the library's tokenizer without truncation, padding and dropout; ids are those of the file.
+
+        spellings: new spellings of tokens, by the old ones. Text never gives a token whose spelling no text contains.
+        Raises DataError if the library cannot read it.
+        """
+        contents = _renamed(self.effective, spellings) if spellings else self.effective
+        try:
+            return Tokenizer.from_str(json.dumps(contents, ensure_ascii=False))
+        except Exception as error:  # the library raises bare Exceptions
+            raise _not_a_tokenizer(self.path, error) from None
+
+
+def read_tokenizer(path: Path) -> TokenizerFile:
+    """Read a `tokenizer.json`. Raises DataError if it cannot be read or is no tokenizer."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read a tokenizer ({error.strerror}). Give a tokenizer.json file.") from None
+    try:
+        contents = json.loads(data)
+    except ValueError as error:
+        raise _not_a_tokenizer(path, error) from None
+    if not (isinstance(contents, dict) and isinstance(contents.get("model"), dict) and "vocab" in contents["model"]):
+        raise _not_a_tokenizer(path, "it has no model with a vocabulary")
+    file = TokenizerFile(path, hashlib.sha256(data).hexdigest(), contents)
+    if not file.vocabulary:
+        raise _not_a_tokenizer(path, "its vocabulary is empty")
+    return file
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> TokenizerIdentity:
+    """Train a tokenizer as `trained_tokenizer`, save it to `path` and return its identity."""
+    path = Path(path)
+    content = trained_tokenizer(texts, vocabulary)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, content)
+    file = read_tokenizer(path)
+    return file.identity(file.vocabulary[TRAINED_EOS])
+
+
+def trained_tokenizer(texts: Iterable[str], vocabulary: int) -> bytes:
+    """Train a byte-level BPE of up to `vocabulary` tokens and return the content of its `tokenizer.json`.
+
+    Equal texts give equal bytes. Small texts may have too few pairs of bytes for a vocabulary of this size, which is
     smaller then. Raises ConfigError if `vocabulary` is below 257.
     """
     if vocabulary < SMALLEST_VOCABULARY:
@@ -42,34 +138,35 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> Tokeni
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(path, tokenizer.to_str(pretty=True).encode())
-    return load_tokenizer(path)[1]
+    return bytes(tokenizer.to_str(pretty=True).encode())
 
 
-def load_tokenizer(path: Path) -> tuple[Tokenizer, TokenizerIdentity]:
-    """Load a `tokenizer.json`; return it with its identity: hash of the file, vocabulary size and EOS token.
+def _renamed(contents: Mapping[str, Any], spellings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON value of a tokenizer with other spellings of some tokens, which keep their ids."""
+    model = dict(contents["model"])
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, Mapping):
+        model["vocab"] = {spellings.get(name, name): token for name, token in vocabulary.items()}
+    else:
+        model["vocab"] = [[spellings.get(name, name), score] for name, score in vocabulary]
+    if model.get("unk_token") in spellings:
+        model["unk_token"] = spellings[model["unk_token"]]
+    if model.get("merges"):
+        # Pairs that make a renamed token, or are made of it, would name a token that no longer exists.
+        prefix = model.get("continuing_subword_prefix") or ""
+        model["merges"] = [pair for pair in model["merges"] if spellings.keys().isdisjoint(_tokens_of(pair, prefix))]
+    added = [
+        {**token, "content": spellings.get(token["content"], token["content"])}
+        for token in contents.get("added_tokens") or ()
+    ]
+    return {**contents, "model": model, "added_tokens": added}
 
-    Raises DataError if the file cannot be read, is no tokenizer or has none of EOS_TOKENS.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot read a tokenizer ({error.strerror}). Give a tokenizer.json file.") from None
-    try:
-        tokenizer = Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises bare Exceptions
-        raise DataError(f"{path}: not a tokenizer.json ({error}). Save it again with `Tokenizer.save`.") from None
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    eos = next((vocabulary[token] for token in EOS_TOKENS if token in vocabulary), None)
-    if eos is None:
-        raise DataError(f"{path}: the tokenizer has no EOS token. Add one of {', '.join(EOS_TOKENS)} to it.")
-    identity = TokenizerIdentity(
-        name=path.stem,
-        sha256=hashlib.sha256(data).hexdigest(),
-        vocabulary=max(vocabulary.values()) + 1,
-        eos=eos,
-    )
-    return tokenizer, identity
+
+def _tokens_of(merge: Any, prefix: str) -> tuple[str, str, str]:
+    """Return both parts of a merge and the token that they make. merge: a list, or `left right` in old files."""
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left, right, left + right.removeprefix(prefix)
+
+
+def _not_a_tokenizer(path: Path, error: object) -> DataError:
+    return DataError(f"{path}: not a tokenizer.json ({error}). Save it again with `Tokenizer.save`.")

@@ -11,10 +11,12 @@ from lrps.base.addresses import redact
 from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
 from lrps.config.models import Version
+from lrps.data.build.tokenize import IGNORED_SETTINGS
+from lrps.data.build.trained import TrainedTokenizer
 from lrps.data.cache import open_files
+from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.remote import read_pieces, resolve
-from lrps.data.tokenizer import load_tokenizer
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.plan.plan import Plan, shards_command
@@ -34,8 +36,9 @@ def check_data(subject: Subject) -> Iterator[Finding]:
             yield Finding(AREA, version.name, "fail", what, f"run `{shards_command(version)}`")
         else:
             yield shards(plan, version, manifest)
-    if plan.manifests:
+    if plan.manifests or plan.config.data.tokenizer_path.exists():
         yield from _tokenizer(plan)
+    if plan.manifests:
         yield from _cache(plan)
 
 
@@ -67,12 +70,18 @@ def _size(path: Path | None) -> int | None:
 
 def _tokenizer(plan: Plan) -> Iterator[Finding]:
     path = plan.config.data.tokenizer_path
+    fix = f"put the tokenizer.json that made the shards at {path}, or name it as data.tokenizer"
     try:
-        _, ours = load_tokenizer(path)
+        tokenizer = config_tokenizer(plan.config, plan.manifests.values())
+        ours = tokenizer.identity
+        first = next((version for version in plan.config.data.sources if version.text), None)
+        if first is not None:
+            fix = "delete it, or correct the config"
+            TrainedTokenizer(plan.config.data).check(ours.sha256, first.text, used=bool(plan.manifests))
     except LrpsError as error:
-        fix = f"put the tokenizer.json that made the shards at {path}, or name it as data.tokenizer"
         yield Finding(AREA, "tokenizer", "fail", str(error), fix)
         return
+    yield from _marks(tokenizer, plan)
     others = [
         name
         for name, manifest in plan.manifests.items()
@@ -85,7 +94,28 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
         what = f"{ours.vocabulary} tokens, but the vocabulary of the model has {vocabulary}"
         yield Finding(AREA, "tokenizer", "fail", what, f"set model.architecture.vocab_size to {ours.vocabulary}")
     else:
-        yield Finding(AREA, "tokenizer", "ok", f"{path}, {ours.vocabulary} tokens, the tokenizer of all shards")
+        marks = f"EOS token {tokenizer.end}" + (f", BOS token {tokenizer.begin}" if tokenizer.begin else "")
+        what = f"{path}, {ours.vocabulary} tokens, {marks}, the tokenizer of all shards"
+        yield Finding(AREA, "tokenizer", "ok", what if plan.manifests else f"{what} to come")
+
+
+def _marks(tokenizer: DataTokenizer, plan: Plan) -> Iterator[Finding]:
+    """Check the tokens around documents, and whether settings of the tokenizer's file changed tokens of the shards."""
+    if tokenizer.checkpoint_mismatch is not None:
+        what, _, fix = tokenizer.checkpoint_mismatch.partition(": ")
+        yield Finding(AREA, "EOS token", "fail", what, fix)
+    if tokenizer.absent_begin_note is not None:
+        what, _, fix = tokenizer.absent_begin_note.partition(". ")
+        yield Finding(AREA, "BOS token", "warn", what, fix)
+    ignored = list(tokenizer.file.ignored_settings)
+    old = [
+        name
+        for name, manifest in plan.manifests.items()
+        if ignored and manifest.provenance.get(IGNORED_SETTINGS) != ignored and "maker" in manifest.provenance
+    ]
+    if old:
+        what = f"{' and '.join(ignored)} in the tokenizer's file changed the tokens of {', '.join(old)}"
+        yield Finding(AREA, "tokenizer settings", "warn", what, "build the text again as another version")
 
 
 def _cache(plan: Plan) -> Iterator[Finding]:

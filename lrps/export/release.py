@@ -6,11 +6,12 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lrps.base.errors import CheckpointError, DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
 from lrps.data.manifest import TokenizerIdentity
-from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import check_checkpoint_directory
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.card import card_document, render_card
@@ -53,8 +54,8 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     if holds(directory, identity, force=force):
         return Exported(directory, False, sum(path.stat().st_size for path in directory.iterdir()))
     data = plan.config.data
-    _, tokenizer = load_tokenizer(data.tokenizer_path)
-    _check(plan, state, checkpoint, tokenizer)
+    tokenizer = config_tokenizer(plan.config, plan.manifests.values())
+    _check(plan, state, checkpoint, tokenizer.identity)
     verify_checkpoint(checkpoint)
     began = time.monotonic()
     with new_directory(directory) as temporary:
@@ -65,10 +66,10 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
             temporary,
             dtype=form.dtype,
             max_shard_bytes=form.max_shard_bytes,
-            document_end=tokenizer.eos,
+            document_end=tokenizer.identity.eos,
         )
-        write_tokenizer(data.tokenizer_path, temporary, data.sequence_length)
-        card = card_document(plan, state, checkpoint, tokenizer, {**asdict(written), "dtype": form.dtype})
+        write_tokenizer(tokenizer, temporary, data.sequence_length)
+        card = card_document(plan, state, checkpoint, tokenizer.identity, {**asdict(written), "dtype": form.dtype})
         atomic_write_text(temporary / "README.md", render_card(card))
         size = finalize_directory(temporary, {"state": identity, **card})
     facts = {"path": state.path.name, "directory": str(directory), "bytes": size, "checkpoint": identity["checkpoint"]}
@@ -108,25 +109,44 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
         check_identity(path_json, with_initial_weights(identity, model))
 
 
-def write_tokenizer(source: Path, directory: Path, row_tokens: int) -> None:
+def write_tokenizer(tokenizer: DataTokenizer, directory: Path, row_tokens: int) -> None:
     """Write tokenizer.json and tokenizer_config.json, from which `AutoTokenizer` encodes as training did.
 
-    The released tokenizer adds no special tokens to a text, because the shards have none. row_tokens: length of the
-    sequences in training, which becomes `model_max_length`.
+    The released tokenizer adds to a text what documents in the shards begin with: the BOS token, or nothing. Its
+    truncation, padding and dropout are off. row_tokens: length of the sequences in training: `model_max_length`.
     """
-    tokenizer, identity = load_tokenizer(source)
-    data = source.read_bytes()
-    if tokenizer.num_special_tokens_to_add(is_pair=False):
-        data = json.dumps({**json.loads(data), "post_processor": None}, indent=2, ensure_ascii=False).encode()
+    library, contents = tokenizer.library, tokenizer.file.effective
+    first = tokenizer.begin_id
+    added = library.num_special_tokens_to_add(is_pair=False)
+    as_wanted = not added if first is None else added == 1 and library.encode("a").ids[0] == first
+    if not as_wanted:
+        contents["post_processor"] = None if first is None else _adding(str(tokenizer.begin), first)
+    if contents == tokenizer.file.contents:
+        data = tokenizer.file.path.read_bytes()
+    else:
+        data = json.dumps(contents, indent=2, ensure_ascii=False).encode()
     atomic_write_bytes(directory / "tokenizer.json", data)
-    end = tokenizer.id_to_token(identity.eos)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": end,
-        "eos_token": end,
-        "add_bos_token": False,
+        "bos_token": tokenizer.begin or tokenizer.end,
+        "eos_token": tokenizer.end,
+        "add_bos_token": tokenizer.begin is not None,
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": row_tokens,
     }
     atomic_write_json(directory / "tokenizer_config.json", settings)
+
+
+def _adding(token: str, number: int) -> dict[str, Any]:
+    """Return the post-processor of a tokenizer.json that puts a token before every text."""
+    special, one, other = (
+        {"SpecialToken": {"id": token, "type_id": 0}},
+        *({"Sequence": {"id": name, "type_id": 0}} for name in "AB"),
+    )
+    return {
+        "type": "TemplateProcessing",
+        "single": [special, one],
+        "pair": [special, one, other],
+        "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}},
+    }

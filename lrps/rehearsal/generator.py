@@ -146,10 +146,14 @@ def _until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
     return tokens[: first + 1]
 
 
-def document_end(directory: Path) -> str | None:
-    """Return the text of the EOS token of a Hugging Face directory's tokenizer; in a prompt it is that token."""
-    end: str | None = _load_tokenizer(directory).eos_token
-    return end
+def document_end(directory: Path, begin: str | None = None) -> str | None:
+    """Return the text between two documents in a prompt: the EOS token of a Hugging Face directory's tokenizer.
+
+    begin: BOS token of the data's documents, which follows if it is that of the directory's tokenizer too.
+    """
+    tokenizer = _load_tokenizer(directory)
+    end: str | None = tokenizer.eos_token
+    return end + begin if end is not None and begin is not None and begin == tokenizer.bos_token else end
 
 
 def default_device() -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -16,9 +15,10 @@ from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import sha256_file
 from lrps.base.locks import path_lock
 from lrps.config.rehearsing import Endpoint
-from lrps.data.build.writer import TokenWriter, token_dtype
+from lrps.data.build.encode import UnencodableTextError, check_encodes_all
+from lrps.data.build.writer import TokenWriter
+from lrps.data.data_tokenizer import BEGIN_TOKEN, config_tokenizer
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
-from lrps.data.tokenizer import load_tokenizer
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
@@ -42,8 +42,7 @@ def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifes
     """
     rehearsal = find_set(plan, name)
     console = Console(highlight=False, quiet=quiet)
-    tokenizer, identity = load_tokenizer(plan.config.data.tokenizer_path)
-    tokenizer.encode_special_tokens = True  # Text that spells the EOS token must not end a document.
+    tokenizer = config_tokenizer(plan.config, plan.manifests.values())
 
     @contextmanager
     def watch(stage: str, total: int) -> Iterator[Progress]:
@@ -53,7 +52,7 @@ def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifes
             yield lambda count: bar.advance(task, count)
         console.print(f"{name}: {stage}: {total:,} done", markup=False, soft_wrap=True)
 
-    stages = Stages(plan, rehearsal, tokenizer, identity, watch)
+    stages = Stages(plan, rehearsal, tokenizer, watch)
     with path_lock(stages.directory, "written"):
         path = manifest_path(plan.config.data.root, name, "train")
         if path.exists():
@@ -61,6 +60,7 @@ def rehearse_set(plan: Plan, name: str, *, quiet: bool = False) -> tuple[Manifes
             _refuse_changed(stages, manifest)
         else:
             _refuse_other_tokenizer(stages)
+            check_encodes_all(stages.encoder, tokenizer.file)
             _check_models(stages)
             manifest, made = _write_shards(stages, select_candidates(stages)), True
         _book(plan, stages, manifest)
@@ -123,19 +123,22 @@ def _settings(stages: Stages) -> dict[str, Any]:
 
 def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
     """Write the selected candidates as the training shards of the set, one document per instance."""
-    root, identity = stages.plan.config.data.root, stages.identity
-    with TokenWriter(root, stages.rehearsal.name, "train", identity, block_tokens=BLOCK_TOKENS) as writer:
-        for one in chosen:
+    root, name = stages.plan.config.data.root, stages.rehearsal.name
+    with TokenWriter(root, name, "train", stages.identity, block_tokens=BLOCK_TOKENS) as writer:
+        for number, one in enumerate(chosen, 1):
             text = stages.form.text(one.instance)
-            ids = stages.tokenizer.encode(text, add_special_tokens=False).ids
-            writer.add_document(np.array([*ids, identity.eos], token_dtype(identity)), len(text.encode()))
+            try:
+                (tokens,) = stages.encoder.encode([text])
+            except UnencodableTextError as error:
+                raise DataError(f"{name}, instance {number}: {error}. Use another tokenizer.") from None
+            writer.add_document(tokens, len(text.encode()))
         return writer.close(_provenance(stages))
 
 
 def _provenance(stages: Stages) -> dict[str, Any]:
     """Return the provenance of the set, without time, machine and attempts, so that equal settings give equal bytes."""
-    drawn = stages.files["demonstrations"].path
-    return {
+    drawn, begin = stages.files["demonstrations"].path, stages.data_tokenizer.begin
+    return ({} if begin is None else {BEGIN_TOKEN: begin}) | {
         "maker": MAKER,
         "lrps": __version__,
         "settings": _settings(stages),

@@ -21,9 +21,12 @@ from lrps.data.manifest import Manifest
 class ShardDocuments:
     """A sequence of the training documents of one version."""
 
-    def __init__(self, manifest: Manifest, files: ShardFiles) -> None:
-        """Read the starts of all documents, which may download every shard. Raises DataError for a damaged shard."""
-        self._manifest, self._files = manifest, files
+    def __init__(self, manifest: Manifest, files: ShardFiles, begin: int | None = None) -> None:
+        """Read the starts of all documents, which may download every shard. Raises DataError for a damaged shard.
+
+        begin: id of the BOS token that documents have, if any.
+        """
+        self._manifest, self._files, self._begin = manifest, files, begin
         self._dtype = np.dtype(manifest.dtype)
         self._shard_of = [shard for shard in manifest.shards for _ in shard.blocks]
         self._starts = [starts for shard in manifest.shards for starts in self._read_starts(files.path(shard))]
@@ -38,7 +41,7 @@ class ShardDocuments:
         return self._manifest.documents
 
     def read(self, number: int) -> np.ndarray:
-        """Return the tokens of a document, without the EOS token."""
+        """Return the tokens of a document, without the EOS and the BOS token."""
         block = int(np.searchsorted(self._first, number, "right")) - 1
         starts = self._starts[block]
         place = number - int(self._first[block])
@@ -53,6 +56,7 @@ class ShardDocuments:
             block, begin, place = block + 1, 0, -1
             starts = self._starts[block]
         tokens = np.concatenate(pieces)
+        tokens = tokens[1:] if len(tokens) and tokens[0] == self._begin else tokens
         return tokens[:-1] if len(tokens) and tokens[-1] == self._manifest.tokenizer.eos else tokens
 
     def _tokens(self, number: int) -> np.ndarray:

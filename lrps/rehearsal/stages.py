@@ -21,8 +21,10 @@ from lrps.base.addresses import redact
 from lrps.base.errors import GenerationError
 from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
+from lrps.data.build.encode import Encoder
 from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
+from lrps.data.data_tokenizer import DataTokenizer
 from lrps.data.manifest import TokenizerIdentity
 from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size
@@ -58,11 +60,26 @@ class Stages:
 
     plan: Plan
     rehearsal: Rehearsal
-    tokenizer: Tokenizer
-    identity: TokenizerIdentity
+    data_tokenizer: DataTokenizer
     watch: Watch
     counts: dict[str, Any] = field(default_factory=dict)
     files: dict[str, StageFile] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> TokenizerIdentity:
+        return self.data_tokenizer.identity
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The library's tokenizer, to which text that spells an EOS token is text."""
+        library = self.data_tokenizer.library
+        library.encode_special_tokens = True
+        return library
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Encoder of documents, with their EOS and BOS tokens."""
+        return Encoder(self.data_tokenizer.file, self.identity.eos, self.data_tokenizer.begin_id)
 
     @property
     def synthesis(self) -> Synthesis:
@@ -115,7 +132,9 @@ class Stages:
         if self.synthesis.separator is not None:
             return self.synthesis.separator
         own = (
-            document_end(self.base.directory) if self.base is not None and self.synthesis.kind == "documents" else None
+            document_end(self.base.directory, self.data_tokenizer.begin)
+            if self.base is not None and self.synthesis.kind == "documents"
+            else None
         )
         return own or BLANK_LINES[self.synthesis.kind]
 
@@ -148,7 +167,8 @@ class Stages:
 
     def _draw(self) -> list[dict[str, Any]]:
         manifests = rehearsed(self.plan, self.synthesis)
-        sources = [ShardDocuments(m, open_files(self.plan.config.data, m.version)) for m in manifests]
+        begin = self.data_tokenizer.begin_id
+        sources = [ShardDocuments(m, open_files(self.plan.config.data, m.version), begin) for m in manifests]
         edges = list(accumulate((len(source) for source in sources), initial=0))
         size = pool_size(edges[-1], self.synthesis.demonstration_share, self.synthesis.demonstrations)
         longest = longest_demonstration(self.plan, self.synthesis)
@@ -302,4 +322,4 @@ class Stages:
             "candidates": len(trained),
         }
         for instance, text in trained:
-            yield Candidate(*instance, len(self.tokenizer.encode(text, add_special_tokens=False).ids) + 1)
+            yield Candidate(*instance, len(self.encoder.encode([text])[0]))

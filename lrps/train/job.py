@@ -16,11 +16,10 @@ from typing import Any
 from lrps.base.clock import since_launch
 from lrps.base.errors import ConfigError, DataError, LineageError
 from lrps.base.locks import path_lock
-from lrps.config.models import DataConfig
 from lrps.data.cache import open_files
+from lrps.data.data_tokenizer import config_tokenizer
 from lrps.data.manifest import Manifest
 from lrps.data.stream import PathData, TokenSource
-from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
@@ -62,7 +61,7 @@ def run_paths(
     """
     clock = clock or DeviceClock()
     paths = plan.named_paths(names)
-    check_tokenizer(plan.config.data, plan.manifests)
+    check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     with TrainingConsole(steps, quiet=rank() != 0) as console:
         finished = all(
@@ -78,17 +77,24 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
     return path.stop - min(path.start if saved is None else saved, path.stop)
 
 
-def check_tokenizer(data: DataConfig, manifests: Mapping[str, Manifest]) -> None:
-    """Raise DataError if the config's tokenizer is not the one that made the shards of every version."""
-    _, identity = load_tokenizer(data.tokenizer_path)
-    for version, manifest in manifests.items():
+def check_tokenizer(plan: Plan) -> None:
+    """Raise DataError if the config's tokenizer is not the one that made the shards of every version.
+
+    Also if documents end with another token than the checkpoint's EOS token, unless the run was begun so.
+    """
+    tokenizer = config_tokenizer(plan.config, plan.manifests.values())
+    identity = tokenizer.identity
+    for version, manifest in plan.manifests.items():
         found = manifest.tokenizer
         if (found.sha256, found.vocabulary, found.eos) != (identity.sha256, identity.vocabulary, identity.eos):
             raise DataError(
                 f"version {version} was tokenized with {manifest.tokenizer.name} ({manifest.tokenizer.sha256[:12]}), "
-                f"the config's tokenizer is {data.tokenizer_path} ({identity.sha256[:12]}); "
+                f"the config's tokenizer is {tokenizer.file.path} ({identity.sha256[:12]}); "
                 "give the one that made the shards, or build the version again under another name"
             )
+    begun = any(saved_step(plan.layout.path(path.name)) is not None for path in plan.graph.paths)
+    if tokenizer.checkpoint_mismatch is not None and not begun:
+        raise DataError(tokenizer.checkpoint_mismatch)
 
 
 def check_model(model: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import pytest
 from tokenizers import Tokenizer, models
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import read_tokenizer, train_tokenizer
+from support.tokenizers import FAMILIES, family_file, load_tokenizer
 
 TEXTS = [f"def f{n}(x):\n    return x + {n}  # grüße 東京\n" for n in range(200)]
 
@@ -47,9 +49,7 @@ def saved(path, *special_tokens):
     return path
 
 
-@pytest.mark.parametrize(
-    ("special", "eos"), [(["</s>"], "</s>"), (["<pad>", "<eos>"], "<eos>"), (["</s>", TRAINED_EOS], TRAINED_EOS)]
-)
+@pytest.mark.parametrize(("special", "eos"), [(["</s>"], "</s>"), (["<pad>", "<eos>"], "<eos>")])
 def test_the_end_mark_is_found_by_its_usual_names(special, eos, tmp_path):
     tokenizer, identity = load_tokenizer(saved(tmp_path / "llama.json", *special))
     assert identity.eos == tokenizer.token_to_id(eos)
@@ -64,3 +64,43 @@ def test_what_is_no_tokenizer_is_refused_with_its_file(tmp_path):
     (tmp_path / "other.json").write_text('{"a": 1}')
     with pytest.raises(DataError, match=r"other\.json: not a tokenizer"):
         load_tokenizer(tmp_path / "other.json")
+
+
+SETTINGS = {
+    "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+    "padding": {
+        "strategy": {"Fixed": 29},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<unk>",
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["truncation", "padding", "dropout"])
+def test_settings_that_change_the_tokens_are_switched_off(name, tmp_path):
+    """The library keeps 2 tokens, pads to 29 or draws lots; the file and so its hash stay as they are."""
+    plain = read_tokenizer(family_file(tmp_path / "plain.json", "byte BPE"))
+    contents = dict(plain.contents)
+    if name == "dropout":
+        contents["model"] = {**contents["model"], "dropout": 0.5}
+    (tmp_path / "t.json").write_text(json.dumps(contents | {key: SETTINGS[key] for key in SETTINGS if key == name}))
+    file = read_tokenizer(tmp_path / "t.json")
+    assert (file.ignored_settings, plain.ignored_settings) == ((name,), ())
+    assert file.sha256 == hashlib.sha256((tmp_path / "t.json").read_bytes()).hexdigest() != plain.sha256
+    texts, library = ["the quick brown fox", "jumps over"] * 9, Tokenizer.from_file(str(tmp_path / "t.json"))
+    expected = [plain.library().encode(text).ids for text in texts]
+    assert [file.library().encode(text).ids for text in texts] == expected
+    assert [library.encode(text).ids for text in texts] != expected
+    assert file.effective == plain.effective
+
+
+def test_ids_do_not_depend_on_spellings(tmp_path):
+    for family in FAMILIES:
+        file = read_tokenizer(family_file(tmp_path / "t.json", family))
+        renamed = file.library({"</s>": "other", "<unk>": "unknown"}).get_vocab()
+        back = {"other": "</s>", "unknown": "<unk>"}
+        assert {back.get(name, name): token for name, token in renamed.items()} == file.vocabulary
+        assert file.unknown == (None if family.startswith("byte BPE") else file.vocabulary["<unk>"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lrps.base.files import sha256_file
 from lrps.config.loader import load_config
+from lrps.data.manifest import load_manifest, save_manifest
 from lrps.doctor import data
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
@@ -81,3 +85,40 @@ def test_the_cache_must_have_room(tiny_config: Path, root: Path, tmp_path: Path)
         shard.unlink()
     assert found(tiny_config, *settings)["cache"].state == "ok"
     assert found(tiny_config, *settings, "data.cache_limit=1000")["cache"].state == "warn"
+
+
+def test_what_the_tokenizer_does_beside_the_shards(tiny_config: Path, root: Path) -> None:
+    beside = root / "tokenizer_config.json"
+    beside.write_text(json.dumps({"add_bos_token": True, "bos_token": "<s>"}))
+    finding = found(tiny_config, f"data.root={root}")["BOS token"]
+    assert finding.state == "warn"
+    assert "begin without it" in finding.what
+    assert 'data.begin_token: "<s>"' in str(finding.way_out)
+
+
+def test_another_eos_token_than_the_checkpoint_has(tiny_config: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 257, "eos_token_id": 7}))
+    model = ("model.architecture=null", f"model.checkpoint={tmp_path}")
+    finding = found(tiny_config, f"data.root={root}", *model)["EOS token"]
+    assert finding.state == "fail"
+    assert "but the EOS token of" in finding.what
+    assert "data.end_token" in str(finding.way_out)
+
+
+def test_a_tokenizer_of_another_size_than_the_config_asks_for(tiny_config: Path, root: Path) -> None:
+    finding = found(tiny_config, f"data.root={root}", "data.train_vocabulary=300")["tokenizer"]
+    assert finding.state == "fail"
+    assert "trained with data.train_vocabulary 257, the config has 300" in finding.what
+
+
+def test_settings_of_the_tokenizer_that_changed_tokens(tiny_config: Path, root: Path) -> None:
+    contents = json.loads((root / "tokenizer.json").read_text())
+    contents["truncation"] = {"direction": "Right", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+    (root / "tokenizer.json").write_text(json.dumps(contents))
+    sha256 = sha256_file(root / "tokenizer.json")
+    for path in root.glob("v*/*.manifest.json"):
+        manifest = load_manifest(path)
+        save_manifest(replace(manifest, tokenizer=replace(manifest.tokenizer, sha256=sha256)), path)
+    finding = found(tiny_config, f"data.root={root}")["tokenizer settings"]
+    assert finding.state == "warn"
+    assert "truncation in the tokenizer's file changed the tokens of v1, v2" in finding.what

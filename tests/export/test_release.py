@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lrps.base.errors import CheckpointError, ConfigError, DataError, LineageError
 from lrps.base.files import sha256_file
-from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.model import build_model
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
@@ -26,6 +25,7 @@ from lrps.store import checkpoints
 from lrps.store.checkpoints import find
 from lrps.store.identity import weights_digest
 from lrps.store.layout import RELEASE_FACTS
+from support.tokenizers import load_tokenizer
 
 ROWS = torch.arange(48).view(3, 16)
 

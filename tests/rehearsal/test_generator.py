@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError, GenerationError
+from lrps.data.data_tokenizer import open_tokenizer
+from lrps.export.release import write_tokenizer
 from lrps.rehearsal.generator import Completion, HfGenerator, document_end, load_model
 from lrps.rehearsal.sampling import Sampling
 from support.rehearsal_models import save_model, tiny_model
+from support.tokenizers import family_file
 
 WARM = Sampling(12, temperature=1.0, top_p=0.9, repetition_penalty=1.1)
 
@@ -115,3 +118,11 @@ def test_what_is_missing_is_named(base_model: Path, tmp_path: Path) -> None:
 def test_prompts_need_their_seeds(generator: HfGenerator) -> None:
     with pytest.raises(ValueError, match="2 prompts, but 1 seeds"):
         generator.generate(["a", "b"], WARM, [0])
+
+
+def test_a_bos_token_follows_the_eos_token_between_documents(tmp_path: Path) -> None:
+    """Only if the model's tokenizer has the BOS token of the data."""
+    path = family_file(tmp_path / "t.json", "byte BPE")
+    write_tokenizer(open_tokenizer(path, begin_token="<s>"), tmp_path, row_tokens=64)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert [document_end(tmp_path, begin) for begin in (None, "<s>", "<bos>")] == ["</s>", "</s><s>", "</s>"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from lrps.config.rehearsing import Synthesis
-from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import train_tokenizer
 from lrps.rehearsal.instances import (
     DocumentFormat,
     Instance,
@@ -19,6 +19,7 @@ from lrps.rehearsal.instances import (
     instance_format,
     remove_duplicates,
 )
+from support.tokenizers import load_tokenizer
 
 WORDS = st.text("abZ é\n漢", min_size=1, max_size=20).map(str.strip).filter(bool)
 PAIRS = st.lists(st.builds(Instance, WORDS, WORDS), min_size=1, max_size=4)

@@ -15,7 +15,6 @@ from lrps.base.locks import path_lock
 from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
 from lrps.data.manifest import Manifest
-from lrps.data.tokenizer import load_tokenizer
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal import rehearse as module
@@ -23,6 +22,7 @@ from lrps.rehearsal.generator import HfGenerator
 from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
 from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
+from support.tokenizers import load_tokenizer
 
 SetPlan = Callable[..., Plan]
 

@@ -17,11 +17,12 @@ import yaml
 from lrps.config.loader import load_config
 from lrps.config.models import ModelConfig
 from lrps.data.build.build import build_data
-from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import train_tokenizer
 from lrps.engine.model import build_model
 from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.rehearse import rehearse_set
 from support.rehearsal_models import save_model
+from support.tokenizers import load_tokenizer
 from support.values import config_values, tiny_values
 
 WORDS = ("cat", "dog", "owl", "fox")

@@ -58,3 +58,11 @@ def test_damage_is_told(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(DataError, match="cannot be read as a shard"):
         ShardDocuments(manifest, LocalFiles(tmp_path / "v1"))
+
+
+def test_a_bos_token_is_not_part_of_a_document(tmp_path: Path) -> None:
+    manifest, documents = write(tmp_path, [5, 0, 3], 4, 8)
+    begin = documents[0][0]
+    found = ShardDocuments(manifest, LocalFiles(tmp_path / "v1"), begin)
+    expected = [document[1:] if document[:1] == [begin] else document for document in documents]
+    assert [found.read(number).tolist() for number in range(3)] == expected

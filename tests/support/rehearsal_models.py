@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from lrps.config.models import ModelConfig
-from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+from lrps.data.data_tokenizer import open_tokenizer
+from lrps.data.tokenizer import train_tokenizer
 from lrps.engine.model import build_model
 from lrps.export.release import write_tokenizer
+from support.tokenizers import load_tokenizer
 from support.values import config_values
 
 
@@ -26,7 +28,7 @@ def save_model(directory: Path, model: Any) -> Path:
             model.lm_head.bias[tokenizer.eos] = -1.0
     model.generation_config.eos_token_id = model.config.eos_token_id = tokenizer.eos
     model.save_pretrained(directory)
-    write_tokenizer(directory / "bytes.json", directory, 64)
+    write_tokenizer(open_tokenizer(directory / "bytes.json"), directory, 64)
     return directory
 
 

@@ -17,10 +17,13 @@ from rich.console import Console
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.progress import byte_progress
 from lrps.config.models import Config, DataConfig, Version
-from lrps.data.build.documents import Progress, parts_of, read_documents
+from lrps.data.build.documents import Progress
+from lrps.data.build.encode import Encoder, check_encodes_all
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
+from lrps.data.build.part_encoder import TextLimits
 from lrps.data.build.pool import available_processes
 from lrps.data.build.tokenize import (
+    UNKNOWN_TOKENS,
     Recipe,
     Share,
     TokenizeJob,
@@ -30,8 +33,9 @@ from lrps.data.build.tokenize import (
     tokenize_jobs,
     unfinished_parts,
 )
-from lrps.data.manifest import SPLITS, Manifest, manifest_path
-from lrps.data.tokenizer import load_tokenizer, train_tokenizer
+from lrps.data.build.trained import TrainedTokenizer
+from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
+from lrps.data.manifest import SPLITS, Manifest, existing_manifests, manifest_path
 
 BYTES_WORTH_A_PROCESS = 2**24
 """Bytes of text that justify another process: less is tokenized before the process has started."""
@@ -45,6 +49,7 @@ def build_data(config: Config, processes: int | None = None) -> None:
     console = Console(highlight=False)
     for text in version_texts(config):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
+        _refuse_stale_tokenizer(config, text, fingerprints)
         if len(built_manifests(text, fingerprints)) < len(SPLITS):
             _tokenize(text, text.jobs(fingerprints), processes, console)
         _finalize(text, fingerprints, config.data, console)
@@ -72,6 +77,7 @@ def finalize_data(config: Config, names: Sequence[str] = (), processes: int | No
     console = Console(highlight=False)
     for text in version_texts(config, names):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
+        _refuse_stale_tokenizer(config, text, fingerprints)
         _finalize(text, fingerprints, config.data, console)
 
 
@@ -79,7 +85,8 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
     """Return the text of every version and rehearsal set with `text:`, or of the named ones.
 
     Trains the tokenizer if there is none. Raises ConfigError for a name without text and for a file that a version
-    names twice, DataError for missing files.
+    names twice, DataError for missing files and for a tokenizer that does not fit the text, the model or the versions
+    that are built.
     """
     data = config.data
     with_text = {version.name: version for version in data.sources if version.text}
@@ -93,11 +100,48 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
     for version in wanted:
         if not _is_built(data, version.name):
             _refuse_duplicate_files(version)
+    first = next(iter(with_text.values()))
     if not data.tokenizer_path.exists():
-        _train_tokenizer(data, next(iter(with_text.values())))
-    _, identity = load_tokenizer(data.tokenizer_path)
-    recipe = Recipe(data.tokenizer_path, identity, data.heldout_share, text_key=data.text_key)
+        _train_tokenizer(data, first)
+    tokenizer = _checked_tokenizer(config, first, complete=all(_is_built(data, version.name) for version in wanted))
+    recipe = Recipe(
+        data.tokenizer_path,
+        tokenizer.identity,
+        data.heldout_share,
+        text_key=data.text_key,
+        begin_token=tokenizer.begin,
+        ignored_settings=tokenizer.file.ignored_settings,
+        limits=TextLimits(data.longest_document, data.unknown_share),
+    )
     return [VersionText(data.root, version.name, version.text, recipe) for version in wanted]
+
+
+def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTokenizer:
+    """Return the tokenizer of the config's data, and print what may be a mistake. complete: nothing is to be built.
+
+    Raises DataError if it was trained on other text, does not fit the model, or cannot encode all text.
+    """
+    manifests = existing_manifests(config.data.root, [source.name for source in config.data.sources])
+    tokenizer = config_tokenizer(config, manifests)
+    used = any(manifest.tokenizer.sha256 == tokenizer.identity.sha256 for manifest in manifests)
+    TrainedTokenizer(config.data).check(tokenizer.identity.sha256, first.text, used=used)
+    notes = [tokenizer.absent_begin_note]
+    if tokenizer.checkpoint_mismatch is not None:
+        if not used:
+            raise DataError(tokenizer.checkpoint_mismatch)
+        notes.append(tokenizer.checkpoint_mismatch)
+    if not complete:
+        check_encodes_all(Encoder(tokenizer.file, tokenizer.identity.eos), tokenizer.file)
+    for note in filter(None, notes):
+        Console(highlight=False).print(f"warning: {note}", markup=False, soft_wrap=True)
+    return tokenizer
+
+
+def _refuse_stale_tokenizer(config: Config, text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
+    """Raise DataError if the tokenizer was trained on other content of the first version, and nothing uses it yet."""
+    first = next(version.name for version in config.data.sources if version.text)
+    if text.version == first and not existing_manifests(config.data.root, [s.name for s in config.data.sources]):
+        TrainedTokenizer(config.data).check(text.recipe.identity.sha256, text.inputs, fingerprints, used=False)
 
 
 def _is_built(data: DataConfig, version: str) -> bool:
@@ -143,6 +187,14 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
         console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
     if empty := manifests[0].provenance["empty_documents"]:
         console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
+    if unknown := manifests[0].provenance.get(UNKNOWN_TOKENS):
+        share = unknown / sum(manifest.tokens for manifest in manifests)
+        console.print(
+            f"warning: {unknown:,} tokens of {text.version} ({share:.2%}) are the unk token: the tokenizer does not "
+            "know the text that they stand for",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _processes(asked: int | None, total_bytes: int) -> int:
@@ -162,8 +214,7 @@ def _train_tokenizer(data: DataConfig, first: Version) -> None:
             f"no tokenizer at {data.tokenizer_path}; set data.tokenizer to a tokenizer.json, or data.train_vocabulary "
             "to train one (257 means plain bytes)"
         )
-    texts = (text for part in parts_of(first.text) for text in read_documents(part, data.text_key))
-    identity = train_tokenizer(texts, data.train_vocabulary, data.tokenizer_path)
+    identity = TrainedTokenizer(data).train(first.name, first.text)
     Console(highlight=False).print(
         f"trained {data.tokenizer_path} on {first.name}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
     )

@@ -1,8 +1,9 @@
 """Tokenization of the documents of a version, and packing into the shards of its training and held-out splits.
 
-An EOS token follows each document. `tokenize_part` depends on its arguments only and may be repeated, so any system can
-run it on any machine: the process pool here, a job array, datatrove. `finalize_version` packs the parts in order; its
-output does not depend on where they were made. Must not import torch or webdataset (the writer does).
+An EOS token follows each document, and a BOS token precedes it if the config names one. `tokenize_part` depends on its
+arguments only and may be repeated, so any system can run it on any machine: the process pool here, a job array,
+datatrove. `finalize_version` packs the parts in order; its output does not depend on where they were made. Must not
+import torch or webdataset (the writer does).
 """
 
 from __future__ import annotations
@@ -12,38 +13,53 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, no_progress, parts_of, read_documents
+from lrps.data.build.encode import WHOLE_CHARACTERS, Encoder
 from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
+from lrps.data.build.part_encoder import Document, PartEncoder, TextLimits
 from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
 from lrps.data.build.pool import run_all
-from lrps.data.build.writer import TokenWriter, token_dtype
+from lrps.data.build.writer import TokenWriter
+from lrps.data.data_tokenizer import BEGIN_TOKEN
 from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
-from lrps.data.tokenizer import load_tokenizer
+from lrps.data.tokenizer import TokenizerFile, read_tokenizer
 
-BATCH_CHARACTERS = 2**20
+BATCH_CHARACTERS = WHOLE_CHARACTERS
+IGNORED_SETTINGS = "ignored_tokenizer_settings"
+"""Key in provenance of the settings of the tokenizer's file that were switched off; absent if it has none."""
+TEXT_KEY_ENTRY = "text_key"
+DEFAULTS: Mapping[str, Any] = {TEXT_KEY_ENTRY: TEXT_KEY, BEGIN_TOKEN: None, IGNORED_SETTINGS: []}
+"""Values of the recipe's entries that are left out of the provenance."""
+UNKNOWN_TOKENS = "unknown_tokens"
+"""Key in provenance of the number of unk tokens in both splits; absent if there are none."""
 MAKER = "lrps.data.tokenize/1"
 """Name of this tokenization in manifests. It needs a new number if the same text would give other tokens."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings that determine the tokens and the split of a document. identity: that of the tokenizer's file."""
+    """The settings that determine the tokens and the split of a document, and the limits of a document.
+
+    identity: that of the tokenizer's file. begin_token: spelling of the BOS token before each document, or None.
+    ignored_settings: those of the tokenizer's file that are switched off.
+    """
 
     tokenizer_path: Path
     identity: TokenizerIdentity
     heldout_share: float
     heldout_salt: str = "lrps"
     text_key: str = TEXT_KEY
+    begin_token: str | None = None
+    ignored_settings: tuple[str, ...] = ()
+    limits: TextLimits = field(default_factory=TextLimits)
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout_share < 1:
@@ -53,8 +69,13 @@ class Recipe:
     def provenance(self) -> dict[str, Any]:
         """Entries of the recipe in the manifest, without the tokenizer, which has a key of its own there."""
         values = {"maker": MAKER, "heldout_share": self.heldout_share, "heldout_salt": self.heldout_salt}
-        # The default key is left out, so that versions built before the key could be chosen stay valid.
-        return values if self.text_key == TEXT_KEY else values | {"text_key": self.text_key}
+        # Defaults are left out, so that versions built before there was a choice stay valid.
+        chosen = {
+            TEXT_KEY_ENTRY: self.text_key,
+            BEGIN_TOKEN: self.begin_token,
+            IGNORED_SETTINGS: [*self.ignored_settings],
+        }
+        return values | {key: value for key, value in chosen.items() if value != DEFAULTS[key]}
 
     def is_heldout(self, text: str) -> bool:
         return is_heldout(text, self.heldout_share, self.heldout_salt)
@@ -155,7 +176,8 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
     if is_complete(job.path):
         progress(job.part.bytes)
         return
-    tokenizer = _tokenizer(recipe.tokenizer_path, recipe.identity)
+    file, encoder = _encoder(recipe.tokenizer_path, recipe.identity, recipe.begin_token)
+    part = PartEncoder(encoder, file.unknown, recipe.limits)
     taken = empty = 0
 
     def take(count: int) -> None:
@@ -165,13 +187,14 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
     try:
         with PartWriter(job.path) as writer:
             try:
-                for texts in _batches(read_documents(job.part, recipe.text_key, take)):
-                    visible = [text for text in texts if text.strip()]
-                    empty += len(texts) - len(visible)
-                    for split, tokens, documents in _encode(visible, tokenizer, recipe):
+                for batch in _batches(_documents(job.part, recipe.text_key, take)):
+                    visible = [document for document in batch if document.text.strip()]
+                    empty += len(batch) - len(visible)
+                    for split, tokens, documents in _encode(visible, part, recipe):
                         writer.add(split, tokens, documents)
                     progress(taken)
                     taken = 0
+                part.finish()
             finally:
                 # Also after a failed read, because a changed file may be the cause of an unreadable line.
                 check_unchanged(job.inputs)
@@ -224,10 +247,13 @@ def _pack(
             for split in splits
         }
         documents = dict.fromkeys(SPLITS, 0)
-        empty = 0
+        empty = unknown = 0
+        unk = read_tokenizer(text.recipe.tokenizer_path).unknown
         for part, path, _ in text.jobs(fingerprints):
             for split, tokens, sizes in read_part(path):
+                _refuse_other_ends(path, tokens, sizes, text.recipe.identity)
                 documents[split] += len(sizes)
+                unknown += 0 if unk is None else int(np.count_nonzero(tokens == unk))
                 if split in writers:
                     writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
             empty += empty_documents(path)
@@ -240,7 +266,17 @@ def _pack(
                 "Add text, or lower data.heldout_share."
             )
         provenance = text.provenance(fingerprints) | {"empty_documents": empty}
+        provenance |= {UNKNOWN_TOKENS: unknown} if unknown else {}
         return {split: writer.close(provenance) for split, writer in writers.items()}
+
+
+def _refuse_other_ends(path: Path, tokens: np.ndarray, sizes: np.ndarray, identity: TokenizerIdentity) -> None:
+    """Raise DataError, after removing the part, if its EOS tokens are not those at the ends of its documents."""
+    if not np.array_equal(np.flatnonzero(tokens == identity.eos), np.cumsum(sizes[:, 0]) - 1):
+        path.unlink()
+        raise DataError(
+            f"{path} had EOS tokens within documents and has been removed. Run `lrps data build CONFIG` again."
+        )
 
 
 def _refuse_changed(text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
@@ -263,8 +299,14 @@ def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprin
     if not path.exists():
         return None
     manifest = load_manifest(path)
-    wanted = {"text_key": TEXT_KEY} | text.provenance(fingerprints)
-    found = {"text_key": TEXT_KEY} | manifest.provenance
+    wanted = {**DEFAULTS, **text.provenance(fingerprints)}
+    found = {**DEFAULTS, **manifest.provenance}
+    if wanted[IGNORED_SETTINGS] != found[IGNORED_SETTINGS]:
+        raise DataError(
+            f"{path} was built while {' and '.join(text.recipe.ignored_settings)} of {text.recipe.tokenizer_path} cut, "
+            "padded or changed its tokens; both are off now, and a version never changes: build the text as another "
+            "version, or delete this one with everything that was trained on it"
+        )
     changed = [key for key, value in wanted.items() if found.get(key) != value]
     if manifest.tokenizer.sha256 != text.recipe.identity.sha256:
         changed.append("tokenizer")
@@ -277,37 +319,44 @@ def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprin
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(path: Path, identity: TokenizerIdentity) -> Tokenizer:
+def _encoder(path: Path, identity: TokenizerIdentity, begin_token: str | None) -> tuple[TokenizerFile, Encoder]:
     """Load the tokenizer, once per process because a large vocabulary takes half a second."""
-    tokenizer, found = load_tokenizer(path)
-    if found != identity:
+    file = read_tokenizer(path)
+    if file.identity(identity.eos) != identity:
         raise DataError(f"{path} was changed while it was in use. Start again, with one tokenizer for all.")
-    # Text that spells an EOS token is tokenized as text, so that it does not end a document.
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    return file, Encoder(file, identity.eos, None if begin_token is None else file.vocabulary[begin_token])
 
 
-def _encode(texts: list[str], tokenizer: Tokenizer, recipe: Recipe) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (split, tokens, [[tokens, text bytes], ...]) of the texts, in order within each split."""
-    found: dict[str, list[tuple[list[int], int]]] = {split: [] for split in SPLITS}
-    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-        split = "heldout" if recipe.is_heldout(text) else "train"
-        found[split].append(([*encoding.ids, recipe.identity.eos], len(text.encode())))
-    for split, documents in found.items():
-        if documents:
-            tokens = np.fromiter(chain.from_iterable(ids for ids, _ in documents), token_dtype(recipe.identity))
-            yield split, tokens, np.array([(len(ids), text_bytes) for ids, text_bytes in documents], np.int64)
+def _encode(
+    documents: Sequence[Document], part: PartEncoder, recipe: Recipe
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield (split, tokens, [[tokens, text bytes], ...]) of the documents, in order within each split."""
+    found: dict[str, list[tuple[np.ndarray, int]]] = {split: [] for split in SPLITS}
+    for (_, _, text), tokens in zip(documents, part.encode(documents), strict=True):
+        found["heldout" if recipe.is_heldout(text) else "train"].append((tokens, len(text.encode())))
+    for split, encoded in found.items():
+        if encoded:
+            sizes = np.array([(len(tokens), text_bytes) for tokens, text_bytes in encoded], np.int64)
+            yield split, np.concatenate([tokens for tokens, _ in encoded]), sizes
 
 
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _documents(part: InputPart, text_key: str, progress: Progress) -> Iterator[Document]:
+    for piece in part.pieces:
+        for number, text in enumerate(read_documents(InputPart((piece,)), text_key, progress), 1):
+            yield Document(piece, number, text)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Group documents up to BATCH_CHARACTERS; a longer one is a batch of its own."""
+    batch: list[Document] = []
     characters = 0
-    for text in documents:
-        batch.append(text)
-        characters += len(text) + 1  # + 1 bounds the number of empty texts too.
-        if characters >= BATCH_CHARACTERS:
+    for document in documents:
+        added = len(document.text) + 1  # + 1 bounds the number of empty texts too.
+        if batch and characters + added > BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
+        batch.append(document)
+        characters += added
     if batch:
         yield batch
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lrps.data.build.build import build_data, finalize_data, tokenize_data
 from lrps.data.build.tokenize import Share
 from lrps.data.manifest import load_manifest, manifest_path
 from lrps.data.verify import verify_data
+from support.tokenizers import family_file
 from support.values import tiny_values
 
 
@@ -216,3 +218,82 @@ def test_missing_text_or_tokenizer_is_told(tmp_path: Path) -> None:
         build_data(config(tmp_path, 1, train_vocabulary=None))
     with pytest.raises(ConfigError, match="no version has `text:`"):
         build_data(config(tmp_path, 1, versions=[{"name": "v1", "tokens": 9}]))
+
+
+def test_a_failed_build_leaves_no_tokenizer(tmp_path: Path) -> None:
+    """The first text is empty, is corrected, and gets the vocabulary that was asked for."""
+    (tmp_path / "v1.jsonl").write_text("")
+    with pytest.raises(DataError, match="v1: no document to train a tokenizer on"):
+        build_data(config(tmp_path, 1, train_vocabulary=280))
+    assert files(tmp_path) == {}
+    (tmp_path / "v1.jsonl").unlink()
+    build_data(made := config(tmp_path, 1, train_vocabulary=280))
+    found = load_manifest(manifest_path(made.data.root, "v1", "train"))
+    assert found.tokenizer.vocabulary == 280
+
+
+def test_a_tokenizer_of_other_text_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "v2.jsonl").write_text('{"text": "cut')
+    with pytest.raises(DataError, match=r"v2\.jsonl, line 1"):
+        build_data(config(tmp_path, 2))
+    shutil.rmtree(tmp_path / "shards" / "v1")
+    (tmp_path / "v2.jsonl").unlink()
+    text = (tmp_path / "v1.jsonl").read_text()
+    (tmp_path / "v1.jsonl").write_text(text[::-1].replace("9", "8")[::-1])  # of the same size
+    for build in (build_data, finalize_data):
+        with pytest.raises(DataError, match="trained with other text of the first version.*Delete it"):
+            build(config(tmp_path, 2))
+    (tmp_path / "v1.jsonl").write_text(text)
+    build_data(config(tmp_path, 2))
+
+
+def with_tokenizer(root: Path, mark: str = "</s>", **data: Any) -> Config:
+    path = family_file(root / "given.json", "byte BPE", mark)
+    return config(root, 1, tokenizer=path, train_vocabulary=None, **data)
+
+
+def test_the_eos_token_of_the_shards_is_that_of_the_config(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Set data\.end_token .*candidates: <unk>, <s>, <END>"):
+        build_data(with_tokenizer(tmp_path, "<END>"))
+    assert files(tmp_path) == {}
+    build_data(made := with_tokenizer(tmp_path, "<END>", end_token="<END>"))
+    built = load_manifest(manifest_path(made.data.root, "v1", "train"))
+    build_data(with_tokenizer(tmp_path, "<END>"))  # The manifest names it now.
+    assert load_manifest(manifest_path(made.data.root, "v1", "train")) == built
+
+
+def test_another_eos_token_than_the_checkpoint_has_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"eos_token_id": 3}')
+    values = with_tokenizer(tmp_path).model_dump(mode="json", exclude_unset=True)
+    model = {"model": {"checkpoint": str(tmp_path)}}
+    with_checkpoint = Config.model_validate({**values, **model, "data": {**values["data"], "end_token": "</s>"}})
+    with pytest.raises(DataError, match=r"documents end with </s> .*, but the EOS token of .* is .*\(id 3\): set data"):
+        build_data(with_checkpoint)
+    assert files(tmp_path) == {}
+    build_data(Config.model_validate(values))
+    capsys.readouterr()
+    build_data(with_checkpoint)
+    assert "warning: documents end with </s>" in capsys.readouterr().out
+
+
+def test_a_bos_token_that_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tokenizer_config.json").write_text('{"add_bos_token": true, "bos_token": "<s>"}')
+    build_data(with_tokenizer(tmp_path))
+    assert "warning: this tokenizer puts <s> before a text by itself" in capsys.readouterr().out
+
+
+def test_a_tokenizer_that_loses_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('{"version": "1.0", "model": {"type": "BPE", "vocab": {"</s>": 0}, "merges": []}}')
+    with pytest.raises(DataError, match=r"t\.json: the tokenizer cannot encode all text"):
+        build_data(config(tmp_path, 1, tokenizer=tmp_path / "t.json", train_vocabulary=None))
+    assert files(tmp_path) == {}
+
+
+def test_unk_tokens_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = family_file(tmp_path / "given.json", "WordLevel")
+    build_data(config(tmp_path, 1, tokenizer=path, train_vocabulary=None, unknown_share=1.0))
+    assert re.search(r"warning: [\d,]+ tokens of v1 \(\d+\.\d\d%\) are the unk token", capsys.readouterr().out)
+    with pytest.raises(DataError, match=r"v2\.jsonl, document 1: .*data\.unknown_share"):
+        build_data(config(tmp_path, 2, tokenizer=path, train_vocabulary=None))

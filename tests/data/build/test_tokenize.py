@@ -21,6 +21,8 @@ from lrps.base.errors import ConfigError, DataError
 from lrps.data.build import tokenize
 from lrps.data.build.documents import PART_BYTES
 from lrps.data.build.fingerprint import fingerprint_inputs
+from lrps.data.build.part_encoder import TextLimits
+from lrps.data.build.part_file import PartWriter
 from lrps.data.build.tokenize import (
     Recipe,
     Share,
@@ -34,7 +36,8 @@ from lrps.data.build.tokenize import (
 )
 from lrps.data.build.writer import TokenWriter
 from lrps.data.manifest import Manifest, manifest_path
-from lrps.data.tokenizer import TRAINED_EOS, load_tokenizer, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, train_tokenizer
+from support.tokenizers import FAMILIES, family_file, load_tokenizer
 
 TEXTS = [f"document {n}: " + "the quick brown fox " * (n % 7) for n in range(300)]
 
@@ -362,3 +365,81 @@ def test_missing_inputs_and_silly_shares_are_refused(tmp_path, tokenizer_path):
         build([tmp_path / "none.txt"], tmp_path, tokenizer_path, heldout_share=0.0)
     with pytest.raises(ConfigError, match="held-out share of 1"):
         build([], tmp_path, tokenizer_path, heldout_share=1)
+
+
+def ends_and_documents(manifest: Manifest, root: Path) -> tuple[int, int]:
+    """Number of EOS tokens in the shards of a split, and number of its documents."""
+    ends = 0
+    for shard in manifest.shards:
+        data = (root / manifest.version / shard.name).read_bytes()
+        for block in map(manifest.blocks.__getitem__, shard.blocks):
+            tokens = np.frombuffer(data, manifest.dtype, block.tokens, block.offset)
+            ends += int(np.count_nonzero(tokens == manifest.tokenizer.eos))
+    return ends, manifest.documents
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shards_have_one_eos_token_a_document(family, tmp_path):
+    marks = ["one </s> two", "</s>", "three <|endoftext|> four", "plain words here", "<p>the</s></p>"] * 4
+    inputs = [jsonl(tmp_path / "a.jsonl", marks), tmp_path / "b.txt"]
+    inputs[1].write_text("</s>\n\n</s> the fox")
+    tokenizer = family_file(tmp_path / "t.json", family, special=family != "BPE")
+    for split in build(inputs, tmp_path, tokenizer, heldout_share=0.3, limits=TextLimits(unknown=1)):
+        ends, documents = ends_and_documents(split, tmp_path)
+        assert ends == documents > 0
+
+
+def test_documents_that_were_cut_or_padded_are_not_taken_for_built(tmp_path, tokenizer_path):
+    """A version of the same file from before its settings were switched off has other tokens."""
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    before = build(inputs, tmp_path / "before", tokenizer_path, heldout_share=0.1)
+    now = build(inputs, tmp_path / "now", tokenizer_path, heldout_share=0.1, ignored_settings=("truncation",))
+    assert now[0].provenance == before[0].provenance | {"ignored_tokenizer_settings": ["truncation"]}
+    with pytest.raises(DataError, match="was built while truncation of .* cut, padded or changed its tokens"):
+        build(inputs, tmp_path / "before", tokenizer_path, heldout_share=0.1, ignored_settings=("truncation",))
+    assert build(inputs, tmp_path / "now", tokenizer_path, heldout_share=0.1, ignored_settings=("truncation",)) == now
+
+
+def test_a_bos_token_begins_every_document(tmp_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", ["the <s> fox", "<s>", "one"])]
+    tokenizer = family_file(tmp_path / "t.json", "byte BPE")
+    train, _ = build(inputs, tmp_path, tokenizer, heldout_share=0.0, begin_token="<s>")
+    assert train.provenance["begin_token"] == "<s>"
+    assert texts_of(train, tmp_path, tokenizer) == ["the <s> fox", "<s>", "one"]  # Special tokens are not decoded.
+    begin = load_tokenizer(tokenizer)[0].token_to_id("<s>")
+    data = (tmp_path / "v1" / train.shards[0].name).read_bytes()
+    tokens = np.frombuffer(data, train.dtype, train.blocks[0].tokens, train.blocks[0].offset)
+    ends = np.flatnonzero(tokens == train.tokenizer.eos)
+    assert np.flatnonzero(tokens == begin).tolist() == [0, *(ends[:-1] + 1)]
+    with pytest.raises(DataError, match="made with other begin_token"):
+        build(inputs, tmp_path, tokenizer, heldout_share=0.0)
+
+
+def test_unk_tokens_are_counted_in_both_splits(tmp_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", [f"the fox {n} x" for n in range(30)])]
+    tokenizer = family_file(tmp_path / "t.json", "WordLevel")
+    splits = build(inputs, tmp_path, tokenizer, heldout_share=0.3, limits=TextLimits(unknown=0.5))
+    assert [split.provenance["unknown_tokens"] for split in splits] == [30, 30]
+    with pytest.raises(DataError, match=r"a\.jsonl, document 1: 1 of its 5 tokens are the unk token.*20\.00%"):
+        build(inputs, tmp_path / "less", tokenizer, heldout_share=0.3, limits=TextLimits(unknown=0.1))
+    assert not list(tmp_path.glob("less/v1/v1-*"))
+
+
+def test_a_document_is_named_by_its_file_and_number(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS), jsonl(tmp_path / "b.jsonl", ["short", "", "long " * 30])]
+    with pytest.raises(DataError, match=r"b\.jsonl, document 3: 150 B of text, more than data\.longest_document"):
+        build(inputs, tmp_path, tokenizer_path, heldout_share=0.0, limits=TextLimits(longest=149))
+
+
+def test_parts_with_ends_inside_documents_are_made_again(tmp_path, tokenizer_path):
+    """As an earlier release made them of text that spells the EOS token."""
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    text = version_text(inputs, tmp_path, tokenizer_path, heldout_share=0.0)
+    (job,) = text.jobs(fingerprint_inputs(inputs))
+    eos = text.recipe.identity.eos
+    with PartWriter(job.path) as writer:
+        writer.add("train", np.array([5, eos, 6, eos], np.uint16), np.array([[4, 9]]))
+        writer.close(0)
+    with pytest.raises(DataError, match="had EOS tokens within documents and has been removed"):
+        finalize_version(text, fingerprint_inputs(inputs))
+    assert not job.path.exists()
