@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lrps.base.errors import CheckpointError, DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from lrps.config.model_directory import read_model_config
 from lrps.data.manifest import TokenizerIdentity
 from lrps.data.tokenizer import load_tokenizer
-from lrps.engine.model import check_checkpoint_directory
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import finalize_directory, holds, new_directory
@@ -102,7 +102,7 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
     model = plan.config.model
     if model.checkpoint is not None:
         # Its config defines the model of the weights, so it must be the one that training used.
-        check_checkpoint_directory(model.checkpoint)
+        read_model_config(model.checkpoint)
     # The initial state of training may be gone; its hash is in path.json and in the card.
     if model.checkpoint is not None or (model.initial_state is not None and model.initial_state.exists()):
         check_identity(path_json, with_initial_weights(identity, model))
