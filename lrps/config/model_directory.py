@@ -60,8 +60,8 @@ def _what_it_is(directory: Path) -> str:
         return f"{directory} is an adapter (LoRA, PEFT) and not a whole model; {MERGE}"
     if (directory / "manifest.json").exists():
         return (
-            f"{directory} has no {MODEL_CONFIG}; if it is a checkpoint of lrps, give what `lrps export` makes of it, or "
-            "name it as model.initial_state"
+            f"{directory} has no {MODEL_CONFIG}; if it is a checkpoint of lrps, give what `lrps export` makes of it, "
+            "or name it as model.initial_state"
         )
     inside = sorted(
         found.parent for level in ("*", "snapshots/*") for found in directory.glob(f"{level}/{MODEL_CONFIG}")

@@ -22,12 +22,15 @@ def check_loaded(model: Any, loading: Mapping[str, Any], where: str) -> None:
 
     where: the start of the message, with the directory. Reads every value once.
     """
-    if absent := loading["missing_keys"]:
-        raise ConfigError(f"{where} lacks weights: {_names(absent)}; {_why_absent(absent)}")
-    if surplus := loading["unexpected_keys"]:
+    absent, surplus = loading["missing_keys"], loading["unexpected_keys"]
+    if absent:
+        only_head = not surplus and set(absent) == {"lm_head.weight"}
+        fix = "if the embedding is also the output matrix, set tie_word_embeddings: true in config.json"
+        raise ConfigError(f"{where} lacks weights: {_names(absent)}; {fix if only_head else 'use a whole model'}")
+    if surplus:
         raise ConfigError(
-            f"{where} has weights that the model of its config.json does not have: {_names(surplus)}; correct the config "
-            "(such as num_hidden_layers or tie_word_embeddings), or remove these weights"
+            f"{where} has weights that the model of its config.json does not have: {_names(surplus)}; correct the "
+            "config (such as num_hidden_layers or tie_word_embeddings), or remove these weights"
         )
     for name, stored, wanted in loading["mismatched_keys"]:
         raise ConfigError(
@@ -43,14 +46,6 @@ def check_loaded(model: Any, loading: Mapping[str, Any], where: str) -> None:
 def _names(names: Collection[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(sorted(names)[:_NAMED]) + more
-
-
-def _why_absent(names: Collection[str]) -> str:
-    if set(names) == {"lm_head.weight"}:
-        return (
-            "set tie_word_embeddings: true in config.json if the output matrix is the embedding, or use a whole model"
-        )
-    return "use a whole model"
 
 
 def _refuse_untied(model: Any, where: str) -> None:

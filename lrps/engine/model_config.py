@@ -19,7 +19,10 @@ from lrps.store.model_files import check_model_files
 
 
 def checkpoint_config(directory: Path) -> Any:
-    """Return transformers' config of a checkpoint directory. Raises ConfigError if it is of no causal language model."""
+    """Return transformers' config of a checkpoint directory.
+
+    Raises ConfigError if it is of no causal language model.
+    """
     from transformers import AutoConfig
 
     refuse_other_types(read_model_config(directory)["model_type"], f"model.checkpoint: {directory}/config.json")

@@ -26,6 +26,9 @@ _PACKED = ("U8", "I8", "U16", "I16", "U32", "I32")
 _PLAIN = ("F64", "F32", "F16", "BF16", "BOOL", "I64", *_PACKED)
 _UNQUANTIZED = "give the unquantized model: packed weights cannot be trained"
 
+Header = Mapping[str, tuple[str, int]]
+"""Name of a tensor -> its type, as safetensors names it, and its number of dimensions."""
+
 
 def check_model_files(directory: Path, where: str = "model.checkpoint", *, trained: bool = True) -> None:
     """Raise ConfigError unless the directory has the config and the whole weights of a Hugging Face model.
@@ -36,11 +39,13 @@ def check_model_files(directory: Path, where: str = "model.checkpoint", *, train
     they point to.
     """
     config = read_model_config(directory, where)
+    for file in sorted(directory.glob("*.json")):
+        refuse_lfs_pointer(file, where)
     _refuse_adapter(directory, where)
     if "transformers_weights" in config:
         raise ConfigError(
-            f"{where}: transformers_weights in {directory / MODEL_CONFIG} names other weights than {WEIGHTS}, which lrps "
-            f"does not follow; rename the file to {WEIGHTS} and remove the key"
+            f"{where}: transformers_weights in {directory / MODEL_CONFIG} names other weights than {WEIGHTS}, which "
+            f"lrps does not follow; rename the file to {WEIGHTS} and remove the key"
         )
     if trained:
         _refuse_quantized(directory, config, where)
@@ -72,8 +77,8 @@ def weight_files(directory: Path, where: str = "model.checkpoint") -> tuple[str,
     for name in names:
         if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
             raise ConfigError(
-                f"{where}: {index} names {name}, which is no .safetensors file of {directory} itself; put the file there "
-                "and correct the index"
+                f"{where}: {index} names {name}, which is no .safetensors file of {directory} itself; put the file "
+                "there and correct the index"
             )
         if not (directory / name).is_file():
             raise ConfigError(f"{where}: {index} names {name}, which is not there; copy or download it again")
@@ -96,9 +101,8 @@ def _refuse_quantized(directory: Path, config: Mapping[str, Any], where: str) ->
         for key in ("quantization_config", "compression_config"):
             if section.get(key):
                 method = section[key].get("quant_method") if isinstance(section[key], dict) else None
-                raise ConfigError(
-                    f"{where}: the weights in {directory} are quantized ({method or key} in {MODEL_CONFIG}); {_UNQUANTIZED}"
-                )
+                how = f"{method or key} in {MODEL_CONFIG}"
+                raise ConfigError(f"{where}: the weights in {directory} are quantized ({how}); {_UNQUANTIZED}")
 
 
 def _refuse_own_code(directory: Path, config: Mapping[str, Any], where: str) -> None:
@@ -110,9 +114,8 @@ def _refuse_own_code(directory: Path, config: Mapping[str, Any], where: str) -> 
         )
 
 
-def _refuse_packed(file: Path, header: Mapping[str, Any], where: str) -> None:
-    for name, entry in header.items():
-        kind, dimensions = entry["dtype"], len(entry["shape"])
+def _refuse_packed(file: Path, header: Header, where: str) -> None:
+    for name, (kind, dimensions) in header.items():
         if kind not in _PLAIN or (kind in _PACKED and dimensions in (2, 3)):
             raise ConfigError(f"{where}: {name} in {file} is quantized (numbers of type {kind}); {_UNQUANTIZED}")
 
@@ -147,8 +150,8 @@ def _weight_map(index: Path, where: str) -> dict[str, str]:
     raise ConfigError(f"{where}: {index} is no index of weights; copy or download it again")
 
 
-def _header(file: Path, where: str) -> dict[str, Any]:
-    """Return tensor name -> dtype, shape and offsets from the header of a safetensors file of the right length."""
+def _header(file: Path, where: str) -> Header:
+    """Return the header of a safetensors file, after a check that the file is as long as its header says."""
     refuse_lfs_pointer(file, where)
     try:
         with open(file, "rb") as opened:
@@ -158,9 +161,7 @@ def _header(file: Path, where: str) -> dict[str, Any]:
             header = json.loads(opened.read(length))
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        tensors = {
-            name: {"dtype": str(entry["dtype"]), "shape": list(entry["shape"])} for name, entry in header.items()
-        }
+        tensors = {name: (str(entry["dtype"]), len(entry["shape"])) for name, entry in header.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{where}: {file} is no safetensors file ({error}); copy or download it again") from None
     expected, found = _HEADER_LENGTH + length + end, file.stat().st_size
@@ -171,7 +172,7 @@ def _header(file: Path, where: str) -> dict[str, Any]:
     return tensors
 
 
-def _check_index(directory: Path, headers: Mapping[str, Mapping[str, Any]], where: str) -> None:
+def _check_index(directory: Path, headers: Mapping[str, Header], where: str) -> None:
     """Raise ConfigError unless every tensor of the files is in exactly the file that the index names."""
     index = directory / INDEX
     indexed = _weight_map(index, where)
