@@ -17,10 +17,10 @@ _NAMED = 5
 """Largest number of weights that a message names."""
 
 
-def check_loaded(model: Any, loading: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError if the model differs from its files. loading: the loading info of `from_pretrained`.
+def check_names(loading: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError if the names or shapes of the weights in the files are not those of the model.
 
-    where: the start of the message, with the directory. Reads every value once.
+    loading: the loading info of `from_pretrained`. where: the start of the message, with the directory.
     """
     absent, surplus = loading["missing_keys"], loading["unexpected_keys"]
     if absent:
@@ -39,8 +39,6 @@ def check_loaded(model: Any, loading: Mapping[str, Any], where: str) -> None:
         )
     if failed := loading.get("error_msgs"):
         raise ConfigError(f"{where} cannot be loaded: {next(iter(failed))}")
-    _refuse_untied(model, where)
-    _refuse_non_finite(model, where)
 
 
 def _names(names: Collection[str]) -> str:
@@ -48,17 +46,18 @@ def _names(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:_NAMED]) + more
 
 
-def _refuse_untied(model: Any, where: str) -> None:
-    """Raise ConfigError if two parameters are equal by the config and differ in the files."""
+def check_values(model: Any, where: str) -> None:
+    """Raise ConfigError if a value is NaN or infinite, or if two parameters differ that config.json ties.
+
+    Reads every value once.
+    """
     for name, source in model.get_expanded_tied_weights_keys(all_submodels=True).items():
         if model.get_parameter(name) is not model.get_parameter(source):
             raise ConfigError(
                 f"{where}: {name} differs from {source}, with which config.json ties it (tie_word_embeddings); set "
                 f"tie_word_embeddings: false in config.json to train both, or remove {name} from the weights"
             )
-
-
-def _refuse_non_finite(model: Any, where: str) -> None:
     for name, values in model.state_dict().items():
-        if values.is_floating_point() and not torch.isfinite(values).all():
+        # aminmax takes a twentieth of the time of isfinite, and no memory.
+        if values.is_floating_point() and values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
             raise ConfigError(f"{where}: {name} has values that are NaN or infinite; use a sound model")

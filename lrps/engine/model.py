@@ -15,7 +15,7 @@ from torch import nn
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig, OptimizerConfig
 from lrps.engine.architecture import architecture_config
-from lrps.engine.loaded import check_loaded
+from lrps.engine.loaded import check_names, check_values
 from lrps.engine.model_config import checkpoint_config
 from lrps.store.model_files import check_model_files
 
@@ -136,7 +136,15 @@ def _from_checkpoint_config(directory: Path) -> Any:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
 
 
-def _from_checkpoint(directory: Path) -> Any:
+def check_checkpoint(directory: Path) -> None:
+    """Raise ConfigError if the names or shapes of the weights in a checkpoint directory are not those of its model.
+
+    Reads no weights, and takes no memory for them.
+    """
+    _from_checkpoint(directory, device_map="meta")
+
+
+def _from_checkpoint(directory: Path, device_map: str | None = None) -> Any:
     from transformers import AutoModelForCausalLM
 
     check_model_files(directory)
@@ -149,9 +157,13 @@ def _from_checkpoint(directory: Path) -> Any:
             use_safetensors=True,  # Other files are pickles, and the identity of a run does not cover them.
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # check_loaded names them.
+            ignore_mismatched_sizes=True,  # check_names refuses them.
+            device_map=device_map,
         )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
-    check_loaded(model, loading, f"model.checkpoint: {directory}")
+    where = f"model.checkpoint: {directory}"
+    check_names(loading, where)
+    if device_map != "meta":
+        check_values(model, where)
     return model

@@ -32,10 +32,11 @@ def checkpoint_config(directory: Path) -> Any:
         raise ConfigError(f"model.checkpoint: {directory}/config.json cannot be loaded: {error}") from error
 
 
-def check_model_config(model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int) -> None:
-    """Raise ConfigError if no model can be built from the config, or if it is too small for the data.
+def check_model_config(model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int) -> Any:
+    """Return transformers' config of the model, after a check that it can be built and is large enough for the data.
 
-    manifests: version -> manifest of its shards, for those that exist. Weights are not read, only their headers.
+    manifests: version -> manifest of its shards, for those that exist. Weights are not read, only their headers. Raises
+    ConfigError.
     """
     if model.checkpoint is None:
         config = architecture_config(model.architecture or {})
@@ -43,6 +44,7 @@ def check_model_config(model: ModelConfig, manifests: Mapping[str, Manifest], se
         check_model_files(model.checkpoint)
         config = checkpoint_config(model.checkpoint)
     check_capacity(config, manifests, sequence_length)
+    return config
 
 
 def check_capacity(config: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:

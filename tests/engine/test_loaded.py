@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.model_directories import change_json, change_weights, logits, model_directory
 from transformers import AutoModelForCausalLM
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
 from lrps.engine.model import build_model
+from support.model_directories import change_json, change_weights, logits, model_directory
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -41,10 +41,16 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         config(num_hidden_layers=3),
         r"lacks weights: model.layers.2.* and 4 more; use a whole model",
     ),
-    "a layer too many": (config(num_hidden_layers=1), r"that the model of its config.json does not have: model.layers.1"),
+    "a layer too many": (
+        config(num_hidden_layers=1),
+        r"of its config.json does not have: model.layers.1",
+    ),
     "no head": (weights(lambda w: w.pop(HEAD)), r"lacks weights: lm_head.weight; if .*tie_word_embeddings: true"),
     "tied config, other head": (config(tie_word_embeddings=True), r"lm_head.weight differs from .*remove lm_head"),
-    "other vocabulary": (config(vocab_size=101), r"has the shape \(97, 32\) in the files and \(101, 32\) by config.json"),
+    "other vocabulary": (
+        config(vocab_size=101),
+        r"has the shape \(97, 32\) in the files and \(101, 32\) by config",
+    ),
     "NaN": (weights(lambda w: w[EMBEDDING][3, 4].fill_(torch.nan)), r"embed_tokens.weight has values that are NaN"),
     "infinite": (weights(lambda w: w[HEAD][3, 4].fill_(-torch.inf)), r"lm_head.weight has values that are NaN or inf"),
     "no such type": (config(model_type="lama"), r"config.json: transformers knows .* did you mean 'llama'"),

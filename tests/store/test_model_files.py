@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.model_directories import INDEX, WEIGHTS, change_json, change_weights, model_directory
 
 from lrps.base.errors import ConfigError
 from lrps.store.identity import weights_digest
 from lrps.store.model_files import check_model_files, weight_files
+from support.model_directories import INDEX, WEIGHTS, change_json, change_weights, model_directory
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 26\n"
 
@@ -57,7 +57,10 @@ def both(directory: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "adapter beside the weights": (text("adapter_config.json", '{"peft_type": "LORA"}'), "an adapter .*merge_and_unload"),
+    "adapter beside the weights": (
+        text("adapter_config.json", '{"peft_type": "LORA"}'),
+        "adapter .*merge_and_unload",
+    ),
     "adapter weights alone": (text("adapter_model.safetensors", ""), "adapter"),
     "quantized by config": (config(quantization_config={"quant_method": "gptq", "bits": 4}), r"quantized \(gptq in"),
     "quantized text part": (config(text_config={"quantization_config": {"bits": 4}}), "quantized"),
@@ -91,7 +94,7 @@ def test_a_broken_directory_is_refused(kind: str, sound: Path, tmp_path: Path) -
 
 
 def first(values: dict[str, Any], name: str) -> None:
-    values["weight_map"] = {tensor: name for tensor in values["weight_map"]}
+    values["weight_map"] = dict.fromkeys(values["weight_map"], name)
 
 
 BROKEN_INDEX: dict[str, tuple[Callable[[Path], object], str]] = {
