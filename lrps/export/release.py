@@ -13,6 +13,7 @@ from lrps.config.model_directory import read_model_config
 from lrps.data.manifest import TokenizerIdentity
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.pretrained import write_pretrained
+from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import finalize_directory, holds, new_directory
 from lrps.export.states import PathState
@@ -68,6 +69,8 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
             document_end=tokenizer.eos,
         )
         write_tokenizer(data.tokenizer_path, temporary, data.sequence_length)
+        if plan.config.model.checkpoint is not None:
+            carry_settings(plan.config.model.checkpoint, temporary, tokenizer.eos)
         card = card_document(plan, state, checkpoint, tokenizer, {**asdict(written), "dtype": form.dtype})
         atomic_write_text(temporary / "README.md", render_card(card))
         size = finalize_directory(temporary, {"state": identity, **card})
