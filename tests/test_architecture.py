@@ -133,9 +133,7 @@ def test_low_floors_do_not_name_torch(module: Path) -> None:
     assert not {name.split(".")[0] for name in imports(module)} & {"torch", "transformers", "deepspeed"}
 
 
-@pytest.mark.parametrize(
-    "verb", ["plan", "status", "report --json", "run --dry-run", "prune --dry-run", "compare", "sweep"]
-)
+@pytest.mark.parametrize("verb", ["plan", "status", "report --json", "prune --dry-run", "compare", "sweep"])
 def test_light_verbs_import_nothing_heavy(verb: str, repository: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from lrps.cli import app\n"

@@ -19,12 +19,13 @@ def plan(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None
     """Show every path, what it costs and what is still to do. Nothing is trained."""
     from lrps.base.document import to_json
     from lrps.costs.plan_document import plan_document
+    from lrps.paths.known_architectures import why_not_counted
     from lrps.plan.status import check_run_dir, done_steps
     from lrps.report.plan_text import print_plan
 
     made = plan_of(run, overrides)
     document = plan_document(made, done_steps(made))
-    print_json(to_json(document)) if as_json else print_plan(document)
+    print_json(to_json(document)) if as_json else print_plan(document, why_not_counted(made.config.model))
     try:
         check_run_dir(made, made.graph.paths)
     except LrpsError as error:

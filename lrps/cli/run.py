@@ -75,10 +75,10 @@ def run(
 def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str, set[str]]]:
     """Return the paths to train now, and those that wait: name -> rehearsal sets that are not written yet.
 
-    Raises an LrpsError if the run directory, a branch point or a tracker would make training fail.
+    Raises an LrpsError if the run directory, a branch point, a tracker or the model would make training fail.
     """
     from lrps.launch.jobs import unfinished_paths
-    from lrps.launch.preflight import check_forks, waiting_for_sets
+    from lrps.launch.preflight import check_forks, check_model, waiting_for_sets
     from lrps.plan.status import check_run_dir
     from lrps.track.trackers import check_trackers
 
@@ -86,6 +86,8 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
+    if missing:
+        check_model(made)
     waiting = waiting_for_sets(made, missing)
     return [status.path.name for status in missing if status.path.name not in waiting], waiting
 

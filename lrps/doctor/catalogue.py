@@ -7,6 +7,7 @@ from lrps.doctor.data import check_data, check_remote
 from lrps.doctor.devices import check_cpu, check_gpus, check_memory, check_price
 from lrps.doctor.examination import Check
 from lrps.doctor.filesystem import check_free_space, check_semantics, check_speed
+from lrps.doctor.model import check_model
 from lrps.doctor.ops import check_ops
 from lrps.doctor.tracking import check_tracking
 from lrps.doctor.versions import check_torch, check_versions
@@ -23,6 +24,7 @@ CHECKS = (
     Check("communication", "this host", check_host),
     # These load torch or take seconds.
     Check("versions", "torch", check_torch, slow=True),
+    Check("model", "architecture and weights", check_model, slow=True),
     Check("devices", "GPUs", check_gpus, slow=True),
     Check("communication", "gloo and NCCL", check_backends, slow=True),
     Check("ops", "compilers and locks", check_ops, slow=True),

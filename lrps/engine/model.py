@@ -6,7 +6,6 @@ error. Must not import deepspeed. Imports transformers when a model is built, be
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from torch import nn
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig, OptimizerConfig
-
-# Accepted by transformers 5 in place of rope_parameters, though no config class lists them.
-_ROPE_ALIASES = ("rope_theta", "rope_scaling")
+from lrps.engine.architecture import architecture_config
+from lrps.engine.loaded import check_names, check_values
+from lrps.engine.model_config import checkpoint_config
+from lrps.store.model_files import check_model_files
 
 
 def build_model(
@@ -113,83 +113,57 @@ def _kinds(module: nn.Module, name: str) -> set[str]:
 
 
 def _from_architecture(architecture: dict[str, Any], seed: int) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    fields = dict(architecture)
-    model_type = fields.pop("model_type")
-    _refuse_unknown(model_type, fields)
+    config = architecture_config(architecture)
     try:
-        config = AutoConfig.for_model(model_type, **fields)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
     except Exception as error:
+        model_type = architecture["model_type"]
         raise ConfigError(f"model.architecture: no {model_type} model can be built from it: {error}") from error
 
 
-def _refuse_unknown(model_type: str, fields: dict[str, Any]) -> None:
-    """Raise ConfigError for unknown keys, which transformers would keep as attributes without effect."""
-    from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise ConfigError(
-            f"model.architecture.model_type: transformers knows no causal language model {model_type!r}"
-            f"{_nearest(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}"
-        )
-    config_class = CONFIG_MAPPING[model_type]
-    known = {*config_class().to_dict(), *config_class.attribute_map} - {"dtype"}
-    if "rope_parameters" in known:
-        known.update(_ROPE_ALIASES)
-    for key in fields:
-        if key in ("dtype", "torch_dtype"):
-            raise ConfigError(f"model.architecture.{key}: the precision is engine.precision; remove this key")
-        if key not in known:
-            raise ConfigError(f"model.architecture.{key}: a {model_type} model has no such key{_nearest(key, known)}")
-
-
-def _nearest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(sorted(known)[:40])}"
-
-
-def check_checkpoint_directory(directory: Path) -> None:
-    """Raise ConfigError if there is no Hugging Face model in the directory."""
-    if not (directory / "config.json").is_file():
-        raise ConfigError(
-            f"model.checkpoint: {directory} {'has no config.json' if directory.is_dir() else 'is no directory'}; "
-            "give the local directory of a Hugging Face model (lrps downloads nothing)"
-        )
-
-
 def _from_checkpoint_config(directory: Path) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    check_checkpoint_directory(directory)
+    config = checkpoint_config(directory)
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
 
 
-def _from_checkpoint(directory: Path) -> Any:
+def check_checkpoint(directory: Path) -> None:
+    """Raise ConfigError if the names or shapes of the weights in a checkpoint directory are not those of its model.
+
+    Reads no weights, and takes no memory for them.
+    """
+    _from_checkpoint(directory, device_map="meta")
+
+
+def _from_checkpoint(directory: Path, device_map: str | None = None) -> Any:
     from transformers import AutoModelForCausalLM
 
-    check_checkpoint_directory(directory)
+    check_model_files(directory)
+    checkpoint_config(directory)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             directory,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,  # Other files are pickles, and the identity of a run does not cover them.
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # check_names refuses them.
+            device_map=device_map,
         )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
-    # transformers initialises missing weights at random, without an error.
-    if absent := sorted(info["missing_keys"]):
-        raise ConfigError(f"model.checkpoint: {directory} lacks weights: {', '.join(absent[:5])}; use a whole model")
+    where = f"model.checkpoint: {directory}"
+    check_names(loading, where)
+    if device_map != "meta":
+        check_values(model, where)
     return model

@@ -163,6 +163,8 @@ def _write_config(skeleton: Any, directory: Path, dtype: torch.dtype, document_e
     config.architectures = [type(skeleton).__name__]
     config.dtype = str(dtype).removeprefix("torch.")
     config.use_cache = True
+    for key in ("quantization_config", "auto_map"):  # Of a checkpoint; the weights here are plain, without other code.
+        config.__dict__.pop(key, None)
     # In training, the token before the first one of a document is the EOS token of another one.
     config.bos_token_id = config.eos_token_id = document_end
     config.save_pretrained(directory)

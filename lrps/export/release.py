@@ -10,10 +10,11 @@ from typing import Any
 
 from lrps.base.errors import CheckpointError, DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from lrps.config.model_directory import read_model_config
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
 from lrps.data.manifest import TokenizerIdentity
-from lrps.engine.model import check_checkpoint_directory
 from lrps.engine.pretrained import write_pretrained
+from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import finalize_directory, holds, new_directory
 from lrps.export.states import PathState
@@ -69,6 +70,8 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
             document_end=tokenizer.identity.eos,
         )
         write_tokenizer(tokenizer, temporary, data.sequence_length)
+        if plan.config.model.checkpoint is not None:
+            carry_settings(plan.config.model.checkpoint, temporary, tokenizer.identity.eos)
         card = card_document(plan, state, checkpoint, tokenizer.identity, {**asdict(written), "dtype": form.dtype})
         atomic_write_text(temporary / "README.md", render_card(card))
         size = finalize_directory(temporary, {"state": identity, **card})
@@ -103,7 +106,7 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
     model = plan.config.model
     if model.checkpoint is not None:
         # Its config defines the model of the weights, so it must be the one that training used.
-        check_checkpoint_directory(model.checkpoint)
+        read_model_config(model.checkpoint)
     # The initial state of training may be gone; its hash is in path.json and in the card.
     if model.checkpoint is not None or (model.initial_state is not None and model.initial_state.exists()):
         check_identity(path_json, with_initial_weights(identity, model))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lrps.base.errors import DataError
 from lrps.base.locks import check_free
+from lrps.engine.model_config import check_model_config
 from lrps.plan.initial import initial_checkpoint
 from lrps.plan.origin import fork
 from lrps.plan.plan import Plan, shards_command
@@ -41,6 +42,14 @@ def waiting_for_sets(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, se
         for status in statuses
     }
     return {name: sets for name, sets in waiting.items() if sets}
+
+
+def check_model(plan: Plan) -> None:
+    """Raise ConfigError if the model cannot be built, or is too small for the tokenizer or the sequence length.
+
+    Imports transformers, which takes seconds.
+    """
+    check_model_config(plan.config.model, plan.manifests, plan.config.data.sequence_length)
 
 
 def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:

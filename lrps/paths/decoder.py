@@ -8,20 +8,19 @@ Imports no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
+from lrps.paths.known_architectures import architecture_of, why_not_counted
 
 Precision = Literal["fp32", "bf16"]
 BYTES = {"fp32": 4, "bf16": 2}
 """Bytes of a weight, a gradient or an activation in each precision."""
 FP32 = 4
 """Bytes of an fp32 number."""
-_GATED = ("llama", "mistral", "qwen2", "qwen3")
 _DROPOUT = 0.1
 """Dropout of GPT-2 if the architecture does not give one."""
 
@@ -128,34 +127,16 @@ class Decoder:
         return (3 * FP32 + 2 * BYTES[precision]) * self.width
 
 
-def architecture_of(model: ModelConfig) -> dict[str, Any]:
-    """Return the fields of a model's Hugging Face config, from the config or from its checkpoint directory.
-
-    Raises ConfigError if the directory has no config.json that can be read.
-    """
-    architecture = model.architecture
-    if architecture is None and model.checkpoint is not None:
-        try:
-            architecture = json.loads((model.checkpoint / "config.json").read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json cannot be read: {error}") from None
-    if not isinstance(architecture, dict):
-        raise ConfigError(f"model.checkpoint: {model.checkpoint}/config.json is not the config of a model")
-    return architecture
-
-
 def decoder_of(model: ModelConfig) -> Decoder | None:
-    """Return the sizes of a model without building it; None for a model type that is not known here.
+    """Return the sizes of a model without building it; None if they are not known (`why_not_counted` says why).
 
     Raises ConfigError if a size is not a whole number above 0.
     """
-    architecture = architecture_of(model)
-    kind = architecture.get("model_type")
-    count = _gated_decoder if kind in _GATED else _gpt2 if kind == "gpt2" else None
-    try:
-        return count(architecture) if count else None
-    except KeyError:
+    if why_not_counted(model) is not None:
         return None
+    architecture = architecture_of(model)
+    try:
+        return _gpt2(architecture) if architecture["model_type"] == "gpt2" else _gated_decoder(architecture)
     except (TypeError, ZeroDivisionError) as error:
         raise ConfigError(f"model.architecture: its sizes must be whole numbers above 0 ({error})") from None
 
@@ -163,15 +144,15 @@ def decoder_of(model: ModelConfig) -> Decoder | None:
 def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
     """Return the sizes of llama, mistral, qwen2 or qwen3: gated MLP, RMS norms, rotary positions, grouped queries."""
     kind, width, heads, inner = a["model_type"], a["hidden_size"], a["num_attention_heads"], a["intermediate_size"]
-    key_heads = a["num_key_value_heads"] if kind != "llama" else a.get("num_key_value_heads") or heads
+    key_heads = a.get("num_key_value_heads") or heads
     head = a["head_dim"] if kind == "qwen3" else a.get("head_dim") or width // heads
     query, key_value = heads * head, key_heads * head
     tensors = [width * query, width * key_value, width * key_value, query * width, *3 * [width * inner], width, width]
-    if kind == "qwen2" or a.get("attention_bias"):
+    if kind == "qwen2" or (kind in ("llama", "qwen3") and a.get("attention_bias")):
         tensors += [query, key_value, key_value] + ([width] if kind != "qwen2" else [])
     if kind == "qwen3":
         tensors += [head, head]
-    if a.get("mlp_bias"):
+    if kind == "llama" and a.get("mlp_bias"):
         tensors += [inner, inner, width]
     tied = bool(a.get("tie_word_embeddings", False))
     return Decoder(

@@ -12,10 +12,15 @@ from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
 
 
-def print_plan(document: PlanDocument) -> None:
-    """Print the data, every path of every paradigm, the costs, the memory of a device and how often to save."""
+def print_plan(document: PlanDocument, not_counted: str | None = None) -> None:
+    """Print the data, every path of every paradigm, the costs, the memory of a device and how often to save.
+
+    not_counted: the reason why FLOPs and disk are not known, if they are not.
+    """
     for table in plan_tables(document):
         print_table(table)
+    if document.flops_per_token is None and not_counted is not None:
+        print_sentence(f"FLOPs, disk and memory are n/a: {not_counted}")
     for line in interval_lines(document.checkpoint_interval):
         print_sentence(line)
 

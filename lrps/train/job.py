@@ -8,20 +8,19 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import ConfigError, DataError, LineageError
+from lrps.base.errors import DataError, LineageError
 from lrps.base.locks import path_lock
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import config_tokenizer
-from lrps.data.manifest import Manifest
 from lrps.data.stream import PathData, TokenSource
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
+from lrps.engine.model_config import check_capacity
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
@@ -97,22 +96,6 @@ def check_tokenizer(plan: Plan) -> None:
         raise DataError(tokenizer.checkpoint_mismatch)
 
 
-def check_model(model: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:
-    """Raise ConfigError if the model's vocabulary or its number of positions is too small for the data."""
-    vocabulary = max((m.tokenizer.vocabulary for m in manifests.values()), default=0)
-    if model.config.vocab_size < vocabulary:
-        raise ConfigError(
-            f"the model has a vocabulary of {model.config.vocab_size}, the shards' tokenizer has {vocabulary} tokens; "
-            f"give model.architecture.vocab_size {vocabulary} or more, or a checkpoint of this tokenizer"
-        )
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and positions < sequence_length:
-        raise ConfigError(
-            f"data.sequence_length {sequence_length} is beyond the model's {positions} positions; shorten it, or take "
-            "another model"
-        )
-
-
 def _run_path(
     plan: Plan, path: TrainingPath, stop_request: StopRequest, console: TrainingConsole, clock: DeviceClock, train: bool
 ) -> bool:
@@ -132,7 +115,7 @@ def _run_path(
         data = PathData(path.segments, sources, plan.config.batch.sequences)
         settings = plan.config.engine
         model = build_model(plan.config.model, plan.config.seed, settings.activation_checkpointing, settings.attention)
-        check_model(model, plan.manifests, plan.config.data.sequence_length)
+        check_capacity(model.config, plan.manifests, plan.config.data.sequence_length)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         resources.callback(engine.close)

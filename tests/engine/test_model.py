@@ -122,7 +122,7 @@ def test_checkpoints_that_are_none_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"has no config.json"):
         build_model(ModelConfig(checkpoint=tmp_path), 0)
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "architectures": ["LlamaForCausalLM"]}))
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="has no model.safetensors"):
         build_model(ModelConfig(checkpoint=tmp_path), 0)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lrps.base.errors import CheckpointError, DataError, LineageError
+from lrps.base.errors import CheckpointError, ConfigError, DataError, LineageError
 from lrps.base.locks import path_lock
 from lrps.cli.app import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.launch.jobs import unfinished_paths
-from lrps.launch.preflight import check_forks, check_idle, check_shards, check_written, waiting_for_sets
+from lrps.launch.preflight import check_forks, check_idle, check_model, check_shards, check_written, waiting_for_sets
 from lrps.plan.plan import make_plan
 from support.values import config_values
 
@@ -33,6 +33,21 @@ def test_a_state_to_start_from_must_be_there_where_something_is_to_do(make_confi
     with pytest.raises(CheckpointError, match=r"model.initial_state: .*step-00000480 is no checkpoint; give one"):
         check_forks(plan, unfinished_paths(plan))
     check_forks(plan, [])
+
+
+def test_a_model_that_cannot_be_built_is_found(tiny_config: Path) -> None:
+    check_model(make_plan(load_config(tiny_config)))
+    with pytest.raises(ConfigError, match="did you mean 'num_key_value_heads'"):
+        check_model(make_plan(load_config(tiny_config, ["model.architecture.num_kv_heads=2"])))
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], [], ["--launcher", "slurm"], ["--launcher", "slurm", "--dry-run"]])
+def test_a_wrong_model_starts_nothing(options: list[str], tiny_config: Path, tmp_path: Path) -> None:
+    settings = ["-s", f"runs={tmp_path}", "-s", "model.architecture.hiden_size=32"]
+    result = CliRunner().invoke(app, ["run", str(tiny_config), *settings, *options])
+    assert isinstance(result.exception, ConfigError)
+    assert "did you mean 'hidden_size'?" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_from_elsewhere_are_fetched(make_config: MakeConfig) -> None:

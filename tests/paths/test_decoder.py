@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
 from lrps.paths.decoder import decoder_of
+from lrps.paths.known_architectures import KEYS, REQUIRED, why_not_counted
 
 SMALL = {"vocab_size": 257, "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -20,6 +23,15 @@ ARCHITECTURES: list[dict[str, Any]] = [
     {"model_type": "qwen2", **SMALL, **HEADS},
     {"model_type": "qwen3", **SMALL, **HEADS, "head_dim": 32},
     {"model_type": "gpt2", "vocab_size": 257, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128},
+    {
+        "model_type": "gpt2",
+        "vocab_size": 257,
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+    },
+    {"model_type": "qwen3", **SMALL, **HEADS, "head_dim": 32, "attention_bias": True, "tie_word_embeddings": True},
 ]
 
 
@@ -55,13 +67,64 @@ def test_flops_agree_with_torchs_counter() -> None:
     assert decoder.flops_per_token(64) * rows.numel() == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
+@pytest.mark.parametrize("kind", KEYS)
+def test_sizes_that_may_be_left_out_are_those_of_transformers(kind: str) -> None:
+    """A default that differed from transformers' would be a wrong cost."""
+    from lrps.engine.model import build_skeleton
+
+    sizes = {**SMALL, **HEADS, "head_dim": 16, "n_embd": 48, "n_layer": 2}
+    architecture = {"model_type": kind, **{key: sizes[key] for key in REQUIRED[kind]}}
+    model = ModelConfig(architecture=architecture)
+    decoder, skeleton = decoder_of(model), build_skeleton(model)
+    assert decoder is not None
+    assert decoder.parameters == sum(parameter.numel() for parameter in skeleton.parameters())
+    assert decoder.heads == skeleton.config.num_attention_heads
+    if kind == "gpt2":
+        assert decoder.positions == skeleton.config.n_positions
+        assert (decoder.dropout_masks > 0) is (skeleton.config.resid_pdrop > 0)
+        assert (decoder.inner_kept == 5) is (skeleton.config.activation_function == "gelu_new")
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "num_key_value_heads", "head_dim", "intermediate_size"])
+def test_a_size_that_transformers_would_choose_is_not_guessed(key: str) -> None:
+    architecture = {**ARCHITECTURES[5]}
+    del architecture[key]
+    model = ModelConfig(architecture=architecture)
+    assert decoder_of(model) is None
+    assert why_not_counted(model) == f"model.architecture lacks {key}; give it"
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_the_keys_are_those_of_transformers(kind: str) -> None:
+    from transformers import CONFIG_MAPPING
+
+    config = CONFIG_MAPPING[kind]()
+    rope = {"rope_scaling", "rope_theta"} if "rope_parameters" in KEYS[kind] else set()
+    assert KEYS[kind] == {*config.to_dict(), *rope}
+
+
 @pytest.mark.parametrize(
-    "architecture",
-    [{"model_type": "mamba", "vocab_size": 9}, {"model_type": "llama", "vocab_size": 9}],
-    ids=["unknown type", "missing sizes"],
+    ("change", "reason"),
+    [
+        ({"model_type": "mamba"}, "the sizes of model type 'mamba' are not known here; set model.parameters"),
+        ({"model_type": "lama"}, "not known here; did you mean 'llama'?; set"),
+        ({"num_kv_heads": 2}, "num_kv_heads: a llama model has no such key; did you mean 'num_key_value_heads'?"),
+        ({"tie_word_embedings": True}, "did you mean 'tie_word_embeddings'?"),
+    ],
 )
-def test_what_cannot_be_counted_is_none(architecture: dict[str, Any]) -> None:
-    assert decoder_of(ModelConfig(architecture=architecture)) is None
+def test_what_cannot_be_counted_has_a_reason(change: dict[str, Any], reason: str) -> None:
+    model = ModelConfig(architecture={**ARCHITECTURES[0], **change})
+    assert decoder_of(model) is None
+    assert reason in str(why_not_counted(model))
+
+
+def test_a_checkpoint_may_have_keys_of_others_but_needs_its_sizes(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**ARCHITECTURES[1], "rope_interleaved": False}))
+    model = ModelConfig(checkpoint=tmp_path)
+    assert decoder_of(model) == decoder_of(ModelConfig(architecture=ARCHITECTURES[1]))
+    config.write_text(json.dumps({key: value for key, value in ARCHITECTURES[1].items() if key != "hidden_size"}))
+    assert why_not_counted(model) == f"{config} lacks hidden_size; give it"
 
 
 def test_sizes_that_are_none_are_refused() -> None:

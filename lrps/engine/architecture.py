@@ -1,0 +1,137 @@
+"""The architecture of a model as transformers' config object, with every key that would have no effect refused.
+
+transformers keeps unknown keys as attributes that nothing reads, so that a typo trains another model than was meant.
+Only config classes are used, and no model is built. Imports transformers when called, because that takes seconds.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from lrps.base.errors import ConfigError
+
+_WHERE = "model.architecture"
+# Accepted by transformers 5 in place of rope_parameters, though no config class lists them.
+_ROPE_ALIASES = ("rope_theta", "rope_scaling")
+_BOOKKEEPING = ("transformers_version", "_name_or_path", "architectures")
+"""Keys that every config class has and that change no model; never what a typo means."""
+
+
+def architecture_config(architecture: Mapping[str, Any]) -> Any:
+    """Return transformers' config of a causal language model; `architecture` itself is not changed.
+
+    Raises ConfigError that names the first wrong key, with the nearest name, or what transformers rejects.
+    """
+    from transformers import CONFIG_MAPPING
+
+    fields = copy.deepcopy(dict(architecture))  # transformers writes into nested values.
+    model_type = fields.pop("model_type")
+    refuse_other_types(model_type, f"{_WHERE}.model_type")
+    for key in ("dtype", "torch_dtype"):
+        if key in fields:
+            raise ConfigError(f"{_WHERE}.{key}: the precision is engine.precision; remove this key")
+    config_class = CONFIG_MAPPING[model_type]
+    _refuse_unknown(config_class, fields, f"a {model_type} model", _WHERE)
+    try:
+        config = config_class(**copy.deepcopy(fields))
+    # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
+    except Exception as error:
+        raise ConfigError(f"{_WHERE}: no {model_type} model can be built from it: {error}") from error
+    for place, part, given in _parts(config, fields, _WHERE):
+        if place != _WHERE:
+            _refuse_unknown(type(part), given, place.removeprefix(f"{_WHERE}."), place)
+        _refuse_rope(part, given, place)
+    return config
+
+
+def refuse_other_types(model_type: Any, where: str) -> None:
+    """Raise ConfigError if transformers has no causal language model of this type. where: the key that names it."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ConfigError(
+            f"{where}: transformers knows no causal language model {model_type!r}"
+            f"{_nearest(str(model_type), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}"
+        )
+
+
+def _parts(config: Any, given: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Yield (key, config object, given values) of the config and of every config nested in it that was given."""
+    yield where, config, given
+    for key in getattr(config, "sub_configs", {}):
+        if isinstance(given.get(key), dict):
+            yield from _parts(getattr(config, key), given[key], f"{where}.{key}")
+
+
+def _refuse_unknown(config_class: Any, given: Mapping[str, Any], what: str, where: str) -> None:
+    """Raise ConfigError for keys that the class does not know, and for two names of one value that differ.
+
+    what: the thing that has the keys, for the message.
+    """
+    aliases = config_class.attribute_map
+    known = {*_attributes(config_class), *aliases, "model_type"} - {"dtype"}
+    if "rope_parameters" in known:
+        known.update(_ROPE_ALIASES)
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: {what} has no such key{_nearest(key, known)}")
+        other = aliases.get(key)
+        if other in given and given[other] != given[key]:
+            raise ConfigError(f"{where}.{key}: is another name of {other}, which has another value; remove one of them")
+
+
+def _attributes(config_class: Any) -> set[str]:
+    """Return the attributes of a config."""
+    names = {field.name for field in dataclasses.fields(config_class)}
+    with suppress(Exception):  # Few classes cannot be built from their defaults.
+        names |= config_class().to_dict().keys()
+    return names
+
+
+def _refuse_rope(config: Any, given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for rotary parameters that have no effect, about which transformers only warns."""
+    named = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
+    place, parameters = f"{where}.{named}", given.get(named)
+    if not isinstance(parameters, dict) or not hasattr(config, "validate_rope"):
+        return
+    types = {name[len("_validate_") : -len("_rope_parameters")] for name in dir(config) if _is_rope_type(name)}
+    of_layers = {f"{place}.{key}": values for key, values in parameters.items() if isinstance(values, dict)}
+    for part, values in (of_layers or {place: parameters}).items():
+        rope_type = values.get("rope_type", values.get("type", "default"))
+        if rope_type not in types:
+            raise ConfigError(f"{part}.rope_type: there is no {rope_type!r}{_nearest(str(rope_type), types)}")
+    for rope_type, unused, known in _unused_rope_keys(config):
+        for part, values in {place: parameters, **of_layers}.items():
+            for key in unused & values.keys():
+                raise ConfigError(
+                    f"{part}.{key}: has no effect with rope_type {rope_type!r}{_nearest(key, known - unused)}"
+                )
+
+
+def _is_rope_type(name: str) -> bool:
+    return name.startswith("_validate_") and name.endswith("_rope_parameters")
+
+
+def _unused_rope_keys(config: Any) -> list[tuple[str, set[str], set[str]]]:
+    """Return (rope type, keys without effect, keys with an effect), from transformers' own validation."""
+    found = []
+
+    def record(rope_type: str, received: set[str], required: set[str], optional: Any = None, **more: Any) -> None:
+        known = {*required, *(optional or ()), *(more.get("optional_keys") or ()), "partial_rotary_factor", "type"}
+        found.append((rope_type, received - known - set(more.get("ignore_keys") or ()), known))
+
+    checked = copy.deepcopy(config)
+    checked._check_received_keys = record  # It would only log a warning.
+    checked.validate_rope()
+    return found
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    listed = ", ".join(sorted(set(known) - set(_BOOKKEEPING))[:40])
+    return f"; did you mean {close[0]!r}?" if close else f"; it has {listed}"

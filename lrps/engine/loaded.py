@@ -1,0 +1,63 @@
+"""Check of a model that transformers has loaded: every weight came from the files, and no value is NaN or infinite.
+
+transformers draws missing weights at random, ignores surplus ones, and leaves a head untied from its embedding where
+the two differ, each with a warning at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from lrps.base.errors import ConfigError
+
+_NAMED = 5
+"""Largest number of weights that a message names."""
+
+
+def check_names(loading: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError if the names or shapes of the weights in the files are not those of the model.
+
+    loading: the loading info of `from_pretrained`. where: the start of the message, with the directory.
+    """
+    absent, surplus = loading["missing_keys"], loading["unexpected_keys"]
+    if absent:
+        only_head = not surplus and set(absent) == {"lm_head.weight"}
+        fix = "if the embedding is also the output matrix, set tie_word_embeddings: true in config.json"
+        raise ConfigError(f"{where} lacks weights: {_names(absent)}; {fix if only_head else 'use a whole model'}")
+    if surplus:
+        raise ConfigError(
+            f"{where} has weights that the model of its config.json does not have: {_names(surplus)}; correct the "
+            "config (such as num_hidden_layers or tie_word_embeddings), or remove these weights"
+        )
+    for name, stored, wanted in loading["mismatched_keys"]:
+        raise ConfigError(
+            f"{where}: {name} has the shape {tuple(stored)} in the files and {tuple(wanted)} by config.json; give the "
+            "config.json that belongs to the weights"
+        )
+    if failed := loading.get("error_msgs"):
+        raise ConfigError(f"{where} cannot be loaded: {next(iter(failed))}")
+
+
+def _names(names: Collection[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(sorted(names)[:_NAMED]) + more
+
+
+def check_values(model: Any, where: str) -> None:
+    """Raise ConfigError if a value is NaN or infinite, or if two parameters differ that config.json ties.
+
+    Reads every value once.
+    """
+    for name, source in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        if model.get_parameter(name) is not model.get_parameter(source):
+            raise ConfigError(
+                f"{where}: {name} differs from {source}, with which config.json ties it (tie_word_embeddings); set "
+                f"tie_word_embeddings: false in config.json to train both, or remove {name} from the weights"
+            )
+    for name, values in model.state_dict().items():
+        # aminmax takes a twentieth of the time of isfinite, and no memory.
+        if values.is_floating_point() and values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
+            raise ConfigError(f"{where}: {name} has values that are NaN or infinite; use a sound model")

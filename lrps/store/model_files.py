@@ -1,0 +1,186 @@
+"""The files of a Hugging Face model: which hold its weights, and a check of them before any library loads them.
+
+transformers loads adapters that are beside the weights, casts packed numbers of quantized weights as if they were
+values, and follows an index to files outside the directory, each without an error. Headers of safetensors files are
+read here, weights are not. Imports no torch and no transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lrps.base.errors import ConfigError
+from lrps.config.model_directory import ADAPTER_CONFIG, MERGE, MODEL_CONFIG, read_model_config, refuse_lfs_pointer
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_HEADER_LENGTH = 8
+"""Number of bytes at the start of a safetensors file that hold the length of its header."""
+_LARGEST_HEADER = 10**8
+"""Largest length of a header that the safetensors library accepts."""
+_PACKED = ("U8", "I8", "U16", "I16", "U32", "I32")
+"""Integers that quantized weights are packed in. Buffers of published models are BOOL, I64 or have four dimensions."""
+_PLAIN = ("F64", "F32", "F16", "BF16", "BOOL", "I64", *_PACKED)
+_UNQUANTIZED = "give the unquantized model: packed weights cannot be trained"
+
+Header = Mapping[str, tuple[str, int]]
+"""Name of a tensor -> its type, as safetensors names it, and its number of dimensions."""
+
+
+def check_model_files(directory: Path, where: str = "model.checkpoint", *, trained: bool = True) -> None:
+    """Raise ConfigError unless the directory has the config and the whole weights of a Hugging Face model.
+
+    trained: whether the model is to be trained, for which quantized weights and code of the model's own are refused as
+    well. where: the key of the config that names the directory, for messages. Reads config.json, the index and the
+    headers of the weights. Files may be symbolic links, as in the cache of the Hub, because `weights_digest` reads what
+    they point to.
+    """
+    config = read_model_config(directory, where)
+    for file in sorted(directory.glob("*.json")):
+        refuse_lfs_pointer(file, where)
+    _refuse_adapter(directory, where)
+    if "transformers_weights" in config:
+        raise ConfigError(
+            f"{where}: transformers_weights in {directory / MODEL_CONFIG} names other weights than {WEIGHTS}, which "
+            f"lrps does not follow; rename the file to {WEIGHTS} and remove the key"
+        )
+    if trained:
+        _refuse_quantized(directory, config, where)
+        _refuse_own_code(directory, config, where)
+    headers = {name: _header(directory / name, where) for name in weight_files(directory, where)}
+    if (directory / INDEX).is_file():
+        _check_index(directory, headers, where)
+    if trained:
+        for name, header in headers.items():
+            _refuse_packed(directory / name, header, where)
+
+
+def weight_files(directory: Path, where: str = "model.checkpoint") -> tuple[str, ...]:
+    """Return the names of the files whose weights transformers loads, sorted; all are in the directory itself.
+
+    Raises ConfigError if there are none, if it is not clear which are meant, or if one is missing.
+    """
+    single, index = directory / WEIGHTS, directory / INDEX
+    if single.is_file() and index.is_file():
+        raise ConfigError(
+            f"{where}: {directory} has both {WEIGHTS} and {INDEX}, two sets of weights of which transformers loads the "
+            "former; remove the one that is not meant"
+        )
+    if single.is_file():
+        return (WEIGHTS,)
+    if not index.is_file():
+        raise ConfigError(f"{where}: {directory} has no {WEIGHTS}; {_other_weights(directory)}")
+    names = sorted(set(_weight_map(index, where).values()))
+    for name in names:
+        if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise ConfigError(
+                f"{where}: {index} names {name}, which is no .safetensors file of {directory} itself; put the file "
+                "there and correct the index"
+            )
+        if not (directory / name).is_file():
+            raise ConfigError(f"{where}: {index} names {name}, which is not there; copy or download it again")
+    return tuple(names)
+
+
+def _refuse_adapter(directory: Path, where: str) -> None:
+    found = [name for name in (ADAPTER_CONFIG, "adapter_model.safetensors") if (directory / name).exists()]
+    if found:
+        raise ConfigError(
+            f"{where}: {directory} has an adapter (LoRA, PEFT) beside the weights: {found[0]}; transformers adds it if "
+            f"peft is installed and leaves it out if not. Remove the adapter_* files to use the model without it, or "
+            f"{MERGE}"
+        )
+
+
+def _refuse_quantized(directory: Path, config: Mapping[str, Any], where: str) -> None:
+    sections = [config, *(value for value in config.values() if isinstance(value, dict))]
+    for section in sections:
+        for key in ("quantization_config", "compression_config"):
+            if section.get(key):
+                method = section[key].get("quant_method") if isinstance(section[key], dict) else None
+                how = f"{method or key} in {MODEL_CONFIG}"
+                raise ConfigError(f"{where}: the weights in {directory} are quantized ({how}); {_UNQUANTIZED}")
+
+
+def _refuse_own_code(directory: Path, config: Mapping[str, Any], where: str) -> None:
+    if config.get("auto_map"):
+        raise ConfigError(
+            f"{where}: the model in {directory} has code of its own (auto_map in {MODEL_CONFIG}), which lrps does not "
+            f"run; if transformers itself has the model type {config['model_type']!r}, remove auto_map from "
+            f"{MODEL_CONFIG} to train its class, otherwise take another model"
+        )
+
+
+def _refuse_packed(file: Path, header: Header, where: str) -> None:
+    for name, (kind, dimensions) in header.items():
+        if kind not in _PLAIN or (kind in _PACKED and dimensions in (2, 3)):
+            raise ConfigError(f"{where}: {name} in {file} is quantized (numbers of type {kind}); {_UNQUANTIZED}")
+
+
+def _other_weights(directory: Path) -> str:
+    """Return how to get weights that can be loaded, by the files that are there instead."""
+    others = sorted(
+        path.name
+        for path in directory.iterdir()
+        if path.suffix in (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".incomplete")
+    )
+    if not others:
+        return "it has a config and no weights; download or copy the whole model"
+    if all(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in others):
+        return (
+            f"its weights are pickles ({', '.join(others[:3])}), which can run code when they are loaded. If you trust "
+            'them, convert them: python -c "from transformers import AutoModelForCausalLM as M; '
+            f"M.from_pretrained('{directory}').save_pretrained('DIR')\", and give DIR"
+        )
+    return f"it has {', '.join(others[:3])} instead; give a model that `save_pretrained` or `lrps export` wrote"
+
+
+def _weight_map(index: Path, where: str) -> dict[str, str]:
+    """Return tensor name -> file name of an index."""
+    refuse_lfs_pointer(index, where)
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if names and all(isinstance(name, str) for name in names.values()):
+            return dict(names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise ConfigError(f"{where}: {index} is no index of weights; copy or download it again")
+
+
+def _header(file: Path, where: str) -> Header:
+    """Return the header of a safetensors file, after a check that the file is as long as its header says."""
+    refuse_lfs_pointer(file, where)
+    try:
+        with open(file, "rb") as opened:
+            length = int.from_bytes(opened.read(_HEADER_LENGTH), "little")
+            if length > _LARGEST_HEADER:
+                raise ValueError("its header is too long")
+            header = json.loads(opened.read(length))
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        tensors = {name: (str(entry["dtype"]), len(entry["shape"])) for name, entry in header.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{where}: {file} is no safetensors file ({error}); copy or download it again") from None
+    expected, found = _HEADER_LENGTH + length + end, file.stat().st_size
+    if found != expected:
+        raise ConfigError(
+            f"{where}: {file} has {found:,} bytes and should have {expected:,}; copy or download it again"
+        )
+    return tensors
+
+
+def _check_index(directory: Path, headers: Mapping[str, Header], where: str) -> None:
+    """Raise ConfigError unless every tensor of the files is in exactly the file that the index names."""
+    index = directory / INDEX
+    indexed = _weight_map(index, where)
+    stored = [(name, file) for file, header in headers.items() for name in header]
+    differing = sorted(set(stored) ^ set(indexed.items()))
+    if differing:
+        name, file = differing[0]
+        which = "is not in that file" if (name, file) in indexed.items() else "is there and not in the index"
+        raise ConfigError(
+            f"{where}: {index} and the files differ: {name} of {file} {which}; copy or download the whole model again"
+        )
