@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
@@ -22,11 +22,19 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, no_progress, parts_of, read_documents
+from lrps.config.text import BadDocuments, Documents
+from lrps.data.build.bad_document import check_bad, readable
+from lrps.data.build.built import check_built
+from lrps.data.build.documents import PART_BYTES, TEXT_KEY, WHOLE_FILE, InputPart, Reading, parts_of, read_documents
+from lrps.data.build.file_range import Progress, no_progress
 from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
-from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.build.inputs import distinct_names
+from lrps.data.build.kinds import kind_of
+from lrps.data.build.part_file import PartWriter, is_complete, read_part, read_tally
 from lrps.data.build.pool import run_all
+from lrps.data.build.tally import Tally, total
 from lrps.data.build.writer import TokenWriter, token_dtype
+from lrps.data.heldout import is_heldout, sufficient_share
 from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
 from lrps.data.tokenizer import load_tokenizer
 
@@ -37,13 +45,18 @@ MAKER = "lrps.data.tokenize/1"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings that determine the tokens and the split of a document. identity: that of the tokenizer's file."""
+    """The settings that determine the tokens and the split of a document. identity: that of the tokenizer's file.
+
+    bad_documents decides only whether the text is accepted, so it is not part of the provenance.
+    """
 
     tokenizer_path: Path
     identity: TokenizerIdentity
     heldout_share: float
     heldout_salt: str = "lrps"
     text_key: str = TEXT_KEY
+    documents: Documents = WHOLE_FILE
+    bad_documents: BadDocuments = field(default_factory=BadDocuments)
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout_share < 1:
@@ -56,23 +69,33 @@ class Recipe:
         # The default key is left out, so that versions built before the key could be chosen stay valid.
         return values if self.text_key == TEXT_KEY else values | {"text_key": self.text_key}
 
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.text_key, self.documents)
+
     def is_heldout(self, text: str) -> bool:
         return is_heldout(text, self.heldout_share, self.heldout_salt)
 
 
 @dataclass(frozen=True)
 class VersionText:
-    """The input files of one version, its recipe, and the directory of its shards."""
+    """The input files of one version, its recipe, and the directory of its shards.
+
+    heldout_tokens: smallest number of tokens that must be held out. missing: descriptions of the text that is not here,
+    of a version that is built.
+    """
 
     root: Path
     version: str
     inputs: tuple[Path, ...]
     recipe: Recipe
     part_bytes: int = PART_BYTES
+    heldout_tokens: int = 0
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def parts(self) -> tuple[InputPart, ...]:
-        return tuple(parts_of(self.inputs, self.part_bytes))
+        return tuple(parts_of(self.inputs, self.part_bytes, self.recipe.documents))
 
     @property
     def directory(self) -> Path:
@@ -84,8 +107,10 @@ class VersionText:
         So files of another recipe or text are never reused, and a machine that makes a share of the parts has to hash
         only the files that it reads. fingerprints: of the part's input files.
         """
-        made_by = [self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes]
-        made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
+        made_by = [self.recipe.provenance, self.recipe.documents, self.recipe.identity.sha256, self.part_bytes]
+        made_of = [
+            [fingerprints[piece.path].sha256, astuple(piece.kind), piece.start, piece.stop] for piece in part.pieces
+        ]
         return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
 
     def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[TokenizeJob]:
@@ -97,8 +122,14 @@ class VersionText:
         ]
 
     def provenance(self, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Any]:
-        inputs = [{"name": path.name, **fingerprints[path].provenance} for path in self.inputs]
-        return self.recipe.provenance | {"inputs": inputs}
+        names = distinct_names(self.inputs)
+        inputs = [
+            {"name": name, **fingerprints[path].provenance} for name, path in zip(names, self.inputs, strict=True)
+        ]
+        # Named only where it matters, so that versions without .txt files stay valid when it is set for another one.
+        has_text = any(kind_of(name).format == "text" for name in names)
+        how = {"documents": self.recipe.documents} if has_text and self.recipe.documents != WHOLE_FILE else {}
+        return self.recipe.provenance | how | {"inputs": inputs}
 
 
 class TokenizeJob(NamedTuple):
@@ -130,15 +161,6 @@ class Share(NamedTuple):
         return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
 
 
-def is_heldout(text: str, share: float, salt: str) -> bool:
-    """Return True for about `share` of all texts.
-
-    The result depends on a hash of the text only, so a text that is held out is held out in every version.
-    """
-    digest = hashlib.blake2b(f"{salt}\0{text}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < share * 2**64
-
-
 def tokenize_jobs(
     jobs: Sequence[TokenizeJob], recipe: Recipe, processes: int = 1, progress: Progress = no_progress
 ) -> None:
@@ -156,7 +178,7 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
         progress(job.part.bytes)
         return
     tokenizer = _tokenizer(recipe.tokenizer_path, recipe.identity)
-    taken = empty = 0
+    taken = 0
 
     def take(count: int) -> None:
         nonlocal taken
@@ -165,17 +187,18 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
     try:
         with PartWriter(job.path) as writer:
             try:
-                for texts in _batches(read_documents(job.part, recipe.text_key, take)):
+                documents = read_documents(job.part, recipe.reading, take)
+                for texts in _batches(readable(documents, recipe.bad_documents, writer.tally)):
                     visible = [text for text in texts if text.strip()]
-                    empty += len(texts) - len(visible)
-                    for split, tokens, documents in _encode(visible, tokenizer, recipe):
-                        writer.add(split, tokens, documents)
+                    writer.tally.empty += len(texts) - len(visible)
+                    for split, tokens, sizes in _encode(visible, tokenizer, recipe):
+                        writer.add(split, tokens, sizes)
                     progress(taken)
                     taken = 0
             finally:
                 # Also after a failed read, because a changed file may be the cause of an unreadable line.
                 check_unchanged(job.inputs)
-            writer.close(empty)
+            writer.close()
         progress(taken)
     except OSError as error:
         raise _cannot_write(job.path, error) from None
@@ -197,7 +220,8 @@ def finalize_version(
     """Pack the parts into the shards of both splits, remove the parts, and return the manifests (train, heldout).
 
     A split that was made from this text is kept and only a missing one is written. The progress is in bytes of input.
-    Raises DataError if a part is missing or damaged, if the disk is full, or if the version was made from other text.
+    Raises DataError if a part is missing or damaged, if the disk is full, if the version was made from other text, and
+    for text that is not acceptable: too many bad documents, nothing to train on, too little held out.
     """
     manifests = built_manifests(text, fingerprints)
     if len(manifests) < len(SPLITS):
@@ -207,39 +231,64 @@ def finalize_version(
                 f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
                 "Run `lrps data tokenize CONFIG` with the missing shares."
             )
+        tally = total(read_tally(job.path) for job in text.jobs(fingerprints))
+        _check_acceptable(text, tally, check_size=not manifests)
         try:
-            manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
+            manifests |= _pack(text, fingerprints, tally, [s for s in SPLITS if s not in manifests], progress)
         except OSError as error:
             raise _cannot_write(text.directory, error) from None
     _remove_parts(text)
     return manifests["train"], manifests["heldout"]
 
 
+def _check_acceptable(text: VersionText, tally: Tally, check_size: bool) -> None:
+    """Raise DataError for a version with too many bad documents, nothing to train on, or too little held out."""
+    check_bad(tally, text.recipe.bad_documents, text.version)
+    if not tally.documents["train"]:
+        _remove_parts(text)
+        raise DataError(
+            f"{text.version}: no document to train on: {tally.documents['heldout']:,} held out, {tally.empty:,} empty. "
+            "Add text, or lower data.heldout_share."
+        )
+    if check_size and tally.tokens["heldout"] < text.heldout_tokens:
+        share = text.recipe.heldout_share
+        raise DataError(
+            f"{text.version}: {tally.documents['heldout']:,} of {tally.documents.total():,} documents are held out, "
+            f"{tally.tokens['heldout']:,} tokens, which is no whole sequence of {text.heldout_tokens}, so nothing can "
+            f"be evaluated on it. {_larger_share(text, tally)} (data.heldout_share is {share:g}), or accept it with "
+            "data.allow_empty_heldout: true, or hold nothing out at all with data.heldout_share: 0."
+        )
+
+
+def _larger_share(text: VersionText, tally: Tally) -> str:
+    """Return the advice to set the smallest share of which two sequences are held out."""
+    documents = (document for part in text.parts for document in read_documents(part, text.recipe.reading))
+    texts = (document for document in documents if isinstance(document, str) and document.strip())
+    wanted = 2 * text.heldout_tokens * tally.text_bytes / tally.tokens.total()
+    if (share := sufficient_share(texts, text.recipe.heldout_salt, wanted)) is None:
+        return "Add text: no share below 0.5 would hold out a sequence and leave text to train on"
+    return f"Add text, or, if no version is built yet, set data.heldout_share: {share:g}"
+
+
 def _pack(
-    text: VersionText, fingerprints: Mapping[Path, Fingerprint], splits: Sequence[str], progress: Progress
+    text: VersionText,
+    fingerprints: Mapping[Path, Fingerprint],
+    tally: Tally,
+    splits: Sequence[str],
+    progress: Progress,
 ) -> dict[str, Manifest]:
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(TokenWriter(text.root, text.version, split, text.recipe.identity))
             for split in splits
         }
-        documents = dict.fromkeys(SPLITS, 0)
-        empty = 0
         for part, path, _ in text.jobs(fingerprints):
             for split, tokens, sizes in read_part(path):
-                documents[split] += len(sizes)
                 if split in writers:
                     writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
-            empty += empty_documents(path)
             progress(part.bytes)
         _refuse_changed(text, fingerprints)
-        if not documents["train"]:
-            _remove_parts(text)
-            raise DataError(
-                f"{text.version}: no document to train on: {documents['heldout']:,} held out, {empty:,} empty. "
-                "Add text, or lower data.heldout_share."
-            )
-        provenance = text.provenance(fingerprints) | {"empty_documents": empty}
+        provenance = text.provenance(fingerprints) | tally.provenance
         return {split: writer.close(provenance) for split, writer in writers.items()}
 
 
@@ -263,16 +312,7 @@ def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprin
     if not path.exists():
         return None
     manifest = load_manifest(path)
-    wanted = {"text_key": TEXT_KEY} | text.provenance(fingerprints)
-    found = {"text_key": TEXT_KEY} | manifest.provenance
-    changed = [key for key, value in wanted.items() if found.get(key) != value]
-    if manifest.tokenizer.sha256 != text.recipe.identity.sha256:
-        changed.append("tokenizer")
-    if changed:
-        raise DataError(
-            f"{path} was made with other {', '.join(changed)}, and a version never changes: build the new data as "
-            "another version, or delete this one with everything that was trained on it"
-        )
+    check_built(path, manifest, text.provenance(fingerprints), text.recipe.identity.sha256, whole=not text.missing)
     return manifest
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,22 +108,72 @@ def test_shares_and_packing_make_what_one_build_makes(tmp_path: Path, capsys: py
 
 def test_empty_documents_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "v1.jsonl").write_text('{"body": " "}\n{"body": "full"}\n{"body": ""}\n')
-    build_data(config(tmp_path, 1, text_key="body"))
+    build_data(config(tmp_path, 1, text_key="body", heldout_share=0.0))
     assert "v1: 2 empty documents left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("documents", "found"), [(1, "no document"), (20, r"\d+ tokens, no whole sequence")])
-def test_nothing_to_evaluate_on_is_told(documents: int, found: str, tmp_path: Path, capsys: Any) -> None:
-    lines = [json.dumps({"text": f"text {n}"}) + "\n" for n in range(documents)]
+@pytest.mark.parametrize(("documents", "words", "found"), [(1, 99, "0 of 1"), (40, 1, "[1-9] of 40")])
+def test_an_empty_heldout_set_is_refused_with_a_share_that_does(
+    documents: int, words: int, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"text": f"text {n} " * words}) + "\n" for n in range(documents)]
     (tmp_path / "v1.jsonl").write_text("".join(lines))
-    made = config(tmp_path, 1, heldout_share=0.1, sequence_length=64)
-    warning = rf"warning: v1 holds out {found}, so .* Raise data\.heldout_share \(now 0\.1\)"
-    for _ in range(2):
+    made = config(tmp_path, 1, heldout_share=0.05, sequence_length=64)
+    with pytest.raises(DataError, match=rf"v1: {found} documents are held out.* no whole sequence of 64") as refused:
         build_data(made)
-        assert re.search(warning, capsys.readouterr().out)
-    (tmp_path / "v2.jsonl").write_text("".join(lines) * 30)
-    build_data(config(tmp_path, 2, heldout_share=0.1, sequence_length=64))
-    assert ("warning: v2" in capsys.readouterr().out) == (documents == 1)
+    assert not manifest_path(made.data.root, "v1", "heldout").exists()
+    advice = re.search(r"set data\.heldout_share: (\S+) \(data\.heldout_share is 0\.05\)", str(refused.value))
+    assert (advice is None) == (documents == 1)
+    if advice:
+        (tmp_path / "other").mkdir()
+        shutil.copy(tmp_path / "v1.jsonl", tmp_path / "other")
+        other = config(tmp_path / "other", 1, heldout_share=float(advice[1]), sequence_length=64)
+        build_data(other)
+        assert load_manifest(manifest_path(other.data.root, "v1", "heldout")).rows(64) >= 1
+    capsys.readouterr()
+    accepted = config(tmp_path, 1, heldout_share=0.05, sequence_length=64, allow_empty_heldout=True)
+    for _ in range(2):
+        build_data(accepted)
+        assert "warning: v1 holds out no whole sequence, so all losses on it are n/a" in capsys.readouterr().out
+    build_data(made)  # It is built: no setting makes it fail any more.
+
+
+def test_nothing_is_held_out_of_rehearsal_sets_that_need_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "one text"}) + "\n")
+    rehearsal = [{"name": "notes", "text": str(tmp_path / "notes.jsonl"), "since": "v1"}]
+    made = config(tmp_path, 1, heldout_share=1e-9, rehearsal=rehearsal)
+    build_data(made, ["notes"])
+    assert load_manifest(manifest_path(made.data.root, "notes", "heldout")).documents == 0
+    with pytest.raises(DataError, match="v1: 0 of 30 documents are held out"):
+        build_data(made)
+
+
+def test_a_version_that_is_built_needs_its_text_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_data(config(tmp_path, 2))
+    before = files(tmp_path)
+    capsys.readouterr()
+    (tmp_path / "v1.jsonl").rename(tmp_path / "archive")
+    three = config(tmp_path, 3)
+    (tmp_path / "v1.jsonl").unlink()  # `config` has written another one.
+    build_data(three, ["v3"])
+    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == {"v3", "v3 heldout"}
+    build_data(three)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"v1: built; its text is not here and was not compared ({tmp_path}/v1.jsonl), kept: ")
+    assert second.startswith("v2: built, and unchanged: ")
+    assert third.startswith("v3: built, and unchanged: ")
+    tokenize_data(three)
+    finalize_data(three)
+    assert {path: data for path, data in files(tmp_path).items() if not path.startswith("shards/v3")} == before
+    with pytest.raises(DataError, match=r"other heldout_share \(0\.2, the config says 0\.3\)"):
+        build_data(config(tmp_path, 1, heldout_share=0.3), ["v1"])
+    (tmp_path / "v2.jsonl").write_text('{"text": "another"}\n')
+    with pytest.raises(DataError, match=r"v2-train.* other inputs \(v2\.jsonl is new or changed"):
+        build_data(three)
+    shutil.rmtree(tmp_path / "shards" / "v1")
+    (tmp_path / "v1.jsonl").unlink()
+    with pytest.raises(DataError, match=r"v1: there is no text at .*v1\.jsonl"):
+        build_data(three, ["v1"])
 
 
 def test_a_file_that_one_version_names_twice_is_refused(tmp_path: Path) -> None:
@@ -181,7 +232,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_made(verb: str, tmp_path: P
     ("arguments", "message"),
     [
         (("--share", "5/4"), "is not a share: write I/N"),
-        (("v9",), "no version v9 has `text:`"),
+        (("v9",), "no version v9 with `text:`"),
     ],
 )
 def test_what_the_command_line_refuses(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -208,7 +259,7 @@ def test_every_byte_is_verified(tmp_path: Path) -> None:
 def test_missing_text_or_tokenizer_is_told(tmp_path: Path) -> None:
     made = config(tmp_path, 1)
     (tmp_path / "v1.jsonl").unlink()
-    with pytest.raises(DataError, match=r"no such files: .*v1\.jsonl"):
+    with pytest.raises(DataError, match=rf"v1: there is no text at {tmp_path}/v1\.jsonl; correct"):
         build_data(made)
     with pytest.raises(
         DataError, match="no tokenizer at .*; set data.tokenizer to a tokenizer.json, or data.train_vocabulary"
