@@ -42,10 +42,10 @@ def find_copies(address: str, cache: Path) -> Copies | None:
         index = json.loads((folder / INDEX).read_bytes())
     except FileNotFoundError:
         return None
-    for name, size in index["files"].items():
+    for name, size in index["files"]:
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
             raise DataError(f"{folder / name}: not the copy of {redact(address)}; delete {folder} to copy it again")
-    return Copies(tuple(folder / name for name in index["files"]), tuple(index["left_out"]))
+    return Copies(tuple(folder / name for name, _ in index["files"]), tuple(index["left_out"]))
 
 
 def make_copies(address: str, cache: Path) -> Copies:
@@ -58,9 +58,9 @@ def make_copies(address: str, cache: Path) -> Copies:
     with _locked(folder):
         if (copies := find_copies(address, cache)) is None:
             files, left_out = _listed(address)
-            sizes = {name: _copy(source, folder / name) for name, source in files}
+            sizes = [(name, _copy(source, folder / name)) for name, source in files]
             atomic_write_json(folder / INDEX, {"files": sizes, "left_out": left_out})
-            copies = Copies(tuple(folder / name for name in sizes), tuple(left_out))
+            copies = Copies(tuple(folder / name for name, _ in files), tuple(left_out))
     return copies
 
 
@@ -94,7 +94,8 @@ def _listed(address: str) -> tuple[list[tuple[str, Any]], list[str]]:
         raise explained(error, address) from None
     if not paths:
         raise DataError(f"{redact(address)}: no file of {READABLE} there; correct the `text` of the version")
-    return sorted((_safe(path.strip("/"), address), (system, path)) for path in paths), sorted(others)
+    paths.sort(key=lambda path: path.split("/"))  # As local paths are sorted.
+    return [(_safe(path.strip("/"), address), (system, path)) for path in paths], sorted(others)
 
 
 def _search(address: str) -> tuple[list[str], list[str], Any]:
