@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 
 from lrps.base.errors import USER_MISTAKE, ConfigError, DataError
 from lrps.config.models import Config
@@ -254,6 +255,47 @@ def test_every_byte_is_verified(tmp_path: Path) -> None:
     faults = [result for result in verify_data(made, quiet=True) if not result["ok"]]
     assert len(faults) == 1
     assert shard.name in faults[0]["faults"][0]
+
+
+def test_a_glob_a_directory_and_an_address_build_what_a_list_of_files_builds(tmp_path: Path) -> None:
+    system = MemoryFileSystem()
+    for name in ("list", "glob", "folder", "address"):
+        (tmp_path / name / "corpus").mkdir(parents=True)
+    names = ("b.jsonl", "a.jsonl")
+    for name in names:
+        lines = "".join(json.dumps({"text": f"{name} has a document {n} " * 9}) + "\n" for n in range(30))
+        (tmp_path / "list" / name).write_text(lines)
+        (tmp_path / "glob/corpus" / name).write_text(lines)
+        (tmp_path / "folder/corpus" / name).write_text(lines)
+        system.pipe(f"/build/{name}", lines.encode())
+    texts = {
+        "list": [str(tmp_path / "list" / name) for name in sorted(names)],
+        "glob": str(tmp_path / "glob" / "c*" / "*.jsonl"),
+        "folder": [str(tmp_path / "folder/corpus")],
+        "address": "memory://build/*.jsonl",
+    }
+    made = {}
+    for name, text in texts.items():
+        build_data(config(tmp_path / name, 1, versions=[{"name": "v1", "text": text}]), processes=1)
+        made[name] = {path: data for path, data in files(tmp_path / name).items() if "cache/" not in path}
+    assert made["list"] == made["glob"] == made["folder"] == made["address"]
+    system.rm("/build", recursive=True)
+    at_address = config(tmp_path / "address", 1, versions=[{"name": "v1", "text": texts["address"]}])
+    build_data(at_address)
+    shutil.rmtree(tmp_path / "address/shards/cache")
+    build_data(at_address)
+    (tmp_path / "glob/corpus/c.jsonl").write_text('{"text": "later"}\n')
+    with pytest.raises(DataError, match=r"other inputs \(c\.jsonl is new or changed\)"):
+        build_data(config(tmp_path / "glob", 1, versions=[{"name": "v1", "text": texts["glob"]}]))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "HuggingFaceTB/SmolLM2-135M"])
+def test_the_name_of_a_hub_repository_gets_the_command_that_downloads_it(name: str, tmp_path: Path) -> None:
+    folder = name.rpartition("/")[2]
+    command = f"`hf download {name} tokenizer.json --local-dir {folder}`"
+    with pytest.raises(DataError, match=rf"{command} and set data\.tokenizer: {folder}/tokenizer\.json"):
+        build_data(config(tmp_path, 1, tokenizer=name))
+    assert not Path(name).exists()
 
 
 def test_missing_text_or_tokenizer_is_told(tmp_path: Path) -> None:

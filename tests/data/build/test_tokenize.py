@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.config.text import BadDocuments
 from lrps.data.build import tokenize
 from lrps.data.build.documents import PART_BYTES
 from lrps.data.build.fingerprint import fingerprint_inputs
@@ -328,6 +329,55 @@ def test_a_version_never_changes(tmp_path, tokenizer_path):
     train_tokenizer(TEXTS, 290, tokenizer_path)
     with pytest.raises(DataError, match="other tokenizer"):
         build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
+
+
+SURROGATES = ['{"text": "\\ud83d"}', '{"text": "\\ud83d\\ude00"}']
+BAD = ['{"text": "cut', '{"body": "y"}', '{"text": 3}', *SURROGATES, '{"text": " "}']
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(part_bytes=st.integers(50, 3000), shares=st.integers(1, 4))
+def test_bad_documents_are_counted_the_same_whoever_reads_them(part_bytes, shares, tmp_path_factory, tokenizer_path):
+    root = tmp_path_factory.mktemp("root")
+    (root / "a.jsonl").write_text("".join(f"{line}\n" for line in [*BAD, '{"text": "good"}'] * 9))
+    skip = BadDocuments(action="skip", limit=0.7)
+    text = version_text([root / "a.jsonl"], root, tokenizer_path, part_bytes, heldout_share=0.0, bad_documents=skip)
+    fingerprints = fingerprint_inputs(text.inputs)
+    for number in range(1, shares + 1):
+        tokenize_jobs(text.jobs(fingerprints, Share(number, shares)), text.recipe)
+    strict = version_text([root / "a.jsonl"], root, tokenizer_path, part_bytes, heldout_share=0.0)
+    with pytest.raises(DataError, match="v1: 36 of 63 documents cannot be read .9 broken-json, 9 lone-surr"):
+        finalize_version(strict, fingerprints)
+    train, _ = finalize_version(text, fingerprints)
+    assert train.provenance["bad_documents"] == {"broken-json": 9, "lone-surrogate": 9, "no-text": 18}
+    assert (train.documents, train.provenance["empty_documents"]) == (18, 9)
+    assert texts_of(train, root, tokenizer_path) == ["\U0001f600", "good"] * 9
+    assert built_manifests(strict, fingerprints)["train"] == train, "a version that is built stays"
+
+
+def test_the_division_of_text_files_stands_in_the_provenance_of_versions_that_have_some(tmp_path, tokenizer_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    jsonl(tmp_path / "b.jsonl", TEXTS)
+    lines, whole = ({"heldout_share": 0.0, "documents": documents} for documents in ("line", "file"))
+    train, _ = build([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "both", tokenizer_path, **lines)
+    assert (train.documents, train.provenance["documents"]) == (302, "line")
+    with pytest.raises(DataError, match=r"other documents \(line, the config says file\)"):
+        build([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "both", tokenizer_path, **whole)
+    without, _ = build([tmp_path / "b.jsonl"], tmp_path / "without", tokenizer_path, **lines)
+    assert build([tmp_path / "b.jsonl"], tmp_path / "without", tokenizer_path, **whole)[0] == without
+    assert "documents" not in without.provenance
+
+
+def test_files_of_the_same_name_are_told_apart_in_the_provenance(tmp_path, tokenizer_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+    inputs = [jsonl(tmp_path / "x/a.jsonl", TEXTS), jsonl(tmp_path / "y/a.jsonl", TEXTS[:9])]
+    train, _ = build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)
+    assert [each["name"] for each in train.provenance["inputs"]] == ["x/a.jsonl", "y/a.jsonl"]
+    # A manifest that was made before has the last part of both names only.
+    path = manifest_path(tmp_path, "v1", "train")
+    path.write_text(path.read_text().replace('"x/a.jsonl"', '"a.jsonl"').replace('"y/a.jsonl"', '"a.jsonl"'))
+    assert build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)[0].provenance["inputs"][1]["name"] == "a.jsonl"
 
 
 def test_unreadable_input_leaves_no_version(tmp_path, tokenizer_path):
