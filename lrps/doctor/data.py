@@ -12,6 +12,7 @@ from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
 from lrps.config.models import Version
 from lrps.data.cache import open_files
+from lrps.data.hub import download_advice
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.remote import read_pieces, resolve
 from lrps.data.tokenizer import load_tokenizer
@@ -34,6 +35,10 @@ def check_data(subject: Subject) -> Iterator[Finding]:
             yield Finding(AREA, version.name, "fail", what, f"run `{shards_command(version)}`")
         else:
             yield shards(plan, version, manifest)
+    if plan.config.data.heldout_share:
+        for name in plan.without_heldout:
+            fix = "to evaluate on it, build its text as another version that holds out more (data.heldout_share)"
+            yield Finding(AREA, f"{name} held out", "warn", "no whole sequence: all losses on it are n/a", fix)
     if plan.manifests:
         yield from _tokenizer(plan)
         yield from _cache(plan)
@@ -71,6 +76,8 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
         _, ours = load_tokenizer(path)
     except LrpsError as error:
         fix = f"put the tokenizer.json that made the shards at {path}, or name it as data.tokenizer"
+        if advice := download_advice(path, "tokenizer.json", "data.tokenizer"):
+            fix = f"{fix}; {advice}"
         yield Finding(AREA, "tokenizer", "fail", str(error), fix)
         return
     others = [
