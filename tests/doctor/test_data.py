@@ -81,3 +81,13 @@ def test_the_cache_must_have_room(tiny_config: Path, root: Path, tmp_path: Path)
         shard.unlink()
     assert found(tiny_config, *settings)["cache"].state == "ok"
     assert found(tiny_config, *settings, "data.cache_limit=1000")["cache"].state == "warn"
+
+
+def test_a_version_on_which_nothing_can_be_evaluated(tiny_config: Path, root: Path) -> None:
+    (root / "v1" / "v1-heldout.manifest.json").unlink()
+    finding = found(tiny_config, f"data.root={root}")["v1 held out"]
+    assert (finding.state, finding.what) == ("warn", "no whole sequence: all losses on it are n/a")
+    assert "v2 held out" not in found(tiny_config, f"data.root={root}")
+    (root / "tokenizer.json").unlink()
+    advice = found(tiny_config, f"data.root={root}", "data.tokenizer=gpt2")["tokenizer"].way_out
+    assert "`hf download gpt2 tokenizer.json --local-dir gpt2`" in advice
