@@ -111,7 +111,7 @@ def explained(error: Exception, url: str) -> DataError:
     if isinstance(error, PermissionError):
         return DataError(f"{text}; give credentials in the environment")
     if isinstance(error, (ValueError, TypeError, AssertionError, IsADirectoryError, NotADirectoryError)):
-        return DataError(f"{text}; correct the `url` of the version")
+        return DataError(f"{text}; correct the address in the config")
     return TransientError(text)
 
 

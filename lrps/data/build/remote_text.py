@@ -21,7 +21,7 @@ from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_json, fsync_file
 from lrps.data.build.kinds import READABLE, find_kind, kind_of
-from lrps.data.remote import explained, read_pieces, with_retries
+from lrps.data.remote import MissingError, TransientError, explained, read_pieces, with_retries
 
 INDEX = "files.json"
 PIECE_BYTES = 2**20
@@ -36,15 +36,14 @@ class Copies:
 
 
 def find_copies(address: str, cache: Path) -> Copies | None:
-    """Return the copies that were made; None if there are none. Raises DataError if one is not complete any more."""
+    """Return the copies that were made; None if there are none, or not all of them any more."""
     folder = _folder(address, cache)
     try:
         index = json.loads((folder / INDEX).read_bytes())
+        if any((folder / name).stat().st_size != size for name, size in index["files"]):
+            return None
     except FileNotFoundError:
         return None
-    for name, size in index["files"]:
-        if not (folder / name).is_file() or (folder / name).stat().st_size != size:
-            raise DataError(f"{folder / name}: not the copy of {redact(address)}; delete {folder} to copy it again")
     return Copies(tuple(folder / name for name, _ in index["files"]), tuple(index["left_out"]))
 
 
@@ -57,8 +56,11 @@ def make_copies(address: str, cache: Path) -> Copies:
     folder = _folder(address, cache)
     with _locked(folder):
         if (copies := find_copies(address, cache)) is None:
-            files, left_out = _listed(address)
-            sizes = [(name, _copy(source, folder / name)) for name, source in files]
+            try:
+                files, left_out = _listed(address)
+                sizes = [(name, _copy(source, folder / name)) for name, source in files]
+            except (MissingError, TransientError) as error:
+                raise DataError(f"{error}; correct the `text`, or check credentials and network") from None
             atomic_write_json(folder / INDEX, {"files": sizes, "left_out": left_out})
             copies = Copies(tuple(folder / name for name, _ in files), tuple(left_out))
     return copies

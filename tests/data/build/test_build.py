@@ -55,7 +55,7 @@ def config_file(root: Path, inputs: int, documents: int) -> Path:
 
 
 WITH_SMALL_PARTS = """
-from lrps.data import documents
+from lrps.data.build import documents
 documents.PART_BYTES = 100_000
 from lrps.cli import main
 main()
