@@ -22,14 +22,17 @@ data_app = typer.Typer(help="Build and check the shards of the data versions.", 
 
 
 @data_app.command("build")
-def data_build(config_file: ConfigFile, overrides: Overrides = None, processes: Processes = None) -> None:
+def data_build(
+    config_file: ConfigFile, versions: Versions = None, overrides: Overrides = None, processes: Processes = None
+) -> None:
     """Tokenize the `text` of every version into shards; train the tokenizer first if the config says so.
 
-    Versions that are built already are not changed. After an interruption the same command continues.
+    Versions that are built already are not changed: their text is compared if it is still there, and not needed
+    otherwise. After an interruption the same command continues.
     """
     from lrps.data.build.build import build_data
 
-    build_data(load_config(config_file, overrides), processes)
+    build_data(load_config(config_file, overrides), versions or (), processes)
 
 
 @data_app.command("tokenize")

@@ -18,6 +18,7 @@ from lrps.config.hardware import HardwareConfig
 from lrps.config.launching import LaunchConfig
 from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
+from lrps.config.text import BadDocuments, Documents, Texts
 from lrps.config.tracking import TrackConfig
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section, Share
 
@@ -60,9 +61,10 @@ class Version(Section):
 
     name: Name
     """Name of the version and of its folder below data.root."""
-    text: tuple[Path, ...] = ()
-    """Text files (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) that `lrps data build` tokenizes into this version's
-    shards."""
+    text: Texts = ()
+    """Text that `lrps data build` tokenizes into this version's shards: a file, a glob, a directory (with everything
+    below it) or an address that fsspec opens (hf://datasets/.., s3://.., https://..), or a list of these. Files are
+    .txt, .jsonl, .ndjson or .json, also compressed (.gz, .bz2, .xz, .zst, .zstd), or .parquet; each text is sorted."""
     url: Address | None = None
     """Address of shards that were built elsewhere: a folder, https://, s3://, gs://, hf:// or any other address that
     fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
@@ -118,10 +120,18 @@ class DataConfig(Section):
     order: Literal["full", "window"] = "full"
     """Extent of the shuffle: `full`, the whole increment; `window`, some shards at a time, for data larger than
     memory."""
-    heldout_share: Annotated[Float, Field(gt=0, lt=0.5)] = 0.01
-    """Share of documents held out for evaluation, chosen by a hash of the text."""
+    heldout_share: Annotated[Float, Field(ge=0, lt=0.5)] = 0.01
+    """Share of documents held out for evaluation, chosen by a hash of the text. 0: none, and every held-out loss is
+    n/a. It cannot change once a version is built."""
+    allow_empty_heldout: bool = False
+    """Whether `lrps data build` may build a version that holds out no whole sequence; losses on it are n/a."""
     text_key: Annotated[str, Field(min_length=1)] = "text"
-    """Key (.jsonl) or column (.parquet) of the text."""
+    """Key (JSON) or column (.parquet) of the text."""
+    documents: Documents = "file"
+    """What a document of a .txt file is: the whole `file`, a paragraph that ends at a `blank-line`, or a `line`."""
+    bad_documents: BadDocuments = BadDocuments()
+    """Treatment of documents that cannot be read (broken JSON, no text under the key, invalid UTF-8, half surrogate
+    pairs): `refuse`, or `skip`, with the limit as `{action: skip, limit: 0.001}`."""
     longest_document: Bytes = LONGEST_DOCUMENT
     """Size of the text of one document (UTF-8) beyond which `lrps data build` refuses it."""
     unknown_share: Share = UNKNOWN_SHARE

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from lrps.base.document import INLINE, key, to_json
+from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
@@ -37,6 +37,8 @@ class VersionPlan:
     """Number of sequences that do not fill a step and are not read."""
     manifest_sha256: str | None
     """SHA-256 of the manifest of its training shards; null before they are built."""
+    heldout_rows: int | None = field(default=None, metadata=OPTIONAL)
+    """Number of held-out sequences that models are evaluated on; 0: losses are n/a. Null before they are built."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,14 @@ def _version(plan: Plan, increment: Increment) -> VersionPlan:
         tokens=increment.steps * plan.config.tokens_per_step,
         remainder_rows=increment.rows - increment.used(plan.config.batch.sequences),
         manifest_sha256=_manifest_sha256(plan, increment.version),
+        heldout_rows=_heldout_rows(plan, increment.version),
     )
+
+
+def _heldout_rows(plan: Plan, version: str) -> int | None:
+    if version not in plan.manifests:
+        return None
+    return plan.heldout_rows(version) if version in plan.heldout else 0
 
 
 def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:

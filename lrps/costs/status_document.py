@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from lrps.base.document import key
+from lrps.base.document import OPTIONAL, key
 from lrps.base.numbers import duration
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
 from lrps.costs.plan_document import ParentStep, parent_step
@@ -123,6 +123,8 @@ class StatusDocument:
     """Cost of the steps that are not trained yet."""
     paths: tuple[PathProgress, ...]
     """Paths of the graph, parents before children."""
+    without_heldout: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    """Versions that hold out no whole sequence, on which all losses are n/a."""
 
 
 def status_document(
@@ -142,6 +144,7 @@ def status_document(
         spent=_spent(plan, [path.measured for path in paths]),
         to_come=remaining_cost(plan, sum(map(steps_to_do, statuses)), speeds),
         paths=paths,
+        without_heldout=plan.without_heldout,
     )
 
 

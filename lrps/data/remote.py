@@ -81,7 +81,7 @@ def read_pieces(url: str) -> Generator[bytes, None, None]:
             while piece := read_piece(file):
                 yield piece
     except Exception as error:
-        raise _explained(error, url) from None
+        raise explained(error, url) from None
 
 
 def with_retries(action: Callable[[], _T]) -> _T:
@@ -95,7 +95,7 @@ def with_retries(action: Callable[[], _T]) -> _T:
     return action()
 
 
-def _explained(error: Exception, url: str) -> DataError:
+def explained(error: Exception, url: str) -> DataError:
     """Return the error as a DataError whose message shows no secret."""
     where = redact(url)
     if isinstance(error, DataError):
@@ -111,7 +111,7 @@ def _explained(error: Exception, url: str) -> DataError:
     if isinstance(error, PermissionError):
         return DataError(f"{text}; give credentials in the environment")
     if isinstance(error, (ValueError, TypeError, AssertionError, IsADirectoryError, NotADirectoryError)):
-        return DataError(f"{text}; correct the `url` of the version")
+        return DataError(f"{text}; correct the address in the config")
     return TransientError(text)
 
 

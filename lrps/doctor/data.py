@@ -11,10 +11,12 @@ from lrps.base.addresses import redact
 from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
 from lrps.config.models import Version
+from lrps.data.build.inputs import expand
 from lrps.data.build.tokenize import IGNORED_SETTINGS
 from lrps.data.build.trained import TrainedTokenizer
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
+from lrps.data.hub import download_advice
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.remote import read_pieces, resolve
 from lrps.doctor.examination import Subject
@@ -36,6 +38,10 @@ def check_data(subject: Subject) -> Iterator[Finding]:
             yield Finding(AREA, version.name, "fail", what, f"run `{shards_command(version)}`")
         else:
             yield shards(plan, version, manifest)
+    if plan.config.data.heldout_share:
+        for name in plan.without_heldout:
+            fix = "to evaluate on it, build its text as another version that holds out more (data.heldout_share)"
+            yield Finding(AREA, f"{name} held out", "warn", "no whole sequence: all losses on it are n/a", fix)
     if plan.manifests or plan.config.data.tokenizer_path.exists():
         yield from _tokenizer(plan)
     if plan.manifests:
@@ -77,8 +83,11 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
         first = next((version for version in plan.config.data.sources if version.text), None)
         if first is not None:
             fix = "delete it, or correct the config"
-            TrainedTokenizer(plan.config.data).check(ours.sha256, first.text, used=bool(plan.manifests))
+            text = expand(first.name, first.text, plan.config.data.cache_path, fetch=False).files
+            TrainedTokenizer(plan.config.data).check(ours.sha256, text, used=bool(plan.manifests))
     except LrpsError as error:
+        if advice := download_advice(path, "tokenizer.json", "data.tokenizer"):
+            fix = f"{fix}; {advice}"
         yield Finding(AREA, "tokenizer", "fail", str(error), fix)
         return
     yield from _marks(tokenizer, plan)

@@ -63,9 +63,16 @@ class Plan:
 
     @cached_property
     def heldout(self) -> dict[str, Manifest]:
-        """Held-out manifests by version, of the versions whose held-out shards exist."""
+        """Held-out manifests by version, of the versions whose held-out shards have a whole sequence."""
         files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
-        return {version: load_manifest(file) for version, file in files.items() if file.exists()}
+        manifests = {version: load_manifest(file) for version, file in files.items() if file.exists()}
+        length = self.config.data.sequence_length
+        return {version: manifest for version, manifest in manifests.items() if manifest.rows(length)}
+
+    @property
+    def without_heldout(self) -> tuple[str, ...]:
+        """Versions that are built without a whole held-out sequence, on which every loss is n/a."""
+        return tuple(v.version for v in self.increments if v.version in self.manifests.keys() - self.heldout.keys())
 
     def identity(self, path: TrainingPath) -> dict[str, Any]:
         """Return the identity of a path, by which its directory is distinguished from one of another plan.
@@ -117,17 +124,32 @@ def make_plan(config: Config) -> Plan:
     """Make the plan of a config from the manifests that exist.
 
     Raises DataError for a damaged manifest or one that is smaller than the config says, ConfigError for a version
-    with neither shards nor a planned number of tokens.
+    with neither shards nor a planned number of tokens, and for a held-out share other than that of the shards.
     """
     data = config.data
     files = {source.name: manifest_path(data.root, source.name, "train") for source in data.sources}
     manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
+    _check_heldout_share(config, manifests)
     rows: dict[str, int] = {}
     for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
         rows[source.name] = _rows(config, source, manifests.get(source.name), rows)
     increments = (Increment(v.name, rows[v.name], rows[v.name] // config.batch.sequences) for v in data.versions)
     rehearsal = (RehearsalSet(each.name, rows[each.name], each.since) for each in data.rehearsal)
     return Plan(config, tuple(increments), manifests, tuple(rehearsal))
+
+
+def _check_heldout_share(config: Config, manifests: Mapping[str, Manifest]) -> None:
+    """Raise ConfigError if the share is not that of the versions that were built from the text of the config."""
+    share = config.data.heldout_share
+    built = {source.name: manifests[source.name] for source in config.data.sources if source.name in manifests}
+    for source in config.data.sources:
+        found = built[source.name].provenance.get("heldout_share") if source.text and source.name in built else None
+        if isinstance(found, int | float) and found != share:
+            raise ConfigError(
+                f"data.heldout_share is {share:g}, but the shards of {source.name} were built with {found:g}, and a "
+                f"version never changes: set it back to {found:g}; with another share a document that is held out of "
+                "one version would be trained on in another"
+            )
 
 
 def shards_command(version: Version) -> str:

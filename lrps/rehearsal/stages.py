@@ -22,9 +22,9 @@ from lrps.base.errors import GenerationError
 from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
 from lrps.data.build.encode import Encoder
-from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import DataTokenizer
+from lrps.data.heldout import is_heldout
 from lrps.data.manifest import TokenizerIdentity
 from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size

@@ -52,7 +52,12 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
 def _versions(document: PlanDocument) -> Table:
     columns = (text_column("version"), Column("sequences", count), Column("steps", count), Column("tokens", short))
     rows = tuple((v.name, v.rows, v.steps, v.tokens, v.remainder_rows) for v in document.versions)
-    return Table(f"{document.name}: data versions", (*columns, Column("sequences left over", count)), rows)
+    notes = tuple(
+        f"{v.name} holds out no whole sequence: all losses on it are n/a."
+        for v in document.versions
+        if v.heldout_rows == 0
+    )
+    return Table(f"{document.name}: data versions", (*columns, Column("sequences left over", count)), rows, notes)
 
 
 def _rehearsal(document: PlanDocument) -> Table:

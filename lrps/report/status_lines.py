@@ -40,8 +40,10 @@ def _cost(cost: SpentCost | RemainingCost, currency: str | None) -> str:
 
 
 def warning_lines(document: StatusDocument) -> list[str]:
-    """Return a line for each path that has a warning."""
-    return [f"warning: {path.name}: {path.warning}" for path in document.paths if path.warning]
+    """Return a line for each path that has a warning, and for each version on which nothing can be evaluated."""
+    lines = [f"warning: {path.name}: {path.warning}" for path in document.paths if path.warning]
+    empty = (f"{version} holds out no whole sequence: all losses on it are n/a" for version in document.without_heldout)
+    return [*lines, *(f"note: {line}" for line in empty)]
 
 
 def states_text(paths: Iterable[PathProgress]) -> str:

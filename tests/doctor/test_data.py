@@ -122,3 +122,13 @@ def test_settings_of_the_tokenizer_that_changed_tokens(tiny_config: Path, root: 
     finding = found(tiny_config, f"data.root={root}")["tokenizer settings"]
     assert finding.state == "warn"
     assert "truncation in the tokenizer's file changed the tokens of v1, v2" in finding.what
+
+
+def test_a_version_on_which_nothing_can_be_evaluated(tiny_config: Path, root: Path) -> None:
+    (root / "v1" / "v1-heldout.manifest.json").unlink()
+    finding = found(tiny_config, f"data.root={root}")["v1 held out"]
+    assert (finding.state, finding.what) == ("warn", "no whole sequence: all losses on it are n/a")
+    assert "v2 held out" not in found(tiny_config, f"data.root={root}")
+    (root / "tokenizer.json").unlink()
+    advice = found(tiny_config, f"data.root={root}", "data.tokenizer=gpt2")["tokenizer"].way_out
+    assert "`hf download gpt2 tokenizer.json --local-dir gpt2`" in advice

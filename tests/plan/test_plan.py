@@ -121,3 +121,25 @@ def test_a_synthetic_set_that_is_too_small_takes_another_name(tiny_config: Path)
     made = "data.rehearsal=[{name: v3, since: v2, tokens: 100M, synthesis: {of: v1}}]"
     with pytest.raises(DataError, match=r"lower data.rehearsal.v3.tokens or its synthesis.ratio; .*another name"):
         make_plan(load_config(tiny_config, [made]))
+
+
+def test_a_heldout_set_without_a_whole_sequence_is_none(tiny_config: Path) -> None:
+    whole = make_plan(load_config(tiny_config))
+    assert (tuple(whole.heldout), whole.without_heldout) == (("v1", "v2"), ())
+    long = make_plan(load_config(tiny_config, ["data.sequence_length=64"]))
+    tokens = {version: manifest.tokens for version, manifest in whole.heldout.items()}
+    length = max(tokens.values()) + 1
+    assert length > 64
+    none = replace(
+        long,
+        config=long.config.model_copy(update={"data": long.config.data.model_copy(update={"sequence_length": length})}),
+    )
+    assert (none.heldout, none.without_heldout) == ({}, ("v1", "v2"))
+
+
+def test_another_heldout_share_than_that_of_the_shards_is_refused(tiny_config: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.heldout_share is 0\.3, but the shards of v1 were built with 0\.2"):
+        make_plan(load_config(tiny_config, ["data.heldout_share=0.3"]))
+    values = {"name": "v1", "url": "https://host/v1"}
+    elsewhere = load_config(tiny_config, ["data.heldout_share=0.3", f"data.versions=[{json.dumps(values)}]"])
+    assert make_plan(elsewhere).without_heldout == (), "shards that were built elsewhere keep their share"

@@ -12,8 +12,8 @@ import pytest
 
 from lrps.base.errors import DataError, GenerationError, LineageError
 from lrps.base.locks import path_lock
-from lrps.data.build.tokenize import is_heldout
 from lrps.data.cache import open_files
+from lrps.data.heldout import is_heldout
 from lrps.data.manifest import Manifest
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan

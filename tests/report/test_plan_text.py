@@ -133,3 +133,11 @@ def test_how_often_to_save_is_not_known() -> None:
     assert interval_lines(UnknownInterval(4, 10.0, ("hardware.peak_tflops",))) == [
         "A run on 4 devices fails every 10 hours; to say how often to save, give hardware.peak_tflops."
     ]
+
+
+def test_a_version_on_which_nothing_can_be_evaluated_has_a_note(make: Any) -> None:
+    document = plan_document(make())
+    first, second, *rest = document.versions
+    versions = (replace(first, heldout_rows=0), replace(second, heldout_rows=1), *rest)
+    table = next(plan_tables(replace(document, versions=versions)))
+    assert table.notes == (f"{first.name} holds out no whole sequence: all losses on it are n/a.",)

@@ -10,7 +10,7 @@ import pytest
 from lrps.base.locks import path_lock
 from lrps.costs.status_document import PathProgress, SlurmJob, status_document
 from lrps.plan.status import plan_status
-from lrps.report.status_lines import done_share, job_text, mfu_text, status_block
+from lrps.report.status_lines import done_share, job_text, mfu_text, status_block, warning_lines
 
 
 def test_the_block_names_what_is_under_way_or_in_trouble(make: Any, formulas: Any) -> None:
@@ -53,3 +53,9 @@ def test_the_job_of_a_path(path: PathProgress) -> None:
     jobs = [job, replace(job, state="RUNNING"), replace(job, reason=""), replace(job, state=None), None]
     texts = ["12 PENDING (Dependency)", "12 RUNNING", "12 PENDING", "12 unknown", "n/a"]
     assert [job_text(replace(path, slurm=each)) for each in jobs] == texts
+
+
+def test_a_version_on_which_nothing_can_be_evaluated_has_a_line(make: Any) -> None:
+    plan = make()
+    document = replace(status_document(plan, plan_status(plan)), without_heldout=("v2",))
+    assert warning_lines(document) == ["note: v2 holds out no whole sequence: all losses on it are n/a"]

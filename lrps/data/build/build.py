@@ -2,7 +2,7 @@
 
 `build_data` does all of it on this machine; `tokenize_data` and `finalize_data` are its two halves, so that the first
 can be divided among many machines. Existing results are kept, so a repeated build is cheap and a new version never
-changes an old one.
+changes an old one. A version that is built needs its text no more; what is still there is compared.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from rich.console import Console
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.progress import byte_progress
-from lrps.config.models import Config, DataConfig, Version
-from lrps.data.build.documents import Progress
+from lrps.config.models import Config, DataConfig, Rehearsal, Version
 from lrps.data.build.encode import Encoder, check_encodes_all
+from lrps.data.build.file_range import Progress
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
+from lrps.data.build.inputs import Inputs, expand
 from lrps.data.build.part_encoder import TextLimits
 from lrps.data.build.pool import available_processes
 from lrps.data.build.tokenize import (
@@ -35,22 +36,25 @@ from lrps.data.build.tokenize import (
 )
 from lrps.data.build.trained import TrainedTokenizer
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
+from lrps.data.hub import download_advice
 from lrps.data.manifest import SPLITS, Manifest, existing_manifests, manifest_path
 
 BYTES_WORTH_A_PROCESS = 2**24
 """Bytes of text that justify another process: less is tokenized before the process has started."""
 
 
-def build_data(config: Config, processes: int | None = None) -> None:
-    """Build the missing versions and print a summary of all. processes: by default one per core, fewer for little text.
+def build_data(config: Config, names: Sequence[str] = (), processes: int | None = None) -> None:
+    """Build the missing ones of all versions, or of the named ones, compare the others, and print a summary of each.
 
-    Raises ConfigError if no version has text, DataError if a version exists that was made from other text.
+    processes: by default one per core, fewer for little text. Raises ConfigError if no version has text, DataError if a
+    version exists that was made from other text.
     """
     console = Console(highlight=False)
-    for text in version_texts(config):
+    for text in version_texts(config, names):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
         _refuse_stale_tokenizer(config, text, fingerprints)
-        if len(built_manifests(text, fingerprints)) < len(SPLITS):
+        if not _is_built(config.data, text.version):
+            built_manifests(text, fingerprints)
             _tokenize(text, text.jobs(fingerprints), processes, console)
         _finalize(text, fingerprints, config.data, console)
 
@@ -85,8 +89,8 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
     """Return the text of every version and rehearsal set with `text:`, or of the named ones.
 
     Trains the tokenizer if there is none. Raises ConfigError for a name without text and for a file that a version
-    names twice, DataError for missing files and for a tokenizer that does not fit the text, the model or the versions
-    that are built.
+    names twice, DataError for missing files of a version that is not built, and for a tokenizer that does not fit the
+    text, the model or the versions that are built.
     """
     data = config.data
     with_text = {version.name: version for version in data.sources if version.text}
@@ -94,16 +98,13 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
         raise ConfigError("no version has `text:`; list the .txt or .jsonl files of each version there")
     if unknown := [name for name in names if name not in with_text]:
         raise ConfigError(f"no version {', '.join(unknown)} with `text:`; these have it: {', '.join(with_text)}")
-    wanted = [version for name, version in with_text.items() if name in names or not names]
-    if missing := [str(path) for version in wanted for path in version.text if not path.exists()]:
-        raise DataError(f"no such files: {', '.join(missing)}; correct data.versions[].text, or make the files first")
-    for version in wanted:
-        if not _is_built(data, version.name):
-            _refuse_duplicate_files(version)
+    wanted = {
+        name: _inputs(data, name, version.text) for name, version in with_text.items() if name in names or not names
+    }
     first = next(iter(with_text.values()))
     if not data.tokenizer_path.exists():
         _train_tokenizer(data, first)
-    tokenizer = _checked_tokenizer(config, first, complete=all(_is_built(data, version.name) for version in wanted))
+    tokenizer = _checked_tokenizer(config, first, complete=all(_is_built(data, name) for name in wanted))
     recipe = Recipe(
         data.tokenizer_path,
         tokenizer.identity,
@@ -112,8 +113,32 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
         begin_token=tokenizer.begin,
         ignored_settings=tokenizer.file.ignored_settings,
         limits=TextLimits(data.longest_document, data.unknown_share),
+        documents=data.documents,
+        bad_documents=data.bad_documents,
     )
-    return [VersionText(data.root, version.name, version.text, recipe) for version in wanted]
+    return [
+        VersionText(
+            *(data.root, name, inputs.files, recipe),
+            heldout_tokens=_needed_heldout_tokens(data, with_text[name]),
+            missing=inputs.missing,
+        )
+        for name, inputs in wanted.items()
+    ]
+
+
+def _inputs(data: DataConfig, name: str, texts: Sequence[str]) -> Inputs:
+    """Return the input files of a version. Raises DataError if some are missing and the version is not built."""
+    is_built = _is_built(data, name)
+    inputs = expand(name, texts, data.cache_path, fetch=not is_built)
+    if is_built:
+        return inputs
+    if inputs.missing:
+        raise DataError(
+            f"{name}: there is no text at {', '.join(inputs.missing)}; correct its `text:`, or make the files first"
+        )
+    for note in inputs.notes:
+        Console(highlight=False).print(f"{name}: {note}", markup=False, soft_wrap=True)
+    return inputs
 
 
 def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTokenizer:
@@ -124,7 +149,8 @@ def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTo
     manifests = existing_manifests(config.data.root, [source.name for source in config.data.sources])
     tokenizer = config_tokenizer(config, manifests)
     used = any(manifest.tokenizer.sha256 == tokenizer.identity.sha256 for manifest in manifests)
-    TrainedTokenizer(config.data).check(tokenizer.identity.sha256, first.text, used=used)
+    text = expand(first.name, first.text, config.data.cache_path, fetch=False).files
+    TrainedTokenizer(config.data).check(tokenizer.identity.sha256, text, used=used)
     notes = [tokenizer.absent_begin_note]
     if tokenizer.checkpoint_mismatch is not None:
         if not used:
@@ -148,12 +174,10 @@ def _is_built(data: DataConfig, version: str) -> bool:
     return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
 
 
-def _refuse_duplicate_files(version: Version) -> None:
-    files: dict[Path, Path] = {}
-    for path in version.text:
-        if (other := files.setdefault(path.resolve(), path)) is not path:
-            same = f"{path} twice" if other == path else f"{other} and {path}, which are the same file"
-            raise ConfigError(f"the text of {version.name} names {same}: remove one of them from its `text:`")
+def _needed_heldout_tokens(data: DataConfig, version: Version) -> int:
+    """Return the number of tokens that must be held out; of a rehearsal set none: nothing is evaluated on it."""
+    may_be_empty = data.allow_empty_heldout or not data.heldout_share or isinstance(version, Rehearsal)
+    return 0 if may_be_empty else data.sequence_length
 
 
 def _fingerprints(
@@ -179,22 +203,25 @@ def _tokenize(text: VersionText, jobs: Sequence[TokenizeJob], processes: int | N
 
 
 def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data: DataConfig, console: Console) -> None:
-    with _bar(console, f"{text.version}: packing", sum(part.bytes for part in text.parts)) as progress:
-        manifests = finalize_version(text, fingerprints, progress)
-    for manifest in manifests:
-        console.print(_summary(manifest, data.sequence_length), markup=False, soft_wrap=True)
+    """Pack the parts of a version that is not built, and print what it holds; of another one that it was kept."""
+    if _is_built(data, text.version):
+        manifests = tuple(built_manifests(text, fingerprints)[split] for split in SPLITS)
+        lines = [_kept(text, manifests[0], data.sequence_length)]
+    else:
+        with _bar(console, f"{text.version}: packing", sum(part.bytes for part in text.parts)) as progress:
+            manifests = finalize_version(text, fingerprints, progress)
+        lines = [_summary(manifest, data.sequence_length) for manifest in manifests]
+        lines += _left_out(manifests[0])
     if text.version in [version.name for version in data.versions] and not manifests[1].rows(data.sequence_length):
-        console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
-    if empty := manifests[0].provenance["empty_documents"]:
-        console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
+        lines.append(f"warning: {text.version} holds out no whole sequence, so all losses on it are n/a")
     if unknown := manifests[0].provenance.get(UNKNOWN_TOKENS):
         share = unknown / sum(manifest.tokens for manifest in manifests)
-        console.print(
+        lines.append(
             f"warning: {unknown:,} tokens of {text.version} ({share:.2%}) are the unk token: the tokenizer does not "
-            "know the text that they stand for",
-            markup=False,
-            soft_wrap=True,
+            "know the text that they stand for"
         )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _processes(asked: int | None, total_bytes: int) -> int:
@@ -209,12 +236,15 @@ def _bar(console: Console, description: str, total: int, done: int = 0) -> Itera
 
 
 def _train_tokenizer(data: DataConfig, first: Version) -> None:
+    path = data.tokenizer_path.absolute()
+    if advice := data.tokenizer and download_advice(data.tokenizer, "tokenizer.json", "data.tokenizer"):
+        raise DataError(f"no tokenizer at {path}; {advice}")
     if data.train_vocabulary is None:
         raise DataError(
-            f"no tokenizer at {data.tokenizer_path}; set data.tokenizer to a tokenizer.json, or data.train_vocabulary "
+            f"no tokenizer at {path}; set data.tokenizer to a tokenizer.json, or data.train_vocabulary "
             "to train one (257 means plain bytes)"
         )
-    identity = TrainedTokenizer(data).train(first.name, first.text)
+    identity = TrainedTokenizer(data).train(first.name, _inputs(data, first.name, first.text).files)
     Console(highlight=False).print(
         f"trained {data.tokenizer_path} on {first.name}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
     )
@@ -229,10 +259,23 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
     )
 
 
-def _nothing_held_out(manifest: Manifest, data: DataConfig) -> str:
-    found = f"{manifest.tokens:,} tokens, no whole sequence" if manifest.documents else "no document"
+def _kept(text: VersionText, manifest: Manifest, sequence_length: int) -> str:
+    """Return what became of a version that was built before."""
+    state = "built, and unchanged"
+    if text.missing:
+        whose = "some of its text" if text.inputs else "its text"
+        state = f"built; {whose} is not here and was not compared ({', '.join(text.missing)}), kept"
     return (
-        f"warning: {manifest.version} holds out {found}, so nothing can be evaluated on it; a version never changes. "
-        f"Raise data.heldout_share (now {data.heldout_share:g}) or add text, and build under another name, or delete "
-        f"{data.root / manifest.version} and build again"
+        f"{text.version}: {state}: {manifest.tokens:,} tokens, {manifest.rows(sequence_length):,} sequences of "
+        f"{sequence_length}, sha256 {manifest.sha256[:12]}"
     )
+
+
+def _left_out(manifest: Manifest) -> list[str]:
+    """Return what was left out of a version."""
+    empty, bad = manifest.provenance["empty_documents"], manifest.provenance.get("bad_documents", {})
+    lines = [f"{manifest.version}: {empty:,} empty documents left out"] if empty else []
+    if bad:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in bad.items())
+        lines.append(f"{manifest.version}: {sum(bad.values()):,} documents that cannot be read left out: {kinds}")
+    return lines

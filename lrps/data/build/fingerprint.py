@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrps.base.errors import DataError
-from lrps.data.build.documents import Progress, no_progress
+from lrps.data.build.file_range import Progress, no_progress
 from lrps.data.build.pool import run_all
 
 HASH_CHUNK_BYTES = 2**22

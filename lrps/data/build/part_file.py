@@ -1,12 +1,13 @@
 """The file with the tokens of one part, between tokenizing and packing: an .npz that is written atomically.
 
 Members, in the order of the documents: `000000.train.tokens`, `000000.train.documents` (one row per document: number of
-its tokens and of its bytes of text), ..., and last `empty_documents`. zip checks every member's crc32 on reading, and a
-truncated file has no directory. Must not import torch, webdataset or tokenizers.
+its tokens and of its bytes of text), ..., and last `tally`, the part's `Tally` as JSON. zip checks every member's crc32
+on reading, and a truncated file has no directory. Must not import torch, webdataset or tokenizers.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import zipfile
@@ -19,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from lrps.base.errors import DataError
+from lrps.data.build.tally import Tally
 
 CHUNK_TOKENS = 2**22
-LAST = "empty_documents"
+LAST = "tally"
 
 
 class PartWriter:
@@ -38,6 +40,8 @@ class PartWriter:
         self._chunks = 0
         self._waiting: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._waiting_tokens = 0
+        self.tally = Tally()
+        """Counts of the part. `add` counts the documents of both splits, the caller those that are left out."""
 
     def __enter__(self) -> PartWriter:
         return self
@@ -51,14 +55,17 @@ class PartWriter:
     def add(self, split: str, tokens: np.ndarray, documents: np.ndarray) -> None:
         """Append documents: their tokens, concatenated, and an int64 array of [tokens, text bytes] per document."""
         self._waiting.setdefault(split, []).append((tokens, documents))
+        self.tally.documents[split] += len(documents)
+        self.tally.tokens[split] += len(tokens)
+        self.tally.text_bytes += int(documents[:, 1].sum())
         self._waiting_tokens += len(tokens)
         if self._waiting_tokens >= CHUNK_TOKENS:
             self._write_chunk()
 
-    def close(self, empty_documents: int) -> None:
-        """Finish the file and give it its final name. empty_documents: number of documents that were left out."""
+    def close(self) -> None:
+        """Finish the file and give it its final name."""
         self._write_chunk()
-        self._write(LAST, np.array(empty_documents, np.int64))
+        self._write(LAST, np.frombuffer(json.dumps(self.tally.to_json()).encode(), np.uint8))
         self._zip.close()
         self._file.close()
         # No fsync: damage by a power failure is found on reading, and the part is made again.
@@ -98,10 +105,10 @@ def read_part(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
                 yield stem.split(".")[1], arrays[name], arrays[f"{stem}.documents"]
 
 
-def empty_documents(path: Path) -> int:
-    """Return the number of documents of the part that were left out because they have no visible character."""
+def read_tally(path: Path) -> Tally:
+    """Return the counts of the part. Raises DataError as `read_part` does."""
     with _checked(path) as arrays:
-        return int(arrays[LAST])
+        return Tally.from_json(json.loads(arrays[LAST].tobytes()))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from lrps.base.errors import DataError
-from lrps.data.build.documents import Progress
+from lrps.data.build.file_range import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

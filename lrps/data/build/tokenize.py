@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,23 +21,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress, no_progress, parts_of, read_documents
+from lrps.config.text import BadDocuments, Documents
+from lrps.data.build.bad_document import BadDocument, check_bad, readable
+from lrps.data.build.built import DEFAULTS, IGNORED_SETTINGS, check_built
+from lrps.data.build.documents import PART_BYTES, TEXT_KEY, WHOLE_FILE, InputPart, Reading, parts_of, read_documents
 from lrps.data.build.encode import WHOLE_CHARACTERS, Encoder
+from lrps.data.build.file_range import Progress, no_progress
 from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
+from lrps.data.build.inputs import distinct_names
+from lrps.data.build.kinds import kind_of
 from lrps.data.build.part_encoder import Document, PartEncoder, TextLimits
-from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.build.part_file import PartWriter, is_complete, read_part, read_tally
 from lrps.data.build.pool import run_all
+from lrps.data.build.tally import Tally, total
 from lrps.data.build.writer import TokenWriter
 from lrps.data.data_tokenizer import BEGIN_TOKEN
+from lrps.data.heldout import is_heldout, sufficient_share
 from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
 from lrps.data.tokenizer import TokenizerFile, read_tokenizer
 
 BATCH_CHARACTERS = WHOLE_CHARACTERS
-IGNORED_SETTINGS = "ignored_tokenizer_settings"
-"""Key in provenance of the settings of the tokenizer's file that were switched off; absent if it has none."""
-TEXT_KEY_ENTRY = "text_key"
-DEFAULTS: Mapping[str, Any] = {TEXT_KEY_ENTRY: TEXT_KEY, BEGIN_TOKEN: None, IGNORED_SETTINGS: []}
-"""Values of the recipe's entries that are left out of the provenance."""
 UNKNOWN_TOKENS = "unknown_tokens"
 """Key in provenance of the number of unk tokens in both splits; absent if there are none."""
 MAKER = "lrps.data.tokenize/1"
@@ -49,7 +52,8 @@ class Recipe:
     """The settings that determine the tokens and the split of a document, and the limits of a document.
 
     identity: that of the tokenizer's file. begin_token: spelling of the BOS token before each document, or None.
-    ignored_settings: those of the tokenizer's file that are switched off.
+    ignored_settings: those of the tokenizer's file that are switched off. bad_documents and limits decide only whether
+    the text is accepted, so they are not part of the provenance.
     """
 
     tokenizer_path: Path
@@ -60,6 +64,8 @@ class Recipe:
     begin_token: str | None = None
     ignored_settings: tuple[str, ...] = ()
     limits: TextLimits = field(default_factory=TextLimits)
+    documents: Documents = WHOLE_FILE
+    bad_documents: BadDocuments = field(default_factory=BadDocuments)
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout_share < 1:
@@ -71,11 +77,15 @@ class Recipe:
         values = {"maker": MAKER, "heldout_share": self.heldout_share, "heldout_salt": self.heldout_salt}
         # Defaults are left out, so that versions built before there was a choice stay valid.
         chosen = {
-            TEXT_KEY_ENTRY: self.text_key,
+            "text_key": self.text_key,
             BEGIN_TOKEN: self.begin_token,
             IGNORED_SETTINGS: [*self.ignored_settings],
         }
         return values | {key: value for key, value in chosen.items() if value != DEFAULTS[key]}
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.text_key, self.documents)
 
     def is_heldout(self, text: str) -> bool:
         return is_heldout(text, self.heldout_share, self.heldout_salt)
@@ -83,17 +93,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class VersionText:
-    """The input files of one version, its recipe, and the directory of its shards."""
+    """The input files of one version, its recipe, and the directory of its shards.
+
+    heldout_tokens: smallest number of tokens that must be held out. missing: descriptions of the text that is not here,
+    of a version that is built.
+    """
 
     root: Path
     version: str
     inputs: tuple[Path, ...]
     recipe: Recipe
     part_bytes: int = PART_BYTES
+    heldout_tokens: int = 0
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def parts(self) -> tuple[InputPart, ...]:
-        return tuple(parts_of(self.inputs, self.part_bytes))
+        return tuple(parts_of(self.inputs, self.part_bytes, self.recipe.documents))
 
     @property
     def directory(self) -> Path:
@@ -105,8 +121,10 @@ class VersionText:
         So files of another recipe or text are never reused, and a machine that makes a share of the parts has to hash
         only the files that it reads. fingerprints: of the part's input files.
         """
-        made_by = [self.recipe.provenance, self.recipe.identity.sha256, self.part_bytes]
-        made_of = [[fingerprints[piece.path].sha256, piece.suffix, piece.start, piece.stop] for piece in part.pieces]
+        made_by = [self.recipe.provenance, self.recipe.documents, self.recipe.identity.sha256, self.part_bytes]
+        made_of = [
+            [fingerprints[piece.path].sha256, astuple(piece.kind), piece.start, piece.stop] for piece in part.pieces
+        ]
         return self.directory / f".parts-{_digest(made_by)[:16]}" / f"{_digest(made_of)[:32]}.npz"
 
     def jobs(self, fingerprints: Mapping[Path, Fingerprint], share: Share | None = None) -> list[TokenizeJob]:
@@ -118,8 +136,14 @@ class VersionText:
         ]
 
     def provenance(self, fingerprints: Mapping[Path, Fingerprint]) -> dict[str, Any]:
-        inputs = [{"name": path.name, **fingerprints[path].provenance} for path in self.inputs]
-        return self.recipe.provenance | {"inputs": inputs}
+        names = distinct_names(self.inputs)
+        inputs = [
+            {"name": name, **fingerprints[path].provenance} for name, path in zip(names, self.inputs, strict=True)
+        ]
+        # Named only where it matters, so that versions without .txt files stay valid when it is set for another one.
+        has_text = any(kind_of(name).format == "text" for name in names)
+        how = {"documents": self.recipe.documents} if has_text and self.recipe.documents != WHOLE_FILE else {}
+        return self.recipe.provenance | how | {"inputs": inputs}
 
 
 class TokenizeJob(NamedTuple):
@@ -151,15 +175,6 @@ class Share(NamedTuple):
         return parts[len(parts) * (self.number - 1) // self.of : len(parts) * self.number // self.of]
 
 
-def is_heldout(text: str, share: float, salt: str) -> bool:
-    """Return True for about `share` of all texts.
-
-    The result depends on a hash of the text only, so a text that is held out is held out in every version.
-    """
-    digest = hashlib.blake2b(f"{salt}\0{text}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < share * 2**64
-
-
 def tokenize_jobs(
     jobs: Sequence[TokenizeJob], recipe: Recipe, processes: int = 1, progress: Progress = no_progress
 ) -> None:
@@ -178,7 +193,7 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
         return
     file, encoder = _encoder(recipe.tokenizer_path, recipe.identity, recipe.begin_token)
     part = PartEncoder(encoder, file.unknown, recipe.limits)
-    taken = empty = 0
+    taken = 0
 
     def take(count: int) -> None:
         nonlocal taken
@@ -187,18 +202,18 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
     try:
         with PartWriter(job.path) as writer:
             try:
-                for batch in _batches(_documents(job.part, recipe.text_key, take)):
+                for batch in _batches(_documents(job.part, recipe, writer.tally, take)):
                     visible = [document for document in batch if document.text.strip()]
-                    empty += len(batch) - len(visible)
-                    for split, tokens, documents in _encode(visible, part, recipe):
-                        writer.add(split, tokens, documents)
+                    writer.tally.empty += len(batch) - len(visible)
+                    for split, tokens, sizes in _encode(visible, part, recipe):
+                        writer.add(split, tokens, sizes)
                     progress(taken)
                     taken = 0
                 part.finish()
             finally:
                 # Also after a failed read, because a changed file may be the cause of an unreadable line.
                 check_unchanged(job.inputs)
-            writer.close(empty)
+            writer.close()
         progress(taken)
     except OSError as error:
         raise _cannot_write(job.path, error) from None
@@ -220,7 +235,8 @@ def finalize_version(
     """Pack the parts into the shards of both splits, remove the parts, and return the manifests (train, heldout).
 
     A split that was made from this text is kept and only a missing one is written. The progress is in bytes of input.
-    Raises DataError if a part is missing or damaged, if the disk is full, or if the version was made from other text.
+    Raises DataError if a part is missing or damaged, if the disk is full, if the version was made from other text, and
+    for text that is not acceptable: too many bad documents, nothing to train on, too little held out.
     """
     manifests = built_manifests(text, fingerprints)
     if len(manifests) < len(SPLITS):
@@ -230,42 +246,68 @@ def finalize_version(
                 f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
                 "Run `lrps data tokenize CONFIG` with the missing shares."
             )
+        tally = total(read_tally(job.path) for job in text.jobs(fingerprints))
+        _check_acceptable(text, tally, check_size=not manifests)
         try:
-            manifests |= _pack(text, fingerprints, [s for s in SPLITS if s not in manifests], progress)
+            manifests |= _pack(text, fingerprints, tally, [s for s in SPLITS if s not in manifests], progress)
         except OSError as error:
             raise _cannot_write(text.directory, error) from None
     _remove_parts(text)
     return manifests["train"], manifests["heldout"]
 
 
+def _check_acceptable(text: VersionText, tally: Tally, check_size: bool) -> None:
+    """Raise DataError for a version with too many bad documents, nothing to train on, or too little held out."""
+    check_bad(tally, text.recipe.bad_documents, text.version)
+    if not tally.documents["train"]:
+        _remove_parts(text)
+        raise DataError(
+            f"{text.version}: no document to train on: {tally.documents['heldout']:,} held out, {tally.empty:,} empty. "
+            "Add text, or lower data.heldout_share."
+        )
+    if check_size and tally.tokens["heldout"] < text.heldout_tokens:
+        share = text.recipe.heldout_share
+        raise DataError(
+            f"{text.version}: {tally.documents['heldout']:,} of {tally.documents.total():,} documents are held out, "
+            f"{tally.tokens['heldout']:,} tokens, which is no whole sequence of {text.heldout_tokens}, so nothing can "
+            f"be evaluated on it. {_larger_share(text, tally)} (data.heldout_share is {share:g}), or accept it with "
+            "data.allow_empty_heldout: true, or hold nothing out at all with data.heldout_share: 0."
+        )
+
+
+def _larger_share(text: VersionText, tally: Tally) -> str:
+    """Return the advice to set the smallest share of which two sequences are held out."""
+    documents = (document for part in text.parts for document in read_documents(part, text.recipe.reading))
+    texts = (document for document in documents if isinstance(document, str) and document.strip())
+    wanted = 2 * text.heldout_tokens * tally.text_bytes / tally.tokens.total()
+    if (share := sufficient_share(texts, text.recipe.heldout_salt, wanted)) is None:
+        return "Add text: no share below 0.5 would hold out a sequence and leave text to train on"
+    return f"Add text, or, if no version is built yet, set data.heldout_share: {share:g}"
+
+
 def _pack(
-    text: VersionText, fingerprints: Mapping[Path, Fingerprint], splits: Sequence[str], progress: Progress
+    text: VersionText,
+    fingerprints: Mapping[Path, Fingerprint],
+    tally: Tally,
+    splits: Sequence[str],
+    progress: Progress,
 ) -> dict[str, Manifest]:
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(TokenWriter(text.root, text.version, split, text.recipe.identity))
             for split in splits
         }
-        documents = dict.fromkeys(SPLITS, 0)
-        empty = unknown = 0
+        unknown = 0
         unk = read_tokenizer(text.recipe.tokenizer_path).unknown
         for part, path, _ in text.jobs(fingerprints):
             for split, tokens, sizes in read_part(path):
                 _refuse_other_ends(path, tokens, sizes, text.recipe.identity)
-                documents[split] += len(sizes)
                 unknown += 0 if unk is None else int(np.count_nonzero(tokens == unk))
                 if split in writers:
                     writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
-            empty += empty_documents(path)
             progress(part.bytes)
         _refuse_changed(text, fingerprints)
-        if not documents["train"]:
-            _remove_parts(text)
-            raise DataError(
-                f"{text.version}: no document to train on: {documents['heldout']:,} held out, {empty:,} empty. "
-                "Add text, or lower data.heldout_share."
-            )
-        provenance = text.provenance(fingerprints) | {"empty_documents": empty}
+        provenance = text.provenance(fingerprints) | tally.provenance
         provenance |= {UNKNOWN_TOKENS: unknown} if unknown else {}
         return {split: writer.close(provenance) for split, writer in writers.items()}
 
@@ -299,22 +341,7 @@ def _built(text: VersionText, split: str, fingerprints: Mapping[Path, Fingerprin
     if not path.exists():
         return None
     manifest = load_manifest(path)
-    wanted = {**DEFAULTS, **text.provenance(fingerprints)}
-    found = {**DEFAULTS, **manifest.provenance}
-    if wanted[IGNORED_SETTINGS] != found[IGNORED_SETTINGS]:
-        raise DataError(
-            f"{path} was built while {' and '.join(text.recipe.ignored_settings)} of {text.recipe.tokenizer_path} cut, "
-            "padded or changed its tokens; both are off now, and a version never changes: build the text as another "
-            "version, or delete this one with everything that was trained on it"
-        )
-    changed = [key for key, value in wanted.items() if found.get(key) != value]
-    if manifest.tokenizer.sha256 != text.recipe.identity.sha256:
-        changed.append("tokenizer")
-    if changed:
-        raise DataError(
-            f"{path} was made with other {', '.join(changed)}, and a version never changes: build the new data as "
-            "another version, or delete this one with everything that was trained on it"
-        )
+    check_built(path, manifest, text.provenance(fingerprints), text.recipe.identity.sha256, whole=not text.missing)
     return manifest
 
 
@@ -340,10 +367,20 @@ def _encode(
             yield split, np.concatenate([tokens for tokens, _ in encoded]), sizes
 
 
-def _documents(part: InputPart, text_key: str, progress: Progress) -> Iterator[Document]:
-    for piece in part.pieces:
-        for number, text in enumerate(read_documents(InputPart((piece,)), text_key, progress), 1):
-            yield Document(piece, number, text)
+def _documents(part: InputPart, recipe: Recipe, tally: Tally, progress: Progress) -> Iterator[Document]:
+    """Yield the documents of a part that can be read, each with its place, and count the others."""
+    place: tuple[object, int] = part, 0
+
+    def each() -> Iterator[str | BadDocument]:
+        nonlocal place
+        for piece in part.pieces:
+            documents = read_documents(InputPart((piece,)), recipe.reading, progress)
+            for number, document in enumerate(documents, 1):
+                place = piece, number
+                yield document
+
+    for text in readable(each(), recipe.bad_documents, tally):
+        yield Document(*place, text)
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -15,8 +15,10 @@ from typing import Any
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json
 from lrps.config.models import DataConfig
-from lrps.data.build.documents import parts_of, read_documents
+from lrps.data.build.bad_document import readable
+from lrps.data.build.documents import Reading, parts_of, read_documents
 from lrps.data.build.fingerprint import Fingerprint, check_unchanged, fingerprint_inputs
+from lrps.data.build.tally import Tally
 from lrps.data.manifest import TokenizerIdentity
 from lrps.data.tokenizer import TRAINED_EOS, read_tokenizer, trained_tokenizer
 
@@ -39,7 +41,10 @@ class TrainedTokenizer:
         """
         assert self._data.train_vocabulary is not None
         fingerprints = fingerprint_inputs(inputs)
-        texts = (text for part in parts_of(inputs) for text in read_documents(part, self._data.text_key))
+        reading = Reading(self._data.text_key, self._data.documents)
+        parts = parts_of(inputs, documents=self._data.documents)
+        documents = (document for part in parts for document in read_documents(part, reading))
+        texts = readable(documents, self._data.bad_documents, Tally())
         content = trained_tokenizer(_not_only_empty(texts, version), self._data.train_vocabulary)
         check_unchanged(fingerprints)
         self._path.parent.mkdir(parents=True, exist_ok=True)

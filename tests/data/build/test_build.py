@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 
 from lrps.base.errors import USER_MISTAKE, ConfigError, DataError
 from lrps.config.models import Config
@@ -55,7 +56,7 @@ def config_file(root: Path, inputs: int, documents: int) -> Path:
 
 
 WITH_SMALL_PARTS = """
-from lrps.data import documents
+from lrps.data.build import documents
 documents.PART_BYTES = 100_000
 from lrps.cli import main
 main()
@@ -109,22 +110,72 @@ def test_shares_and_packing_make_what_one_build_makes(tmp_path: Path, capsys: py
 
 def test_empty_documents_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "v1.jsonl").write_text('{"body": " "}\n{"body": "full"}\n{"body": ""}\n')
-    build_data(config(tmp_path, 1, text_key="body"))
+    build_data(config(tmp_path, 1, text_key="body", heldout_share=0.0))
     assert "v1: 2 empty documents left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("documents", "found"), [(1, "no document"), (20, r"\d+ tokens, no whole sequence")])
-def test_nothing_to_evaluate_on_is_told(documents: int, found: str, tmp_path: Path, capsys: Any) -> None:
-    lines = [json.dumps({"text": f"text {n}"}) + "\n" for n in range(documents)]
+@pytest.mark.parametrize(("documents", "words", "found"), [(1, 99, "0 of 1"), (40, 1, "[1-9] of 40")])
+def test_an_empty_heldout_set_is_refused_with_a_share_that_does(
+    documents: int, words: int, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"text": f"text {n} " * words}) + "\n" for n in range(documents)]
     (tmp_path / "v1.jsonl").write_text("".join(lines))
-    made = config(tmp_path, 1, heldout_share=0.1, sequence_length=64)
-    warning = rf"warning: v1 holds out {found}, so .* Raise data\.heldout_share \(now 0\.1\)"
-    for _ in range(2):
+    made = config(tmp_path, 1, heldout_share=0.05, sequence_length=64)
+    with pytest.raises(DataError, match=rf"v1: {found} documents are held out.* no whole sequence of 64") as refused:
         build_data(made)
-        assert re.search(warning, capsys.readouterr().out)
-    (tmp_path / "v2.jsonl").write_text("".join(lines) * 30)
-    build_data(config(tmp_path, 2, heldout_share=0.1, sequence_length=64))
-    assert ("warning: v2" in capsys.readouterr().out) == (documents == 1)
+    assert not manifest_path(made.data.root, "v1", "heldout").exists()
+    advice = re.search(r"set data\.heldout_share: (\S+) \(data\.heldout_share is 0\.05\)", str(refused.value))
+    assert (advice is None) == (documents == 1)
+    if advice:
+        (tmp_path / "other").mkdir()
+        shutil.copy(tmp_path / "v1.jsonl", tmp_path / "other")
+        other = config(tmp_path / "other", 1, heldout_share=float(advice[1]), sequence_length=64)
+        build_data(other)
+        assert load_manifest(manifest_path(other.data.root, "v1", "heldout")).rows(64) >= 1
+    capsys.readouterr()
+    accepted = config(tmp_path, 1, heldout_share=0.05, sequence_length=64, allow_empty_heldout=True)
+    for _ in range(2):
+        build_data(accepted)
+        assert "warning: v1 holds out no whole sequence, so all losses on it are n/a" in capsys.readouterr().out
+    build_data(made)  # It is built: no setting makes it fail any more.
+
+
+def test_nothing_is_held_out_of_rehearsal_sets_that_need_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "one text"}) + "\n")
+    rehearsal = [{"name": "notes", "text": str(tmp_path / "notes.jsonl"), "since": "v1"}]
+    made = config(tmp_path, 1, heldout_share=1e-9, rehearsal=rehearsal)
+    build_data(made, ["notes"])
+    assert load_manifest(manifest_path(made.data.root, "notes", "heldout")).documents == 0
+    with pytest.raises(DataError, match="v1: 0 of 30 documents are held out"):
+        build_data(made)
+
+
+def test_a_version_that_is_built_needs_its_text_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_data(config(tmp_path, 2))
+    before = files(tmp_path)
+    capsys.readouterr()
+    (tmp_path / "v1.jsonl").rename(tmp_path / "archive")
+    three = config(tmp_path, 3)
+    (tmp_path / "v1.jsonl").unlink()  # `config` has written another one.
+    build_data(three, ["v3"])
+    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == {"v3", "v3 heldout"}
+    build_data(three)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"v1: built; its text is not here and was not compared ({tmp_path}/v1.jsonl), kept: ")
+    assert second.startswith("v2: built, and unchanged: ")
+    assert third.startswith("v3: built, and unchanged: ")
+    tokenize_data(three)
+    finalize_data(three)
+    assert {path: data for path, data in files(tmp_path).items() if not path.startswith("shards/v3")} == before
+    with pytest.raises(DataError, match=r"other heldout_share \(0\.2, the config says 0\.3\)"):
+        build_data(config(tmp_path, 1, heldout_share=0.3), ["v1"])
+    (tmp_path / "v2.jsonl").write_text('{"text": "another"}\n')
+    with pytest.raises(DataError, match=r"v2-train.* other inputs \(v2\.jsonl is new or changed"):
+        build_data(three)
+    shutil.rmtree(tmp_path / "shards" / "v1")
+    (tmp_path / "v1.jsonl").unlink()
+    with pytest.raises(DataError, match=r"v1: there is no text at .*v1\.jsonl"):
+        build_data(three, ["v1"])
 
 
 def test_a_file_that_one_version_names_twice_is_refused(tmp_path: Path) -> None:
@@ -183,7 +234,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_made(verb: str, tmp_path: P
     ("arguments", "message"),
     [
         (("--share", "5/4"), "is not a share: write I/N"),
-        (("v9",), "no version v9 has `text:`"),
+        (("v9",), "no version v9 with `text:`"),
     ],
 )
 def test_what_the_command_line_refuses(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -207,10 +258,51 @@ def test_every_byte_is_verified(tmp_path: Path) -> None:
     assert shard.name in faults[0]["faults"][0]
 
 
+def test_a_glob_a_directory_and_an_address_build_what_a_list_of_files_builds(tmp_path: Path) -> None:
+    system = MemoryFileSystem()
+    for name in ("list", "glob", "folder", "address"):
+        (tmp_path / name / "corpus").mkdir(parents=True)
+    names = ("b.jsonl", "a.jsonl")
+    for name in names:
+        lines = "".join(json.dumps({"text": f"{name} has a document {n} " * 9}) + "\n" for n in range(30))
+        (tmp_path / "list" / name).write_text(lines)
+        (tmp_path / "glob/corpus" / name).write_text(lines)
+        (tmp_path / "folder/corpus" / name).write_text(lines)
+        system.pipe(f"/build/{name}", lines.encode())
+    texts = {
+        "list": [str(tmp_path / "list" / name) for name in sorted(names)],
+        "glob": str(tmp_path / "glob" / "c*" / "*.jsonl"),
+        "folder": [str(tmp_path / "folder/corpus")],
+        "address": "memory://build/*.jsonl",
+    }
+    made = {}
+    for name, text in texts.items():
+        build_data(config(tmp_path / name, 1, versions=[{"name": "v1", "text": text}]), processes=1)
+        made[name] = {path: data for path, data in files(tmp_path / name).items() if "cache/" not in path}
+    assert made["list"] == made["glob"] == made["folder"] == made["address"]
+    system.rm("/build", recursive=True)
+    at_address = config(tmp_path / "address", 1, versions=[{"name": "v1", "text": texts["address"]}])
+    build_data(at_address)
+    shutil.rmtree(tmp_path / "address/shards/cache")
+    build_data(at_address)
+    (tmp_path / "glob/corpus/c.jsonl").write_text('{"text": "later"}\n')
+    with pytest.raises(DataError, match=r"other inputs \(c\.jsonl is new or changed\)"):
+        build_data(config(tmp_path / "glob", 1, versions=[{"name": "v1", "text": texts["glob"]}]))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "HuggingFaceTB/SmolLM2-135M"])
+def test_the_name_of_a_hub_repository_gets_the_command_that_downloads_it(name: str, tmp_path: Path) -> None:
+    folder = name.rpartition("/")[2]
+    command = f"`hf download {name} tokenizer.json --local-dir {folder}`"
+    with pytest.raises(DataError, match=rf"{command} and set data\.tokenizer: {folder}/tokenizer\.json"):
+        build_data(config(tmp_path, 1, tokenizer=name))
+    assert not Path(name).exists()
+
+
 def test_missing_text_or_tokenizer_is_told(tmp_path: Path) -> None:
     made = config(tmp_path, 1)
     (tmp_path / "v1.jsonl").unlink()
-    with pytest.raises(DataError, match=r"no such files: .*v1\.jsonl"):
+    with pytest.raises(DataError, match=rf"v1: there is no text at {tmp_path}/v1\.jsonl; correct"):
         build_data(made)
     with pytest.raises(
         DataError, match="no tokenizer at .*; set data.tokenizer to a tokenizer.json, or data.train_vocabulary"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import json
+import lzma
 import random
+import re
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,8 +23,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.base.errors import DataError
-from lrps.data.build.documents import SUFFIXES, parts_of, read_documents
+from lrps.config.text import BadDocuments
+from lrps.data.build import json_reader
+from lrps.data.build.bad_document import BadDocument, readable
+from lrps.data.build.documents import Reading, parts_of, read_documents
+from lrps.data.build.tally import Tally
 
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, mtime=0),
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.compress,
+    ".zstd": zstandard.compress,
+}
+SUFFIXES = (
+    ".txt",
+    *(file_format + suffix for file_format in (".jsonl", ".ndjson", ".json") for suffix in ("", *PACK)),
+    ".parquet",
+)
 TEXTS = ["one", "", "zwei\nZeilen", "trois é", *(f"text {n} " * (n % 50) for n in range(600))]
 
 
@@ -34,17 +53,17 @@ def write(path: Path, texts: Iterable[str], key: str = "text") -> Path:
     data = lines(texts, key)
     if path.name.endswith(".parquet"):
         pq.write_table(pa.table({"id": range(len(texts)), key: texts}), path, row_group_size=250)
-    elif path.name.endswith(".gz"):
-        path.write_bytes(gzip.compress(data[:5000]) + gzip.compress(data[5000:]))
-    elif path.name.endswith(".zst"):
-        path.write_bytes(zstandard.compress(data[:5000]) + zstandard.compress(data[5000:]))
+    elif pack := PACK.get(path.suffix):
+        path.write_bytes(pack(data[:5000]) + pack(data[5000:]))
     else:
         path.write_bytes(data)
     return path
 
 
 def read(path: Path, text_key: str = "text", part_bytes: int = 1000) -> list[str]:
-    return [text for part in parts_of([path], part_bytes) for text in read_documents(part, text_key)]
+    """All documents; one that cannot be read is refused."""
+    documents = (text for part in parts_of([path], part_bytes) for text in read_documents(part, Reading(text_key)))
+    return list(readable(documents, BadDocuments(), Tally()))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[1:])
@@ -110,6 +129,8 @@ def test_small_neighbours_are_one_part(tmp_path: Path) -> None:
     assert part.paths == tuple(inputs)
     assert part.bytes == sum(piece.bytes for one in inputs for alone in parts_of([one]) for piece in alone.pieces)
     assert str(part) == f"{inputs[0]} to {inputs[-1]}, row groups 0 to 0"
+    inputs = inputs[: len(SUFFIXES)]
+    (part,) = parts_of(inputs)
     alone = [text for path in inputs for text in read(path)]
     assert list(read_documents(part)) == alone
     for limit in (1, 300, 1000):
@@ -118,12 +139,13 @@ def test_small_neighbours_are_one_part(tmp_path: Path) -> None:
         assert all(part.bytes <= limit or len(part.pieces) == 1 for part in parts)
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".txt"])
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".json", ".json.bz2"])
 def test_a_byte_order_mark_is_no_text(suffix: str, tmp_path: Path) -> None:
-    data = codecs.BOM_UTF8 + (b"text" if suffix == ".txt" else lines(["one", "two"]))
-    pack = {".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.compress}.get(suffix, bytes)
-    (tmp_path / f"a{suffix}").write_bytes(pack(data))
-    assert read(tmp_path / f"a{suffix}", part_bytes=5) == (["text"] if suffix == ".txt" else ["one", "two"])
+    marked = [codecs.BOM_UTF8 + line for line in lines(["one", "two"]).splitlines(keepends=True)]
+    data = codecs.BOM_UTF8 + b"text" if ".txt" in suffix else b"".join(marked)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACK.get(path.suffix, bytes)(data))
+    assert read(path, part_bytes=5) == (["text"] if ".txt" in suffix else ["one", "two"])
 
 
 def test_null_is_an_empty_text(tmp_path: Path) -> None:
@@ -133,13 +155,64 @@ def test_null_is_an_empty_text(tmp_path: Path) -> None:
 
 
 def test_inputs_without_documents(tmp_path: Path) -> None:
-    for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"):
-        assert read(write(tmp_path / name, [])) == []
+    for suffix in SUFFIXES[1:]:
+        assert read(write(tmp_path / f"a{suffix}", [])) == []
 
 
-@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
-def test_compressed_files_are_streamed(suffix: str, tmp_path: Path) -> None:
-    path = write(tmp_path / f"a{suffix}", (random.Random(n).randbytes(5000).hex() for n in range(3000)))
+def array(texts: Iterable[str], **how: object) -> bytes:
+    return json.dumps([{"text": text} for text in texts], **how).encode()
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8"), max_size=40), max_size=30),
+    st.integers(1, 50),
+    st.sampled_from([{}, {"indent": 2}, {"ensure_ascii": False}]),
+    st.booleans(),
+)
+def test_an_array_is_read_in_pieces_of_any_size(texts, characters, how, marked):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_reader, "PIECE_CHARACTERS", characters)
+        path = Path(folder) / "a.json"
+        path.write_bytes(codecs.BOM_UTF8 * marked + array(texts, **how) + b" \n" * marked)
+        assert read(path) == texts
+
+
+def test_a_text_is_cut_into_lines_and_paragraphs(tmp_path: Path) -> None:
+    def documents(how: str, data: bytes, suffix: str = ".txt") -> list[str]:
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(PACK.get(path.suffix, bytes)(data))
+        return [text for part in parts_of([path], 5, how) for text in read_documents(part, Reading(documents=how))]
+
+    data = codecs.BOM_UTF8 + b"one\r\n  two\r\n\r\n \t\nthree\nfour"
+    assert documents("line", data) == documents("line", data, ".txt.gz") == ["one", "  two", "three", "four"]
+    assert documents("blank-line", data) == documents("blank-line", data, ".txt.xz") == ["one\r\n  two", "three\nfour"]
+    assert documents("file", data) == [data.decode("utf-8-sig")]
+    assert documents("line", b"") == documents("blank-line", b"\n\n \n") == []
+
+
+@given(
+    st.lists(st.sampled_from(["a", "bb", "", " ", "ccc d"]), max_size=30),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_paragraphs_and_lines_are_the_same_however_a_file_is_cut(lines_of, part_bytes, ended):
+    text = "\n".join(lines_of) + "\n" * ended
+    paragraphs = [each.strip("\n") for each in re.split(r"\n[ \n]*\n", "\n" + text + "\n") if each.strip()]
+    paragraphs = [re.sub(r"^( *\n)+|(\n *)+$", "", each) for each in paragraphs]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.txt"
+        path.write_text(text)
+        for how, wanted in (("line", [each for each in lines_of if each.strip()]), ("blank-line", paragraphs)):
+            parts = parts_of([path], part_bytes, how)
+            assert [each for part in parts for each in read_documents(part, Reading(documents=how))] == wanted
+            assert sum(part.bytes for part in parts) == path.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst", ".json"])
+def test_large_files_are_streamed(suffix: str, tmp_path: Path) -> None:
+    texts = (random.Random(n).randbytes(5000).hex() for n in range(3000))
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(array(texts)) if suffix == ".json" else write(path, texts)
     tracemalloc.start()
     (part,) = parts_of([path])
     assert sum(map(len, read_documents(part))) == 30_000_000
@@ -161,6 +234,18 @@ def test_compressed_files_are_streamed(suffix: str, tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n{"text": 3}\n', mtime=0), r"a\.jsonl\.gz, line 2: has no string"),
         ("a.jsonl.gz", gzip.compress(lines(TEXTS), mtime=0)[:-9], "ends in the middle of its compressed data"),
         ("a.jsonl.gz", b"", "ends in the middle"),
+        ("a.txt.bz2", bz2.compress(b"text " * 999)[:-9], "ends in the middle"),
+        ("a.txt.bz2", b"plain text", "damaged"),
+        ("a.jsonl.xz", lzma.compress(lines(TEXTS))[:-9], "ends in the middle"),
+        ("a.jsonl.xz", b"plain text", "damaged"),
+        ("a.json", b'{"text": "x"}\n{"body": "y"}\n', r'a\.json, line 2: has no string under "text"'),
+        ("a.json", b'[{"text": "x"}, {"text": 3}]', r'a\.json, element 2: has no string under "text"'),
+        ("a.json", b'[{"text": "x"} {"text": "y"}]', r"a\.json: not JSON from character 15 on \('\]' expected"),
+        ("a.json", b'[{"text": "x"}, {"te', r"a\.json: not JSON from character 16 on \(Unterminated string"),
+        ("a.json", b'[{"text": "x"}] []', "more follows after the end of the array"),
+        ("a.json", b'[{"text": "\xff"}]', "its array is not UTF-8"),
+        ("a.json", b"[" * 10**5, "its JSON is nested too deeply"),
+        ("a.parquet.gz", b"text", r"a\.parquet\.gz: cannot read \.parquet\.gz"),
         ("a.jsonl.gz", b"plain text", "damaged"),
         ("a.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-5] + b"x" * 5, "damaged"),
         ("a.jsonl.zst", zstandard.compress(b'\n{"text": 3}\n'), r"a\.jsonl\.zst, line 2: has no string"),
@@ -188,7 +273,17 @@ def test_a_parquet_file_needs_the_column_and_a_text_in_every_row(tmp_path: Path)
         read(path, "id")
     pq.write_table(pa.table({"text": [b"x"] * 700}), path, row_group_size=300)
     with pytest.raises(DataError, match=r'a\.parquet, row 301: has no string in column "text"'):
-        list(read_documents(parts_of([path], 1)[1]))
+        list(readable(read_documents(parts_of([path], 1)[1]), BadDocuments(), Tally()))
+
+
+def test_a_row_of_a_parquet_file_that_is_not_utf8_is_one_bad_document(tmp_path: Path) -> None:
+    column = pa.array([b"a", b"\xff", b"c"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
+    (part,) = parts_of([tmp_path / "a.parquet"])
+    first, bad, last = read_documents(part)
+    assert (first, last) == ("a", "c")
+    assert isinstance(bad, BadDocument)
+    assert (bad.kind, bad.where) == ("invalid-utf-8", f"{tmp_path / 'a.parquet'}, row 2")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

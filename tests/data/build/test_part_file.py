@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import DataError
 from lrps.data.build import part_file
-from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.build.part_file import PartWriter, is_complete, read_part, read_tally
+from lrps.data.build.tally import Tally
 
 DOCUMENTS = np.array([[3, 10], [2, 7]], np.int64)
 
@@ -21,7 +22,9 @@ def write(path: Path, batches: int = 3) -> bytes:
         for number in range(batches):
             writer.add("train", np.arange(5, dtype=np.uint16) + 5 * number, DOCUMENTS)
         writer.add("heldout", np.arange(5, dtype=np.uint16), DOCUMENTS)
-        writer.close(empty_documents=4)
+        writer.tally.empty = 4
+        writer.tally.add_bad("broken-json", "a.jsonl, line 3: not JSON")
+        writer.close()
     return path.read_bytes()
 
 
@@ -36,7 +39,9 @@ def test_what_is_added_is_read_in_order(chunk_tokens, tmp_path, monkeypatch):
     assert np.concatenate([documents for _, documents in train]).tolist() == DOCUMENTS.tolist() * 3
     ((tokens, documents),) = [(t, d) for split, t, d in chunks if split == "heldout"]
     assert (tokens.dtype, tokens.tolist(), documents.tolist()) == (np.uint16, [0, 1, 2, 3, 4], DOCUMENTS.tolist())
-    assert empty_documents(path) == 4
+    counted = Tally({"train": 6, "heldout": 2}, {"train": 15, "heldout": 5}, 68, 4, {"broken-json": 1})
+    counted.first_bad = ["a.jsonl, line 3: not JSON"]
+    assert read_tally(path) == counted
     assert is_complete(path)
     assert list(path.parent.iterdir()) == [path]
 
@@ -50,7 +55,7 @@ def test_without_close_there_is_nothing(tmp_path):
 
 def test_a_part_of_no_documents_is_complete(tmp_path):
     with PartWriter(tmp_path / "part.npz") as writer:
-        writer.close(2)
+        writer.close()
     assert is_complete(tmp_path / "part.npz")
     assert list(read_part(tmp_path / "part.npz")) == []
 
@@ -67,8 +72,8 @@ def test_a_flipped_bit_is_found_and_the_part_removed(tmp_path):
     path = tmp_path / "part.npz"
     whole = write(path)
     first, last = whole.index(b"\x93NUMPY"), whole.rindex(b"\x93NUMPY")
-    for position in (*range(first, first + 138), *range(last, last + 136)):
+    for position in (*range(first, first + 138), *range(last, last + 270)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
-        with pytest.raises(DataError, match=r"part\.npz was damaged .* makes it again"):
-            _ = list(read_part(path)), empty_documents(path)
+        with pytest.raises(DataError, match=r"part\.npz was damaged .* has been removed"):
+            _ = list(read_part(path)), read_tally(path)
         assert not path.exists()

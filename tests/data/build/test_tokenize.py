@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.config.text import BadDocuments
 from lrps.data.build import tokenize
 from lrps.data.build.documents import PART_BYTES
 from lrps.data.build.fingerprint import fingerprint_inputs
@@ -29,12 +30,12 @@ from lrps.data.build.tokenize import (
     VersionText,
     built_manifests,
     finalize_version,
-    is_heldout,
     tokenize_jobs,
     tokenize_part,
     unfinished_parts,
 )
 from lrps.data.build.writer import TokenWriter
+from lrps.data.heldout import is_heldout
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.tokenizer import TRAINED_EOS, train_tokenizer
 from support.tokenizers import FAMILIES, family_file, load_tokenizer
@@ -322,10 +323,10 @@ def test_a_build_that_lost_one_split_makes_that_one_again(lost, tmp_path, tokeni
 def test_a_version_never_changes(tmp_path, tokenizer_path):
     inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
     build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
-    with pytest.raises(DataError, match=r"other heldout_share, and a version never changes"):
+    with pytest.raises(DataError, match=r"other heldout_share \(0\.1, the config says 0\.2\), and a version never"):
         build(inputs, tmp_path, tokenizer_path, heldout_share=0.2)
     jsonl(inputs[0], TEXTS[1:])
-    with pytest.raises(DataError, match=r"v1-train.manifest.json was made with other inputs"):
+    with pytest.raises(DataError, match=r"v1-train.manifest.json was made with other inputs \(a\.jsonl is new"):
         build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
     jsonl(inputs[0], TEXTS)
     train_tokenizer(TEXTS, 290, tokenizer_path)
@@ -333,22 +334,53 @@ def test_a_version_never_changes(tmp_path, tokenizer_path):
         build(inputs, tmp_path, tokenizer_path, heldout_share=0.1)
 
 
-@given(st.text(), st.floats(0, 1), st.floats(0, 1), st.text())
-def test_what_a_share_holds_out_a_larger_share_holds_out_too(text, one, other, salt):
-    small, large = sorted((one, other))
-    assert is_heldout(text, large, salt) >= is_heldout(text, small, salt)
-    assert not is_heldout(text, 0.0, salt)
+SURROGATES = ['{"text": "\\ud83d"}', '{"text": "\\ud83d\\ude00"}']
+BAD = ['{"text": "cut', '{"body": "y"}', '{"text": 3}', *SURROGATES, '{"text": " "}']
 
 
-def test_about_the_share_is_held_out_and_the_salt_matters():
-    texts = [f"text {n}" for n in range(20_000)]
-    one, two = ([is_heldout(text, 0.1, salt) for text in texts] for salt in ("a", "b"))
-    assert abs(np.mean(one) - 0.1) < 0.01
-    assert abs(np.mean(np.logical_and(one, two)) - 0.01) < 0.004
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(part_bytes=st.integers(50, 3000), shares=st.integers(1, 4))
+def test_bad_documents_are_counted_the_same_whoever_reads_them(part_bytes, shares, tmp_path_factory, tokenizer_path):
+    root = tmp_path_factory.mktemp("root")
+    (root / "a.jsonl").write_text("".join(f"{line}\n" for line in [*BAD, '{"text": "good"}'] * 9))
+    skip = BadDocuments(action="skip", limit=0.7)
+    text = version_text([root / "a.jsonl"], root, tokenizer_path, part_bytes, heldout_share=0.0, bad_documents=skip)
+    fingerprints = fingerprint_inputs(text.inputs)
+    for number in range(1, shares + 1):
+        tokenize_jobs(text.jobs(fingerprints, Share(number, shares)), text.recipe)
+    strict = version_text([root / "a.jsonl"], root, tokenizer_path, part_bytes, heldout_share=0.0)
+    with pytest.raises(DataError, match="v1: 36 of 63 documents cannot be read .9 broken-json, 9 lone-surr"):
+        finalize_version(strict, fingerprints)
+    train, _ = finalize_version(text, fingerprints)
+    assert train.provenance["bad_documents"] == {"broken-json": 9, "lone-surrogate": 9, "no-text": 18}
+    assert (train.documents, train.provenance["empty_documents"]) == (18, 9)
+    assert texts_of(train, root, tokenizer_path) == ["\U0001f600", "good"] * 9
+    assert built_manifests(strict, fingerprints)["train"] == train, "a version that is built stays"
 
 
-def test_held_out_documents_are_pinned_for_ever():
-    assert [n for n in range(60) if is_heldout(f"text {n}", 0.1, "lrps")] == [10, 11, 19, 21, 22, 34, 43, 52]
+def test_the_division_of_text_files_stands_in_the_provenance_of_versions_that_have_some(tmp_path, tokenizer_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    jsonl(tmp_path / "b.jsonl", TEXTS)
+    lines, whole = ({"heldout_share": 0.0, "documents": documents} for documents in ("line", "file"))
+    train, _ = build([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "both", tokenizer_path, **lines)
+    assert (train.documents, train.provenance["documents"]) == (302, "line")
+    with pytest.raises(DataError, match=r"other documents \(line, the config says file\)"):
+        build([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "both", tokenizer_path, **whole)
+    without, _ = build([tmp_path / "b.jsonl"], tmp_path / "without", tokenizer_path, **lines)
+    assert build([tmp_path / "b.jsonl"], tmp_path / "without", tokenizer_path, **whole)[0] == without
+    assert "documents" not in without.provenance
+
+
+def test_files_of_the_same_name_are_told_apart_in_the_provenance(tmp_path, tokenizer_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+    inputs = [jsonl(tmp_path / "x/a.jsonl", TEXTS), jsonl(tmp_path / "y/a.jsonl", TEXTS[:9])]
+    train, _ = build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)
+    assert [each["name"] for each in train.provenance["inputs"]] == ["x/a.jsonl", "y/a.jsonl"]
+    # A manifest that was made before has the last part of both names only.
+    path = manifest_path(tmp_path, "v1", "train")
+    path.write_text(path.read_text().replace('"x/a.jsonl"', '"a.jsonl"').replace('"y/a.jsonl"', '"a.jsonl"'))
+    assert build(inputs, tmp_path, tokenizer_path, heldout_share=0.0)[0].provenance["inputs"][1]["name"] == "a.jsonl"
 
 
 def test_unreadable_input_leaves_no_version(tmp_path, tokenizer_path):
