@@ -21,6 +21,7 @@ from lrps.data.build.documents import Progress
 from lrps.data.build.encode import Encoder, check_encodes_all
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.build.part_encoder import TextLimits
+from lrps.data.build.part_file import LOST
 from lrps.data.build.pool import available_processes
 from lrps.data.build.tokenize import (
     UNKNOWN_TOKENS,
@@ -139,8 +140,9 @@ def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTo
 
 def _refuse_stale_tokenizer(config: Config, text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
     """Raise DataError if the tokenizer was trained on other content of the first version, and nothing uses it yet."""
-    first = next(version.name for version in config.data.sources if version.text)
-    if text.version == first and not existing_manifests(config.data.root, [s.name for s in config.data.sources]):
+    names = [source.name for source in config.data.sources]
+    first = next(source.name for source in config.data.sources if source.text)
+    if text.version == first and not existing_manifests(config.data.root, names):
         TrainedTokenizer(config.data).check(text.recipe.identity.sha256, text.inputs, fingerprints, used=False)
 
 
@@ -187,14 +189,8 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
         console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
     if empty := manifests[0].provenance["empty_documents"]:
         console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
-    if unknown := manifests[0].provenance.get(UNKNOWN_TOKENS):
-        share = unknown / sum(manifest.tokens for manifest in manifests)
-        console.print(
-            f"warning: {unknown:,} tokens of {text.version} ({share:.2%}) are the unk token: the tokenizer does not "
-            "know the text that they stand for",
-            markup=False,
-            soft_wrap=True,
-        )
+    for note in _text_unknown(manifests):
+        console.print(f"warning: {text.version}: {note}", markup=False, soft_wrap=True)
 
 
 def _processes(asked: int | None, total_bytes: int) -> int:
@@ -227,6 +223,17 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
         f"{manifest.rows(sequence_length):,} sequences of {sequence_length} "
         f"({manifest.remainder_tokens(sequence_length):,} tokens left over), sha256 {manifest.sha256[:12]}"
     )
+
+
+def _text_unknown(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """Yield what of a version's text its tokenizer does not know."""
+    counts = manifests[0].provenance
+    if unknown := counts.get(UNKNOWN_TOKENS):
+        share = unknown / sum(manifest.tokens for manifest in manifests)
+        yield f"{unknown:,} tokens ({share:.2%}) are the unk token, in place of text that the tokenizer does not know"
+    if lost := counts.get(LOST):
+        share = lost / sum(manifest.text_bytes for manifest in manifests)
+        yield f"{lost:,} bytes ({share:.2%}) of text were lost, because the tokenizer has no token for them"
 
 
 def _nothing_held_out(manifest: Manifest, data: DataConfig) -> str:

@@ -22,6 +22,8 @@ from lrps.base.errors import DataError
 
 CHUNK_TOKENS = 2**22
 LAST = "empty_documents"
+LOST = "lost_bytes"
+"""Member with the number of bytes of text that the tokenizer dropped; absent if there are none."""
 
 
 class PartWriter:
@@ -55,9 +57,14 @@ class PartWriter:
         if self._waiting_tokens >= CHUNK_TOKENS:
             self._write_chunk()
 
-    def close(self, empty_documents: int) -> None:
-        """Finish the file and give it its final name. empty_documents: number of documents that were left out."""
+    def close(self, empty_documents: int, lost_bytes: int = 0) -> None:
+        """Finish the file and give it its final name. empty_documents: number of documents that were left out.
+
+        lost_bytes: number of bytes of text that the tokenizer dropped.
+        """
         self._write_chunk()
+        if lost_bytes:
+            self._write(LOST, np.array(lost_bytes, np.int64))
         self._write(LAST, np.array(empty_documents, np.int64))
         self._zip.close()
         self._file.close()
@@ -102,6 +109,12 @@ def empty_documents(path: Path) -> int:
     """Return the number of documents of the part that were left out because they have no visible character."""
     with _checked(path) as arrays:
         return int(arrays[LAST])
+
+
+def lost_bytes(path: Path) -> int:
+    """Return the number of bytes of the part's text that the tokenizer dropped."""
+    with _checked(path) as arrays:
+        return int(arrays[LOST]) if LOST in arrays.files else 0
 
 
 @contextmanager

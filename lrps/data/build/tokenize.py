@@ -25,7 +25,7 @@ from lrps.data.build.documents import PART_BYTES, TEXT_KEY, InputPart, Progress,
 from lrps.data.build.encode import WHOLE_CHARACTERS, Encoder
 from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_unchanged
 from lrps.data.build.part_encoder import Document, PartEncoder, TextLimits
-from lrps.data.build.part_file import PartWriter, empty_documents, is_complete, read_part
+from lrps.data.build.part_file import LOST, PartWriter, empty_documents, is_complete, lost_bytes, read_part
 from lrps.data.build.pool import run_all
 from lrps.data.build.writer import TokenWriter
 from lrps.data.data_tokenizer import BEGIN_TOKEN
@@ -198,7 +198,7 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
             finally:
                 # Also after a failed read, because a changed file may be the cause of an unreadable line.
                 check_unchanged(job.inputs)
-            writer.close(empty)
+            writer.close(empty, part.lost_bytes)
         progress(taken)
     except OSError as error:
         raise _cannot_write(job.path, error) from None
@@ -247,7 +247,7 @@ def _pack(
             for split in splits
         }
         documents = dict.fromkeys(SPLITS, 0)
-        empty = unknown = 0
+        empty = unknown = lost = 0
         unk = read_tokenizer(text.recipe.tokenizer_path).unknown
         for part, path, _ in text.jobs(fingerprints):
             for split, tokens, sizes in read_part(path):
@@ -257,6 +257,7 @@ def _pack(
                 if split in writers:
                     writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
             empty += empty_documents(path)
+            lost += lost_bytes(path)
             progress(part.bytes)
         _refuse_changed(text, fingerprints)
         if not documents["train"]:
@@ -266,7 +267,7 @@ def _pack(
                 "Add text, or lower data.heldout_share."
             )
         provenance = text.provenance(fingerprints) | {"empty_documents": empty}
-        provenance |= {UNKNOWN_TOKENS: unknown} if unknown else {}
+        provenance |= {key: count for key, count in ((UNKNOWN_TOKENS, unknown), (LOST, lost)) if count}
         return {split: writer.close(provenance) for split, writer in writers.items()}
 
 
