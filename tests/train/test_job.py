@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lrps.audit.run import audit_run
-from lrps.base.errors import CheckpointError, LineageError
+from lrps.base.errors import CheckpointError, DataError, LineageError
 from lrps.base.locks import path_lock
 from lrps.config.loader import load_config
 from lrps.engine import checkpointing
@@ -20,6 +20,7 @@ from lrps.store import checkpoints
 from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify_checkpoint
 from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
+from lrps.train.job import check_tokenizer
 from support.plain_engine import before_steps, run
 
 Make = Callable[..., Plan]
@@ -381,3 +382,15 @@ def test_pins_of_another_content_still_end_the_attempt(make: Make) -> None:
     with pytest.raises(CheckpointError, match="a pin never changes"):
         run(plan, "main")
     assert pin(other, main.branch_points) == other
+
+
+def test_documents_that_end_otherwise_than_the_checkpoint_are_refused(make: Make, tmp_path: Path) -> None:
+    """Unless the run was begun so: it continues with the tokens that it has."""
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "vocab_size": 257, "eos_token_id": 7}')
+    plan = make("model.architecture=null", f"model.checkpoint={tmp_path}")
+    with pytest.raises(DataError, match=r"documents end with <\|endoftext\|> .*, but the EOS token of .* \(id 7\)"):
+        check_tokenizer(plan)
+    begun = make()
+    check_tokenizer(begun)
+    run(begun, "main", stop_after=2)
+    check_tokenizer(plan)

@@ -23,6 +23,7 @@ from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.build.inputs import Inputs, expand
 from lrps.data.build.part_encoder import TextLimits
 from lrps.data.build.pool import available_processes
+from lrps.data.build.tally import LOST
 from lrps.data.build.tokenize import (
     UNKNOWN_TOKENS,
     Recipe,
@@ -165,8 +166,9 @@ def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTo
 
 def _refuse_stale_tokenizer(config: Config, text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
     """Raise DataError if the tokenizer was trained on other content of the first version, and nothing uses it yet."""
-    first = next(version.name for version in config.data.sources if version.text)
-    if text.version == first and not existing_manifests(config.data.root, [s.name for s in config.data.sources]):
+    names = [source.name for source in config.data.sources]
+    first = next(source.name for source in config.data.sources if source.text)
+    if text.version == first and not existing_manifests(config.data.root, names):
         TrainedTokenizer(config.data).check(text.recipe.identity.sha256, text.inputs, fingerprints, used=False)
 
 
@@ -214,12 +216,7 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
         lines += _left_out(manifests[0])
     if text.version in [version.name for version in data.versions] and not manifests[1].rows(data.sequence_length):
         lines.append(f"warning: {text.version} holds out no whole sequence, so all losses on it are n/a")
-    if unknown := manifests[0].provenance.get(UNKNOWN_TOKENS):
-        share = unknown / sum(manifest.tokens for manifest in manifests)
-        lines.append(
-            f"warning: {unknown:,} tokens of {text.version} ({share:.2%}) are the unk token: the tokenizer does not "
-            "know the text that they stand for"
-        )
+    lines += [f"warning: {text.version}: {note}" for note in _text_unknown(manifests)]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -257,6 +254,17 @@ def _summary(manifest: Manifest, sequence_length: int) -> str:
         f"{manifest.rows(sequence_length):,} sequences of {sequence_length} "
         f"({manifest.remainder_tokens(sequence_length):,} tokens left over), sha256 {manifest.sha256[:12]}"
     )
+
+
+def _text_unknown(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """Yield what of a version's text its tokenizer does not know."""
+    counts = manifests[0].provenance
+    if unknown := counts.get(UNKNOWN_TOKENS):
+        share = unknown / sum(manifest.tokens for manifest in manifests)
+        yield f"{unknown:,} tokens ({share:.2%}) are the unk token, in place of text that the tokenizer does not know"
+    if lost := counts.get(LOST):
+        share = lost / sum(manifest.text_bytes for manifest in manifests)
+        yield f"{lost:,} bytes ({share:.2%}) of text were lost, because the tokenizer has no token for them"
 
 
 def _kept(text: VersionText, manifest: Manifest, sequence_length: int) -> str:

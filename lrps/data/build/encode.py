@@ -7,6 +7,8 @@ of them agree. Must not import torch, webdataset or transformers.
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -42,13 +44,15 @@ class Encoder:
 
     def __init__(self, file: TokenizerFile, end: int, begin: int | None = None) -> None:
         self._marks = [token for token in (end, begin) if token is not None]
+        names = [name for name, token in file.vocabulary.items() if token in self._marks]
         # Noncharacters of Unicode around a hash: no text contains them.
-        hidden = {file.spelling(token): f"\ufdd0{file.sha256}-{token}\ufdd0" for token in self._marks}
+        hidden = {name: f"\ufdd0{file.sha256}-{number}\ufdd0" for number, name in enumerate(names)}
         self._library = file.library(hidden)
         self._library.encode_special_tokens = True
         self._library.post_processor = None  # It adds no tokens to documents, and it may shorten the offsets.
         self._file, self._dtype = file, token_dtype(file.identity(end))
         self._before, self._after = np.array(self._marks[1:], self._dtype), np.array([end], self._dtype)
+        self._lost = _lost_bytes(file)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the tokens of each document, with its EOS and BOS token. Raises UnencodableTextError."""
@@ -74,6 +78,13 @@ class Encoder:
             for number, text in zip(numbers, texts, strict=True):
                 self._window(text, 0, len(text), number)
             raise
+
+    def lost_bytes(self, text: str) -> int:
+        """Return the number of bytes of a text that the tokenizer drops: a byte-level BPE may lack some rare ones."""
+        if not self._lost:
+            return 0
+        data = text.encode()
+        return len(data) - len(data.translate(None, self._lost))
 
     def unencodable_characters(self) -> str:
         """Return the characters of many scripts that the tokenizer drops or refuses; empty if it encodes all text."""
@@ -195,6 +206,21 @@ def _joint(window: _Window, following: _Window) -> _Joint | None:
     return None
 
 
+def _lost_bytes(file: TokenizerFile) -> bytes:
+    """Return the bytes that a byte-level BPE has no token for and drops."""
+    model, rest = file.contents["model"], [file.contents.get(key) for key in ("normalizer", "pre_tokenizer")]
+    if file.unknown is not None or model.get("byte_fallback") or '"ByteLevel"' not in json.dumps(rest):
+        return b""
+    return bytes(byte for byte, name in enumerate(_byte_names()) if name not in file.vocabulary)
+
+
+def _byte_names() -> list[str]:
+    """Return the characters that stand for the bytes in byte-level vocabularies: visible ones stand for themselves."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = itertools.count(0x100)
+    return [chr(byte if byte in visible else next(others)) for byte in range(256)]
+
+
 def _trial_characters() -> Iterator[str]:
     """Yield characters of many scripts; together their UTF-8 has every byte that can occur."""
     steps = (range(0x80), range(0x80, 0xD800, _TRIAL_STEP), range(0xE000, 0x110000, _TRIAL_STEP * 17))
@@ -202,9 +228,12 @@ def _trial_characters() -> Iterator[str]:
 
 
 def check_encodes_all(encoder: Encoder, file: TokenizerFile) -> None:
-    """Raise DataError if the tokenizer drops or refuses some text, which none with an unk token or all bytes does."""
-    if lost := encoder.unencodable_characters():
-        shown = ", ".join(map(repr, sorted(lost, key=lambda character: not character.isalpha())[:5]))
+    """Raise DataError if the tokenizer drops or refuses letters or digits: none with an unk token or all bytes does.
+
+    Published byte-level tokenizers lack bytes of control characters and of unused planes, which `lost_bytes` counts.
+    """
+    if lost := [character for character in encoder.unencodable_characters() if character.isalnum()]:
+        shown = ", ".join(map(repr, lost[:5]))
         raise DataError(
             f"{file.path}: the tokenizer cannot encode all text: {len(lost):,} of the characters that were tried are "
             f"lost or refused, such as {shown}. It has no token for unknown text and not all "

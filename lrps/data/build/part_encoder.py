@@ -19,7 +19,10 @@ from lrps.data.build.encode import Encoder, UnencodableTextError
 
 @dataclass(frozen=True)
 class TextLimits:
-    """What a document may be. longest: bytes of UTF-8. unknown: largest share of a part's tokens that is unk."""
+    """Limits of the text. longest: bytes of UTF-8 of a document.
+
+    unknown: largest ratio of unk tokens and lost bytes to all tokens, in a part of the text.
+    """
 
     longest: int = LONGEST_DOCUMENT
     unknown: float = UNKNOWN_SHARE
@@ -42,8 +45,10 @@ class PartEncoder:
     def __init__(self, encoder: Encoder, unknown: int | None, limits: TextLimits) -> None:
         self._encoder, self._unknown, self._limits = encoder, unknown, limits
         self._tokens = self._unknown_tokens = 0
+        self.lost_bytes = 0
+        """Number of bytes of text so far that the tokenizer dropped."""
         self._worst = (0, 0, "")
-        """Number of unk tokens, number of tokens and place of the document with the most unk tokens."""
+        """Number of unk tokens and lost bytes, number of tokens, and place of the document with most of them."""
 
     def encode(self, documents: Sequence[Document]) -> list[np.ndarray]:
         """Return the tokens of each document. Raises DataError for one that is too long or cannot be encoded."""
@@ -53,17 +58,17 @@ class PartEncoder:
             encoded = self._encoder.encode([document.text for document in documents])
         except UnencodableTextError as error:
             raise DataError(f"{documents[error.number]}: {error}. Change the text, or use another tokenizer.") from None
-        if self._unknown is not None:
-            for document, tokens in zip(documents, encoded, strict=True):
-                self._count(document, tokens, int(np.count_nonzero(tokens == self._unknown)))
+        for document, tokens in zip(documents, encoded, strict=True):
+            unknown = 0 if self._unknown is None else int(np.count_nonzero(tokens == self._unknown))
+            self._count(document, len(tokens), unknown, self._encoder.lost_bytes(document.text))
         return encoded
 
     def finish(self) -> None:
-        """Raise DataError if too many tokens of the part are unk."""
+        """Raise DataError if too many tokens of the part are unk, or too many bytes lost."""
         if self._unknown_tokens > self._limits.unknown * self._tokens:
             unknown, tokens, where = self._worst
             raise DataError(
-                f"{where}: {unknown:,} of its {tokens:,} tokens are the unk token, as are "
+                f"{where}: {unknown:,} of its {tokens:,} tokens are the unk token or were lost, as are "
                 f"{self._unknown_tokens / self._tokens:.2%} of those of this part of the text; data.unknown_share "
                 f"allows {self._limits.unknown:.2%}. Use a tokenizer for this text, or raise data.unknown_share."
             )
@@ -76,8 +81,9 @@ class PartEncoder:
                 "into shorter documents, or raise data.longest_document."
             )
 
-    def _count(self, document: Document, tokens: np.ndarray, unknown: int) -> None:
-        self._tokens += len(tokens)
-        self._unknown_tokens += unknown
-        if unknown > self._worst[0]:
-            self._worst = unknown, len(tokens), str(document)
+    def _count(self, document: Document, tokens: int, unknown: int, lost: int) -> None:
+        self._tokens += tokens
+        self._unknown_tokens += unknown + lost
+        self.lost_bytes += lost
+        if unknown + lost > self._worst[0]:
+            self._worst = unknown + lost, tokens, str(document)

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+LOST = "lost_bytes"
+"""Key in provenance of the number of bytes of text that the tokenizer dropped; absent if there are none."""
 FIRST_BAD = 10
 """Number of bad documents that messages name."""
 
@@ -24,6 +26,8 @@ class Tally:
     """Number of tokens by split."""
     text_bytes: int = 0
     """UTF-8 bytes of the documents of all splits."""
+    lost_bytes: int = 0
+    """UTF-8 bytes of these documents that the tokenizer dropped."""
     empty: int = 0
     """Number of documents without a visible character, which are left out."""
     bad: Counter[str] = field(default_factory=Counter)
@@ -44,9 +48,10 @@ class Tally:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Entries in the manifest. Kinds of bad documents are named only if there are any."""
+        """Entries in the manifest. Bad documents and lost bytes are named only if there are any."""
         bad = {"bad_documents": dict(sorted(self.bad.items()))} if self.bad else {}
-        return {"empty_documents": self.empty, **bad}
+        lost = {LOST: self.lost_bytes} if self.lost_bytes else {}
+        return {"empty_documents": self.empty, **bad, **lost}
 
     def to_json(self) -> dict[str, Any]:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
@@ -64,6 +69,7 @@ def total(tallies: Iterable[Tally]) -> Tally:
         result.documents.update(tally.documents)
         result.tokens.update(tally.tokens)
         result.text_bytes += tally.text_bytes
+        result.lost_bytes += tally.lost_bytes
         result.empty += tally.empty
         result.bad.update(tally.bad)
         result.first_bad += tally.first_bad[: FIRST_BAD - len(result.first_bad)]

@@ -213,6 +213,7 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
             finally:
                 # Also after a failed read, because a changed file may be the cause of an unreadable line.
                 check_unchanged(job.inputs)
+            writer.tally.lost_bytes = part.lost_bytes
             writer.close()
         progress(taken)
     except OSError as error:

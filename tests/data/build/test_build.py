@@ -386,6 +386,6 @@ def test_a_tokenizer_that_loses_text_is_refused(tmp_path: Path) -> None:
 def test_unk_tokens_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = family_file(tmp_path / "given.json", "WordLevel")
     build_data(config(tmp_path, 1, tokenizer=path, train_vocabulary=None, unknown_share=1.0))
-    assert re.search(r"warning: [\d,]+ tokens of v1 \(\d+\.\d\d%\) are the unk token", capsys.readouterr().out)
+    assert re.search(r"warning: v1: [\d,]+ tokens \(\d+\.\d\d%\) are the unk token", capsys.readouterr().out)
     with pytest.raises(DataError, match=r"v2\.jsonl, document 1: .*data\.unknown_share"):
         build_data(config(tmp_path, 2, tokenizer=path, train_vocabulary=None))

@@ -21,6 +21,7 @@ from lrps.base.errors import ConfigError, DataError
 from lrps.config.text import BadDocuments
 from lrps.data.build import tokenize
 from lrps.data.build.documents import PART_BYTES
+from lrps.data.build.encode import Encoder, check_encodes_all
 from lrps.data.build.fingerprint import fingerprint_inputs
 from lrps.data.build.part_encoder import TextLimits
 from lrps.data.build.part_file import PartWriter
@@ -37,7 +38,7 @@ from lrps.data.build.tokenize import (
 from lrps.data.build.writer import TokenWriter
 from lrps.data.heldout import is_heldout
 from lrps.data.manifest import Manifest, manifest_path
-from lrps.data.tokenizer import TRAINED_EOS, train_tokenizer
+from lrps.data.tokenizer import TRAINED_EOS, read_tokenizer, train_tokenizer
 from support.tokenizers import FAMILIES, family_file, load_tokenizer
 
 TEXTS = [f"document {n}: " + "the quick brown fox " * (n % 7) for n in range(300)]
@@ -475,3 +476,17 @@ def test_parts_with_ends_inside_documents_are_made_again(tmp_path, tokenizer_pat
     with pytest.raises(DataError, match="had EOS tokens within documents and has been removed"):
         finalize_version(text, fingerprint_inputs(inputs))
     assert not job.path.exists()
+
+
+def test_bytes_that_a_byte_level_tokenizer_lacks_are_counted(tmp_path):
+    """Published ones lack bytes of control characters, which the library drops without an error."""
+    contents = json.loads(family_file(tmp_path / "t.json", "byte BPE").read_text())
+    del contents["model"]["vocab"]["Ą"], contents["model"]["vocab"]["ô"]  # bytes 04 and F4
+    (tmp_path / "t.json").write_text(json.dumps(contents))
+    inputs = [jsonl(tmp_path / "a.jsonl", ["the fox " * 90, "a\x04b\x04", "\U0010ffff and so on"])]
+    file = read_tokenizer(tmp_path / "t.json")
+    check_encodes_all(Encoder(file, file.vocabulary["</s>"]), file)
+    splits = build(inputs, tmp_path, tmp_path / "t.json", heldout_share=0.0)
+    assert [split.provenance["lost_bytes"] for split in splits] == [3, 3]
+    with pytest.raises(DataError, match=r"a\.jsonl, document 2: 2 of its 3 tokens are the unk token or were lost"):
+        build(inputs, tmp_path / "less", tmp_path / "t.json", heldout_share=0.0, limits=TextLimits(unknown=0.001))
