@@ -33,7 +33,9 @@ class ModelConfig(Section):
     architecture: dict[str, Any] | None = None
     """Fields of the Hugging Face config, including `model_type` and `vocab_size`. Weights are drawn from `seed`."""
     checkpoint: Path | None = None
-    """Local Hugging Face checkpoint directory to start from, in place of `architecture`."""
+    """Local directory of a Hugging Face model to start from, in place of `architecture`: config.json and whole,
+    unquantized weights in safetensors files, of a model type that transformers itself has. `hf download OWNER/NAME
+    --local-dir DIR` fetches one of the Hub."""
     initial_state: Path | None = None
     """Directory of a checkpoint (`.../step-00000480`) whose weights, Adam moments and Adam step count every path
     without a parent starts from, including PTFS paths, in place of weights drawn from `seed`. `lrps convert

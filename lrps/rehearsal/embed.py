@@ -11,6 +11,7 @@ import torch
 
 from lrps.base.errors import ConfigError
 from lrps.rehearsal.generator import default_device
+from lrps.store.model_files import check_model_files
 
 LONGEST = 512
 """Maximal number of tokens of a text that are embedded; the model's positions if they are fewer."""
@@ -50,6 +51,7 @@ def _mean_pooled(model: Any, batch: Sequence[Sequence[int]], device: torch.devic
 def _load(directory: Path, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer, logging
 
+    check_model_files(directory, "the embedding of the rehearsal", trained=False)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # Otherwise it warns of the unused weights of the language model's head.
     try:

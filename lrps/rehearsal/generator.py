@@ -16,6 +16,7 @@ import torch
 
 from lrps.base.errors import ConfigError, GenerationError
 from lrps.rehearsal.sampling import Sampling, TokenSampler
+from lrps.store.model_files import check_model_files
 
 
 @dataclass(frozen=True)
@@ -174,11 +175,7 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype | None 
     """Return a causal language model in evaluation mode, and its tokenizer. Raises ConfigError as `HfGenerator`."""
     from transformers import AutoModelForCausalLM
 
-    if not (directory / "config.json").is_file():
-        raise ConfigError(
-            f"{directory} {'has no config.json' if directory.is_dir() else 'is not a directory'}; give the local "
-            "directory of a Hugging Face model (lrps downloads nothing)"
-        )
+    check_model_files(directory, "the model of the rehearsal", trained=False)
     tokenizer = _load_tokenizer(directory)
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:

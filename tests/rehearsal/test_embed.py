@@ -38,7 +38,7 @@ def test_batches_change_nothing_but_rounding(base_model: Path) -> None:
 
 
 def test_a_directory_without_an_encoder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be loaded for embeddings"):
+    with pytest.raises(ConfigError, match="has no config.json"):
         embed(tmp_path, ["a"], 1, lambda _: None)
 
 

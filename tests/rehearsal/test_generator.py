@@ -108,10 +108,10 @@ def test_an_empty_prompt_begins_a_document(generator: HfGenerator) -> None:
 
 
 def test_what_is_missing_is_named(base_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a directory; give the local directory"):
+    with pytest.raises(ConfigError, match="is no directory; give the local directory"):
         load_model(tmp_path / "nowhere", torch.device("cpu"))
     (tmp_path / "config.json").write_text((base_model / "config.json").read_text())
-    with pytest.raises(ConfigError, match="cannot be loaded|no tokenizer"):
+    with pytest.raises(ConfigError, match="has no model.safetensors"):
         load_model(tmp_path, torch.device("cpu"))
 
 
