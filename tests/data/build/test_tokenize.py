@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,20 @@ def test_a_build_that_lost_one_split_makes_that_one_again(lost, tmp_path, tokeni
     manifest_path(tmp_path, "v1", lost).unlink()
     assert build(inputs, tmp_path, tokenizer_path, heldout_share=0.1) == first
     assert manifest_path(tmp_path, "v1", lost).exists()
+
+
+def test_too_little_held_out_is_refused_only_while_nothing_is_built(tmp_path, tokenizer_path):
+    inputs = [jsonl(tmp_path / "a.jsonl", TEXTS)]
+    text = replace(version_text(inputs, tmp_path, tokenizer_path, heldout_share=0.1), heldout_tokens=10**6)
+    fingerprints = fingerprint_inputs(inputs)
+    tokenize_jobs(text.jobs(fingerprints), text.recipe)
+    with pytest.raises(DataError, match=r"v1: 2\d of 300 documents are held out.*Add text: no share below 0\.5"):
+        finalize_version(text, fingerprints)
+    assert not list(tmp_path.glob("v1/v1-*"))
+    made = finalize_version(replace(text, heldout_tokens=1), fingerprints)
+    manifest_path(tmp_path, "v1", "heldout").unlink()
+    tokenize_jobs(text.jobs(fingerprints), text.recipe)
+    assert finalize_version(text, fingerprints) == made
 
 
 def test_a_version_never_changes(tmp_path, tokenizer_path):
