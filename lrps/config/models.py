@@ -19,7 +19,7 @@ from lrps.config.launching import LaunchConfig
 from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.tracking import TrackConfig
-from lrps.config.values import Bytes, Count, Float, Int, Name, Section
+from lrps.config.values import Bytes, Count, Epochs, Float, Int, Name, Section
 
 
 class ModelConfig(Section):
@@ -66,6 +66,10 @@ class Version(Section):
     tokens: Count | None = None
     """Number of tokens of the increment to train on (`10.5B`); by default all. Required while the shards do not
     exist."""
+    epochs: Epochs = 1.0
+    """Number of passes over these tokens (`2`, `1.5`), each in an order of its own; later passes count as replayed
+    tokens. Of a rehearsal set, which is always read on from where the lineage stopped: what it counts for when several
+    sets divide a share."""
 
 
 class Rehearsal(Version):

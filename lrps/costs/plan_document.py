@@ -28,9 +28,11 @@ class VersionPlan:
     name: str
     """Name in the config."""
     rows: int
-    """Number of training sequences of its shards."""
+    """Number of sequences of an epoch: those of its training shards, or those that `tokens` limits them to."""
+    epochs: float
+    """Number of passes over these sequences."""
     steps: int
-    """Number of optimizer steps that these sequences fill."""
+    """Number of optimizer steps that the passes over these sequences fill."""
     tokens: int
     """Number of tokens of these steps."""
     remainder_rows: int
@@ -48,7 +50,9 @@ class RehearsalPlan:
     since: str
     """First version whose paths may read it."""
     rows: int
-    """Number of sequences of its shards."""
+    """Number of sequences of an epoch: those of its shards, or those that `tokens` limits them to."""
+    epochs: float
+    """Number of passes that it counts for when several sets divide a share."""
     tokens: int
     """Number of tokens of these sequences."""
     manifest_sha256: str | None
@@ -103,7 +107,7 @@ class ParentStep:
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows [from_row, to_row) of a source's stream; positions beyond its rows are in a later epoch."""
+    """Rows [from_row, to_row) of a source's stream; positions beyond the rows of an epoch are in a later one."""
 
     source: str
     """Name of a version or rehearsal set."""
@@ -267,16 +271,18 @@ def _version(plan: Plan, increment: Increment) -> VersionPlan:
     return VersionPlan(
         name=increment.version,
         rows=increment.rows,
+        epochs=float(increment.epochs),
         steps=increment.steps,
         tokens=increment.steps * plan.config.tokens_per_step,
-        remainder_rows=increment.rows - increment.used(plan.config.batch.sequences),
+        remainder_rows=increment.planned_rows - increment.used(plan.config.batch.sequences),
         manifest_sha256=_manifest_sha256(plan, increment.version),
     )
 
 
 def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:
     tokens = each.rows * plan.config.data.sequence_length
-    return RehearsalPlan(each.name, each.since, each.rows, tokens, _manifest_sha256(plan, each.name))
+    sha256 = _manifest_sha256(plan, each.name)
+    return RehearsalPlan(each.name, each.since, each.rows, float(each.epochs), tokens, sha256)
 
 
 def _manifest_sha256(plan: Plan, source: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,10 @@ def recorded_plan(run_dir: Path) -> RecordedPlan:
 def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
     config = Config.model_validate(document["config"])
     batch = config.batch.sequences
-    increments = (Increment(v["name"], v["rows"], v["rows"] // batch) for v in document["plan"]["versions"])
-    rehearsal = (RehearsalSet(r["name"], r["rows"], r["since"]) for r in document["plan"].get("rehearsal", ()))
+    epochs = {source.name: Fraction(str(source.epochs)) for source in config.data.sources}
+    versions, sets = document["plan"]["versions"], document["plan"].get("rehearsal", ())
+    increments = (Increment.of(v["name"], v["rows"], batch, epochs[v["name"]]) for v in versions)
+    rehearsal = (RehearsalSet(r["name"], r["rows"], r["since"], epochs[r["name"]]) for r in sets)
     costs = document.get("costs")
     paradigms = {name: config.paradigms[name] for name in document.get("paradigms", config.paradigms)}
     return RecordedPlan(

@@ -57,7 +57,7 @@ class Plan:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Mapping from source to the number of sequences that the plan counts: increments, then rehearsal sets."""
+        """Mapping from source to the number of sequences of an epoch: increments, then rehearsal sets."""
         increments = {increment.version: increment.rows for increment in self.increments}
         return increments | {each.name: each.rows for each in self.rehearsal}
 
@@ -125,8 +125,10 @@ def make_plan(config: Config) -> Plan:
     rows: dict[str, int] = {}
     for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
         rows[source.name] = _rows(config, source, manifests.get(source.name), rows)
-    increments = (Increment(v.name, rows[v.name], rows[v.name] // config.batch.sequences) for v in data.versions)
-    rehearsal = (RehearsalSet(each.name, rows[each.name], each.since) for each in data.rehearsal)
+    batch = config.batch.sequences
+    epochs = {source.name: Fraction(str(source.epochs)) for source in data.sources}
+    increments = (Increment.of(v.name, rows[v.name], batch, epochs[v.name]) for v in data.versions)
+    rehearsal = (RehearsalSet(each.name, rows[each.name], each.since, epochs[each.name]) for each in data.rehearsal)
     return Plan(config, tuple(increments), manifests, tuple(rehearsal))
 
 

@@ -45,9 +45,15 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
 
 
 def _versions(document: PlanDocument) -> Table:
-    columns = (text_column("version"), Column("sequences", count), Column("steps", count), Column("tokens", short))
-    rows = tuple((v.name, v.rows, v.steps, v.tokens, v.remainder_rows) for v in document.versions)
-    return Table(f"{document.name}: data versions", (*columns, Column("sequences left over", count)), rows)
+    repeats = any(v.epochs != 1 for v in document.versions)
+    epochs = (Column("epochs", amount),) if repeats else ()
+    columns = (text_column("version"), Column("sequences", count), *epochs, Column("steps", count))
+    rows = tuple(
+        (v.name, v.rows, *((v.epochs,) if repeats else ()), v.steps, v.tokens, v.remainder_rows)
+        for v in document.versions
+    )
+    title = f"{document.name}: data versions"
+    return Table(title, (*columns, Column("tokens", short), Column("sequences left over", count)), rows)
 
 
 def _rehearsal(document: PlanDocument) -> Table:

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ interruptions = st.lists(
 @given(
     steps=st.lists(st.integers(5, 16), min_size=1, max_size=3),
     spare=st.integers(0, 1),
+    epochs=st.sampled_from([Fraction(1), Fraction(1, 2), Fraction(3, 2), Fraction(2)]),
     paradigms=paradigms(),
     before=interruptions,
     after=interruptions,
@@ -79,6 +81,7 @@ def test_an_interrupted_and_grown_run_is_clean(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[int],
     spare: int,
+    epochs: Fraction,
     paradigms: dict[str, Any],
     before: list[Interruption],
     after: list[Interruption],
@@ -86,7 +89,7 @@ def test_an_interrupted_and_grown_run_is_clean(
 ) -> None:
     runs = tmp_path_factory.mktemp("runs")
     try:
-        first, grown = (plan_of(runs, versions, paradigms, spare) for versions in (steps[:2], steps))
+        first, grown = (plan_of(runs, versions, paradigms, spare, epochs) for versions in (steps[:2], steps))
         assert first.graph.paths
         train(first, before, lag=lag)
         run_dir = train(grown, after, lag=lag)
@@ -126,6 +129,17 @@ def test_whole_begins_a_later_epoch_by_plan(tmp_path: Path) -> None:
         (0, 10, True),
         (1, 14, False),
     ]
+
+
+def test_whole_begins_after_the_increments_own_epochs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [10, 12], {"path-switching": {"branch_data": "whole"}}, epochs=Fraction(3, 2))
+    audit = audit_run(train(plan))
+    assert audit.ok
+    uses = {lineage.path: lineage.uses for lineage in audit.lineages}
+    (branch,) = (uses[name] for name in uses if name == "branch-v2")
+    # 25 rows an epoch, 18 steps of 2 rows: the main path has read 14 rows, and the branch reads 22 of the third epoch.
+    assert [(use.epoch, use.rows) for use in branch if use.source == "v2"] == [(0, 14), (2, 22)]
+    assert [(use.epoch, use.rows) for use in uses["main"] if use.source == "v1"] == [(0, 21), (1, 9)]
 
 
 def test_a_run_under_way_is_audited_as_far_as_it_is_saved(tmp_path: Path) -> None:

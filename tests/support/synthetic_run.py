@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,14 @@ def manifest(name: str, rows: int) -> Manifest:
     return Manifest(FORMAT, name, "train", "uint16", rows * LENGTH, 1, 1, tokenizer, {}, (shard,), blocks)
 
 
-def plan_of(runs: Path, steps: list[int], paradigms: dict[str, Any], spare: int = 1) -> Plan:
-    """Return a plan of versions v1, v2 and so on of these numbers of steps, and a rehearsal set of 17 rows.
+def plan_of(
+    runs: Path, steps: list[int], paradigms: dict[str, Any], spare: int = 1, epochs: Fraction = Fraction(1)
+) -> Plan:
+    """Return a plan of versions v1, v2 and so on of these numbers of steps an epoch, and a rehearsal set of 17 rows.
 
-    A step has 2 rows of 8 tokens, and every version has `spare` rows more.
+    A step has 2 rows of 8 tokens, and every version has `spare` rows more and this number of epochs.
     """
-    increments = tuple(Increment(f"v{k}", BATCH * n + spare, n) for k, n in enumerate(steps, 1))
+    increments = tuple(Increment.of(f"v{k}", BATCH * n + spare, BATCH, epochs) for k, n in enumerate(steps, 1))
     data = {
         "root": "nowhere",
         "sequence_length": LENGTH,
