@@ -12,14 +12,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from lrps.base.addresses import Address
 from lrps.config.evaluating import EvaluationConfig
 from lrps.config.hardware import HardwareConfig
 from lrps.config.launching import LaunchConfig
-from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.tracking import TrackConfig
-from lrps.config.values import Bytes, Count, Epochs, Float, Int, Name, Section
+from lrps.config.values import Bytes, Count, Float, Int, Name, Section
+from lrps.config.versions import Rehearsal, ShardSet, Version
 
 
 class ModelConfig(Section):
@@ -48,44 +47,6 @@ class ModelConfig(Section):
             missing = [key for key in ("model_type", "vocab_size") if key not in self.architecture]
             if missing:
                 raise ValueError(f"architecture needs {' and '.join(missing)}")
-        return self
-
-
-class Version(Section):
-    """One increment of data and the model version that is released for it."""
-
-    name: Name
-    """Name of the version and of its folder below data.root."""
-    text: tuple[Path, ...] = ()
-    """Text files (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) that `lrps data build` tokenizes into this version's
-    shards."""
-    url: Address | None = None
-    """Address of shards that were built elsewhere: a folder, https://, s3://, gs://, hf:// or any other address that
-    fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
-    shard is copied to data.cache when it is first needed."""
-    tokens: Count | None = None
-    """Number of tokens of the increment to train on (`10.5B`); by default all. Required while the shards do not
-    exist."""
-    epochs: Epochs = 1.0
-    """Number of passes over these tokens (`2`, `1.5`), each in an order of its own; later passes count as replayed
-    tokens. Of a rehearsal set, which is always read on from where the lineage stopped: what it counts for when several
-    sets divide a share."""
-
-
-class Rehearsal(Version):
-    """A rehearsal set: data that is no increment, read by the paradigms whose `mix` has a share for it."""
-
-    since: Name
-    """First version whose mix may read the set; later versions continue where the lineage stopped reading. A set
-    that is added to a trained plan must start with a version that is not trained yet."""
-    synthesis: Synthesis | None = None
-    """Options of self-synthesized rehearsal, in place of text or url: `lrps rehearse CONFIG SET` lets models write
-    it."""
-
-    @model_validator(mode="after")
-    def _one_maker(self) -> Self:
-        if self.synthesis is not None and (self.text or self.url):
-            raise ValueError("synthesis makes the set: leave out 'text' and 'url', or leave out 'synthesis'")
         return self
 
 
@@ -134,8 +95,13 @@ class DataConfig(Section):
 
     @property
     def sources(self) -> tuple[Version, ...]:
-        """Everything that has shards: the increments, then the rehearsal sets."""
+        """Everything that a path can read: the increments, then the rehearsal sets."""
         return (*self.versions, *self.rehearsal)
+
+    @property
+    def shard_sets(self) -> tuple[ShardSet, ...]:
+        """All sets of shards: those of the increments, then those of the rehearsal sets."""
+        return tuple(shards for source in self.sources for shards in source.shard_sets)
 
     @property
     def tokenizer_path(self) -> Path:
@@ -153,6 +119,11 @@ class DataConfig(Section):
         names = [version.name for version in self.sources]
         if doubled := {n for n in names if names.count(n) > 1}:
             raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} appears more than once")
+        # Keys in the tar files have a dash in place of the dot, and keys must be unique over all versions.
+        sets = [shards.name for shards in self.shard_sets]
+        keys = [name.replace(".", "-") for name in sets]
+        if alike := [name for name, key in zip(sets, keys, strict=True) if keys.count(key) > 1]:
+            raise ValueError(f"the shards of {' and '.join(alike)} would have the same names; rename one of them")
         return self
 
     @model_validator(mode="after")

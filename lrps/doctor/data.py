@@ -10,14 +10,14 @@ from pathlib import Path
 from lrps.base.addresses import redact
 from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
-from lrps.config.models import Version
+from lrps.config.versions import ShardSet
 from lrps.data.cache import open_files
 from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.remote import read_pieces, resolve
 from lrps.data.tokenizer import load_tokenizer
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.plan.plan import Plan, shards_command
+from lrps.plan.plan import Plan
 
 AREA = "data"
 
@@ -27,11 +27,11 @@ def check_data(subject: Subject) -> Iterator[Finding]:
     if subject.plan is None:
         return
     plan = subject.plan
-    for version in plan.config.data.sources:
+    for version in plan.config.data.shard_sets:
         manifest = plan.manifests.get(version.name)
         if manifest is None:
             what = f"no manifest in {plan.config.data.root}"
-            yield Finding(AREA, version.name, "fail", what, f"run `{shards_command(version)}`")
+            yield Finding(AREA, version.name, "fail", what, f"run `{version.command}`")
         else:
             yield shards(plan, version, manifest)
     if plan.manifests:
@@ -39,7 +39,7 @@ def check_data(subject: Subject) -> Iterator[Finding]:
         yield from _cache(plan)
 
 
-def shards(plan: Plan, version: Version, manifest: Manifest) -> Finding:
+def shards(plan: Plan, version: ShardSet, manifest: Manifest) -> Finding:
     """Return whether every shard on this machine has its size; only `lrps data verify` reads the bytes."""
     files = open_files(plan.config.data, version.name)
     there = [(shard, _size(files.find(shard)), files.find(shard)) for shard in manifest.shards]
@@ -91,7 +91,7 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
 def _cache(plan: Plan) -> Iterator[Finding]:
     """Check the space for the shards that are still to be fetched."""
     data, coming = plan.config.data, 0
-    for version in data.sources:
+    for version in data.shard_sets:
         if version.url and (manifest := plan.manifests.get(version.name)):
             files = open_files(data, version.name)
             coming += sum(shard.bytes for shard in manifest.shards if files.find(shard) is None)
@@ -115,7 +115,7 @@ def _cache(plan: Plan) -> Iterator[Finding]:
 def check_remote(subject: Subject) -> Iterator[Finding]:
     """Check whether the `url` of each version gives the first bytes of its first shard, or of its manifest."""
     plan = subject.plan
-    for version in plan.config.data.sources if plan is not None else ():
+    for version in plan.config.data.shard_sets if plan is not None else ():
         if version.url is None or plan is None:
             continue
         manifest = plan.manifests.get(version.name)

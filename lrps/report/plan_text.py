@@ -8,6 +8,7 @@ from lrps.base.numbers import amount, count, device_time, flops, ratio, short, s
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
+from lrps.report.parts_table import parts_table
 from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
 
@@ -25,6 +26,8 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
     yield _versions(document)
     if document.rehearsal:
         yield _rehearsal(document)
+    if (parts := parts_table(document)).rows:
+        yield parts
     for name, paradigm in document.paradigms.items():
         yield Table(name, _PATH_COLUMNS, tuple(map(_path_row, paradigm.paths)))
     mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
@@ -58,7 +61,8 @@ def _versions(document: PlanDocument) -> Table:
 
 def _rehearsal(document: PlanDocument) -> Table:
     columns = (text_column("set"), text_column("since"), Column("sequences", count), Column("tokens", short))
-    return Table("rehearsal sets", columns, tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal))
+    rows = tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal)
+    return Table("rehearsal sets", columns, rows)
 
 
 _PATH_COLUMNS = (

@@ -77,7 +77,7 @@ def test_what_is_done_is_not_to_do(make: Any) -> None:
 
 def test_a_mix_is_counted_in_tokens(make: Any, rehearsing: Any) -> None:
     document = plan_document(rehearsing)
-    assert document.rehearsal == (RehearsalPlan("r", "v2", 30, 1.0, 30 * 64, None),)
+    assert document.rehearsal == (RehearsalPlan("r", "v2", 30, 30 * 64, None),)
     mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
     branch = MixTokens(840 * 64, 120 * 64, 240 * 64)
     assert mixes["branch-v2"] == mixes["branch-v4"] == branch

@@ -94,10 +94,10 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
 def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin) -> Recorder:
     layout, every = plan.layout.path(path.name), plan.config.track.log_every_steps
     rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes=2)
-    usage = usage_until(path, stage, plan.increments, plan.rehearsal, LENGTH)
+    usage = usage_until(plan, path, stage)
     account = open_account(path, layout.ledger, rate, DeviceClock(time.time()), usage)
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
-    manifests = {name: plan.manifests[name].sha256 for name in path.sources}
+    manifests = {name: plan.sources[name].sha256 for name in path.sources}
     rows = {name: plan.rows[name] for name in path.sources}
     book.start(origin, {"device": "cpu", "manifests": manifests, "rows": rows})
     return book

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.progress import byte_progress
-from lrps.config.models import Config, DataConfig, Version
+from lrps.config.models import Config, DataConfig
+from lrps.config.versions import ShardSet
 from lrps.data.build.documents import Progress, parts_of, read_documents
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.build.pool import available_processes
@@ -76,25 +77,28 @@ def finalize_data(config: Config, names: Sequence[str] = (), processes: int | No
 
 
 def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText]:
-    """Return the text of every version and rehearsal set with `text:`, or of the named ones.
+    """Return the text of every version, part of a mixture and rehearsal set with `text:`, or of the named ones.
 
-    Trains the tokenizer if there is none. Raises ConfigError for a name without text and for a file that a version
-    names twice, DataError for missing files.
+    The name of a version means all parts of its mixture. Trains the tokenizer if there is none. Raises ConfigError for
+    a name without text and for a file that a version names twice, DataError for missing files.
     """
     data = config.data
-    with_text = {version.name: version for version in data.sources if version.text}
+    with_text = {shards.name: shards for shards in data.shard_sets if shards.text}
     if not with_text:
         raise ConfigError("no version has `text:`; list the .txt or .jsonl files of each version there")
-    if unknown := [name for name in names if name not in with_text]:
+    known = {name for shards in with_text.values() for name in (shards.name, shards.version)}
+    if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"no version {', '.join(unknown)} with `text:`; these have it: {', '.join(with_text)}")
-    wanted = [version for name, version in with_text.items() if name in names or not names]
+    wanted = [shards for shards in with_text.values() if not names or {shards.name, shards.version} & {*names}]
     if missing := [str(path) for version in wanted for path in version.text if not path.exists()]:
         raise DataError(f"no such files: {', '.join(missing)}; correct data.versions[].text, or make the files first")
     for version in wanted:
         if not _is_built(data, version.name):
             _refuse_duplicate_files(version)
     if not data.tokenizer_path.exists():
-        _train_tokenizer(data, next(iter(with_text.values())))
+        first = next(iter(with_text.values())).version
+        inputs = [path for shards in with_text.values() if shards.version == first for path in shards.text]
+        _train_tokenizer(data, first, inputs)
     _, identity = load_tokenizer(data.tokenizer_path)
     recipe = Recipe(data.tokenizer_path, identity, data.heldout_share, text_key=data.text_key)
     return [VersionText(data.root, version.name, version.text, recipe) for version in wanted]
@@ -104,7 +108,7 @@ def _is_built(data: DataConfig, version: str) -> bool:
     return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
 
 
-def _refuse_duplicate_files(version: Version) -> None:
+def _refuse_duplicate_files(version: ShardSet) -> None:
     files: dict[Path, Path] = {}
     for path in version.text:
         if (other := files.setdefault(path.resolve(), path)) is not path:
@@ -139,7 +143,8 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
         manifests = finalize_version(text, fingerprints, progress)
     for manifest in manifests:
         console.print(_summary(manifest, data.sequence_length), markup=False, soft_wrap=True)
-    if text.version in [version.name for version in data.versions] and not manifests[1].rows(data.sequence_length):
+    evaluated = [shards.name for version in data.versions for shards in version.shard_sets]
+    if text.version in evaluated and not manifests[1].rows(data.sequence_length):
         console.print(_nothing_held_out(manifests[1], data), markup=False, soft_wrap=True)
     if empty := manifests[0].provenance["empty_documents"]:
         console.print(f"{text.version}: {empty:,} empty documents left out", markup=False, soft_wrap=True)
@@ -156,16 +161,17 @@ def _bar(console: Console, description: str, total: int, done: int = 0) -> Itera
         yield lambda count: progress.advance(task, count)
 
 
-def _train_tokenizer(data: DataConfig, first: Version) -> None:
+def _train_tokenizer(data: DataConfig, version: str, inputs: Sequence[Path]) -> None:
+    """Train the tokenizer on the text of a version, of a mixture on that of all its parts."""
     if data.train_vocabulary is None:
         raise DataError(
             f"no tokenizer at {data.tokenizer_path}; set data.tokenizer to a tokenizer.json, or data.train_vocabulary "
             "to train one (257 means plain bytes)"
         )
-    texts = (text for part in parts_of(first.text) for text in read_documents(part, data.text_key))
+    texts = (text for part in parts_of(inputs) for text in read_documents(part, data.text_key))
     identity = train_tokenizer(texts, data.train_vocabulary, data.tokenizer_path)
     Console(highlight=False).print(
-        f"trained {data.tokenizer_path} on {first.name}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
+        f"trained {data.tokenizer_path} on {version}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
     )
 
 
