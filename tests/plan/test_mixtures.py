@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError, DataError
@@ -46,7 +46,7 @@ def rows_of(plan: Plan, path: TrainingPath) -> list[list[Row]]:
     epochs=st.sampled_from(["1", "1.5", "2", "3.25"]),
     mixed=st.booleans(),
 )
-@few
+@settings(few, max_examples=12)
 def test_later_versions_and_other_paradigms_move_no_row_and_no_lineage_reads_a_row_twice(
     steps: list[int], kinds: list[str], epochs: str, mixed: bool
 ) -> None:

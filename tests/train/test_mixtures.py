@@ -25,7 +25,8 @@ from support.plain_engine import run
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A trained plan."""
-    config = Config.model_validate(mixed_values(tmp_path_factory.mktemp("mixed"), launch={"processes": 1}))
+    changes = {"launch": {"processes": 1}, "checkpoint": {}}
+    config = Config.model_validate(mixed_values(tmp_path_factory.mktemp("mixed"), **changes))
     build_data(config, processes=1)
     made = make_plan(config)
     assert run(made, *(path.name for path in made.graph.paths), stop_after=None)
