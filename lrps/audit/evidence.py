@@ -14,12 +14,27 @@ from typing import Any
 from lrps.audit.attempts import AttemptChain, chain_attempts
 from lrps.audit.result import Difference
 from lrps.base.errors import LineageError
+from lrps.data.sources import mixture_sha256
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.identity import path_from_json, training_digest
 from lrps.store.layout import PathLayout
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """Facts in path.json about a part of a mixed source."""
+
+    name: str
+    """Name of its shards: <version>.<part>."""
+    manifest_sha256: str
+    """Identity of its data."""
+    rows: int
+    """Number of rows of an epoch of the part."""
+    count: int
+    """Number of its rows in an epoch of the source."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,12 @@ class SourceFacts:
     """Identity of the source's data."""
     rows: int
     """Number of rows of an epoch."""
+    mixture: tuple[PartFacts, ...] = ()
+    """Its parts, if it mixes any."""
+
+    def parts(self, source: str) -> tuple[PartFacts, ...]:
+        """Return its sets of shards: the parts of its mixture, or one that is the source itself."""
+        return self.mixture or (PartFacts(source, self.manifest_sha256, self.rows, self.rows),)
 
 
 @dataclass(frozen=True)
@@ -100,10 +121,7 @@ def _read_path(layout: PathLayout) -> PathEvidence | Difference:
         values = json.loads(layout.path_json.read_text(encoding="utf-8"))
         path = path_from_json(values["path"])
         training = _training(values)
-        sources = {
-            source: SourceFacts(facts["manifest_sha256"], int(facts["rows"]))
-            for source, facts in values["sources"].items()
-        }
+        sources = {source: _source_facts(facts) for source, facts in values["sources"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Difference(f"cannot be read as a path ({error}); restore it from a copy", name, layout.path_json)
     if path.name != name:
@@ -113,6 +131,18 @@ def _read_path(layout: PathLayout) -> PathEvidence | Difference:
     return PathEvidence(
         layout, path, training, sources, checkpoints, _read_chain(layout, path, training, sources, checkpoints), damaged
     )
+
+
+def _source_facts(facts: Mapping[str, Any]) -> SourceFacts:
+    """Return the facts about a source. Raises ValueError for a mixture whose parts are not those of its identity."""
+    parts = tuple(PartFacts(**part) for part in facts.get("parts", ()))
+    found = SourceFacts(facts["manifest_sha256"], int(facts["rows"]), parts)
+    if parts and (sum(part.count for part in parts), mixture_sha256(facts["parts"])) != (
+        found.rows,
+        found.manifest_sha256,
+    ):
+        raise ValueError("the parts of a mixture were changed")
+    return found
 
 
 def _training(values: Mapping[str, Any]) -> Training:

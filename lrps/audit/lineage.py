@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrps.audit.evidence import PathEvidence
+from lrps.audit.evidence import PartFacts, PathEvidence, SourceFacts
 from lrps.audit.result import Difference, Leg, Lineage, Use
 from lrps.data.mixture import Mixture
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
@@ -97,14 +97,14 @@ def audit_lineage(run: Mapping[str, PathEvidence], lineage: tuple[Leg, ...]) -> 
     A correct lineage reads a prefix of every epoch: each range begins where the previous one ended.
     """
     used: dict[tuple[str, int], int] = {}
-    lengths: dict[str, int] = {}
+    facts: dict[str, SourceFacts] = {}
     differences: list[Difference] = []
     for read in _reads(run, lineage):
         if read.rows is None:
             what = "the path reads a source without giving the number of its rows"
             differences.append(_difference(read, what, "rows", None))
             continue
-        lengths[read.part.source] = read.rows
+        facts[read.part.source] = read.evidence.sources[read.part.source]
         for epoch, first, count in _by_epoch(read.part, read.rows):
             reached = used.get((read.part.source, epoch), 0)
             if first != reached:
@@ -112,15 +112,47 @@ def audit_lineage(run: Mapping[str, PathEvidence], lineage: tuple[Leg, ...]) -> 
                 expected, found = (epoch * read.rows + position for position in (reached, first))
                 differences.append(_difference(read, f"{kind} in epoch {epoch}: the next position", expected, found))
             used[read.part.source, epoch] = max(reached, first + count)
-    last = {source: max(epoch for name, epoch in used if name == source) for source in lengths}
-    uses = tuple(
-        Use(source, epoch, rows, lengths[source], later_epoch_begun=rows < lengths[source] and epoch < last[source])
-        for (source, epoch), rows in sorted(used.items())
-    )
+    uses = _uses(used, facts)
     tip = run[lineage[-1].path]
     tokens = sum(entry.rows for entry in uses) * tip.training.sequence_length
     ledger_tokens = sum(run[leg.path].chain.tokens(leg.stop) for leg in lineage)
     return Lineage(lineage, tip.path.stop, uses, tokens, ledger_tokens), tuple(differences)
+
+
+def _uses(used: Mapping[tuple[str, int], int], facts: Mapping[str, SourceFacts]) -> tuple[Use, ...]:
+    """Return the rows used of every epoch of every set of shards.
+
+    used: (source, epoch) -> rows read of that epoch, from its first one on. Of a mixture, different rows are different
+    positions of its parts, so that no row of a part is used twice where none of the mixture is.
+    """
+    ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    lengths: dict[str, int] = {}
+    for (source, epoch), rows in sorted(used.items()):
+        for part, of_part in _part_ranges(source, facts[source], epoch, rows):
+            lengths[part.name] = part.rows
+            for part_epoch, first, count in _by_epoch(of_part, part.rows):
+                ranges.setdefault((part.name, part_epoch), []).append((count, first + count))
+    rows_used = {key: sum(count for count, _ in found) for key, found in ranges.items()}
+    last = {name: max(epoch for other, epoch in ranges if other == name) for name in lengths}
+    return tuple(
+        Use(
+            name,
+            epoch,
+            rows=rows,
+            epoch_rows=lengths[name],
+            reached=max(stop for _, stop in ranges[name, epoch]),
+            later_epoch_begun=rows < lengths[name] and epoch < last[name],
+        )
+        for (name, epoch), rows in sorted(rows_used.items())
+    )
+
+
+def _part_ranges(source: str, facts: SourceFacts, epoch: int, rows: int) -> Iterator[tuple[PartFacts, SourceRange]]:
+    """Yield the range that the first rows of an epoch of a source read of each of its sets of shards."""
+    parts = facts.parts(source)
+    counts = Mixture([part.count for part in parts]).taken(rows)
+    for part, count in zip(parts, counts, strict=True):
+        yield part, SourceRange(part.name, epoch * part.count, count)
 
 
 def _again(first: int, count: int, reached: int) -> str:

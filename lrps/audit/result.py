@@ -36,14 +36,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Use:
-    """The rows of one epoch of one source that a lineage used: the first ones of the epoch, each once."""
+    """The rows of one epoch of a set of shards that a lineage used, each once.
+
+    They are the first ones of the epoch; of a part of a mixture there may be gaps before `reached`, where the lineage
+    went on in a later epoch of the mixture.
+    """
 
     source: str
+    """Name of the source; of a mixture, that of the part's shards."""
     epoch: int
     rows: int
     """Number of rows that were used."""
     epoch_rows: int
     """Number of rows of the epoch."""
+    reached: int
+    """Number of rows of the epoch up to the last one that was used."""
     later_epoch_begun: bool
     """Whether the plan continues in a later epoch although this one has rows left."""
 

@@ -12,15 +12,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from lrps.base.addresses import Address
 from lrps.config.evaluating import EvaluationConfig
 from lrps.config.hardware import HardwareConfig
 from lrps.config.launching import LaunchConfig
-from lrps.config.rehearsing import Synthesis
 from lrps.config.strategies import KINDS, Mixing, Strategy
-from lrps.config.text import BadDocuments, Documents, Texts
+from lrps.config.text import BadDocuments, Documents
 from lrps.config.tracking import TrackConfig
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section, Share
+from lrps.config.versions import Rehearsal, ShardSet, Version
 
 LONGEST_DOCUMENT = 10**9
 UNKNOWN_SHARE = 0.05
@@ -55,41 +54,6 @@ class ModelConfig(Section):
             missing = [key for key in ("model_type", "vocab_size") if key not in self.architecture]
             if missing:
                 raise ValueError(f"architecture needs {' and '.join(missing)}")
-        return self
-
-
-class Version(Section):
-    """One increment of data and the model version that is released for it."""
-
-    name: Name
-    """Name of the version and of its folder below data.root."""
-    text: Texts = ()
-    """Text that `lrps data build` tokenizes into this version's shards: a file, a glob, a directory (with everything
-    below it) or an address that fsspec opens (hf://datasets/.., s3://.., https://..), or a list of these. Files are
-    .txt, .jsonl, .ndjson or .json, also compressed (.gz, .bz2, .xz, .zst, .zstd), or .parquet; each text is sorted."""
-    url: Address | None = None
-    """Address of shards that were built elsewhere: a folder, https://, s3://, gs://, hf:// or any other address that
-    fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
-    shard is copied to data.cache when it is first needed."""
-    tokens: Count | None = None
-    """Number of tokens of the increment to train on (`10.5B`); by default all. Required while the shards do not
-    exist."""
-
-
-class Rehearsal(Version):
-    """A rehearsal set: data that is no increment, read by the paradigms whose `mix` has a share for it."""
-
-    since: Name
-    """First version whose mix may read the set; later versions continue where the lineage stopped reading. A set
-    that is added to a trained plan must start with a version that is not trained yet."""
-    synthesis: Synthesis | None = None
-    """Options of self-synthesized rehearsal, in place of text or url: `lrps rehearse CONFIG SET` lets models write
-    it."""
-
-    @model_validator(mode="after")
-    def _one_maker(self) -> Self:
-        if self.synthesis is not None and (self.text or self.url):
-            raise ValueError("synthesis makes the set: leave out 'text' and 'url', or leave out 'synthesis'")
         return self
 
 
@@ -159,8 +123,13 @@ class DataConfig(Section):
 
     @property
     def sources(self) -> tuple[Version, ...]:
-        """Everything that has shards: the increments, then the rehearsal sets."""
+        """Everything that a path can read: the increments, then the rehearsal sets."""
         return (*self.versions, *self.rehearsal)
+
+    @property
+    def shard_sets(self) -> tuple[ShardSet, ...]:
+        """All sets of shards: those of the increments, then those of the rehearsal sets."""
+        return tuple(shards for source in self.sources for shards in source.shard_sets)
 
     @property
     def tokenizer_path(self) -> Path:
@@ -178,6 +147,11 @@ class DataConfig(Section):
         names = [version.name for version in self.sources]
         if doubled := {n for n in names if names.count(n) > 1}:
             raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} appears more than once")
+        # Keys in the tar files have a dash in place of the dot, and keys must be unique over all versions.
+        sets = [shards.name for shards in self.shard_sets]
+        keys = [name.replace(".", "-") for name in sets]
+        if alike := [name for name, key in zip(sets, keys, strict=True) if keys.count(key) > 1]:
+            raise ValueError(f"the shards of {' and '.join(alike)} would have the same names; rename one of them")
         return self
 
     @model_validator(mode="after")

@@ -53,6 +53,8 @@ Bytes = Annotated[
         {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_BYTES}$"}]}
     ),
 ]
+Epochs = Annotated[Float, Field(gt=0, le=2**20)]
+"""Number of passes over data; more than a million are a mistake."""
 Share = Annotated[Float, Field(ge=0, le=1)]
 DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
 OptimizerStart = Literal["carry", "reset"]

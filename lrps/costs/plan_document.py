@@ -22,23 +22,48 @@ NEXT = "(next)"
 
 
 @dataclass(frozen=True)
+class PartPlan:
+    """A part of a mixed version or rehearsal set."""
+
+    name: str
+    """Name of its shards: <version>.<part>."""
+    weight: float
+    """Share among the weights of the mixture, which add up to 1."""
+    rows: int
+    """Number of sequences in one pass over the mixture."""
+    tokens: int
+    """Number of tokens of these sequences."""
+    epoch_rows: int
+    """Number of sequences of its shards; before they are built, the number that the mixture needs."""
+    epochs: float
+    """Number of passes over its shards in one pass over the mixture."""
+    manifest_sha256: str | None
+    """SHA-256 of the manifest of its training shards; null before they are built."""
+
+
+@dataclass(frozen=True)
 class VersionPlan:
     """A data version of the config, and how it fills optimizer steps."""
 
     name: str
     """Name in the config."""
     rows: int
-    """Number of training sequences of its shards."""
+    """Number of sequences of an epoch: those of its training shards, or those that `tokens` limits them to."""
     steps: int
-    """Number of optimizer steps that these sequences fill."""
+    """Number of optimizer steps that the passes over these sequences fill."""
     tokens: int
     """Number of tokens of these steps."""
     remainder_rows: int
     """Number of sequences that do not fill a step and are not read."""
     manifest_sha256: str | None
-    """SHA-256 of the manifest of its training shards; null before they are built."""
+    """SHA-256 of the manifest of its training shards, or of the description of its mixture; null before they are
+    built."""
     heldout_rows: int | None = field(default=None, metadata=OPTIONAL)
     """Number of held-out sequences that models are evaluated on; 0: losses are n/a. Null before they are built."""
+    epochs: float = field(default=1.0, metadata=OPTIONAL)
+    """Number of passes over these sequences."""
+    parts: tuple[PartPlan, ...] = field(default=(), metadata=OPTIONAL)
+    """Parts of its mixture, in the order of their names; none without a mixture."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +75,15 @@ class RehearsalPlan:
     since: str
     """First version whose paths may read it."""
     rows: int
-    """Number of sequences of its shards."""
+    """Number of sequences of an epoch: those of its shards, or those that `tokens` limits them to."""
     tokens: int
     """Number of tokens of these sequences."""
     manifest_sha256: str | None
-    """SHA-256 of the manifest of its shards; null before they are built."""
+    """SHA-256 of the manifest of its shards, or of the description of its mixture; null before they are built."""
+    epochs: float = field(default=1.0, metadata=OPTIONAL)
+    """Number of passes that it counts for when several sets divide a share."""
+    parts: tuple[PartPlan, ...] = field(default=(), metadata=OPTIONAL)
+    """Parts of its mixture, in the order of their names; none without a mixture."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +134,7 @@ class ParentStep:
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows [from_row, to_row) of a source's stream; positions beyond its rows are in a later epoch."""
+    """Rows [from_row, to_row) of a source's stream; positions beyond the rows of an epoch are in a later one."""
 
     source: str
     """Name of a version or rehearsal set."""
@@ -271,9 +300,11 @@ def _version(plan: Plan, increment: Increment) -> VersionPlan:
         rows=increment.rows,
         steps=increment.steps,
         tokens=increment.steps * plan.config.tokens_per_step,
-        remainder_rows=increment.rows - increment.used(plan.config.batch.sequences),
+        remainder_rows=increment.planned_rows - increment.used(plan.config.batch.sequences),
         manifest_sha256=_manifest_sha256(plan, increment.version),
         heldout_rows=_heldout_rows(plan, increment.version),
+        epochs=float(increment.epochs),
+        parts=_parts(plan, increment.version),
     )
 
 
@@ -285,12 +316,28 @@ def _heldout_rows(plan: Plan, version: str) -> int | None:
 
 def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:
     tokens = each.rows * plan.config.data.sequence_length
-    return RehearsalPlan(each.name, each.since, each.rows, tokens, _manifest_sha256(plan, each.name))
+    sha256, parts = _manifest_sha256(plan, each.name), _parts(plan, each.name)
+    return RehearsalPlan(each.name, each.since, each.rows, tokens, sha256, float(each.epochs), parts)
+
+
+def _parts(plan: Plan, source: str) -> tuple[PartPlan, ...]:
+    length, manifests = plan.config.data.sequence_length, plan.manifests
+    return tuple(
+        PartPlan(
+            name=share.name,
+            weight=float(share.weight),
+            rows=share.count,
+            tokens=share.count * length,
+            epoch_rows=share.rows,
+            epochs=float(share.epochs),
+            manifest_sha256=manifests[share.name].sha256 if share.name in manifests else None,
+        )
+        for share in plan.mixtures.get(source, ())
+    )
 
 
 def _manifest_sha256(plan: Plan, source: str) -> str | None:
-    manifest = plan.manifests.get(source)
-    return manifest.sha256 if manifest else None
+    return plan.sources[source].sha256 if source in plan.sources else None
 
 
 def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> ParadigmPlan:
@@ -333,7 +380,8 @@ def parent_step(parent: Fork | None) -> ParentStep | None:
 
 def _mix_tokens(plan: Plan, path: TrainingPath) -> MixTokens:
     parts = ((part, part.rows) for segment in path.segments for part in segment.parts)
-    tokens = usage(path, parts, plan.increments, plan.rehearsal).times(plan.config.data.sequence_length)
+    rows = usage(path, parts, plan.increments, plan.rehearsal, plan.first_reads)
+    tokens = rows.times(plan.config.data.sequence_length)
     return MixTokens(tokens.unique, tokens.replayed, tokens.rehearsal)
 
 

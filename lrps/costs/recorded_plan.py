@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.data.manifest import Manifest
+from lrps.data.sources import DataSource
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.part_share import PartShare
 from lrps.plan.plan import Plan
 
 
@@ -29,7 +31,7 @@ class RecordedPlan(Plan):
         return self.recorded_costs or cost_model(self.config)
 
     @cached_property
-    def heldout(self) -> dict[str, Manifest]:
+    def heldout(self) -> dict[str, DataSource]:
         return {}
 
 
@@ -57,8 +59,11 @@ def recorded_plan(run_dir: Path) -> RecordedPlan:
 def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
     config = Config.model_validate(document["config"])
     batch = config.batch.sequences
-    increments = (Increment(v["name"], v["rows"], v["rows"] // batch) for v in document["plan"]["versions"])
-    rehearsal = (RehearsalSet(r["name"], r["rows"], r["since"]) for r in document["plan"].get("rehearsal", ()))
+    epochs = {source.name: Fraction(str(source.epochs)) for source in config.data.sources}
+    versions, sets = document["plan"]["versions"], document["plan"].get("rehearsal", ())
+    increments = (Increment.of(v["name"], v["rows"], batch, epochs[v["name"]]) for v in versions)
+    rehearsal = (RehearsalSet(r["name"], r["rows"], r["since"], epochs[r["name"]]) for r in sets)
+    mixtures = {each["name"]: _shares(each["parts"]) for each in (*versions, *sets) if each.get("parts")}
     costs = document.get("costs")
     paradigms = {name: config.paradigms[name] for name in document.get("paradigms", config.paradigms)}
     return RecordedPlan(
@@ -67,5 +72,12 @@ def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
         tuple(increments),
         {},
         tuple(rehearsal),
+        mixtures,
         recorded_costs=None if costs is None else CostModel(**costs),
+    )
+
+
+def _shares(parts: Sequence[Mapping[str, Any]]) -> tuple[PartShare, ...]:
+    return tuple(
+        PartShare(part["name"], Fraction(str(part["weight"])), part["epoch_rows"], part["rows"]) for part in parts
     )

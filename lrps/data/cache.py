@@ -41,8 +41,11 @@ _log = logging.getLogger(__name__)
 
 
 def open_files(data: DataConfig, version: str) -> ShardFiles:
-    """Return the shards of a version of the config: local files, or cached ones if the version has a `url`."""
-    source = next(source for source in data.sources if source.name == version)
+    """Return a set of shards of the config: local files, or cached ones if they have a `url`.
+
+    version: name of a version without a mixture, or <version>.<part>.
+    """
+    source = next(shards for shards in data.shard_sets if shards.name == version)
     if source.url is None:
         return LocalFiles(data.root / version)
     return CachedFiles(data.root / version, source.url, data.cache_path, data.cache_limit)

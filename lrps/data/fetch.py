@@ -14,7 +14,8 @@ from lrps.base.addresses import redact
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import atomic_write_bytes
 from lrps.base.progress import byte_progress
-from lrps.config.models import Config, Version
+from lrps.config.models import Config
+from lrps.config.versions import ShardSet
 from lrps.data.cache import PREFETCH_SHARDS, CachedFiles
 from lrps.data.manifest import SPLITS, Manifest, Shard, load_manifest, manifest_path
 from lrps.data.remote import MissingError, TransientError, read_pieces, resolve, with_retries
@@ -91,13 +92,13 @@ def _download(files: CachedFiles, shards: list[Shard]) -> None:
         files.release(shard)
 
 
-def _sources(config: Config) -> list[Version]:
-    if not (sources := [source for source in config.data.sources if source.url is not None]):
+def _sources(config: Config) -> list[ShardSet]:
+    if not (sources := [shards for shards in config.data.shard_sets if shards.url is not None]):
         raise ConfigError("no version has a `url:`; set it to the address of the folder of its manifests and shards")
     return sources
 
 
-def _fetch_manifest(root: Path, source: Version, split: str) -> Manifest | None:
+def _fetch_manifest(root: Path, source: ShardSet, split: str) -> Manifest | None:
     """Copy one manifest to data.root and return it; None if it is a held-out manifest that does not exist."""
     url, place = str(source.url), manifest_path(root, source.name, split)
     address = resolve(url, place.name)
@@ -109,7 +110,7 @@ def _fetch_manifest(root: Path, source: Version, split: str) -> Manifest | None:
         absent = isinstance(error, MissingError) or url.startswith("pipe:")
         if split != "train" and absent:
             return None
-        raise DataError(f"{error}. Correct data.versions.{source.name}.url, or put the manifest there") from None
+        raise DataError(f"{error}. Correct the url of {source.name} in the config, or put the manifest there") from None
     manifest = _checked(content, place.name, where)
     if (manifest.version, manifest.split) != (source.name, split):
         raise DataError(

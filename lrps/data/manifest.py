@@ -32,7 +32,9 @@ SPLITS = ("train", "heldout")
 ITEM_BYTES = {"uint16": 2, "uint32": 4}
 _HINT = "Restore it from where it was copied, or delete it and run `lrps data build CONFIG`."
 
-_VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_VERSION_NAME = re.compile(rf"{_NAME}(\.{_NAME})?")
+"""Name of a version, or of a part of its mixture: <version>.<part>."""
 _SHARDS_FOLLOW = b' "shards": [\n'
 _KINDS = {"str": str, "int": int, "dict[str, Any]": dict}
 _T = TypeVar("_T")
@@ -51,7 +53,8 @@ class Blocks:
     """All blocks of a manifest in order, stored as columns: a million take 16 MB, where objects would take 300 MB."""
 
     def __init__(self, version: str, split: str) -> None:
-        self._prefix = f"{version}-{split}-"
+        # webdataset ends a key at the first dot, so the one in the name of a part becomes a dash.
+        self._prefix = f"{version.replace('.', '-')}-{split}-"
         self.offsets = array("Q")
         self.tokens = array("I")
         self.crc32s = array("I")

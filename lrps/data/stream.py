@@ -18,6 +18,7 @@ import numpy as np
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.data.checks import BlockChecks, file_identity
+from lrps.data.composition import Composition
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
@@ -75,6 +76,15 @@ class TokenSource:
         self._ready = np.zeros(len(block_rows), bool)
         self.all_ready = False
         """True once every block is prepared and stays so."""
+
+    @property
+    def parts(self) -> tuple[TokenSource, ...]:
+        """Sources with shards that it consists of: itself."""
+        return (self,)
+
+    def deal(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (part, position in the part's stream) of these positions, as a mixed source does."""
+        return np.zeros(len(positions), np.int64), positions
 
     def order(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows of the source at these positions (1-D, >= 0) of its stream."""
@@ -166,6 +176,26 @@ class TokenSource:
         self._files.release(shard)
 
 
+class MixedSource:
+    """A source that mixes several others exactly: the version of a config that has a `mixture`.
+
+    parts: its parts, in the order of their names. counts: number of rows of each in an epoch of the mixture.
+    """
+
+    def __init__(self, parts: Sequence[TokenSource], counts: Sequence[int]) -> None:
+        self.parts = tuple(parts)
+        self._composition = Composition(counts)
+        self.rows = self._composition.rows
+        """Number of rows of an epoch."""
+
+    def deal(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (part, position in the part's stream) of these positions (1-D, >= 0)."""
+        return self._composition.deal(positions)
+
+
+Source = TokenSource | MixedSource
+
+
 class PathData:
     """The rows of one path: its segments one after another, the parts of each mixed evenly.
 
@@ -174,7 +204,7 @@ class PathData:
     or if the sources differ in sequence length, tokenizer or dtype.
     """
 
-    def __init__(self, segments: Sequence[Segment], sources: Mapping[str, TokenSource], batch_rows: int) -> None:
+    def __init__(self, segments: Sequence[Segment], sources: Mapping[str, Source], batch_rows: int) -> None:
         _check_sources(segments, sources, batch_rows)
         self.batch_rows = batch_rows
         self._segments = [_Segment(segment, sources) for segment in segments]
@@ -240,7 +270,10 @@ class PathData:
         return [one for start, segment in pairs for one in segment.taken(min(max(rows - start, 0), segment.rows))]
 
     def rows_of(self, step: int) -> list[tuple[str, int, int]]:
-        """Return (source, epoch, row) of every row of the global batch of `step`, in order; for tests."""
+        """Return (source, epoch, row) of every row of the global batch of `step`, in order; for tests.
+
+        A row of a mixed source is given as one of its part.
+        """
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is outside the path's {self.steps} steps")
         first = step * self.batch_rows
@@ -252,11 +285,15 @@ class PathData:
 class _Segment:
     """A segment with its open sources; rows are counted from the segment's start."""
 
-    def __init__(self, segment: Segment, sources: Mapping[str, TokenSource]) -> None:
+    def __init__(self, segment: Segment, sources: Mapping[str, Source]) -> None:
         self.rows = segment.rows
         self._parts = segment.parts
-        self._sources = [sources[name] for name in {part.source: None for part in segment.parts}]
-        self._source_of_part = np.array([self._sources.index(sources[part.source]) for part in segment.parts])
+        names = list(dict.fromkeys(part.source for part in segment.parts))
+        self._sources = [leaf for name in names for leaf in sources[name].parts]
+        first_leaf = dict(zip(names, accumulate((len(sources[name].parts) for name in names), initial=0), strict=False))
+        self._first_leaf = np.array([first_leaf[part.source] for part in segment.parts])
+        opened = {number: sources[part.source] for number, part in enumerate(segment.parts)}
+        self._mixed = {number: source for number, source in opened.items() if len(source.parts) > 1}
         self._from_rows = np.array([part.from_row for part in segment.parts], np.int64)
         self._mixture = Mixture([part.rows for part in segment.parts])
         # One view over all sources, so that a batch is one gather; addresses between them are never read.
@@ -287,18 +324,23 @@ class _Segment:
         return reached
 
     def rows_of(self, t: np.ndarray) -> list[tuple[str, int, int]]:
-        parts, positions = self._assign(t)
+        leaves, positions = self._assign(t)
         found = []
-        for part, position in zip(parts.tolist(), positions.tolist(), strict=True):
-            source = self._sources[self._source_of_part[part]]
+        for leaf, position in zip(leaves.tolist(), positions.tolist(), strict=True):
+            source = self._sources[leaf]
             row = int(source.order(np.array([position]))[0])
-            found.append((self._parts[part].source, position // source.rows, row))
+            found.append((source.manifest.version, position // source.rows, row))
         return found
 
     def _assign(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (part, position in its source's stream) of the rows t."""
+        """Return (number of the source with shards, position in its stream) of the rows t."""
         parts, index = self._mixture.assign(t)
-        return parts, self._from_rows[parts] + index
+        leaves, positions = self._first_leaf[parts], self._from_rows[parts] + index
+        for number, source in self._mixed.items():
+            chosen = parts == number
+            leaf, positions[chosen] = source.deal(positions[chosen])
+            leaves[chosen] += leaf
+        return leaves, positions
 
     def _draw(self, number: int, first: int) -> _Draw:
         """Return a draw whose rows are needed from `first` on, and start to fetch the files of the next one."""
@@ -309,8 +351,7 @@ class _Segment:
 
     def _place(self, number: int, needed: int) -> _Draw:
         start = min(number * DRAW_ROWS, self.rows)
-        parts, positions = self._assign(np.arange(start, min(start + DRAW_ROWS, self.rows)))
-        sources = self._source_of_part[parts]
+        sources, positions = self._assign(np.arange(start, min(start + DRAW_ROWS, self.rows)))
         blocks, addresses = np.empty_like(positions), np.empty_like(positions)
         for index in np.unique(sources).tolist():
             chosen = sources == index
@@ -336,7 +377,7 @@ def _cut(rows: np.ndarray, sequence_length: int) -> np.ndarray:
     return rows.reshape(-1, sequence_length)
 
 
-def _check_sources(segments: Sequence[Segment], sources: Mapping[str, TokenSource], batch_rows: int) -> None:
+def _check_sources(segments: Sequence[Segment], sources: Mapping[str, Source], batch_rows: int) -> None:
     used = {part.source: None for segment in segments for part in segment.parts}
     if missing := [name for name in used if name not in sources]:
         raise DataError(
@@ -348,9 +389,10 @@ def _check_sources(segments: Sequence[Segment], sources: Mapping[str, TokenSourc
                 f"a segment of {segment.steps} steps has {segment.rows} sequences, which is not {batch_rows} per step: "
                 "plan again with this batch size"
             )
-    if len({sources[name].sequence_length for name in used}) > 1:
+    leaves = [leaf for name in used for leaf in sources[name].parts]
+    if len({leaf.sequence_length for leaf in leaves}) > 1:
         raise DataError(f"{', '.join(used)} have different sequence lengths: use one sequence length")
-    if len({sources[name].manifest.tokenizer.sha256 for name in used}) > 1:
+    if len({leaf.manifest.tokenizer.sha256 for leaf in leaves}) > 1:
         raise DataError(f"{', '.join(used)} were made with different tokenizers: build them with the same one")
-    if len({sources[name].dtype for name in used}) > 1:
+    if len({leaf.dtype for leaf in leaves}) > 1:
         raise DataError(f"{', '.join(used)} store tokens in different dtypes: build them with the same lrps")

@@ -82,7 +82,7 @@ def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
     """
     data = config.data
     candidates = [
-        (source.name, manifest_path(data.root, source.name, split)) for source in data.sources for split in SPLITS
+        (shards.name, manifest_path(data.root, shards.name, split)) for shards in data.shard_sets for split in SPLITS
     ]
     found = [(name, path) for name, path in candidates if path.exists()]
     if not found:

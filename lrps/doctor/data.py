@@ -10,10 +10,9 @@ from pathlib import Path
 from lrps.base.addresses import redact
 from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
-from lrps.config.models import Version
-from lrps.data.build.inputs import expand
+from lrps.config.versions import ShardSet
 from lrps.data.build.tokenize import IGNORED_SETTINGS
-from lrps.data.build.trained import TrainedTokenizer
+from lrps.data.build.trained import TrainedTokenizer, training_text
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
 from lrps.data.hub import download_advice
@@ -21,7 +20,7 @@ from lrps.data.manifest import Manifest, manifest_path
 from lrps.data.remote import read_pieces, resolve
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
-from lrps.plan.plan import Plan, shards_command
+from lrps.plan.plan import Plan
 
 AREA = "data"
 
@@ -31,11 +30,11 @@ def check_data(subject: Subject) -> Iterator[Finding]:
     if subject.plan is None:
         return
     plan = subject.plan
-    for version in plan.config.data.sources:
+    for version in plan.config.data.shard_sets:
         manifest = plan.manifests.get(version.name)
         if manifest is None:
             what = f"no manifest in {plan.config.data.root}"
-            yield Finding(AREA, version.name, "fail", what, f"run `{shards_command(version)}`")
+            yield Finding(AREA, version.name, "fail", what, f"run `{version.command}`")
         else:
             yield shards(plan, version, manifest)
     if plan.config.data.heldout_share:
@@ -48,7 +47,7 @@ def check_data(subject: Subject) -> Iterator[Finding]:
         yield from _cache(plan)
 
 
-def shards(plan: Plan, version: Version, manifest: Manifest) -> Finding:
+def shards(plan: Plan, version: ShardSet, manifest: Manifest) -> Finding:
     """Return whether every shard on this machine has its size; only `lrps data verify` reads the bytes."""
     files = open_files(plan.config.data, version.name)
     there = [(shard, _size(files.find(shard)), files.find(shard)) for shard in manifest.shards]
@@ -80,10 +79,8 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
     try:
         tokenizer = config_tokenizer(plan.config, plan.manifests.values())
         ours = tokenizer.identity
-        first = next((version for version in plan.config.data.sources if version.text), None)
-        if first is not None:
+        if text := training_text(plan.config.data):
             fix = "delete it, or correct the config"
-            text = expand(first.name, first.text, plan.config.data.cache_path, fetch=False).files
             TrainedTokenizer(plan.config.data).check(ours.sha256, text, used=bool(plan.manifests))
     except LrpsError as error:
         if advice := download_advice(path, "tokenizer.json", "data.tokenizer"):
@@ -130,7 +127,7 @@ def _marks(tokenizer: DataTokenizer, plan: Plan) -> Iterator[Finding]:
 def _cache(plan: Plan) -> Iterator[Finding]:
     """Check the space for the shards that are still to be fetched."""
     data, coming = plan.config.data, 0
-    for version in data.sources:
+    for version in data.shard_sets:
         if version.url and (manifest := plan.manifests.get(version.name)):
             files = open_files(data, version.name)
             coming += sum(shard.bytes for shard in manifest.shards if files.find(shard) is None)
@@ -154,7 +151,7 @@ def _cache(plan: Plan) -> Iterator[Finding]:
 def check_remote(subject: Subject) -> Iterator[Finding]:
     """Check whether the `url` of each version gives the first bytes of its first shard, or of its manifest."""
     plan = subject.plan
-    for version in plan.config.data.sources if plan is not None else ():
+    for version in plan.config.data.shard_sets if plan is not None else ():
         if version.url is None or plan is None:
             continue
         manifest = plan.manifests.get(version.name)

@@ -11,7 +11,7 @@ from lrps.base.locks import check_free
 from lrps.engine.model_config import check_model_config
 from lrps.plan.initial import initial_checkpoint
 from lrps.plan.origin import fork
-from lrps.plan.plan import Plan, shards_command
+from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus, saved_step
 from lrps.store.layout import RunLayout
 
@@ -22,10 +22,11 @@ def check_shards(plan: Plan) -> None:
     Rehearsal sets that `lrps rehearse` has not written yet are exempt: only the paths of `waiting_for_sets` need them.
     """
     read = {source for path in plan.graph.paths for source in path.sources} - _unwritten_sets(plan)
-    missing = [each for each in plan.config.data.sources if each.name in read - plan.manifests.keys()]
+    wanted = [shards for shards in plan.config.data.shard_sets if shards.version in read]
+    missing = [shards for shards in wanted if shards.name not in plan.manifests]
     if missing:
-        names = ", ".join(version.name for version in missing)
-        commands = " and ".join(dict.fromkeys(f"`{shards_command(version)}`" for version in missing))
+        names = ", ".join(shards.name for shards in missing)
+        commands = " and ".join(dict.fromkeys(f"`{shards.command}`" for shards in missing))
         raise DataError(f"no shards in {plan.config.data.root} for version {names}; run {commands} first")
 
 

@@ -95,7 +95,7 @@ class Compiler:
         return Decay(strategy.decay, min(max(steps, 1), so_far), final)
 
     def whole(self, k: int) -> Segment:
-        """Return increment k as one segment of all its steps, in the order of the source."""
+        """Return increment k as one segment of all its steps, in the order of the source, epoch after epoch."""
         inc = self.increments[k]
         return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
 
@@ -107,12 +107,12 @@ class Compiler:
         of it; each source continues there.
         """
         so_far = {increment.version for increment in self.increments[: k + 1]}
-        sets = {each.name: each.rows for each in self.rehearsal if each.since in so_far}
+        sets = {each.name: each.planned_rows for each in self.rehearsal if each.since in so_far}
         if not mix.replay and not (mix.rehearsal and sets):
             return segments
         fresh = [part for segment in segments for part in segment.parts]
         newer = {part.source for part in fresh}
-        old = {each.version: each.rows for each in self.increments[:k] if each.version not in newer}
+        old = {each.version: each.planned_rows for each in self.increments[:k] if each.version not in newer}
         total = sum(part.rows for part in fresh)
         added = [*_drawn(old, mix.replay, total, taken), *_drawn(sets, mix.rehearsal, total, taken)]
         room = sum(part.rows for part in added)

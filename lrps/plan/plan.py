@@ -6,22 +6,25 @@ Everything that executes, accounts for or draws a run starts from a plan. Import
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
-from math import floor
 from pathlib import Path
 from typing import Any
 
-from lrps.base.errors import ConfigError, DataError
+from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
-from lrps.config.models import Config, Rehearsal, Version
+from lrps.config.models import Config
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
+from lrps.data.sources import DataSource, SourcePart
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
+from lrps.paths.part_share import PartShare
+from lrps.paths.usage import FirstReads
+from lrps.plan.sizes import heldout_source, part_shares, plain_rows, wanted_rows
 from lrps.store.identity import path_identity, read_path, training_digest
 from lrps.store.layout import RunLayout
 
@@ -33,8 +36,10 @@ class Plan:
     config: Config
     increments: tuple[Increment, ...]
     manifests: dict[str, Manifest]
-    """Training manifests by name, of the increments and rehearsal sets whose shards exist."""
+    """Training manifests of all shards that exist, by name: <version>, or <version>.<part> for a mixture."""
     rehearsal: tuple[RehearsalSet, ...] = ()
+    mixtures: Mapping[str, tuple[PartShare, ...]] = field(default_factory=dict)
+    """Mapping from mixed source to the rows of its parts in an epoch, in the order of the parts' names."""
 
     @cached_property
     def graph(self) -> Graph:
@@ -57,22 +62,42 @@ class Plan:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Mapping from source to the number of sequences that the plan counts: increments, then rehearsal sets."""
+        """Mapping from source to the number of sequences of an epoch: increments, then rehearsal sets."""
         increments = {increment.version: increment.rows for increment in self.increments}
         return increments | {each.name: each.rows for each in self.rehearsal}
 
     @cached_property
-    def heldout(self) -> dict[str, Manifest]:
-        """Held-out manifests by version, of the versions whose held-out shards have a whole sequence."""
-        files = {v.version: manifest_path(self.config.data.root, v.version, "heldout") for v in self.increments}
-        manifests = {version: load_manifest(file) for version, file in files.items() if file.exists()}
-        length = self.config.data.sequence_length
-        return {version: manifest for version, manifest in manifests.items() if manifest.rows(length)}
+    def sources(self) -> dict[str, DataSource]:
+        """Training data by source, of the increments and rehearsal sets all of whose shards exist."""
+        found: dict[str, DataSource] = {}
+        for name, rows in self.rows.items():
+            shares = self.mixtures.get(name)
+            if shares is None and name in self.manifests:
+                found[name] = DataSource.plain(self.manifests[name], rows)
+            elif shares is not None and all(share.name in self.manifests for share in shares):
+                parts = (SourcePart(self.manifests[share.name], share.rows, share.count) for share in shares)
+                found[name] = DataSource(name, tuple(parts))
+        return found
+
+    @cached_property
+    def first_reads(self) -> dict[str, FirstReads]:
+        """Mapping from mixed source to the number of its first rows that no part has read before; see paths/usage."""
+        return {name: _first_reads(shares) for name, shares in self.mixtures.items()}
+
+    @cached_property
+    def heldout(self) -> dict[str, DataSource]:
+        """Held-out data by version, of the versions whose held-out shards have a whole sequence.
+
+        That of a mixed version is the largest mixture of its parts' held-out rows, at the weights of the version, in
+        which no row is twice; it is left out if that has no row.
+        """
+        found = {version.name: heldout_source(self.config, version) for version in self.config.data.versions}
+        return {name: source for name, source in found.items() if source is not None and source.rows}
 
     @property
     def without_heldout(self) -> tuple[str, ...]:
         """Versions that are built without a whole held-out sequence, on which every loss is n/a."""
-        return tuple(v.version for v in self.increments if v.version in self.manifests.keys() - self.heldout.keys())
+        return tuple(v.version for v in self.increments if v.version in self.sources.keys() - self.heldout.keys())
 
     def identity(self, path: TrainingPath) -> dict[str, Any]:
         """Return the identity of a path, by which its directory is distinguished from one of another plan.
@@ -80,11 +105,7 @@ class Plan:
         Sources whose shards do not exist yet are left out.
         """
         tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
-        sources = {
-            name: {"manifest_sha256": self.manifests[name].sha256, "rows": rows}
-            for name, rows in self.rows.items()
-            if name in self.manifests
-        }
+        sources = {name: source.identity for name, source in self.sources.items()}
         return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources)
 
     @cached_property
@@ -94,7 +115,7 @@ class Plan:
 
     def heldout_rows(self, version: str) -> int:
         """Return the number of sequences of a held-out set that versions are evaluated on."""
-        available = self.heldout[version].rows(self.config.data.sequence_length)
+        available = self.heldout[version].rows
         return min(available, self.config.evaluation.max_rows or available)
 
     def heldout_versions(self, version: str) -> tuple[str, ...]:
@@ -127,73 +148,46 @@ def make_plan(config: Config) -> Plan:
     with neither shards nor a planned number of tokens, and for a held-out share other than that of the shards.
     """
     data = config.data
-    files = {source.name: manifest_path(data.root, source.name, "train") for source in data.sources}
+    files = {shards.name: manifest_path(data.root, shards.name, "train") for shards in data.shard_sets}
     manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
     _check_heldout_share(config, manifests)
     rows: dict[str, int] = {}
+    mixtures: dict[str, tuple[PartShare, ...]] = {}
     for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
-        rows[source.name] = _rows(config, source, manifests.get(source.name), rows)
-    increments = (Increment(v.name, rows[v.name], rows[v.name] // config.batch.sequences) for v in data.versions)
-    rehearsal = (RehearsalSet(each.name, rows[each.name], each.since) for each in data.rehearsal)
-    return Plan(config, tuple(increments), manifests, tuple(rehearsal))
+        wanted = wanted_rows(config, source, rows)
+        if source.mixture:
+            mixtures[source.name] = part_shares(config, source, manifests, wanted)
+            rows[source.name] = sum(share.count for share in mixtures[source.name])
+        else:
+            rows[source.name] = plain_rows(config, source, manifests.get(source.name), wanted)
+    batch = config.batch.sequences
+    epochs = {source.name: Fraction(str(source.epochs)) for source in data.sources}
+    increments = (Increment.of(v.name, rows[v.name], batch, epochs[v.name]) for v in data.versions)
+    rehearsal = (RehearsalSet(each.name, rows[each.name], each.since, epochs[each.name]) for each in data.rehearsal)
+    return Plan(config, tuple(increments), manifests, tuple(rehearsal), mixtures)
 
 
 def _check_heldout_share(config: Config, manifests: Mapping[str, Manifest]) -> None:
     """Raise ConfigError if the share is not that of the versions that were built from the text of the config."""
     share = config.data.heldout_share
-    built = {source.name: manifests[source.name] for source in config.data.sources if source.name in manifests}
-    for source in config.data.sources:
-        found = built[source.name].provenance.get("heldout_share") if source.text and source.name in built else None
+    for shards in config.data.shard_sets:
+        built = manifests.get(shards.name) if shards.text else None
+        found = None if built is None else built.provenance.get("heldout_share")
         if isinstance(found, int | float) and found != share:
             raise ConfigError(
-                f"data.heldout_share is {share:g}, but the shards of {source.name} were built with {found:g}, and a "
+                f"data.heldout_share is {share:g}, but the shards of {shards.name} were built with {found:g}, and a "
                 f"version never changes: set it back to {found:g}; with another share a document that is held out of "
                 "one version would be trained on in another"
             )
 
 
-def shards_command(version: Version) -> str:
-    """Return the command that makes or fetches the shards of a version."""
-    if isinstance(version, Rehearsal) and version.synthesis is not None:
-        return f"lrps rehearse CONFIG {version.name}"
-    return f"lrps data {'fetch' if version.url else 'build'} CONFIG"
+def _first_reads(shares: Sequence[PartShare]) -> FirstReads:
+    from lrps.data.composition import Composition  # It imports numpy, which only a plan with a mixture needs.
 
+    composition = Composition([share.count for share in shares])
 
-def wanted_rows(config: Config, version: Version, counted: Mapping[str, int]) -> int | None:
-    """Return the number of sequences that the config asks for; None if it takes all of the shards.
+    def first_reads(position: int) -> int:
+        taken = composition.taken(position)
+        return sum(min(count, share.rows) for count, share in zip(taken, shares, strict=True))
 
-    counted: sequences of the increments, by name.
-    """
-    if version.tokens is not None:
-        return version.tokens // config.data.sequence_length
-    if isinstance(version, Rehearsal) and version.synthesis is not None:
-        return floor(Fraction(str(version.synthesis.ratio)) * sum(counted[name] for name in version.synthesis.of))
-    return None
-
-
-def _rows(config: Config, version: Version, manifest: Manifest | None, counted: Mapping[str, int]) -> int:
-    """Return the number of sequences of a source: those of its shards, limited to those that the config asks for.
-
-    counted: sequences of the sources before it, by name.
-    """
-    length, wanted = config.data.sequence_length, wanted_rows(config, version, counted)
-    if manifest is None:
-        if wanted is not None:
-            return wanted
-        hint = "say how many with `tokens:`, or give its `text:` or `url:`"
-        if version.text or version.url:
-            hint = f"run `{shards_command(version)}`"
-        raise ConfigError(
-            f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {hint}"
-        )
-    rows = manifest.rows(length)
-    if wanted is not None and wanted > rows:
-        where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
-        hint = "or leave it out to use all"
-        if isinstance(version, Rehearsal) and version.synthesis is not None:
-            hint = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
-        raise DataError(
-            f"version {version.name}: the config wants {wanted} sequences of {length} tokens, its shards hold {rows}; "
-            f"lower data.{where}.{version.name}.tokens {hint}"
-        )
-    return rows if wanted is None else wanted
+    return first_reads

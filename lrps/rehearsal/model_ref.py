@@ -12,8 +12,8 @@ from typing import Any
 
 from lrps.base.errors import CheckpointError, ConfigError, GenerationError
 from lrps.base.files import sha256_file
-from lrps.config.models import Rehearsal
 from lrps.config.strategies import PathSwitching
+from lrps.config.versions import Rehearsal
 from lrps.paths.graph import Release
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step

@@ -13,10 +13,10 @@ from lrps.base.addresses import redact
 from lrps.base.document import key
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.numbers import count
-from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
+from lrps.config.versions import Rehearsal
 from lrps.data.manifest import Manifest
-from lrps.plan.plan import Plan, shards_command
+from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import pool_size, possible_generations
 from lrps.rehearsal.model_ref import ModelRef, base_model, is_available, latest_model
 
@@ -35,11 +35,16 @@ def find_set(plan: Plan, name: str) -> Rehearsal:
 
 
 def rehearsed(plan: Plan, synthesis: Synthesis) -> list[Manifest]:
-    """Return the training manifests of the rehearsed versions. Raises DataError if one is missing."""
-    for version in plan.config.data.versions:
-        if version.name in synthesis.of and version.name not in plan.manifests:
-            raise DataError(f"the rehearsed version {version.name} has no shards; run `{shards_command(version)}`")
-    return [plan.manifests[name] for name in synthesis.of]
+    """Return the training manifests of the rehearsed versions, of a mixture those of its parts.
+
+    Raises DataError if one is missing.
+    """
+    sets = {version.name: version.shard_sets for version in plan.config.data.versions}
+    wanted = [shards for name in synthesis.of for shards in sets[name]]
+    for shards in wanted:
+        if shards.name not in plan.manifests:
+            raise DataError(f"the rehearsed version {shards.name} has no shards; run `{shards.command}`")
+    return [plan.manifests[shards.name] for shards in wanted]
 
 
 def generations_of(plan: Plan, rehearsal: Rehearsal, demonstrations: int) -> tuple[int, int]:

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 
 from lrps.base.addresses import redact
 from lrps.base.errors import GenerationError
-from lrps.config.models import Rehearsal
 from lrps.config.rehearsing import Endpoint, Synthesis
+from lrps.config.versions import Rehearsal
 from lrps.data.build.encode import Encoder
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import DataTokenizer

@@ -11,6 +11,7 @@ from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
 from lrps.report.forgetting_table import forgetting_table
+from lrps.report.parts_table import parts_table
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tags import RATIOS, marked
@@ -41,7 +42,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     parts = [f"# {comparison.plan.name}", headline(comparison), totals.to_markdown(), *totals.notes]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
     measured = (table for table in (forgetting_table(comparison), task_table(comparison)) if table.rows)
-    for table in (version_costs_table(comparison), *measured):
+    mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
+    for table in (*mixtures, version_costs_table(comparison), *measured):
         parts += [f"## {table.title.capitalize()}", table.to_markdown(), *table.notes]
     return "\n\n".join(parts) + "\n"
 

@@ -20,6 +20,7 @@ from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.forgetting_table import forgetting_table
+from lrps.report.parts_table import parts_table
 from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
 from lrps.report.tags import RATIOS, legend
@@ -52,6 +53,7 @@ def render_page(comparison: Comparison) -> str:
             legend=legend(comparison.cost_model),
             ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
+            parts=parts_table(comparison.plan),
             measured_tables=[forgetting_table(comparison), task_table(comparison)],
             chart_style=Markup(STYLE),
             any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),

@@ -8,6 +8,7 @@ from lrps.base.numbers import amount, count, device_time, flops, ratio, short, s
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
+from lrps.report.parts_table import parts_table
 from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
 
@@ -30,6 +31,8 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
     yield _versions(document)
     if document.rehearsal:
         yield _rehearsal(document)
+    if (parts := parts_table(document)).rows:
+        yield parts
     for name, paradigm in document.paradigms.items():
         yield Table(name, _PATH_COLUMNS, tuple(map(_path_row, paradigm.paths)))
     mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
@@ -50,19 +53,26 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
 
 
 def _versions(document: PlanDocument) -> Table:
-    columns = (text_column("version"), Column("sequences", count), Column("steps", count), Column("tokens", short))
-    rows = tuple((v.name, v.rows, v.steps, v.tokens, v.remainder_rows) for v in document.versions)
+    repeats = any(v.epochs != 1 for v in document.versions)
+    epochs = (Column("epochs", amount),) if repeats else ()
+    columns = (text_column("version"), Column("sequences", count), *epochs, Column("steps", count))
+    rows = tuple(
+        (v.name, v.rows, *((v.epochs,) if repeats else ()), v.steps, v.tokens, v.remainder_rows)
+        for v in document.versions
+    )
     notes = tuple(
         f"{v.name} holds out no whole sequence: all losses on it are n/a."
         for v in document.versions
         if v.heldout_rows == 0
     )
-    return Table(f"{document.name}: data versions", (*columns, Column("sequences left over", count)), rows, notes)
+    title = f"{document.name}: data versions"
+    return Table(title, (*columns, Column("tokens", short), Column("sequences left over", count)), rows, notes)
 
 
 def _rehearsal(document: PlanDocument) -> Table:
     columns = (text_column("set"), text_column("since"), Column("sequences", count), Column("tokens", short))
-    return Table("rehearsal sets", columns, tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal))
+    rows = tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal)
+    return Table("rehearsal sets", columns, rows)
 
 
 _PATH_COLUMNS = (

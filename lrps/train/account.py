@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,8 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Counters
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
-from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.usage import Usage, usage
+from lrps.plan.plan import Plan
 
 
 @dataclass
@@ -113,18 +113,13 @@ class Account:
         return counters
 
 
-def usage_until(
-    path: TrainingPath,
-    data: PathData,
-    increments: Sequence[Increment],
-    rehearsal: Sequence[RehearsalSet],
-    sequence_length: int,
-) -> UsageUntil:
+def usage_until(plan: Plan, path: TrainingPath, data: PathData) -> UsageUntil:
     """Return the function from a lineage step to the tokens of the path's steps up to it, by usage."""
+    length = plan.config.data.sequence_length
 
     def tokens(step: int) -> Usage:
         taken = data.taken(min(step, path.stop) - path.start)
-        return usage(path, taken, increments, rehearsal).times(sequence_length)
+        return usage(path, taken, plan.increments, plan.rehearsal, plan.first_reads).times(length)
 
     return tokens
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrps.config.models import DataConfig
-from lrps.data.cache import open_files
-from lrps.data.manifest import Manifest
-from lrps.data.stream import TokenSource
+from lrps.data.open_source import open_source
+from lrps.data.sources import DataSource
+from lrps.data.stream import Source
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -26,37 +26,65 @@ if TYPE_CHECKING:
 class HeldoutSet:
     """The held-out sequences of a version."""
 
-    version: str
-    manifest: Manifest
+    source: DataSource
     data: DataConfig
     """The config section that says where the shards are."""
     rows: int
     """Number of sequences to evaluate on, from the first one."""
 
-    def open(self) -> TokenSource:
+    def open(self) -> Source:
         """Open the shards, which are fetched first if they are remote."""
-        length = self.data.sequence_length
-        return TokenSource(self.manifest, open_files(self.data, self.version), sequence_length=length, seed=0)
+        return open_source(self.source, self.data, seed=0)
 
 
 def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, dict[str, Any]]:
     """Evaluate the engine's state on held-out sets, by version. Collective.
 
-    Returns version -> loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256. Bits per byte use
-    the set's own tokens per byte of text, so that models with different tokenizers can be compared.
+    Returns version -> loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256, and for a mixture
+    `parts`: part -> loss, bits_per_byte, rows, tokens. Bits per byte use the set's own tokens per byte of text, so that
+    models with different tokenizers can be compared.
     """
     return {version: _evaluate_on(engine, heldout) for version, heldout in sets.items()}
 
 
 def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> dict[str, Any]:
-    manifest, source = heldout.manifest, heldout.open()
-    mine = np.arange(engine.rank, heldout.rows, engine.world_size)
-    loss_sum, tokens = engine.sum_over_ranks(list(engine.evaluate(source.read(mine))))
+    source = heldout.source
+    sums = _loss_sums(engine, heldout)
+    rows = [rows for _, _, rows in sums]
+    whole = _measured(sum(loss for loss, _, _ in sums), sum(tokens for _, tokens, _ in sums), source, rows)
+    found: dict[str, Any] = whole | {"manifest_sha256": source.sha256}
+    if not source.mixed:
+        return found
+    parts: dict[str, Any] = {}
+    for number, (part, (loss_sum, tokens, _)) in enumerate(zip(source.parts, sums, strict=True)):
+        if rows[number]:
+            of_part = [count if index == number else 0 for index, count in enumerate(rows)]
+            parts[part.name] = _measured(loss_sum, tokens, source, of_part)
+    return found | {"parts": parts}
+
+
+def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int]) -> dict[str, Any]:
+    """Return the loss of rows and their bits per byte. rows: number of rows of every part of the source."""
     loss = loss_sum / tokens
+    text_tokens, text_bytes = source.text_of(rows)
     return {
         "loss": loss,
-        "bits_per_byte": loss / math.log(2) * manifest.tokens / manifest.text_bytes,
-        "rows": heldout.rows,
+        "bits_per_byte": loss / math.log(2) * text_tokens / float(text_bytes),
+        "rows": sum(rows),
         "tokens": int(tokens),
-        "manifest_sha256": manifest.sha256,
     }
+
+
+def _loss_sums(engine: Engine, heldout: HeldoutSet) -> list[tuple[float, float, int]]:
+    """Return (sum of the losses, predicted tokens, rows) of every part of the set, over all ranks."""
+    source = heldout.open()
+    parts, positions = source.deal(np.arange(heldout.rows))
+    mine = np.arange(heldout.rows) % engine.world_size == engine.rank
+    values = [
+        value
+        for number, part in enumerate(source.parts)
+        for value in engine.evaluate(part.read(positions[mine & (parts == number)]))
+    ]
+    sums = engine.sum_over_ranks([float(value) for value in values])
+    rows = np.bincount(parts, minlength=len(source.parts)).tolist()
+    return list(zip(sums[::2], sums[1::2], rows, strict=True))

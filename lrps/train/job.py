@@ -15,16 +15,16 @@ from datetime import timedelta
 from lrps.base.clock import since_launch
 from lrps.base.errors import DataError, LineageError
 from lrps.base.locks import path_lock
-from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import config_tokenizer
-from lrps.data.stream import PathData, TokenSource
+from lrps.data.open_source import open_source
+from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.model_config import check_capacity
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
-from lrps.plan.plan import Plan, shards_command
+from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
@@ -135,7 +135,7 @@ def _run_path(
         if recorder is None:
             return trainer.run()
         with recorder, translate_lost_rank_errors():
-            recorder.start(start.origin, attempt_facts(plan.config, engine, sources, parameters))
+            recorder.start(start.origin, attempt_facts(plan, path, engine, parameters))
             finished = trainer.run()
             recorder.stop("complete" if finished else "interrupted")
             return finished
@@ -150,33 +150,21 @@ def _document_end(plan: Plan) -> int | None:
 
 def _heldout_sets(plan: Plan) -> dict[str, HeldoutSet]:
     data = plan.config.data
-    return {
-        version: HeldoutSet(version, manifest, data, plan.heldout_rows(version))
-        for version, manifest in plan.heldout.items()
-    }
+    return {version: HeldoutSet(source, data, plan.heldout_rows(version)) for version, source in plan.heldout.items()}
 
 
-def open_sources(plan: Plan, path: TrainingPath) -> dict[str, TokenSource]:
+def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
     """Open the sources that the path reads, limited to the sequences that the plan counts.
 
     Raises DataError for a source without shards.
     """
-    sources: dict[str, TokenSource] = {}
-    for name in path.sources:
-        if name not in plan.manifests:
-            version = next(source for source in plan.config.data.sources if source.name == name)
-            raise DataError(
-                f"{path.name} reads version {name}, which has no shards yet; run `{shards_command(version)}`"
-            )
-        sources[name] = TokenSource(
-            plan.manifests[name],
-            open_files(plan.config.data, name),
-            sequence_length=plan.config.data.sequence_length,
-            seed=plan.config.seed,
-            order=plan.config.data.order,
-            rows=plan.rows[name],
-        )
-    return sources
+    data = plan.config.data
+    for shards in data.shard_sets:
+        if shards.version in path.sources and shards.name not in plan.manifests:
+            raise DataError(f"{path.name} reads version {shards.name}, which has no shards yet; run `{shards.command}`")
+    return {
+        name: open_source(plan.sources[name], data, seed=plan.config.seed, order=data.order) for name in path.sources
+    }
 
 
 def _open_recorder(
@@ -184,10 +172,9 @@ def _open_recorder(
 ) -> Recorder:
     """Open the recorder of a new attempt, with the trackers that the config names."""
     config, layout = plan.config, plan.layout.path(path.name)
-    usage = usage_until(path, data, plan.increments, plan.rehearsal, config.data.sequence_length)
+    usage = usage_until(plan, path, data)
     rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, engine.world_size)
-    manifests = {name: plan.manifests[name] for name in path.sources}
-    lineage = lineage_facts(path, manifests, config.tokens_per_step)
+    lineage = lineage_facts(path, {name: plan.sources[name] for name in path.sources}, config.tokens_per_step)
     return Recorder(
         path,
         layout,

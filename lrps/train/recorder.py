@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from lrps.base.errors import LedgerError
 from lrps.base.units import hours
-from lrps.config.models import Config
-from lrps.data.manifest import Manifest
+from lrps.data.sources import DataSource
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_weights
 from lrps.plan.origin import Origin
+from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
@@ -26,7 +26,6 @@ from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
 
 if TYPE_CHECKING:
-    from lrps.data.stream import TokenSource
     from lrps.engine.deepspeed_engine import Engine
 
 
@@ -171,27 +170,28 @@ class Recorder:
         self._trackers.finish(exit_code, self._ledger.last_sha256)
 
 
-def lineage_facts(path: TrainingPath, manifests: Mapping[str, Manifest], tokens_per_step: int) -> dict[str, Any]:
+def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_per_step: int) -> dict[str, Any]:
     """Return where a path comes from and what it reads, as JSON values for trackers.
 
-    manifests: those of the sources that the path reads, by name.
+    sources: those that the path reads, by name.
     """
     return {
         "path": path.name,
         "parent": None if path.parent is None else path.parent.path,
         "branch_point_step": path.start,
         "branch_point_tokens": path.start * tokens_per_step,
-        "manifests": _digests(manifests),
+        "manifests": {name: sources[name].sha256 for name in sorted(sources)},
     }
 
 
-def attempt_facts(
-    config: Config, engine: Engine, sources: Mapping[str, TokenSource], parameters: int
-) -> dict[str, Any]:
+def attempt_facts(plan: Plan, path: TrainingPath, engine: Engine, parameters: int) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
-    sources: those that the path reads, by name. parameters: number of parameters of the model.
+    parameters: number of parameters of the model.
     """
+    config = plan.config
+    identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
+    mixtures = {name: identity["parts"] for name, identity in identities.items() if "parts" in identity}
     hardware = config.hardware
     price = hardware.price_per_device_hour if hardware else None
     return {
@@ -199,16 +199,13 @@ def attempt_facts(
         "device": engine.device_name,
         "parameters": parameters,
         "initial_state": initial_weights(config.model) if config.model.initial_state else None,
-        "manifests": _digests({name: source.manifest for name, source in sources.items()}),
-        "rows": {name: sources[name].rows for name in sorted(sources)},
+        "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},
+        "rows": {name: identity["rows"] for name, identity in identities.items()},
+        **({"mixtures": mixtures} if mixtures else {}),
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
         **engine.facts,
     }
-
-
-def _digests(manifests: Mapping[str, Manifest]) -> dict[str, str]:
-    return {name: manifests[name].sha256 for name in sorted(manifests)}
 
 
 def scheduler_facts(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from lrps.audit.run import audit_run
 from lrps.data.manifest import manifest_path, save_manifest
 from lrps.data.order import Order
 from lrps.plan.plan import Plan
-from support.synthetic_run import manifest
+from support.synthetic_run import manifest, plan_of, train
 
 
 def test_every_row_is_computed(clean: Plan, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +25,27 @@ def test_every_row_is_computed(clean: Plan, data_root: Path, monkeypatch: pytest
         longest[use.source, use.epoch] = max(use.rows, longest.get((use.source, use.epoch), 0))
     assert audit.recomputed_rows == sum(longest.values())
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_every_row_of_the_parts_of_mixtures_is_computed(tmp_path: Path) -> None:
+    paradigms = {"path-switching": {"branch_data": "whole", "mix": {"new": 0.7, "replay": 0.3}}, "ptfs": {}}
+    plan = plan_of(tmp_path, [10, 12], paradigms, epochs=Fraction(3, 2), mixed=True)
+    for name, values in plan.manifests.items():
+        file = manifest_path(tmp_path / "data", name, "train")
+        file.parent.mkdir(parents=True)
+        save_manifest(values, file)
+    train(plan)
+    audit = audit_run(plan.layout.run_dir, tmp_path / "data")
+    assert audit.ok
+    longest: dict[tuple[str, int], int] = {}
+    for use in (use for lineage in audit.lineages for use in lineage.uses):
+        longest[use.source, use.epoch] = max(use.reached, longest.get((use.source, use.epoch), 0))
+    assert audit.recomputed_rows == sum(longest.values())
+    assert {source for source, _ in longest} == {"v1.a", "v1.b", "v2.a", "v2.b"}
+    file = manifest_path(tmp_path / "data", "v2.b", "train")
+    save_manifest(manifest("v2.b", 30), file)
+    (difference,) = audit_run(plan.layout.run_dir, tmp_path / "data").differences
+    assert (difference.source, difference.file) == ("v2.b", file)
 
 
 def test_another_manifest_is_reported(clean: Plan, data_root: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from support.synthetic_run import (
     Interruption,
     all_paths,
     attempt,
+    edit,
     few,
     last_records,
     plan_of,
@@ -69,6 +71,8 @@ interruptions = st.lists(
 @given(
     steps=st.lists(st.integers(5, 16), min_size=1, max_size=3),
     spare=st.integers(0, 1),
+    epochs=st.sampled_from([Fraction(1), Fraction(1, 2), Fraction(3, 2), Fraction(2)]),
+    mixed=st.booleans(),
     paradigms=paradigms(),
     before=interruptions,
     after=interruptions,
@@ -79,6 +83,8 @@ def test_an_interrupted_and_grown_run_is_clean(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[int],
     spare: int,
+    epochs: Fraction,
+    mixed: bool,
     paradigms: dict[str, Any],
     before: list[Interruption],
     after: list[Interruption],
@@ -86,7 +92,7 @@ def test_an_interrupted_and_grown_run_is_clean(
 ) -> None:
     runs = tmp_path_factory.mktemp("runs")
     try:
-        first, grown = (plan_of(runs, versions, paradigms, spare) for versions in (steps[:2], steps))
+        first, grown = (plan_of(runs, versions, paradigms, spare, epochs, mixed) for versions in (steps[:2], steps))
         assert first.graph.paths
         train(first, before, lag=lag)
         run_dir = train(grown, after, lag=lag)
@@ -126,6 +132,38 @@ def test_whole_begins_a_later_epoch_by_plan(tmp_path: Path) -> None:
         (0, 10, True),
         (1, 14, False),
     ]
+
+
+def test_whole_begins_after_the_increments_own_epochs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [10, 12], {"path-switching": {"branch_data": "whole"}}, epochs=Fraction(3, 2))
+    audit = audit_run(train(plan))
+    assert audit.ok
+    uses = {lineage.path: lineage.uses for lineage in audit.lineages}
+    (branch,) = (uses[name] for name in uses if name == "branch-v2")
+    # 25 rows an epoch, 18 steps of 2 rows: the main path has read 14 rows, and the branch reads 22 of the third epoch.
+    assert [(use.epoch, use.rows) for use in branch if use.source == "v2"] == [(0, 14), (2, 22)]
+    assert [(use.epoch, use.rows) for use in uses["main"] if use.source == "v1"] == [(0, 21), (1, 9)]
+
+
+def test_a_mixture_is_audited_part_by_part(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [10, 12], {"path-switching": {"branch_data": "whole"}}, mixed=True)
+    audit = audit_run(train(plan))
+    assert audit.ok
+    (branch,) = (lineage for lineage in audit.lineages if lineage.path == "branch-v2")
+    assert sum(use.rows for use in branch.uses) == branch.stop * BATCH == branch.rows
+    # 25 rows are 17 of a, which has 25, and 8 of b, which has 4. The main path has read 10 of them, 7 and 3; the branch
+    # begins after the mixture's first epoch, so it reads from position 17 of a and 8 of b on.
+    used = [(use.source, use.epoch, use.rows, use.reached) for use in branch.uses if use.source.startswith("v2")]
+    assert used == [("v2.a", 0, 15, 25), ("v2.a", 1, 2, 2), ("v2.b", 0, 3, 3), ("v2.b", 2, 4, 4)]
+    assert {use.source: use.epoch_rows for use in branch.uses} == {"v1.a": 21, "v1.b": 3, "v2.a": 25, "v2.b": 4}
+
+
+def test_a_mixture_whose_parts_were_changed_is_reported(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [10], {"ptfs": {}}, mixed=True)
+    run_dir = train(plan)
+    edit(run_dir / "ptfs-v1" / "path.json", lambda values: values["sources"]["v1"]["parts"][0].update(rows=22))
+    (difference,) = audit_run(run_dir).differences
+    assert "the parts of a mixture were changed" in difference.what
 
 
 def test_a_run_under_way_is_audited_as_far_as_it_is_saved(tmp_path: Path) -> None:

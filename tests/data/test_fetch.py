@@ -74,6 +74,18 @@ def test_manifests_are_copied_byte_for_byte(address, config, built, web, root):
         assert all((root / name).read_bytes() == (built / name).read_bytes() for name in MANIFESTS)
 
 
+def test_the_parts_of_a_mixture_are_fetched(make_config, web, build_version, root):
+    for name in ("v1.a", "v1.b"):
+        build_version(web.root, name)
+    parts = {part: {"url": f"{web.url}/v1.{part}", "weight": 1} for part in ("a", "b")}
+    data = {"root": str(root), "sequence_length": 20, "versions": [{"name": "v1", "mixture": parts}]}
+    made = make_config(data=data)
+    fetch_data(made, shards=True)
+    assert files_below(root)[-2:] == ["v1.a/v1.a-train.manifest.json", "v1.b/v1.b-train.manifest.json"]
+    shard = load_manifest(manifest_path(root, "v1.b", "train")).shards[0]
+    assert open_files(made.data, "v1.b").find(shard) is not None
+
+
 def test_s3(config, built, s3, root):
     for name in files_below(built):
         s3(name, (built / name).read_bytes())

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.data.composition import Composition
 from lrps.data.files import LocalFiles
 from lrps.data.manifest import Manifest, Shard
-from lrps.data.stream import PathData, TokenSource
+from lrps.data.stream import MixedSource, PathData, TokenSource
 from lrps.paths.graph import Segment, SourceRange
 
 L = 20
@@ -338,3 +339,23 @@ def test_uneven_worlds_and_steps_outside_are_refused(stage):
         stage.positions(28)
     with pytest.raises(IndexError):
         stage.batch(0, rank=3, world=3)
+
+
+@given(counts=st.tuples(st.integers(1, 150), st.integers(1, 90)), start=st.integers(0, 400))
+@settings(deadline=None, max_examples=30)
+def test_a_mixed_source_gives_the_rows_of_its_parts(counts, start, sources):
+    parts = [sources["v1"], sources["v3"]]
+    mixed = MixedSource(parts, counts)
+    # Beside another source, and from a position in a later epoch of the mixture on.
+    segment = Segment(10, (SourceRange("m", start, 100), SourceRange("v2", 5, 20)))
+    data = PathData([segment], {"m": mixed, "v2": sources["v2"]}, BATCH)
+    tokens = np.concatenate([data.batch(step) for step in range(10)])
+    rows = [row for step in range(10) for row in data.rows_of(step)]
+    composition = Composition(counts)
+    first, after = composition.taken(start), composition.taken(start + 100)
+    for number, source in enumerate(parts):
+        mine = [name == source.manifest.version for name, _, _ in rows]
+        expected = source.read(np.arange(first[number], after[number]))
+        assert np.array_equal(tokens[mine], expected)
+    assert np.array_equal(tokens[[name == "v2" for name, _, _ in rows]], sources["v2"].read(np.arange(5, 25)))
+    assert data.positions(10) == {"m": start + 100, "v2": 25}

@@ -127,7 +127,7 @@ def test_a_heldout_set_without_a_whole_sequence_is_none(tiny_config: Path) -> No
     whole = make_plan(load_config(tiny_config))
     assert (tuple(whole.heldout), whole.without_heldout) == (("v1", "v2"), ())
     long = make_plan(load_config(tiny_config, ["data.sequence_length=64"]))
-    tokens = {version: manifest.tokens for version, manifest in whole.heldout.items()}
+    tokens = {version: source.parts[0].manifest.tokens for version, source in whole.heldout.items()}
     length = max(tokens.values()) + 1
     assert length > 64
     none = replace(

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from hypothesis import HealthCheck, settings
 
 from lrps.base.files import atomic_write_json
 from lrps.config.models import Config
-from lrps.data.files import LocalFiles
 from lrps.data.manifest import FORMAT, Blocks, Manifest, Shard, TokenizerIdentity
-from lrps.data.stream import PathData, TokenSource
+from lrps.data.open_source import open_source
+from lrps.data.stream import PathData, Source
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import Record, attempt_files
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.part_share import PartShare, PartSize, share_parts
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint, begin, find, fsync_and_hash, pin, prune_checkpoints, publish
@@ -42,6 +44,9 @@ PARADIGMS: dict[str, Any] = {
 }
 
 
+PARTS = {"a": {"weight": 2}, "b": {"weight": 1, "epochs": 4}}
+
+
 def manifest(name: str, rows: int) -> Manifest:
     blocks = Blocks(name, "train")
     blocks.append(512, rows * LENGTH, 0)
@@ -50,22 +55,40 @@ def manifest(name: str, rows: int) -> Manifest:
     return Manifest(FORMAT, name, "train", "uint16", rows * LENGTH, 1, 1, tokenizer, {}, (shard,), blocks)
 
 
-def plan_of(runs: Path, steps: list[int], paradigms: dict[str, Any], spare: int = 1) -> Plan:
-    """Return a plan of versions v1, v2 and so on of these numbers of steps, and a rehearsal set of 17 rows.
+def plan_of(
+    runs: Path,
+    steps: list[int],
+    paradigms: dict[str, Any],
+    spare: int = 1,
+    epochs: Fraction = Fraction(1),
+    mixed: bool = False,
+) -> Plan:
+    """Return a plan of versions v1, v2 and so on of these numbers of steps an epoch, and a rehearsal set of 17 rows.
 
-    A step has 2 rows of 8 tokens, and every version has `spare` rows more.
+    A step has 2 rows of 8 tokens, and every version has `spare` rows more and this number of epochs. mixed: every
+    version consists of parts a and b at weights 2 and 1; a has rows that are left over, and b is read about 2.5 times.
     """
-    increments = tuple(Increment(f"v{k}", BATCH * n + spare, n) for k, n in enumerate(steps, 1))
+    increments = tuple(Increment.of(f"v{k}", BATCH * n + spare, BATCH, epochs) for k, n in enumerate(steps, 1))
     data = {
         "root": "nowhere",
         "sequence_length": LENGTH,
-        "versions": [{"name": i.version} for i in increments],
+        "versions": [{"name": i.version, **({"mixture": PARTS} if mixed else {})} for i in increments],
         "rehearsal": [{"name": "r1", "since": "v1"}],
     }
     values = config_values(runs=str(runs), data=data, paradigms=paradigms, schedule={"peak_lr": 1.0, "warmup_steps": 2})
     config = Config.model_validate({**values, "checkpoint": {"every_steps": 4}, "track": {"log_every_steps": 3}})
-    manifests = {i.version: manifest(i.version, i.rows) for i in increments} | {"r1": manifest("r1", 17)}
-    return Plan(config, increments, manifests, (RehearsalSet("r1", 17, since="v1"),))
+    mixtures = {i.version: _shares(i) for i in increments} if mixed else {}
+    sizes = {i.version: i.rows for i in increments if not mixed} | {"r1": 17}
+    sizes |= {share.name: share.rows for shares in mixtures.values() for share in shares}
+    manifests = {name: manifest(name, rows) for name, rows in sizes.items()}
+    return Plan(config, increments, manifests, (RehearsalSet("r1", 17, since="v1"),), mixtures)
+
+
+def _shares(increment: Increment) -> tuple[PartShare, ...]:
+    rows = increment.rows
+    a = PartSize(f"{increment.version}.a", Fraction(2), rows)
+    b = PartSize(f"{increment.version}.b", Fraction(1), rows // 8 + 1, Fraction(4))
+    return share_parts(increment.version, [a, b], rows)
 
 
 def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoint:
@@ -90,10 +113,10 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
 def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin) -> Recorder:
     layout, every = plan.layout.path(path.name), plan.config.track.log_every_steps
     rate = Rate(plan.config.tokens_per_step, plan.costs.flops_per_token, processes=2)
-    usage = usage_until(path, stage, plan.increments, plan.rehearsal, LENGTH)
+    usage = usage_until(plan, path, stage)
     account = open_account(path, layout.ledger, rate, DeviceClock(), usage)
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
-    manifests = {name: plan.manifests[name].sha256 for name in path.sources}
+    manifests = {name: plan.sources[name].sha256 for name in path.sources}
     rows = {name: plan.rows[name] for name in path.sources}
     book.start(origin, {"device": "cpu", "manifests": manifests, "rows": rows})
     return book
@@ -140,14 +163,8 @@ def attempt(plan: Plan, path: TrainingPath, origin: Origin, steps: float, ending
         newest.write_bytes(newest.read_bytes() + b'{"counters":')
 
 
-def source_of(plan: Plan, name: str) -> TokenSource:
-    return TokenSource(
-        plan.manifests[name],
-        LocalFiles(Path("nowhere")),
-        sequence_length=LENGTH,
-        seed=plan.config.seed,
-        rows=plan.rows[name],
-    )
+def source_of(plan: Plan, name: str) -> Source:
+    return open_source(plan.sources[name], plan.config.data, seed=plan.config.seed)
 
 
 def train(

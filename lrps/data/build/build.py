@@ -16,7 +16,8 @@ from rich.console import Console
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.progress import byte_progress
-from lrps.config.models import Config, DataConfig, Rehearsal, Version
+from lrps.config.models import Config, DataConfig
+from lrps.config.versions import ShardSet
 from lrps.data.build.encode import Encoder, check_encodes_all
 from lrps.data.build.file_range import Progress
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
@@ -35,7 +36,7 @@ from lrps.data.build.tokenize import (
     tokenize_jobs,
     unfinished_parts,
 )
-from lrps.data.build.trained import TrainedTokenizer
+from lrps.data.build.trained import TrainedTokenizer, first_text, training_text
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
 from lrps.data.hub import download_advice
 from lrps.data.manifest import SPLITS, Manifest, existing_manifests, manifest_path
@@ -87,25 +88,27 @@ def finalize_data(config: Config, names: Sequence[str] = (), processes: int | No
 
 
 def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText]:
-    """Return the text of every version and rehearsal set with `text:`, or of the named ones.
+    """Return the text of every version, part of a mixture and rehearsal set with `text:`, or of the named ones.
 
-    Trains the tokenizer if there is none. Raises ConfigError for a name without text and for a file that a version
-    names twice, DataError for missing files of a version that is not built, and for a tokenizer that does not fit the
-    text, the model or the versions that are built.
+    The name of a version means all parts of its mixture. Trains the tokenizer if there is none. Raises ConfigError for
+    a name without text and for a file that a version names twice, DataError for missing files of a version that is not
+    built, and for a tokenizer that does not fit the text, the model or the versions that are built.
     """
     data = config.data
-    with_text = {version.name: version for version in data.sources if version.text}
+    with_text = {shards.name: shards for shards in data.shard_sets if shards.text}
     if not with_text:
         raise ConfigError("no version has `text:`; list the .txt or .jsonl files of each version there")
-    if unknown := [name for name in names if name not in with_text]:
+    known = {name for shards in with_text.values() for name in (shards.name, shards.version)}
+    if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"no version {', '.join(unknown)} with `text:`; these have it: {', '.join(with_text)}")
     wanted = {
-        name: _inputs(data, name, version.text) for name, version in with_text.items() if name in names or not names
+        name: _inputs(data, name, shards.text)
+        for name, shards in with_text.items()
+        if not names or {name, shards.version} & {*names}
     }
-    first = next(iter(with_text.values()))
     if not data.tokenizer_path.exists():
-        _train_tokenizer(data, first)
-    tokenizer = _checked_tokenizer(config, first, complete=all(_is_built(data, name) for name in wanted))
+        _train_tokenizer(data)
+    tokenizer = _checked_tokenizer(config, complete=all(_is_built(data, name) for name in wanted))
     recipe = Recipe(
         data.tokenizer_path,
         tokenizer.identity,
@@ -142,16 +145,15 @@ def _inputs(data: DataConfig, name: str, texts: Sequence[str]) -> Inputs:
     return inputs
 
 
-def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTokenizer:
+def _checked_tokenizer(config: Config, complete: bool) -> DataTokenizer:
     """Return the tokenizer of the config's data, and print what may be a mistake. complete: nothing is to be built.
 
     Raises DataError if it was trained on other text, does not fit the model, or cannot encode all text.
     """
-    manifests = existing_manifests(config.data.root, [source.name for source in config.data.sources])
+    manifests = existing_manifests(config.data.root, [shards.name for shards in config.data.shard_sets])
     tokenizer = config_tokenizer(config, manifests)
     used = any(manifest.tokenizer.sha256 == tokenizer.identity.sha256 for manifest in manifests)
-    text = expand(first.name, first.text, config.data.cache_path, fetch=False).files
-    TrainedTokenizer(config.data).check(tokenizer.identity.sha256, text, used=used)
+    TrainedTokenizer(config.data).check(tokenizer.identity.sha256, training_text(config.data), used=used)
     notes = [tokenizer.absent_begin_note]
     if tokenizer.checkpoint_mismatch is not None:
         if not used:
@@ -165,10 +167,9 @@ def _checked_tokenizer(config: Config, first: Version, complete: bool) -> DataTo
 
 
 def _refuse_stale_tokenizer(config: Config, text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
-    """Raise DataError if the tokenizer was trained on other content of the first version, and nothing uses it yet."""
-    names = [source.name for source in config.data.sources]
-    first = next(source.name for source in config.data.sources if source.text)
-    if text.version == first and not existing_manifests(config.data.root, names):
+    """Raise DataError if the tokenizer was trained on other content of its text, and nothing uses it yet."""
+    names = [shards.name for shards in config.data.shard_sets]
+    if text.inputs == training_text(config.data) and not existing_manifests(config.data.root, names):
         TrainedTokenizer(config.data).check(text.recipe.identity.sha256, text.inputs, fingerprints, used=False)
 
 
@@ -176,10 +177,10 @@ def _is_built(data: DataConfig, version: str) -> bool:
     return all(manifest_path(data.root, version, split).exists() for split in SPLITS)
 
 
-def _needed_heldout_tokens(data: DataConfig, version: Version) -> int:
+def _needed_heldout_tokens(data: DataConfig, shards: ShardSet) -> int:
     """Return the number of tokens that must be held out; of a rehearsal set none: nothing is evaluated on it."""
-    may_be_empty = data.allow_empty_heldout or not data.heldout_share or isinstance(version, Rehearsal)
-    return 0 if may_be_empty else data.sequence_length
+    evaluated = shards.version in [version.name for version in data.versions]
+    return data.sequence_length if evaluated and data.heldout_share and not data.allow_empty_heldout else 0
 
 
 def _fingerprints(
@@ -214,7 +215,8 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
             manifests = finalize_version(text, fingerprints, progress)
         lines = [_summary(manifest, data.sequence_length) for manifest in manifests]
         lines += _left_out(manifests[0])
-    if text.version in [version.name for version in data.versions] and not manifests[1].rows(data.sequence_length):
+    evaluated = [shards.name for version in data.versions for shards in version.shard_sets]
+    if text.version in evaluated and not manifests[1].rows(data.sequence_length):
         lines.append(f"warning: {text.version} holds out no whole sequence, so all losses on it are n/a")
     lines += [f"warning: {text.version}: {note}" for note in _text_unknown(manifests)]
     for line in lines:
@@ -232,7 +234,8 @@ def _bar(console: Console, description: str, total: int, done: int = 0) -> Itera
         yield lambda count: progress.advance(task, count)
 
 
-def _train_tokenizer(data: DataConfig, first: Version) -> None:
+def _train_tokenizer(data: DataConfig) -> None:
+    """Train the tokenizer on the text of the first version, of a mixture on that of all its parts."""
     path = data.tokenizer_path.absolute()
     if advice := data.tokenizer and download_advice(data.tokenizer, "tokenizer.json", "data.tokenizer"):
         raise DataError(f"no tokenizer at {path}; {advice}")
@@ -241,9 +244,12 @@ def _train_tokenizer(data: DataConfig, first: Version) -> None:
             f"no tokenizer at {path}; set data.tokenizer to a tokenizer.json, or data.train_vocabulary "
             "to train one (257 means plain bytes)"
         )
-    identity = TrainedTokenizer(data).train(first.name, _inputs(data, first.name, first.text).files)
+    first = first_text(data)
+    inputs = [file for shards in first for file in _inputs(data, shards.name, shards.text).files]
+    version = first[0].version
+    identity = TrainedTokenizer(data).train(version, inputs)
     Console(highlight=False).print(
-        f"trained {data.tokenizer_path} on {first.name}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
+        f"trained {data.tokenizer_path} on {version}: {identity.vocabulary} tokens", markup=False, soft_wrap=True
     )
 
 

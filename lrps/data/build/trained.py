@@ -15,9 +15,11 @@ from typing import Any
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json
 from lrps.config.models import DataConfig
+from lrps.config.versions import ShardSet
 from lrps.data.build.bad_document import readable
 from lrps.data.build.documents import Reading, parts_of, read_documents
 from lrps.data.build.fingerprint import Fingerprint, check_unchanged, fingerprint_inputs
+from lrps.data.build.inputs import expand
 from lrps.data.build.tally import Tally
 from lrps.data.manifest import TokenizerIdentity
 from lrps.data.tokenizer import TRAINED_EOS, read_tokenizer, trained_tokenizer
@@ -104,6 +106,18 @@ class TrainedTokenizer:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def first_text(data: DataConfig) -> tuple[ShardSet, ...]:
+    """Return the shards whose text the tokenizer is trained on: those of the first version that has text."""
+    first = next((shards.version for shards in data.shard_sets if shards.text), None)
+    return tuple(shards for shards in data.shard_sets if shards.version == first and shards.text)
+
+
+def training_text(data: DataConfig) -> tuple[Path, ...]:
+    """Return the files that the tokenizer is trained on, as far as they are here."""
+    sets = first_text(data)
+    return tuple(file for each in sets for file in expand(each.name, each.text, data.cache_path, fetch=False).files)
 
 
 def _entries(inputs: Iterable[Path], fingerprints: Mapping[Path, Fingerprint] | None) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def compile_graph(
     else, and for two different paths with the same name.
     """
     _check_increments(config, increments)
-    if empty := [each.name for each in rehearsal if each.rows < 1]:
+    if empty := [each.name for each in rehearsal if each.planned_rows < 1]:
         raise ConfigError(f"rehearsal set {', '.join(empty)} has less than one sequence: add data, or leave it out")
     return share(tuple(compile_paradigm(config, name, increments, rehearsal) for name in config.paradigms), existing)
 
@@ -62,7 +62,7 @@ def _check_increments(config: Config, increments: Sequence[Increment]) -> None:
     for increment in increments:
         if increment.steps < 1:
             raise ConfigError(
-                f"version {increment.version} has {increment.rows} sequences, less than one batch of "
+                f"version {increment.version} has {increment.planned_rows} sequences, less than one batch of "
                 f"{config.batch.sequences}: add data, or lower batch.sequences"
             )
     if warmup >= increments[0].steps:

@@ -118,6 +118,6 @@ def _branch_rows(
             "lower alpha, or use branch_data: rest"
         )
     else:
-        # The first position after the increment begins its second, reshuffled epoch.
-        segments = (Segment(steps, (SourceRange(increment.version, increment.rows, steps * compiler.batch),)),)
+        # The main path never reads this epoch of the increment; it is reshuffled.
+        segments = (Segment(steps, (SourceRange(increment.version, increment.unread_epoch, steps * compiler.batch),)),)
     return compiler.mixed(k, segments, taken, strategy.mix_of(increment.version))

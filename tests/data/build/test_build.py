@@ -25,6 +25,7 @@ from lrps.data.build.build import build_data, finalize_data, tokenize_data
 from lrps.data.build.tokenize import Share
 from lrps.data.manifest import load_manifest, manifest_path
 from lrps.data.verify import verify_data
+from support.mixed_versions import mixed_values
 from support.tokenizers import family_file
 from support.values import tiny_values
 
@@ -389,3 +390,16 @@ def test_unk_tokens_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert re.search(r"warning: v1: [\d,]+ tokens \(\d+\.\d\d%\) are the unk token", capsys.readouterr().out)
     with pytest.raises(DataError, match=r"v2\.jsonl, document 1: .*data\.unknown_share"):
         build_data(config(tmp_path, 2, tokenizer=path, train_vocabulary=None))
+
+
+def test_the_name_of_a_version_means_all_parts_of_its_mixture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Config.model_validate(mixed_values(tmp_path))
+    tokenize_data(made, ["v1"], processes=1)
+    shown = capsys.readouterr().out
+    assert "tokenizer.json on v1: 257 tokens" in shown
+    assert [f"{name}: 1 of 1 parts tokenized" in shown for name in ("v1.code", "v1.web", "v2")] == [True, True, False]
+    finalize_data(made, ["v1.web"])
+    assert manifest_path(made.data.root, "v1.web", "train").exists()
+    assert not manifest_path(made.data.root, "v1.code", "train").exists()

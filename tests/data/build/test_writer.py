@@ -38,9 +38,10 @@ def test_the_same_tokens_give_the_same_bytes(tmp_path, build_version):
     ]
 
 
-def test_a_plain_webdataset_reads_the_shards(tmp_path, build_version):
-    manifest = build_version(tmp_path)
-    urls = [str(tmp_path / "v1" / shard.name) for shard in manifest.shards]
+@pytest.mark.parametrize("version", ["v1", "v1.web"])
+def test_a_plain_webdataset_reads_the_shards(version, tmp_path, build_version):
+    manifest = build_version(tmp_path, version)
+    urls = [str(tmp_path / version / shard.name) for shard in manifest.shards]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
     assert [s["__key__"] for s in samples] == [block.key for block in manifest.blocks]
     assert np.array_equal(np.concatenate([s["tokens.npy"] for s in samples]), np.arange(5000))

@@ -1,0 +1,24 @@
+"""Opening of a source for reading: its shards, local or remote, and the mixture of its parts."""
+
+from __future__ import annotations
+
+from lrps.config.models import DataConfig
+from lrps.data.cache import open_files
+from lrps.data.sources import DataSource
+from lrps.data.stream import MixedSource, Source, TokenSource
+
+
+def open_source(source: DataSource, data: DataConfig, *, seed: int, order: str = "full") -> Source:
+    """Open a source; its shards are fetched when they are first needed. data: says where they are."""
+    parts = [
+        TokenSource(
+            part.manifest,
+            open_files(data, part.name),
+            sequence_length=data.sequence_length,
+            seed=seed,
+            order=order,
+            rows=part.rows,
+        )
+        for part in source.parts
+    ]
+    return MixedSource(parts, [part.count for part in source.parts]) if source.mixed else parts[0]

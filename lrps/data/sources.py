@@ -1,0 +1,93 @@
+"""The data of a source: its shards, or those of the parts that it mixes.
+
+`lrps plan` uses this and must start fast, so this module must not import numpy, torch or webdataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+from lrps.data.manifest import MIXTURE, Manifest
+
+
+@dataclass(frozen=True)
+class SourcePart:
+    """One set of shards of a source."""
+
+    manifest: Manifest
+    rows: int
+    """Number of rows of an epoch of the part."""
+    count: int
+    """Number of its rows in an epoch of the source; with one part `rows`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the shards: <version>, or <version>.<part>."""
+        return self.manifest.version
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One split of a version or rehearsal set: one set of shards, or several that are mixed exactly."""
+
+    name: str
+    """Name of the version or rehearsal set."""
+    parts: tuple[SourcePart, ...]
+    """Its shards; several for a mixture, in the order of their names."""
+
+    @classmethod
+    def plain(cls, manifest: Manifest, rows: int) -> DataSource:
+        """Return a source without a mixture. rows: number of rows of an epoch."""
+        return cls(manifest.version, (SourcePart(manifest, rows, rows),))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of an epoch."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether it is a mixture."""
+        return len(self.parts) > 1
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity in plans, checkpoints and ledgers: the hash of the manifest, or of a mixture's description."""
+        return mixture_sha256(self._described) if self.mixed else self.parts[0].manifest.sha256
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Entry of the source in path.json, as JSON values; `parts` only for a mixture."""
+        entry: dict[str, Any] = {"manifest_sha256": self.sha256, "rows": self.rows}
+        return entry | {"parts": self._described} if self.mixed else entry
+
+    @property
+    def _described(self) -> list[dict[str, Any]]:
+        return [
+            {"name": part.name, "manifest_sha256": part.manifest.sha256, "rows": part.rows, "count": part.count}
+            for part in self.parts
+        ]
+
+    def text_of(self, counts: Sequence[int]) -> tuple[int, Fraction]:
+        """Return tokens, and the bytes of text that they encode, in the ratio of rows of each part; not their numbers.
+
+        counts: number of rows of every part.
+        """
+        read = [(part.manifest, count) for part, count in zip(self.parts, counts, strict=True) if count]
+        if len(read) == 1:
+            return read[0][0].tokens, Fraction(read[0][0].text_bytes)
+        return sum(counts), sum((Fraction(count * m.text_bytes, m.tokens) for m, count in read), Fraction())
+
+
+def mixture_sha256(parts: Sequence[dict[str, Any]]) -> str:
+    """Return the identity of a mixture: a hash of its parts as path.json has them, and of the mixing function's name.
+
+    parts: name, manifest_sha256, rows and count of each.
+    """
+    return hashlib.sha256(json.dumps([MIXTURE, parts], sort_keys=True).encode()).hexdigest()
