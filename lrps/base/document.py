@@ -22,6 +22,9 @@ from typing import Any
 INLINE: Mapping[str, Any] = MappingProxyType({"inline": True})
 """Field metadata: write the keys of this field's value into the object itself, in place of one key."""
 
+OPTIONAL: Mapping[str, Any] = MappingProxyType({"optional": True})
+"""Field metadata: the key was added later, so that documents of earlier versions of lrps lack it."""
+
 
 def key(name: str) -> Mapping[str, Any]:
     """Return field metadata that gives the field a JSON key other than its own name."""
@@ -36,6 +39,11 @@ def json_key(field: Field[Any]) -> str:
 def is_inline(field: Field[Any]) -> bool:
     """Return True if the keys of the field's value are written in place of the field."""
     return bool(field.metadata.get("inline", False))
+
+
+def is_optional(field: Field[Any]) -> bool:
+    """Return True if documents of earlier versions of lrps lack the field's key."""
+    return bool(field.metadata.get("optional", False))
 
 
 def to_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lrps.base.document import is_inline, json_key
+from lrps.base.document import is_inline, is_optional, json_key
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,7 +22,8 @@ _PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number", Fract
 def json_schema(document: type) -> Schema:
     """Return the JSON schema of what `to_json` makes of a document: a dataclass with a `FORMAT`.
 
-    Every key is required. Keys that the schema does not name are allowed, so that a later version of lrps can add some.
+    Every key is required, but for those marked OPTIONAL. Keys that the schema does not name are allowed, so that a
+    later version of lrps can add some.
     Raises TypeError for a field whose type has no JSON form.
     """
     definitions: dict[str, Schema] = {}
@@ -40,8 +41,15 @@ def _object(cls: type, definitions: dict[str, Schema]) -> Schema:
         "description": inspect.cleandoc(cls.__doc__ or ""),
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [name for name in properties if name not in _optional(cls)],
     }
+
+
+def _optional(cls: type) -> set[str]:
+    """Return the keys of a dataclass that documents may lack, those of inlined fields among them."""
+    types = get_type_hints(cls)
+    inlined = (name for field in fields(cls) if is_inline(field) for name in _optional(types[field.name]))
+    return {*inlined, *(json_key(field) for field in fields(cls) if is_optional(field))}
 
 
 def _properties(cls: type, definitions: dict[str, Schema]) -> dict[str, Schema]:
