@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from lrps.base.errors import ConfigError, GenerationError
+from lrps.base.files import located
 from lrps.rehearsal.sampling import Sampling, TokenSampler
 
 
@@ -171,9 +172,9 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype | None 
     from transformers import AutoModelForCausalLM
 
     if not (directory / "config.json").is_file():
+        what = "has no config.json" if directory.is_dir() else "is not a directory"
         raise ConfigError(
-            f"{directory} {'has no config.json' if directory.is_dir() else 'is not a directory'}; give the local "
-            "directory of a Hugging Face model (lrps downloads nothing)"
+            f"{located(directory)} {what}; give the local directory of a Hugging Face model (lrps downloads nothing)"
         )
     tokenizer = _load_tokenizer(directory)
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")

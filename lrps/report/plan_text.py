@@ -8,6 +8,7 @@ from lrps.base.numbers import amount, count, device_time, flops, ratio, short, s
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
+from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
 
@@ -16,7 +17,7 @@ def print_plan(document: PlanDocument) -> None:
     """Print the data, every path of every paradigm, the costs, the memory of a device and how often to save."""
     for table in plan_tables(document):
         print_table(table)
-    for line in interval_lines(document.checkpoint_interval):
+    for line in (*interval_lines(document.checkpoint_interval), run_directory_line(document)):
         print_sentence(line)
 
 
