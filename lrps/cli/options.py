@@ -47,8 +47,8 @@ def load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
     if not run_dir.exists() and beside.is_dir():
         here, there = map(os.path.abspath, (run_dir, beside))
         typer.echo(
-            f"note: there is no {here}, but {there}: paths in a config are relative to the working directory; start the "
-            "command there, or make `runs` absolute",
+            f"note: there is no {here}, but {there}: paths in a config are relative to the working directory; start "
+            "the command there, or make `runs` absolute",
             err=True,
         )
     return made
