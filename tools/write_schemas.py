@@ -13,6 +13,7 @@ from lrps.config.models import Config
 from lrps.costs.compare import CompareDocument
 from lrps.costs.comparison import Comparison
 from lrps.costs.plan_document import PlanDocument, PlanFile
+from lrps.costs.readers_document import ReadersDocument
 from lrps.costs.status_document import StatusDocument
 from lrps.costs.sweep import Sweep
 
@@ -22,6 +23,7 @@ DOCUMENTS: dict[str, type] = {
     "comparison": Comparison,
     "plan": PlanDocument,
     "plan-file": PlanFile,
+    "readers": ReadersDocument,
     "status": StatusDocument,
     "sweep": Sweep,
 }

@@ -14,6 +14,7 @@ from typing import Any
 from lrps.audit.attempts import AttemptChain, chain_attempts
 from lrps.audit.result import Difference
 from lrps.base.errors import LineageError
+from lrps.base.files import located
 from lrps.data.sources import mixture_sha256
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
@@ -107,7 +108,8 @@ def read_run(run_dir: Path) -> tuple[tuple[PathEvidence, ...], tuple[Difference,
     directories = sorted({found.parent for mark in marks for found in run_dir.glob(f"[!.]*/{mark}")})
     if not directories:
         raise LineageError(
-            f"{run_dir} has no path that was started: train one with `lrps run CONFIG`, or give the directory of a run"
+            f"{located(run_dir)} has no path that was started: train one with `lrps run CONFIG`, or give the directory "
+            "of a run"
         )
     read = [_read_path(PathLayout(directory)) for directory in directories]
     paths = [one for one in read if isinstance(one, PathEvidence)]

@@ -73,6 +73,11 @@ def atomic_write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def located(path: Path) -> str:
+    """Return a path for a message that says it was not found: a relative one with the absolute place in brackets."""
+    return str(path) if path.is_absolute() else f"{path} ({os.path.abspath(path)})"
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
     digest = hashlib.sha256()

@@ -137,6 +137,29 @@ def data_audit(
         raise typer.Exit(USER_MISTAKE)
 
 
+@data_app.command("readers")
+def data_readers(
+    config_file: ConfigFile,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A version, or a set of data.rehearsal.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the paths, releases and exports that contain a source, for text that must be withdrawn.
+
+    From path.json, checkpoints and ledgers of the run, as `lrps data audit` reads them: along every lineage, ancestors
+    included. Also shows the paths that would read it, and the rehearsal sets that models wrote after it. If the audit
+    finds a difference, the list may be incomplete, and the exit code is 2.
+    """
+    from lrps.base.document import to_json
+    from lrps.costs.readers_document import readers_document
+    from lrps.report.readers_text import print_readers
+
+    document = readers_document(load_plan(config_file, overrides), source)
+    print_json(to_json(document)) if as_json else print_readers(document)
+    if not document.proved:
+        raise typer.Exit(USER_MISTAKE)
+
+
 def rehearse(
     config_file: ConfigFile,
     name: Annotated[str, typer.Argument(metavar="SET", help="A set of data.rehearsal that has a `synthesis`.")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,10 +35,23 @@ def load_config(config_file: Path, overrides: Sequence[str] | None) -> Config:
 
 
 def load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
-    """Return the plan of a config file with its overrides. lrps.plan is imported here, as in `load_config`."""
+    """Return the plan of a config file with its overrides. lrps.plan is imported here, as in `load_config`.
+
+    Warns if there is no run directory, but one beside the config file: the command was started elsewhere.
+    """
     from lrps.plan.plan import load_plan
 
-    return load_plan(config_file, overrides)
+    made = load_plan(config_file, overrides)
+    run_dir = made.config.run_dir
+    beside = config_file.parent / run_dir
+    if not run_dir.exists() and beside.is_dir():
+        here, there = map(os.path.abspath, (run_dir, beside))
+        typer.echo(
+            f"note: there is no {here}, but {there}: paths in a config are relative to the working directory; start "
+            "the command there, or make `runs` absolute",
+            err=True,
+        )
+    return made
 
 
 def plan_of(run: Path, overrides: Sequence[str] | None) -> Plan:

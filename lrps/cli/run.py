@@ -43,17 +43,21 @@ def run(
     With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
     """
-    from lrps.costs.plan_document import write_plan_json
+    from lrps.costs.plan_document import plan_document, write_plan_json
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
+    from lrps.plan.status import done_steps
+    from lrps.report.run_directory import run_directory_line
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = load_plan(config_file, overrides)
     check_paradigms(made, paradigm)
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
+    where = run_directory_line(plan_document(made, done_steps(made)))
     if dry_run:
+        typer.echo(f"# {where}")
         if isinstance(chosen, SlurmLauncher):
             show_scripts(made, names, config_file, overrides)
         else:
@@ -62,6 +66,7 @@ def run(
             typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
     check_shards(made)
+    typer.echo(where)
     write_plan_json(made)
     if isinstance(chosen, SlurmLauncher):
         submit_missing(made, names, config_file, overrides)

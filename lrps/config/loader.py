@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrps.base.addresses import conceal
 from lrps.base.errors import ConfigError
+from lrps.base.files import located
 from lrps.config.models import Config
 from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
 
@@ -139,7 +140,7 @@ def _read(path: Path, what: str) -> str:
     except FileNotFoundError:
         nearby = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1, 0.4)
         hint = f"; did you mean {path.parent / nearby[0]}?" if nearby else ""
-        raise ConfigError(f"{path}: no such {what}{hint}") from None
+        raise ConfigError(f"{located(path)}: no such {what}{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the {what}: {error}") from None
 

@@ -44,6 +44,11 @@ class ModelConfig(Section):
     parameters: Count | None = None
     """Number of parameters, for the FLOPs of model types that `lrps plan` cannot count by itself."""
 
+    @property
+    def is_given(self) -> bool:
+        """True if paths without a parent start from a model that was trained before, False if from drawn weights."""
+        return self.checkpoint is not None or self.initial_state is not None
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.architecture is None) == (self.checkpoint is None):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lrps import __version__
-from lrps.base.document import INLINE, key
+from lrps.base.document import INLINE, OPTIONAL, key
 from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
 from lrps.costs.path_curve import PathCurve, path_curve
@@ -47,6 +48,9 @@ class Comparison:
     """Costs of each paradigm, by name, in the order of the config."""
     graph: GraphCosts
     """Costs of all paths, each counted once."""
+    initial_heldout: Mapping[str, HeldoutLoss] | None = field(metadata=OPTIONAL)
+    """Losses of the model that the plan starts from, by the version of the held-out set, as far as they were measured;
+    null for weights that are drawn from the seed."""
     tasks: Mapping[str, str | None]
     """Version of each evaluation task, by the name of the task; null for tasks of no version."""
     cost_model: CostRate
@@ -94,6 +98,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
             for paradigm in plan.graph.paradigms
         },
         graph=GraphCosts(planned.graph, sum_measured(spending.measured for spending in whole)),
+        initial_heldout=run.initial_heldout,
         tasks=tasks_of(plan.config.evaluation),
         cost_model=model.rate,
         rehearsal_cost=rehearsal_cost(plan),

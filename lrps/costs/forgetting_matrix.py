@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lrps.base.document import OPTIONAL
+from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.released_version import ReleasedVersion
 from lrps.costs.version_matrix import MEASURES, Scores, VersionMatrix
+from lrps.plan.initial_evaluation import INITIAL
 from lrps.plan.scores import ROUGE_L
 
 _LARGEST_LOSS = 700.0
@@ -34,28 +37,39 @@ class ForgettingMatrix:
     """Forward transfer FWT: the mean score on a version's set, of the version before it."""
     backward_transfer: float | None
     """Backward transfer BWT: the mean change of the score on older sets since their versions were new."""
+    initial: Mapping[str, float] | None = field(metadata=OPTIONAL)
+    """Row 0: scores of the model that the plan starts from, by the version of the held-out set; null if there are none,
+    as where weights are drawn from the seed."""
+    change_since_initial: float | None = field(metadata=OPTIONAL)
+    """Mean change of the score from row 0 to version T, on the sets of all versions up to T."""
 
 
 def forgetting_matrices(
-    versions: Sequence[str], releases: Sequence[ReleasedVersion], tasks: Mapping[str, str | None]
+    versions: Sequence[str],
+    releases: Sequence[ReleasedVersion],
+    tasks: Mapping[str, str | None],
+    initial: Mapping[str, HeldoutLoss],
 ) -> dict[str, ForgettingMatrix]:
     """Return the matrix of every measure that has a score, by measure.
 
-    versions: names of all versions, oldest first. tasks: version of each task; None for tasks of no version.
-    Perplexity is exp(loss) of each cell: its means are means of perplexities. ROUGE-L of a version is the mean over its
-    tasks, once all are scored.
+    versions: names of all versions, oldest first. tasks: version of each task; None for tasks of no version. initial:
+    losses of the model that the plan starts from, by held-out version. Perplexity is exp(loss) of each cell: its means
+    are means of perplexities. ROUGE-L of a version is the mean over its tasks, once all are scored; it has no row 0.
     """
-    found = {**_heldout_scores(releases), ROUGE_L: _task_scores(releases, tasks)}
+    cells = {(release.version, on): heldout for release in releases for on, heldout in release.heldout.items()}
+    found = {**_heldout_scores(cells), ROUGE_L: _task_scores(releases, tasks)}
+    first = _heldout_scores({(INITIAL, on): heldout for on, heldout in initial.items()})
     with_tasks = [version for version in versions if version in tasks.values()]
     return {
-        measure: _matrix(measure, versions, with_tasks if measure == ROUGE_L else versions, found[measure])
+        measure: _matrix(
+            measure, versions, with_tasks if measure == ROUGE_L else versions, found[measure], first.get(measure, {})
+        )
         for measure in MEASURES
-        if found[measure]
+        if found[measure] or first.get(measure)
     }
 
 
-def _heldout_scores(releases: Iterable[ReleasedVersion]) -> dict[str, Scores]:
-    cells = {(release.version, on): heldout for release in releases for on, heldout in release.heldout.items()}
+def _heldout_scores(cells: Mapping[tuple[str, str], HeldoutLoss]) -> dict[str, Scores]:
     return {
         "loss": {cell: heldout.loss for cell, heldout in cells.items()},
         "perplexity": {cell: math.exp(heldout.loss) for cell, heldout in cells.items() if heldout.loss < _LARGEST_LOSS},
@@ -75,9 +89,12 @@ def _task_scores(releases: Iterable[ReleasedVersion], tasks: Mapping[str, str | 
     return found
 
 
-def _matrix(measure: str, versions: Sequence[str], tasks: Sequence[str], scores: Scores) -> ForgettingMatrix:
+def _matrix(
+    measure: str, versions: Sequence[str], tasks: Sequence[str], scores: Scores, initial: Scores
+) -> ForgettingMatrix:
     kind = MEASURES[measure]
-    matrix = VersionMatrix(versions, tasks, scores)
+    row_0 = {on: initial[INITIAL, on] for on in tasks if (INITIAL, on) in initial}
+    matrix = VersionMatrix(versions, tasks, scores, row_0)
     rows = {i: {j: scores[i, j] for j in tasks if (i, j) in scores} for i in versions}
     return ForgettingMatrix(
         title=kind.title,
@@ -88,4 +105,6 @@ def _matrix(measure: str, versions: Sequence[str], tasks: Sequence[str], scores:
         average=matrix.average,
         forward_transfer=matrix.forward_transfer,
         backward_transfer=matrix.backward_transfer,
+        initial=row_0 or None,
+        change_since_initial=matrix.change_since_initial,
     )

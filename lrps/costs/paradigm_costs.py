@@ -145,7 +145,7 @@ def paradigm_costs(
         branch_data=strategy.branch_data if isinstance(strategy, PathSwitching) else None,
         complete=is_complete(paradigm, run),
         releases=releases,
-        matrices=forgetting_matrices(versions, releases, tasks_of(plan.config.evaluation)),
+        matrices=forgetting_matrices(versions, releases, tasks_of(plan.config.evaluation), run.initial_heldout or {}),
         estimate=costs.estimate,
         unreleased=costs.unreleased,
         cumulative_steps=_cumulative_steps(costs.versions),

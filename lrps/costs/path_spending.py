@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lrps.costs.estimate import Estimate
+from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
 from lrps.costs.sample import Sample, samples_of
 from lrps.costs.spending import Spending, book
@@ -103,6 +105,11 @@ class RunRecords:
     def samples(self) -> tuple[Sample, ...]:
         """Samples of what the run measured, for estimates."""
         return samples_of(self.plan, self.ledgers)
+
+    @cached_property
+    def initial_heldout(self) -> dict[str, HeldoutLoss] | None:
+        """Losses of the model that the plan starts from, by held-out version; None for weights from the seed."""
+        return initial_heldout(self.plan, self.statuses.values())
 
     def spending(self, path: TrainingPath) -> PathSpending:
         """Return the spending on a path up to its end."""

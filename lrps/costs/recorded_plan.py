@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.base.files import located
 from lrps.config.models import Config
 from lrps.data.sources import DataSource
 from lrps.paths.cost import CostModel, cost_model
@@ -46,7 +47,7 @@ def recorded_plan(run_dir: Path) -> RecordedPlan:
         return _plan(document, run_dir.resolve())
     except FileNotFoundError:
         raise ConfigError(
-            f"{run_dir}: has no plan.json, so it is no run, or not all of one; give its config file instead"
+            f"{located(run_dir)}: has no plan.json, so it is no run, or not all of one; give its config file instead"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = " ".join(str(error).split())[:200]

@@ -5,26 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lrps.costs.heldout_loss import HeldoutLoss, heldout_loss, mean_loss
 from lrps.costs.version_costs import VersionCosts
 from lrps.paths.graph import Release
 from lrps.plan.scores import Result, Score
 from lrps.plan.status import PathStatus
-
-
-@dataclass(frozen=True)
-class HeldoutLoss:
-    """Loss of a released version on the held-out set of one version."""
-
-    manifest_sha256: str
-    """SHA-256 of the manifest of the held-out set."""
-    loss: float
-    """Loss in nats per predicted token."""
-    bits_per_byte: float
-    """Loss in bits per byte of text, which does not depend on the tokenizer."""
-    rows: int
-    """Number of sequences of the held-out set."""
-    tokens: int
-    """Number of predicted tokens of these sequences."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +54,15 @@ def released_version(
     status: of the path. versions: names of all versions, oldest first. scores: of the released state, by task.
     """
     heldout = {
-        version: HeldoutLoss(found.manifest_sha256, found.loss, found.bits_per_byte, found.rows, found.tokens)
-        for (step, version), found in status.evaluations.items()
-        if step == release.step
+        version: heldout_loss(found) for (step, version), found in status.evaluations.items() if step == release.step
     }
     seen = versions[: versions.index(release.version) + 1]
-    losses = [heldout[version].loss for version in seen if version in heldout]
     return ReleasedVersion(
         version=release.version,
         path=release.path,
         step=release.step,
         heldout=heldout,
-        seen_loss=sum(losses) / len(losses) if len(losses) == len(seen) else None,
+        seen_loss=mean_loss(heldout, seen),
         scores={task: TaskScore(score.results, score.examples) for task, score in scores.items()},
         cost=cost,
     )

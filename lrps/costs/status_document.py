@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from lrps.base.document import OPTIONAL, key
 from lrps.base.numbers import duration
+from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
 from lrps.costs.plan_document import ParentStep, parent_step
 from lrps.costs.remaining import (
@@ -121,6 +122,9 @@ class StatusDocument:
     """Cost of all attempts so far."""
     to_come: RemainingCost
     """Cost of the steps that are not trained yet."""
+    initial_heldout: Mapping[str, HeldoutLoss] | None = field(metadata=OPTIONAL)
+    """Losses of the model that the plan starts from, by the version of the held-out set, as far as they were measured;
+    null for weights that are drawn from the seed."""
     paths: tuple[PathProgress, ...]
     """Paths of the graph, parents before children."""
     without_heldout: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
@@ -143,6 +147,7 @@ def status_document(
         eta_seconds=eta_seconds_of_all(statuses, speeds),
         spent=_spent(plan, [path.measured for path in paths]),
         to_come=remaining_cost(plan, sum(map(steps_to_do, statuses)), speeds),
+        initial_heldout=initial_heldout(plan, statuses),
         paths=paths,
         without_heldout=plan.without_heldout,
     )

@@ -2,14 +2,15 @@
 
 a_j^(i) is the score on the task of version j after version i. The means are defined as in the paper for every score, so
 their signs depend on it: for a loss, where lower is better, a backward transfer above 0 is forgetting; for a score
-where higher is better, one below 0 is. A mean with a missing term is None, never the mean of the other terms.
+where higher is better, one below 0 is. Row 0 is the model that a plan starts from, if that was trained before; a fourth
+mean, of the changes since then, is ours. A mean with a missing term is None, never the mean of the other terms.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lrps.plan.scores import ROUGE_L
@@ -54,6 +55,8 @@ class VersionMatrix:
     """Names of the versions that have a task, oldest first."""
     scores: Scores
     """Scores, as far as they were measured."""
+    initial: Mapping[str, float] = field(default_factory=dict)
+    """Scores a_j^(0) of the model that the plan starts from, by task, as far as they were measured."""
 
     @cached_property
     def newest(self) -> str | None:
@@ -79,6 +82,15 @@ class VersionMatrix:
         if now is None or new is None:
             return None
         return _mean([last - first for last, first in zip(now, new, strict=True)])
+
+    @property
+    def change_since_initial(self) -> float | None:
+        """Change 1/T sum_{i<=T} (a_i^(T) - a_i^(0)): the mean change since the model that the plan starts from."""
+        tasks = self._so_far()
+        now, first = self._known((self.newest, task) for task in tasks), [self.initial.get(task) for task in tasks]
+        if now is None or None in first:
+            return None
+        return _mean([last - before for last, before in zip(now, first, strict=True) if before is not None])
 
     def _pairs(self) -> Iterable[tuple[str, str]]:
         return zip(self.versions, self.versions[1:], strict=False)

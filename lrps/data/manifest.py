@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from lrps.base.errors import DataError
-from lrps.base.files import atomic_write_bytes
+from lrps.base.files import atomic_write_bytes, located
 
 FORMAT = "lrps-tokens/1"
 ORDER = "feistel-splitmix64/1"
@@ -174,7 +174,7 @@ def load_manifest(path: Path) -> Manifest:
         with open(path, "rb") as file:
             return _parse_manifest(*_values(file))
     except FileNotFoundError:
-        raise DataError(f"{path}: no such manifest. Run `lrps data build CONFIG` to make it.") from None
+        raise DataError(f"{located(path)}: no such manifest. Run `lrps data build CONFIG` to make it.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not JSON ({error}). {_HINT}") from None
     except ValueError as error:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from rich.console import Console
 
 from lrps.base.errors import DataError
+from lrps.base.files import located
 from lrps.base.progress import byte_progress
 from lrps.config.models import Config
 from lrps.data.cache import CachedFiles, open_files
@@ -86,7 +87,7 @@ def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
     ]
     found = [(name, path) for name, path in candidates if path.exists()]
     if not found:
-        raise DataError(f"{data.root} has no manifests; run `lrps data build CONFIG` (or `fetch`) first")
+        raise DataError(f"{located(data.root)} has no manifests; run `lrps data build CONFIG` (or `fetch`) first")
     console = Console(highlight=False, quiet=quiet)
     results = []
     with byte_progress(console) as progress:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lrps.base.errors import CheckpointError
-from lrps.base.files import sha256_file
+from lrps.base.files import located, sha256_file
 from lrps.config.models import ModelConfig
 from lrps.engine.fragments import FORMAT, MOMENTS, WEIGHTS, Fragments, file_name
 from lrps.engine.model import build_skeleton
@@ -195,9 +195,9 @@ def _tag_directory(universal: Path) -> Path:
             convert = _CONVERT.format(universal / tag)
             raise CheckpointError(f"{universal / tag} is not in the universal format; convert it first: {convert}")
         return universal / tag
+    what = "has neither zero/ nor latest_universal" if universal.is_dir() else "is no directory"
     raise CheckpointError(
-        f"{universal} {'has neither zero/ nor latest_universal' if universal.is_dir() else 'is no directory'}; give "
-        "the directory that ds_to_universal or `lrps convert to-universal` wrote"
+        f"{located(universal)} {what}; give the directory that ds_to_universal or `lrps convert to-universal` wrote"
     )
 
 

@@ -143,7 +143,8 @@ def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, 
     order = [increment.version for increment in plan.increments]
     mine = [evaluation for (step, _), evaluation in found.items() if step == state.step]
     mine.sort(key=lambda evaluation: order.index(evaluation.heldout) if evaluation.heldout in order else len(order))
-    return [{**asdict(evaluation), "trained": evaluation.heldout in trained} for evaluation in mine]
+    facts = [asdict(evaluation) | {"trained": evaluation.heldout in trained} for evaluation in mine]
+    return [{key: value for key, value in each.items() if key != "initial_weights"} for each in facts]
 
 
 def _measured(plan: Plan, leg: _Leg) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from lrps.base.errors import ConfigError
+from lrps.base.files import located
 
 LOCAL = "localhost"
 _DEVICE_FILES = Path("/dev")
@@ -26,7 +27,8 @@ def read_hostfile(file: Path) -> dict[str, int]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise ConfigError(f"launch.hostfile: cannot read {file} ({error.strerror}); name a file of hosts") from None
+        where = located(file)
+        raise ConfigError(f"launch.hostfile: cannot read {where} ({error.strerror}); name a file of hosts") from None
     hosts: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         text = line.strip()

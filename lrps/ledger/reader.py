@@ -99,6 +99,12 @@ class HeldoutEvaluation:
     rows: int
     tokens: int
     """Number of predicted tokens in these rows."""
+    initial_weights: str | None = None
+    """Digest of the model that the plan starts from, if that is the state; None for a released state."""
+
+
+_MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tokens")
+"""Facts of every record of an evaluation."""
 
 
 def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
@@ -106,10 +112,11 @@ def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvalu
     found = {}
     for record in records:
         if record.kind == "evaluation":
-            facts: dict[str, Any] = {
-                key: record.facts[key] for key in HeldoutEvaluation.__annotations__ if key != "step"
-            }
-            found[record.step, facts["heldout"]] = HeldoutEvaluation(step=record.step, **facts)
+            facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
+            initial_weights = record.facts.get("initial_weights")
+            found[record.step, facts["heldout"]] = HeldoutEvaluation(
+                record.step, **facts, initial_weights=initial_weights
+            )
     return found
 
 

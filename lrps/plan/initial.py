@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError
+from lrps.base.files import located
 from lrps.config.models import ModelConfig
 from lrps.store.checkpoints import MANIFEST, Checkpoint, open_checkpoint
 from lrps.store.identity import weights_digest
@@ -26,7 +27,7 @@ def initial_checkpoint(model: ModelConfig) -> Checkpoint | None:
     if not (directory / MANIFEST).is_file():
         inside = ", ".join(sorted(found.name for found in directory.glob("step-*")))
         hint = f"did you mean one of its folders: {inside}?" if inside else _how_to_fix(directory)
-        raise CheckpointError(f"model.initial_state: {directory} is no checkpoint; {hint}")
+        raise CheckpointError(f"model.initial_state: {located(directory)} is no checkpoint; {hint}")
     try:
         return open_checkpoint(directory)
     except CheckpointError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lrps.base.errors import CheckpointError, LineageError
+from lrps.base.files import located
 from lrps.base.locks import is_locked, last_host
 from lrps.ledger.metrics import Metrics, RecentMetrics
 from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
@@ -177,9 +178,8 @@ def intact_checkpoint(plan: Plan, name: str, step: int | None = None) -> Checkpo
         return found
     newest, skipped = newest_intact(layout.checkpoints, layout.branch_points)
     if newest is None:
-        missing = (
-            f"{layout.directory} has no intact checkpoint; train the path first, or restore a checkpoint from a copy"
-        )
+        where = located(layout.directory)
+        missing = f"{where} has no intact checkpoint; train the path first, or restore a checkpoint from a copy"
         raise CheckpointError("\n  ".join((missing, *map(str, skipped))))
     return newest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.base.files import sha256_file
+from lrps.base.files import located, sha256_file
 from lrps.config.evaluating import EvaluationConfig, LmEval, PairTask
 
 
@@ -36,7 +36,7 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read: {error}; give a .jsonl file in UTF-8 as `pairs`") from None
+        raise DataError(f"{located(file)}: cannot be read: {error}; give a .jsonl file in UTF-8 as `pairs`") from None
     pairs = tuple(_pair(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip())
     if not pairs:
         raise DataError(f'{file}: holds no pair; give one object {{"input": .., "output": ..}} a line')
@@ -79,7 +79,7 @@ def task_digest(settings: LmEval, task: str) -> str:
 def _files(folder: Path) -> dict[str, str]:
     """Return name -> SHA-256 of all files in a folder, except those that Python caches."""
     if not folder.is_dir():
-        raise ConfigError(f"evaluation.lm_eval.include_path: {folder} is no folder; give that of your tasks")
+        raise ConfigError(f"evaluation.lm_eval.include_path: {located(folder)} is no folder; give that of your tasks")
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
 

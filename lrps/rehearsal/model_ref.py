@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError, ConfigError, GenerationError
-from lrps.base.files import sha256_file
+from lrps.base.files import located, sha256_file
 from lrps.config.strategies import PathSwitching
 from lrps.config.versions import Rehearsal
 from lrps.paths.graph import Release
@@ -77,8 +77,8 @@ def _resolve(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
         if not (directory / "config.json").is_file():
             names = ", ".join(each.name for each in plan.graph.paradigms)
             raise ConfigError(
-                f"{where}: {name} is neither the directory of a Hugging Face model nor a release of this plan, "
-                f"PARADIGM/VERSION with one of {names}; give one of the two"
+                f"{where}: {located(directory)} is neither the directory of a Hugging Face model nor a release of this "
+                f"plan, PARADIGM/VERSION with one of {names}; give one of the two"
             )
         return ModelRef(name, directory)
     release = next((each for each in released.releases if each.version == version), None)

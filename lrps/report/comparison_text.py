@@ -7,9 +7,11 @@ from typing import Any
 
 from lrps.base.numbers import amount, count, device_time, loss, ratio
 from lrps.costs.comparison import Comparison
+from lrps.costs.heldout_loss import HeldoutLoss, mean_loss
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
+from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.forgetting_table import forgetting_table
 from lrps.report.parts_table import parts_table
 from lrps.report.summary import ONE_RUN, headline, still_to_do
@@ -93,7 +95,10 @@ def _losses_table(comparison: Comparison) -> Table:
     return Table(
         "held-out loss by version, with bits per byte",
         (text_column("paradigm"), *columns),
-        tuple((name, *map(_losses, paradigm.releases)) for name, paradigm in comparison.paradigms.items()),
+        (
+            *([(INITIAL, *_initial_losses(comparison))] if comparison.initial_heldout else []),
+            *((name, *map(_losses, paradigm.releases)) for name, paradigm in comparison.paradigms.items()),
+        ),
         (
             "Loss: nats per token, mean over the held-out sets of all versions so far. In brackets: bits per byte on "
             "the version's own held-out set.",
@@ -102,7 +107,17 @@ def _losses_table(comparison: Comparison) -> Table:
 
 
 def _losses(release: ReleasedVersion) -> str | None:
-    own = release.heldout.get(release.version)
-    if release.seen_loss is None and own is None:
+    return _loss_text(release.seen_loss, release.heldout.get(release.version))
+
+
+def _initial_losses(comparison: Comparison) -> Iterator[str | None]:
+    """Yield what `_losses` returns of the versions, of the model that the plan starts from on the same sets."""
+    heldout, versions = comparison.initial_heldout or {}, [version.name for version in comparison.plan.versions]
+    for version in versions:
+        yield _loss_text(mean_loss(heldout, versions[: versions.index(version) + 1]), heldout.get(version))
+
+
+def _loss_text(mean: float | None, own: HeldoutLoss | None) -> str | None:
+    if mean is None and own is None:
         return None
-    return f"{loss(release.seen_loss)} ({loss(own.bits_per_byte if own else None)})"
+    return f"{loss(mean)} ({loss(own.bits_per_byte if own else None)})"

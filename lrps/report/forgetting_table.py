@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from lrps.costs.comparison import Comparison
 from lrps.costs.forgetting_matrix import ForgettingMatrix
 from lrps.costs.version_matrix import MEASURES, Measure
+from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.table import Column, Table, text_column
 
-_NOTE = (
+_MEANS = (
     "AR: the mean score of the newest measured version on the sets of all versions up to it. FWT: the mean score on a "
     "version's set before its data came, by the version before it. BWT: the mean change on older sets since they were "
     "new. Loss, perplexity and bits per byte: lower is better, and a BWT above 0 is forgetting. ROUGE-L: higher is "
     "better, and a BWT below 0 is forgetting."
+)
+_SINCE = (
+    "Since the start: the mean change on the sets of all versions up to the newest since the model that the plan "
+    "starts from; its sign is read like that of BWT."
 )
 
 
@@ -22,25 +27,30 @@ def forgetting_table(comparison: Comparison) -> Table:
     columns = (
         *(text_column("measure"), text_column("paradigm"), text_column("after")),
         *(Column("average (AR)"), Column("forward transfer (FWT)"), Column("backward (BWT)")),
+        *([Column("since the start")] if comparison.initial_heldout else []),
     )
     rows = (
         (
             *(matrix.title, paradigm, matrix.after),
             *(_text(measure, matrix.average), _text(measure, matrix.forward_transfer)),
             _text(measure, matrix.backward_transfer, signed=True),
+            *([_text(measure, matrix.change_since_initial, signed=True)] if comparison.initial_heldout else []),
         )
         for paradigm, measure, matrix in _matrices(comparison)
     )
-    return Table("what versions keep", columns, tuple(rows), (_NOTE,))
+    notes = (_MEANS, _SINCE) if comparison.initial_heldout else (_MEANS,)
+    return Table("what versions keep", columns, tuple(rows), notes)
 
 
 def forgetting_records(comparison: Comparison) -> Table:
     """Return the means of every paradigm in raw values."""
-    keys = ("paradigm", "measure", "unit", "better", "after", "average", "forward_transfer", "backward_transfer")
+    since = ["change_since_initial"] if comparison.initial_heldout else []
+    means = ("average", "forward_transfer", "backward_transfer", *since)
+    keys = ("paradigm", "measure", "unit", "better", "after", *means)
     rows = (
         (
             *(paradigm, measure, matrix.unit, _better(matrix), matrix.after),
-            *(matrix.average, matrix.forward_transfer, matrix.backward_transfer),
+            *(getattr(matrix, mean) for mean in means),
         )
         for paradigm, measure, matrix in _matrices(comparison)
     )
@@ -48,12 +58,12 @@ def forgetting_records(comparison: Comparison) -> Table:
 
 
 def matrix_records(comparison: Comparison) -> Table:
-    """Return the scores of every version on every version's task in raw values."""
+    """Return the scores of every version on every version's task in raw values, after those of the initial model."""
     keys = ("paradigm", "measure", "unit", "better", "after_version", "on_version", "score")
     rows = (
         (paradigm, measure, matrix.unit, _better(matrix), after, on, score)
         for paradigm, measure, matrix in _matrices(comparison)
-        for after, scores in matrix.scores.items()
+        for after, scores in ({INITIAL: matrix.initial or {}} | dict(matrix.scores)).items()
         for on, score in scores.items()
     )
     return Table("scores of versions", tuple(map(Column, keys)), tuple(rows))

@@ -9,6 +9,7 @@ from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
 from lrps.report.parts_table import parts_table
+from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
 
@@ -22,7 +23,7 @@ def print_plan(document: PlanDocument, not_counted: str | None = None) -> None:
         print_table(table)
     if document.flops_per_token is None and not_counted is not None:
         print_sentence(f"FLOPs, disk and memory are n/a: {not_counted}")
-    for line in interval_lines(document.checkpoint_interval):
+    for line in (*interval_lines(document.checkpoint_interval), run_directory_line(document)):
         print_sentence(line)
 
 

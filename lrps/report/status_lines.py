@@ -39,6 +39,13 @@ def _cost(cost: SpentCost | RemainingCost, currency: str | None) -> str:
     return device_time(cost.device_hours) + (f" ({amount(cost.money)} {currency})" if currency else "")
 
 
+def initial_lines(document: StatusDocument) -> list[str]:
+    """Return a line with the held-out losses of the model that the plan starts from, if there are any."""
+    found = document.initial_heldout or {}
+    losses = ", ".join(f"{version} {loss(heldout.loss)}" for version, heldout in found.items())
+    return [f"held-out loss of the initial model: {losses}"] if losses else []
+
+
 def warning_lines(document: StatusDocument) -> list[str]:
     """Return a line for each path that has a warning, and for each version on which nothing can be evaluated."""
     lines = [f"warning: {path.name}: {path.warning}" for path in document.paths if path.warning]

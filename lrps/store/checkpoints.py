@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from lrps.base.errors import CheckpointError
-from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, sha256_file
+from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
 from lrps.store.layout import PathLayout
 from lrps.store.retention import retention, younger
 
@@ -199,7 +199,9 @@ def find(path_layout: PathLayout, step: int) -> Checkpoint:
             return _read(place / directory_name(step))
     steps = sorted({found.step for place in places for found in complete_checkpoints(place)})
     there = f"complete are steps {', '.join(map(str, steps))}" if steps else "there is none yet"
-    raise CheckpointError(f"{path_layout.directory} has no checkpoint of step {step}; {there}. Train the path first")
+    raise CheckpointError(
+        f"{located(path_layout.directory)} has no checkpoint of step {step}; {there}. Train the path first"
+    )
 
 
 # Keeping

@@ -148,8 +148,35 @@ def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> l
     for name in sorted(there["sources"].keys() & here["sources"].keys()):
         differences += _differences(f"sources.{name}", there["sources"][name], here["sources"][name])
     if not (new.extends(old) or old.extends(new)):
-        differences += _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates than"]
+        data = _data_difference(old, new)
+        other = _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates than"]
+        differences += [data, *(line for line in other if not line.startswith("path.segments:"))] if data else other
     return differences
+
+
+def _data_difference(old: TrainingPath, new: TrainingPath) -> str | None:
+    """Return the first difference of the data that two paths read, in words; None if one reads on from the other.
+
+    The words are those of `identity_differences`: what follows the last comma is about `new`.
+    """
+    for mine, theirs in zip(old.sources, new.sources, strict=False):
+        if mine == theirs:
+            continue
+        if mine not in new.sources:
+            return f"path: {mine} is read there before {theirs}, and is missing"
+        if theirs not in old.sources:
+            return f"path: {mine} comes next there, {theirs} comes before it"
+        return f"path: {mine} comes before {theirs} there, after it"
+    for number, (here, there) in enumerate(zip(new.segments, old.segments, strict=False), 1):
+        is_last = number in (len(new.segments), len(old.segments))
+        if here != there and not (is_last and (here.starts_with(there) or there.starts_with(here))):
+            return f"path: its segment {number} reads {_ranges(there)} there, {_ranges(here)}"
+    return None
+
+
+def _ranges(segment: Segment) -> str:
+    parts = " ".join(f"{part.source}[{part.from_row}:{part.to_row}]" for part in segment.parts)
+    return f"{parts} in {segment.steps} steps"
 
 
 def _comparable(path: TrainingPath) -> Any:

@@ -104,7 +104,7 @@ def _run_path(
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
-            return start_path(plan, path, console.say)
+            return start_path(plan, path, console.say, train=train)
 
         start = ask_rank_zero(lock_and_start)
         if start.complete:

@@ -15,6 +15,7 @@ from lrps.base.locks import path_lock
 from lrps.data.stream import PathData
 from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
+from lrps.plan.initial_evaluation import missing_initial_evaluations
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
@@ -35,9 +36,21 @@ class PathStart:
     steps_to_train: int
     """Number of steps from the origin to the path's last step; 0 if the path is trained."""
     missing_evaluations: Mapping[int, list[str]]
-    """Lineage step -> held-out versions that the state of that step is still to be evaluated on."""
+    """Lineage step -> held-out versions that the state of that step is still to be evaluated on.
+
+    Step 0 is the model that the plan starts from.
+    """
     branch_points: tuple[int, ...]
     """Lineage steps whose checkpoints are pinned, because other paths fork there or a version is released."""
+    initial: Checkpoint | None = None
+    """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
+    initial_weights: str | None = None
+    """Digest of the weights that paths without a parent start from; None for drawn ones."""
+
+    @property
+    def first_state(self) -> Origin:
+        """State that the attempt loads first: the initial one if only that is evaluated, else the origin."""
+        return Origin("start", 0, self.initial) if 0 in self.missing_evaluations else self.origin
 
     @property
     def complete(self) -> bool:
@@ -45,18 +58,24 @@ class PathStart:
         return not (self.steps_to_train or self.missing_evaluations)
 
 
-def start_path(plan: Plan, path: TrainingPath, say: Say) -> PathStart:
+def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
     """Claim the directory of a path and find what an attempt at it starts with.
 
-    Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. Raises
-    LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from.
+    Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
+    that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
+    Raises LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from.
     """
     layout = plan.layout.path(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
-    claim(layout, path, with_initial_weights(plan.identity(path), plan.config.model))
-    origin = origin_of(path, plan.layout, initial_checkpoint(plan.config.model))
+    identity = with_initial_weights(plan.identity(path), plan.config.model)
+    claim(layout, path, identity)
+    initial = initial_checkpoint(plan.config.model)
+    origin = origin_of(path, plan.layout, initial)
     missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
-    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points)
+    if (origin.verb == "start" or not train) and (versions := missing_initial_evaluations(plan, path)):
+        missing[0] = versions
+    digest = identity["training"]["initial_weights"]
+    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points, initial, digest)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

@@ -131,11 +131,17 @@ class Recorder:
         """Show what went wrong without ending the attempt."""
         self.console.say(f"{self.path.name}: {text}")
 
-    def evaluation(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Record an evaluation. results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}."""
+    def evaluation(
+        self, step: int, results: Mapping[str, Mapping[str, Any]], initial_weights: str | None = None
+    ) -> None:
+        """Record an evaluation. results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}.
+
+        initial_weights: digest of the evaluated model if it is the one that the plan starts from.
+        """
         self._step = step
+        whose = {} if initial_weights is None else {"initial_weights": initial_weights}
         for heldout, result in results.items():
-            self._append("evaluation", heldout=heldout, **result)
+            self._append("evaluation", heldout=heldout, **result, **whose)
         self._ledger.sync()
         losses = {name: result["loss"] for name, result in results.items()}
         self.console.say(

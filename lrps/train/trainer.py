@@ -64,7 +64,9 @@ class Trainer:
                 self.saver.prepare()
             if self.recorder is not None:
                 self.recorder.account.started()
-            finished = self._train()
+            if self.step == 0:
+                self._evaluate()  # The model that the plan starts from.
+            finished = not self.start.steps_to_train or self._train()
         except NonFiniteLoss:
             # On all ranks; the save in flight is of an earlier step, which the path can resume from.
             self._publish(self.saver.finish)
@@ -76,7 +78,7 @@ class Trainer:
         return finished
 
     def _load_origin(self) -> None:
-        origin = self.start.origin
+        origin = self.start.first_state
         if origin.checkpoint is not None:
             if origin.verb != "start":  # The state of another program has no such identity; loading checks its model.
                 check_origin(origin.checkpoint, origin, self.path, self.data, self.training_sha256)
@@ -146,8 +148,8 @@ class Trainer:
         """Return True if a save that training does not wait for is to be expected."""
         settings = self.config.checkpoint
         periodic = settings.every_steps is not None or settings.every_minutes is not None
-        branch_points = self.start.branch_points
-        return settings.asynchronous and (periodic or any(self.step < b < self.path.stop for b in branch_points))
+        later = any(self.step < point < self.path.stop for point in self.start.branch_points)
+        return settings.asynchronous and bool(self.start.steps_to_train) and (periodic or later)
 
     def _save(self, stop: bool) -> None:
         """Save the state; training continues while it is written, unless something needs the checkpoint at once."""
@@ -249,7 +251,7 @@ class Trainer:
             results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
         self._book_energy()
         if self.recorder is not None:
-            self.recorder.evaluation(self.step, results)
+            self.recorder.evaluation(self.step, results, self.start.initial_weights if self.step == 0 else None)
 
     def _evaluate_earlier_states(self) -> None:
         """Evaluate states that were released before a held-out set existed: versions added to a finished plan."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from lrps.base import files
-from lrps.base.files import atomic_write_json, atomic_write_text, sha256_file
+from lrps.base.files import atomic_write_json, atomic_write_text, located, sha256_file
 
 
 def test_text_replaces_the_old_content(tmp_path):
@@ -73,3 +74,9 @@ def test_sha256(tmp_path):
     content = os.urandom(3_000_000)
     (tmp_path / "a").write_bytes(content)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_relative_path_is_shown_with_its_absolute_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert located(Path("data/../v1.jsonl")) == f"data/../v1.jsonl ({tmp_path}/v1.jsonl)"
+    assert located(tmp_path / "v1.jsonl") == f"{tmp_path}/v1.jsonl"

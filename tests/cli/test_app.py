@@ -98,11 +98,11 @@ def test_tables_name_every_path(verb: str, config_file: Path) -> None:
     ("arguments", "told"),
     [
         (["plan", "CONFIG", "-s", "schedule.peek_lr=1"], "did you mean 'peak_lr'?"),
-        (["plan", "missing.yaml"], "missing.yaml: no such config file"),
+        (["plan", "missing.yaml"], f"missing.yaml ({os.getcwd()}/missing.yaml): no such config file"),
         (["run", "CONFIG"], "no shards in nowhere for version v1"),
         (["run", "CONFIG", "--paradigm", "magic"], "--paradigm magic: the config has path-switching, ptfs, cpt"),
         (["data", "build", "CONFIG"], "no version has `text:`"),
-        (["data", "verify", "CONFIG"], "nowhere has no manifests"),
+        (["data", "verify", "CONFIG"], f"nowhere ({os.getcwd()}/nowhere) has no manifests"),
         (["report", "CONFIG", "--format", "pdf"], "html"),
         (["run", "CONFIG", "--launcher", "magic"], "launch.launcher"),
         (["export", "CONFIG"], "name the paths to export, or give --version"),

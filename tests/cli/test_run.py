@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from lrps.base.errors import ConfigError, SchedulerError
 from lrps.cli import app
+from lrps.config.models import Config
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,7 @@ def test_a_dry_run_shows_scripts_and_commands_and_writes_nothing(tiny_config: Pa
     done = CliRunner().invoke(app, [*words, "-s", f"runs={runs}"])
     assert done.exit_code == 0, done.output
     assert done.output.count("#!/bin/bash") == 3
+    assert done.output.startswith(f"# Run directory: {runs}/tiny: nothing of this plan is trained there yet.\n")
     directory = runs / "tiny" / "slurm"
     assert re.search(rf"# sbatch --parsable --comment=lrps:\w+:main {directory / 'main.sbatch'}\n", done.output)
     assert (
@@ -42,3 +45,19 @@ def test_a_path_that_is_not_there(tiny_config: Path) -> None:
     done = CliRunner().invoke(app, ["cancel", str(tiny_config), "mian"])
     assert isinstance(done.exception, ConfigError)
     assert "the plan has no path mian; it has main, branch-v1" in str(done.exception)
+
+
+def test_a_command_that_is_started_elsewhere_names_the_run_beside_the_config(
+    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "project" / "small.yaml"
+    (config.parent / "runs" / "small" / "main").mkdir(parents=True)
+    config.write_text(make_config().model_dump_json(exclude_none=True))
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    away = CliRunner().invoke(app, ["plan", "../project/small.yaml"])
+    note = f"note: there is no {tmp_path}/else/runs/small, but {tmp_path}/project/runs/small: paths in a config"
+    assert away.exit_code == 0, away.output
+    assert note in away.output
+    monkeypatch.chdir(config.parent)
+    assert "note:" not in CliRunner().invoke(app, ["plan", "small.yaml"]).output

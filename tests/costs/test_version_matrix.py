@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,20 @@ def arrays(draw: st.DrawFn) -> Any:
     n = draw(st.integers(1, 6))
     cells = st.one_of(SCORES, SCORES, SCORES, st.just(math.nan))
     return np.array(draw(st.lists(st.lists(cells, min_size=n, max_size=n), min_size=n, max_size=n)))
+
+
+@given(arrays(), st.lists(st.one_of(SCORES, st.just(math.nan)), min_size=6, max_size=6))
+def test_the_change_since_row_0_is_that_of_the_newest_version_on_all_sets_so_far(a: Any, row_0: list[float]) -> None:
+    matrix = matrix_of(a)
+    initial = {name: score for name, score in zip(matrix.versions, row_0, strict=False) if not math.isnan(score)}
+    matrix = replace(matrix, initial=initial)
+    if matrix.newest is None:
+        assert matrix.change_since_initial is None
+        return
+    last = matrix.versions.index(matrix.newest)
+    changes = a[last, : last + 1] - np.array(row_0[: last + 1])
+    assert (matrix.change_since_initial is None) == bool(np.isnan(changes).any())
+    assert close(matrix.change_since_initial, changes.mean())
 
 
 @given(arrays())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lrps.costs.comparison import make_comparison
+from lrps.report.comparison_text import _losses_table
 from lrps.report.files import FORMATS
 from lrps.report.forgetting_table import forgetting_records, forgetting_table, matrix_records
 
@@ -34,6 +35,33 @@ def test_holes_are_not_applicable(make: Any, formulas: Any) -> None:
         ("path-switching", "v3", f"{_mean_of(formulas):.4f}", "n/a", "n/a")
     ]
     assert forgetting_table(make_comparison(make(name="new"))).rows == ()
+
+
+def test_row_0_of_a_given_model_is_in_every_document(make: Any, formulas: Any) -> None:
+    architecture = {"model_type": "llama", "vocab_size": 257, "hidden_size": 128}
+    plan = make(model={"architecture": architecture, "initial_state": "nowhere"})
+    formulas.Run(plan).train(["main", "branch-v1", "branch-v2"])
+    comparison = make_comparison(plan)
+    loss = comparison.paradigms["path-switching"].matrices["loss"]
+    table = forgetting_table(comparison)
+    assert table.titles[-1] == "since the start"
+    assert table.texts[0][-1] == f"{loss.change_since_initial:+.4f}"
+    means = next(csv.DictReader(io.StringIO(FORMATS["csv"](comparison)["forgetting.csv"])))
+    assert float(means["change_since_initial"]) == loss.change_since_initial
+    matrix = list(csv.DictReader(io.StringIO(FORMATS["csv"](comparison)["matrix.csv"])))
+    first = [row for row in matrix if (row["paradigm"], row["measure"]) == ("path-switching", "loss")][:4]
+    assert [(row["after_version"], row["on_version"], float(row["score"])) for row in first] == [
+        ("(initial)", f"v{j}", formulas.initial_loss(f"v{j}")) for j in (1, 2, 3, 4)
+    ]
+    page = FORMATS["html"](comparison)
+    assert f"(initial) on v3: {formulas.initial_loss('v3'):.4f}" in page["figures/forgetting-path-switching.svg"]
+    assert "The row (initial) is the model that the plan starts from." in page["index.html"]
+    assert "v3 on v3" not in page["figures/forgetting-cpt.svg"]
+    assert "(initial) on v4" not in page["figures/forgetting-cpt.svg"], "no version was measured on it yet"
+    printed = [row for row in _losses_table(comparison).texts if row[0] == "(initial)"]
+    assert printed[0][2] == f"{(formulas.initial_loss('v1') + formulas.initial_loss('v2')) / 2:.4f} (" + (
+        f"{formulas.initial_loss('v2') / 2:.4f})"
+    )
 
 
 def _mean_of(formulas: Any) -> float:

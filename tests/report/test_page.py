@@ -333,7 +333,7 @@ def scored(comparison: Comparison) -> Comparison:
     paradigms = {}
     for name, paradigm in comparison.paradigms.items():
         releases = tuple(replace(release, scores=scores) for release in paradigm.releases)
-        matrices = forgetting_matrices(names, releases, tasks)
+        matrices = forgetting_matrices(names, releases, tasks, {})
         paradigms[name] = replace(paradigm, releases=releases, matrices=matrices)
     return replace(comparison, tasks=tasks, paradigms=paradigms)
 

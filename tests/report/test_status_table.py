@@ -51,6 +51,20 @@ def test_paths_are_a_tree(make: Any, formulas: Any, capsys: pytest.CaptureFixtur
     assert "EUR" not in text
 
 
+def test_the_losses_of_a_given_model_are_below_the_tree(
+    make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    architecture = {"model_type": "llama", "vocab_size": 257, "hidden_size": 128}
+    plan = make(model={"architecture": architecture, "initial_state": "nowhere"})
+    formulas.Run(plan).train(["main"], stop_at={"main": 850})
+    document = status_document(plan, plan_status(plan))
+    print_status(document)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "held-out loss of the initial model: v1 2.4500, v2 2.6000, v3 2.7500, v4 2.9000" in text
+    print_status(replace(document, initial_heldout=None))
+    assert "initial model" not in capsys.readouterr().out
+
+
 def test_a_price_shows_money(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make(hardware=formulas.PRICED)
     formulas.Run(plan).train(["main", "ptfs-v1"], stop_at={"main": 850})

@@ -56,6 +56,36 @@ def test_what_only_changes_the_speed_is_no_part_of_it(written: Path, make_config
 
 
 @pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        (("v1", "v3"), "path: v2 is read there before v3, and is missing in the config"),
+        (("v1", "v3", "v2"), "path: v2 comes before v3 there, after it in the config"),
+        (("v1", "v0", "v2", "v3"), "path: v2 comes next there, v0 comes before it in the config"),
+    ],
+)
+def test_other_versions_are_named_in_words(
+    written: Path, make_config: MakeConfig, order: tuple[str, ...], told: str
+) -> None:
+    config = make_config()
+    increments = [Increment(name, 200, 100) for name in order]
+    main = compile_graph(config, increments).by_name["main"]
+    with pytest.raises(LineageError) as caught:
+        check_identity(written, path_identity(main, config, "tok", sources()))
+    assert told in str(caught.value)
+    assert "path.segments" not in str(caught.value)
+
+
+def test_other_sequences_of_the_same_versions_are_named_as_ranges(written: Path, make_config: MakeConfig) -> None:
+    config = make_config()
+    increments = [Increment("v1", 200, 100), Increment("v2", 160, 80), Increment("v3", 200, 100)]
+    main = compile_graph(config, increments).by_name["main"]
+    with pytest.raises(LineageError) as caught:
+        check_identity(written, path_identity(main, config, "tok", sources()))
+    there, here = "v2[0:200] in 100 steps there", "v2[0:160] in 80 steps in the config"
+    assert f"path: its segment 2 reads {there}, {here}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"seed": 8}, "training.seed: 7 there, 8 in the config"),

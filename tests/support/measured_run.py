@@ -97,6 +97,8 @@ class Run:
         if self.plan.config.hardware and (price := self.plan.config.hardware.price_per_device_hour):
             facts["price_per_device_hour"] = price.model_dump(mode="json")
         ledger.append("start", start, counters, **facts)
+        if self.plan.config.model.is_given and path == self.plan.graph.paths[0] and start == path.start:
+            self._evaluate_initial_model(ledger, counters)
         # The ledger has a record of every branch point and of every logged step.
         logged = {*range(start + 10, stop, 10), *self.plan.graph.branch_points(path.name), stop}
         for step in sorted(step for step in logged if start < step <= stop):
@@ -135,6 +137,17 @@ class Run:
                 loss = heldout_loss(path.kind, release.version, heldout)
                 facts = {"heldout": heldout, "loss": loss, "bits_per_byte": loss / 2, "rows": 1024, "tokens": 65_536}
                 ledger.append("evaluation", release.step, counters, manifest_sha256="0" * 64, **facts)
+
+    def _evaluate_initial_model(self, ledger: LedgerWriter, counters: Counters) -> None:
+        for heldout in (increment.version for increment in self.plan.increments):
+            loss = initial_loss(heldout)
+            facts = {"heldout": heldout, "loss": loss, "bits_per_byte": loss / 2, "rows": 1024, "tokens": 65_536}
+            ledger.append("evaluation", 0, counters, manifest_sha256="0" * 64, initial_weights="i" * 64, **facts)
+
+
+def initial_loss(heldout: str) -> float:
+    """Return the loss of the model that a plan starts from: better on old data than on new."""
+    return 2.3 + 0.15 * int(heldout[1:])
 
 
 def training_loss(path: TrainingPath, step: int) -> float:

@@ -64,7 +64,11 @@ class PlainEngine:
         )
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
-        return 1.0, max(1, rows.size)
+        ids = torch.from_numpy(rows.astype(np.int64))
+        with torch.no_grad():
+            loss = self._held.module(input_ids=ids, labels=ids).loss
+        predicted = rows[:, 1:].size
+        return float(loss) * predicted, predicted
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
         return values
@@ -102,11 +106,12 @@ def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
         yield
 
 
-def run(plan: Plan, *names: str, stop_after: int | None = None) -> bool:
-    """Run paths as `lrps train` does and return False if asked to stop.
+def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = True) -> bool:
+    """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
 
     stop_after: number of steps after which the request to stop arrives; only for a single path.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "Engine", PlainEngine)
-        return job.run_paths(plan, names, StopAfter(stop_after))  # type: ignore[arg-type]
+        stop: Any = StopAfter(stop_after)
+        return job.run_paths(plan, names, stop, train=train)

@@ -25,7 +25,7 @@ from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.ledger.metrics import read_metrics
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.origin import Origin
 from lrps.plan.plan import make_plan
@@ -48,7 +48,7 @@ CASES: list[dict[str, Any]] = [
     )
 ] + [
     {"name": "bf16", "settings": ["engine.precision=bf16", "checkpoint.asynchronous=false"]},
-    {"name": "from_hf", "settings": ["model={checkpoint: HF}"]},
+    {"name": "from_hf", "settings": ["model={checkpoint: HF}", "engine.zero_stage=3"]},
     {"name": "from_state", "settings": ["model.initial_state=STATE/step-00000028", "engine.zero_stage=2"]},
     {"name": "documents", "settings": ["data.attention_across_documents=false", "batch.micro_sequences=1"]},
 ]
@@ -166,6 +166,18 @@ def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Path) -> N
     assert trained[1] < scratch[1] - 1.0
     audit = audit_run(run)
     assert (audit.ok, audit.differences) == (True, ())
+
+
+@pytest.mark.parametrize("case", ["from_hf", "from_state"])
+def test_the_model_that_a_plan_starts_from_is_evaluated_and_nothing_else_changes(laws: Path, case: str) -> None:
+    run = laws / case / "runs" / "tiny"
+    found = {name: evaluations(read_ledger(PathLayout(run / name).ledger)) for name in ("main", "straight-v1")}
+    assert [on for step, on in found["main"] if step == 0] == ["v1", "v2"]
+    # So the law of the branch compares a lineage with the evaluation and a run without it.
+    assert [on for step, on in found["straight-v1"] if step == 0] == []
+    assert found["main"][0, "v1"].loss == pytest.approx(losses(PathLayout(run / "main"))[1], abs=0.5)
+    digest = json.loads((run / "main" / "path.json").read_text())["training"]["initial_weights"]
+    assert found["main"][0, "v1"].initial_weights == digest
 
 
 def load_facts(directory: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrps.base.errors import DataError
+from lrps.base.files import located
 from lrps.data.build.file_range import Progress, no_progress
 from lrps.data.build.pool import run_all
 
@@ -72,5 +73,7 @@ def _fingerprint(path: Path, progress: Progress) -> Fingerprint:
                 size += len(chunk)
                 progress(len(chunk))
     except OSError as error:
-        raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
+        raise DataError(
+            f"{located(path)}: cannot read this input ({error.strerror}). Correct its path in the config."
+        ) from None
     return Fingerprint(size, digest.hexdigest(), state)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from lrps.charts.figure import Figure
 from lrps.charts.heatmap import Heatmap
 from lrps.charts.svg import Drawing
 from lrps.costs.comparison import Comparison
 from lrps.costs.version_matrix import MEASURES, Scores
+from lrps.plan.initial_evaluation import INITIAL
 
 _SCALE = (
     "Darker is higher. Every column has a scale of its own, the same in all maps, since sets are not equally hard: "
@@ -22,6 +23,8 @@ def forgetting(comparison: Comparison) -> Figure | None:
         f"Held-out loss, nats per token. {_SCALE} Read down a column: below the frame the set is older data, and a "
         "column that darkens there is forgetting. Above it is the version before, which had not seen it: transfer."
     )
+    if comparison.initial_heldout:
+        caption += f" The row {INITIAL} is the model that the plan starts from."
     panels = _maps(comparison, "loss", "forgetting", "held-out set")
     return Figure("forgetting", "Every version on every held-out set", caption, panels) if panels else None
 
@@ -45,6 +48,8 @@ def _maps(comparison: Comparison, measure: str, file: str, column_title: str) ->
     }
     versions = [version.name for version in comparison.plan.versions]
     scales = {on: scale for on in versions if (scale := _scale(matrices.values(), versions, on))}
+    matrices = {name: _row_0(comparison, name, measure, scales) | matrices[name] for name in matrices if scales}
+    rows = [*([INITIAL] if comparison.initial_heldout else []), *versions]
     title = MEASURES[measure].title
     return tuple(
         (
@@ -52,7 +57,7 @@ def _maps(comparison: Comparison, measure: str, file: str, column_title: str) ->
             Heatmap(
                 title=name,
                 description=f"{title} of every released version of {name} on the {column_title}, for every version.",
-                rows=versions,
+                rows=rows,
                 columns=tuple(scales),
                 values=matrices[name],
                 scales=scales,
@@ -64,6 +69,13 @@ def _maps(comparison: Comparison, measure: str, file: str, column_title: str) ->
         for slot, name in enumerate(comparison.paradigms)
         if name in matrices
     )
+
+
+def _row_0(
+    comparison: Comparison, paradigm: str, measure: str, columns: Collection[str]
+) -> dict[tuple[str, str], float]:
+    initial = comparison.paradigms[paradigm].matrices[measure].initial or {}
+    return {(INITIAL, on): score for on, score in initial.items() if on in columns}
 
 
 def _scale(matrices: Iterable[Scores], versions: Sequence[str], on: str) -> tuple[float, float] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lrps.base.errors import CheckpointError, LineageError, LrpsError
-from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, sha256_file
+from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, located, sha256_file
 from lrps.base.locks import is_locked, path_lock
 from lrps.base.progress import byte_progress
 from lrps.store import checkpoints
@@ -56,7 +56,7 @@ def push_run(run_dir: Path, address: str, paths: Sequence[str] = (), *, dry_run:
     store = open_run_store(address)
     here = list_inventory(_run(run_dir))
     if not here.identities:
-        raise LineageError(f"{run_dir} has no paths; make some with `lrps run`, or copy them with `lrps pull`")
+        raise LineageError(f"{located(run_dir)} has no paths; make some with `lrps run`, or copy them with `lrps pull`")
     here = select_paths(here, paths or here.identities.keys())
     for path in here.identities:
         if is_locked(run_dir / path):
