@@ -7,6 +7,7 @@ from lrps.doctor.data import check_data, check_remote
 from lrps.doctor.devices import check_cpu, check_gpus, check_memory, check_price
 from lrps.doctor.examination import Check
 from lrps.doctor.filesystem import check_free_space, check_semantics, check_speed
+from lrps.doctor.model import check_model
 from lrps.doctor.ops import check_ops
 from lrps.doctor.tracking import check_tracking
 from lrps.doctor.versions import check_torch, check_versions
@@ -26,6 +27,7 @@ CHECKS = (
     Check("devices", "GPUs", check_gpus, slow=True),
     Check("communication", "gloo and NCCL", check_backends, slow=True),
     Check("ops", "compilers and locks", check_ops, slow=True),
+    Check("model", "a small copy of the model", check_model, slow=True),
     Check("data", "remote shards", check_remote, slow=True),
     Check("file system", "write and read speed", check_speed, slow=True),
     Check("communication", "all-reduce of two processes", check_two_processes, slow=True),

@@ -22,7 +22,9 @@ from lrps.data.stream import PathData, TokenSource
 from lrps.data.tokenizer import load_tokenizer
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
+from lrps.engine.padding import padding_rows
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
+from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan, shards_command
@@ -60,6 +62,9 @@ def run_paths(plan: Plan, names: Sequence[str], stop_request: StopRequest, *, si
     check_tokenizer(plan.config.data, plan.manifests)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     with TrainingConsole(steps, quiet=rank() != 0) as console:
+        if train and steps:
+            for note in ask_rank_zero(lambda: check_trainable(plan.config, plan.layout.examination)):
+                console.say(note)
         clock = DeviceClock(since)
         finished = all(
             not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)
@@ -121,7 +126,18 @@ def _run_path(
         sources = open_sources(plan, path)
         data = PathData(path.segments, sources, plan.config.batch.sequences)
         settings = plan.config.engine
-        model = build_model(plan.config.model, plan.config.seed, settings.activation_checkpointing, settings.attention)
+        model = build_model(
+            plan.config.model,
+            plan.config.seed,
+            settings.activation_checkpointing,
+            settings.attention,
+            own_padding=plan.own_padding,
+        )
+        for name, row in padding_rows(model).items():
+            console.say(
+                f"{path.name}: row {row} of {name} is not trained: the run was begun when padding rows were kept; a "
+                "plan with another `name` trains it"
+            )
         check_model(model, plan.manifests, plan.config.data.sequence_length)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
@@ -135,6 +151,7 @@ def _run_path(
             data,
             start,
             training_sha256=plan.training_sha256,
+            training_digests=plan.training_digests,
             heldout=_heldout_sets(plan),
             stop_request=stop_request,
             recorder=recorder,
