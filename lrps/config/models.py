@@ -26,7 +26,8 @@ class ModelConfig(Section):
     """A Hugging Face causal language model: newly initialised, from a local checkpoint, or from a complete state."""
 
     architecture: dict[str, Any] | None = None
-    """Fields of the Hugging Face config, including `model_type` and `vocab_size`. Weights are drawn from `seed`."""
+    """Fields of the Hugging Face config, including `model_type` and `vocab_size`. Weights are drawn from `seed`. A
+    padding token has no effect, because sequences are never padded (docs/models.md)."""
     checkpoint: Path | None = None
     """Local Hugging Face checkpoint directory to start from, in place of `architecture`."""
     initial_state: Path | None = None
