@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
-from lrps.store.identity import path_from_json, training_digest
+from lrps.store.identity import EQUAL_DIGESTS, path_from_json, training_digest
 from lrps.store.layout import PathLayout
 
 
@@ -69,6 +69,8 @@ class Training:
     """Names of the algorithms for the order within a source and for the mixture."""
     sha256: str
     """Training digest: a hash of all training settings, which every checkpoint carries."""
+    equal: frozenset[str] = field(compare=False)
+    """Digests of the same training under another record, which `lrps repair` found."""
     initial_state: str | None
     """Digest of the state that paths without a parent start from; None if the config names none."""
 
@@ -151,7 +153,8 @@ def _training(values: Mapping[str, Any]) -> Training:
     facts = values["training"]
     known = {key: facts[key] for key in ("seed", "order", "batch_sequences", "sequence_length")}
     order, initial = tuple(facts.get("row_order", ())), facts["initial_weights"] if facts.get("initial_state") else None
-    return Training(**known, row_order=order, sha256=training_digest(values), initial_state=initial)
+    equal = frozenset(values.get(EQUAL_DIGESTS, ()))
+    return Training(**known, row_order=order, sha256=training_digest(values), equal=equal, initial_state=initial)
 
 
 def _read_checkpoints(layout: PathLayout, name: str) -> tuple[tuple[Checkpoint, ...], tuple[Difference, ...]]:

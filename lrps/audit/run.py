@@ -98,6 +98,8 @@ def _check_checkpoint(evidence: PathEvidence, checkpoint: Checkpoint) -> Iterato
         what = "the ledger has no record of this checkpoint"
         yield Difference(what, path.name, file, step, expected=f"one of {saves}", found=step)
     tokens, training = step * evidence.training.tokens_per_step, evidence.training.sha256
+    if identity.get("training_sha256") in evidence.training.equal:
+        training = identity["training_sha256"]
     for key, expected in {"path": path.name, "tokens": tokens, "training_sha256": training}.items():
         if (found := identity.get(key)) != expected:
             what = f"the checkpoint's `{key}` is not what path.json gives"

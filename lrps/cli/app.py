@@ -19,7 +19,7 @@ from lrps.cli.models import convert_app, export, score
 from lrps.cli.plan import plan, status
 from lrps.cli.report import compare, report, sweep
 from lrps.cli.run import cancel, evaluate, run, train
-from lrps.cli.store import prune, pull, push
+from lrps.cli.store import prune, pull, push, repair
 from lrps.cli.wandb import wandb_app
 
 app = typer.Typer(
@@ -79,6 +79,7 @@ app.command()(sweep)
 app.command()(doctor)
 app.add_typer(ledger_app, name="ledger")
 app.command()(prune)
+app.command()(repair)
 app.command()(push)
 app.command()(pull)
 app.command()(cancel)

@@ -1,4 +1,4 @@
-"""The verbs `prune`, `push` and `pull`: checkpoints that may be removed, and copies of a run."""
+"""The verbs `prune`, `repair`, `push` and `pull`: what may be removed, records to mend, and copies of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, plan_of, print_json
+from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, load_plan, plan_of, print_json
 
 if TYPE_CHECKING:
     from lrps.store.copy.transfer import Transfer
+
+
+def repair(config_file: ConfigFile, overrides: Overrides = None) -> None:
+    """Mend the records of paths that earlier versions of lrps kept under another model.architecture than the config's.
+
+    Earlier versions recorded what transformers adds to nested keys such as rope_parameters, so that paths of one plan
+    seemed to belong to different ones. A path.json is changed only if it has exactly what transformers makes of the
+    config. Weights and checkpoints are not touched.
+    """
+    from lrps.train.repair import repair_run
+
+    mended = repair_run(load_plan(config_file, overrides))
+    typer.echo(f"mended path.json of {', '.join(mended)}" if mended else "no path.json needs a repair of this kind")
 
 
 def prune(

@@ -30,7 +30,8 @@ class ModelConfig(Section):
     """A Hugging Face causal language model: newly initialised, from a local checkpoint, or from a complete state."""
 
     architecture: dict[str, Any] | None = None
-    """Fields of the Hugging Face config, including `model_type` and `vocab_size`. Weights are drawn from `seed`."""
+    """Fields of the Hugging Face config, including `model_type` and `vocab_size`. Weights are drawn from `seed`. A
+    padding token has no effect, because sequences are never padded (docs/models.md)."""
     checkpoint: Path | None = None
     """Local directory of a Hugging Face model to start from, in place of `architecture`: config.json and whole,
     unquantized weights in safetensors files, of a model type that transformers itself has. `hf download OWNER/NAME

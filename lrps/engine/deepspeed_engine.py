@@ -141,17 +141,10 @@ class Engine:
     def _check_documents(self, model: nn.Module, end: int) -> None:
         """Raise ConfigError if the model cannot limit attention to documents. The model is left in eval mode."""
         self._engine.eval()
-        why = None
-        if "position_ids" not in inspect.signature(model.forward).parameters:
-            why = "takes no position_ids"
-        elif packing.documents_meet(self._logits, end):
-            why = "lets one document change the next one"
-        if why is not None:
+        fault = packing.documents_fault(model, self._logits, end)
+        if fault is not None:
             self.close()
-            raise ConfigError(
-                f"data.attention_across_documents: a {model.config.model_type} model {why}; leave the key out, "
-                "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
-            )
+            raise ConfigError(fault)
 
     def _enable_fused_loss(self, model: nn.Module, wanted: str | None) -> bool:
         """Let the model compute its loss without logits if possible; return whether it does.

@@ -6,6 +6,8 @@ error. Must not import deepspeed. Imports transformers when a model is built, be
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +19,38 @@ from lrps.config.models import ModelConfig, OptimizerConfig
 from lrps.engine.architecture import architecture_config
 from lrps.engine.loaded import check_names, check_values
 from lrps.engine.model_config import checkpoint_config
+from lrps.engine.padding import NO_TOKEN, drop_padding, needs_padding_token, train_padding_rows
 from lrps.store.model_files import check_model_files
 
 
 def build_model(
-    model: ModelConfig, seed: int, activation_checkpointing: bool = False, attention: str | None = None
+    model: ModelConfig,
+    seed: int,
+    activation_checkpointing: bool = False,
+    attention: str | None = None,
+    own_padding: bool = False,
 ) -> nn.Module:
     """Build a PreTrainedModel in fp32 on the CPU, initialised from `seed` or from a local checkpoint directory.
 
-    attention: transformers' name of the kernel; None leaves the choice to transformers. The global random state is not
+    attention: transformers' name of the kernel; None leaves the choice to transformers. own_padding: keep the padding
+    rows of transformers, as runs do that were begun before `padding` was a convention. The global random state is not
     changed. Raises ConfigError that names a wrong key, or what the directory lacks.
     """
-    built = (
-        _from_checkpoint(model.checkpoint) if model.checkpoint else _from_architecture(model.architecture or {}, seed)
-    )
+    if model.checkpoint:
+        built = _from_checkpoint(model.checkpoint)
+        if not own_padding:
+            train_padding_rows(built, redraw=False)
+    else:
+        built = _from_architecture(model.architecture or {}, seed, own_padding)
     if attention is not None:
-        _set_attention(built, attention)
-    built.config.use_cache = False
-    if getattr(built, "loss_type", None) is None:
-        built.loss_type = (
-            "ForCausalLM"  # The default of transformers for a class without an entry, but without its warning.
-        )
+        set_attention(built, attention)
+    prepare_training(built)
     if activation_checkpointing:
-        # Re-entrant checkpointing drops gradients of frozen inputs and does not work with compile.
-        built.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable_checkpointing(built)
     return built
 
 
-def build_skeleton(model: ModelConfig) -> nn.Module:
+def build_skeleton(model: ModelConfig, own_padding: bool = False) -> nn.Module:
     """Build the model of `build_model` without values: config, names and shapes, which take no memory.
 
     Raises ConfigError as `build_model` does.
@@ -53,8 +59,51 @@ def build_skeleton(model: ModelConfig) -> nn.Module:
         return (
             _from_checkpoint_config(model.checkpoint)
             if model.checkpoint
-            else _from_architecture(model.architecture or {}, seed=0)
+            else _from_architecture(model.architecture or {}, 0, own_padding)
         )
+
+
+def transformers_config(model: ModelConfig) -> Any:
+    """Return the transformers config of a model, with the padding token that it names. Raises as `build_model` does."""
+    return checkpoint_config(model.checkpoint) if model.checkpoint else architecture_config(model.architecture or {})
+
+
+def initialised(config: Any, seed: int, own_padding: bool = False) -> Any:
+    """Return a new model of a transformers config in fp32, drawn from `seed`. Raises whatever transformers raises."""
+    from transformers import AutoModelForCausalLM
+
+    def drawn() -> Any:
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+    with torch.random.fork_rng(devices=[]):
+        if own_padding:
+            return drawn()
+        drop_padding(config)
+        model = drawn()
+        if needs_padding_token(model):
+            drop_padding(config, NO_TOKEN)
+            model = drawn()
+        train_padding_rows(model, redraw=True)
+        return model
+
+
+def prepare_training(model: Any) -> None:
+    """Switch off the cache of a new model, and name the loss of transformers if its class names none."""
+    model.config.use_cache = False
+    if getattr(model, "loss_type", None) is None:
+        model.loss_type = "ForCausalLM"  # The default of transformers, but without its warning.
+
+
+def enable_checkpointing(model: Any) -> None:
+    """Let a model compute its activations again in the backward pass. Raises ConfigError if it cannot."""
+    try:
+        # Re-entrant checkpointing drops gradients of frozen inputs and does not work with compile.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise ConfigError(
+            f"engine.activation_checkpointing: a {model.config.model_type} model does not support it; leave the key out"
+        ) from error
 
 
 def compile_layers(model: Any) -> bool:
@@ -69,7 +118,8 @@ def compile_layers(model: Any) -> bool:
     return bool(layers)
 
 
-def _set_attention(model: Any, attention: str) -> None:
+def set_attention(model: Any, attention: str) -> None:
+    """Let a model use an attention kernel. Raises ConfigError if it cannot."""
     before = model.config._attn_implementation
     try:
         model.set_attn_implementation(attention)
@@ -112,18 +162,28 @@ def _kinds(module: nn.Module, name: str) -> set[str]:
     return kinds
 
 
-def _from_architecture(architecture: dict[str, Any], seed: int) -> Any:
-    from transformers import AutoModelForCausalLM
-
+def _from_architecture(architecture: dict[str, Any], seed: int, own_padding: bool) -> Any:
     config = architecture_config(architecture)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return initialised(config, seed, own_padding)
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
     except Exception as error:
-        model_type = architecture["model_type"]
-        raise ConfigError(f"model.architecture: no {model_type} model can be built from it: {error}") from error
+        raise ConfigError(f"model.architecture: no {config.model_type} model can be built from it: {error}") from error
+
+
+def filled_architecture(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an architecture with what transformers adds to its nested mappings when a model is built from it.
+
+    Earlier versions of lrps recorded this as the architecture of every path after the first of a process. Raises
+    whatever transformers raises for an architecture that is none.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    filled = copy.deepcopy(dict(architecture))
+    config = AutoConfig.for_model(**filled)  # The nested mappings are shared with `filled`.
+    with torch.device("meta"):
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return filled
 
 
 def _from_checkpoint_config(directory: Path) -> Any:

@@ -6,6 +6,7 @@ of the rows. Must not import deepspeed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -78,3 +79,21 @@ def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:
     # Rows are independent, so a change by another row is rounding: none, unless experts get other batches of tokens.
     rounding = (recomputed - next_document).abs().max()
     return bool((changed - next_document).abs().max() > 10 * rounding)
+
+
+def documents_fault(model: Any, logits: Callable[[Tensor], Tensor], end: int) -> str | None:
+    """Return why a model cannot limit attention to documents, with how to fix it; None if it can.
+
+    logits: as for `documents_meet`, called without gradients and in the state in which the model is examined.
+    """
+    why = None
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        why = "takes no position_ids"
+    elif documents_meet(logits, end):
+        why = "lets one document change the next one"
+    if why is None:
+        return None
+    return (
+        f"data.attention_across_documents: a {model.config.model_type} model {why}; leave the key out, "
+        "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
+    )

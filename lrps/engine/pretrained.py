@@ -45,16 +45,18 @@ def write_pretrained(
     dtype: str,
     max_shard_bytes: int,
     document_end: int,
+    own_padding: bool = False,
 ) -> Pretrained:
     """Write the weights in the directory `fragments`, of any topology, as a Hugging Face model.
 
     dtype: a key of DTYPES; bf16 is rounded as in torch. document_end: EOS token, at which generation stops and after
-    which it starts. Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or
+    which it starts. own_padding: as for
+    `build_model`. Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or
     SafetensorError if a file cannot be written.
     """
-    skeleton: Any = build_skeleton(model)
+    skeleton: Any = build_skeleton(model, own_padding)
     parameters = dict(skeleton.named_parameters())
-    buffers = _persistent_buffers(skeleton, model, seed)
+    buffers = _persistent_buffers(skeleton, model, seed, own_padding)
     with open_state(fragments, {name: list(values.shape) for name, values in parameters.items()}) as weights:
         stored = _Stored(skeleton, parameters, buffers, weights, DTYPES[dtype])
         _write_shards(stored, directory, max_shard_bytes)
@@ -63,13 +65,13 @@ def write_pretrained(
     return Pretrained(type(skeleton).__name__, skeleton.config.model_type, count)
 
 
-def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int) -> dict[str, Tensor]:
+def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int, own_padding: bool) -> dict[str, Tensor]:
     """Return the initial values of a model's persistent buffers, which are not trained; few models have any."""
     known = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
     names = [name for name in skeleton.state_dict() if name not in known]
     if not names:
         return {}
-    values = build_model(model, seed).state_dict()
+    values = build_model(model, seed, own_padding=own_padding).state_dict()
     return {name: values[name] for name in names}
 
 

@@ -23,7 +23,7 @@ from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import Checkpoint, find, verify_checkpoint
-from lrps.store.identity import check_identity, training_digest
+from lrps.store.identity import check_identity, equal_digests, training_digest
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
             dtype=form.dtype,
             max_shard_bytes=form.max_shard_bytes,
             document_end=tokenizer.identity.eos,
+            own_padding=plan.own_padding,
         )
         write_tokenizer(tokenizer, temporary, data.sequence_length)
         if plan.config.model.checkpoint is not None:
@@ -91,7 +92,8 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
             f"({trained_with[:12]}); give that one as data.tokenizer"
         )
     identity["training"]["tokenizer_sha256"] = tokenizer.sha256
-    if checkpoint.identity.get("training_sha256") != training_digest(identity):
+    allowed = {training_digest(identity), *equal_digests(plan.config.run_dir)}
+    if checkpoint.identity.get("training_sha256") not in allowed:
         raise CheckpointError(
             f"{checkpoint.directory} is of another plan ({checkpoint.identity.get('plan')}, path "
             f"{checkpoint.identity.get('path')}): its model, tokenizer, optimizer, batch or seed differ; give the "

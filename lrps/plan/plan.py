@@ -25,7 +25,8 @@ from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.part_share import PartShare
 from lrps.paths.usage import FirstReads
 from lrps.plan.sizes import heldout_source, part_shares, plain_rows, wanted_rows
-from lrps.store.identity import path_identity, read_path, training_digest
+from lrps.store.conventions import PADDING, conventions_of
+from lrps.store.identity import equal_digests, path_identity, read_path, training_digest
 from lrps.store.layout import RunLayout
 
 
@@ -51,6 +52,16 @@ class Plan:
         files = sorted(self.config.run_dir.glob("*/path.json"))
         stored = {file.parent.name: read_path(file) for file in files}
         return {name: path for name, path in stored.items() if path is not None}
+
+    @cached_property
+    def conventions(self) -> dict[str, str]:
+        """Conventions that the run follows: those that it began with, or the newest ones."""
+        return conventions_of(self.config.run_dir)
+
+    @property
+    def own_padding(self) -> bool:
+        """Whether the run keeps the padding rows of transformers, because it was begun with them."""
+        return PADDING not in self.conventions
 
     @cached_property
     def costs(self) -> CostModel:
@@ -106,12 +117,17 @@ class Plan:
         """
         tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
         sources = {name: source.identity for name, source in self.sources.items()}
-        return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources)
+        return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources, self.conventions)
 
     @cached_property
     def training_sha256(self) -> str:
         """Training digest: a hash of what all paths share (model, optimizer, batch, seed ...), in every checkpoint."""
         return training_digest(self.identity(self.graph.paths[0]))
+
+    @cached_property
+    def training_digests(self) -> frozenset[str]:
+        """Training digests that checkpoints of the run may carry: its own, and equal ones that `lrps repair` found."""
+        return equal_digests(self.config.run_dir) | {self.training_sha256}
 
     def heldout_rows(self, version: str) -> int:
         """Return the number of sequences of a held-out set that versions are evaluated on."""

@@ -20,8 +20,11 @@ from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import Schedule, SchedulePiece
+from lrps.store.conventions import NEWEST
 
 FORMAT = "lrps-path/1"
+EQUAL_DIGESTS = "equal_training_sha256"
+"""Key of a path.json with other training digests that checkpoints of the same training carry, see `lrps repair`."""
 _UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
 """Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
@@ -29,12 +32,17 @@ _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
 
 
 def path_identity(
-    path: TrainingPath, config: Config, tokenizer_sha256: str | None, sources: Mapping[str, Mapping[str, Any]]
+    path: TrainingPath,
+    config: Config,
+    tokenizer_sha256: str | None,
+    sources: Mapping[str, Mapping[str, Any]],
+    conventions: Mapping[str, str] = NEWEST,
 ) -> dict[str, Any]:
     """Return the identity of a path as JSON values.
 
-    sources: version -> {manifest_sha256, rows}, of versions with shards. Initial weights that do not come from the seed
-    are identified by their content (`initial_weights`), not by their location. Unknown values (None) are not compared.
+    sources: version -> {manifest_sha256, rows}, of versions with shards. conventions: those that the run follows.
+    Initial weights that do not come from the seed are identified by their content (`initial_weights`), not by their
+    location. Unknown values (None) are not compared.
     """
     training: dict[str, Any] = {
         "seed": config.seed,
@@ -54,6 +62,7 @@ def path_identity(
     if config.model.initial_state is not None:
         # `initial_weights` says which state; this key says that the seed is not used.
         training["initial_state"] = True
+    training |= conventions
     return {
         "format": FORMAT,
         "path": path_to_json(path),
@@ -69,6 +78,17 @@ def training_digest(identity: Mapping[str, Any]) -> str:
     """
     shared = {**identity["training"], "initial_weights": None}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+def equal_digests(run_dir: Path) -> frozenset[str]:
+    """Return the other training digests that the path.json files of a run declare equal to its own."""
+    found: set[str] = set()
+    for file in run_dir.glob("*/path.json"):
+        try:
+            found.update(json.loads(file.read_text(encoding="utf-8")).get(EQUAL_DIGESTS, ()))
+        except (OSError, ValueError, AttributeError):
+            continue  # Whoever needs this path reports it.
+    return frozenset(found)
 
 
 def path_to_json(path: TrainingPath) -> dict[str, Any]:
@@ -115,16 +135,28 @@ def read_path(path_json: Path) -> TrainingPath | None:
         return None
 
 
+def read_identity(path_json: Path) -> dict[str, Any]:
+    """Return the content of a path.json. Raises LineageError if it cannot be read as one."""
+    try:
+        values: dict[str, Any] = json.loads(path_json.read_text(encoding="utf-8"))
+        path_from_json(values["path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LineageError(
+            f"{path_json}: cannot be read as a path's identity ({error}); restore it from a copy"
+        ) from None
+    return values
+
+
 def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath:
     """Compare the identity of a path with its path.json, and return the stored path, which may be longer.
 
     Raises LineageError that names every difference.
     """
+    there = read_identity(path_json)
+    old = path_from_json(there["path"])
     try:
-        there = json.loads(path_json.read_text(encoding="utf-8"))
-        old = path_from_json(there["path"])
         differences = identity_differences(there, identity)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise LineageError(
             f"{path_json}: cannot be read as a path's identity ({error}); restore it from a copy"
         ) from None
@@ -133,8 +165,26 @@ def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath
             f"{path_json.parent}: was made by another plan:\n  "
             + "\n  ".join(f"{each} in the config" for each in differences)
             + "\n  change the config back, give the plan another `name`, or delete this directory"
+            + (_REPAIR if _may_be_filled(there, identity) else "")
         )
     return old
+
+
+_REPAIR = (
+    ".\n  Earlier versions of lrps recorded what transformers adds to nested keys of model.architecture; if one of "
+    "them trained it, `lrps repair CONFIG` compares the two and mends the record"
+)
+
+
+def _may_be_filled(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Return True if a recorded architecture is the one of `here` with more keys in its nested mappings."""
+    old, new = there["training"].get("architecture"), here["training"]["architecture"]
+    if not (isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys()) or old == new:
+        return False
+    return all(
+        value == new[key] or (isinstance(value, dict) and isinstance(new[key], dict) and new[key].keys() < value.keys())
+        for key, value in old.items()
+    )
 
 
 def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -67,6 +67,11 @@ class RunLayout:
         return self.run_dir / "ledger"
 
     @property
+    def examination(self) -> Path:
+        """File with the verdict on the model, so that it is examined once."""
+        return self.run_dir / "examination.json"
+
+    @property
     def report_dir(self) -> Path:
         """Folder of the report."""
         return self.run_dir / "report"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 
 from lrps.base.clock import since_launch
 from lrps.base.errors import DataError, LineageError
@@ -21,7 +22,9 @@ from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.model_config import check_capacity
+from lrps.engine.padding import padding_rows
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
+from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -63,6 +66,9 @@ def run_paths(
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     with TrainingConsole(steps, quiet=rank() != 0) as console:
+        if train and steps:
+            for note in ask_rank_zero(lambda: check_trainable(plan.config, plan.layout.examination)):
+                console.say(note)
         finished = all(
             not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)
             for path in paths
@@ -113,9 +119,7 @@ def _run_path(
             raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
         sources = open_sources(plan, path)
         data = PathData(path.segments, sources, plan.config.batch.sequences)
-        settings = plan.config.engine
-        model = build_model(plan.config.model, plan.config.seed, settings.activation_checkpointing, settings.attention)
-        check_capacity(model.config, plan.manifests, plan.config.data.sequence_length)
+        model = _build(plan, path, console)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         resources.callback(engine.close)
@@ -128,6 +132,7 @@ def _run_path(
             data,
             start,
             training_sha256=plan.training_sha256,
+            training_digests=plan.training_digests,
             heldout=_heldout_sets(plan),
             stop_request=stop_request,
             recorder=recorder,
@@ -139,6 +144,25 @@ def _run_path(
             finished = trainer.run()
             recorder.stop("complete" if finished else "interrupted")
             return finished
+
+
+def _build(plan: Plan, path: TrainingPath, console: TrainingConsole) -> Any:
+    """Build the model of a path, say which padding rows it does not train, and check that it is large enough."""
+    settings = plan.config.engine
+    model = build_model(
+        plan.config.model,
+        plan.config.seed,
+        settings.activation_checkpointing,
+        settings.attention,
+        own_padding=plan.own_padding,
+    )
+    for name, row in padding_rows(model).items():
+        console.say(
+            f"{path.name}: row {row} of {name} is not trained: the run was begun when padding rows were kept; a "
+            "plan with another `name` trains it"
+        )
+    check_capacity(model.config, plan.manifests, plan.config.data.sequence_length)
+    return model
 
 
 def _document_end(plan: Plan) -> int | None:

@@ -20,7 +20,7 @@ from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
-from lrps.store.identity import check_identity
+from lrps.store.identity import EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 
 Say = Callable[[str], None]
@@ -91,7 +91,8 @@ def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -
     if begun:
         check_has_identity(layout)
     if not begun or check_identity(layout.path_json, identity).stop < path.stop:
-        atomic_write_json(layout.path_json, identity)
+        kept = {EQUAL_DIGESTS: equal} if begun and (equal := read_identity(layout.path_json).get(EQUAL_DIGESTS)) else {}
+        atomic_write_json(layout.path_json, {**identity, **kept})
 
 
 def clear_leftovers(layout: PathLayout, say: Say) -> None:
@@ -146,17 +147,18 @@ def pin_fork(origin: Origin, parent: str, run: RunLayout) -> None:
 
 
 def check_origin(
-    checkpoint: Checkpoint, origin: Origin, path: TrainingPath, data: PathData, training_sha256: str
+    checkpoint: Checkpoint, origin: Origin, path: TrainingPath, data: PathData, training_digests: Collection[str]
 ) -> None:
     """Raise CheckpointError if a checkpoint is of another plan, of another path or of other rows.
 
-    training_sha256: the training digest of the plan.
+    training_digests: those that checkpoints of the plan may carry.
     """
     identity, where, step = checkpoint.identity, checkpoint.directory, checkpoint.step
-    if identity.get("training_sha256") != training_sha256:
+    if identity.get("training_sha256") not in training_digests:
         raise CheckpointError(
             f"{where} is of another plan ({identity.get('plan')}, path {identity.get('path')}): its model, "
-            "tokenizer, optimizer, batch or seed differ; remove it"
+            "tokenizer, optimizer, batch or seed differ; remove it. (If an earlier version of lrps saved it and "
+            "model.architecture has nested keys, `lrps repair CONFIG` finds out whether it is of this plan after all)"
         )
     parent = path.parent if origin.verb == "fork" else None
     name = path.name if parent is None else parent.path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +38,17 @@ class Trainer:
         start: PathStart,
         *,
         training_sha256: str,
+        training_digests: Collection[str],
         heldout: Mapping[str, HeldoutSet],
         stop_request: StopRequest,
         recorder: Recorder | None,
     ) -> None:
-        """training_sha256: digest of what all paths of the plan share. heldout: held-out sets by version."""
+        """training_sha256: digest of what all paths of the plan share. heldout: held-out sets by version.
+
+        training_digests: digests of the same training that checkpoints may carry.
+        """
         self.config, self.path, self.engine, self.data, self.start = config, path, engine, data, start
-        self.training_sha256, self.heldout = training_sha256, heldout
+        self.training_sha256, self.training_digests, self.heldout = training_sha256, training_digests, heldout
         self.stop_request, self.recorder = stop_request, recorder
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations = dict(start.missing_evaluations)
@@ -81,7 +85,7 @@ class Trainer:
         origin = self.start.first_state
         if origin.checkpoint is not None:
             if origin.verb != "start":  # The state of another program has no such identity; loading checks its model.
-                check_origin(origin.checkpoint, origin, self.path, self.data, self.training_sha256)
+                check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step

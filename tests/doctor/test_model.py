@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lrps.config.loader import load_config
+from lrps.config.models import Config
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.doctor.model import check_model
-from lrps.plan.plan import make_plan
+from lrps.plan.plan import Plan, make_plan
 from support.model_directories import change_json, model_directory
 
 
 def found(config: Path, *overrides: str) -> Finding:
-    (finding,) = check_model(Subject(make_plan(load_config(config, overrides))))
-    return finding
+    return next(check_model(Subject(make_plan(load_config(config, overrides)))))
 
 
 def test_a_model_that_can_be_trained(tiny_config: Path) -> None:
@@ -47,3 +49,26 @@ def test_the_names_of_weights_are_compared(tiny_config: Path, tmp_path: Path) ->
     finding = found(tiny_config, *settings)
     assert "that the model of its config.json does not have: model.layers.1" in finding.what
     assert finding.way_out.startswith("correct the config")
+
+
+SIZES = {"vocab_size": 257, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+         "num_attention_heads": 4}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "state", "what"),
+    [
+        ({**SIZES, "model_type": "llama"}, "ok", "every parameter is trained"),
+        ({**SIZES, "model_type": "bert"}, "fail", "a bert model is not causal"),
+        ({**SIZES, "model_type": "big_bird", "is_decoder": True}, "warn", "has bert.pooler.weight"),
+        ({**SIZES, "model_type": "lama"}, "fail", "did you mean 'llama'"),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else None,
+)
+def test_the_verdict_becomes_findings(
+    architecture: dict[str, Any], state: str, what: str, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    plan = Plan(make_config(model={"architecture": architecture}, runs=str(tmp_path / "runs")), (), {})
+    *_, last = check_model(Subject(plan))
+    assert (last.state, what in f"{last.what}; {last.way_out}") == (state, True)
+    assert not (tmp_path / "runs").exists(), "doctor changes nothing"

@@ -13,6 +13,7 @@ from lrps.base.errors import CheckpointError, LineageError
 from lrps.config.models import Config
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import directory_name
+from lrps.store.conventions import conventions_in
 from lrps.store.copy.attempts import attempt_records
 from lrps.store.copy.inventory import Inventory, StateDirectory
 from lrps.store.identity import identity_differences, path_from_json, path_identity
@@ -103,7 +104,7 @@ def check_same_training(inventory: Inventory, config: Config) -> Inventory:
     """
     for name, path in _paths(inventory).items():
         there = json.loads(inventory.identities[name])
-        if differences := identity_differences(there, path_identity(path, config, None, {})):
+        if differences := identity_differences(there, path_identity(path, config, None, {}, conventions_in(there))):
             raise LineageError(
                 f"{name} of {inventory.where} was made by another plan:\n  "
                 + "\n  ".join(f"{each} in the config" for each in differences)

@@ -1,0 +1,41 @@
+"""Conventions of training that newer versions of lrps changed: a run keeps those that it began with.
+
+A convention is a key in `training` of a path's identity; a run begun before it existed lacks the key. The path.json
+files of the paths that have saved a state decide, and a run without any follows the newest conventions. So the training
+digest of a run does not change when a version is added to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.layout import PathLayout
+
+PADDING = "padding"
+NEWEST: Mapping[str, str] = {PADDING: "none"}
+"""Every convention with its newest value. `padding: none`: no embedding has a padding row, because sequences are never
+padded; before, the row of `pad_token_id` was not trained."""
+
+
+def conventions_of(run_dir: Path) -> dict[str, str]:
+    """Return the conventions that the paths of a run follow: those of its first path with a saved state.
+
+    A path.json that cannot be read does not decide; training refuses it.
+    """
+    for file in sorted(run_dir.glob("*/path.json")):
+        layout = PathLayout(file.parent)
+        if any(complete_checkpoints(each) for each in (layout.checkpoints, layout.branch_points)):
+            try:
+                return conventions_in(json.loads(file.read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+    return dict(NEWEST)
+
+
+def conventions_in(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return the conventions in the identity of a path. Raises KeyError if it is none."""
+    return {key: value for key, value in identity["training"].items() if key in NEWEST}

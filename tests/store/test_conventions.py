@@ -1,0 +1,65 @@
+"""Conventions of a run: new plans take the newest ones, a run that was begun keeps its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrps.config.loader import load_config
+from lrps.plan.plan import Plan, make_plan
+from lrps.store.conventions import NEWEST, conventions_of
+from lrps.store.identity import check_identity, training_digest
+from support.saved_run import write_saved_run
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Plan:
+    """A plan whose main path has saved states, under the newest conventions."""
+    return make_plan(load_config(write_saved_run(tmp_path)))
+
+
+def change(plan: Plan, **training: Any) -> None:
+    """Record other conventions in path.json of main: those given, and none besides."""
+    file = plan.layout.path("main").path_json
+    identity = json.loads(file.read_text())
+    identity["training"] = {k: v for k, v in identity["training"].items() if k not in NEWEST} | training
+    file.write_text(json.dumps(identity))
+
+
+def again(plan: Plan) -> Plan:
+    return make_plan(plan.config)
+
+
+def test_a_new_plan_follows_the_newest_and_names_them(begun: Plan, tmp_path: Path) -> None:
+    assert conventions_of(tmp_path / "absent") == NEWEST
+    identity = begun.identity(begun.graph.by_name["main"])
+    assert {key: identity["training"][key] for key in NEWEST} == NEWEST
+
+
+def test_a_run_begun_before_keeps_its_own_in_all_paths_and_digests(begun: Plan) -> None:
+    newest = begun.training_sha256
+    change(begun)
+    plan = again(begun)
+    assert plan.conventions == {}
+    assert plan.own_padding
+    for path in plan.graph.paths:
+        assert not plan.identity(path)["training"].keys() & NEWEST.keys()
+    file = plan.layout.path("main").path_json
+    check_identity(file, plan.identity(plan.graph.by_name["main"]))
+    assert plan.training_sha256 == training_digest(json.loads(file.read_text()))
+    assert plan.training_sha256 != newest
+
+
+def test_a_convention_that_is_recorded_is_kept_whatever_is_newest(begun: Plan) -> None:
+    change(begun, padding="another")
+    assert again(begun).conventions == {"padding": "another"}
+
+
+def test_a_path_without_a_saved_state_decides_nothing(begun: Plan) -> None:
+    change(begun)
+    for state in (begun.layout.path("main").checkpoints).iterdir():
+        (state / "manifest.json").unlink()
+    assert again(begun).conventions == NEWEST
