@@ -1,8 +1,8 @@
 """The file with the tokens of one part, between tokenizing and packing: an .npz that is written atomically.
 
 Members, in the order of the documents: `000000.train.tokens`, `000000.train.documents` (one row per document: number of
-its tokens and of its bytes of text), ..., `lost_bytes` if there are any, and last `empty_documents`. zip checks every member's crc32 on reading, and a
-truncated file has no directory. Must not import torch, webdataset or tokenizers.
+its tokens and of its bytes of text), ..., `lost_bytes` if there are any, and last `empty_documents`. zip checks every
+member's crc32 on reading, and a truncated file has no directory. Must not import torch, webdataset or tokenizers.
 """
 
 from __future__ import annotations
