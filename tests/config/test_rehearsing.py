@@ -72,7 +72,7 @@ def test_a_set_rehearses_what_came_before_it(make_config: MakeConfig) -> None:
 
 @pytest.mark.parametrize("other", [{"text": ["a.txt"]}, {"url": "s3://lake/r"}])
 def test_a_set_has_one_maker(make_config: MakeConfig, other: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="synthesis makes the set: leave out 'text' and 'url'"):
+    with pytest.raises(ValidationError, match="synthesis makes the set: leave out 'text', 'url' and 'mixture'"):
         with_set(make_config, **other)
 
 
