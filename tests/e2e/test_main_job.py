@@ -357,7 +357,7 @@ def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tm
         card = (path_of(file, name).model / "README.md").read_text()
         for (step, version), evaluation in evaluations(read_ledger(path_of(file, name).ledger)).items():
             files = open_files(plan.config.data, version)
-            source = TokenSource(plan.heldout[version], files, sequence_length=16, seed=0)
+            source = TokenSource(plan.heldout[version].parts[0].manifest, files, sequence_length=16, seed=0)
             rows = torch.from_numpy(source.read(np.arange(evaluation.rows)).astype(np.int64))
             with torch.no_grad():
                 loss = float(model(input_ids=rows, labels=rows).loss)
