@@ -106,12 +106,23 @@ def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = True) -> bool:
     """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
 
+    Computes in one thread: more would only wait for each other on so small a model.
     stop_after: number of steps after which the request to stop arrives; only for a single path.
     """
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
         stop: Any = StopAfter(stop_after)
         return job.run_paths(plan, names, stop, train=train)
