@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.base.files import atomic_write_bytes
+from lrps.base.files import atomic_write_bytes, located
 from lrps.data.manifest import TokenizerIdentity
 
 TRAINED_EOS = "<|endoftext|>"
@@ -97,7 +97,9 @@ def read_tokenizer(path: Path) -> TokenizerFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot read a tokenizer ({error.strerror}). Give a tokenizer.json file.") from None
+        raise DataError(
+            f"{located(path)}: cannot read a tokenizer ({error.strerror}). Give a tokenizer.json file."
+        ) from None
     try:
         contents = json.loads(data)
     except ValueError as error:

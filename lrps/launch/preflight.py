@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lrps.base.errors import DataError
+from lrps.base.files import located
 from lrps.base.locks import check_free
 from lrps.engine.model_config import check_model_config
 from lrps.plan.initial import initial_checkpoint
@@ -27,7 +28,7 @@ def check_shards(plan: Plan) -> None:
     if missing:
         names = ", ".join(shards.name for shards in missing)
         commands = " and ".join(dict.fromkeys(f"`{shards.command}`" for shards in missing))
-        raise DataError(f"no shards in {plan.config.data.root} for version {names}; run {commands} first")
+        raise DataError(f"no shards in {located(plan.config.data.root)} for version {names}; run {commands} first")
 
 
 def _unwritten_sets(plan: Plan) -> set[str]:

@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 
 from lrps.base.errors import LedgerError
+from lrps.base.files import located
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import NO_LINE, Counters, Record, attempt_files
 from lrps.ledger.set_back_clocks import without_decreases
@@ -52,7 +53,7 @@ def check_run(run_dir: Path) -> tuple[FileCheck, ...]:
     """
     directories = ledger_dirs(run_dir)
     if not directories:
-        raise LedgerError(f"{run_dir} holds no ledger: give the directory of a run, or its config file")
+        raise LedgerError(f"{located(run_dir)} holds no ledger: give the directory of a run, or its config file")
     checks = [check for path, directory in directories.items() for check in _check_ledger(path, directory)]
     checks += [_lost(directory) for directory in _without_ledger(run_dir)]
     reached: dict[str, float] = {}

@@ -8,6 +8,7 @@ from math import floor
 from typing import NoReturn
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import located
 from lrps.config.models import Config
 from lrps.config.versions import MixturePart, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
@@ -93,4 +94,6 @@ def _unmade(config: Config, version: Version) -> NoReturn:
     makeable = [shards for shards in version.shard_sets if shards.text or shards.url]
     if makeable:
         hint = f"run {' and '.join(dict.fromkeys(f'`{shards.command}`' for shards in makeable))}"
-    raise ConfigError(f"version {version.name}: no shards in {config.data.root} yet, so its size is unknown; {hint}")
+    raise ConfigError(
+        f"version {version.name}: no shards in {located(config.data.root)} yet, so its size is unknown; {hint}"
+    )

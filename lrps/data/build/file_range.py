@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import DataError
+from lrps.base.files import located
 from lrps.data.build.kinds import FileKind, kind_of
 
 CHUNK_BYTES = 2**16
@@ -83,7 +84,9 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.strerror is None:  # That of bz2 and pyarrow, about the content of the file.
             raise DataError(f"{path}: damaged ({error}). Copy or download it again.") from None
-        raise DataError(f"{path}: cannot read this input ({error.strerror}). Correct its path in the config.") from None
+        raise DataError(
+            f"{located(path)}: cannot read this input ({error.strerror}). Correct its path in the config."
+        ) from None
     except ValueError as error:  # pyarrow's
         suffix = "".join(path.suffixes[-1:])
         raise DataError(f"{path}: not a valid {suffix} file ({error}). Copy or make it again.") from None
