@@ -68,7 +68,7 @@ def rows_read(path: TrainingPath, stop: int, source: str) -> int:
 
 
 def _step_with(path: TrainingPath, stop: int, source: str, rows: int) -> int:
-    """Return the first lineage step up to `stop` after which the path's own steps have read so many rows."""
+    """Return the first lineage step up to `stop` after which the path's own steps have read `rows` rows of a source."""
     steps = range(path.start, stop + 1)
     return steps[bisect_left(steps, rows, key=lambda step: rows_read(path, step, source))]
 

@@ -134,7 +134,7 @@ def score(
 def _show(plan: Plan, as_json: bool) -> None:
     """Print the scores that the run has by now, of all paradigms."""
     from lrps.costs.comparison import make_comparison
-    from lrps.report.task_table import scored, task_table
+    from lrps.report.tables.task_table import scored, task_table
     from lrps.report.terminal import print_table
 
     comparison = make_comparison(plan)

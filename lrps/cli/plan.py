@@ -58,7 +58,7 @@ def status(
     from lrps.base.document import to_json
     from lrps.costs.status_document import status_document
     from lrps.plan.status import plan_status
-    from lrps.report.status_table import print_status
+    from lrps.report.tables.status_table import print_status
 
     document = status_document(made, plan_status(made), jobs_shown(made)())
     print_json(to_json(document)) if as_json else print_status(document)

@@ -71,7 +71,7 @@ def compare(
     """
     from lrps.base.document import to_json
     from lrps.costs.compare import compare_runs
-    from lrps.report.compare_table import FORMATS, compare_table
+    from lrps.report.tables.compare_table import FORMATS, compare_table
     from lrps.report.terminal import print_table
 
     wanted = [] if formats is None else [name.strip() for name in formats.split(",")]

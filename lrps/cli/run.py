@@ -83,7 +83,7 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     Raises an LrpsError if the run directory, a branch point, a tracker or the model would make training fail.
     """
     from lrps.launch.jobs import unfinished_paths
-    from lrps.launch.preflight import check_forks, check_model, waiting_for_sets
+    from lrps.launch.preflight import check_forks, check_model_fits, waiting_for_sets
     from lrps.plan.status import check_run_dir
     from lrps.track.trackers import check_trackers
 
@@ -92,7 +92,7 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     check_forks(made, missing)
     check_trackers(made.config.track)
     if missing:
-        check_model(made)
+        check_model_fits(made)
     waiting = waiting_for_sets(made, missing)
     return [status.path.name for status in missing if status.path.name not in waiting], waiting
 

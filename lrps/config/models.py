@@ -81,11 +81,11 @@ class DataConfig(Section):
     plain bytes and the end-of-text token. A tokenizer that was trained with another size, or on other text, is refused
     until it is deleted."""
     end_token: Annotated[str, Field(min_length=1)] | None = None
-    """EOS token that ends every document, as it is spelled in the vocabulary. By default that of the versions that are
+    """EOS token that ends every document, in its spelling in the vocabulary. By default that of the versions that are
     built, or else `eos_token` of the tokenizer_config.json beside the tokenizer, or else `eos_token_id` of
     model.checkpoint, or else the only usual spelling in the vocabulary."""
     begin_token: Annotated[str, Field(min_length=1)] | None = None
-    """BOS token that is put before every document, as it is spelled in the vocabulary. By default that of the versions
+    """BOS token that is put before every document, in its spelling in the vocabulary. By default that of the versions
     that are built, or else none: `lrps data build` and `lrps doctor` say so if the tokenizer would add one."""
     sequence_length: Annotated[Int, Field(ge=2)]
     """Number of tokens in a sequence."""
@@ -100,7 +100,7 @@ class DataConfig(Section):
     text_key: Annotated[str, Field(min_length=1)] = "text"
     """Key (JSON) or column (.parquet) of the text."""
     documents: Documents = "file"
-    """What a document of a .txt file is: the whole `file`, a paragraph that ends at a `blank-line`, or a `line`."""
+    """Extent of a document in a .txt file: the whole `file`, a paragraph that ends at a `blank-line`, or a `line`."""
     bad_documents: BadDocuments = BadDocuments()
     """Treatment of documents that cannot be read (broken JSON, no text under the key, invalid UTF-8, half surrogate
     pairs): `refuse`, or `skip`, with the limit as `{action: skip, limit: 0.001}`."""

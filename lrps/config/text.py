@@ -23,7 +23,7 @@ Texts = Annotated[
 """Paths, globs, directories and addresses of text, one or several."""
 
 Documents = Literal["file", "blank-line", "line"]
-"""What ends a document of a .txt file: the end of the file, a blank line, or the end of a line."""
+"""End of a document in a .txt file: the end of the file, a blank line, or the end of a line."""
 
 
 class BadDocuments(Section):

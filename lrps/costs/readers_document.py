@@ -25,7 +25,7 @@ from lrps.store.layout import RELEASE_FACTS
 
 @dataclass(frozen=True)
 class PathReader:
-    """What a path has read of the source, up to its newest saved state, and what it would read."""
+    """Sequences of the source that a path has read up to its newest saved state, and those that it would read."""
 
     name: str
     """Name of the path."""
@@ -82,7 +82,7 @@ class DerivedSet:
 
 @dataclass(frozen=True)
 class InitialReader:
-    """What the model that the plan starts from says of a source with the same name or the same data."""
+    """Evidence in the model that the plan starts from about a source with the same name or the same data."""
 
     where: str
     """Directory of the model."""

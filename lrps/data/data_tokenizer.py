@@ -61,7 +61,7 @@ class DataTokenizer:
 
     @property
     def absent_begin_note(self) -> str | None:
-        """What a user needs to know if documents have no BOS token although the tokenizer would add one."""
+        """Message for the user if documents have no BOS token although the tokenizer would add one; else None."""
         if self.absent_begin is None:
             return None
         return (

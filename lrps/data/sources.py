@@ -53,7 +53,7 @@ class DataSource:
 
     @property
     def mixed(self) -> bool:
-        """Whether it is a mixture."""
+        """True for a mixture of several parts."""
         return len(self.parts) > 1
 
     @cached_property

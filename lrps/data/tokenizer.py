@@ -51,7 +51,7 @@ class TokenizerFile:
 
     @property
     def unknown(self) -> int | None:
-        """Id of the token that stands for text outside the vocabulary; None if the model has none."""
+        """Id of the unk token, which replaces text outside the vocabulary; None if the model has none."""
         model = self.contents["model"]
         if "unk_id" in model:
             found: int | None = model["unk_id"]

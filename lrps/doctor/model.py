@@ -45,11 +45,11 @@ def _fits(plan: Plan) -> Finding:
 
 def _examined(plan: Plan) -> Iterator[Finding]:
     """Yield whether a small copy of the model trains what lrps measures."""
-    from lrps.engine.verdict import examine
+    from lrps.engine.verdict import examine_model
 
     fix = "take another model type, or change the key that the message names"
     try:
-        verdict = examine(plan.config)
+        verdict = examine_model(plan.config)
     except LrpsError as error:
         yield Finding(AREA, "examination", "fail", str(error), fix)
         return

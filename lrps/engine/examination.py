@@ -42,7 +42,7 @@ class _TooLargeError(Exception):
 
 @dataclass(frozen=True)
 class Demands:
-    """What a config demands of a model beside training."""
+    """Settings of a config that a model must support, beside training itself."""
 
     sequence_length: int
     activation_checkpointing: bool = False
@@ -61,7 +61,7 @@ class Verdict:
     faults: tuple[str, ...] = ()
     """Reasons why a model must not be trained, each with how to fix it."""
     notes: tuple[str, ...] = ()
-    """What a user should know about a model that may be trained."""
+    """Findings about a model that may be trained, which its user should know."""
 
 
 @dataclass(frozen=True)

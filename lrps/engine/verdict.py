@@ -35,7 +35,7 @@ def demands_of(config: Config) -> Demands:
     )
 
 
-def examine(config: Config, remembered: Path | None = None) -> Verdict:
+def examine_model(config: Config, remembered: Path | None = None) -> Verdict:
     """Return the verdict on the model of a config, from the file `remembered` if it has one.
 
     The file is written if it has none; a file that cannot be read counts as none. Raises ConfigError if transformers
@@ -54,7 +54,7 @@ def examine(config: Config, remembered: Path | None = None) -> Verdict:
 
 def check_trainable(config: Config, remembered: Path | None = None) -> tuple[str, ...]:
     """Return the notes of the verdict on a model. Raises ConfigError with its faults if it must not be trained."""
-    verdict = examine(config, remembered)
+    verdict = examine_model(config, remembered)
     if verdict.faults:
         raise ConfigError("\n  ".join(verdict.faults))
     return verdict.notes

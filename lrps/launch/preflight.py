@@ -46,7 +46,7 @@ def waiting_for_sets(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, se
     return {name: sets for name, sets in waiting.items() if sets}
 
 
-def check_model(plan: Plan) -> None:
+def check_model_fits(plan: Plan) -> None:
     """Raise ConfigError if the model cannot be built, or is too small for the tokenizer or the sequence length.
 
     Imports transformers, which takes seconds.

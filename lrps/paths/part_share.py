@@ -65,7 +65,7 @@ def largest_mixture(parts: Sequence[PartSize]) -> int:
     return min(floor(limit * whole / weight) for limit, weight in limits)
 
 
-def apportion(parts: Sequence[PartSize], rows: int) -> list[int]:
+def count_parts(parts: Sequence[PartSize], rows: int) -> list[int]:
     """Return numbers of rows in proportion to the weights that add up to `rows`, each within one row of its share.
 
     The rows that are left after rounding down go to the largest fractions; of equal fractions the first part is first.
@@ -86,7 +86,7 @@ def share_parts(source: str, parts: Sequence[PartSize], wanted: int | None) -> t
     the shards of all parts. Raises DataError if a part is too small for its share, or its share is less than one row.
     """
     rows = largest_mixture(parts) if wanted is None else wanted
-    counts = apportion(parts, rows)
+    counts = count_parts(parts, rows)
     whole = sum(part.weight for part in parts)
     for part, count in zip(parts, counts, strict=True):
         _check(source, part, count, rows, rows * part.weight / whole)

@@ -13,7 +13,7 @@ from lrps.config.models import Config
 from lrps.config.versions import MixturePart, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.sources import DataSource, SourcePart
-from lrps.paths.part_share import PartShare, PartSize, apportion, largest_mixture, share_parts
+from lrps.paths.part_share import PartShare, PartSize, count_parts, largest_mixture, share_parts
 
 
 def wanted_rows(config: Config, version: Version, counted: Mapping[str, int]) -> int | None:
@@ -74,7 +74,7 @@ def heldout_source(config: Config, version: Version) -> DataSource | None:
         manifest = manifests[version.name]
         return DataSource.plain(manifest, manifest.rows(config.data.sequence_length))
     once = [PartSize(part.name, part.weight, part.rows) for part in _part_sizes(config, version, manifests)]
-    counts = apportion(once, largest_mixture(once))
+    counts = count_parts(once, largest_mixture(once))
     parts = (SourcePart(manifests[part.name], part.rows or 0, count) for part, count in zip(once, counts, strict=True))
     return DataSource(version.name, tuple(parts)) if sum(counts) else None
 

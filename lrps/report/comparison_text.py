@@ -12,15 +12,15 @@ from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
 from lrps.plan.initial_evaluation import INITIAL
-from lrps.report.forgetting_table import forgetting_table
-from lrps.report.parts_table import parts_table
 from lrps.report.summary import ONE_RUN, headline, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
+from lrps.report.tables.forgetting_table import forgetting_table
+from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.task_table import task_table
+from lrps.report.tables.totals_table import totals_table
+from lrps.report.tables.versions_table import version_costs_table
 from lrps.report.tags import RATIOS, marked
-from lrps.report.task_table import task_table
 from lrps.report.terminal import print_sentence, print_table
-from lrps.report.totals_table import totals_table
-from lrps.report.versions_table import version_costs_table
 
 
 def print_comparison(comparison: Comparison) -> None:

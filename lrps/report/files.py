@@ -13,11 +13,11 @@ from lrps.costs.comparison import Comparison
 from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures
-from lrps.report.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.page import render_page
-from lrps.report.task_table import task_records, task_table
-from lrps.report.totals_table import totals_table
-from lrps.report.versions_table import version_costs_records, version_costs_table
+from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
+from lrps.report.tables.task_table import task_records, task_table
+from lrps.report.tables.totals_table import totals_table
+from lrps.report.tables.versions_table import version_costs_records, version_costs_table
 
 Files = dict[str, str]
 """Texts by name in the report directory."""

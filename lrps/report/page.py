@@ -19,14 +19,14 @@ from lrps.costs.plan_document import RowRange
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
-from lrps.report.forgetting_table import forgetting_table
-from lrps.report.parts_table import parts_table
 from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
+from lrps.report.tables.forgetting_table import forgetting_table
+from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.task_table import task_table
+from lrps.report.tables.versions_table import UNRELEASED, WAYS_OF_COUNTING
 from lrps.report.tags import RATIOS, legend
-from lrps.report.task_table import task_table
 from lrps.report.tree import graph_paths, tree_rows
-from lrps.report.versions_table import UNRELEASED, WAYS_OF_COUNTING
 
 _TEMPLATE = "page.html.j2"
 

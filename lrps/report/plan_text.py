@@ -8,9 +8,9 @@ from lrps.base.numbers import amount, count, device_time, flops, ratio, short, s
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
-from lrps.report.parts_table import parts_table
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
+from lrps.report.tables.parts_table import parts_table
 from lrps.report.terminal import print_sentence, print_table
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from lrps.base.numbers import NOT_APPLICABLE
 from lrps.costs.status_document import StatusDocument
 from lrps.report.status_lines import states_text, totals_line, warning_lines
-from lrps.report.status_table import Row, status_table
+from lrps.report.tables.status_table import Row, status_table
 from lrps.report.tree import tree_rows
 
 STYLES = {

@@ -10,7 +10,7 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.engine.verdict import check_trainable, examine
+from lrps.engine.verdict import check_trainable, examine_model
 
 MakeConfig = Callable[..., Config]
 LLAMA = {"model_type": "llama", "vocab_size": 257, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
@@ -20,17 +20,17 @@ BERT = {**LLAMA, "model_type": "bert"}
 
 def test_a_verdict_is_remembered_until_the_config_changes(make_config: MakeConfig, tmp_path: Path) -> None:
     file, config = tmp_path / "run" / "examination.json", make_config(model={"architecture": LLAMA})
-    verdict = examine(config, file)
+    verdict = examine_model(config, file)
     assert (verdict.faults, verdict.notes) == ((), ())
     written = json.loads(file.read_text())
     file.write_text(json.dumps({**written, "notes": ["remembered"]}))
-    assert examine(config, file).notes == ("remembered",)
+    assert examine_model(config, file).notes == ("remembered",)
     assert check_trainable(config, file) == ("remembered",)
     for other in (
         {"engine": {"activation_checkpointing": True}},
         {"model": {"architecture": {**LLAMA, "head_dim": 4}}},
     ):
-        assert examine(make_config(**{"model": {"architecture": LLAMA}, **other}), file).notes == ()
+        assert examine_model(make_config(**{"model": {"architecture": LLAMA}, **other}), file).notes == ()
         file.write_text(json.dumps({**written, "notes": ["remembered"]}))
 
 
@@ -38,7 +38,7 @@ def test_a_verdict_is_remembered_until_the_config_changes(make_config: MakeConfi
 def test_a_file_that_is_none_is_replaced(damage: str, make_config: MakeConfig, tmp_path: Path) -> None:
     file, config = tmp_path / "examination.json", make_config(model={"architecture": LLAMA})
     file.write_text(damage)
-    assert examine(config, file).faults == ()
+    assert examine_model(config, file).faults == ()
     assert json.loads(file.read_text())["format"] == "lrps-examination/1"
 
 

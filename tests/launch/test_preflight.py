@@ -15,7 +15,14 @@ from lrps.cli.app import app
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.launch.jobs import unfinished_paths
-from lrps.launch.preflight import check_forks, check_idle, check_model, check_shards, check_written, waiting_for_sets
+from lrps.launch.preflight import (
+    check_forks,
+    check_idle,
+    check_model_fits,
+    check_shards,
+    check_written,
+    waiting_for_sets,
+)
 from lrps.plan.plan import make_plan
 from support.values import config_values
 
@@ -36,9 +43,9 @@ def test_a_state_to_start_from_must_be_there_where_something_is_to_do(make_confi
 
 
 def test_a_model_that_cannot_be_built_is_found(tiny_config: Path) -> None:
-    check_model(make_plan(load_config(tiny_config)))
+    check_model_fits(make_plan(load_config(tiny_config)))
     with pytest.raises(ConfigError, match="did you mean 'num_key_value_heads'"):
-        check_model(make_plan(load_config(tiny_config, ["model.architecture.num_kv_heads=2"])))
+        check_model_fits(make_plan(load_config(tiny_config, ["model.architecture.num_kv_heads=2"])))
 
 
 @pytest.mark.parametrize("options", [["--dry-run"], [], ["--launcher", "slurm"], ["--launcher", "slurm", "--dry-run"]])

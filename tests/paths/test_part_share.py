@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.base.errors import DataError
-from lrps.paths.part_share import PartSize, apportion, largest_mixture, share_parts
+from lrps.paths.part_share import PartSize, count_parts, largest_mixture, share_parts
 
 weights = st.integers(1, 10**6).map(lambda thousandths: Fraction(thousandths, 1000))
 parts = st.lists(
@@ -21,7 +21,7 @@ parts = st.lists(
 
 @given(parts, st.integers(0, 2**50))
 def test_counts_are_exact_and_within_a_row_of_their_shares(sizes: list[PartSize], rows: int) -> None:
-    counts, whole = apportion(sizes, rows), sum(size.weight for size in sizes)
+    counts, whole = count_parts(sizes, rows), sum(size.weight for size in sizes)
     assert sum(counts) == rows
     assert all(abs(count - rows * size.weight / whole) < 1 for size, count in zip(sizes, counts, strict=True))
 
@@ -30,16 +30,16 @@ def test_counts_are_exact_and_within_a_row_of_their_shares(sizes: list[PartSize]
 def test_only_the_ratio_of_the_weights_counts(sizes: list[PartSize], factor: Fraction) -> None:
     scaled = [PartSize(size.name, size.weight * factor, size.rows, size.epochs) for size in sizes]
     assert largest_mixture(scaled) == largest_mixture(sizes)
-    assert apportion(scaled, 12345) == apportion(sizes, 12345)
+    assert count_parts(scaled, 12345) == count_parts(sizes, 12345)
 
 
 @given(parts)
 def test_the_largest_mixture_fits_and_one_more_row_does_not(sizes: list[PartSize]) -> None:
     rows, whole = largest_mixture(sizes), sum(size.weight for size in sizes)
-    counts = apportion(sizes, rows)
+    counts = count_parts(sizes, rows)
     assert all(count <= (size.limit or 0) for size, count in zip(sizes, counts, strict=True))
     assert any((rows + 1) * size.weight / whole > (size.limit or 0) for size in sizes)
-    if all(counts) and all(apportion(sizes, rows + 1)):
+    if all(counts) and all(count_parts(sizes, rows + 1)):
         assert share_parts("version v1", sizes, None) == share_parts("version v1", sizes, rows)
         with pytest.raises(DataError, match="would be read more than"):
             share_parts("version v1", sizes, rows + 1)

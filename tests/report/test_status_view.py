@@ -14,8 +14,8 @@ from rich.console import Console
 from lrps.base.locks import path_lock
 from lrps.costs.status_document import SlurmJob, status_document
 from lrps.plan.status import plan_status
-from lrps.report.status_table import sparkline
 from lrps.report.status_view import STYLES, status_view
+from lrps.report.tables.status_table import sparkline
 
 
 @pytest.fixture

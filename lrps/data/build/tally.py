@@ -62,7 +62,7 @@ class Tally:
         return cls(**values | {name: Counter(values[name]) for name in ("documents", "tokens", "bad")})
 
 
-def total(tallies: Iterable[Tally]) -> Tally:
+def sum_tallies(tallies: Iterable[Tally]) -> Tally:
     """Return the sum of the tallies of the parts of a version, in order."""
     result = Tally()
     for tally in tallies:

@@ -33,7 +33,7 @@ from lrps.data.build.kinds import kind_of
 from lrps.data.build.part_encoder import Document, PartEncoder, TextLimits
 from lrps.data.build.part_file import PartWriter, is_complete, read_part, read_tally
 from lrps.data.build.pool import run_all
-from lrps.data.build.tally import Tally, total
+from lrps.data.build.tally import Tally, sum_tallies
 from lrps.data.build.writer import TokenWriter
 from lrps.data.data_tokenizer import BEGIN_TOKEN
 from lrps.data.heldout import is_heldout, sufficient_share
@@ -247,7 +247,7 @@ def finalize_version(
                 f"{text.version}: {len(missing)} of {len(text.parts)} parts are not tokenized: {named}. "
                 "Run `lrps data tokenize CONFIG` with the missing shares."
             )
-        tally = total(read_tally(job.path) for job in text.jobs(fingerprints))
+        tally = sum_tallies(read_tally(job.path) for job in text.jobs(fingerprints))
         _check_acceptable(text, tally, check_size=not manifests)
         try:
             manifests |= _pack(text, fingerprints, tally, [s for s in SPLITS if s not in manifests], progress)

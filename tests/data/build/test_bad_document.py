@@ -10,7 +10,7 @@ from lrps.base.errors import DataError
 from lrps.config.text import BadDocuments
 from lrps.data.build import bad_document
 from lrps.data.build.bad_document import BadDocument, check_bad, readable
-from lrps.data.build.tally import Tally, total
+from lrps.data.build.tally import Tally, sum_tallies
 
 REFUSE = BadDocuments()
 
@@ -85,7 +85,7 @@ def test_the_parts_add_up_in_order(parts):
             tally.add_bad(kind, f"{number} {kind}") if kind else tally.documents.update(train=1)
         tallies.append(Tally.from_json(tally.to_json()))
         assert tallies[-1] == tally
-    added = total(tallies)
+    added = sum_tallies(tallies)
     everything = [f"{number} {kind}" for number, kinds in enumerate(parts) for kind in kinds if kind]
     assert added.first_bad == everything[:10]
     assert (added.bad.total(), added.seen) == (len(everything), sum(map(len, parts)))

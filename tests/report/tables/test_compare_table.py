@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from lrps.costs.compare import compare_runs
-from lrps.report.compare_table import FORMATS, compare_records, compare_table
+from lrps.report.tables.compare_table import FORMATS, compare_records, compare_table
 from lrps.report.tags import RATIOS, START_UP
 
 

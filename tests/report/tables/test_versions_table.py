@@ -12,9 +12,9 @@ import pytest
 from lrps.costs.comparison import make_comparison
 from lrps.report.comparison_text import comparison_markdown
 from lrps.report.table import Marked
+from lrps.report.tables.totals_table import totals_table
+from lrps.report.tables.versions_table import UNRELEASED, version_costs_records, version_costs_table
 from lrps.report.tags import legend, marked, tag
-from lrps.report.totals_table import totals_table
-from lrps.report.versions_table import UNRELEASED, version_costs_records, version_costs_table
 
 
 def test_a_finished_run(trained: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lrps.costs.comparison import make_comparison
 from lrps.report.comparison_text import _losses_table
 from lrps.report.files import FORMATS
-from lrps.report.forgetting_table import forgetting_records, forgetting_table, matrix_records
+from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
 
 
 def test_rows_for_people(trained: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lrps.base.numbers import amount, device_time, loss
 from lrps.costs.status_document import SlurmJob, StatusDocument, status_document
 from lrps.plan.status import plan_status
-from lrps.report.status_table import print_status, status_table
+from lrps.report.tables.status_table import print_status, status_table
 from lrps.report.tree import tree_rows
 
 
