@@ -1,8 +1,8 @@
 """Small copies of a transformers config: the same kinds of layers, heads and experts, with least widths.
 
-The copy is what a model is examined on before the real one is built. All widths are divided by one number, so that sizes
-that divide each other still do; layers are the shortest prefix with one layer of every kind. Imports transformers through
-the config alone. Must not import deepspeed.
+The copy is what a model is examined on before the real one is built. All widths are divided by one number, so that
+sizes that divide each other still do; layers are the shortest prefix with one layer of every kind. Imports transformers
+through the config alone. Must not import deepspeed.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def expand(name: str, texts: Sequence[str], cache: Path, *, fetch: bool = True) 
 
 
 def distinct_names(files: Sequence[Path]) -> list[str]:
-    """Return the name of every file; for files with the same name, with as many of their folders as distinguish them."""
+    """Return the name of every file; equal names come with as many of their folders as distinguish them."""
     parts = [PurePath(os.path.abspath(file)).parts for file in files]
     depths = [1] * len(files)
     while True:
