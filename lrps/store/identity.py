@@ -164,8 +164,8 @@ def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath
         raise LineageError(
             f"{path_json.parent}: was made by another plan:\n  "
             + "\n  ".join(f"{each} in the config" for each in differences)
-            + "\n  change the config back, or give the plan another `name`; a changed paradigm can also be added beside "
-            "the old one under a name of its own, and shares the main path where it is equal"
+            + "\n  change the config back, or give the plan another `name`; a changed paradigm can also be added "
+            "beside the old one under a name of its own, and shares the main path where it is equal"
             + (_REPAIR if _may_be_filled(there, identity) else "")
         )
     return old
