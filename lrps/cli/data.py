@@ -90,14 +90,17 @@ def data_fetch(
 
 @data_app.command("verify")
 def data_verify(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check every byte of every shard on this machine against the manifests, several at a time."""
-    from lrps.data.verify import verify_data
+    """Check every byte of every shard on this machine, and the tokenizer's file, against the manifests."""
+    from lrps.data.verify import tokenizer_fault, verify_data
 
-    verifications = verify_data(load_config(config_file, overrides), quiet=as_json)
-    faults = [verification for verification in verifications if not verification["ok"]]
+    config = load_config(config_file, overrides)
+    verifications, tokenizer = verify_data(config, quiet=as_json), tokenizer_fault(config)
+    ok = tokenizer is None and all(verification["ok"] for verification in verifications)
     if as_json:
-        print_json({"ok": not faults, "manifests": verifications})
-    if faults:
+        print_json({"ok": ok, "manifests": verifications, "tokenizer_fault": tokenizer})
+    elif tokenizer is not None:
+        typer.echo(f"DAMAGED: {tokenizer}")
+    if not ok:
         raise typer.Exit(USER_MISTAKE)
 
 

@@ -17,11 +17,20 @@ from typing import Any, BinaryIO
 from rich.console import Console
 
 from lrps.base.errors import DataError
-from lrps.base.files import located
+from lrps.base.files import located, sha256_file
 from lrps.base.progress import byte_progress
 from lrps.config.models import Config
 from lrps.data.cache import CachedFiles, open_files
-from lrps.data.manifest import ITEM_BYTES, SPLITS, Block, Manifest, Shard, load_manifest, manifest_path
+from lrps.data.manifest import (
+    ITEM_BYTES,
+    SPLITS,
+    Block,
+    Manifest,
+    Shard,
+    existing_manifests,
+    load_manifest,
+    manifest_path,
+)
 
 CHUNK_BYTES = 2**20
 
@@ -108,6 +117,23 @@ def verify_data(config: Config, quiet: bool = False) -> list[dict[str, Any]]:
                 }
             )
     return results
+
+
+def tokenizer_fault(config: Config) -> str | None:
+    """Return what is wrong with the file of the tokenizer; None if it is the one that made the shards.
+
+    Raises DataError for a damaged manifest.
+    """
+    data, path = config.data, located(config.data.tokenizer_path)
+    manifests = existing_manifests(data.root, [shards.name for shards in data.shard_sets])
+    try:
+        found = sha256_file(data.tokenizer_path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror}); restore it from a copy, training and releases need it"
+    others = [manifest.version for manifest in manifests if manifest.tokenizer.sha256 != found]
+    if not others:
+        return None
+    return f"{path} is not the file that made the shards of {', '.join(others)}; restore that one from a copy"
 
 
 def _verdict(verification: Verification) -> str:

@@ -24,7 +24,7 @@ from lrps.config.models import Config
 from lrps.data.build.build import build_data, finalize_data, tokenize_data
 from lrps.data.build.tokenize import Share
 from lrps.data.manifest import load_manifest, manifest_path
-from lrps.data.verify import verify_data
+from lrps.data.verify import tokenizer_fault, verify_data
 from support.mixed_versions import mixed_values
 from support.tokenizers import family_file
 from support.values import tiny_values
@@ -257,6 +257,16 @@ def test_every_byte_is_verified(tmp_path: Path) -> None:
     faults = [result for result in verify_data(made, quiet=True) if not result["ok"]]
     assert len(faults) == 1
     assert shard.name in faults[0]["faults"][0]
+
+
+def test_the_file_of_the_tokenizer_is_verified(tmp_path: Path) -> None:
+    build_data(made := config(tmp_path, 2))
+    assert tokenizer_fault(made) is None
+    tokenizer = made.data.tokenizer_path
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    assert "is not the file that made the shards of v1, v2" in str(tokenizer_fault(made))
+    tokenizer.unlink()
+    assert "cannot be read" in str(tokenizer_fault(made))
 
 
 def test_a_glob_a_directory_and_an_address_build_what_a_list_of_files_builds(tmp_path: Path) -> None:
