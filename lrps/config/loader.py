@@ -34,7 +34,7 @@ _PLAIN = {
     "dict_type": "a mapping of keys is needed here",
     "model_type": "a mapping of keys is needed here",
     "tuple_type": "a list is needed here",
-    "too_short": "at least one is needed here",
+    "too_short": "at least {min_length} needed here",
     "int_type": "a whole number is needed here",
     "int_from_float": "a whole number is needed here",
     "float_type": "a number is needed here",
@@ -227,6 +227,7 @@ def _explain(error: Any, positions: Positions) -> str:
     if error["type"] == "union_tag_not_found":
         return f"{at}: {name}: add 'kind', one of {', '.join(KINDS)}"
     message = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
+    message = message.format_map(error.get("ctx", {})) if error["type"] == "too_short" else message
     if not location:  # a rule over several keys names the one to look at first
         at = positions.of(tuple(message.split(" ", 1)[0].rstrip(":").split(".")))
     got = "" if isinstance(error["input"], dict | BaseModel) else f" (got {error['input']!r})"

@@ -173,9 +173,9 @@ def _known(file: TokenizerFile, name: str, where: str) -> int:
     if name in file.vocabulary:
         return file.vocabulary[name]
     near = get_close_matches(name, file.special_tokens or list(file.vocabulary), 1)
-    hint = f": did you mean {near[0]}?" if near else _candidates(file)
+    hint = f": did you mean {near[0]}?" if near else f"{_candidates(file)}."
     raise DataError(
-        f"{where} is {name}, which is not a token of {file.path}{hint}. Set data.end_token or "
+        f"{where} is {name}, which is not a token of {file.path}{hint} Set data.end_token or "
         "data.begin_token to a token of the vocabulary."
     )
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> l
     if not (new.extends(old) or old.extends(new)):
         data = _data_difference(old, new)
         other = _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates than"]
-        differences += [data, *(line for line in other if not line.startswith("path.segments:"))] if data else other
+        differences += [data, *(line for line in other if not line.startswith("path.segments["))] if data else other
     return differences
 
 
@@ -242,6 +243,10 @@ def _differences(where: str, there: Any, here: Any) -> list[str]:
         keys = sorted(there.keys() | here.keys())
         pairs = {key: [each.get(key, _UNLESS_SAID.get(f"{where}.{key}")) for each in (there, here)] for key in keys}
         return [line for key, pair in pairs.items() for line in _differences(f"{where}.{key}", *pair)]
+    if isinstance(there, list) and isinstance(here, list):  # Long lists often begin alike: only what differs is shown.
+        elements = enumerate(zip_longest(there, here, fillvalue="nothing"))
+        number, pair = next((number, pair) for number, pair in elements if pair[0] != pair[1])
+        return _differences(f"{where}[{number}]", *pair)
     return [f"{where}: {_short(there)} there, {_short(here)}"]
 
 

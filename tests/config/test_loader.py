@@ -87,6 +87,7 @@ def test_an_override_can_add_a_section(file: Path) -> None:
         ("data.versions.9.tokens=3", "data.versions.9 is not in the file"),
         ("paradigms.mine={}", "add 'kind', one of path-switching, ptfs, cpt, wsd-s"),
         ("data.versions.0.tokens=some", "data.versions.0.tokens"),
+        ("data.versions.1.mixture={web: {text: a.txt, weight: 1}}", "mixture: at least 2 needed here"),
     ],
 )
 def test_a_wrong_override_is_explained(file: Path, override: str, message: str) -> None:

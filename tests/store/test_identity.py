@@ -89,7 +89,7 @@ def test_other_sequences_of_the_same_versions_are_named_as_ranges(written: Path,
     ("changes", "told"),
     [
         ({"seed": 8}, "training.seed: 7 there, 8 in the config"),
-        ({"schedule": {"peak_lr": 2e-2, "warmup_steps": 5}}, "path.schedule.pieces"),
+        ({"schedule": {"peak_lr": 2e-2, "warmup_steps": 5}}, "path.schedule.pieces[0].lr_stop: 0.01 there, 0.02 in"),
         ({"optimizer": {"weight_decay": 0.0}}, "training.optimizer.weight_decay: 0.1 there, 0.0 in the config"),
         ({"engine": {"precision": "bf16"}}, 'training.precision: "fp32" there, "bf16" in the config'),
     ],

@@ -19,7 +19,7 @@ from lrps.base.progress import byte_progress
 from lrps.config.models import Config, DataConfig
 from lrps.config.versions import ShardSet
 from lrps.data.build.encode import Encoder, check_encodes_all
-from lrps.data.build.file_range import Progress
+from lrps.data.build.file_range import Progress, file_size
 from lrps.data.build.fingerprint import Fingerprint, fingerprint_inputs
 from lrps.data.build.inputs import Inputs, expand
 from lrps.data.build.part_encoder import TextLimits
@@ -186,7 +186,7 @@ def _needed_heldout_tokens(data: DataConfig, shards: ShardSet) -> int:
 def _fingerprints(
     text: VersionText, inputs: Sequence[Path], processes: int | None, console: Console
 ) -> dict[Path, Fingerprint]:
-    total = sum(path.stat().st_size for path in set(inputs))
+    total = sum(file_size(path) for path in set(inputs))
     with _bar(console, f"{text.version}: hashing", total) as progress:
         return fingerprint_inputs(inputs, _processes(processes, total), progress)
 

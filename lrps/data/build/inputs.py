@@ -36,14 +36,16 @@ def expand(name: str, texts: Sequence[str], cache: Path, *, fetch: bool = True) 
     """Return the files of the texts of a version (or of a part of one) called `name`: each text sorted, in their order.
 
     cache: folder to which files at addresses are copied once; without `fetch` only files that are there are found, and
-    no network is needed. Raises ConfigError for a file that is named twice, DataError for one of an unknown kind, and
-    for an address that cannot be read.
+    no network is needed. Raises ConfigError for a file that is named twice, DataError for one of an unknown kind, for a
+    pipe or a device, and for an address that cannot be read.
     """
     found = [_expand(text, cache, fetch) for text in texts]
     files = tuple(file for each in found for file in each.files)
     _refuse_duplicates(name, files)
     for file in files:
         kind_of(str(file))
+        if file.exists() and not file.is_file():
+            raise DataError(f"{os.path.abspath(file)}: a pipe or a device, no regular file; copy it to a file")
     return Inputs(
         files, tuple(m for each in found for m in each.missing), tuple(n for each in found for n in each.notes)
     )
@@ -124,8 +126,8 @@ def _notes(place: str, left_out: Sequence[str]) -> tuple[str, ...]:
 
 
 def _refuse_duplicates(name: str, files: Sequence[Path]) -> None:
-    seen: dict[Path, Path] = {}
+    seen: dict[str, Path] = {}
     for path in files:
-        if (other := seen.setdefault(path.resolve(), path)) is not path:
+        if (other := seen.setdefault(os.path.realpath(path), path)) is not path:
             same = f"{path} twice" if other == path else f"{other} and {path}, which are the same file"
             raise ConfigError(f"the text of {name} names {same}: remove one of them from its `text:`")

@@ -355,6 +355,16 @@ def with_tokenizer(root: Path, mark: str = "</s>", **data: Any) -> Config:
     return config(root, 1, tokenizer=path, train_vocabulary=None, **data)
 
 
+def test_a_link_to_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    made = with_tokenizer(tmp_path)
+    (tmp_path / "v1.jsonl").unlink()
+    (tmp_path / "v1.jsonl").symlink_to("gone.jsonl")
+    version = made.data.versions[0].model_copy(update={"text": (f"{tmp_path}/v*.jsonl",)})
+    data = made.data.model_copy(update={"versions": (version,)})
+    with pytest.raises(DataError, match=r"v1\.jsonl: cannot read this input \(No such file"):
+        build_data(made.model_copy(update={"data": data}), processes=1)
+
+
 def test_the_eos_token_of_the_shards_is_that_of_the_config(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Set data\.end_token .*candidates: <unk>, <s>, <END>"):
         build_data(with_tokenizer(tmp_path, "<END>"))

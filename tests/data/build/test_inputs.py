@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_a_file_twice_is_refused(corpus: Path) -> None:
         found(corpus, f"{corpus}/c", f"{corpus}/c/b.jsonl")
     with pytest.raises(ConfigError, match="a command has no kind of file"):
         found(corpus, "pipe:cat a.jsonl")
+
+
+def test_a_link_to_itself_is_a_file_that_cannot_be_read_and_a_pipe_is_refused(corpus: Path) -> None:
+    link, pipe = corpus / "c/self.jsonl", corpus / "c/pipe.jsonl"
+    link.symlink_to(link.name)
+    assert link in found(corpus, f"{corpus}/c").files
+    os.mkfifo(pipe)
+    for text in (str(pipe), f"{corpus}/c", f"{corpus}/c/p*"):
+        with pytest.raises(DataError, match=r"pipe\.jsonl: a pipe or a device, no regular file"):
+            found(corpus, text)
 
 
 def test_files_of_the_same_name_are_told_apart_by_as_much_as_that_takes() -> None:
