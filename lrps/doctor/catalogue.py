@@ -24,11 +24,10 @@ CHECKS = (
     Check("communication", "this host", check_host),
     # These load torch or take seconds.
     Check("versions", "torch", check_torch, slow=True),
-    Check("model", "architecture and weights", check_model, slow=True),
+    Check("model", "architecture, weights and a small copy", check_model, slow=True),
     Check("devices", "GPUs", check_gpus, slow=True),
     Check("communication", "gloo and NCCL", check_backends, slow=True),
     Check("ops", "compilers and locks", check_ops, slow=True),
-    Check("model", "a small copy of the model", check_model, slow=True),
     Check("data", "remote shards", check_remote, slow=True),
     Check("file system", "write and read speed", check_speed, slow=True),
     Check("communication", "all-reduce of two processes", check_two_processes, slow=True),

@@ -22,10 +22,11 @@ _BOOKKEEPING = ("transformers_version", "_name_or_path", "architectures")
 """Keys that every config class has and that change no model; never what a typo means."""
 
 
-def architecture_config(architecture: Mapping[str, Any]) -> Any:
+def architecture_config(architecture: Mapping[str, Any], nested_unchecked: bool = False) -> Any:
     """Return transformers' config of a causal language model; `architecture` itself is not changed.
 
-    Raises ConfigError that names the first wrong key, with the nearest name, or what transformers rejects.
+    nested_unchecked: accept nested keys without effect, as runs have that were begun before these were refused. Raises
+    ConfigError that names the first wrong key, with the nearest name, or what transformers rejects.
     """
     from transformers import CONFIG_MAPPING
 
@@ -42,6 +43,8 @@ def architecture_config(architecture: Mapping[str, Any]) -> Any:
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
     except Exception as error:
         raise ConfigError(f"{_WHERE}: no {model_type} model can be built from it: {error}") from error
+    if nested_unchecked:
+        return config
     for place, part, given in _parts(config, fields, _WHERE):
         if place != _WHERE:
             _refuse_unknown(type(part), given, place.removeprefix(f"{_WHERE}."), place)
