@@ -48,6 +48,8 @@ def architecture_config(architecture: Mapping[str, Any], nested_unchecked: bool 
     for place, part, given in _parts(config, fields, _WHERE):
         if place != _WHERE:
             _refuse_unknown(type(part), given, place.removeprefix(f"{_WHERE}."), place)
+        _refuse_dropout(given, place)
+        _refuse_second_rope(part, given, place)
         _refuse_rope(part, given, place)
     return config
 
@@ -94,6 +96,35 @@ def _attributes(config_class: Any) -> set[str]:
     with suppress(Exception):  # Few classes cannot be built from their defaults.
         names |= config_class().to_dict().keys()
     return names
+
+
+def _refuse_dropout(given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for a dropout that is no share below 1, which fails in the first step or trains nothing."""
+    for key, value in given.items():
+        if "drop" in key and type(value) in (int, float) and not 0 <= value < 1:
+            raise ConfigError(f"{where}.{key}: {value} is no share of what is dropped; give 0 or more, and less than 1")
+
+
+def _refuse_second_rope(config: Any, given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for rotary parameters that transformers leaves out because others are given as well.
+
+    Also for a part of rope_parameters that no layer reads, in models whose kinds of layers have their own.
+    """
+    parameters = given.get("rope_parameters")
+    if parameters and given.get("rope_scaling"):
+        raise ConfigError(f"{where}.rope_parameters: has no effect beside rope_scaling; give all in rope_parameters")
+    inner = (parameters or given.get("rope_scaling") or {}).get("rope_theta")
+    if inner is not None and given.get("rope_theta", inner) != inner:
+        raise ConfigError(
+            f"{where}.rope_theta: {given['rope_theta']} has no effect beside rope_theta {inner} of the layers; "
+            "remove one of them"
+        )
+    kinds: dict[str, Any] = {}
+    with suppress(Exception):  # Few classes cannot be built from their defaults.
+        kinds = type(config)().rope_parameters or {}
+    if any(isinstance(each, dict) for each in kinds.values()):
+        for key in (parameters or {}).keys() - kinds.keys():
+            raise ConfigError(f"{where}.rope_parameters.{key}: no kind of layer reads it{_nearest(key, kinds)}")
 
 
 def _refuse_rope(config: Any, given: Mapping[str, Any], where: str) -> None:

@@ -50,8 +50,11 @@ def check_model_config(
 
 
 def check_capacity(config: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:
-    """Raise ConfigError if the vocabulary or the number of positions of a config is too small for the data."""
+    """Raise ConfigError if a config has no layers, or too small a vocabulary or number of positions for the data."""
     text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers < 1:
+        raise ConfigError(f"the model has {layers} layers; give num_hidden_layers 1 or more")
     vocabulary = max((manifest.tokenizer.vocabulary for manifest in manifests.values()), default=0)
     if text.vocab_size < vocabulary:
         raise ConfigError(
