@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
@@ -82,12 +84,21 @@ def _refuse_unknown(config_class: Any, given: Mapping[str, Any], what: str, wher
     known = {*_attributes(config_class), *aliases, "model_type"} - {"dtype"}
     if "rope_parameters" in known:
         known.update(_ROPE_ALIASES)
+    if _reads_head_dim(config_class):
+        known.add("head_dim")
     for key in given:
         if key not in known:
             raise ConfigError(f"{where}.{key}: {what} has no such key{_nearest(key, known)}")
         other = aliases.get(key)
         if other in given and given[other] != given[key]:
             raise ConfigError(f"{where}.{key}: is another name of {other}, which has another value; remove one of them")
+
+
+def _reads_head_dim(config_class: Any) -> bool:
+    """Return True if the model of a config class reads head_dim, which some classes do not list (Qwen3-MoE, GLM-4)."""
+    directory = Path(inspect.getfile(config_class)).parent
+    sources = (file.read_text(encoding="utf-8") for file in directory.glob("modeling_*.py"))
+    return any('getattr(config, "head_dim"' in source for source in sources)
 
 
 def _attributes(config_class: Any) -> set[str]:
