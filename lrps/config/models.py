@@ -57,7 +57,11 @@ class ModelConfig(Section):
         if self.checkpoint is not None and self.initial_state is not None:
             raise ValueError("initial_state has all the weights: give its model as 'architecture', not as 'checkpoint'")
         if self.architecture is not None:
-            missing = [key for key in ("model_type", "vocab_size") if key not in self.architecture]
+            # Models of several inputs have it in the config of their text.
+            sections = [self.architecture, *(each for each in self.architecture.values() if isinstance(each, dict))]
+            missing = [] if "model_type" in self.architecture else ["model_type"]
+            if not any("vocab_size" in section for section in sections):
+                missing.append("vocab_size")
             if missing:
                 raise ValueError(f"architecture needs {' and '.join(missing)}")
         return self

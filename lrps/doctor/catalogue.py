@@ -24,7 +24,7 @@ CHECKS = (
     Check("communication", "this host", check_host),
     # These load torch or take seconds.
     Check("versions", "torch", check_torch, slow=True),
-    Check("model", "architecture, weights, a small copy", check_model, slow=True),
+    Check("model", "architecture, weights and a small copy", check_model, slow=True),
     Check("devices", "GPUs", check_gpus, slow=True),
     Check("communication", "gloo and NCCL", check_backends, slow=True),
     Check("ops", "compilers and locks", check_ops, slow=True),

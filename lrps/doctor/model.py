@@ -32,9 +32,9 @@ def _fits(plan: Plan) -> Finding:
 
     model = plan.config.model
     try:
-        config = check_model_config(model, plan.manifests, plan.config.data.sequence_length)
+        config = check_model_config(model, plan.manifests, plan.config.data.sequence_length, plan.own_padding)
         if model.checkpoint is not None:
-            check_checkpoint(model.checkpoint)
+            check_checkpoint(model.checkpoint, surplus=plan.own_padding)
     except ConfigError as error:
         what, _, fix = str(error).partition("; ")
         return Finding(AREA, "model", "fail", what, fix or "correct the config as it says")
@@ -45,11 +45,11 @@ def _fits(plan: Plan) -> Finding:
 
 def _examined(plan: Plan) -> Iterator[Finding]:
     """Yield whether a small copy of the model trains what lrps measures."""
-    from lrps.engine.verdict import examine_model
+    from lrps.engine.verdict import examine_begun, examine_model
 
     fix = "take another model type, or change the key that the message names"
     try:
-        verdict = examine_model(plan.config)
+        verdict = examine_begun(plan.config) if plan.own_padding else examine_model(plan.config)
     except LrpsError as error:
         yield Finding(AREA, "examination", "fail", str(error), fix)
         return

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
@@ -22,10 +24,11 @@ _BOOKKEEPING = ("transformers_version", "_name_or_path", "architectures")
 """Keys that every config class has and that change no model; never what a typo means."""
 
 
-def architecture_config(architecture: Mapping[str, Any]) -> Any:
+def architecture_config(architecture: Mapping[str, Any], nested_unchecked: bool = False) -> Any:
     """Return transformers' config of a causal language model; `architecture` itself is not changed.
 
-    Raises ConfigError that names the first wrong key, with the nearest name, or what transformers rejects.
+    nested_unchecked: accept nested keys without effect, as runs have that were begun before these were refused. Raises
+    ConfigError that names the first wrong key, with the nearest name, or what transformers rejects.
     """
     from transformers import CONFIG_MAPPING
 
@@ -42,9 +45,13 @@ def architecture_config(architecture: Mapping[str, Any]) -> Any:
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
     except Exception as error:
         raise ConfigError(f"{_WHERE}: no {model_type} model can be built from it: {error}") from error
+    if nested_unchecked:
+        return config
     for place, part, given in _parts(config, fields, _WHERE):
         if place != _WHERE:
             _refuse_unknown(type(part), given, place.removeprefix(f"{_WHERE}."), place)
+        _refuse_dropout(given, place)
+        _refuse_second_rope(part, given, place)
         _refuse_rope(part, given, place)
     return config
 
@@ -77,6 +84,8 @@ def _refuse_unknown(config_class: Any, given: Mapping[str, Any], what: str, wher
     known = {*_attributes(config_class), *aliases, "model_type"} - {"dtype"}
     if "rope_parameters" in known:
         known.update(_ROPE_ALIASES)
+    if _reads_head_dim(config_class):
+        known.add("head_dim")
     for key in given:
         if key not in known:
             raise ConfigError(f"{where}.{key}: {what} has no such key{_nearest(key, known)}")
@@ -85,12 +94,48 @@ def _refuse_unknown(config_class: Any, given: Mapping[str, Any], what: str, wher
             raise ConfigError(f"{where}.{key}: is another name of {other}, which has another value; remove one of them")
 
 
+def _reads_head_dim(config_class: Any) -> bool:
+    """Return True if the model of a config class reads head_dim, which some classes do not list (Qwen3-MoE, GLM-4)."""
+    directory = Path(inspect.getfile(config_class)).parent
+    sources = (file.read_text(encoding="utf-8") for file in directory.glob("modeling_*.py"))
+    return any('getattr(config, "head_dim"' in source for source in sources)
+
+
 def _attributes(config_class: Any) -> set[str]:
     """Return the attributes of a config."""
     names = {field.name for field in dataclasses.fields(config_class)}
     with suppress(Exception):  # Few classes cannot be built from their defaults.
         names |= config_class().to_dict().keys()
     return names
+
+
+def _refuse_dropout(given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for a dropout that is no share below 1, which fails in the first step or trains nothing."""
+    for key, value in given.items():
+        if "drop" in key and type(value) in (int, float) and not 0 <= value < 1:
+            raise ConfigError(f"{where}.{key}: {value} is no share of what is dropped; give 0 or more, and less than 1")
+
+
+def _refuse_second_rope(config: Any, given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for rotary parameters that transformers leaves out because others are given as well.
+
+    Also for a part of rope_parameters that no layer reads, in models whose kinds of layers have their own.
+    """
+    parameters = given.get("rope_parameters")
+    if parameters and given.get("rope_scaling"):
+        raise ConfigError(f"{where}.rope_parameters: has no effect beside rope_scaling; give all in rope_parameters")
+    inner = (parameters or given.get("rope_scaling") or {}).get("rope_theta")
+    if inner is not None and given.get("rope_theta", inner) != inner:
+        raise ConfigError(
+            f"{where}.rope_theta: {given['rope_theta']} has no effect beside rope_theta {inner} of the layers; "
+            "remove one of them"
+        )
+    kinds: dict[str, Any] = {}
+    with suppress(Exception):  # Few classes cannot be built from their defaults.
+        kinds = type(config)().rope_parameters or {}
+    if any(isinstance(each, dict) for each in kinds.values()):
+        for key in (parameters or {}).keys() - kinds.keys():
+            raise ConfigError(f"{where}.rope_parameters.{key}: no kind of layer reads it{_nearest(key, kinds)}")
 
 
 def _refuse_rope(config: Any, given: Mapping[str, Any], where: str) -> None:

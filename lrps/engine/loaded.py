@@ -17,19 +17,20 @@ _NAMED = 5
 """Largest number of weights that a message names."""
 
 
-def check_names(loading: Mapping[str, Any], where: str) -> None:
+def check_names(loading: Mapping[str, Any], where: str, *, surplus: bool = False) -> None:
     """Raise ConfigError if the names or shapes of the weights in the files are not those of the model.
 
     loading: the loading info of `from_pretrained`. where: the start of the message, with the directory.
+    surplus: accept weights that the model does not have.
     """
-    absent, surplus = loading["missing_keys"], loading["unexpected_keys"]
+    absent, more = loading["missing_keys"], loading["unexpected_keys"]
     if absent:
-        only_head = not surplus and set(absent) == {"lm_head.weight"}
+        only_head = not more and set(absent) == {"lm_head.weight"}
         fix = "if the embedding is also the output matrix, set tie_word_embeddings: true in config.json"
         raise ConfigError(f"{where} lacks weights: {_names(absent)}; {fix if only_head else 'use a whole model'}")
-    if surplus:
+    if more and not surplus:
         raise ConfigError(
-            f"{where} has weights that the model of its config.json does not have: {_names(surplus)}; correct the "
+            f"{where} has weights that the model of its config.json does not have: {_names(more)}; correct the "
             "config (such as num_hidden_layers or tie_word_embeddings), or remove these weights"
         )
     for name, stored, wanted in loading["mismatched_keys"]:

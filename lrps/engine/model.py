@@ -33,11 +33,12 @@ def build_model(
     """Build a PreTrainedModel in fp32 on the CPU, initialised from `seed` or from a local checkpoint directory.
 
     attention: transformers' name of the kernel; None leaves the choice to transformers. own_padding: keep the padding
-    rows of transformers, as runs do that were begun before `padding` was a convention. The global random state is not
-    changed. Raises ConfigError that names a wrong key, or what the directory lacks.
+    rows of transformers, and accept nested keys and weights without effect, as runs do that were begun before `padding`
+    was a convention. The global random state is not changed. Raises ConfigError that names a wrong
+    key, or what the directory lacks.
     """
     if model.checkpoint:
-        built = _from_checkpoint(model.checkpoint)
+        built = _from_checkpoint(model.checkpoint, surplus=own_padding)
         if not own_padding:
             train_padding_rows(built, redraw=False)
     else:
@@ -163,7 +164,7 @@ def _kinds(module: nn.Module, name: str) -> set[str]:
 
 
 def _from_architecture(architecture: dict[str, Any], seed: int, own_padding: bool) -> Any:
-    config = architecture_config(architecture)
+    config = architecture_config(architecture, nested_unchecked=own_padding)
     try:
         return initialised(config, seed, own_padding)
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
@@ -196,15 +197,15 @@ def _from_checkpoint_config(directory: Path) -> Any:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
 
 
-def check_checkpoint(directory: Path) -> None:
+def check_checkpoint(directory: Path, surplus: bool = False) -> None:
     """Raise ConfigError if the names or shapes of the weights in a checkpoint directory are not those of its model.
 
-    Reads no weights, and takes no memory for them.
+    surplus: accept weights that the model does not have. Reads no weights, and takes no memory for them.
     """
-    _from_checkpoint(directory, device_map="meta")
+    _from_checkpoint(directory, device_map="meta", surplus=surplus)
 
 
-def _from_checkpoint(directory: Path, device_map: str | None = None) -> Any:
+def _from_checkpoint(directory: Path, device_map: str | None = None, surplus: bool = False) -> Any:
     from transformers import AutoModelForCausalLM
 
     check_model_files(directory)
@@ -223,7 +224,7 @@ def _from_checkpoint(directory: Path, device_map: str | None = None) -> Any:
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
     where = f"model.checkpoint: {directory}"
-    check_names(loading, where)
+    check_names(loading, where, surplus=surplus)
     if device_map != "meta":
         check_values(model, where)
     return model

@@ -32,14 +32,16 @@ def checkpoint_config(directory: Path) -> Any:
         raise ConfigError(f"model.checkpoint: {directory}/config.json cannot be loaded: {error}") from error
 
 
-def check_model_config(model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int) -> Any:
+def check_model_config(
+    model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int, nested_unchecked: bool = False
+) -> Any:
     """Return transformers' config of the model, after a check that it can be built and is large enough for the data.
 
-    manifests: version -> manifest of its shards, for those that exist. Weights are not read, only their headers. Raises
-    ConfigError.
+    manifests: version -> manifest of its shards, for those that exist. Weights are not read, only their headers.
+    nested_unchecked: as for `architecture_config`. Raises ConfigError.
     """
     if model.checkpoint is None:
-        config = architecture_config(model.architecture or {})
+        config = architecture_config(model.architecture or {}, nested_unchecked)
     else:
         check_model_files(model.checkpoint)
         config = checkpoint_config(model.checkpoint)
@@ -48,8 +50,11 @@ def check_model_config(model: ModelConfig, manifests: Mapping[str, Manifest], se
 
 
 def check_capacity(config: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:
-    """Raise ConfigError if the vocabulary or the number of positions of a config is too small for the data."""
+    """Raise ConfigError if a config has no layers, or too small a vocabulary or number of positions for the data."""
     text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers < 1:
+        raise ConfigError(f"the model has {layers} layers; give num_hidden_layers 1 or more")
     vocabulary = max((manifest.tokenizer.vocabulary for manifest in manifests.values()), default=0)
     if text.vocab_size < vocabulary:
         raise ConfigError(

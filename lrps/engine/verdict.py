@@ -16,7 +16,7 @@ from lrps.base.files import atomic_write_json
 from lrps.config.model_directory import read_model_config
 from lrps.config.models import Config, ModelConfig
 from lrps.engine.examination import Demands, Verdict, examine_config
-from lrps.engine.model import transformers_config
+from lrps.engine.model import check_checkpoint, transformers_config
 
 FORMAT = "lrps-examination/1"
 _VERSION = 1
@@ -52,12 +52,30 @@ def examine_model(config: Config, remembered: Path | None = None) -> Verdict:
     return verdict
 
 
-def check_trainable(config: Config, remembered: Path | None = None) -> tuple[str, ...]:
-    """Return the notes of the verdict on a model. Raises ConfigError with its faults if it must not be trained."""
-    verdict = examine_model(config, remembered)
+def check_trainable(config: Config, remembered: Path | None = None, *, begun: bool = False) -> tuple[str, ...]:
+    """Return the notes of the verdict on a model. Raises ConfigError with its faults if it must not be trained.
+
+    begun: whether the run was begun before models were examined. Then it goes to its end, and the faults are notes.
+    """
+    verdict = examine_begun(config, remembered) if begun else examine_model(config, remembered)
     if verdict.faults:
         raise ConfigError("\n  ".join(verdict.faults))
     return verdict.notes
+
+
+def examine_begun(config: Config, remembered: Path | None = None) -> Verdict:
+    """Return the verdict on the model of a run that was begun before models were examined: notes only.
+
+    What a new run with this config is refused for is a note, because the run keeps the model that it began with.
+    """
+    try:
+        if config.model.checkpoint is not None:
+            check_checkpoint(config.model.checkpoint)
+        verdict = examine_model(config, remembered)
+    except ConfigError as error:
+        verdict = Verdict((str(error),))
+    why = "a new plan is refused for this; this run was begun before, and keeps its model"
+    return Verdict(notes=(*(f"{fault} ({why})" for fault in verdict.faults), *verdict.notes))
 
 
 def _described(model: ModelConfig) -> str:

@@ -67,7 +67,8 @@ def run_paths(
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     with TrainingConsole(steps, quiet=rank() != 0) as console:
         if train and steps:
-            for note in ask_rank_zero(lambda: check_trainable(plan.config, plan.layout.examination)):
+            file, begun = plan.layout.examination, plan.own_padding
+            for note in ask_rank_zero(lambda: check_trainable(plan.config, file, begun=begun)):
                 console.say(note)
         finished = all(
             not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)

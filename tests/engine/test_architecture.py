@@ -37,6 +37,24 @@ YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 
         ({"rope_scaling": {"type": "linear", "factr": 8.0}}, r"Missing required keys .*'factor'"),
         ({"rope_scaling": {"type": "dinamic", "factor": 8.0}}, r"rope_scaling.rope_type: .*did you mean 'dynamic'\?"),
         ({"rope_parameters": {**YARN, "beta_fst": 3}}, r"rope_parameters.beta_fst: .* did you mean 'beta_fast'\?"),
+        (
+            {"rope_theta": 3.0, "rope_parameters": {"rope_theta": 5e5}},
+            r"rope_theta: 3.0 has no effect beside rope_theta",
+        ),
+        (
+            {"rope_scaling": YARN, "rope_parameters": {"rope_theta": 5e5}},
+            r"rope_parameters: has no effect beside rope_sc",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": 7.0}, "model_type": "gemma3_text"},
+            r"rope_theta: no kind of layer reads it",
+        ),
+        (
+            {"rope_parameters": {"ful_attention": {"rope_theta": 7.0}}, "model_type": "gemma3_text"},
+            r"rope_parameters.ful_attention: no kind of layer reads it; did you mean 'full_attention'\?",
+        ),
+        ({"attention_dropout": 1.5}, r"attention_dropout: 1.5 is no share"),
+        ({"attention_dropout": -0.1}, r"attention_dropout: -0.1 is no share"),
         ({"layer_types": ["full_attention", "full_atention"], "model_type": "qwen3"}, r"`layer_types` entries must be"),
     ],
 )

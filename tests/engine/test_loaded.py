@@ -12,8 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lrps.base.errors import ConfigError
-from lrps.config.models import ModelConfig
+from lrps.config.models import Config, ModelConfig
 from lrps.engine.model import build_model
+from lrps.engine.verdict import check_trainable
 from support.model_directories import change_json, change_weights, logits, model_directory
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -99,3 +100,17 @@ def test_what_transformers_itself_leaves_out_is_no_surplus(untied: Path, tmp_pat
 
 def test_a_model_in_several_files_is_the_same(untied: Path, tmp_path: Path) -> None:
     assert torch.equal(logits(built(model_directory(tmp_path, shards=3))), logits(built(untied)))
+
+
+def test_a_run_begun_with_surplus_weights_keeps_them_and_says_so(
+    untied: Path, tmp_path: Path, make_config: Callable[..., Config]
+) -> None:
+    directory = Path(shutil.copytree(untied, tmp_path / "model"))
+    change_weights(directory, lambda w: w.update({"v_head.weight": torch.ones(1, 32)}))
+    with pytest.raises(ConfigError, match="does not have: v_head.weight"):
+        built(directory)
+    assert torch.equal(
+        logits(build_model(ModelConfig(checkpoint=directory), 0, own_padding=True)), logits(built(untied))
+    )
+    (note,) = check_trainable(make_config(model={"checkpoint": str(directory)}), begun=True)
+    assert "does not have: v_head.weight" in note

@@ -102,6 +102,15 @@ def test_aliases_of_the_config_class_and_rope_theta_are_known():
     assert build(alias).config.n_embd == 32
 
 
+def test_a_width_of_heads_that_the_config_class_does_not_list_is_used():
+    sizes = {"vocab_size": 97, "hidden_size": 32, "moe_intermediate_size": 16, "num_hidden_layers": 1, "num_experts": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 1, "head_dim": 16}
+    built = build_model(ModelConfig(architecture={"model_type": "qwen3_moe", **sizes, **heads}), seed=1)
+    assert built.model.layers[0].self_attn.q_proj.out_features == 4 * 16
+    with pytest.raises(ConfigError, match="head_dim: a bloom model has no such key"):
+        build_model(ModelConfig(architecture={"model_type": "bloom", "vocab_size": 97, "head_dim": 16}), seed=1)
+
+
 def test_a_local_checkpoint_gives_its_weights(tmp_path):
     source = build(LLAMA, 5)
     source.save_pretrained(tmp_path)

@@ -37,6 +37,20 @@ def test_a_vocabulary_that_is_too_small(manifest: Manifest, tmp_path: Path) -> N
     check_model_config(ModelConfig(checkpoint=directory), {}, 64)
 
 
+@pytest.mark.parametrize("layers", [0, -1])
+def test_a_model_without_layers(layers: int) -> None:
+    with pytest.raises(ConfigError, match=f"the model has {layers} layers; give num_hidden_layers 1 or more"):
+        check_model_config(ModelConfig(architecture={**LLAMA, "num_hidden_layers": layers}), {}, 64)
+
+
+def test_a_model_of_several_inputs_has_its_vocabulary_in_the_config_of_its_text(manifest: Manifest) -> None:
+    text = {key: value for key, value in LLAMA.items() if key != "model_type"}
+    model = ModelConfig(architecture={"model_type": "gemma3", "text_config": text})
+    assert check_model_config(model, {"v1": manifest}, 64).get_text_config().vocab_size == 97
+    with pytest.raises(ValueError, match="architecture needs vocab_size"):
+        ModelConfig(architecture={"model_type": "gemma3", "text_config": {"hidden_size": 32}})
+
+
 def test_positions_that_are_too_few(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.sequence_length 65 is beyond the model's 64 positions"):
         check_model_config(ModelConfig(checkpoint=model_directory(tmp_path)), {}, 65)

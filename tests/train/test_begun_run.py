@@ -10,8 +10,13 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
+from lrps.doctor.examination import Subject
+from lrps.doctor.model import check_model as doctor_check_model
 from lrps.engine.fragments import open_state
 from lrps.engine.model import build_skeleton
+from lrps.export.release import ExportFormat, export_state
+from lrps.export.states import chosen_states
+from lrps.launch.preflight import check_model
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import complete_checkpoints
@@ -29,6 +34,16 @@ BERT = {
     "model_type": "bert", "vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
     "num_attention_heads": 2,
 }  # fmt: skip
+
+
+BEGUN_WITH = {
+    "nested key": (
+        {**BERT, "model_type": "llama", "rope_parameters": {"rope_type": "default", "rope_thta": 3.0}},
+        "rope_thta: has no effect",
+    ),
+    "not causal": (BERT, "a bert model is not causal"),
+}
+"""Architecture of a run begun before it was refused, and the fault."""
 
 
 def make(tiny_config: Path, tmp_path: Path, architecture: dict[str, Any] = GEMMA) -> Plan:
@@ -59,6 +74,33 @@ def test_a_run_begun_with_padding_rows_keeps_them_and_says_so(
     assert not row(plan, "branch-v1").any()
     check_run_dir(plan, plan.graph.paths)
     assert "padding" not in json.loads(plan.layout.path("branch-v1").path_json.read_text())["training"]
+
+
+@pytest.mark.parametrize("architecture", ["nested key", "not causal"])
+def test_a_run_begun_with_what_is_refused_now_is_trained_to_its_end_and_says_so(
+    architecture: str, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, fault = BEGUN_WITH[architecture]
+    with pytest.MonkeyPatch.context() as patch:  # As a version that examined nothing.
+        patch.setattr("lrps.train.job.check_trainable", lambda *_, **__: ())
+        old = make(tiny_config, tmp_path, given)
+        old.__dict__["conventions"] = {}
+        run(old, "main")
+
+    plan = make(tiny_config, tmp_path, given)
+    check_model(plan)
+    warnings = [finding for finding in doctor_check_model(Subject(plan)) if finding.state != "ok"]
+    assert [(finding.state, fault in finding.what) for finding in warnings] == [("warn", True)]
+    capsys.readouterr()
+    run(plan, "branch-v1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert fault in said
+    assert "this run was begun before, and keeps its model" in said
+    (state,) = chosen_states(plan, ["branch-v1"])
+    assert export_state(plan, state, tmp_path / "exported", ExportFormat("fp32")).made
+
+    with pytest.raises(ConfigError, match=fault):
+        run(make(tiny_config, tmp_path / "other", given), "main")
 
 
 def test_a_new_run_trains_every_row(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
