@@ -107,7 +107,7 @@ def test_there_is_something_to_look_at() -> None:
         ("lrps/data/build/part_file.py", "allow_pickle=False", "allow_pickle=self.trusted"),
         ("lrps/config/loader.py", "Loader=yaml.SafeLoader", "Loader=yaml.Loader"),
         ("lrps/engine/model.py", "trust_remote_code=False", "trust_remote_code=True"),
-        ("lrps/engine/model.py", "local_files_only=True, trust_remote_code=False", "local_files_only=True"),
+        ("lrps/engine/model_config.py", "local_files_only=True, trust_remote_code=False", "local_files_only=True"),
         ("lrps/launch/supervise.py", "start_new_session=True", "start_new_session=True, shell=True"),
     ],
 )

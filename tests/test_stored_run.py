@@ -241,7 +241,7 @@ def test_a_new_version_continues_the_run(copy: Path, plan: str, tolerance: float
     """The main path resumes, a branch forks from it, and a removed branch is trained again as it was."""
     run, before, removed, new = copy / "runs" / plan, STORED / "runs" / plan, *REMOVED_AND_NEW[plan]
     shutil.rmtree(run / removed)
-    version = ("--set", NEXT_VERSION[plan])
+    version = ("--set", NEXT_VERSION[plan], "--set", "data.heldout_share=0.2")
     lrps(copy, "data", "build", "small.yaml", *(version if plan == "small" else ()))
     lrps(copy, "run", f"{plan}.yaml", *version, "--paradigm", "path-switching")
 

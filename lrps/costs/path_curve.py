@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from lrps.ledger.metrics import read_metrics
 from lrps.paths.graph import TrainingPath
@@ -35,7 +36,7 @@ def path_curve(plan: Plan, path: TrainingPath) -> PathCurve:
         begin, end = max(piece.start, path.start), min(piece.stop or path.stop, path.stop)
         edges |= {begin, max(begin, end - 1), end}  # a fall between two pieces takes one step: it is not a slope
     steps = sorted(edges | set(range(path.start, path.stop, max(1, path.steps // _POINTS))))
-    metrics = read_metrics(plan.layout.path(path.name).metrics)
+    metrics = [m for m in read_metrics(plan.layout.path(path.name).metrics) if isfinite(m.loss)]
     return PathCurve(
         parent=path.parent.path if path.parent else None,
         steps=tuple(steps),

@@ -84,7 +84,8 @@ def read_metrics(path: Path) -> list[Metrics]:
     newest: dict[int, Metrics] = {}
     with suppress(FileNotFoundError), open(path, "rb") as lines:
         for line in lines:
-            if (metrics := _parsed(line)) is not None:
+            with suppress(ValueError):
+                metrics = parse_metrics(line)
                 newest[metrics.step] = metrics
     return [newest[step] for step in sorted(newest)]
 

@@ -99,7 +99,7 @@ def test_tables_name_every_path(verb: str, config_file: Path) -> None:
     [
         (["plan", "CONFIG", "-s", "schedule.peek_lr=1"], "did you mean 'peak_lr'?"),
         (["plan", "missing.yaml"], f"missing.yaml ({os.getcwd()}/missing.yaml): no such config file"),
-        (["run", "CONFIG"], "no shards in nowhere for version v1"),
+        (["run", "CONFIG"], "/nowhere) for version v1"),
         (["run", "CONFIG", "--paradigm", "magic"], "--paradigm magic: the config has path-switching, ptfs, cpt"),
         (["data", "build", "CONFIG"], "no version has `text:`"),
         (["data", "verify", "CONFIG"], f"nowhere ({os.getcwd()}/nowhere) has no manifests"),

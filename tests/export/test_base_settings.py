@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lrps.data.tokenizer import load_tokenizer
 from lrps.export.base_settings import carry_settings
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from support.model_directories import change_json, model_directory
+from support.tokenizers import load_tokenizer
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 SAMPLING = {"do_sample": False, "temperature": 0.6, "top_p": 0.95, "max_new_tokens": 64}

@@ -16,8 +16,7 @@ from lrps.audit.run import audit_run
 from lrps.base.locks import path_lock
 from lrps.config.loader import load_config
 from lrps.costs.comparison import make_comparison
-from lrps.data.cache import open_files
-from lrps.data.stream import TokenSource
+from lrps.data.open_source import open_source
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
@@ -34,7 +33,8 @@ Make = Callable[..., Plan]
 def save_model(directory: Path, seed: int) -> Path:
     sizes = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
     torch.manual_seed(seed)
-    config = LlamaConfig(**sizes, num_attention_heads=2, max_position_embeddings=64, initializer_range=0.3)
+    others = {"num_attention_heads": 2, "max_position_embeddings": 64, "eos_token_id": 0}
+    config = LlamaConfig(**sizes, **others, initializer_range=0.3)
     LlamaForCausalLM(config).save_pretrained(directory)
     return directory
 
@@ -65,8 +65,7 @@ def at_step_0(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
 
 def loss_of(model: Path, plan: Plan, version: str) -> float:
     """Return the held-out loss of a Hugging Face model, computed without lrps' evaluation."""
-    manifest, data = plan.heldout[version], plan.config.data
-    source = TokenSource(manifest, open_files(data, version), sequence_length=data.sequence_length, seed=0)
+    source = open_source(plan.heldout[version], plan.config.data, seed=0)
     ids = torch.from_numpy(source.read(np.arange(plan.heldout_rows(version))).astype(np.int64))
     with torch.no_grad():
         logits = AutoModelForCausalLM.from_pretrained(model)(input_ids=ids).logits

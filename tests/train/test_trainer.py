@@ -80,7 +80,8 @@ def save_hf_checkpoint(directory: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-    config = LlamaConfig(**sizes, num_attention_heads=2, max_position_embeddings=64, initializer_range=0.3)
+    others = {"num_attention_heads": 2, "max_position_embeddings": 64, "eos_token_id": 0}
+    config = LlamaConfig(**sizes, **others, initializer_range=0.3)
     LlamaForCausalLM(config).save_pretrained(directory)
 
 
