@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 _PIECE = 2**24
+_UMASK = os.umask(0o077)  # It can only be read by setting it.
+os.umask(_UMASK)
 _LONGEST_WRITE_SECONDS = 600.0
 """Age at which a temporary file belongs to no write any more."""
 
@@ -76,6 +78,11 @@ def atomic_write_json(path: Path, value: Any) -> None:
 def located(path: Path) -> str:
     """Return a path for a message that says it was not found: a relative one with the absolute place in brackets."""
     return str(path) if path.is_absolute() else f"{path} ({os.path.abspath(path)})"
+
+
+def apply_umask(path: Path) -> None:
+    """Give a file the permissions that new files get, whatever the library that wrote it gave it."""
+    os.chmod(path, 0o666 & ~_UMASK)
 
 
 def sha256_file(path: Path) -> str:

@@ -85,6 +85,7 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     from lrps.launch.jobs import unfinished_paths
     from lrps.launch.preflight import check_forks, check_model_fits, waiting_for_sets
     from lrps.plan.status import check_run_dir
+    from lrps.plan.tokenizer import check_tokenizer
     from lrps.track.trackers import check_trackers
 
     missing = unfinished_paths(made, paradigms)
@@ -93,6 +94,8 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     check_trackers(made.config.track)
     if missing:
         check_model_fits(made)
+        if made.manifests:
+            check_tokenizer(made)
     waiting = waiting_for_sets(made, missing)
     return [status.path.name for status in missing if status.path.name not in waiting], waiting
 

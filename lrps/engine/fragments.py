@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError
+from lrps.base.files import apply_umask
 from lrps.engine.ranks import failing_together, rank, world_size
 
 FORMAT = "lrps-fragments/1"
@@ -71,6 +72,7 @@ class Fragments:
         path = directory / self.file
         try:
             save_file(tensors, path, metadata)
+            apply_umask(path)  # safetensors makes files that only their owner may read.
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"cannot write {path}: {error}. Free disk space or fix permissions, then rerun"

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lrps.base.files import apply_umask
 from lrps.config.models import ModelConfig
 from lrps.engine.fragments import StateReader, open_state
 from lrps.engine.model import build_model, build_skeleton
@@ -136,6 +137,7 @@ def _write_shards(stored: _Stored, directory: Path, max_shard_bytes: int) -> Non
     tensors = stored.tensors()
     for file, names in zip(files, shards, strict=True):
         save_file(dict(islice(tensors, len(names))), directory / file, {"format": "pt"})
+        apply_umask(directory / file)  # safetensors makes files that only their owner may read.
     if len(shards) > 1:
         index = {
             "metadata": {"total_size": sum(sizes.values())},

@@ -16,7 +16,6 @@ from typing import Any
 from lrps.base.clock import since_launch
 from lrps.base.errors import DataError, LineageError
 from lrps.base.locks import path_lock
-from lrps.data.data_tokenizer import config_tokenizer
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
@@ -29,6 +28,7 @@ from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
+from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
@@ -81,26 +81,6 @@ def run_paths(
 def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
     saved = saved_step(layout)
     return path.stop - min(path.start if saved is None else saved, path.stop)
-
-
-def check_tokenizer(plan: Plan) -> None:
-    """Raise DataError if the config's tokenizer is not the one that made the shards of every version.
-
-    Also if documents end with another token than the checkpoint's EOS token, unless the run was begun so.
-    """
-    tokenizer = config_tokenizer(plan.config, plan.manifests.values())
-    identity = tokenizer.identity
-    for version, manifest in plan.manifests.items():
-        found = manifest.tokenizer
-        if (found.sha256, found.vocabulary, found.eos) != (identity.sha256, identity.vocabulary, identity.eos):
-            raise DataError(
-                f"version {version} was tokenized with {manifest.tokenizer.name} ({manifest.tokenizer.sha256[:12]}), "
-                f"the config's tokenizer is {tokenizer.file.path} ({identity.sha256[:12]}); "
-                "give the one that made the shards, or build the version again under another name"
-            )
-    begun = any(saved_step(plan.layout.path(path.name)) is not None for path in plan.graph.paths)
-    if tokenizer.checkpoint_mismatch is not None and not begun:
-        raise DataError(tokenizer.checkpoint_mismatch)
 
 
 def _run_path(

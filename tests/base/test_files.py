@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrps.base import files
-from lrps.base.files import atomic_write_json, atomic_write_text, located, sha256_file
+from lrps.base.files import apply_umask, atomic_write_json, atomic_write_text, located, sha256_file
 
 
 def test_text_replaces_the_old_content(tmp_path):
@@ -53,6 +53,14 @@ def test_what_killed_writers_left_is_removed_by_the_next_and_nothing_else(tmp_pa
         os.utime(file, (1e9, 1e9))
     atomic_write_text(path, "whole")
     assert {p.name for p in tmp_path.iterdir()} == {"a.txt", young.name, others.name}
+
+
+def test_a_file_gets_the_permissions_of_new_files(tmp_path):
+    made, new = tmp_path / "made", tmp_path / "new"
+    made.touch(mode=0o600)
+    new.touch()
+    apply_umask(made)
+    assert made.stat().st_mode == new.stat().st_mode
 
 
 def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path):

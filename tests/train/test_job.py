@@ -16,11 +16,11 @@ from lrps.config.loader import load_config
 from lrps.engine import checkpointing
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
+from lrps.plan.tokenizer import check_tokenizer
 from lrps.store import checkpoints
 from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify_checkpoint
 from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
-from lrps.train.job import check_tokenizer
 from support.plain_engine import before_steps, run
 
 Make = Callable[..., Plan]

@@ -97,7 +97,8 @@ class TrainedTokenizer:
             )
 
     def _wanted(self) -> dict[str, Any]:
-        return {"train_vocabulary": self._data.train_vocabulary, "text_key": self._data.text_key}
+        data = self._data
+        return {"train_vocabulary": data.train_vocabulary, "text_key": data.text_key, "documents": data.documents}
 
     def _read(self) -> dict[str, Any]:
         """Return the record; empty if there is none that can be read."""
