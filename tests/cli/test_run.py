@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lrps.base.errors import ConfigError, SchedulerError
+from lrps.base.errors import ConfigError, DataError, SchedulerError
 from lrps.cli import app
 from lrps.config.models import Config
 
@@ -45,6 +45,16 @@ def test_a_path_that_is_not_there(tiny_config: Path) -> None:
     done = CliRunner().invoke(app, ["cancel", str(tiny_config), "mian"])
     assert isinstance(done.exception, ConfigError)
     assert "the plan has no path mian; it has main, branch-v1" in str(done.exception)
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--launcher", "slurm", "--dry-run"]])
+def test_another_eos_token_than_that_of_the_shards_is_refused_before_anything_starts(
+    tiny_config: Path, tmp_path: Path, words: list[str]
+) -> None:
+    given = ["-s", f"runs={tmp_path}", "-s", 'data.end_token="!"']
+    done = CliRunner().invoke(app, ["run", str(tiny_config), *words, *given])
+    assert isinstance(done.exception, DataError)
+    assert "data.end_token" in str(done.exception)
 
 
 def test_a_command_that_is_started_elsewhere_names_the_run_beside_the_config(
