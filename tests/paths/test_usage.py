@@ -37,12 +37,12 @@ def path(start: int, *parts: SourceRange) -> TrainingPath:
 )
 def test_a_whole_part(start: int, part: SourceRange, expected: Usage) -> None:
     one = path(start, part)
-    assert usage(one, [(part, part.rows)], INCREMENTS, SETS) == expected
+    assert usage(one, [(part, part.rows)], INCREMENTS, SETS, {}) == expected
 
 
 def test_parts_that_were_read_to_some_row() -> None:
     parts = SourceRange("v2", 8, 12), SourceRange("v1", 21, 6), SourceRange("old", 0, 2)
     taken = zip(parts, (5, 3, 1), strict=True)
-    assert usage(path(14, *parts), taken, INCREMENTS, SETS) == Usage(5, 3, 1)
-    assert usage(path(14, *parts), [], INCREMENTS, SETS) == Usage()
+    assert usage(path(14, *parts), taken, INCREMENTS, SETS, {}) == Usage(5, 3, 1)
+    assert usage(path(14, *parts), [], INCREMENTS, SETS, {}) == Usage()
     assert Usage(5, 3, 1).times(10) == Usage(50, 30, 10)

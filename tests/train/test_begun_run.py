@@ -16,7 +16,7 @@ from lrps.engine.fragments import open_state
 from lrps.engine.model import build_skeleton
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
-from lrps.launch.preflight import check_model
+from lrps.launch.preflight import check_model_fits
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import complete_checkpoints
@@ -88,7 +88,7 @@ def test_a_run_begun_with_what_is_refused_now_is_trained_to_its_end_and_says_so(
         run(old, "main")
 
     plan = make(tiny_config, tmp_path, given)
-    check_model(plan)
+    check_model_fits(plan)
     warnings = [finding for finding in doctor_check_model(Subject(plan)) if finding.state != "ok"]
     assert [(finding.state, fault in finding.what) for finding in warnings] == [("warn", True)]
     capsys.readouterr()
