@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -20,18 +19,6 @@ _SHOWN = 3
 """Number of damaged lines that a fault names."""
 _AHEAD = 64
 """Number of heartbeats among which that of a line is looked for, if lines before it are missing."""
-
-
-@dataclass(frozen=True)
-class MetricsCheck:
-    """The result of the check of one metrics.jsonl."""
-
-    lines: int
-    """Number of lines that agree with the ledger."""
-    torn: bool
-    """True if the last line is incomplete because the writer was killed, which is no fault."""
-    fault: str | None
-    """Description of the first lines that are damaged or missing; None if there are none."""
 
 
 class _Heartbeat(NamedTuple):
@@ -53,38 +40,35 @@ def metrics_faults(run_dir: Path) -> tuple[str, ...]:
 
 def _fault(file: Path, ledger_dir: Path) -> str | None:
     try:
-        return check_metrics(file, ledger_dir).fault
+        return metrics_fault(file, ledger_dir)
     except OSError as error:
         return f"{file}: cannot be read ({error.strerror}); restore it from a copy, or curves lack its steps"
 
 
-def check_metrics(file: Path, ledger_dir: Path) -> MetricsCheck:
-    """Compare a metrics.jsonl with the heartbeats of its ledger, in constant memory.
+def metrics_fault(file: Path, ledger_dir: Path) -> str | None:
+    """Return the first lines of a metrics.jsonl that differ from the heartbeats of its ledger; None if none does.
 
-    Each line is written before its heartbeat, so that the last line of an attempt may have none. Raises LedgerError for
-    a damaged ledger, OSError if the file cannot be read.
+    Uses constant memory. A torn last line is no fault: the writer was killed. Each line is written before its
+    heartbeat, so that the last line of an attempt may have none. Raises LedgerError for a damaged ledger, OSError if
+    the file cannot be read.
     """
     ahead = _Ahead(_heartbeats(read_ledger(ledger_dir)))
-    agreed, faults, torn = 0, list[str](), False
+    faults: list[str] = []
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            torn = not line.endswith(b"\n")
-            if torn or line.isspace():
+            if not line.endswith(b"\n") or line.isspace():
                 continue
             try:
                 metrics = parse_metrics(line)
             except ValueError as error:
                 faults.append(f"{file}:{number}: {error}")
                 continue
-            if ahead.take(metrics.step, metrics.loss):
-                agreed += 1
-            elif not ahead.at_end_of_attempt:
+            if not (ahead.take(metrics.step, metrics.loss) or ahead.at_end_of_attempt):
                 faults.append(f"{file}:{number}: the ledger has no step {metrics.step} with a loss of {metrics.loss:g}")
     if missing := ahead.count_missing():
         faults.append(f"{file}: {missing} logged steps of the ledger have no whole line; restore the file from a copy")
     hidden = len(faults) - _SHOWN
-    shown = "\n".join(faults[:_SHOWN]) + (f"\n{file}: {hidden} more" if hidden > 0 else "")
-    return MetricsCheck(agreed, torn, shown or None)
+    return ("\n".join(faults[:_SHOWN]) + (f"\n{file}: {hidden} more" if hidden > 0 else "")) or None
 
 
 def _heartbeats(records: Iterable[Record]) -> Iterator[_Heartbeat]:

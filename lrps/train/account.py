@@ -68,8 +68,8 @@ class Account:
         """Book all time until now as `starting_seconds`."""
         self._counters.starting_seconds = (time.monotonic() - self._since) * self.rate.processes
 
-    def launch_facts(self) -> dict[str, Any]:
-        """Return what the first start record of the process group says about an impossible time of its launch."""
+    def take_launch_facts(self) -> dict[str, Any]:
+        """Return, once for the process group, what a start record says about an impossible time of its launch."""
         stated, self._clock.stated_start_seconds = self._clock.stated_start_seconds, None
         return {} if stated is None else {"impossible_start_seconds": round(stated, 3)}
 

@@ -77,7 +77,7 @@ class Recorder:
             skipped=[str(skipped) for skipped in origin.skipped],
             processes=self.account.rate.processes,
             tokens_per_step=self._tokens_per_step,
-            **self.account.launch_facts(),
+            **self.account.take_launch_facts(),
             **facts,
         )
         self._trackers.start(origin.step)

@@ -43,6 +43,17 @@ def test_the_time_between_other_records_stays_and_no_time_decreases(seed: int) -
     assert jumped[:where] == sound[:where]
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_a_reader_that_leaves_records_out_finds_nearly_the_same_time(seed: int) -> None:
+    random_state = random.Random(seed)
+    where, back = random_state.randrange(1, 12), -random_state.uniform(1, 30)
+    records = attempt(seed, {where: back})
+    kept = [record for record in records if record.step in (0, 11) or random_state.random() < 0.3]
+    last, last_kept = (list(without_decreases(some))[-1].counters.allocated_seconds for some in (records, kept))
+    # A quarter of a second for each record between, and what two clocks may differ by.
+    assert last_kept == pytest.approx(last, abs=12 * 0.25 + 1)
+
+
 def test_sound_records_are_the_same_objects() -> None:
     records = [*attempt(1, {}), *attempt(2, {})]
     assert all(one is other for one, other in zip(records, without_decreases(records), strict=True))
