@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from lrps.ledger.records import Counters, Record
 
-
 _CLOCKS_APART_SECONDS = 1.0
 """Difference of the two clocks that is no sign of one that was set back."""
 
