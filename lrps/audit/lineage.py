@@ -133,7 +133,7 @@ def _uses(used: Mapping[tuple[str, int], int], facts: Mapping[str, SourceFacts])
             for part_epoch, first, count in _by_epoch(of_part, part.rows):
                 ranges.setdefault((part.name, part_epoch), []).append((count, first + count))
     rows_used = {key: sum(count for count, _ in found) for key, found in ranges.items()}
-    last = {name: max(epoch for other, epoch in ranges if other == name) for name in lengths}
+    last = dict(sorted(ranges))
     return tuple(
         Use(
             name,

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lrps.audit.run import audit_run
@@ -77,6 +77,25 @@ interruptions = st.lists(
     before=interruptions,
     after=interruptions,
     lag=st.integers(0, 5),
+)
+@example(  # The last rows of a mixture hold none of one of its parts.
+    steps=[5, 5],
+    spare=0,
+    epochs=Fraction(1),
+    mixed=True,
+    paradigms={
+        "cpt": {"mix": {"new": 1, "replay": 0, "rehearsal": 0}},
+        "path-switching": {
+            "alpha": 0.7,
+            "branch_data": "rest",
+            "release_first": False,
+            "mix": {"new": 1, "replay": 0, "rehearsal": 0},
+            "main_mix": {"new": 0.75, "replay": 0, "rehearsal": 0.25},
+        },
+    },
+    before=[],
+    after=[],
+    lag=0,
 )
 @few
 def test_an_interrupted_and_grown_run_is_clean(
