@@ -82,8 +82,8 @@ class DataConfig(Section):
     """Path of a tokenizer.json; by default <root>/tokenizer.json."""
     train_vocabulary: Annotated[Int, Field(ge=257)] | None = None
     """Size of the byte-level BPE that `lrps data build` trains on the first version if there is no tokenizer. 257 means
-    plain bytes and the end-of-text token. A tokenizer that was trained with another size, or on other text, is refused
-    until it is deleted."""
+    plain bytes and the end-of-text token. Until a version is built, a tokenizer that was trained with another size, or
+    on other text, is refused; afterwards one of another size is."""
     end_token: Annotated[str, Field(min_length=1)] | None = None
     """EOS token that ends every document, in its spelling in the vocabulary. By default that of the versions that are
     built, or else `eos_token` of the tokenizer_config.json beside the tokenizer, or else `eos_token_id` of
@@ -111,8 +111,8 @@ class DataConfig(Section):
     longest_document: Bytes = LONGEST_DOCUMENT
     """Size of the text of one document (UTF-8) beyond which `lrps data build` refuses it."""
     unknown_share: Share = UNKNOWN_SHARE
-    """Largest share of tokens that may be the tokenizer's unk token, in each part of the text of about 64 MB. The build
-    prints their number, because what they stand for is lost."""
+    """Largest ratio of unk tokens and of bytes that the tokenizer dropped to all tokens, in each part of the text of
+    about 64 MB. The build prints both numbers, because this text is lost."""
     attention_across_documents: bool = True
     """Whether a token attends to all tokens before it in its sequence. false: only to those of its own document, and
     positions restart with each document and sequence. Only for models that support it (llama, mistral, qwen2, qwen3,

@@ -64,7 +64,7 @@ class Version(Section):
     fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each
     shard is copied to data.cache when it is first needed."""
     tokens: Count | None = None
-    """Number of tokens of the increment to train on (`10.5B`); by default all. Required while the shards do not
+    """Number of tokens of one epoch of the increment (`10.5B`); by default all. Required while the shards do not
     exist."""
     mixture: Annotated[dict[Name, MixturePart], Field(min_length=2)] | None = None
     """Parts that the version mixes, by name, in place of `text` or `url`: `{web: {text: [..], weight: 3}, code: {text:

@@ -309,7 +309,7 @@ def _version(plan: Plan, increment: Increment) -> VersionPlan:
 
 
 def _heldout_rows(plan: Plan, version: str) -> int | None:
-    if version not in plan.manifests:
+    if version not in plan.sources:
         return None
     return plan.heldout_rows(version) if version in plan.heldout else 0
 

@@ -128,11 +128,11 @@ def readers_document(plan: Plan, source: str) -> ReadersDocument:
     run = {evidence.path.name: evidence for evidence in paths}
     _check_known(plan, run, source)
     audit = audit_paths(plan.layout.run_dir, paths, unreadable)
-    manifest = plan.manifests.get(source)
+    known = plan.sources.get(source)
     return ReadersDocument(
         run_dir=str(plan.layout.run_dir.absolute()),
         source=source,
-        manifest_sha256=manifest.sha256 if manifest else None,
+        manifest_sha256=known.sha256 if known else None,
         proved=audit.ok,
         difference=None if audit.ok else str(audit.differences[0]),
         paths=tuple(_paths(plan, run, source)),
@@ -153,7 +153,8 @@ def _read(plan: Plan) -> tuple[tuple[PathEvidence, ...], tuple[Difference, ...]]
 def _check_known(plan: Plan, run: Mapping[str, PathEvidence], source: str) -> None:
     known = dict.fromkeys([*plan.rows, *(name for evidence in run.values() for name in evidence.path.sources)])
     if source not in known:
-        near = get_close_matches(source, known, 1)
+        version, _, part = source.partition(".")
+        near = [version] if part and version in known else get_close_matches(source, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{source} is no version and no rehearsal set: there are {', '.join(known)}{hint}")
 
@@ -198,10 +199,11 @@ def _exports(plan: Plan, run: Mapping[str, PathEvidence], source: str) -> Iterat
 
 
 def _derived(plan: Plan, run: Mapping[str, PathEvidence], source: str) -> Iterator[DerivedSet]:
-    for name in (each.name for each in plan.rehearsal if each.name in plan.manifests and each.name != source):
-        provenance = plan.manifests[name].provenance
-        shown = source in provenance.get("of", {})
-        writers = dict.fromkeys((provenance.get(key) or {}).get("name") for key in ("base", "latest"))
+    for name in (each.name for each in plan.rehearsal if each.name in plan.sources and each.name != source):
+        made = [part.manifest.provenance for part in plan.sources[name].parts]
+        shown = any(source in provenance.get("of", {}) for provenance in made)
+        pairs = ((provenance, key) for provenance in made for key in ("base", "latest"))
+        writers = dict.fromkeys((provenance.get(key) or {}).get("name") for provenance, key in pairs)
         models = tuple(model for model in writers if model is not None and _wrote_after(plan, run, model, source))
         if shown or models:
             yield DerivedSet(name, shown, models)
@@ -235,9 +237,9 @@ def _initial_state(directory: Path, run: Mapping[str, PathEvidence]) -> Mapping[
 
 def _exported_model(plan: Plan, directory: Path, source: str) -> InitialReader | None:
     """Return what a model that `lrps export` wrote says of the source."""
-    data, manifest = _json(directory / RELEASE_FACTS).get("data", ()), plan.manifests.get(source)
+    data, known = _json(directory / RELEASE_FACTS).get("data", ()), plan.sources.get(source)
     for facts in data:
-        same = None if manifest is None else facts["manifest_sha256"] == manifest.sha256
+        same = None if known is None else facts["manifest_sha256"] == known.sha256
         if same or facts["name"] == source:
             return InitialReader(str(directory), facts["read_rows"], same)
     return None

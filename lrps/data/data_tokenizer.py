@@ -14,8 +14,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from lrps.base.errors import DataError
 from lrps.config.models import Config
 from lrps.data.manifest import Manifest, TokenizerIdentity
@@ -53,11 +51,6 @@ class DataTokenizer:
     @property
     def begin_id(self) -> int | None:
         return None if self.begin is None else self.file.vocabulary[self.begin]
-
-    @property
-    def library(self) -> Tokenizer:
-        """The library's tokenizer, for decoding. `Encoder` encodes documents."""
-        return self.file.library()
 
     @property
     def absent_begin_note(self) -> str | None:

@@ -6,14 +6,36 @@ Must not import torch, webdataset or tokenizers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate, islice
+
+from lrps.base.errors import ConfigError
+from lrps.config.models import DataConfig
+from lrps.data.manifest import Manifest
 
 LARGEST_SHARE = 0.5
 """Shares that a config can have are below this."""
 SEARCHED_TEXTS = 200_000
 """Number of texts from which a sufficient share is computed; further ones only add to what it holds out."""
+
+
+def check_heldout_share(data: DataConfig, manifests: Mapping[str, Manifest]) -> None:
+    """Raise ConfigError if `data.heldout_share` is the share of none of the versions that exist.
+
+    manifests: those of all shards that exist, by name. Shards that were built elsewhere keep their share if the config
+    builds none itself; those that models write have no part in it.
+    """
+    sets = [shards for shards in data.shard_sets if shards.name in manifests and not shards.synthesized]
+    shares = {shards.name: manifests[shards.name].provenance.get("heldout_share") for shards in sets}
+    known = {name: share for name, share in shares.items() if isinstance(share, int | float)}
+    if known and any(shards.text for shards in data.shard_sets) and data.heldout_share not in known.values():
+        built = ", ".join(f"{name} with {share:g}" for name, share in known.items())
+        raise ConfigError(
+            f"data.heldout_share is {data.heldout_share:g}, but shards were built with another one ({built}), and a "
+            f"version never changes: set it to {next(iter(known.values())):g}; with another share a document that is "
+            "held out of one version would be trained on in another"
+        )
 
 
 def is_heldout(text: str, share: float, salt: str) -> bool:

@@ -181,9 +181,14 @@ def load_manifest(path: Path) -> Manifest:
         raise DataError(f"{path}: {error}. {_HINT}") from None
 
 
-def existing_manifests(root: Path, versions: Iterable[str], split: str = SPLITS[0]) -> list[Manifest]:
-    """Return the manifests of the named versions that exist, in order. Raises DataError as `load_manifest`."""
-    paths = [manifest_path(root, version, split) for version in versions]
+def made_with_another(tokenizer_sha256: str, manifests: Iterable[Manifest]) -> list[str]:
+    """Return the names of the shards that another tokenizer made, in order."""
+    return [manifest.version for manifest in manifests if manifest.tokenizer.sha256 != tokenizer_sha256]
+
+
+def existing_manifests(root: Path, versions: Iterable[str]) -> list[Manifest]:
+    """Return the training manifests of the named versions that exist, in order. Raises DataError as `load_manifest`."""
+    paths = [manifest_path(root, version, SPLITS[0]) for version in versions]
     return [load_manifest(path) for path in paths if path.exists()]
 
 

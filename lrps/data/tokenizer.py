@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import atomic_write_bytes, located
+from lrps.config.model_directory import refuse_lfs_pointer
 from lrps.data.manifest import TokenizerIdentity
 
 TRAINED_EOS = "<|endoftext|>"
@@ -100,6 +101,7 @@ def read_tokenizer(path: Path) -> TokenizerFile:
         raise DataError(
             f"{located(path)}: cannot read a tokenizer ({error.strerror}). Give a tokenizer.json file."
         ) from None
+    refuse_lfs_pointer(path, "data.tokenizer")
     try:
         contents = json.loads(data)
     except ValueError as error:

@@ -29,6 +29,7 @@ from lrps.data.manifest import (
     Shard,
     existing_manifests,
     load_manifest,
+    made_with_another,
     manifest_path,
 )
 
@@ -130,8 +131,7 @@ def tokenizer_fault(config: Config) -> str | None:
         found = sha256_file(data.tokenizer_path)
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}); restore it from a copy, training and releases need it"
-    others = [manifest.version for manifest in manifests if manifest.tokenizer.sha256 != found]
-    if not others:
+    if not (others := made_with_another(found, manifests)):
         return None
     return f"{path} is not the file that made the shards of {', '.join(others)}; restore that one from a copy"
 

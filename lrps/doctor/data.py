@@ -11,12 +11,12 @@ from lrps.base.addresses import redact
 from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
 from lrps.config.versions import ShardSet
-from lrps.data.build.tokenize import IGNORED_SETTINGS
+from lrps.data.build.built import changed_by_settings
 from lrps.data.build.trained import TrainedTokenizer, training_text
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
 from lrps.data.hub import download_advice
-from lrps.data.manifest import Manifest, manifest_path
+from lrps.data.manifest import Manifest, made_with_another, manifest_path
 from lrps.data.remote import read_pieces, resolve
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
@@ -79,8 +79,8 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
     try:
         tokenizer = config_tokenizer(plan.config, plan.manifests.values())
         ours = tokenizer.identity
-        if text := training_text(plan.config.data):
-            fix = "delete it, or correct the config"
+        if plan.config.data.train_vocabulary is not None:
+            fix, text = "delete it, or correct the config", training_text(plan.config.data)
             TrainedTokenizer(plan.config.data).check(ours.sha256, text, used=bool(plan.manifests))
     except LrpsError as error:
         if advice := download_advice(path, "tokenizer.json", "data.tokenizer"):
@@ -88,12 +88,7 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
         yield Finding(AREA, "tokenizer", "fail", str(error), fix)
         return
     yield from _marks(tokenizer, plan)
-    others = [
-        name
-        for name, manifest in plan.manifests.items()
-        if (manifest.tokenizer.sha256, manifest.tokenizer.eos) != (ours.sha256, ours.eos)
-    ]
-    if others:
+    if others := made_with_another(ours.sha256, plan.manifests.values()):
         what = f"{path} is not the one that made the shards of {', '.join(others)}"
         yield Finding(AREA, "tokenizer", "fail", what, "give the tokenizer.json of the shards, or build them again")
     elif (vocabulary := (plan.config.model.architecture or {}).get("vocab_size", ours.vocabulary)) < ours.vocabulary:
@@ -113,13 +108,8 @@ def _marks(tokenizer: DataTokenizer, plan: Plan) -> Iterator[Finding]:
     if tokenizer.absent_begin_note is not None:
         what, _, fix = tokenizer.absent_begin_note.partition(". ")
         yield Finding(AREA, "BOS token", "warn", what, fix)
-    ignored = list(tokenizer.file.ignored_settings)
-    old = [
-        name
-        for name, manifest in plan.manifests.items()
-        if ignored and manifest.provenance.get(IGNORED_SETTINGS) != ignored and "maker" in manifest.provenance
-    ]
-    if old:
+    ignored = tokenizer.file.ignored_settings
+    if old := changed_by_settings(ignored, plan.manifests.values()):
         what = f"{' and '.join(ignored)} in the tokenizer's file changed the tokens of {', '.join(old)}"
         yield Finding(AREA, "tokenizer settings", "warn", what, "build the text again as another version")
 

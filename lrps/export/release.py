@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError, DataError
-from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_text, located
 from lrps.config.model_directory import read_model_config
-from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
-from lrps.data.manifest import TokenizerIdentity
+from lrps.data.data_tokenizer import EOS_TOKENS, DataTokenizer, config_tokenizer
+from lrps.data.manifest import TokenizerIdentity, existing_manifests
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card
@@ -55,7 +55,7 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     if holds(directory, identity, force=force):
         return Exported(directory, False, sum(path.stat().st_size for path in directory.iterdir()))
     data = plan.config.data
-    tokenizer = config_tokenizer(plan.config, plan.manifests.values())
+    tokenizer = trained_tokenizer(plan)
     _check(plan, state, checkpoint, tokenizer.identity)
     verify_checkpoint(checkpoint)
     began = time.monotonic()
@@ -81,6 +81,24 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     return Exported(directory, True, size)
 
 
+def trained_tokenizer(plan: Plan) -> DataTokenizer:
+    """Return the tokenizer of a plan with the tokens that documents began and ended with in training.
+
+    The shards say which, also for a plan that is read from its run directory. Raises DataError if there are none here
+    and the tokenizer leaves a choice.
+    """
+    data = plan.config.data
+    made = [*plan.manifests.values()] or existing_manifests(data.root, [shards.name for shards in data.shard_sets])
+    tokenizer = config_tokenizer(plan.config, made)
+    usual = [token for token in EOS_TOKENS if token in tokenizer.file.vocabulary]
+    if not made and data.end_token is None and usual != [tokenizer.end]:
+        raise DataError(
+            f"{located(data.root)} has no manifest that says which token ended the documents: give the config file "
+            f"with its data, or set data.end_token, to {tokenizer.end} if that is the one"
+        )
+    return tokenizer
+
+
 def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: TokenizerIdentity) -> None:
     """Raise LineageError, DataError or CheckpointError if the state does not match the config."""
     check_run_dir(plan, [state.path])
@@ -92,7 +110,7 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
             f"({trained_with[:12]}); give that one as data.tokenizer"
         )
     identity["training"]["tokenizer_sha256"] = tokenizer.sha256
-    allowed = {training_digest(identity), *equal_digests(plan.config.run_dir)}
+    allowed = {training_digest(identity), *equal_digests(plan.config.run_dir, training_digest(identity))}
     if checkpoint.identity.get("training_sha256") not in allowed:
         raise CheckpointError(
             f"{checkpoint.directory} is of another plan ({checkpoint.identity.get('plan')}, path "
@@ -120,7 +138,7 @@ def write_tokenizer(tokenizer: DataTokenizer, directory: Path, row_tokens: int) 
     The released tokenizer adds to a text what documents in the shards begin with: the BOS token, or nothing. Its
     truncation, padding and dropout are off. row_tokens: length of the sequences in training: `model_max_length`.
     """
-    library, contents = tokenizer.library, tokenizer.file.effective
+    library, contents = tokenizer.file.library(), tokenizer.file.effective
     first = tokenizer.begin_id
     added = library.num_special_tokens_to_add(is_pair=False)
     as_wanted = not added if first is None else added == 1 and library.encode("a").ids[0] == first

@@ -5,15 +5,17 @@ All paths without a parent start from the same state, so the records of any of t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from lrps.base.errors import LedgerError, LineageError
 from lrps.base.locks import is_locked
 from lrps.ledger.reader import HeldoutEvaluation
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus, path_status
+from lrps.store.identity import read_identity
 
 INITIAL = "(initial)"
 """Name of the model that a plan starts from, beside names of versions; no version of a config can have this name."""
@@ -40,8 +42,8 @@ def initial_evaluations(plan: Plan, statuses: Iterable[PathStatus]) -> dict[str,
 def _initial_weights(path_json: Path) -> str | None:
     """Return the digest of the initial weights in path.json; None if it cannot be read or has none."""
     try:
-        digest = json.loads(path_json.read_text(encoding="utf-8"))["training"]["initial_weights"]
-    except (OSError, ValueError, KeyError, TypeError):
+        digest = read_identity(path_json)["training"]["initial_weights"]
+    except (LineageError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) else None
 
@@ -53,6 +55,13 @@ def _is_current(plan: Plan, evaluation: HeldoutEvaluation) -> bool:
         manifest.sha256,
         plan.heldout_rows(evaluation.heldout),
     )
+
+
+def _readable(plan: Plan, paths: Iterable[TrainingPath]) -> Iterator[PathStatus]:
+    """Yield the status of each path whose ledger can be read: that of another one stops nothing here."""
+    for path in paths:
+        with suppress(LedgerError):
+            yield path_status(plan, path)
 
 
 def missing_initial_evaluations(plan: Plan, path: TrainingPath) -> list[str]:
@@ -67,5 +76,5 @@ def missing_initial_evaluations(plan: Plan, path: TrainingPath) -> list[str]:
     earlier = starts[: [each.name for each in starts].index(path.name)]
     if any(is_locked(plan.layout.path(each.name).directory) for each in earlier):
         return []
-    found = initial_evaluations(plan, (path_status(plan, each) for each in starts))
+    found = initial_evaluations(plan, _readable(plan, starts))
     return [version for version in plan.heldout if version not in found or not _is_current(plan, found[version])]

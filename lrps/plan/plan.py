@@ -16,6 +16,7 @@ from typing import Any
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
 from lrps.config.models import Config
+from lrps.data.heldout import check_heldout_share
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.sources import DataSource, SourcePart
 from lrps.paths.cost import CostModel, cost_model
@@ -127,7 +128,7 @@ class Plan:
     @cached_property
     def training_digests(self) -> frozenset[str]:
         """Training digests that checkpoints of the run may carry: its own, and equal ones that `lrps repair` found."""
-        return equal_digests(self.config.run_dir) | {self.training_sha256}
+        return equal_digests(self.config.run_dir, self.training_sha256) | {self.training_sha256}
 
     def heldout_rows(self, version: str) -> int:
         """Return the number of sequences of a held-out set that versions are evaluated on."""
@@ -166,7 +167,7 @@ def make_plan(config: Config) -> Plan:
     data = config.data
     files = {shards.name: manifest_path(data.root, shards.name, "train") for shards in data.shard_sets}
     manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
-    _check_heldout_share(config, manifests)
+    check_heldout_share(data, manifests)
     rows: dict[str, int] = {}
     mixtures: dict[str, tuple[PartShare, ...]] = {}
     for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
@@ -181,20 +182,6 @@ def make_plan(config: Config) -> Plan:
     increments = (Increment.of(v.name, rows[v.name], batch, epochs[v.name]) for v in data.versions)
     rehearsal = (RehearsalSet(each.name, rows[each.name], each.since, epochs[each.name]) for each in data.rehearsal)
     return Plan(config, tuple(increments), manifests, tuple(rehearsal), mixtures)
-
-
-def _check_heldout_share(config: Config, manifests: Mapping[str, Manifest]) -> None:
-    """Raise ConfigError if the share is not that of the versions that were built from the text of the config."""
-    share = config.data.heldout_share
-    for shards in config.data.shard_sets:
-        built = manifests.get(shards.name) if shards.text else None
-        found = None if built is None else built.provenance.get("heldout_share")
-        if isinstance(found, int | float) and found != share:
-            raise ConfigError(
-                f"data.heldout_share is {share:g}, but the shards of {shards.name} were built with {found:g}, and a "
-                f"version never changes: set it back to {found:g}; with another share a document that is held out of "
-                "one version would be trained on in another"
-            )
 
 
 def _first_reads(shares: Sequence[PartShare]) -> FirstReads:

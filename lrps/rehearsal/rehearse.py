@@ -30,7 +30,7 @@ from lrps.rehearsal.outline import find_set, rehearsed
 from lrps.rehearsal.selection_stage import BLOCK_TOKENS, embedding_identity, select_candidates
 from lrps.rehearsal.stages import Candidate, Stages
 
-IGNORED_SETTINGS = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
+_NOT_COMPARED = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
 """Settings that may differ from those of an existing set: models are compared by hash, rows are cut by the plan."""
 
 
@@ -117,7 +117,7 @@ def _refuse_other_tokenizer(stages: Stages) -> None:
 
 
 def _settings(stages: Stages) -> dict[str, Any]:
-    values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=IGNORED_SETTINGS)
+    values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=_NOT_COMPARED)
     return values | {"seed": stages.seed}
 
 

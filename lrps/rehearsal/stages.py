@@ -72,7 +72,7 @@ class Stages:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The library's tokenizer, to which text that spells an EOS token is text."""
-        library = self.data_tokenizer.library
+        library = self.data_tokenizer.file.library()
         library.encode_special_tokens = True
         return library
 

@@ -81,13 +81,15 @@ def training_digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
-def equal_digests(run_dir: Path) -> frozenset[str]:
-    """Return the other training digests that the path.json files of a run declare equal to its own."""
+def equal_digests(run_dir: Path, training_sha256: str) -> frozenset[str]:
+    """Return the training digests that paths of a run with this one declare equal to it; see `lrps repair`."""
     found: set[str] = set()
     for file in run_dir.glob("*/path.json"):
         try:
-            found.update(json.loads(file.read_text(encoding="utf-8")).get(EQUAL_DIGESTS, ()))
-        except (OSError, ValueError, AttributeError):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            if training_digest(values) == training_sha256:
+                found.update(values.get(EQUAL_DIGESTS, ()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # Whoever needs this path reports it.
     return frozenset(found)
 

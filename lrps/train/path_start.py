@@ -16,7 +16,7 @@ from lrps.data.stream import PathData
 from lrps.paths.graph import TrainingPath
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
-from lrps.plan.origin import Origin, origin_of
+from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
@@ -68,8 +68,11 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     layout = plan.layout.path(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
     identity = with_initial_weights(plan.identity(path), plan.config.model)
-    claim(layout, path, identity)
     initial = initial_checkpoint(plan.config.model)
+    if saved_step(layout) is None:
+        # If its saved states are only away for the moment, this fails, and path.json must say what they are.
+        resume(path, layout)
+    claim(layout, path, identity)
     origin = origin_of(path, plan.layout, initial)
     missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
     if (origin.verb == "start" or not train) and (versions := missing_initial_evaluations(plan, path)):

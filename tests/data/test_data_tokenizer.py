@@ -124,7 +124,7 @@ def test_a_bos_token_that_is_left_out_is_noted(named_by: str, tmp_path: Path) ->
     if named_by == "settings":
         (tmp_path / "tokenizer_config.json").write_text('{"add_bos_token": true, "bos_token": "<s>"}')
     else:
-        tokenizer = open_tokenizer(path).library
+        tokenizer = open_tokenizer(path).file.library()
         tokenizer.post_processor = TemplateProcessing(
             single="<s> $A </s>", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<s>", "</s>")]
         )

@@ -53,7 +53,7 @@ def test_it_encodes_and_decodes_as_training_did(source: Path, tmp_path: Path, mo
 def test_a_bos_token_of_the_data_is_put_before_prompts(adds: bool, tmp_path: Path) -> None:
     path = family_file(tmp_path / "t.json", "byte BPE")
     if adds:
-        tokenizer = open_tokenizer(path).library
+        tokenizer = open_tokenizer(path).file.library()
         special = [("<s>", tokenizer.token_to_id("<s>"))]
         tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=special)
         tokenizer.save(str(path))
@@ -62,7 +62,10 @@ def test_a_bos_token_of_the_data_is_put_before_prompts(adds: bool, tmp_path: Pat
     write_tokenizer(ours, tmp_path / "out", row_tokens=64)
     theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
     for text in TEXTS:
-        assert theirs(text).input_ids == [ours.begin_id, *ours.library.encode(text, add_special_tokens=False).ids]
+        assert theirs(text).input_ids == [
+            ours.begin_id,
+            *ours.file.library().encode(text, add_special_tokens=False).ids,
+        ]
     assert (theirs.bos_token, theirs.eos_token) == ("<s>", "</s>")
     assert ((tmp_path / "out" / "tokenizer.json").read_bytes() == path.read_bytes()) is adds
 
@@ -73,5 +76,5 @@ def test_settings_that_cut_text_are_not_released(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_tokenizer(open_tokenizer(path), tmp_path / "out", row_tokens=64)
     ids = AutoTokenizer.from_pretrained(tmp_path / "out")(TEXTS[0]).input_ids
-    assert ids == open_tokenizer(path).library.encode(TEXTS[0]).ids
+    assert ids == open_tokenizer(path).file.library().encode(TEXTS[0]).ids
     assert len(ids) > 2

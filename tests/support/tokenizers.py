@@ -23,7 +23,7 @@ SPECIAL = ["<unk>", "<s>"]
 def load_tokenizer(path: Path) -> tuple[Tokenizer, TokenizerIdentity]:
     """Return the library's tokenizer of a file, and its identity."""
     found = open_tokenizer(path)
-    return found.library, found.identity
+    return found.file.library(), found.identity
 
 
 def _trained(tokenizer: Tokenizer, trainer: Any) -> Tokenizer:

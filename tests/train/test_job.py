@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from lrps.audit.run import audit_run
 from lrps.base.errors import CheckpointError, DataError, LineageError
+from lrps.base.files import sha256_file
 from lrps.base.locks import path_lock
 from lrps.config.loader import load_config
 from lrps.engine import checkpointing
@@ -384,6 +387,23 @@ def test_pins_of_another_content_still_end_the_attempt(make: Make) -> None:
     assert pin(other, main.branch_points) == other
 
 
+def test_states_that_are_away_for_a_moment_change_no_path_json(make: Make) -> None:
+    plan = make()
+    run(plan, "main", stop_after=8)
+    main = plan.layout.path("main")
+    identity = main.path_json.read_text().replace('"format"', '"kept": 1,\n "format"')
+    main.path_json.write_text(identity)
+    for place in (main.checkpoints, main.branch_points):
+        place.rename(place.with_name(f"{place.name}-away"))
+    with pytest.raises(CheckpointError, match="restore one from a copy"):
+        run(plan, "main")
+    assert main.path_json.read_text() == identity
+    for place in (main.checkpoints, main.branch_points):
+        shutil.rmtree(place, ignore_errors=True)
+        place.with_name(f"{place.name}-away").rename(place)
+    assert run(plan, "main")
+
+
 def test_documents_that_end_otherwise_than_the_checkpoint_are_refused(make: Make, tmp_path: Path) -> None:
     """Unless the run was begun so: it continues with the tokens that it has."""
     (tmp_path / "config.json").write_text('{"model_type": "llama", "vocab_size": 257, "eos_token_id": 7}')
@@ -394,3 +414,20 @@ def test_documents_that_end_otherwise_than_the_checkpoint_are_refused(make: Make
     check_tokenizer(begun)
     run(begun, "main", stop_after=2)
     check_tokenizer(plan)
+
+
+def test_shards_whose_tokens_a_setting_of_the_tokenizer_changed_are_refused(make: Make, tmp_path: Path) -> None:
+    """Shards of an earlier lrps, or fetched ones, that another file of the same tokenizer cut."""
+    plan = make()
+    tokenizer = json.loads(plan.config.data.tokenizer_path.read_text())
+    tokenizer["truncation"] = {"direction": "Right", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+    cut = tmp_path / "cut.json"
+    cut.write_text(json.dumps(tokenizer))
+    sha256 = sha256_file(cut)
+    manifests = {
+        name: replace(manifest, tokenizer=replace(manifest.tokenizer, sha256=sha256))
+        for name, manifest in plan.manifests.items()
+    }
+    data = plan.config.data.model_copy(update={"tokenizer": cut, "train_vocabulary": None})
+    with pytest.raises(DataError, match=r"truncation in .*cut\.json changed the tokens of v1"):
+        check_tokenizer(replace(plan, config=plan.config.model_copy(update={"data": data}), manifests=manifests))

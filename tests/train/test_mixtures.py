@@ -7,8 +7,11 @@ from collections import Counter
 import pytest
 
 from lrps.audit.run import audit_run
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.costs.comparison import make_comparison
+from lrps.costs.plan_document import plan_document
+from lrps.costs.readers_document import readers_document
 from lrps.data.build.build import build_data
 from lrps.data.manifest import load_manifest, manifest_path
 from lrps.data.stream import PathData
@@ -47,6 +50,16 @@ def test_parts_are_built_and_verified_like_versions(plan: Plan) -> None:
     assert len(verify_data(plan.config, quiet=True)) == 6
     shards = sorted(path.name for path in (root / "v1.code").glob("*.tar"))
     assert shards == ["v1.code-heldout-000000.tar", "v1.code-train-000000.tar"]
+
+
+def test_plan_and_readers_know_the_mixture_by_its_own_identity(plan: Plan) -> None:
+    versions = {version.name: version for version in plan_document(plan, {}).versions}
+    assert versions["v1"].heldout_rows == plan.heldout_rows("v1") > 0
+    readers = readers_document(plan, "v1")
+    assert readers.manifest_sha256 == plan.sources["v1"].sha256 == versions["v1"].manifest_sha256
+    assert [each.path for each in readers.releases if each.version == "v2"] == ["branch-v2", "ptfs-v2"]
+    with pytest.raises(ConfigError, match="did you mean v1"):
+        readers_document(plan, "v1.web")
 
 
 def test_every_version_is_read_as_the_config_says(plan: Plan) -> None:

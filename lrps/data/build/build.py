@@ -15,7 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import located
 from lrps.base.progress import byte_progress
+from lrps.config.model_directory import refuse_lfs_pointer
 from lrps.config.models import Config, DataConfig
 from lrps.config.versions import ShardSet
 from lrps.data.build.encode import Encoder, check_encodes_all
@@ -38,8 +40,9 @@ from lrps.data.build.tokenize import (
 )
 from lrps.data.build.trained import TrainedTokenizer, first_text, training_text
 from lrps.data.data_tokenizer import DataTokenizer, config_tokenizer
+from lrps.data.heldout import check_heldout_share
 from lrps.data.hub import download_advice
-from lrps.data.manifest import SPLITS, Manifest, existing_manifests, manifest_path
+from lrps.data.manifest import SPLITS, Manifest, existing_manifests, made_with_another, manifest_path
 
 BYTES_WORTH_A_PROCESS = 2**24
 """Bytes of text that justify another process: less is tokenized before the process has started."""
@@ -54,7 +57,6 @@ def build_data(config: Config, names: Sequence[str] = (), processes: int | None 
     console = Console(highlight=False)
     for text in version_texts(config, names):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
-        _refuse_stale_tokenizer(config, text, fingerprints)
         if not _is_built(config.data, text.version):
             built_manifests(text, fingerprints)
             _tokenize(text, text.jobs(fingerprints), processes, console)
@@ -69,7 +71,7 @@ def tokenize_data(
     Shares may run at the same time on machines with a common data.root, and repeatedly: existing parts are kept.
     """
     console = Console(highlight=False)
-    for text in version_texts(config, names):
+    for text in version_texts(config, names, compare_training_text=False):
         if _is_built(config.data, text.version):
             built_manifests(text, _fingerprints(text, text.inputs, processes, console))
             console.print(f"{text.version}: already built", markup=False, soft_wrap=True)
@@ -83,16 +85,19 @@ def finalize_data(config: Config, names: Sequence[str] = (), processes: int | No
     console = Console(highlight=False)
     for text in version_texts(config, names):
         fingerprints = _fingerprints(text, text.inputs, processes, console)
-        _refuse_stale_tokenizer(config, text, fingerprints)
         _finalize(text, fingerprints, config.data, console)
 
 
-def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText]:
+def version_texts(
+    config: Config, names: Sequence[str] = (), *, compare_training_text: bool = True
+) -> list[VersionText]:
     """Return the text of every version, part of a mixture and rehearsal set with `text:`, or of the named ones.
 
-    The name of a version means all parts of its mixture. Trains the tokenizer if there is none. Raises ConfigError for
-    a name without text and for a file that a version names twice, DataError for missing files of a version that is not
-    built, and for a tokenizer that does not fit the text, the model or the versions that are built.
+    The name of a version means all parts of its mixture. Trains the tokenizer if there is none. compare_training_text:
+    hash the text that the tokenizer was trained on, as long as no version is built; False compares its size. Raises
+    ConfigError for a name without text, a file that a version names twice and another held-out share than that of the
+    versions that are built; DataError for missing files of a version that is not built, and for a tokenizer that does
+    not fit the text, the model or the versions that are built.
     """
     data = config.data
     with_text = {shards.name: shards for shards in data.shard_sets if shards.text}
@@ -108,7 +113,8 @@ def version_texts(config: Config, names: Sequence[str] = ()) -> list[VersionText
     }
     if not data.tokenizer_path.exists():
         _train_tokenizer(data)
-    tokenizer = _checked_tokenizer(config, complete=all(_is_built(data, name) for name in wanted))
+    complete = all(_is_built(data, name) for name in wanted)
+    tokenizer = _checked_tokenizer(config, complete=complete, compare_training_text=compare_training_text)
     recipe = Recipe(
         data.tokenizer_path,
         tokenizer.identity,
@@ -140,20 +146,33 @@ def _inputs(data: DataConfig, name: str, texts: Sequence[str]) -> Inputs:
         raise DataError(
             f"{name}: there is no text at {', '.join(inputs.missing)}; correct its `text:`, or make the files first"
         )
+    for file in inputs.files:
+        refuse_lfs_pointer(file, f"the text of {name}")
     for note in inputs.notes:
         Console(highlight=False).print(f"{name}: {note}", markup=False, soft_wrap=True)
     return inputs
 
 
-def _checked_tokenizer(config: Config, complete: bool) -> DataTokenizer:
+def _checked_tokenizer(config: Config, *, complete: bool, compare_training_text: bool) -> DataTokenizer:
     """Return the tokenizer of the config's data, and print what may be a mistake. complete: nothing is to be built.
 
-    Raises DataError if it was trained on other text, does not fit the model, or cannot encode all text.
+    Raises DataError if it made other versions than those that exist, was trained on other text, does not fit the model,
+    or cannot encode all text, ConfigError for another held-out share than that of the versions.
     """
-    manifests = existing_manifests(config.data.root, [shards.name for shards in config.data.shard_sets])
+    data = config.data
+    manifests = existing_manifests(data.root, [shards.name for shards in data.shard_sets])
     tokenizer = config_tokenizer(config, manifests)
-    used = any(manifest.tokenizer.sha256 == tokenizer.identity.sha256 for manifest in manifests)
-    TrainedTokenizer(config.data).check(tokenizer.identity.sha256, training_text(config.data), used=used)
+    sha256, used = tokenizer.identity.sha256, bool(manifests)
+    if others := made_with_another(sha256, manifests):
+        raise DataError(
+            f"{located(data.tokenizer_path)} did not make the shards of {', '.join(others)}, and all versions need one "
+            "tokenizer: give that one as data.tokenizer, or build under another data.root"
+        )
+    check_heldout_share(data, {manifest.version: manifest for manifest in manifests})
+    if data.train_vocabulary is not None:
+        text = () if used else training_text(data)
+        fingerprints = fingerprint_inputs(text) if compare_training_text else None
+        TrainedTokenizer(data).check(sha256, text, fingerprints, used=used)
     notes = [tokenizer.absent_begin_note]
     if tokenizer.checkpoint_mismatch is not None:
         if not used:
@@ -164,13 +183,6 @@ def _checked_tokenizer(config: Config, complete: bool) -> DataTokenizer:
     for note in filter(None, notes):
         Console(highlight=False).print(f"warning: {note}", markup=False, soft_wrap=True)
     return tokenizer
-
-
-def _refuse_stale_tokenizer(config: Config, text: VersionText, fingerprints: Mapping[Path, Fingerprint]) -> None:
-    """Raise DataError if the tokenizer was trained on other content of its text, and nothing uses it yet."""
-    names = [shards.name for shards in config.data.shard_sets]
-    if text.inputs == training_text(config.data) and not existing_manifests(config.data.root, names):
-        TrainedTokenizer(config.data).check(text.recipe.identity.sha256, text.inputs, fingerprints, used=False)
 
 
 def _is_built(data: DataConfig, version: str) -> bool:

@@ -5,7 +5,7 @@ Must not import torch, webdataset or tokenizers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from lrps.data.build.kinds import find_kind
 from lrps.data.data_tokenizer import BEGIN_TOKEN
 from lrps.data.manifest import Manifest
 
+MAKER = "lrps.data.tokenize/1"
+"""Name of the tokenization of text in manifests. It needs a new number if the same text would give other tokens; what
+settings of the tokenizer's file changed is recorded under IGNORED_SETTINGS."""
 IGNORED_SETTINGS = "ignored_tokenizer_settings"
 """Key in provenance of the settings of the tokenizer's file that were switched off; absent if it has none."""
 _READING = {"text_key": "text", "documents": "file"}
@@ -31,8 +34,7 @@ def check_built(path: Path, manifest: Manifest, wanted: Mapping[str, Any], token
     is compared only if they are.
     """
     made, asked = {**DEFAULTS, **manifest.provenance}, {**DEFAULTS, **wanted}
-    if made[IGNORED_SETTINGS] != asked[IGNORED_SETTINGS]:
-        settings = " and ".join(asked[IGNORED_SETTINGS] or made[IGNORED_SETTINGS])
+    if settings := " and ".join(each for each in asked[IGNORED_SETTINGS] if each not in made[IGNORED_SETTINGS]):
         raise DataError(
             f"{path} was built while {settings} of its tokenizer cut, padded or changed its tokens; they are off now, "
             "and a version never changes: build the text as another version, or delete this one with everything that "
@@ -53,6 +55,19 @@ def check_built(path: Path, manifest: Manifest, wanted: Mapping[str, Any], token
             f"{path} was made with other {', '.join(differences)}, and a version never changes: set the config back, "
             "build the new data as another version, or delete this one with everything that was trained on it"
         )
+
+
+def changed_by_settings(ignored: Sequence[str], manifests: Iterable[Manifest]) -> list[str]:
+    """Return the names of shards of text that were built while these settings of the tokenizer changed their tokens.
+
+    ignored: settings of the tokenizer's file that are switched off now.
+    """
+    return [
+        manifest.version
+        for manifest in manifests
+        if manifest.provenance.get("maker") == MAKER
+        and not {*ignored} <= {*manifest.provenance.get(IGNORED_SETTINGS, ())}
+    ]
 
 
 def _shown(value: Any) -> str:

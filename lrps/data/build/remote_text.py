@@ -90,8 +90,6 @@ def _listed(address: str) -> tuple[list[tuple[str, Any]], list[str]]:
         return [(_safe(name, address), address)], []
     try:
         paths, others, system = _search(address)
-    except DataError:
-        raise
     except Exception as error:
         raise explained(error, address) from None
     if not paths:

@@ -23,7 +23,7 @@ import numpy as np
 from lrps.base.errors import ConfigError, DataError
 from lrps.config.text import BadDocuments, Documents
 from lrps.data.build.bad_document import BadDocument, check_bad, readable
-from lrps.data.build.built import DEFAULTS, IGNORED_SETTINGS, check_built
+from lrps.data.build.built import DEFAULTS, IGNORED_SETTINGS, MAKER, check_built
 from lrps.data.build.documents import PART_BYTES, TEXT_KEY, WHOLE_FILE, InputPart, Reading, parts_of, read_documents
 from lrps.data.build.encode import WHOLE_CHARACTERS, Encoder
 from lrps.data.build.file_range import Progress, no_progress
@@ -43,8 +43,6 @@ from lrps.data.tokenizer import TokenizerFile, read_tokenizer
 BATCH_CHARACTERS = WHOLE_CHARACTERS
 UNKNOWN_TOKENS = "unknown_tokens"
 """Key in provenance of the number of unk tokens in both splits; absent if there are none."""
-MAKER = "lrps.data.tokenize/1"
-"""Name of this tokenization in manifests. It needs a new number if the same text would give other tokens."""
 
 
 @dataclass(frozen=True)

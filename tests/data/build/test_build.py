@@ -168,7 +168,9 @@ def test_a_version_that_is_built_needs_its_text_no_more(tmp_path: Path, capsys: 
     tokenize_data(three)
     finalize_data(three)
     assert {path: data for path, data in files(tmp_path).items() if not path.startswith("shards/v3")} == before
-    with pytest.raises(DataError, match=r"other heldout_share \(0\.2, the config says 0\.3\)"):
+    with pytest.raises(
+        ConfigError, match=r"data\.heldout_share is 0\.3, but shards were built with another one \(v1 with"
+    ):
         build_data(config(tmp_path, 1, heldout_share=0.3), ["v1"])
     (tmp_path / "v2.jsonl").write_text('{"text": "another"}\n')
     with pytest.raises(DataError, match=r"v2-train.* other inputs \(v2\.jsonl is new or changed"):
@@ -257,6 +259,48 @@ def test_every_byte_is_verified(tmp_path: Path) -> None:
     faults = [result for result in verify_data(made, quiet=True) if not result["ok"]]
     assert len(faults) == 1
     assert shard.name in faults[0]["faults"][0]
+
+
+@pytest.mark.parametrize("names", [(), ("v2",)], ids=["all", "by name"])
+def test_a_new_version_with_another_tokenizer_or_share_than_the_built_ones_is_refused(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    build_data(made := config(tmp_path, 1))
+    other = family_file(tmp_path / "other.json", "byte BPE", "</s>")
+    before = files(tmp_path)
+    with pytest.raises(
+        DataError, match=r"other\.json did not make the shards of v1, and all versions need one tokenizer"
+    ):
+        build_data(config(tmp_path, 2, tokenizer=other, train_vocabulary=None), names)
+    for build in (build_data, tokenize_data, finalize_data):
+        with pytest.raises(ConfigError, match=r"data\.heldout_share is 0\.3.*\(v1 with 0\.2\).*set it to 0\.2"):
+            build(config(tmp_path, 2, heldout_share=0.3), names)
+    assert files(tmp_path) == before
+    assert made.data.heldout_share == 0.2
+
+
+@pytest.mark.parametrize("names", [(), ("v2",)], ids=["all", "a later version"])
+def test_other_text_of_a_mixture_than_the_tokenizer_was_trained_on_is_refused(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    made = Config.model_validate(mixed_values(tmp_path))
+    build_data(made)
+    for version in ("v1.web", "v1.code", "v2"):
+        shutil.rmtree(made.data.root / version)
+    code = tmp_path / "code.jsonl"
+    code.write_text(code.read_text().replace("x =", "y ="))  # of the same size
+    with pytest.raises(DataError, match=r"trained with other text of the first version.*Delete it"):
+        build_data(made, names)
+
+
+def test_a_pointer_of_git_lfs_is_no_text_and_no_tokenizer(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / "p.txt").write_text(pointer)
+    with pytest.raises(ConfigError, match=r"the text of v1: .*p\.txt is a Git LFS pointer"):
+        build_data(config(tmp_path, 1, versions=[{"name": "v1", "text": str(tmp_path / "p.txt")}]))
+    (tmp_path / "t.json").write_text(pointer)
+    with pytest.raises(ConfigError, match=r"data\.tokenizer: .*t\.json is a Git LFS pointer"):
+        build_data(config(tmp_path, 1, tokenizer=tmp_path / "t.json", train_vocabulary=None))
 
 
 def test_the_file_of_the_tokenizer_is_verified(tmp_path: Path) -> None:
