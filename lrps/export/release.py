@@ -55,7 +55,7 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     if holds(directory, identity, force=force):
         return Exported(directory, False, sum(path.stat().st_size for path in directory.iterdir()))
     data = plan.config.data
-    tokenizer = trained_tokenizer(plan)
+    tokenizer = release_tokenizer(plan)
     _check(plan, state, checkpoint, tokenizer.identity)
     verify_checkpoint(checkpoint)
     began = time.monotonic()
@@ -81,7 +81,7 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     return Exported(directory, True, size)
 
 
-def trained_tokenizer(plan: Plan) -> DataTokenizer:
+def release_tokenizer(plan: Plan) -> DataTokenizer:
     """Return the tokenizer of a plan with the tokens that documents began and ended with in training.
 
     The shards say which, also for a plan that is read from its run directory. Raises DataError if there are none here

@@ -275,6 +275,7 @@ def started(finished: Path, directory: Path) -> tuple[Path, subprocess.Popen[str
     return file, process
 
 
+@pytest.mark.long
 def test_ctrl_c_twice_ends_at_once_and_leaves_nobody(finished: Path, tmp_path: Path) -> None:
     file, process = started(finished, tmp_path)
     for worker in workers_of(file):
@@ -288,7 +289,7 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_nobody(finished: Path, tmp_path: P
     assert workers_of(file) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)])
 def test_a_signal_to_the_run_saves(finished: Path, tmp_path: Path, number: signal.Signals) -> None:
     file, process = started(finished, tmp_path)
     process.send_signal(number)
@@ -299,6 +300,7 @@ def test_a_signal_to_the_run_saves(finished: Path, tmp_path: Path, number: signa
     assert {path["state"] for path in tables("status", file)["paths"]} <= {"complete", "interrupted", "planned"}
 
 
+@pytest.mark.long
 def test_a_launcher_that_dies_is_no_reason_to_lose_work(finished: Path, tmp_path: Path) -> None:
     file, process = started(finished, tmp_path)
     outer = next(p for p in psutil.Process(process.pid).children() if "deepspeed" in " ".join(p.cmdline()))

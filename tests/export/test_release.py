@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lrps.base.errors import CheckpointError, ConfigError, DataError, LineageError
 from lrps.base.files import sha256_file
 from lrps.engine.model import build_model
-from lrps.export.release import ExportFormat, export_state, trained_tokenizer
+from lrps.export.release import ExportFormat, export_state, release_tokenizer
 from lrps.export.states import chosen_states
 from lrps.plan.plan import Plan
 from lrps.store import checkpoints
@@ -218,10 +218,10 @@ def test_the_shards_say_which_token_ended_documents(make: Callable[..., Plan], t
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "!"}')
     beside = make(f"data.tokenizer={tmp_path / 'tokenizer.json'}")
     for known in (beside, replace(beside, manifests={})):
-        assert trained_tokenizer(known).end == "<|endoftext|>"
+        assert release_tokenizer(known).end == "<|endoftext|>"
     away = replace(make(f"data.tokenizer={tmp_path / 'tokenizer.json'}", f"data.root={tmp_path}"), manifests={})
     with pytest.raises(DataError, match=r"no manifest that says which token ended.*set data\.end_token, to ! if"):
-        trained_tokenizer(away)
+        release_tokenizer(away)
 
 
 def test_a_model_that_began_elsewhere_is_known_by_its_files(

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +40,8 @@ from lrps.train.trainer import Trainer
 pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).with_name("laws_worker.py")
+QUICK = ("zero1", "zero3", "from_state", "documents")
+"""Cases that `make test` runs; `make test-long` runs all of them."""
 CASES: list[dict[str, Any]] = [
     {"name": f"zero{stage}", "settings": [f"engine.zero_stage={stage}", *more]}
     for stage, more in (
@@ -52,27 +56,39 @@ CASES: list[dict[str, Any]] = [
     {"name": "from_state", "settings": ["model.initial_state=STATE/step-00000028", "engine.zero_stage=2"]},
     {"name": "documents", "settings": ["data.attention_across_documents=false", "batch.micro_sequences=1"]},
 ]
+ALL = {case["name"]: case for case in CASES}
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(1, marks=pytest.mark.long), pytest.param(2)], ids=["1 rank", "2 ranks"]
-)
-def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of the runs that the worker made with so many ranks."""
-    root = tmp_path_factory.mktemp(f"laws{request.param}")
+@dataclass(frozen=True)
+class Laws:
+    """Runs that the worker made: `root`/CASE/runs, `root`/CASE/resumed."""
+
+    root: Path
+    cases: tuple[str, ...]
+
+
+EVERY = [pytest.param((ranks, tuple(ALL)), id=f"{ranks}, every case", marks=pytest.mark.long) for ranks in (1, 2)]
+every_case = pytest.mark.parametrize("laws", EVERY, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", params=[pytest.param((2, QUICK), id="2"), *EVERY])
+def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Laws:
+    """The runs of some cases on some ranks, made in one process group."""
+    ranks, names = request.param
+    root = tmp_path_factory.mktemp(f"laws{ranks}")
     (root / "config.yaml").write_text(tiny_config.read_text())
     save_hf_checkpoint(root / "hf")
-    cases = json.dumps(CASES).replace("HF", str(root / "hf")).replace("STATE", str(root / "state"))
-    (root / "cases.json").write_text(cases)
+    cases = json.dumps([ALL[name] for name in names])
+    (root / "cases.json").write_text(cases.replace("HF", str(root / "hf")).replace("STATE", str(root / "state")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    launcher = [str(Path(sys.executable).with_name("deepspeed")), "-q", "--num_gpus", str(request.param)]
+    launcher = [str(Path(sys.executable).with_name("deepspeed")), "-q", "--num_gpus", str(ranks)]
     command = [*launcher, "--master_port", str(port), "--no_local_rank", str(WORKER), str(root)]
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return root
+    return Laws(root, names)
 
 
 def save_hf_checkpoint(directory: Path) -> None:
@@ -95,65 +111,65 @@ def state(layout: PathLayout, step: int) -> dict[str, np.ndarray]:
     return {key: np.concatenate([v for _, v in sorted(parts, key=lambda p: p[0])]) for key, parts in pieces.items()}
 
 
-def assert_equal_states(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+def assert_equal_states(a: dict[str, np.ndarray], b: dict[str, np.ndarray], case: str) -> None:
     assert a.keys() == b.keys()
     assert len(a) > 30
     for key in a:
-        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+        np.testing.assert_array_equal(a[key], b[key], err_msg=f"{case}: {key}")
 
 
 def losses(layout: PathLayout) -> dict[int, float]:
     return {metrics.step: metrics.loss for metrics in read_metrics(layout.metrics)}
 
 
-@pytest.mark.parametrize("case", [case["name"] for case in CASES])
-def test_resume_is_exact(laws: Path, case: str) -> None:
-    for name, stop in (("main", 28), ("straight-v1", 20)):
-        whole = PathLayout(laws / case / "runs" / "tiny" / name)
-        resumed = PathLayout(laws / case / "resumed" / "tiny" / name)
+def test_resume_is_exact(laws: Laws) -> None:
+    for case, (name, stop) in product(laws.cases, (("main", 28), ("straight-v1", 20))):
+        whole = PathLayout(laws.root / case / "runs" / "tiny" / name)
+        resumed = PathLayout(laws.root / case / "resumed" / "tiny" / name)
         attempts = list(read_ledger(resumed.ledger))
         origins = [record.facts["origin"] for record in attempts if record.kind == "start"]
-        assert origins == ["start", "resume"], "it did go on from a checkpoint"
-        assert [record.step for record in attempts if record.kind == "start"] == [0, 6]
-        assert total(attempts).spent.steps == stop, "no step was trained twice"
-        assert_equal_states(state(whole, stop), state(resumed, stop))
-        assert losses(whole) == losses(resumed)
+        assert origins == ["start", "resume"], f"{case}: it did go on from a checkpoint"
+        assert [record.step for record in attempts if record.kind == "start"] == [0, 6], case
+        assert total(attempts).spent.steps == stop, f"{case}: no step was trained twice"
+        assert_equal_states(state(whole, stop), state(resumed, stop), case)
+        assert losses(whole) == losses(resumed), case
 
 
-@pytest.mark.parametrize("case", [case["name"] for case in CASES])
-def test_a_branch_is_the_straight_run(laws: Path, case: str) -> None:
-    run = laws / case / "runs" / "tiny"
-    main, branch, straight = (PathLayout(run / name) for name in ("main", "branch-v1", "straight-v1"))
-    switched = {step: loss for step, loss in losses(main).items() if step <= 8} | losses(branch)
-    assert switched == losses(straight)
-    assert sorted(switched) == list(range(1, 21))
-    assert_equal_states(state(branch, 20), state(straight, 20))
+def test_a_branch_is_the_straight_run(laws: Laws) -> None:
+    for case in laws.cases:
+        run = laws.root / case / "runs" / "tiny"
+        main, branch, straight = (PathLayout(run / name) for name in ("main", "branch-v1", "straight-v1"))
+        switched = {step: loss for step, loss in losses(main).items() if step <= 8} | losses(branch)
+        assert switched == losses(straight), case
+        assert sorted(switched) == list(range(1, 21)), case
+        assert_equal_states(state(branch, 20), state(straight, 20), case)
 
 
-@pytest.mark.parametrize("case", [case["name"] for case in CASES])
-def test_a_fork_changes_no_byte_of_its_parent(laws: Path, case: str) -> None:
-    before, after = json.loads((laws / case / "parent.json").read_text())
-    assert before == after
-    assert any(name.startswith("branch_points/step-00000028/") for name in before)
+def test_a_fork_changes_no_byte_of_its_parent(laws: Laws) -> None:
+    for case in laws.cases:
+        before, after = json.loads((laws.root / case / "parent.json").read_text())
+        assert before == after, case
+        assert any(name.startswith("branch_points/step-00000028/") for name in before), case
 
 
-def test_a_model_that_starts_from_a_checkpoint_is_known_by_its_weights(laws: Path) -> None:
-    case = laws / "from_hf" / "runs" / "tiny"
+@every_case
+def test_a_model_that_starts_from_a_checkpoint_is_known_by_its_weights(laws: Laws) -> None:
+    case = laws.root / "from_hf" / "runs" / "tiny"
     identity = json.loads((case / "main" / "path.json").read_text())["training"]
-    assert identity["initial_weights"] == weights_digest(laws / "hf")
+    assert identity["initial_weights"] == weights_digest(laws.root / "hf")
     first = losses(PathLayout(case / "main"))[1]
-    scratch = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))[1]
+    scratch = losses(PathLayout(laws.root / "zero1" / "runs" / "tiny" / "main"))[1]
     assert abs(first - scratch) > 0.05, "it did not start from the seed"
-    (weights,) = (laws / "hf").glob("*.safetensors")
+    (weights,) = (laws.root / "hf").glob("*.safetensors")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert weights_digest(laws / "hf") != identity["initial_weights"]
+    assert weights_digest(laws.root / "hf") != identity["initial_weights"]
     weights.write_bytes(whole)
 
 
-def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Path) -> None:
-    began, donor = laws / "state" / "step-00000028", laws / "zero1" / "runs" / "tiny" / "main"
-    run = laws / "from_state" / "runs" / "tiny"
+def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Laws) -> None:
+    began, donor = laws.root / "state" / "step-00000028", laws.root / "zero1" / "runs" / "tiny" / "main"
+    run = laws.root / "from_state" / "runs" / "tiny"
     digest = open_checkpoint(began).manifest["digest"]
     for name in ("main", "straight-v1"):
         first = next(iter(read_ledger(PathLayout(run / name).ledger)))
@@ -169,9 +185,10 @@ def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Path) -> N
     assert (audit.ok, audit.differences) == (True, ())
 
 
+@every_case
 @pytest.mark.parametrize("case", ["from_hf", "from_state"])
-def test_the_model_that_a_plan_starts_from_is_evaluated_and_nothing_else_changes(laws: Path, case: str) -> None:
-    run = laws / case / "runs" / "tiny"
+def test_the_model_that_a_plan_starts_from_is_evaluated_and_nothing_else_changes(laws: Laws, case: str) -> None:
+    run = laws.root / case / "runs" / "tiny"
     found = {name: evaluations(read_ledger(PathLayout(run / name).ledger)) for name in ("main", "straight-v1")}
     assert [on for step, on in found["main"] if step == 0] == ["v1", "v2"]
     # So the law of the branch compares a lineage with the evaluation and a run without it.
@@ -186,10 +203,10 @@ def load_facts(directory: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["lrps"])
 
 
-def test_a_state_of_another_model_is_refused_before_a_step(laws: Path) -> None:
-    told = (laws / "refused.txt").read_text()
+def test_a_state_of_another_model_is_refused_before_a_step(laws: Laws) -> None:
+    told = (laws.root / "refused.txt").read_text()
     assert "parameter model.embed_tokens.weight is [257, 16] there and [257, 32] in the model" in told
-    assert list((laws / "refused").rglob("step-*")) == []
+    assert list((laws.root / "refused").rglob("step-*")) == []
 
 
 def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,13 +259,13 @@ def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.Mo
     assert (seen[-1], other._saves_now()) == (False, True), "rank 0 has said so"
 
 
-def test_training_does_something(laws: Path) -> None:
-    main = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))
+def test_training_does_something(laws: Laws) -> None:
+    main = losses(PathLayout(laws.root / "zero1" / "runs" / "tiny" / "main"))
     assert main[28] < main[1] - 1.0
 
 
-def test_attention_within_documents_is_another_training(laws: Path) -> None:
-    across, within = (laws / case / "runs" / "tiny" / "main" for case in ("zero1", "documents"))
+def test_attention_within_documents_is_another_training(laws: Laws) -> None:
+    across, within = (laws.root / case / "runs" / "tiny" / "main" for case in ("zero1", "documents"))
     one, other = losses(PathLayout(across)), losses(PathLayout(within))
     apart = [abs(one[step] - other[step]) for step in one]
     assert 1e-4 < max(apart) < 1.0
@@ -257,8 +274,9 @@ def test_attention_within_documents_is_another_training(laws: Path) -> None:
     assert trained[1] == {**trained[0], "attention_across_documents": False}
 
 
-def test_zero_stages_agree(laws: Path) -> None:
-    reference = losses(PathLayout(laws / "zero1" / "runs" / "tiny" / "main"))
+@every_case
+def test_zero_stages_agree(laws: Laws) -> None:
+    reference = losses(PathLayout(laws.root / "zero1" / "runs" / "tiny" / "main"))
     for case in ("zero0", "zero2"):
-        other = losses(PathLayout(laws / case / "runs" / "tiny" / "main"))
+        other = losses(PathLayout(laws.root / case / "runs" / "tiny" / "main"))
         assert other == pytest.approx(reference, abs=1e-3)
