@@ -52,13 +52,13 @@ test: setup check run-tests
 test-long: setup
 	@$(MAKE) --no-print-directory run-tests TESTS='-x -m long'
 
-# The checks that depend most on other packages, with the newest versions that setup.py allows.
+# The checks that depend most on other packages, with the newest versions that setup.py allows; new examples of laws.
 test-newest:
 	@echo "make test-newest leaves out tests/e2e and the tests marked slow or long"
 	rm -f .venv-newest/ready
 	@$(MAKE) --no-print-directory setup $(NEWEST)
 	@$(MAKE) --no-print-directory --keep-going check run-tests $(NEWEST) \
-	  TESTS="--ignore=tests/e2e -m 'not slow and not long'"
+	  TESTS="--hypothesis-profile=new-examples --ignore=tests/e2e -m 'not slow and not long'"
 
 .PHONY: run-tests
 run-tests: setup
