@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import LrpsError
-from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
+from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json
 
 if TYPE_CHECKING:
     from lrps.costs.status_document import SlurmJob
     from lrps.plan.plan import Plan
 
 
-def plan(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def plan(run: Run, overrides: Overrides = None, price: PriceOption = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Nothing is trained."""
     from lrps.base.document import to_json
     from lrps.costs.plan_document import plan_document
@@ -23,7 +23,7 @@ def plan(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None
     from lrps.plan.status import check_run_dir, done_steps
     from lrps.report.plan_text import print_plan
 
-    made = plan_of(run, overrides)
+    made = plan_of(run, overrides, price)
     document = plan_document(made, done_steps(made))
     print_json(to_json(document)) if as_json else print_plan(document, why_not_counted(made.config.model))
     try:
