@@ -14,15 +14,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from lrps.base.clock import launch_stamp
-from lrps.base.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
+from lrps.base.errors import INTERRUPTED, USER_MISTAKE, BudgetError, LrpsError, StoppedError, TrainingError
 from lrps.launch.allocation import Allocator
 from lrps.launch.launchers.launcher import HostLauncher
-from lrps.launch.process_group import GROUP, Allocation, ProcessGroupJob
+from lrps.launch.process_group import GROUP, SUPERVISED, Allocation, ProcessGroupJob
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.launch.supervise import GroupExit, Supervisor
 from lrps.paths.graph import Fork
+from lrps.plan.budget import is_spent
 from lrps.plan.plan import Plan
-from lrps.plan.status import path_status
+from lrps.plan.status import PathStatus, path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
 
 LOG_LINES = 30
@@ -37,7 +38,7 @@ Echo = Callable[[str], None]
 def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher) -> str:
     """Return a shell script of the jobs: their commands, the files written before, and what each job waits for.
 
-    LRPS_LAUNCHED_AT and LRPS_GROUP, which a job gets when it is started, are not in it.
+    LRPS_LAUNCHED_AT, LRPS_GROUP and LRPS_SUPERVISED, which a job gets when it is started, are not in it.
     """
     allocator, parts = Allocator(launcher, jobs, os.environ, plan.layout.launch), []
     for job in jobs:
@@ -55,8 +56,8 @@ def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher
     """Run the jobs, up to launch.at_once at a time, each as soon as the branch points that it needs are pinned.
 
     A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
-    came and all have saved, TrainingError if a job ended before its paths were complete, and LrpsError (a mistake of
-    the user) if every job that failed had rejected its input.
+    came and all have saved, BudgetError if the budget is spent and all have saved, TrainingError if a job ended before
+    its paths were complete, and LrpsError (a mistake of the user) if every job that failed had rejected its input.
     """
     runner = _Runner(plan, jobs, launcher, echo)
     with Supervisor(plan.config.launch.grace_seconds) as supervisor:
@@ -116,7 +117,7 @@ class _Runner:
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
     def _start(self, job: ProcessGroupJob, allocation: Allocation, supervisor: Supervisor) -> None:
-        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex}
+        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex, SUPERVISED: "1"}
         command = self._launcher.command(job, allocation, {**self._allocator.worker_environment, **of_this_start})
         log = self._plan.layout.launch / f"{job.name}.log" if self._logs_to_files else None
         if log is not None:
@@ -132,21 +133,23 @@ class _Runner:
         self._allocator.release(ended.allocation)
         statuses = {name: path_status(self._plan, self._plan.graph.by_name[name]) for name in ended.job.paths}
         incomplete = tuple(name for name, status in statuses.items() if status.state != "complete")
-        # torchrun does not pass on the exit code of workers that have saved and exited.
-        saved = any(
-            status.state == "interrupted" and status.totals.attempts > ended.attempts[name]
-            for name, status in statuses.items()
-        )
+        # Workers that have saved and exited return 0 here (SUPERVISED), also before their first attempt.
+        begun = {name for name, status in statuses.items() if status.totals.attempts > ended.attempts[name]}
+        saved = any(statuses[name].state == "interrupted" for name in begun) or (not begun and group_exit.code == 0)
         if not incomplete:
             if ended.log is not None:
                 self._echo(f"{', '.join(ended.job.paths)}: complete")
-        elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved:
+        elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved or self._stopped_by_budget(statuses):
             self._stopped += incomplete
         else:
             failure = _Failure(group_exit.code, incomplete)
             self._failures.append(failure)
             if ended.log is not None:
                 self._echo("\n".join((f"{failure}. The end of {ended.log}:", *_last_lines(ended.log))))
+
+    def _stopped_by_budget(self, statuses: Mapping[str, PathStatus]) -> bool:
+        """Return True if the budget is spent and none of the paths failed: then their processes did not begin them."""
+        return is_spent(self._plan) and not any(status.state == "failed" for status in statuses.values())
 
     def raise_unless_complete(self) -> None:
         """Raise the errors that `run_jobs` documents."""
@@ -155,6 +158,11 @@ class _Runner:
         if self._stopped or (not_started and not self._failures):  # Without either, a signal came before the first job.
             also = f" ({failures})" if failures else ""
             names = ", ".join((*self._stopped, *not_started))
+            if is_spent(self._plan):
+                raise BudgetError(
+                    f"the budget is spent; {names} not complete{also}. Raise `budget` in the config and run the same "
+                    "command again to resume: it says how much is needed"
+                )
             raise StoppedError(f"stopped; {names} not complete{also}. Run the same command again to resume")
         if self._failures:
             blocked = f"; {', '.join(not_started)} could not start" if not_started else ""

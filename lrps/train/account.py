@@ -87,6 +87,16 @@ class Account:
         else:
             counters.training_seconds += seconds * self.rate.processes
 
+    @property
+    def allocated_seconds(self) -> float:
+        """Device-seconds of the attempt up to now."""
+        return (time.monotonic() - self._since) * self.rate.processes
+
+    @property
+    def recorded_seconds(self) -> float:
+        """Device-seconds of the attempt up to its newest record."""
+        return self._counters.allocated_seconds
+
     @contextmanager
     def booking(self, counter: str) -> Iterator[None]:
         """Book the time inside the block as `saving_seconds` or `evaluating_seconds`."""
