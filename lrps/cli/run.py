@@ -150,15 +150,18 @@ def _run_here(
     made: Plan, names: Sequence[str], launcher: HostLauncher, config_file: Path, overrides: Sequence[str]
 ) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
+    from lrps.costs.status_document import status_document
     from lrps.launch.jobs import plan_jobs
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
+    from lrps.plan.status import plan_status
+    from lrps.report.status_lines import totals_line
 
     jobs = plan_jobs(made, names, config_file, overrides)
     check_idle(made.layout, names)
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
-    run_jobs(made, jobs, launcher, typer.echo)
+    run_jobs(made, jobs, launcher, typer.echo, lambda: totals_line(status_document(made, plan_status(made))))
     print_and_write_report(made, ("html", "json"))
 
 

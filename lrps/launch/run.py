@@ -8,6 +8,7 @@ was killed can return 0, and torchrun returns 1 for every failure.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ LOG_LINES = 30
 """Number of lines that are shown of the end of a failed job's log."""
 LOG_BYTES = 2**16
 """Number of bytes that are read of the end of a failed job's log."""
+PROGRESS_SECONDS = 60.0
+"""Time between two lines about the whole plan."""
 
 Echo = Callable[[str], None]
 """Prints a line for the user."""
@@ -52,9 +55,16 @@ def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLaunc
     return "\n".join(parts)
 
 
-def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher, echo: Echo = print) -> None:
+def run_jobs(
+    plan: Plan,
+    jobs: Sequence[ProcessGroupJob],
+    launcher: HostLauncher,
+    echo: Echo = print,
+    progress: Callable[[], str] | None = None,
+) -> None:
     """Run the jobs, up to launch.at_once at a time, each as soon as the branch points that it needs are pinned.
 
+    progress: returns a line about the whole plan, which is printed every minute while the output of jobs is in files.
     A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
     came and all have saved, BudgetError if the budget is spent and all have saved, TrainingError if a job ended before
     its paths were complete, and LrpsError (a mistake of the user) if every job that failed had rejected its input.
@@ -67,6 +77,8 @@ def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher
                 break
             for group_exit in supervisor.poll():
                 runner.record_exit(group_exit)
+            if progress is not None and runner.progress_is_due():
+                echo(progress())
     runner.raise_unless_complete()
 
 
@@ -101,6 +113,7 @@ class _Runner:
         self._stopped: list[str] = []
         self._failures: list[_Failure] = []
         self._allocator = Allocator(launcher, jobs, os.environ, plan.layout.launch)
+        self._next_progress = time.monotonic() + PROGRESS_SECONDS
         self._logs_to_files = plan.config.launch.at_once > 1 and len(jobs) > 1
 
     def start_ready_jobs(self, supervisor: Supervisor) -> None:
@@ -133,9 +146,11 @@ class _Runner:
         self._allocator.release(ended.allocation)
         statuses = {name: path_status(self._plan, self._plan.graph.by_name[name]) for name in ended.job.paths}
         incomplete = tuple(name for name, status in statuses.items() if status.state != "complete")
-        # Workers that have saved and exited return 0 here (SUPERVISED), also before their first attempt.
-        begun = {name for name, status in statuses.items() if status.totals.attempts > ended.attempts[name]}
-        saved = any(statuses[name].state == "interrupted" for name in begun) or (not begun and group_exit.code == 0)
+        # Workers that have saved and exited return 0 (SUPERVISED), and torchrun would not pass on another code.
+        saved = any(
+            status.state == "interrupted" and status.totals.attempts > ended.attempts[name]
+            for name, status in statuses.items()
+        )
         if not incomplete:
             if ended.log is not None:
                 self._echo(f"{', '.join(ended.job.paths)}: complete")
@@ -150,6 +165,13 @@ class _Runner:
     def _stopped_by_budget(self, statuses: Mapping[str, PathStatus]) -> bool:
         """Return True if the budget is spent and none of the paths failed: then their processes did not begin them."""
         return is_spent(self._plan) and not any(status.state == "failed" for status in statuses.values())
+
+    def progress_is_due(self) -> bool:
+        """Return True once every PROGRESS_SECONDS, if the output of the jobs is in files."""
+        if not self._logs_to_files or time.monotonic() < self._next_progress:
+            return False
+        self._next_progress = time.monotonic() + PROGRESS_SECONDS
+        return True
 
     def raise_unless_complete(self) -> None:
         """Raise the errors that `run_jobs` documents."""

@@ -32,6 +32,6 @@ def budget_line(state: BudgetState) -> str:
     spent = f"Budget: {amount(state.spent)} of {amount(state.budget)} {state.unit} are spent"
     share = f" ({ratio(state.spent / state.budget)})"
     if state.remaining < 0:
-        return f"{spent}{share}, {amount(-state.remaining)} more than there are."
+        return f"{spent}{share}, {amount(-state.remaining)} beyond it."
     left = "" if state.to_do is None else f"; what is left takes about {amount(state.to_do)} ({state.basis})"
     return f"{spent}{share}, {amount(state.remaining)} remain{left}."

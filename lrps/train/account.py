@@ -28,6 +28,11 @@ class DeviceClock:
     """Impossible time from the launch to this process by the wall clocks, which was not booked; None if there is
     none."""
 
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds that are not booked yet."""
+        return time.monotonic() - self.since
+
 
 @dataclass(frozen=True)
 class Rate:

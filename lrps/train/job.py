@@ -22,7 +22,7 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.model_config import check_capacity
 from lrps.engine.padding import padding_rows
-from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
+from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
 from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
@@ -36,6 +36,7 @@ from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
 from lrps.train.path_start import PathStart, start_path
+from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
@@ -70,7 +71,9 @@ def run_paths(
     paths = plan.named_paths(names)
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
-    with TrainingConsole(steps, quiet=rank() != 0) as console:
+    progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
+    shown = None if progress is None else progress.text
+    with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console:
         if train and steps:
             file, begun = plan.layout.examination, plan.own_padding
             for note in ask_rank_zero(lambda: check_trainable(plan.config, file, begun=begun)):
