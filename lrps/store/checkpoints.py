@@ -52,6 +52,11 @@ class Checkpoint:
         return self.manifest["identity"]
 
     @property
+    def digest(self) -> str:
+        """Digest of the manifest, which has the SHA-256 of every file: it identifies the state."""
+        return str(self.manifest["digest"])
+
+    @property
     def bytes(self) -> int:
         """Size of the data files in bytes."""
         return sum(entry["bytes"] for entry in self.manifest["files"].values())
