@@ -118,7 +118,7 @@ def _verdict(audit: Audit) -> str:
 def _rates(audit: Audit) -> str:
     """Return what the digests prove about the learning rates."""
     proved = f"{count(audit.digests)} digests prove that rates and data are those of path.json"
-    missing = f"{count(audit.without_digest)} states and attempts of earlier versions of lrps have none"
     if not audit.digests:
-        return f"no digest proves the learning rates: {missing}"
-    return f"{proved}; {missing}" if audit.without_digest else proved
+        return "no proof of the learning rates, because states of earlier versions of lrps have no digest of their path"
+    older = f"; {count(audit.without_digest)} states and attempts of earlier versions of lrps have none"
+    return proved + older if audit.without_digest else proved
