@@ -48,7 +48,7 @@ class Checkpoint:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Identity of the state: plan, path, step, tokens, data positions, versions."""
+        """Identity of the state: plan, path, its digest up to the step, tokens, data positions, versions."""
         return self.manifest["identity"]
 
     @property
