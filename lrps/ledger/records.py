@@ -7,8 +7,8 @@ chained to the last line of the previous attempt. Counters are cumulative within
 cost of the attempt up to its time.
 
 Kinds and their main facts: start (format, path, path_start, parent, path_digest, origin, device, processes, price),
-heartbeat (loss), checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..), stop
-(outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
+heartbeat (loss), checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..),
+stop (outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
 rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..), stop.
 """
 
