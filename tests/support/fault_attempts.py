@@ -96,7 +96,7 @@ class Attempt:
         while all(rank.is_alive() for rank in self.ranks):
             if self.steps() >= goal and (self.is_saving() or not in_a_save):
                 return True
-            time.sleep(0.001)
+            time.sleep(0.003)
         return False
 
     def end(self) -> bool:

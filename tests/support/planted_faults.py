@@ -167,13 +167,13 @@ def full_disk(run: FaultyRun) -> str | None:
 def flip(run: FaultyRun) -> str | None:
     """Flip a bit of a file of the run; an attempt refuses it or continues, and the bit is flipped back."""
     files = [file for file in sorted(run.run_dir.rglob("*")) if file.is_file() and file.stat().st_size]
-    files = [file for file in files if file.name != "lock" and not file.name.startswith(".")]
-    if not files:
+    hidden = re.compile(r"/(report|lock|\.[^/]*)(/|$)")
+    by_name: dict[str, list[Path]] = {}
+    for file in (file for file in files if not hidden.search(file.relative_to(run.run_dir.parent).as_posix())):
+        by_name.setdefault(file.name, []).append(file)
+    if not by_name:
         return None
-    by_folder: dict[str, list[Path]] = {}
-    for file in files:
-        by_folder.setdefault(file.suffix + file.parent.name[:5], []).append(file)
-    file = run.rng.choice(by_folder[run.rng.choice(sorted(by_folder))])
+    file = run.rng.choice(by_name[run.rng.choice(sorted(by_name))])
     with _flipped(file, run.rng):
         run.check_verbs(f"a flipped bit in {file}", 0, USER_MISTAKE)
         attempt = run.attempt()
@@ -210,4 +210,4 @@ def _flipped(file: Path, rng: random.Random) -> Iterator[None]:
             put(before[position : position + 1])
 
 
-KINDS: tuple[Callable[[FaultyRun], str | None], ...] = (kill, kill, stop, spoil, jump, full_disk, flip)
+KINDS: tuple[Callable[[FaultyRun], str | None], ...] = (kill, kill, stop, spoil, jump, full_disk, flip, flip)
