@@ -172,7 +172,7 @@ def flip(run: FaultyRun) -> str | None:
     for file in (file for file in files if not hidden.search(file.relative_to(run.run_dir.parent).as_posix())):
         by_name.setdefault(file.name, []).append(file)
     if not by_name:
-        return None
+        return kill(run)
     file = run.rng.choice(by_name[run.rng.choice(sorted(by_name))])
     with _flipped(file, run.rng):
         run.check_verbs(f"a flipped bit in {file}", 0, USER_MISTAKE)
