@@ -16,6 +16,7 @@ from lrps.audit.result import Difference
 from lrps.base.errors import LedgerError
 from lrps.ledger.records import Record
 from lrps.paths.graph import TrainingPath
+from lrps.paths.path_digest import PATH_DIGEST
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,19 @@ class TrainedSteps:
     start: int
     stop: int
     tokens: int
+
+
+@dataclass(frozen=True)
+class RecordedStart:
+    """What the start record of an attempt says about the state that it began from. Values are JSON, unchecked."""
+
+    file: Path
+    step: int
+    """Lineage step of that state."""
+    path_digest: Any
+    """Digest of the path up to the step; None in records of earlier versions of lrps."""
+    parent_state: str | None
+    """Digest of the manifest of the parent's state, if the attempt forked from it; None in earlier records."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,10 @@ class AttemptChain:
     """Number of tokens of these steps."""
     differences: tuple[Difference, ...]
     """Contradictions within the ledger, and between the ledger and the path."""
+    starts: tuple[RecordedStart, ...] = ()
+    """Starts of the attempts that saved a state."""
+    state_digests: Mapping[int, str] = field(default_factory=dict)
+    """Lineage step -> digest of the manifest of its newest state, of the states whose record has one."""
 
     def tokens(self, step: int) -> int:
         """Return the tokens that the ledger counts for the path's own steps up to a saved state, each step once."""
@@ -59,6 +77,7 @@ class _Attempt:
     tokens_per_step: int
     base: tuple[TrainedSteps, ...]
     """Steps that led to the state that the attempt started from."""
+    recorded: RecordedStart
     pending: list[Difference]
     """Differences that count only once the attempt saves: a path that never saved anything may become another one."""
     steps: int = 0
@@ -117,6 +136,7 @@ class _ChainBuilder:
         self.saves: dict[int, tuple[TrainedSteps, ...]] = {path.start: ()}
         self.attempts: list[_Attempt] = []
         self.differences: list[Difference] = []
+        self.state_digests: dict[int, str] = {}
 
     @property
     def file(self) -> Path:
@@ -133,16 +153,26 @@ class _ChainBuilder:
         attempt.steps, attempt.tokens = record.counters.steps, record.counters.tokens
         if record.kind in ("heartbeat", "failure"):
             attempt.heartbeats[attempt.reached] = attempt.tokens
+        if record.kind == "heartbeat":  # If this state is saved too, it replaces an earlier one of the step.
+            self.state_digests.pop(attempt.reached, None)
         if record.kind == "checkpoint":
             self._check_saved(record, attempt)
             self._save(attempt, record.saved_step)
+            if digest := record.facts.get("digest"):
+                self.state_digests[record.saved_step] = digest
 
     def _begin(self, record: Record) -> _Attempt:
+        file, facts = self.files[len(self.attempts)], dict(record.facts)
+        parent_state = None
+        if isinstance(fork := facts.get("parent"), dict):
+            parent_state = fork.get("digest")
+            facts["parent"] = {key: value for key, value in fork.items() if key != "digest"}
         attempt = _Attempt(
-            file=self.files[len(self.attempts)],
+            file=file,
             start=record.step,
-            tokens_per_step=record.facts.get("tokens_per_step", 0),
+            tokens_per_step=facts.get("tokens_per_step", 0),
             base=self.saves.get(record.step, ()),
+            recorded=RecordedStart(file, record.step, facts.get(PATH_DIGEST), parent_state),
             pending=[],
         )
         if record.step not in self.saves:
@@ -150,11 +180,11 @@ class _ChainBuilder:
             newest = max((step for step in self.saves if step < record.step), default=self.path.start)
             attempt.pending.append(self._difference(what, attempt, record.step, newest, record.step))
         for key, expected in self.start_facts.items():
-            if (found := record.facts.get(key)) != expected:
+            if (found := facts.get(key)) != expected:
                 what = f"the ledger's `{key}` is not the path's"
                 attempt.pending.append(self._difference(what, attempt, record.step, expected, found))
         for key, by_source in self.source_facts.items():
-            stated = record.facts.get(key)
+            stated = facts.get(key)
             if not (isinstance(stated, dict) and stated):
                 what = f"the ledger does not give the `{key}` of the sources that the attempt read"
                 attempt.pending.append(self._difference(what, attempt, record.step, dict(by_source), stated))
@@ -217,6 +247,8 @@ class _ChainBuilder:
             sum(attempt.steps for attempt in self.attempts),
             sum(attempt.tokens for attempt in self.attempts),
             tuple(self.differences),
+            tuple(attempt.recorded for attempt in self.attempts if attempt.saved),
+            self.state_digests,
         )
 
     def _differ(self, what: str, attempt: _Attempt, step: int, expected: Any, found: Any) -> None:

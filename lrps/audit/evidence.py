@@ -6,6 +6,7 @@ The run directory is enough: a copy of it can be audited without its config and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,7 @@ def _read_path(layout: PathLayout) -> PathEvidence | Difference:
     try:
         values = json.loads(layout.path_json.read_text(encoding="utf-8"))
         path = path_from_json(values["path"])
+        _check_numbers(path)
         training = _training(values)
         sources = {source: _source_facts(facts) for source, facts in values["sources"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -135,6 +137,12 @@ def _read_path(layout: PathLayout) -> PathEvidence | Difference:
     return PathEvidence(
         layout, path, training, sources, checkpoints, _read_chain(layout, path, training, sources, checkpoints), damaged
     )
+
+
+def _check_numbers(path: TrainingPath) -> None:
+    """Raise TypeError if a step or a rate of the schedule is no number."""
+    for piece in path.schedule.clipped(path.start, path.stop):
+        math.isfinite(piece.lr_start), math.isfinite(piece.lr_stop), math.isfinite(piece.coefficient)
 
 
 def _source_facts(facts: Mapping[str, Any]) -> SourceFacts:

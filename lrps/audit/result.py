@@ -122,6 +122,10 @@ class Audit:
     """Number of tokens of these steps."""
     checkpoints: int
     """Number of checkpoints whose step, tokens and positions were compared."""
+    digests: int
+    """Number of checkpoints and starts of attempts whose rates and data were proved to be those of path.json."""
+    without_digest: int
+    """Number of those that earlier versions of lrps recorded without a digest: their rates are not proved."""
     differences: tuple[Difference, ...]
     """Contradictions, parents before children. Later ones may be consequences of the first one."""
     recomputed_rows: int | None = None

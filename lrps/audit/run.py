@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from lrps.audit.digests import check_digests, check_parent_state
 from lrps.audit.evidence import PathEvidence, read_run
 from lrps.audit.lineage import audit_lineage, lineage_legs, next_positions, ranges_read
 from lrps.audit.result import Audit, Difference, Lineage
@@ -45,6 +46,8 @@ def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tupl
             used, wrong = audit_lineage(run, lineage)
             lineages.append(used)
             differences += [*wrong, *_check_sums(evidence, used)]
+    digests = check_digests(run)
+    differences += digests.differences
     rows = {name: _own_rows(evidence) for name, evidence in run.items()}
     chains = [evidence.chain for evidence in paths]
     ledger_tokens = sum(chain.tokens(chain.end) for chain in chains)
@@ -57,6 +60,8 @@ def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tupl
         spare_steps=sum(evidence.chain.executed_steps - evidence.chain.end + evidence.path.start for evidence in paths),
         spare_tokens=sum(chain.executed_tokens for chain in chains) - ledger_tokens,
         checkpoints=sum(len(evidence.checkpoints) for evidence in paths),
+        digests=digests.compared,
+        without_digest=digests.missing,
         differences=tuple(differences),
     )
 
@@ -112,6 +117,10 @@ def _check_checkpoint(evidence: PathEvidence, checkpoint: Checkpoint) -> Iterato
         if (found := found_positions.get(source)) != (expected := wanted.get(source)):
             what = "the checkpoint's position of the source does not follow from its path"
             yield Difference(what, path.name, file, step, source, expected, found)
+    recorded = evidence.chain.state_digests.get(step, checkpoint.digest)
+    if recorded != checkpoint.digest:
+        what = "the checkpoint is not the state that the ledger has a record of: it was replaced"
+        yield Difference(what, path.name, file, step, expected=recorded, found=checkpoint.digest)
 
 
 def _check_fork(run: Mapping[str, PathEvidence], child: PathEvidence) -> Iterator[Difference]:
@@ -133,6 +142,7 @@ def _check_fork(run: Mapping[str, PathEvidence], child: PathEvidence) -> Iterato
         saves = sorted(parent.chain.saves.keys() - {start})
         what = f"the path was forked from {fork.path} at a step that was never saved"
         yield Difference(what, name, child.path_json, fork.step, expected=f"one of {saves}", found=fork.step)
+    yield from check_parent_state(parent, child)
 
 
 def _check_ancestors(lineage: list[PathEvidence]) -> Iterator[Difference]:

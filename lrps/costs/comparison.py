@@ -67,6 +67,8 @@ class Comparison:
     """Version of lrps that made the comparison."""
     provenance: Provenance
     """Fingerprint of the plan, software and recorded prices."""
+    other_parents: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -107,4 +109,5 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         price=price_of(plan),
         lrps_version=__version__,
         provenance=provenance(plan, [spending.totals for spending in whole]),
+        other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
     )

@@ -203,6 +203,8 @@ def _warning(plan: Plan, status: PathStatus, job: SlurmJob | None) -> str | None
         return status.trouble
     if job is not None and job.trouble is not None and status.state not in ("running", "complete"):
         return job.trouble
+    if status.other_parent is not None:
+        return f"{status.other_parent}: `lrps data audit` has the details"
     silent = status.silent_seconds
     if silent is None or silent <= _quiet_limit(plan, status.tokens_per_second):
         return None

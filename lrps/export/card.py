@@ -24,6 +24,7 @@ from lrps.ledger.reader import evaluations, read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
+from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 
@@ -67,6 +68,7 @@ def card_document(
         "initial_weights": stored[0]["training"].get("initial_weights"),
         "initial_state": stored[0].get("initial_state"),
         "lineage": [_described(leg) for leg in legs],
+        "other_parents": _other_parents(plan, legs),
         "data": data,
         "tokenizer": asdict(tokenizer),
         "batch_sequences": config.batch.sequences,
@@ -111,6 +113,13 @@ def _described(leg: _Leg) -> dict[str, Any]:
             for piece in path.schedule.clipped(path.start, stop)
         ],
     }
+
+
+def _other_parents(plan: Plan, legs: Sequence[_Leg]) -> dict[str, str]:
+    """Return path -> description of its fork, of the legs whose parent has another state there now."""
+    records = {leg.path.name: read_ledger(plan.layout.path(leg.path.name).ledger, heartbeats=False) for leg in legs}
+    found = {leg.path.name: other_parent(plan, leg.path, records[leg.path.name]) for leg in legs}
+    return {name: what for name, what in found.items() if what is not None}
 
 
 def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

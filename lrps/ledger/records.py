@@ -6,9 +6,9 @@ line that was changed, removed or inserted later is found, including the last on
 chained to the last line of the previous attempt. Counters are cumulative within the attempt: a single record has the
 cost of the attempt up to its time.
 
-Kinds and their main facts: start (format, path, path_start, parent, origin, device, processes, price),
-heartbeat (loss), checkpoint (saved_step, bytes), branch-point (saved_step), evaluation (heldout, loss, ..), stop
-(outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
+Kinds and their main facts: start (format, path, path_start, parent, path_digest, origin, device, processes, price),
+heartbeat (loss), checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..),
+stop (outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
 rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..), stop.
 """
 

@@ -6,6 +6,7 @@ Reads files only, and writes nothing. Imports no torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from lrps.base.locks import is_locked
@@ -13,6 +14,7 @@ from lrps.ledger.metrics import RecentMetrics
 from lrps.ledger.reader import FollowedLedger
 from lrps.ledger.totals import Totals
 from lrps.paths.graph import TrainingPath
+from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.plan.status import Findings, PathStatus, is_foreign, saved_step, status_of
 from lrps.store.layout import PathLayout
@@ -28,25 +30,30 @@ class _Read:
     """Values that change whenever the checkpoints do; None before the first update."""
     saved: int | None = None
     foreign: bool = False
+    other_parent: str | None = None
 
     def refreshed(self, plan: Plan, path: TrainingPath) -> _Read:
         """Return the content with what was appended since. Raises OSError if files cannot be read."""
         layout = plan.layout.path(path.name)
         ledger, metrics = self.ledger.refreshed(layout.ledger), self.metrics.refreshed(layout.metrics)
         # Read after the ledger, as records are written after checkpoints.
-        changed = _changed(layout, ledger)
+        parents = () if path.parent is None else (plan.layout.path(path.parent.path),)
+        changed = _changed(layout, parents, ledger)
         if changed == self.changed:
-            return _Read(ledger, metrics, changed, self.saved, self.foreign)
-        return _Read(ledger, metrics, changed, saved_step(layout), is_foreign(plan, path))
+            return replace(self, ledger=ledger, metrics=metrics)
+        saved = saved_step(layout)
+        other = other_parent(plan, path, ledger.records) if saved is not None else None
+        return _Read(ledger, metrics, changed, saved, is_foreign(plan, path), other)
 
 
-def _changed(layout: PathLayout, ledger: FollowedLedger) -> tuple[int | None, ...]:
-    """Return values that change whenever the checkpoints of a path do.
+def _changed(layout: PathLayout, parents: Iterable[PathLayout], ledger: FollowedLedger) -> tuple[int | None, ...]:
+    """Return values that change whenever the checkpoints of a path or of its parent do.
 
     Checkpoints appear and disappear by a rename, which changes the time of the directory. The number of records helps
     on file systems whose times are coarse.
     """
-    times = (_mtime_ns(file) for file in (layout.checkpoints, layout.branch_points, layout.path_json))
+    folders = [folder for each in (layout, *parents) for folder in (each.checkpoints, each.branch_points)]
+    times = (_mtime_ns(file) for file in (*folders, layout.path_json))
     return (*times, len(ledger.records))
 
 
@@ -77,7 +84,7 @@ class Follower:
         try:
             locked = is_locked(self.plan.layout.path(path.name).directory)
             read = self._read[path.name] = self._read[path.name].refreshed(self.plan, path)
-            findings = Findings(read.foreign, read.saved, read.ledger.records, read.metrics.newest)
+            findings = Findings(read.foreign, read.saved, read.ledger.records, read.metrics.newest, read.other_parent)
             status = replace(status_of(self.plan, path, findings, locked), trouble=read.ledger.damage)
         except OSError as error:
             before = self._last.get(path.name, PathStatus(path, "planned", path.start, Totals(), {}, path.start))

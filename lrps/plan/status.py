@@ -21,6 +21,7 @@ from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
 from lrps.ledger.records import Record
 from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import TrainingPath
+from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
 from lrps.store.identity import check_identity
@@ -56,6 +57,8 @@ class PathStatus:
     """Seconds since a running path has last written anything; None for other states."""
     trouble: str | None = None
     """Description of files that could not be read; None if all could."""
+    other_parent: str | None = None
+    """Description of a fork whose parent has another state at that step now; None if it has the same one."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Findings:
     """Lineage step of the newest complete checkpoint."""
     records: Sequence[Record]
     recent: tuple[Metrics, ...]
+    other_parent: str | None = None
+    """Description of a fork whose parent has another state at that step now."""
 
 
 def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
@@ -79,7 +84,9 @@ def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
         return status_of(plan, path, Findings(True, None, (), ()), locked)
     records = tuple(read_ledger(layout.ledger, heartbeats=False))
     recent = RecentMetrics().refreshed(layout.metrics).newest
-    return status_of(plan, path, Findings(False, saved_step(layout), records, recent), locked)
+    saved = saved_step(layout)
+    other = other_parent(plan, path, records) if saved is not None else None
+    return status_of(plan, path, Findings(False, saved, records, recent, other), locked)
 
 
 def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) -> PathStatus:
@@ -110,6 +117,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
         tokens_per_second=recent[-1].tokens_per_second if recent and logging else None,
         paces=attempt_paces(records),
         silent_seconds=_silence(layout, totals) if state == "running" else None,
+        other_parent=findings.other_parent,
     )
 
 

@@ -21,6 +21,8 @@ def audit_document(audit: Audit) -> dict[str, Any]:
         "repeated_or_unsaved_steps": audit.spare_steps,
         "repeated_or_unsaved_tokens": audit.spare_tokens,
         "checkpoints": audit.checkpoints,
+        "digests": audit.digests,
+        "without_digest": audit.without_digest,
         "recomputed_rows": audit.recomputed_rows,
         "lineages": [_lineage(lineage) for lineage in audit.lineages],
         "differences": len(audit.differences),
@@ -109,4 +111,14 @@ def _verdict(audit: Audit) -> str:
         f"{count(audit.checkpoints)} checkpoints agree"
         + (f"; {count(spare)} steps repeated or not saved yet" if spare else "")
         + (f"; {count(recomputed)} rows computed one by one" if recomputed is not None else "")
+        + f"; {_rates(audit)}"
     )
+
+
+def _rates(audit: Audit) -> str:
+    """Return what the digests prove about the learning rates."""
+    proved = f"{count(audit.digests)} digests prove that rates and data are those of path.json"
+    if not audit.digests:
+        return "no proof of the learning rates, because states of earlier versions of lrps have no digest of their path"
+    older = f"; {count(audit.without_digest)} states and attempts of earlier versions of lrps have none"
+    return proved + older if audit.without_digest else proved

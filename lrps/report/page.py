@@ -20,7 +20,7 @@ from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.plan_text import row_ranges
-from lrps.report.summary import ONE_RUN, headline, mixing, still_to_do
+from lrps.report.summary import ONE_RUN, headline, mixing, other_histories, still_to_do
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.task_table import task_table
@@ -39,6 +39,7 @@ def render_page(comparison: Comparison) -> str:
         .render(
             comparison=comparison,
             headline=headline(comparison),
+            other_histories=other_histories(comparison),
             still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,
             figures={

@@ -84,6 +84,11 @@ def _shares(mix: MixShares) -> str:
     return ", ".join(f"{100 * share:.4g}% {kind}" for kind, share in shares.items() if share)
 
 
+def other_histories(comparison: Comparison) -> list[str]:
+    """Return a sentence for each path whose parent has another state at the fork now than the one it began from."""
+    return [f"Warning: {name} was {what}." for name, what in comparison.other_parents.items()]
+
+
 def still_to_do(comparison: Comparison) -> str:
     """Return one line: the paths that are missing, and the command that trains them."""
     unbuilt = [version.name for version in comparison.plan.versions if version.manifest_sha256 is None]

@@ -48,8 +48,13 @@ class Checkpoint:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Identity of the state: plan, path, step, tokens, data positions, versions."""
+        """Identity of the state: plan, path, its digest up to the step, tokens, data positions, versions."""
         return self.manifest["identity"]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the manifest, which has the SHA-256 of every file: it identifies the state."""
+        return str(self.manifest["digest"])
 
     @property
     def bytes(self) -> int:

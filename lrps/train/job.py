@@ -26,6 +26,7 @@ from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_e
 from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
+from lrps.paths.path_digest import path_digest
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
@@ -149,7 +150,8 @@ def _run_path(
         if recorder is None:
             return trainer.run()
         with recorder, translate_lost_rank_errors():
-            recorder.start(start.origin, attempt_facts(plan, path, engine, parameters))
+            digest = path_digest(path, start.origin.step, start.parent_digest)
+            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters))
             finished = trainer.run()
             recorder.stop("complete" if finished else "interrupted")
             return finished

@@ -14,6 +14,7 @@ from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.data.stream import PathData
 from lrps.paths.graph import TrainingPath
+from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
 from lrps.plan.origin import Origin, origin_of, resume
@@ -42,6 +43,8 @@ class PathStart:
     """
     branch_points: tuple[int, ...]
     """Lineage steps whose checkpoints are pinned, because other paths fork there or a version is released."""
+    parent_digest: PathDigest | None = None
+    """Digest of the parent path up to the fork; None for a path that starts from the initial weights."""
     initial: Checkpoint | None = None
     """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
     initial_weights: str | None = None
@@ -78,7 +81,9 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     if (origin.verb == "start" or not train) and (versions := missing_initial_evaluations(plan, path)):
         missing[0] = versions
     digest = identity["training"]["initial_weights"]
-    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points, initial, digest)
+    *ancestors, _ = plan.graph.lineage(path)
+    parent = lineage_digest(ancestors, path.start) if ancestors else None
+    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points, parent, initial, digest)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start
@@ -150,11 +155,16 @@ def pin_fork(origin: Origin, parent: str, run: RunLayout) -> None:
 
 
 def check_origin(
-    checkpoint: Checkpoint, origin: Origin, path: TrainingPath, data: PathData, training_digests: Collection[str]
+    checkpoint: Checkpoint,
+    origin: Origin,
+    path: TrainingPath,
+    data: PathData,
+    training_digests: Collection[str],
+    parent_digest: PathDigest | None,
 ) -> None:
-    """Raise CheckpointError if a checkpoint is of another plan, of another path or of other rows.
+    """Raise CheckpointError if a checkpoint is of another plan, of another path, of other rates or of other rows.
 
-    training_digests: those that checkpoints of the plan may carry.
+    training_digests: those that checkpoints of the plan may carry. parent_digest: digest of the parent at the fork.
     """
     identity, where, step = checkpoint.identity, checkpoint.directory, checkpoint.step
     if identity.get("training_sha256") not in training_digests:
@@ -169,7 +179,16 @@ def check_origin(
         raise CheckpointError(
             f"{where} is a state of path {identity.get('path')}, not of {name}; remove it, or put it where it was"
         )
-    if parent is not None or step > path.stop:
+    if parent is None and step > path.stop:
+        return
+    planned = path_digest(path, step, parent_digest) if parent is None else parent_digest
+    if planned is not None and (differing := differences(identity.get(PATH_DIGEST), planned)):
+        raise CheckpointError(
+            f"{where} was trained with other values than {name} has in this plan up to step {step}: "
+            f"{', '.join(differing)}; `lrps data audit` says which states differ; put back the states that were "
+            "trained here, or remove this one with every later checkpoint of its path"
+        )
+    if parent is not None:
         return
     here, there = data.positions(step - path.start), identity.get("positions", {})
     if differing := [source for source in here.keys() & there.keys() if here[source] != there[source]]:

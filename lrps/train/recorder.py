@@ -16,6 +16,7 @@ from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
+from lrps.paths.path_digest import PATH_DIGEST, PathDigest
 from lrps.plan.initial import initial_weights
 from lrps.plan.origin import Origin
 from lrps.plan.plan import Plan
@@ -66,13 +67,12 @@ class Recorder:
             self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
         self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
         self.account.begin(origin.step)
-        parent = self.path.parent
         self._append(
             "start",
             format=FORMAT,
             path=self.path.name,
             path_start=self.path.start,
-            parent=None if parent is None else {"path": parent.path, "step": parent.step},
+            parent=self._parent(origin),
             origin=origin.verb,
             skipped=[str(skipped) for skipped in origin.skipped],
             processes=self.account.rate.processes,
@@ -81,6 +81,14 @@ class Recorder:
             **facts,
         )
         self._trackers.start(origin.step)
+
+    def _parent(self, origin: Origin) -> dict[str, Any] | None:
+        """Return the fork of the path, and the digest of the state that the attempt loads if it begins there."""
+        fork, loaded = self.path.parent, origin.checkpoint
+        if fork is None:
+            return None
+        digest = {"digest": loaded.digest} if origin.verb == "fork" and loaded is not None else {}
+        return {"path": fork.path, "step": fork.step, **digest}
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float | None, seconds: float) -> None:
         """Record an optimizer step that ended at lineage step `step` and took `seconds` of wall-clock time."""
@@ -121,7 +129,11 @@ class Recorder:
     def checkpoint(self, checkpoint: Checkpoint, pinned: bool) -> None:
         """Record that a checkpoint is published, of this step or of an earlier one."""
         self._append(
-            "checkpoint", saved_step=checkpoint.step, bytes=checkpoint.bytes, directory=checkpoint.directory.name
+            "checkpoint",
+            saved_step=checkpoint.step,
+            bytes=checkpoint.bytes,
+            directory=checkpoint.directory.name,
+            digest=checkpoint.digest,
         )
         if pinned:
             self._append("branch-point", saved_step=checkpoint.step, directory=checkpoint.directory.name)
@@ -190,10 +202,12 @@ def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_
     }
 
 
-def attempt_facts(plan: Plan, path: TrainingPath, engine: Engine, parameters: int) -> dict[str, Any]:
+def attempt_facts(
+    plan: Plan, path: TrainingPath, digest: PathDigest, engine: Engine, parameters: int
+) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
-    parameters: number of parameters of the model.
+    digest: that of the path up to the step that the attempt begins at. parameters: number of parameters of the model.
     """
     config = plan.config
     identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
@@ -202,6 +216,7 @@ def attempt_facts(plan: Plan, path: TrainingPath, engine: Engine, parameters: in
     price = hardware.price_per_device_hour if hardware else None
     return {
         "plan": config.name,
+        PATH_DIGEST: digest.to_json(),
         "device": engine.device_name,
         "parameters": parameters,
         "initial_state": initial_weights(config.model) if config.model.initial_state else None,

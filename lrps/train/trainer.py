@@ -13,6 +13,7 @@ from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
+from lrps.paths.path_digest import PATH_DIGEST, path_digest
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
@@ -90,7 +91,8 @@ class Trainer:
         origin = self.start.first_state
         if origin.checkpoint is not None:
             if origin.verb != "start":  # The state of another program has no such identity; loading checks its model.
-                check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests)
+                parent = self.start.parent_digest
+                check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
         self.step = origin.step
@@ -251,6 +253,7 @@ class Trainer:
             "plan": self.config.name,
             "path": self.path.name,
             "training_sha256": self.training_sha256,
+            PATH_DIGEST: path_digest(self.path, self.step, self.start.parent_digest).to_json(),
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
         }

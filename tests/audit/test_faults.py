@@ -18,7 +18,7 @@ from lrps.audit.run import audit_run
 from lrps.ledger.reader import read_attempt, read_ledger
 from lrps.ledger.records import Record, attempt_files
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, begin, complete_checkpoints, find, publish
+from lrps.store.checkpoints import Checkpoint, begin, complete_checkpoints, find, fsync_and_hash, publish
 from lrps.store.layout import PathLayout
 from support.synthetic_run import (
     edit,
@@ -218,6 +218,90 @@ def another_seed(run: Path) -> str:
     return r"branch-v2 at step \d+: the checkpoint's `training_sha256` is not what path.json gives"
 
 
+def changed_rate(run: Path) -> str:
+    edit(run / "main" / "path.json", lambda values: values["path"]["schedule"]["pieces"][-1].update(lr_start=0.99))
+    return r"main at step \d+: trained up to this step with other values than path.json has: the learning rates "
+
+
+def changed_rate_of_the_parent(run: Path) -> str:
+    changed_rate(run)
+    without_checkpoints(run / "main")
+    rewrite(run / "main" / "ledger", without("path_digest", "digest"))
+    return r"branch-v1 at step \d+: trained up to this step with other values .*: the history of its parent "
+
+
+def other_start_of_the_optimizer(run: Path) -> str:
+    edit(run / "branch-v2" / "path.json", lambda values: values["path"]["parent"].update(optimizer="reset"))
+    return r"branch-v2 at step 15: trained up to this step with other values .*: the history of its parent "
+
+
+def schedule_cut_short(run: Path) -> str:
+    edit(run / "ptfs-v3" / "path.json", lambda values: values["path"]["schedule"]["pieces"].pop())
+    return r"ptfs-v3 at step 33: trained up to this step with other values than path.json has: the learning rates"
+
+
+def schedule_of_text(run: Path) -> str:
+    edit(run / "ptfs-v3" / "path.json", lambda values: values["path"]["schedule"]["pieces"][-1].update(lr_stop="low"))
+    return r"ptfs-v3: cannot be read as a path"
+
+
+def rewound_by_hand_with_another_rate(run: Path) -> str:
+    forge(find(PathLayout(run / "main"), 15), lambda identity: identity["path_digest"].update(rates="0" * 64))
+    rewrite(run / "main" / "ledger", without("digest"))
+    rewrite(run / "branch-v2" / "ledger", without("parent"))
+    return r"main at step 15: trained up to this step with other values than path.json has: the learning rates "
+
+
+def retrained(run: Path, *, known: bool) -> None:
+    """Replace the state of main at step 15 by another one with the same identity, as if it was trained again.
+
+    known: whether the ledger of main has a record of the new state.
+    """
+    layout = PathLayout(run / "main")
+    for place in (layout.branch_points, layout.checkpoints):
+        if (place / "step-00000015").is_dir():
+            identity = find(layout, 15).identity
+            temporary = begin(place, 15)
+            (temporary / "state.bin").write_bytes(b"y")
+            publish(temporary, 15, {"state.bin": fsync_and_hash(temporary / "state.bin")}, identity)
+    digest = find(layout, 15).digest if known else None
+
+    def record_it(_: int, record: Record) -> Record:
+        new = {"digest": digest} if record.kind == "checkpoint" and record.saved_step == 15 and known else {}
+        return record._replace(facts={**record.facts, **new})
+
+    rewrite(layout.ledger, record_it)
+
+
+def replaced_checkpoint(run: Path) -> str:
+    retrained(run, known=False)
+    return r"main at step 15: the checkpoint is not the state that the ledger has a record of: it was replaced"
+
+
+def parent_trained_again(run: Path) -> str:
+    retrained(run, known=True)
+    return r"branch-v2 at step 15: the path was forked from another state of main .*: main was trained again.*step-0+15"
+
+
+def parent_trained_again_and_pruned(run: Path) -> str:
+    retrained(run, known=True)
+    without_checkpoints(run / "main")
+    return r"branch-v2 at step 15: the path was forked from another state of main .*main/ledger"
+
+
+def without(*keys: str) -> Callable[[int, Record], Record]:
+    """Return a change of records that removes facts, as those of an earlier version of lrps lack them."""
+    kept = {"parent": ("path", "step")}
+
+    def change(_: int, record: Record) -> Record:
+        facts = {key: value for key, value in record.facts.items() if key not in keys or key in kept}
+        if "parent" in keys and facts.get("parent"):
+            facts["parent"] = {key: facts["parent"][key] for key in kept["parent"]}
+        return record._replace(facts=facts)
+
+    return change
+
+
 def another_row_order(run: Path) -> str:
     edit(run / "main" / "path.json", lambda values: values["training"].update(row_order=["older", "older"]))
     return r"main: its rows were read in an order that this version of lrps lacks"
@@ -229,7 +313,9 @@ FAULTS: list[Callable[[Path], str]] = [
     *(ledger_tokens_off, ledger_step_skipped, ledger_saved_without_heartbeat, ledger_line_changed),
     *(ledger_of_another_manifest, ledger_of_another_initial_state, ledger_of_other_rows),
     *(used_twice, left_out, another_manifest, another_epoch, no_rows_known, another_batch, another_seed),
-    another_row_order,
+    *(another_row_order, changed_rate, changed_rate_of_the_parent, other_start_of_the_optimizer, schedule_cut_short),
+    *(schedule_of_text, rewound_by_hand_with_another_rate, replaced_checkpoint, parent_trained_again),
+    parent_trained_again_and_pruned,
 ]
 
 
@@ -239,6 +325,25 @@ def test_a_fault_is_found_and_named(run: Path, fault: Callable[[Path], str]) -> 
     audit = audit_run(run)
     assert not audit.ok
     assert re.search(pattern, str(audit.differences[0]), re.DOTALL), str(audit.differences[0])
+
+
+def test_a_run_of_an_earlier_version_has_no_digests_and_passes(run: Path) -> None:
+    whole = audit_run(run)
+    assert (whole.digests > whole.checkpoints, whole.without_digest) == (True, 0), "starts have digests too"
+    for place in ("branch_points", "checkpoints"):
+        for saved in (saved for found in run.glob(f"*/{place}") for saved in complete_checkpoints(found)):
+            forge(saved, lambda identity: identity.pop("path_digest"))
+    for ledger in run.glob("*/ledger"):
+        rewrite(ledger, without("path_digest", "digest", "parent"))
+    older = audit_run(run)
+    assert older.differences == ()
+    assert (older.digests, older.without_digest) == (0, whole.digests)
+
+
+def test_a_parent_whose_state_is_not_here_is_compared_with_its_ledger_alone(run: Path) -> None:
+    shutil.rmtree(run / "main" / "branch_points")
+    shutil.rmtree(run / "main" / "checkpoints")
+    assert audit_run(run).ok
 
 
 # Random corruptions of a clean run. The audit must find each of them.
@@ -283,6 +388,19 @@ def other_share_of_a_part(draw: st.DrawFn, run: Path) -> None:
         parts[which % len(parts)]["rows"] += by
 
     edit(a_path(draw, run) / "path.json", grow)
+
+
+def other_rate(draw: st.DrawFn, run: Path) -> None:
+    file, factor = a_path(draw, run) / "path.json", draw(st.floats(0.5, 2).filter(lambda factor: factor != 1))
+    which, key = draw(st.integers(0, 100)), draw(st.sampled_from(["lr_start", "lr_stop"]))
+
+    def change(values: dict[str, Any]) -> None:
+        path = values["path"]
+        reached = [p for p in path["schedule"]["pieces"] if p["start"] < path["stop"]]
+        piece = reached[which % len(reached)]
+        piece[key] = piece[key] * factor if piece[key] else factor
+
+    edit(file, change)
 
 
 def other_source(draw: st.DrawFn, run: Path) -> None:
@@ -336,7 +454,7 @@ def other_byte_of_a_checkpoint(draw: st.DrawFn, run: Path) -> None:
 
 CORRUPTIONS = [
     *(other_position, other_tokens, other_rows_of_a_part, other_share_of_a_part, other_source),
-    *(other_counter, other_step, attempt_left_out, other_byte, other_byte_of_a_checkpoint),
+    *(other_rate, other_counter, other_step, attempt_left_out, other_byte, other_byte_of_a_checkpoint),
 ]
 
 

@@ -27,6 +27,7 @@ from lrps.data.stream import PathData
 from lrps.ledger.metrics import read_metrics
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
+from lrps.store.checkpoints import find, remove
 from lrps.store.layout import PathLayout
 from support.synthetic_run import (
     BATCH,
@@ -36,6 +37,7 @@ from support.synthetic_run import (
     attempt,
     edit,
     few,
+    forge,
     last_records,
     plan_of,
     recorder_of,
@@ -210,6 +212,20 @@ def test_earlier_states_may_be_evaluated_late(run: Path, clean: Plan) -> None:
     book.stop("complete")
     book._close(0)
     assert audit_run(run).ok
+
+
+def test_a_state_that_was_saved_again_without_a_record_is_another_one(tmp_path: Path) -> None:
+    """The state of step 8 is lost and trained again, on other devices, by an attempt that dies before its record."""
+    plan = plan_of(tmp_path, [10], {"ptfs": {}})
+    path = plan.graph.by_name["ptfs-v1"]
+    layout = plan.layout.path(path.name)
+    layout.directory.mkdir(parents=True)
+    atomic_write_json(layout.path_json, plan.identity(path))
+    attempt(plan, path, origin_of(path, plan.layout), 9, "kill")
+    remove(find(layout, 8).directory)
+    attempt(plan, path, origin_of(path, plan.layout), 4, "published")
+    forge(find(layout, 8), lambda identity: identity.update(world_size=2))
+    assert audit_run(plan.layout.run_dir).differences == ()
 
 
 def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import yaml
 from lrps.export.card import card_document, render_card
 from lrps.export.states import chosen_states
 from lrps.ledger.check import check_run
+from lrps.ledger.records import Record
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import find
+from support.synthetic_run import rewrite
 
 MODEL = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}
 PRICE = (
@@ -44,6 +46,23 @@ def test_the_lineage_and_its_data(plan: Plan) -> None:
     assert [source["manifest_sha256"] for source in card["data"]] == [plan.manifests[v].sha256 for v in ("v1", "v2")]
     assert (card["step"], card["tokens"], card["versions"]) == (40, 40 * 64, ["v2"])
     assert card["paradigms"] == {"path-switching": "path-switching"}
+
+
+def test_a_parent_that_was_trained_again_is_named(plan: Plan) -> None:
+    def fork_names(digest: str) -> None:
+        def name(_: int, record: Record) -> Record:
+            parent = {"path": "main", "step": 28, "digest": digest}
+            return record._replace(facts={**record.facts, "parent": parent} if record.kind == "start" else record.facts)
+
+        rewrite(plan.layout.path("branch-v2").ledger, name)
+
+    fork_names(find(plan.layout.path("main"), 28).digest)
+    same = document(plan, "branch-v2")
+    assert same["other_parents"] == {}
+    assert "is not the history of this" not in render_card(same)
+    fork_names("another")
+    other = render_card(document(plan, "branch-v2"))
+    assert "**branch-v2 was forked from another state of main than the one that main has at step 28 now:**" in other
 
 
 def test_losses_and_costs_are_those_of_the_ledger(make: Callable[..., Plan]) -> None:

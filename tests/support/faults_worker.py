@@ -1,43 +1,120 @@
-"""One rank of a process group without a launcher, which tests/e2e/test_faults.py runs in processes of its own."""
+"""Work of the processes that tests/e2e/test_faults.py forks: a rank of a process group, and verbs that read a run."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from lrps.cli.entry import _main, main
 from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import Engine
+from lrps.ledger import writer
 from lrps.plan.plan import make_plan
-from lrps.train.job import run_job
+
+
+@dataclass(frozen=True)
+class Plant:
+    """What happens inside a rank before one of its optimizer steps, which are counted from 1 over all paths."""
+
+    before: int
+    what: str
+    """`halt`: wait until the process is killed. `nan`: a weight is NaN. `clock`: the wall clock jumps."""
+    seconds: float = 0.0
+    """Length of the jump of the clock."""
 
 
 @contextmanager
-def halting(before: int) -> Iterator[None]:
-    """Within the context, wait before the step `before` of a path until the process is killed."""
-    train_step = Engine.train_step
+def planted(plant: Plant) -> Iterator[None]:
+    """Within the context, do what the plant says."""
+    train_step, taken = Engine.train_step, 0
 
-    def halted(engine: Engine, *arguments: Any, step: int, **more: Any) -> bool:
-        if step == before:
-            threading.Event().wait()
-        return train_step(engine, *arguments, step=step, **more)
+    def step(engine: Engine, *arguments: Any, **more: Any) -> bool:
+        nonlocal taken
+        taken += 1
+        if taken == plant.before:
+            _DEEDS[plant.what](engine, plant)
+        return train_step(engine, *arguments, **more)
 
-    with patch.object(Engine, "train_step", halted):
+    with patch.object(Engine, "train_step", step):
         yield
 
 
+def _halt(_: Engine, __: Plant) -> None:
+    threading.Event().wait()
+
+
+def _spoil(engine: Engine, _: Plant) -> None:
+    next(engine._engine.module.parameters()).data.fill_(float("nan"))
+
+
+def _set_clock(_: Engine, plant: Plant) -> None:
+    """Let the wall clock jump: that of Python's modules and that of the ledger's times."""
+    real = time.time
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=plant.seconds)
+
+    time.time = lambda: real() + plant.seconds
+    writer.datetime = Clock  # type: ignore[misc]
+
+
+_DEEDS: dict[str, Callable[[Engine, Plant], None]] = {"halt": _halt, "nan": _spoil, "clock": _set_clock}
+
+
 def run_rank(
-    file: Path, settings: Sequence[str], environment: Mapping[str, str], log: Path, halt: int | None = None
+    file: Path, settings: Sequence[str], environment: Mapping[str, str], log: Path, plant: Plant | None = None
 ) -> None:
-    """Train all paths of a config as the rank in `environment`, or until the step `halt` of the first path."""
+    """Train all paths of a config with `lrps train`, as the rank in `environment`, until the end or what is planted."""
     os.environ.update(environment)
+    _write_to(log)
+    names = [path.name for path in make_plan(load_config(file, settings)).graph.paths]
+    sys.argv = ["lrps", "train", str(file), *names, *(word for each in settings for word in ("-s", each))]
+    if plant is None:
+        main()
+    else:
+        with planted(plant):
+            main()
+
+
+VERBS = (
+    *("status CONFIG --json", "ledger verify CONFIG", "ledger show CONFIG", "data audit CONFIG"),
+    *("report CONFIG --format json", "prune CONFIG --dry-run", "plan CONFIG --json"),
+)
+"""Verbs that read a run."""
+
+
+def read_run(file: Path, verbs: Sequence[str], log: Path, result: Path) -> None:
+    """Write the exit code of each of these verbs to `result`; None for one that raised."""
+    _write_to(log)
+    result.write_text(json.dumps({verb: _exit_code(file, verb) for verb in verbs}))
+
+
+def _exit_code(file: Path, verb: str) -> int | None:
+    sys.argv = ["lrps", *(str(file) if word == "CONFIG" else word for word in verb.split())]
+    try:
+        _main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return None
+    return 0
+
+
+def _write_to(log: Path) -> None:
+    """Let the output of this process be appended to a file."""
     with open(log, "a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    plan = make_plan(load_config(file, settings))
-    with nullcontext() if halt is None else halting(halt):
-        assert run_job(plan, [path.name for path in plan.graph.paths])

@@ -24,6 +24,7 @@ from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.part_share import PartShare, PartSize, share_parts
+from lrps.paths.path_digest import PATH_DIGEST, lineage_digest
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint, begin, find, fsync_and_hash, pin, prune_checkpoints, publish
@@ -100,6 +101,7 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
         "plan": plan.config.name,
         "path": path.name,
         "training_sha256": plan.training_sha256,
+        PATH_DIGEST: lineage_digest(plan.graph.lineage(path), step).to_json(),
         "tokens": step * plan.config.tokens_per_step,
         "positions": stage.positions(step - path.start),
     }
@@ -118,7 +120,8 @@ def recorder_of(plan: Plan, path: TrainingPath, stage: PathData, origin: Origin)
     book = Recorder(path, layout, TrainingConsole(1, quiet=True), account, log_every_steps=every)
     manifests = {name: plan.sources[name].sha256 for name in path.sources}
     rows = {name: plan.rows[name] for name in path.sources}
-    book.start(origin, {"device": "cpu", "manifests": manifests, "rows": rows})
+    digest = lineage_digest(plan.graph.lineage(path), origin.step).to_json()
+    book.start(origin, {"device": "cpu", "manifests": manifests, "rows": rows, PATH_DIGEST: digest})
     return book
 
 

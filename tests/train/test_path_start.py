@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lrps.base.errors import CheckpointError, LineageError
+from lrps.data.stream import PathData
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
+from lrps.paths.path_digest import lineage_digest
 from lrps.paths.schedule import constant
+from lrps.plan.origin import Origin, origin_of
+from lrps.plan.plan import Plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.layout import PathLayout
-from lrps.train.path_start import claim, clear_leftovers, pin_saved
+from lrps.train.path_start import check_origin, claim, clear_leftovers, pin_saved
+from support.synthetic_run import BATCH, plan_of, source_of, train
 
 
 @pytest.fixture
@@ -49,6 +55,35 @@ def test_a_state_that_is_intact_and_cannot_be_kept_ends_the_attempt(
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(CheckpointError, match="cannot pin .*free disk space"):
         pin_saved(layout, (5,), 10, print)
+
+
+@pytest.mark.parametrize(
+    ("trained", "name", "message"),
+    [
+        (["main"], "main", r"values than main has in this plan up to step 15: the learning rates;"),
+        (["main"], "branch-v2", r"values than main has in this plan up to step 15: the learning rates;"),
+        (["main", "branch-v2"], "branch-v2", r"up to step 22: the history of its parent, the learning rates;"),
+    ],
+    ids=["resume", "fork", "resumed fork"],
+)
+def test_a_state_of_other_rates_is_refused(trained: list[str], name: str, message: str, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [10, 12], {"path-switching": {"alpha": 0.6}, "cpt": {}})
+    path = plan.graph.by_name[name]
+    train(plan, names=trained)
+    origin = origin_of(path, plan.layout)
+    check(plan, path, origin)
+    schedule = plan.config.schedule.model_copy(update={"peak_lr": 0.9})
+    other = replace(plan, config=plan.config.model_copy(update={"schedule": schedule}))
+    with pytest.raises(CheckpointError, match=message):
+        check(other, other.graph.by_name[name], origin)
+
+
+def check(plan: Plan, path: TrainingPath, origin: Origin) -> None:
+    assert origin.checkpoint is not None
+    *ancestors, _ = plan.graph.lineage(path)
+    parent = lineage_digest(ancestors, path.start) if ancestors else None
+    data = PathData(path.segments, {source: source_of(plan, source) for source in path.sources}, BATCH)
+    check_origin(origin.checkpoint, origin, path, data, {plan.training_sha256}, parent)
 
 
 def test_a_leftover_that_cannot_be_removed_is_told_only(layout: PathLayout, monkeypatch: pytest.MonkeyPatch) -> None:
