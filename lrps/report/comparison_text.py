@@ -12,7 +12,8 @@ from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
 from lrps.plan.initial_evaluation import INITIAL
-from lrps.report.summary import ONE_RUN, headline, still_to_do
+from lrps.report.headline import headline
+from lrps.report.summary import ONE_RUN, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.parts_table import parts_table
@@ -41,7 +42,7 @@ def print_comparison(comparison: Comparison) -> None:
 def comparison_markdown(comparison: Comparison) -> str:
     """Return the comparison as a Markdown file."""
     totals = totals_table(comparison)
-    parts = [f"# {comparison.plan.name}", headline(comparison), totals.to_markdown(), *totals.notes]
+    parts = [f"# {comparison.plan.name}", headline(comparison, emphasis=True), totals.to_markdown(), *totals.notes]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
     measured = (table for table in (forgetting_table(comparison), task_table(comparison)) if table.rows)
     mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
