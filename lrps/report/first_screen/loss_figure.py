@@ -5,9 +5,11 @@ from __future__ import annotations
 from lrps.base.numbers import loss
 from lrps.charts.axes import number_axis
 from lrps.charts.line import LineChart, Mark, Series
-from lrps.charts.svg import Drawing
+from lrps.charts.svg import Drawing, fitted
 from lrps.costs.comparison import Comparison
 from lrps.report.cost_words import spoken
+
+_LONGEST_NAME = 90.0
 
 
 def loss_figure(comparison: Comparison) -> Drawing | None:
@@ -23,7 +25,9 @@ def loss_figure(comparison: Comparison) -> Drawing | None:
         if points:
             marks = [Mark((x, y), f"{spoken(name)} {version}: loss {loss(y)}") for x, y, version in points]
             line = tuple(mark.at for mark in marks)
-            series.append(Series(slot, (line,), tuple(marks), f"{spoken(name)} {loss(points[-1][1])}"))
+            series.append(
+                Series(slot, (line,), tuple(marks), f"{fitted(spoken(name), _LONGEST_NAME)} {loss(points[-1][1])}")
+            )
     if not series:
         return None
     at = [mark.at for one in series for mark in one.marks]

@@ -6,7 +6,7 @@ from html import escape
 
 from lrps.base.numbers import count
 from lrps.charts.line import point_at
-from lrps.charts.svg import SLOTS, Drawing, element, label, marker, polyline, text_width
+from lrps.charts.svg import SLOTS, Drawing, element, fitted, label, marker, polyline, text_width
 from lrps.costs.comparison import Comparison
 from lrps.costs.paradigm_costs import ParadigmCosts, PathCosts
 from lrps.report.cost_words import CostWords, spoken
@@ -29,7 +29,8 @@ def rates_figure(comparison: Comparison) -> Drawing:
         top = _TOP + slot * (_ROW + _GAP)
         body += element("g", _rates(comparison, paradigm, top, slot), class_=f"s{slot % SLOTS}")
         text = _cost(comparison, name)
-        row_name = element("tspan", escape(spoken(name)), class_=f"s{slot % SLOTS} b")
+        shown = fitted(spoken(name), _RIGHT - _LEFT - text_width(f" {text}", _LETTERS), _LETTERS)
+        row_name = element("tspan", escape(shown), class_=f"s{slot % SLOTS} b")
         body += element(
             "text", f"{row_name} {element('tspan', escape(text), class_='quiet')}", x=_LEFT, y=top + _ROW + 18
         )

@@ -10,7 +10,7 @@ from lrps.costs.answers.pace import UNEQUAL
 from lrps.costs.comparison import Comparison
 from lrps.report.cost_words import spoken
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 400.0, 128.0, 390.0, 22.0, 25.0
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 400.0, 128.0, 390.0, 26.0, 25.0
 _LETTERS = 14
 _UNITS = ((3600.0, "hours"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _TICK_ROOM = 46.0
@@ -29,9 +29,9 @@ def speeds_figure(comparison: Comparison) -> Drawing | None:
         return _LEFT + (_RIGHT - _LEFT) * math.log(seconds / low) / math.log(high / low)
 
     left, right = place(one / UNEQUAL), place(one * UNEQUAL)
-    body = element("rect", x=left, y=16.0, width=right - left, height=bottom - 16, class_="band")
-    body += element("line", x1=place(one), x2=place(one), y1=16.0, y2=bottom, class_="one-speed")
-    body += label(place(one), 11, "one speed", "middle", "quiet")
+    body = element("rect", x=left, y=19.0, width=right - left, height=bottom - 19, class_="band")
+    body += element("line", x1=place(one), x2=place(one), y1=19.0, y2=bottom, class_="one-speed")
+    body += label(place(one), 14, "one speed", "middle", "quiet")
     for slot, (name, paradigm) in enumerate(comparison.paradigms.items()):
         y = _TOP + _ROW * (slot + 0.5)
         body += element("line", x1=_LEFT, x2=_RIGHT, y1=y, y2=y, class_="grid")
