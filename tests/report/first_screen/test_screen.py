@@ -49,7 +49,7 @@ def test_the_cards_answer_four_questions(uneven: Comparison) -> None:
         "large as v4 | PTFS would add EUR 0.0500, CPT would add EUR 0.0100. | "
     )
     assert waste == (
-        "Faults and start-up cost | EUR 0.0353 [1 min 4 s] measured | 35.4% of the bill: faults EUR 0.00200 (100 steps "
+        "Faults and start-up cost | EUR 0.0353 [1 min 4 s] measured | 35.3% of the bill: faults EUR 0.00200 (100 steps "
         "repeated), start-up EUR 0.0333 | "
     )
 
