@@ -1,7 +1,7 @@
 """Errors of lrps, whose messages say what is wrong and how to fix it.
 
 `exit_code` is the contract of the command line: 2 the user's mistake (one message, no traceback),
-1 a fault of lrps or of the machine, 75 interrupted but resumable.
+1 a fault of lrps or of the machine, 75 interrupted but resumable, 76 stopped until a person decides.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 OUR_FAULT = 1
 USER_MISTAKE = 2
 INTERRUPTED = 75
+NEEDS_DECISION = 76
 
 
 class LrpsError(Exception):
@@ -78,3 +79,9 @@ class StoppedError(LrpsError):
     """A stop by a signal after saving; the same command resumes."""
 
     exit_code = INTERRUPTED
+
+
+class BudgetError(LrpsError):
+    """A budget that is spent, or less than what is left would take; a person has to raise it, or to plan less."""
+
+    exit_code = NEEDS_DECISION

@@ -30,7 +30,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line. Exit code 0 done, 1 our fault, 2 the user's mistake (no traceback), 75 interrupted."""
+    """Run the command line. Exit code 0 done, 1 our fault, 2 the user's mistake (no traceback), 75 interrupted,
+    76 stopped until a person decides.
+    """
     try:
         _main()
     except SystemExit as end:

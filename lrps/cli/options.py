@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +27,15 @@ Run = Annotated[
     Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or the directory of a run, also of a copied one.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+PriceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--price",
+        metavar="AMOUNT",
+        help="Price of a device-hour in place of any other: 2.5 (USD) or 2.5EUR.",
+    ),
+]
 
 
 def load_config(config_file: Path, overrides: Sequence[str] | None) -> Config:
@@ -54,11 +65,15 @@ def load_plan(config_file: Path, overrides: Sequence[str] | None) -> Plan:
     return made
 
 
-def plan_of(run: Path, overrides: Sequence[str] | None) -> Plan:
-    """Return the plan of a config file, or of a run directory by its plan.json.
+def plan_of(run: Path, overrides: Sequence[str] | None, price: str | None = None) -> Plan:
+    """Return the plan of a config file, or of a run directory by its plan.json. price: text of `--price`.
 
-    Raises ConfigError for overrides of a run directory.
+    Raises ConfigError for overrides of a run directory, and for a text that is no price.
     """
+    if price is not None:
+        from lrps.costs.price import parse_price
+
+        return replace(plan_of(run, overrides), stated_price=parse_price(price, date.today()))
     if not run.is_dir():
         return load_plan(run, overrides)
     if overrides:

@@ -7,29 +7,50 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.base.errors import LrpsError
-from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
+from lrps.base.errors import LedgerError, LrpsError
+from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json
 
 if TYPE_CHECKING:
+    from lrps.costs.plan_forecast import PlanForecast
     from lrps.costs.status_document import SlurmJob
     from lrps.plan.plan import Plan
 
 
-def plan(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show every path, what it costs and what is still to do. Nothing is trained."""
-    from lrps.base.document import to_json
-    from lrps.costs.plan_document import plan_document
-    from lrps.paths.known_architectures import why_not_counted
-    from lrps.plan.status import check_run_dir, done_steps
-    from lrps.report.plan_text import print_plan
+def plan(run: Run, overrides: Overrides = None, price: PriceOption = None, as_json: AsJson = False) -> None:
+    """Show every path, what it costs and what is still to do. Nothing is trained.
 
-    made = plan_of(run, overrides)
-    document = plan_document(made, done_steps(made))
-    print_json(to_json(document)) if as_json else print_plan(document, why_not_counted(made.config.model))
+    Device time and money are those of the speed that the run has measured, before its first step those of the config's
+    hardware.
+    """
+    from lrps.base.document import to_json
+    from lrps.costs.budget_state import check_budget
+    from lrps.costs.plan_document import plan_document
+    from lrps.costs.plan_forecast import PlanForecast, plan_forecast
+    from lrps.plan.status import begun_status, check_run_dir, done_steps
+
+    made = plan_of(run, overrides, price)
+    refused = None
     try:
+        forecast = plan_forecast(made, done_steps(made), begun_status(made))
+    except LedgerError as error:
+        refused, forecast = error, PlanForecast(plan_document(made, done_steps(made)))
+    print_json(to_json(forecast)) if as_json else _print(made, forecast)
+    try:
+        if refused is not None:
+            raise refused
         check_run_dir(made, made.graph.paths)
+        if forecast.plan.to_do.steps:
+            check_budget(forecast.budget)
     except LrpsError as error:
         typer.echo(f"note: `lrps run` would refuse this: {error}", err=True)
+
+
+def _print(made: Plan, forecast: PlanForecast) -> None:
+    from lrps.paths.known_architectures import why_not_counted
+    from lrps.report.forecast_lines import forecast_lines
+    from lrps.report.plan_text import print_plan
+
+    print_plan(forecast.plan, why_not_counted(made.config.model), forecast_lines(forecast))
 
 
 def status(

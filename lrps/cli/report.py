@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
+from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json
 
 if TYPE_CHECKING:
     from lrps.plan.plan import Plan
@@ -25,6 +25,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Directory for the files; by default <run>/report.")
     ] = None,
+    price: PriceOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the paradigms, measured beside planned: a table here, a page and files in the run directory."""
@@ -33,7 +34,7 @@ def report(
     from lrps.report.files import known_formats
 
     wanted = known_formats(formats.split(","))
-    made = plan_of(run, overrides)
+    made = plan_of(run, overrides, price)
     if as_json:
         print_json(to_json(make_comparison(made)))
     else:
@@ -68,6 +69,7 @@ def compare(
         str | None, typer.Option("--format", metavar="F,F", help="Also write files: any of md, csv.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory for the files of --format.")] = Path(),
+    price: PriceOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare path switching with PTFS and CPT: measured where they ran, modelled from that where they did not.
@@ -83,7 +85,7 @@ def compare(
     wanted = [] if formats is None else [name.strip() for name in formats.split(",")]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
-    document = compare_runs([plan_of(run, overrides) for run in runs])
+    document = compare_runs([plan_of(run, overrides, price) for run in runs])
     written = _write(out, {FORMATS[name][0]: FORMATS[name][1](document) for name in wanted})
     if as_json:
         print_json(to_json(document))
@@ -107,12 +109,14 @@ def sweep(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Directory for charts and files; by default <run>/report/sweep."),
     ] = None,
+    price: PriceOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what path switching would cost, over alpha, the number of versions and the growth of increments.
 
-    Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, and in device-hours and money
-    where the config names the hardware (`-s hardware.mfu=0.5`). Prints tables; writes charts (SVG), CSV and JSON.
+    Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, in device-hours where the config
+    names the hardware (`-s hardware.mfu=0.5`), and in money where there is a price as well. Prints tables; writes
+    charts (SVG), CSV and JSON.
     """
     from lrps.base.document import to_json
     from lrps.costs.sweep import Grid, parse_values, sweep_costs
@@ -123,7 +127,7 @@ def sweep(
     if any(number.denominator != 1 for number in numbers):
         raise ConfigError(f"--versions {versions}: whole numbers")
     grid = Grid(parse_values(alpha, "--alpha"), tuple(map(int, numbers)), parse_values(growth, "--growth"))
-    made = plan_of(config_file, overrides)
+    made = plan_of(config_file, overrides, price)
     found = sweep_costs(made, grid)
     document = to_json(found)
     drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}

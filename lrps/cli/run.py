@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.base.errors import INTERRUPTED
+from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError
 from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
 from lrps.cli.report import print_and_write_report
 
 if TYPE_CHECKING:
+    from lrps.costs.budget_state import BudgetState
     from lrps.launch.launchers.launcher import HostLauncher
     from lrps.plan.plan import Plan
 
@@ -43,11 +44,13 @@ def run(
     With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
     """
+    from lrps.costs.budget_state import check_budget
     from lrps.costs.plan_document import plan_document, write_plan_json
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
     from lrps.plan.status import done_steps
+    from lrps.report.forecast_lines import budget_line
     from lrps.report.run_directory import run_directory_line
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
@@ -56,8 +59,10 @@ def run(
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
     where = run_directory_line(plan_document(made, done_steps(made)))
+    budget = _budget(made, {*names, *waiting})
     if dry_run:
-        typer.echo(f"# {where}")
+        for line in (where, *_budget_lines(budget), *([] if names or waiting else [_nothing_to_do(made)])):
+            typer.echo(f"# {line}")
         if isinstance(chosen, SlurmLauncher):
             show_scripts(made, names, config_file, overrides)
         else:
@@ -65,16 +70,46 @@ def run(
         if waiting:  # As a comment of the script.
             typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
+    check_budget(budget)
     check_shards(made)
-    typer.echo(where)
+    for line in (where, *([] if budget is None else [budget_line(budget)])):
+        typer.echo(line)
     write_plan_json(made)
     if isinstance(chosen, SlurmLauncher):
         submit_missing(made, names, config_file, overrides)
     else:
         if not names and not waiting:
-            typer.echo(f"{made.config.name}: everything is trained and evaluated already")
+            typer.echo(_nothing_to_do(made))
         _run_here(made, names, chosen, config_file, overrides)
     check_written(waiting, config_file, overrides)
+
+
+def _nothing_to_do(made: Plan) -> str:
+    return f"{made.config.name}: everything is trained and evaluated already"
+
+
+def _budget(made: Plan, names: Collection[str]) -> BudgetState | None:
+    """Return the state of the budget before these paths are run; None without a budget or without paths."""
+    from lrps.costs.budget_state import budget_state
+    from lrps.costs.remaining import measured_speed, steps_to_do
+    from lrps.plan.status import plan_status
+
+    if made.config.budget is None or not names:
+        return None
+    statuses = plan_status(made)
+    steps = sum(steps_to_do(status) for status in statuses if status.path.name in names)
+    return budget_state(made, steps, measured_speed(statuses))
+
+
+def _budget_lines(budget: BudgetState | None) -> list[str]:
+    """Return what a dry run says about the budget."""
+    from lrps.costs.budget_state import refusal
+    from lrps.report.forecast_lines import budget_line
+
+    if budget is None:
+        return []
+    refused = [] if budget.is_enough else [f"`lrps run` would refuse this: {refusal(budget)}"]
+    return [budget_line(budget), *refused]
 
 
 def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str, set[str]]]:
@@ -115,15 +150,18 @@ def _run_here(
     made: Plan, names: Sequence[str], launcher: HostLauncher, config_file: Path, overrides: Sequence[str]
 ) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
+    from lrps.costs.status_document import status_document
     from lrps.launch.jobs import plan_jobs
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
+    from lrps.plan.status import plan_status
+    from lrps.report.status_lines import totals_line
 
     jobs = plan_jobs(made, names, config_file, overrides)
     check_idle(made.layout, names)
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
-    run_jobs(made, jobs, launcher, typer.echo)
+    run_jobs(made, jobs, launcher, typer.echo, lambda: totals_line(status_document(made, plan_status(made))))
     print_and_write_report(made, ("html", "json"))
 
 
@@ -138,9 +176,12 @@ def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = N
 
 
 def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
+    from lrps.launch.process_group import SUPERVISED
     from lrps.launch.rendezvous import rendezvous
     from lrps.track.trackers import check_trackers
+    from lrps.train.signals import StopRequest
 
+    stop_request = StopRequest()  # First of all: ranks that are asked to stop while they start end together.
     os.environ.update(rendezvous(os.environ))
     made = load_plan(config_file, overrides)
     check_trackers(made.config.track)
@@ -148,8 +189,12 @@ def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] |
     # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
     from lrps.train.job import run_job
 
-    if not run_job(made, paths, train=train):
-        raise typer.Exit(INTERRUPTED)
+    try:
+        finished, code = run_job(made, paths, stop_request, train=train), INTERRUPTED
+    except BudgetError:  # Rank 0 has said so.
+        finished, code = False, NEEDS_DECISION
+    if not finished:
+        raise typer.Exit(0 if SUPERVISED in os.environ else code)
 
 
 def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
@@ -166,7 +211,7 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
         if name in troubles:
             typer.echo(f"before: {name}: {troubles[name]}")
     if not jobs:
-        typer.echo(f"{plan.config.name}: everything is trained and evaluated already")
+        typer.echo(_nothing_to_do(plan))
         return
     columns = tuple(map(text_column, ("path", "job", "after", "state")))
     rows = tuple((", ".join(job.paths), job.job_id, ", ".join(job.after), job.state) for job in jobs)

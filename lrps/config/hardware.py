@@ -1,11 +1,11 @@
-"""The `hardware` section of a config file: devices, price and failure rate, for the costs in a plan."""
+"""The sections `hardware` and `budget` of a config file: devices, price and failure rate, and what a run may spend."""
 
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lrps.config.values import Float, Int, Section
 
@@ -44,3 +44,19 @@ class HardwareConfig(Section):
     save_gb_per_second: Annotated[Float, Field(gt=0)] | None = None
     """Speed at which all devices together write a checkpoint, in 1e9 bytes per second; for `lrps plan`, until a ledger
     of this plan has measured a save. `lrps doctor CONFIG` measures one process of this machine."""
+
+
+class BudgetConfig(Section):
+    """Most that all attempts at all paths of the run may spend: exactly one of its two keys. Changing it changes
+    nothing else."""
+
+    money: Annotated[Float, Field(gt=0)] | None = None
+    """Price of the allocated device-hours, in the currency of hardware.price_per_device_hour, which it needs."""
+    device_hours: Annotated[Float, Field(gt=0)] | None = None
+    """Number of allocated device-hours: wall-clock hours multiplied by the processes."""
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if (self.money is None) == (self.device_hours is None):
+            raise ValueError("give exactly one of 'money' and 'device_hours'")
+        return self

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.evaluating import EvaluationConfig
-from lrps.config.hardware import HardwareConfig
+from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.text import BadDocuments, Documents
@@ -324,6 +324,9 @@ class Config(Section):
     launch: LaunchConfig = LaunchConfig()
     hardware: HardwareConfig | None = None
     """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""
+    budget: BudgetConfig | None = None
+    """Most that the run may spend. `lrps run` does not start what would exceed it; when it is reached, training saves
+    and ends with exit code 76, and continues once the budget is raised."""
     track: TrackConfig = TrackConfig()
 
     @property
@@ -407,6 +410,16 @@ class Config(Section):
         if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
+
+    @model_validator(mode="after")
+    def _money_has_a_price(self) -> Self:
+        price = self.hardware.price_per_device_hour if self.hardware else None
+        if self.budget is not None and self.budget.money is not None and price is None:
+            raise ValueError(
+                "budget.money needs the price of a device-hour: add hardware.price_per_device_hour: {amount, currency, "
+                "source, date}, or give budget.device_hours instead"
+            )
+        return self
 
     @model_validator(mode="after")
     def _positions_reach(self) -> Self:

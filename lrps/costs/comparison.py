@@ -64,7 +64,7 @@ class Comparison:
     updated: str | None
     """Time of the newest record of any ledger, in ISO 8601; null before the first one."""
     price: Price | None
-    """Price of a device-hour in the config."""
+    """Price of a device-hour, by the config or `--price`."""
     lrps_version: str = field(metadata=key("lrps"))
     """Version of lrps that made the comparison."""
     provenance: Provenance
@@ -114,7 +114,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         rehearsal_cost=rehearsal_cost(plan),
         curves={path.name: path_curve(plan, path) for path in plan.graph.paths},
         updated=max((s.totals.updated for s in run.statuses.values() if s.totals.updated), default=None),
-        price=price_of(plan.config.hardware),
+        price=price_of(plan),
         lrps_version=__version__,
         provenance=provenance(plan, [spending.totals for spending in whole.values()]),
         pace=pace,

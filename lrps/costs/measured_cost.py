@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lrps.base.units import hours
 from lrps.ledger.totals import Totals
 from lrps.plan.plan import Plan
 
@@ -56,7 +57,8 @@ class MeasuredCost:
     money: float | None
     """Price of `device_hours` in the currency of the config; null if there is no price."""
     money_basis: str | None
-    """`recorded` if every attempt recorded a price in that currency, else `config`; null without a currency."""
+    """`--price` if the command line states the price, else `recorded` if every attempt recorded a price in that
+    currency, else `config`; null without a currency."""
     energy_kwh: float | None
     """Energy in kWh; null unless the devices of every attempt metered it."""
 
@@ -96,6 +98,8 @@ def _money(plan: Plan, totals: Totals) -> tuple[float | None, str | None]:
     """Return the amount in the currency of the config, and its basis."""
     if plan.costs.currency is None:
         return None, None
+    if plan.stated_price is not None:
+        return hours(totals.spent.allocated_seconds) * plan.stated_price.amount, plan.stated_price.source
     basis = "recorded" if totals.currency == plan.costs.currency else "config"
     return totals.money_in(plan.costs.currency, plan.costs.price_per_device_hour), basis
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from lrps.costs.estimate import Estimate
 from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
+from lrps.costs.price import charged_price
 from lrps.costs.sample import Sample, samples_of
 from lrps.costs.spending import Spending, book
 from lrps.ledger.reader import read_ledger, until
@@ -42,8 +43,9 @@ class PathSpending:
         """Return the cost of each step range of this path, with an estimate of its steps that were not trained."""
         booked = dict.fromkeys(step_ranges, Spending())
         if self.totals.attempts:
+            price_of = partial(charged_price, self.plan)
             edges = [step_range.to_step for step_range in step_ranges]
-            for step_range, booking in zip(step_ranges, book(self.records, edges, self.plan.costs), strict=True):
+            for step_range, booking in zip(step_ranges, book(self.records, edges, price_of), strict=True):
                 booked[step_range] = booking.spending(
                     max(0, min(self.reached, step_range.to_step) - step_range.from_step),
                     self.plan.costs,

@@ -29,7 +29,7 @@ class RecordedPlan(Plan):
 
     @cached_property
     def costs(self) -> CostModel:
-        return self.recorded_costs or cost_model(self.config)
+        return (self.recorded_costs or cost_model(self.config)).at_price(self.stated_price)
 
     @cached_property
     def heldout(self) -> dict[str, DataSource]:

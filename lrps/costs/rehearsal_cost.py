@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrps.base.numbers import amount
+from lrps.costs.price import charged_price
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import RecordedPrice, recorded_price
 from lrps.plan.plan import Plan
@@ -42,7 +43,7 @@ def rehearsal_cost(plan: Plan) -> RehearsalCost | None:
         if record.kind == "start":
             recorded = recorded_price(record)
         elif record.kind == KIND:
-            device_hours, price = record.counters.allocated_seconds / 3600, _price(plan, recorded)
+            device_hours, price = record.counters.allocated_seconds / 3600, charged_price(plan, recorded)
             hours[record.facts["set"]] = hours.get(record.facts["set"], 0.0) + device_hours
             money = None if money is None or price is None else money + device_hours * price
             if record.facts.get("generator") == "server":
@@ -50,13 +51,6 @@ def rehearsal_cost(plan: Plan) -> RehearsalCost | None:
     if not hours:
         return None
     return RehearsalCost(sum(hours.values()), money, tuple(sorted(hours)), tuple(sorted(by_server)))
-
-
-def _price(plan: Plan, recorded: RecordedPrice | None) -> float | None:
-    """Return the price of a device-hour in the currency of the config: the recorded one, else that of the config."""
-    if recorded is not None and recorded.currency == plan.costs.currency:
-        return recorded.amount
-    return plan.costs.price_per_device_hour
 
 
 def rehearsal_lines(cost: RehearsalCost | None, currency: str | None) -> list[str]:

@@ -44,6 +44,35 @@ class Speeds:
         return pooled(self.by_processes.values()).seconds_per_step
 
 
+@dataclass(frozen=True)
+class MeasuredSpeed:
+    """Speed of the optimizer steps of a run so far, with saves, evaluations and waiting, without start-up."""
+
+    device: str
+    """Name of the device of the newest attempt."""
+    processes: int
+    """Number of processes of the newest attempt."""
+    device_seconds_per_step: float
+    """Device-seconds of a step, over all attempts at all paths."""
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of a step with all processes at work together."""
+        return self.device_seconds_per_step / self.processes
+
+    def hours(self, steps: int) -> float:
+        """Return the device-hours of some steps."""
+        return steps * self.device_seconds_per_step / 3600
+
+
+def measured_speed(statuses: Sequence[PathStatus]) -> MeasuredSpeed | None:
+    """Return the speed that these paths were trained with; None before the first step."""
+    seconds, newest = measured_speeds(statuses).device_seconds_per_step, _newest(statuses)
+    if seconds is None or newest is None:
+        return None
+    return MeasuredSpeed(newest.totals.device, newest.paces[-1].processes, seconds)
+
+
 def measured_speeds(statuses: Sequence[PathStatus]) -> Speeds:
     """Return the pace of all attempts at these paths."""
     attempts = [attempt for status in statuses for attempt in status.paces]
@@ -87,9 +116,14 @@ def _wall_seconds(steps: int, processes: int | None, speeds: Speeds) -> float | 
 
 def _processes(statuses: Sequence[PathStatus]) -> int | None:
     """Return the number of processes that trained last; the rest is likely to be trained by as many."""
-    begun = [status for status in statuses if status.paces]
-    newest = max(begun, key=lambda status: status.totals.updated or "", default=None)
+    newest = _newest(statuses)
     return None if newest is None else newest.paces[-1].processes
+
+
+def _newest(statuses: Sequence[PathStatus]) -> PathStatus | None:
+    """Return the path that was written to last; None before the first attempt."""
+    begun = [status for status in statuses if status.paces]
+    return max(begun, key=lambda status: status.totals.updated or "", default=None)
 
 
 def remaining_cost(plan: Plan, steps: int, speeds: Speeds) -> RemainingCost:

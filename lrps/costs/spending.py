@@ -9,7 +9,7 @@ that ends with the evaluated state. Nothing is left out: the step ranges of a pa
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -17,7 +17,7 @@ from typing import Any
 
 from lrps.costs.measured_cost import JOULES_PER_KWH
 from lrps.ledger.records import Counters, Record
-from lrps.ledger.totals import recorded_price
+from lrps.ledger.totals import RecordedPrice, recorded_price
 from lrps.paths.cost import CostModel
 
 
@@ -69,6 +69,10 @@ class Spending:
         )
 
 
+PriceOf = Callable[[RecordedPrice | None], float | None]
+"""Function from the price that an attempt recorded to the price that its device-hours are charged at."""
+
+
 def _sum(one: Any, other: Any) -> Any:
     return None if one is None or other is None else one + other
 
@@ -118,21 +122,20 @@ def _training(counters: Counters) -> float:
     return counters.training_seconds + counters.repeating_seconds
 
 
-def book(records: Iterable[Record], edges: Sequence[int], costs: CostModel) -> list[Booking]:
+def book(records: Iterable[Record], edges: Sequence[int], price_of: PriceOf) -> list[Booking]:
     """Book the records of a path, oldest first, on the step ranges that end at `edges` (ascending).
 
     Spending between two records on different sides of an edge is divided in proportion to their steps. Spending beyond
     the last edge is booked on the last step range; to leave it out, cut the records first (ledger.reader.until).
+    price_of: price of a device-hour of an attempt, from the one that it recorded.
     """
     bookings = [Booking() for _ in edges]
     before, began, reached = Counters(), 0, 0
-    price = costs.price_per_device_hour
+    price = None
     for record in records:
         if record.kind == "start":
-            stated = recorded_price(record)
             before, began, reached = Counters(), record.step, record.step
-            serves = stated is not None and stated.currency == costs.currency
-            price = stated.amount if stated is not None and serves else costs.price_per_device_hour
+            price = price_of(recorded_price(record))
         for index, share in _places(record, began, reached, edges):
             bookings[index].add(record.counters, before, share, price)
         before, reached = record.counters, max(reached, record.step)

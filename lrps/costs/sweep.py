@@ -16,7 +16,7 @@ from lrps.base.document import INLINE
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
-from lrps.costs.plan_document import wall_clock_hours
+from lrps.costs.planned_cost import wall_clock_hours
 from lrps.costs.price import Price, price_of
 from lrps.paths.cost import Cost, peak_flops
 from lrps.paths.increments import Increment
@@ -82,7 +82,7 @@ class SweptHardware:
     mfu: float
     """Model FLOPs utilisation that the plan assumes."""
     price_per_device_hour: Price | None
-    """Price of a device-hour; null if the config states none."""
+    """Price of a device-hour; null if neither the config nor `--price` states one."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def sweep_costs(plan: Plan, grid: Grid) -> Sweep:
         run_dir=str(plan.layout.run_dir),
         first_increment_steps=first,
         currency=plan.costs.currency,
-        hardware=_hardware(config),
+        hardware=_hardware(plan),
         alphas=tuple(map(float, grid.alphas)),
         versions=grid.versions,
         growths=tuple(map(float, grid.growths)),
@@ -191,11 +191,11 @@ def _swept(config: Config) -> Config:
     return config.model_copy(update={"schedule": schedule, "paradigms": paradigms})
 
 
-def _hardware(config: Config) -> SweptHardware | None:
-    hardware, peak = config.hardware, peak_flops(config.hardware)
+def _hardware(plan: Plan) -> SweptHardware | None:
+    hardware, peak = plan.config.hardware, peak_flops(plan.config.hardware)
     if hardware is None or peak is None:
         return None
-    return SweptHardware(hardware.device, peak / 1e12, hardware.mfu, price_of(hardware))
+    return SweptHardware(hardware.device, peak / 1e12, hardware.mfu, price_of(plan))
 
 
 def _with_alpha(config: Config, alpha: Fraction) -> Config:

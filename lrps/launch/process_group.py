@@ -16,6 +16,10 @@ GROUP = "LRPS_GROUP"
 """Environment variable whose value all processes of a group share and no other process has. Operating-system process
 groups cannot serve for that: torchrun starts every worker in a session of its own."""
 
+SUPERVISED = "LRPS_SUPERVISED"
+"""Environment variable of workers that `lrps run` waits for. They exit with 0 once they have saved as they were asked
+to: it reads from the run directory what is complete, and for any other code deepspeed's launcher prints an error."""
+
 
 @dataclass(frozen=True)
 class ProcessGroupJob:

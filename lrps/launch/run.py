@@ -8,27 +8,31 @@ was killed can return 0, and torchrun returns 1 for every failure.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from lrps.base.clock import launch_stamp
-from lrps.base.errors import INTERRUPTED, USER_MISTAKE, LrpsError, StoppedError, TrainingError
+from lrps.base.errors import INTERRUPTED, USER_MISTAKE, BudgetError, LrpsError, StoppedError, TrainingError
 from lrps.launch.allocation import Allocator
 from lrps.launch.launchers.launcher import HostLauncher
-from lrps.launch.process_group import GROUP, Allocation, ProcessGroupJob
+from lrps.launch.process_group import GROUP, SUPERVISED, Allocation, ProcessGroupJob
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.launch.supervise import GroupExit, Supervisor
 from lrps.paths.graph import Fork
+from lrps.plan.budget import is_spent
 from lrps.plan.plan import Plan
-from lrps.plan.status import path_status
+from lrps.plan.status import PathStatus, path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
 
 LOG_LINES = 30
 """Number of lines that are shown of the end of a failed job's log."""
 LOG_BYTES = 2**16
 """Number of bytes that are read of the end of a failed job's log."""
+PROGRESS_SECONDS = 60.0
+"""Time between two lines about the whole plan."""
 
 Echo = Callable[[str], None]
 """Prints a line for the user."""
@@ -37,7 +41,7 @@ Echo = Callable[[str], None]
 def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher) -> str:
     """Return a shell script of the jobs: their commands, the files written before, and what each job waits for.
 
-    LRPS_LAUNCHED_AT and LRPS_GROUP, which a job gets when it is started, are not in it.
+    LRPS_LAUNCHED_AT, LRPS_GROUP and LRPS_SUPERVISED, which a job gets when it is started, are not in it.
     """
     allocator, parts = Allocator(launcher, jobs, os.environ, plan.layout.launch), []
     for job in jobs:
@@ -51,12 +55,19 @@ def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLaunc
     return "\n".join(parts)
 
 
-def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher, echo: Echo = print) -> None:
+def run_jobs(
+    plan: Plan,
+    jobs: Sequence[ProcessGroupJob],
+    launcher: HostLauncher,
+    echo: Echo = print,
+    progress: Callable[[], str] | None = None,
+) -> None:
     """Run the jobs, up to launch.at_once at a time, each as soon as the branch points that it needs are pinned.
 
+    progress: returns a line about the whole plan, which is printed every minute while the output of jobs is in files.
     A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
-    came and all have saved, TrainingError if a job ended before its paths were complete, and LrpsError (a mistake of
-    the user) if every job that failed had rejected its input.
+    came and all have saved, BudgetError if the budget is spent and all have saved, TrainingError if a job ended before
+    its paths were complete, and LrpsError (a mistake of the user) if every job that failed had rejected its input.
     """
     runner = _Runner(plan, jobs, launcher, echo)
     with Supervisor(plan.config.launch.grace_seconds) as supervisor:
@@ -66,6 +77,8 @@ def run_jobs(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher
                 break
             for group_exit in supervisor.poll():
                 runner.record_exit(group_exit)
+            if progress is not None and runner.progress_is_due():
+                echo(progress())
     runner.raise_unless_complete()
 
 
@@ -100,6 +113,7 @@ class _Runner:
         self._stopped: list[str] = []
         self._failures: list[_Failure] = []
         self._allocator = Allocator(launcher, jobs, os.environ, plan.layout.launch)
+        self._next_progress = time.monotonic() + PROGRESS_SECONDS
         self._logs_to_files = plan.config.launch.at_once > 1 and len(jobs) > 1
 
     def start_ready_jobs(self, supervisor: Supervisor) -> None:
@@ -116,7 +130,7 @@ class _Runner:
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
     def _start(self, job: ProcessGroupJob, allocation: Allocation, supervisor: Supervisor) -> None:
-        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex}
+        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex, SUPERVISED: "1"}
         command = self._launcher.command(job, allocation, {**self._allocator.worker_environment, **of_this_start})
         log = self._plan.layout.launch / f"{job.name}.log" if self._logs_to_files else None
         if log is not None:
@@ -132,7 +146,7 @@ class _Runner:
         self._allocator.release(ended.allocation)
         statuses = {name: path_status(self._plan, self._plan.graph.by_name[name]) for name in ended.job.paths}
         incomplete = tuple(name for name, status in statuses.items() if status.state != "complete")
-        # torchrun does not pass on the exit code of workers that have saved and exited.
+        # Workers that have saved and exited return 0 (SUPERVISED), and torchrun would not pass on another code.
         saved = any(
             status.state == "interrupted" and status.totals.attempts > ended.attempts[name]
             for name, status in statuses.items()
@@ -140,13 +154,24 @@ class _Runner:
         if not incomplete:
             if ended.log is not None:
                 self._echo(f"{', '.join(ended.job.paths)}: complete")
-        elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved:
+        elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved or self._stopped_by_budget(statuses):
             self._stopped += incomplete
         else:
             failure = _Failure(group_exit.code, incomplete)
             self._failures.append(failure)
             if ended.log is not None:
                 self._echo("\n".join((f"{failure}. The end of {ended.log}:", *_last_lines(ended.log))))
+
+    def _stopped_by_budget(self, statuses: Mapping[str, PathStatus]) -> bool:
+        """Return True if the budget is spent and none of the paths failed: then their processes did not begin them."""
+        return is_spent(self._plan) and not any(status.state == "failed" for status in statuses.values())
+
+    def progress_is_due(self) -> bool:
+        """Return True once every PROGRESS_SECONDS, if the output of the jobs is in files."""
+        if not self._logs_to_files or time.monotonic() < self._next_progress:
+            return False
+        self._next_progress = time.monotonic() + PROGRESS_SECONDS
+        return True
 
     def raise_unless_complete(self) -> None:
         """Raise the errors that `run_jobs` documents."""
@@ -155,6 +180,11 @@ class _Runner:
         if self._stopped or (not_started and not self._failures):  # Without either, a signal came before the first job.
             also = f" ({failures})" if failures else ""
             names = ", ".join((*self._stopped, *not_started))
+            if is_spent(self._plan):
+                raise BudgetError(
+                    f"the budget is spent; {names} not complete{also}. Raise `budget` in the config and run the same "
+                    "command again to resume: it says how much is needed"
+                )
             raise StoppedError(f"stopped; {names} not complete{also}. Run the same command again to resume")
         if self._failures:
             blocked = f"; {', '.join(not_started)} could not start" if not_started else ""

@@ -6,9 +6,9 @@ that every token attends over a whole row, so with attention within documents th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lrps.config.hardware import HardwareConfig
+from lrps.config.hardware import HardwareConfig, PriceConfig
 from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
 
@@ -66,6 +66,10 @@ class CostModel:
         hours = None if flops is None or self.flops_per_device_hour is None else flops / self.flops_per_device_hour
         money = None if hours is None or self.price_per_device_hour is None else hours * self.price_per_device_hour
         return Cost(steps, tokens, flops, hours, money)
+
+    def at_price(self, price: PriceConfig | None) -> CostModel:
+        """Return the model with another price; with its own if that is None."""
+        return self if price is None else replace(self, price_per_device_hour=price.amount, currency=price.currency)
 
 
 def peak_flops(hardware: HardwareConfig | None) -> float | None:

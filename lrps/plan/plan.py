@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.config.hardware import PriceConfig
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.data.heldout import check_heldout_share
@@ -42,6 +43,8 @@ class Plan:
     rehearsal: tuple[RehearsalSet, ...] = ()
     mixtures: Mapping[str, tuple[PartShare, ...]] = field(default_factory=dict)
     """Mapping from mixed source to the rows of its parts in an epoch, in the order of the parts' names."""
+    stated_price: PriceConfig | None = None
+    """Price of a device-hour in place of that of the config and those that attempts recorded (`--price`)."""
 
     @cached_property
     def graph(self) -> Graph:
@@ -66,7 +69,13 @@ class Plan:
 
     @cached_property
     def costs(self) -> CostModel:
-        return cost_model(self.config)
+        return cost_model(self.config).at_price(self.stated_price)
+
+    @property
+    def price(self) -> PriceConfig | None:
+        """Price of a device-hour: the stated one, or else that of the config."""
+        hardware = self.config.hardware
+        return self.stated_price or (hardware.price_per_device_hour if hardware else None)
 
     @property
     def layout(self) -> RunLayout:

@@ -158,6 +158,11 @@ def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
     return tuple(path_status(plan, path) for path in plan.graph.paths)
 
 
+def begun_status(plan: Plan) -> tuple[PathStatus, ...]:
+    """Return the status of every path that has a ledger, parents before children."""
+    return tuple(path_status(plan, path) for path in plan.graph.paths if plan.layout.path(path.name).ledger.is_dir())
+
+
 def saved_step(layout: PathLayout) -> int | None:
     """Return the lineage step of the newest complete checkpoint of a path; None if there is none."""
     places = (layout.checkpoints, layout.branch_points)

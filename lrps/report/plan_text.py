@@ -7,23 +7,24 @@ from collections.abc import Iterator, Sequence
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
-from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
+from lrps.costs.plan_document import PathPlan, PlanDocument, RowRange
+from lrps.costs.planned_cost import PlannedCost
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.terminal import print_sentence, print_table
 
 
-def print_plan(document: PlanDocument, not_counted: str | None = None) -> None:
+def print_plan(document: PlanDocument, not_counted: str | None = None, lines: Sequence[str] = ()) -> None:
     """Print the data, every path of every paradigm, the costs, the memory of a device and how often to save.
 
-    not_counted: the reason why FLOPs and disk are not known, if they are not.
+    not_counted: the reason why FLOPs and disk are not known, if they are not. lines: sentences about the costs.
     """
     for table in plan_tables(document):
         print_table(table)
     if document.flops_per_token is None and not_counted is not None:
         print_sentence(f"FLOPs, disk and memory are n/a: {not_counted}")
-    for line in (*interval_lines(document.checkpoint_interval), run_directory_line(document)):
+    for line in (*lines, *interval_lines(document.checkpoint_interval), run_directory_line(document)):
         print_sentence(line)
 
 
@@ -124,7 +125,7 @@ def _totals(document: PlanDocument) -> Table:
     notes: tuple[str, ...] = ()
     if to_do.wall_clock_hours is not None:
         hours = device_time(to_do.wall_clock_hours)
-        notes = (f"Still to do takes {hours} with all devices of the config at work together.",)
+        notes = (f"Still to do takes {hours} with all devices at work together.",)
     return Table("totals", (*_cost_columns(currency), *columns), tuple(rows), notes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -19,13 +20,16 @@ class TrainingConsole:
     """Progress over several paths, one after the other.
 
     total_steps: number of steps that the process group trains, over all its paths. quiet: show nothing, as on all ranks
-    but the first.
+    but the first. progress: what to show of the whole plan, from the number of steps that the group has trained and the
+    seconds that it took; by default the time until the group has trained all its steps.
     """
 
-    def __init__(self, total_steps: int, quiet: bool = False) -> None:
+    def __init__(
+        self, total_steps: int, quiet: bool = False, progress: Callable[[int, float], str] | None = None
+    ) -> None:
         self._console = Console(highlight=False, quiet=quiet)
         self._live = sys.stdout.isatty() and not quiet
-        self._total, self._done = total_steps, 0
+        self._total, self._done, self._of_plan = total_steps, 0, progress
         self._started = self._printed = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -61,7 +65,7 @@ class TrainingConsole:
         self._done += metrics.step - self._here
         self._here = metrics.step
         speed = f"{metrics.tokens_per_second:,.0f} tokens/s"
-        facts = f"loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  {speed}  ETA {self._eta()}"
+        facts = f"loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  {speed}  {self._progress_text()}"
         if self._task is not None:
             self._progress.update(self._task, completed=metrics.step, facts=facts)
         now = time.monotonic()
@@ -74,7 +78,8 @@ class TrainingConsole:
         self._console.print(text, markup=False, soft_wrap=True)
         self._console.file.flush()
 
-    def _eta(self) -> str:
-        """Return the time until the process group has trained all its steps."""
+    def _progress_text(self) -> str:
         elapsed = time.monotonic() - self._started
-        return duration(elapsed / self._done * (self._total - self._done)) if self._done else "?"
+        if self._of_plan is not None:
+            return self._of_plan(self._done, elapsed)
+        return f"ETA {duration(elapsed / self._done * (self._total - self._done))}" if self._done else "ETA ?"

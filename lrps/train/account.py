@@ -28,6 +28,11 @@ class DeviceClock:
     """Impossible time from the launch to this process by the wall clocks, which was not booked; None if there is
     none."""
 
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds that are not booked yet."""
+        return time.monotonic() - self.since
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -86,6 +91,16 @@ class Account:
             counters.repeating_seconds += seconds * self.rate.processes
         else:
             counters.training_seconds += seconds * self.rate.processes
+
+    @property
+    def allocated_seconds(self) -> float:
+        """Device-seconds of the attempt up to now."""
+        return (time.monotonic() - self._since) * self.rate.processes
+
+    @property
+    def recorded_seconds(self) -> float:
+        """Device-seconds of the attempt up to its newest record."""
+        return self._counters.allocated_seconds
 
     @contextmanager
     def booking(self, counter: str) -> Iterator[None]:

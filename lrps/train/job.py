@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import DataError, LineageError
+from lrps.base.errors import BudgetError, DataError, LineageError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -22,7 +22,7 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.model_config import check_capacity
 from lrps.engine.padding import padding_rows
-from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
+from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
 from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
@@ -33,21 +33,26 @@ from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
+from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
 from lrps.train.path_start import PathStart, start_path
+from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
 
+_SPENT = "the budget is spent, and everything is saved; `lrps run` says what is needed"
 
-def run_job(plan: Plan, names: Sequence[str], *, train: bool = True) -> bool:
+
+def run_job(plan: Plan, names: Sequence[str], stop_request: StopRequest | None = None, *, train: bool = True) -> bool:
     """Start the process group and run the named paths in it; False if asked to stop before the end.
 
-    train False evaluates only, and refuses a path that is not trained to its end.
+    train False evaluates only, and refuses a path that is not trained to its end. Raises BudgetError on all ranks if
+    the budget is spent before the end, once everything is saved.
     """
     launched = since_launch(os.environ.pop(LAUNCHED_AT, None))
     clock = DeviceClock(time.monotonic() - launched.seconds, launched.stated_seconds)
-    stop_request = StopRequest()
+    stop_request = stop_request or StopRequest()
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
     with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
@@ -59,23 +64,39 @@ def run_paths(
 ) -> bool:
     """Run the named paths in the order of the graph, on all ranks of the running process group.
 
-    clock: device time since its start is booked on the first path; by default from now.
+    clock: device time since its start is booked on the first path; by default from now. Raises BudgetError as `run_job`
+    does.
     """
     clock = clock or DeviceClock()
     paths = plan.named_paths(names)
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
-    with TrainingConsole(steps, quiet=rank() != 0) as console:
+    progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
+    shown = None if progress is None else progress.text
+    with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console:
         if train and steps:
             file, begun = plan.layout.examination, plan.own_padding
             for note in ask_rank_zero(lambda: check_trainable(plan.config, file, begun=begun)):
                 console.say(note)
+        budget = BudgetWatch.of(plan) if rank() == 0 else None
         finished = all(
-            not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)
+            not _stops(stop_request, budget) and _run_path(plan, path, stop_request, budget, console, clock, train)
             for path in paths
         )
-    gather(finished)  # Ranks end together: the launcher gives the others 30 seconds once the first one has ended.
+        spent = budget is not None and budget.seen and not finished
+        if spent:
+            console.say(
+                f"{plan.config.name}: the budget is spent, and everything is saved; `lrps run` says what is needed"
+            )
+    # Ranks end together: the launcher gives the others 30 seconds once the first one has ended.
+    if any(gather(spent)):
+        raise BudgetError(_SPENT)
     return finished
+
+
+def _stops(stop_request: StopRequest, budget: BudgetWatch | None) -> bool:
+    """Return True on all ranks if any of them was asked to stop, or if the budget is spent."""
+    return any(gather(stop_request.seen or (budget is not None and budget.is_spent())))
 
 
 def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
@@ -84,7 +105,13 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
 
 
 def _run_path(
-    plan: Plan, path: TrainingPath, stop_request: StopRequest, console: TrainingConsole, clock: DeviceClock, train: bool
+    plan: Plan,
+    path: TrainingPath,
+    stop_request: StopRequest,
+    budget: BudgetWatch | None,
+    console: TrainingConsole,
+    clock: DeviceClock,
+    train: bool,
 ) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
     with ExitStack() as resources:
@@ -117,6 +144,7 @@ def _run_path(
             heldout=_heldout_sets(plan),
             stop_request=stop_request,
             recorder=recorder,
+            budget=budget,
         )
         if recorder is None:
             return trainer.run()

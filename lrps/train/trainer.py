@@ -15,6 +15,7 @@ from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
+from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet, evaluate_state
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingSteps
@@ -42,14 +43,15 @@ class Trainer:
         heldout: Mapping[str, HeldoutSet],
         stop_request: StopRequest,
         recorder: Recorder | None,
+        budget: BudgetWatch | None = None,
     ) -> None:
         """training_sha256: digest of what all paths of the plan share. heldout: held-out sets by version.
 
-        training_digests: digests of the same training that checkpoints may carry.
+        training_digests: digests of the same training that checkpoints may carry. budget: on rank 0, if there is one.
         """
         self.config, self.path, self.engine, self.data, self.start = config, path, engine, data, start
         self.training_sha256, self.training_digests, self.heldout = training_sha256, training_digests, heldout
-        self.stop_request, self.recorder = stop_request, recorder
+        self.stop_request, self.recorder, self.budget = stop_request, recorder, budget
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations = dict(start.missing_evaluations)
         self.saver = Saver(engine, self.layout)
@@ -59,7 +61,10 @@ class Trainer:
         self.pruning_failed = False
 
     def run(self) -> bool:
-        """Train to the path's last step and evaluate what it releases; False if asked to stop before."""
+        """Train to the path's last step and evaluate what it releases; False if asked to stop before.
+
+        A budget that is spent asks to stop as a signal does.
+        """
         self._load_origin()
         self._book_energy()
         ask_rank_zero(self._protect_checkpoints)
@@ -121,7 +126,7 @@ class Trainer:
         """
         pending, now = self.pending, time.monotonic()
         sync = self.engine.sync_metrics(
-            stop=self.stop_request.seen,
+            stop=self.stop_request.seen or self._budget_is_spent(),
             written=self.saver.written,
             save_due=self._save_interval_passed(now),
             steps_until_sync=pending.steps_until_sync(now),
@@ -136,6 +141,10 @@ class Trainer:
         if sync.written and not sync.stop:  # After a stop, the save that follows publishes it.
             self._publish(self.saver.finish)
         return sync.stop
+
+    def _budget_is_spent(self) -> bool:
+        """Return True on rank 0 if the budget is spent; a sync passes it to all ranks, as a request to stop."""
+        return self.recorder is not None and self.budget is not None and self.budget.is_spent(self.recorder.account)
 
     def _save_interval_passed(self, now: float) -> bool:
         """Return True if checkpoint.every_minutes have passed by the clock of rank 0; a sync passes it to all ranks."""

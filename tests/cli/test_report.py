@@ -64,6 +64,7 @@ def test_reading_verbs_take_a_copied_run_directory(config_file: Path, tmp_path: 
         (["compare", "{config}", "--format", "md", "--out", "{config}"], "name another directory with --out"),
         (["sweep", "{config}", "--alpha", "much"], "write values as"),
         (["sweep", "{config}", "--versions", "2.5"], "whole numbers"),
+        *(([verb, "{config}", "--price", "free"], "2.5EUR") for verb in ("plan", "report", "compare", "sweep")),
     ],
 )
 def test_mistakes_are_told_in_one_line(config_file: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -72,6 +73,28 @@ def test_mistakes_are_told_in_one_line(config_file: Path, tmp_path: Path, argume
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["plan", "report", "compare", "sweep"])
+def test_price_is_an_option_of_every_verb_of_costs(config_file: Path, verb: str) -> None:
+    hardware = ["-s", "hardware.device=any", "-s", "hardware.peak_tflops=0.000001"]
+    priced = json.loads(lrps(verb, config_file, *hardware, "--price", "2.5EUR", "--json").stdout)
+    found = {
+        "plan": lambda: (priced["currency"], priced["graph"]["money"], priced["graph"]["device_hours"]),
+        "report": lambda: (priced["currency"], priced["graph"]["money"], priced["graph"]["device_hours"]),
+        "compare": lambda: (
+            priced["runs"][0]["currency"],
+            *(priced["rows"][0]["cells"][key]["value"] for key in ("money", "device_hours")),
+        ),
+        "sweep": lambda: (
+            priced["currency"],
+            *(priced["points"][0]["costs"]["ptfs"][key] for key in ("money", "device_hours")),
+        ),
+    }
+    currency, money, hours = found[verb]()
+    assert (currency, money) == ("EUR", pytest.approx(2.5 * hours))
+    of_run = json.loads(lrps(verb, load_config(config_file).run_dir, "--price", "3", "--json").stdout)
+    assert (of_run["runs"][0] if verb == "compare" else of_run)["currency"] == "USD"
 
 
 def test_sweep_writes_into_the_run_directory(config_file: Path) -> None:

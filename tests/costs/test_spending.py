@@ -9,17 +9,13 @@ import pytest
 
 from lrps.costs.spending import Spending, book, sum_spending
 from lrps.ledger.records import Counters, Record
-from lrps.paths.cost import CostModel
+from lrps.ledger.totals import RecordedPrice
 
 EDGES = [10, 20]
-COSTS = CostModel(
-    tokens_per_step=7,
-    flops_per_token=None,
-    flops_per_device_hour=None,
-    price_per_device_hour=36.0,
-    currency="EUR",
-    checkpoint_bytes=None,
-)
+
+
+def price_of(recorded: RecordedPrice | None) -> float:
+    return 36.0 if recorded is None else recorded.amount
 
 
 def ledger(*records: tuple[str, int, float]) -> list[Record]:
@@ -35,7 +31,7 @@ def ledger(*records: tuple[str, int, float]) -> list[Record]:
 
 
 def seconds(records: list[Record]) -> list[float]:
-    return [booking.allocated_seconds for booking in book(records, EDGES, COSTS)]
+    return [booking.allocated_seconds for booking in book(records, EDGES, price_of)]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +51,7 @@ def test_booked_where_training_stood(records: list[tuple[str, int, float]], book
 
 
 def test_an_edge_without_a_record_divides_by_steps() -> None:
-    first, second = book(ledger(("start", 0, 0.0), ("heartbeat", 4, 4.0), ("heartbeat", 16, 40.0)), EDGES, COSTS)
+    first, second = book(ledger(("start", 0, 0.0), ("heartbeat", 4, 4.0), ("heartbeat", 16, 40.0)), EDGES, price_of)
     assert (first.tokens, second.tokens) == (70, 42)
     assert (first.allocated_seconds, second.allocated_seconds) == (4 + 18, 18)
     assert first.money == pytest.approx(22.0)
@@ -63,16 +59,17 @@ def test_an_edge_without_a_record_divides_by_steps() -> None:
 
 def test_attempts_add_up() -> None:
     records = [*ledger(("start", 0, 1.0), ("heartbeat", 14, 8.0)), *ledger(("start", 5, 2.0), ("heartbeat", 20, 9.0))]
-    bookings = book(records, EDGES, COSTS)
+    bookings = book(records, EDGES, price_of)
     assert sum(booking.allocated_seconds for booking in bookings) == pytest.approx(17.0)
     assert sum(booking.tokens for booking in bookings) == 7 * (14 + 15)
 
 
-@pytest.mark.parametrize("stated", [None, {"amount": 3600.0, "currency": "USD"}], ids=["no price", "another currency"])
-def test_only_an_attempt_without_a_price_is_paid_at_the_configs(stated: dict[str, Any] | None) -> None:
+def test_each_attempt_is_charged_by_the_price_that_it_recorded() -> None:
     priced, other = ledger(("start", 0, 0.0), ("heartbeat", 10, 8.0)), ledger(("start", 10, 0.0), ("stop", 20, 10.0))
-    other[0] = other[0]._replace(facts={"price_per_device_hour": stated})
-    assert [booking.money for booking in book([*priced, *other], EDGES, COSTS)] == pytest.approx([8.0, 0.1])
+    other[0] = other[0]._replace(facts={"price_per_device_hour": None})
+    assert [booking.money for booking in book([*priced, *other], EDGES, price_of)] == pytest.approx([8.0, 0.1])
+    unpriced = book(priced, EDGES, lambda _: None)
+    assert [booking.money for booking in unpriced] == [None, 0.0]
 
 
 def test_sums_and_shares() -> None:

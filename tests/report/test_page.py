@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lrps.base.numbers import amount
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.forgetting_matrix import forgetting_matrices
 from lrps.costs.measured_cost import MeasuredCost
+from lrps.costs.price import parse_price
 from lrps.costs.released_version import TaskScore
 from lrps.plan.scores import Result
 from lrps.report.figures.catalogue import figures
@@ -172,6 +174,12 @@ def test_prices_that_were_paid_are_not_those_of_the_config(make: Any, formulas: 
         f"none recorded for {first} device-hours; 2.0 EUR per device-hour for {second} device-hours price now 9.5"
         in text
     )
+
+
+def test_a_stated_price_is_said_to_hold_for_everything(trained: Any) -> None:
+    stated = replace(trained, stated_price=parse_price("2.5USD", date(2026, 3, 4)))
+    text = words(render_page(make_comparison(stated)))
+    assert "price now 2.5 USD per device-hour, by --price on 2026-03-04: for all device-hours" in text
 
 
 def test_the_method_says_what_is_mixed(page: str, rehearsing: Any) -> None:
