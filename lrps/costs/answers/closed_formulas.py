@@ -1,6 +1,6 @@
 """Closed formulas of the steps of path switching, PTFS and CPT, and the decays of a plan that they are used with.
 
-docs/method.md, section 4, derives them. The script of the report's page has the same functions.
+docs/method.md, section 1.4, derives them. The script of the report's page has the same functions.
 """
 
 from __future__ import annotations
