@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from lrps.base.amounts import bill_time, share, wall_time
 from lrps.base.numbers import NOT_APPLICABLE, count
 from lrps.costs.answers.bill import Bill
-from lrps.costs.answers.budget_answers import WayOfTraining
+from lrps.costs.answers.budget_answers import BASES, BudgetAnswers, WayOfTraining
 from lrps.costs.comparison import Comparison
 from lrps.report.cost_words import CostWords, listed, spoken
 
@@ -103,17 +103,14 @@ def _wall(comparison: Comparison, hours: float | None) -> list[str]:
 
 def _others(comparison: Comparison, words: CostWords) -> Card:
     answers, pace = comparison.answers, comparison.pace
-    main, others = answers.main, list(_different(answers.ways, answers.main))
+    main, others = answers.main, _groups(answers, lambda way: way.all_versions.steps)
     amounts = []
     for ways in others:
         cost, names = ways[0].all_versions, listed([spoken(way.name) for way in ways])
         time = words.time_beside(cost.device_hours)
         amounts.append(Amount(words.steps(cost), f"{names}, {time}" if time else names))
-    shares = [
-        f"**{share(main.all_versions.steps / ways[0].all_versions.steps)}** of {spoken(ways[0].name)}'s"
-        for ways in others
-    ]
-    own = f"{words.steps(main.all_versions)}"
+    own, ratios = words.steps(main.all_versions), {"ptfs": main.ratio_to_ptfs, "cpt": main.ratio_to_cpt}
+    shares = [f"**{share(ratios[kind])}** of {spoken(kind)}'s" for kind in BASES if kind != main.kind]
     if pace.device_seconds_per_step is None:
         return Card("Other ways would cost", tuple(amounts), (f"Its own {own} are {listed(shares)}.",), "modelled")
     speed = f"the speed of {spoken(pace.paradigm)}" if pace.paradigm else "one speed"
@@ -122,13 +119,13 @@ def _others(comparison: Comparison, words: CostWords) -> Card:
     return Card("Other ways would cost", tuple(amounts), (line,), "modelled")
 
 
-def _different(ways: Sequence[WayOfTraining], main: WayOfTraining) -> Iterator[list[WayOfTraining]]:
-    """Yield the ways other than the main one, those with the same number of steps together."""
-    by_steps: dict[int, list[WayOfTraining]] = {}
-    for way in ways:
-        if way.name != main.name:
-            by_steps.setdefault(way.all_versions.steps, []).append(way)
-    yield from by_steps.values()
+def _groups(answers: BudgetAnswers, steps: Callable[[WayOfTraining], int]) -> list[list[WayOfTraining]]:
+    """Return the ways of training other than the main one, those with the same number of steps together."""
+    groups: dict[int, list[WayOfTraining]] = {}
+    for way in answers.ways:
+        if way.name != answers.paradigm:
+            groups.setdefault(steps(way), []).append(way)
+    return list(groups.values())
 
 
 def _next(comparison: Comparison, words: CostWords) -> Card:
@@ -140,8 +137,8 @@ def _next(comparison: Comparison, words: CostWords) -> Card:
     speed = f" at the {kind} {bill_time(pace.hours(1))} each" if kind else ""
     newest = comparison.plan.versions[-1].name
     others = [
-        f"{spoken(ways[0].name)} would add **{words.steps(ways[0].next_version)}**"
-        for ways in _different(answers.ways, answers.main)
+        f"{listed([spoken(way.name) for way in ways])} would add **{words.steps(ways[0].next_version)}**"
+        for ways in _groups(answers, lambda way: way.next_version.steps)
     ]
     lines = (f"training, {count(cost.steps)} steps{speed}, as large as {newest}", f"{', '.join(others)}.")
     return Card("The next version costs", (amount,), lines, "modelled")

@@ -133,6 +133,8 @@ def test_a_plan_of_path_switching_alone_is_compared_all_the_same(make: Any, form
         "CPT",
     ]
     assert "The version costs | 42.0 s [] measured" in said(cards(comparison)[0])
+    assert "PTFS would add 36.0 s, CPT would add 18.0 s." in said(cards(comparison)[2])
+    assert "is 100.0% of PTFS's and 100.0% of CPT's." in said(cards(comparison)[1])
     assert FirstScreen(comparison).title == "small: what 1 version cost"
     assert len(re.findall(r'class="part main">100.0%', render_page(comparison))) == 6, "two tables of three rows"
 
