@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def plan(run: Run, overrides: Overrides = None, price: PriceOption = None, as_json: AsJson = False) -> None:
     """Show every path, what it costs and what is still to do. Nothing is trained.
 
-    Device time and money are those of the speed that the run has measured, before its first step those of the config's
-    hardware.
+    Device time and money are at the speed that the run has measured, before its first step at the config's hardware;
+    with --json both are there.
     """
     from lrps.base.document import to_json
     from lrps.costs.budget_state import check_budget
@@ -46,11 +46,14 @@ def plan(run: Run, overrides: Overrides = None, price: PriceOption = None, as_js
 
 
 def _print(made: Plan, forecast: PlanForecast) -> None:
+    from lrps.costs.plan_forecast import at_speed
     from lrps.paths.known_architectures import why_not_counted
     from lrps.report.forecast_lines import forecast_lines
     from lrps.report.plan_text import print_plan
 
-    print_plan(forecast.plan, why_not_counted(made.config.model), forecast_lines(forecast))
+    speed = forecast.measured.speed if forecast.measured else None
+    document = forecast.plan if speed is None else at_speed(made, forecast.plan, speed)
+    print_plan(document, why_not_counted(made.config.model), forecast_lines(forecast))
 
 
 def status(

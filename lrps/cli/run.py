@@ -44,36 +44,32 @@ def run(
     With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
     """
-    from lrps.costs.budget_state import check_budget
-    from lrps.costs.plan_document import plan_document, write_plan_json
+    from lrps.costs.budget_state import check_budget, refusal
+    from lrps.costs.plan_document import write_plan_json
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
-    from lrps.plan.status import done_steps
-    from lrps.report.forecast_lines import budget_line
-    from lrps.report.run_directory import run_directory_line
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = load_plan(config_file, overrides)
     check_paradigms(made, paradigm)
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
-    where = run_directory_line(plan_document(made, done_steps(made)))
     budget = _budget(made, {*names, *waiting})
+    lines = _run_lines(made, budget)
     if dry_run:
-        for line in (where, *_budget_lines(budget), *([] if names or waiting else [_nothing_to_do(made)])):
-            typer.echo(f"# {line}")
+        lines += [] if names or waiting else [_nothing_to_do(made)]
+        lines += [] if budget is None or budget.is_enough else [f"`lrps run` would refuse this: {refusal(budget)}"]
+        lines += [waiting_text(waiting, config_file, overrides)] if waiting else []
+        typer.echo("\n".join(f"# {line}" for line in lines))  # As comments of the script.
         if isinstance(chosen, SlurmLauncher):
             show_scripts(made, names, config_file, overrides)
         else:
             _show_commands(made, names, chosen, config_file, overrides)
-        if waiting:  # As a comment of the script.
-            typer.echo(f"# {waiting_text(waiting, config_file, overrides)}")
         return
     check_budget(budget)
     check_shards(made)
-    for line in (where, *([] if budget is None else [budget_line(budget)])):
-        typer.echo(line)
+    typer.echo("\n".join(lines))
     write_plan_json(made)
     if isinstance(chosen, SlurmLauncher):
         submit_missing(made, names, config_file, overrides)
@@ -82,6 +78,17 @@ def run(
             typer.echo(_nothing_to_do(made))
         _run_here(made, names, chosen, config_file, overrides)
     check_written(waiting, config_file, overrides)
+
+
+def _run_lines(made: Plan, budget: BudgetState | None) -> list[str]:
+    """Return where the run is and what of it is done, and what is left of its budget."""
+    from lrps.costs.plan_document import plan_document
+    from lrps.plan.status import done_steps
+    from lrps.report.forecast_lines import budget_line
+    from lrps.report.run_directory import run_directory_line
+
+    where = run_directory_line(plan_document(made, done_steps(made)))
+    return [where] if budget is None else [where, budget_line(budget)]
 
 
 def _nothing_to_do(made: Plan) -> str:
@@ -99,17 +106,6 @@ def _budget(made: Plan, names: Collection[str]) -> BudgetState | None:
     statuses = plan_status(made)
     steps = sum(steps_to_do(status) for status in statuses if status.path.name in names)
     return budget_state(made, steps, measured_speed(statuses))
-
-
-def _budget_lines(budget: BudgetState | None) -> list[str]:
-    """Return what a dry run says about the budget."""
-    from lrps.costs.budget_state import refusal
-    from lrps.report.forecast_lines import budget_line
-
-    if budget is None:
-        return []
-    refused = [] if budget.is_enough else [f"`lrps run` would refuse this: {refusal(budget)}"]
-    return [budget_line(budget), *refused]
 
 
 def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str, set[str]]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lrps.base.errors import BudgetError
 from lrps.base.numbers import amount
-from lrps.costs.planned_cost import step_cost
 from lrps.costs.remaining import MeasuredSpeed
 from lrps.plan.budget import budget_of, rounded_up, spent
 from lrps.plan.plan import Plan
@@ -51,7 +50,8 @@ def budget_state(plan: Plan, steps: int, speed: MeasuredSpeed | None) -> BudgetS
     budget = budget_of(plan.config)
     if budget is None:
         return None
-    hours, done = step_cost(plan, steps, speed).device_hours, spent(plan, budget)
+    hours = plan.costs.of(steps).device_hours if speed is None else speed.hours(steps)
+    done = spent(plan, budget)
     return BudgetState(
         key=budget.key,
         unit=budget.unit,

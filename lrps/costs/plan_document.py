@@ -10,8 +10,6 @@ from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
-from lrps.costs.planned_cost import PlannedCost, planned_cost, step_cost
-from lrps.costs.remaining import MeasuredSpeed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Fork, Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
@@ -86,6 +84,24 @@ class RehearsalPlan:
     """Number of passes that it counts for when several sets divide a share."""
     parts: tuple[PartPlan, ...] = field(default=(), metadata=OPTIONAL)
     """Parts of its mixture, in the order of their names; none without a mixture."""
+
+
+@dataclass(frozen=True)
+class PlannedCost:
+    """Cost of some optimizer steps by the config alone. Null: the config does not say what it depends on."""
+
+    steps: int = field(metadata=key("total_steps"))
+    """Number of optimizer steps."""
+    tokens: int = field(metadata=key("total_tokens"))
+    """Number of trained tokens."""
+    flops: int | None = field(metadata=key("total_flops"))
+    """Number of model FLOPs of the trained tokens."""
+    device_hours: float | None
+    """Number of hours of one device, by the peak FLOP/s and the MFU of the config's hardware."""
+    wall_clock_hours: float | None
+    """Number of hours with all devices of the config at work together."""
+    money: float | None
+    """Price of the device-hours, in the currency of the plan."""
 
 
 @dataclass(frozen=True)
@@ -231,20 +247,17 @@ class PlanFile:
     config: Mapping[str, Any]
     """The config with all defaults, as configs/schema.json describes it."""
     plan: PlanDocument
-    """The plan as `lrps plan --json` prints it before anything is trained, without its speed and budget."""
+    """The plan as `lrps plan --json` prints it before anything is trained."""
     costs: CostModel
     """Factors that turn steps into costs."""
     paradigms: tuple[str, ...]
     """Names of the paradigms in the order of the config."""
 
 
-def plan_document(
-    plan: Plan, done_steps: Mapping[str, int] | None = None, speed: MeasuredSpeed | None = None
-) -> PlanDocument:
+def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> PlanDocument:
     """Return everything a plan says.
 
-    done_steps: path name -> lineage step that exists already; it turns totals into what is still to do. speed: what
-    device-hours are computed with; by default the hardware of the config.
+    done_steps: path name -> lineage step that exists already; it turns totals into what is still to do.
     """
     done = dict(done_steps or {})
     to_do = sum(_steps_to_do(path, done) for path in plan.graph.paths)
@@ -255,11 +268,11 @@ def plan_document(
         rehearsal=tuple(_rehearsal(plan, each) for each in plan.rehearsal),
         flops_per_token=plan.costs.flops_per_token,
         currency=plan.costs.currency,
-        paradigms={paradigm.name: _paradigm(plan, paradigm, done, speed) for paradigm in plan.graph.paradigms},
-        marginal=_marginal(plan, speed),
-        next=_next(plan, speed),
-        graph=GraphCost(planned_cost(plan, plan.graph.total_steps, speed), checkpoint_bytes(plan, plan.graph)),
-        to_do=planned_cost(plan, to_do, speed),
+        paradigms={paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
+        marginal=_marginal(plan),
+        next=_next(plan),
+        graph=GraphCost(_cost(plan, plan.graph.total_steps), checkpoint_bytes(plan, plan.graph)),
+        to_do=_cost(plan, to_do),
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
     )
@@ -267,6 +280,18 @@ def plan_document(
 
 def _steps_to_do(path: TrainingPath, done: Mapping[str, int]) -> int:
     return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
+
+
+def _cost(plan: Plan, steps: int) -> PlannedCost:
+    cost = plan.costs.of(steps)
+    hours = wall_clock_hours(plan, cost)
+    return PlannedCost(cost.steps, cost.tokens, cost.flops, cost.device_hours, hours, cost.money)
+
+
+def wall_clock_hours(plan: Plan, cost: Cost) -> float | None:
+    """Return the hours that a cost takes with all devices of the config at work together; None if not known."""
+    hardware = plan.config.hardware
+    return None if cost.device_hours is None or hardware is None else cost.device_hours / hardware.devices
 
 
 def _version(plan: Plan, increment: Increment) -> VersionPlan:
@@ -315,21 +340,21 @@ def _manifest_sha256(plan: Plan, source: str) -> str | None:
     return plan.sources[source].sha256 if source in plan.sources else None
 
 
-def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int], speed: MeasuredSpeed | None) -> ParadigmPlan:
+def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> ParadigmPlan:
     steps = [increment.steps for increment in plan.increments]
     return ParadigmPlan(
         kind=paradigm.kind,
-        cost=planned_cost(plan, paradigm.total_steps, speed),
+        cost=_cost(plan, paradigm.total_steps),
         ratio_to_ptfs=paradigm.total_steps / ptfs_steps(steps),
         ratio_to_cpt=paradigm.total_steps / cpt_steps(steps),
         checkpoint_bytes=checkpoint_bytes(plan, Graph((paradigm,))),
         steps_to_do=sum(_steps_to_do(path, done) for path in paradigm.paths),
         releases=paradigm.releases,
-        paths=tuple(_path(plan, path, done, speed) for path in paradigm.paths),
+        paths=tuple(_path(plan, path, done) for path in paradigm.paths),
     )
 
 
-def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int], speed: MeasuredSpeed | None) -> PathPlan:
+def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int]) -> PathPlan:
     return PathPlan(
         name=path.name,
         kind=path.kind,
@@ -337,7 +362,7 @@ def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int], speed: Measur
         optimizer="start" if path.parent is None else path.parent.optimizer,
         start_step=path.start,
         stop_step=path.stop,
-        cost=step_cost(plan, path.steps, speed),
+        cost=plan.costs.of(path.steps),
         lr_start=path.lr_start,
         lr_stop=path.lr_stop,
         done_steps=path.steps - _steps_to_do(path, done),
@@ -378,24 +403,22 @@ def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]
     return {*graph.branch_points(path.name), path.stop, *multiples}
 
 
-def _marginal(plan: Plan, speed: MeasuredSpeed | None) -> dict[str, AddedCost] | None:
+def _marginal(plan: Plan) -> dict[str, AddedCost] | None:
     if len(plan.increments) < 2:
         return None
     *before, last = plan.increments
-    return _added(plan, compile_graph(plan.config, before, rehearsal=plan.rehearsal), plan.graph, last, speed)
+    return _added(plan, compile_graph(plan.config, before, rehearsal=plan.rehearsal), plan.graph, last)
 
 
-def _next(plan: Plan, speed: MeasuredSpeed | None) -> dict[str, AddedCost]:
+def _next(plan: Plan) -> dict[str, AddedCost]:
     one_more = replace(plan.increments[-1], version=NEXT)
     more = compile_graph(plan.config, (*plan.increments, one_more), rehearsal=plan.rehearsal)
-    return _added(plan, plan.graph, more, one_more, speed)
+    return _added(plan, plan.graph, more, one_more)
 
 
-def _added(
-    plan: Plan, fewer: Graph, more: Graph, version: Increment, speed: MeasuredSpeed | None
-) -> dict[str, AddedCost]:
+def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[str, AddedCost]:
     return {
-        new.name: AddedCost(version.version, planned_cost(plan, new.total_steps - old.total_steps, speed))
+        new.name: AddedCost(version.version, _cost(plan, new.total_steps - old.total_steps))
         for old, new in zip(fewer.paradigms, more.paradigms, strict=True)
     }
 

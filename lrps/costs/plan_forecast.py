@@ -1,29 +1,47 @@
-"""The plan as `lrps plan` shows it: at the speed that the run has measured, with what is left of the budget."""
+"""The plan as `lrps plan` shows it: also at the speed that the run has measured, with what is left of the budget."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL
 from lrps.costs.budget_state import BudgetState, budget_state
-from lrps.costs.plan_document import PlanDocument, plan_document
+from lrps.costs.plan_document import AddedCost, ParadigmPlan, PlanDocument, PlannedCost, plan_document
 from lrps.costs.remaining import MeasuredSpeed, measured_speed
+from lrps.paths.cost import Cost
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 
 
 @dataclass(frozen=True)
+class MeasuredPlan:
+    """Costs of a plan at the measured speed. Wall-clock hours are those with the processes of the newest attempt."""
+
+    speed: MeasuredSpeed
+    """Speed that the device-hours are computed with."""
+    paradigms: Mapping[str, PlannedCost]
+    """Cost of each paradigm alone."""
+    marginal: Mapping[str, AddedCost] | None
+    """Cost that the last version adds to each paradigm; null for a plan of one version."""
+    next: Mapping[str, AddedCost]
+    """Cost that one more version, of the size of the last one, would add to each paradigm."""
+    graph: PlannedCost
+    """Cost of all paths, each counted once."""
+    to_do: PlannedCost
+    """Cost of the steps that are not trained yet."""
+
+
+@dataclass(frozen=True)
 class PlanForecast:
-    """A plan with the speed that its costs are computed with, and with the state of its budget."""
+    """A plan by its config, its costs at the speed that the run has measured, and the state of its budget."""
 
     FORMAT: ClassVar[str] = "lrps-plan/1"
     plan: PlanDocument = field(metadata=INLINE)
-    """Plan with all its costs at that speed."""
-    measured_speed: MeasuredSpeed | None = field(default=None, metadata=OPTIONAL)
-    """Speed that all device-hours of the plan are computed with; null before the first step: then they are those of the
-    config's hardware."""
+    """Plan with the costs of the config's hardware."""
+    measured: MeasuredPlan | None = field(default=None, metadata=OPTIONAL)
+    """Costs at the measured speed; null before the first step."""
     budget: BudgetState | None = field(default=None, metadata=OPTIONAL)
     """State of the budget; null if the config has none."""
 
@@ -33,6 +51,41 @@ def plan_forecast(plan: Plan, done_steps: Mapping[str, int], begun: Sequence[Pat
 
     Raises LedgerError for a ledger that was changed.
     """
-    speed = measured_speed(begun)
-    document = plan_document(plan, done_steps, speed)
-    return PlanForecast(document, speed, budget_state(plan, document.to_do.steps, speed))
+    speed, document = measured_speed(begun), plan_document(plan, done_steps)
+    measured = None if speed is None else _measured(at_speed(plan, document, speed), speed)
+    return PlanForecast(document, measured, budget_state(plan, document.to_do.steps, speed))
+
+
+def _measured(document: PlanDocument, speed: MeasuredSpeed) -> MeasuredPlan:
+    costs = {name: paradigm.cost for name, paradigm in document.paradigms.items()}
+    return MeasuredPlan(speed, costs, document.marginal, document.next, document.graph.cost, document.to_do)
+
+
+def at_speed(plan: Plan, document: PlanDocument, speed: MeasuredSpeed) -> PlanDocument:
+    """Return the document of a plan with the device-hours and the money of a measured speed."""
+    price = plan.costs.price_per_device_hour
+
+    def of_path(cost: Cost) -> Cost:
+        hours = speed.hours(cost.steps)
+        return replace(cost, device_hours=hours, money=None if price is None else hours * price)
+
+    def planned(cost: PlannedCost) -> PlannedCost:
+        at = of_path(plan.costs.of(cost.steps))
+        hours = cost.steps * speed.seconds_per_step / 3600
+        return replace(cost, device_hours=at.device_hours, wall_clock_hours=hours, money=at.money)
+
+    def added(costs: Mapping[str, AddedCost]) -> dict[str, AddedCost]:
+        return {name: replace(each, cost=planned(each.cost)) for name, each in costs.items()}
+
+    def paradigm(each: ParadigmPlan) -> ParadigmPlan:
+        paths = tuple(replace(path, cost=of_path(path.cost)) for path in each.paths)
+        return replace(each, cost=planned(each.cost), paths=paths)
+
+    return replace(
+        document,
+        paradigms={name: paradigm(each) for name, each in document.paradigms.items()},
+        marginal=None if document.marginal is None else added(document.marginal),
+        next=added(document.next),
+        graph=replace(document.graph, cost=planned(document.graph.cost)),
+        to_do=planned(document.to_do),
+    )

@@ -14,8 +14,8 @@ def forecast_lines(forecast: PlanForecast) -> list[str]:
 
 
 def _speed_lines(forecast: PlanForecast) -> list[str]:
-    speed = forecast.measured_speed
-    if speed is not None:
+    if forecast.measured is not None:
+        speed = forecast.measured.speed
         step = device_time(speed.seconds_per_step / 3600)
         processes = f"{count(speed.processes)} process{'' if speed.processes == 1 else 'es'}"
         return [

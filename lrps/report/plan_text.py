@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
-from lrps.costs.plan_document import PathPlan, PlanDocument, RowRange
-from lrps.costs.planned_cost import PlannedCost
+from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lrps.base.errors import NEEDS_DECISION, BudgetError
 from lrps.config.hardware import BudgetConfig
 from lrps.costs.budget_state import BudgetState, budget_state, check_budget, refusal
-from lrps.costs.plan_forecast import plan_forecast
+from lrps.costs.plan_document import plan_document
+from lrps.costs.plan_forecast import at_speed, plan_forecast
 from lrps.costs.remaining import MeasuredSpeed, measured_speed, measured_speeds, remaining_cost, steps_to_do
 from lrps.plan.plan import Plan
 from lrps.plan.status import begun_status, done_steps, plan_status
@@ -73,14 +74,17 @@ def test_the_plan_is_at_the_speed_of_its_status(half: Plan) -> None:
     assert (speed.device, speed.processes) == ("cpu", 2)
     forecast = plan_forecast(half, done_steps(half), begun_status(half))
     to_come = remaining_cost(half, sum(map(steps_to_do, statuses)), measured_speeds(statuses))
-    to_do = forecast.plan.to_do
+    assert forecast.measured is not None
+    to_do = forecast.measured.to_do
+    assert forecast.plan == plan_document(half, done_steps(half)), "that is the config's"
     assert (to_do.steps, to_do.device_hours, to_do.money) == (to_come.steps, to_come.device_hours, to_come.money)
     assert to_come.basis == "measured"
     assert to_do.wall_clock_hours == pytest.approx(to_do.device_hours / 2)  # type: ignore[operator]
-    costs = [each.cost for each in forecast.plan.next.values()]
-    costs += [paradigm.cost for paradigm in forecast.plan.paradigms.values()]
+    costs = [each.cost for each in forecast.measured.next.values()]
+    costs += [*forecast.measured.paradigms.values(), forecast.measured.graph]
     assert all(cost.device_hours == pytest.approx(speed.hours(cost.steps)) for cost in costs)
-    paths = [path for paradigm in forecast.plan.paradigms.values() for path in paradigm.paths]
+    shown = at_speed(half, forecast.plan, speed)
+    paths = [path for paradigm in shown.paradigms.values() for path in paradigm.paths]
     assert all(path.cost.device_hours == pytest.approx(speed.hours(path.cost.steps)) for path in paths)
 
 
@@ -88,7 +92,7 @@ def test_before_the_first_step_the_plan_is_that_of_the_config(make: Any, formula
     plan = make(hardware={**formulas.PRICED, "peak_tflops": 1e-3})
     forecast = plan_forecast(plan, {}, ())
     assert forecast.plan.graph.cost.device_hours == plan.costs.of(plan.graph.total_steps).device_hours
-    assert forecast.measured_speed is None
+    assert forecast.measured is None
     assert forecast_lines(forecast) == [
         "Device time is at the config's hardware: no step of this plan has been measured yet."
     ]

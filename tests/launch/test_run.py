@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import lrps.launch.run
-from lrps.base.errors import LrpsError, StoppedError, TrainingError
+from lrps.base.errors import NEEDS_DECISION, BudgetError, LrpsError, StoppedError, TrainingError
+from lrps.config.hardware import BudgetConfig
 from lrps.config.launching import LaunchConfig
 from lrps.launch.jobs import plan_jobs
 from lrps.launch.launchers.local import LocalLauncher
@@ -51,17 +52,21 @@ class Run:
 
     def __init__(self, root: Path) -> None:
         self.root, self.printed, self.allocations = root, list[str](), dict[str, Allocation]()
+        self.budget: BudgetConfig | None = None
 
     def plan(self, **launch: object) -> Plan:
         plan = small_plan(self.root)
-        return replace(plan, config=plan.config.model_copy(update={"launch": LaunchConfig.model_validate(launch)}))
+        changes = {"launch": LaunchConfig.model_validate(launch), "budget": self.budget}
+        return replace(plan, config=plan.config.model_copy(update=changes))
 
     def jobs(self, deeds: Deeds, **launch: object) -> None:
         """Run the paths that have deeds, one per job."""
         plan = self.plan(**{"paths_per_job": 1, **launch})
         launcher = PretendLauncher(plan.config.launch, self.root, deeds)
         self.allocations = launcher.allocations
-        run_jobs(plan, plan_jobs(plan, list(deeds), Path("c.yaml"), []), launcher, self.printed.append)
+        run_jobs(
+            plan, plan_jobs(plan, list(deeds), Path("c.yaml"), []), launcher, self.printed.append, lambda: "so far"
+        )
 
     @property
     def states(self) -> dict[str, str]:
@@ -165,6 +170,37 @@ def test_torchrun_hides_that_workers_saved_and_the_ledger_shows_it(run: Run) -> 
         run.jobs({"ptfs-v1": ["interrupt", "exit:1"]})
     with pytest.raises(TrainingError, match="ended with code 1 before ptfs-v1"):
         run.jobs({"ptfs-v1": ["exit:1"]})  # What was interrupted is an earlier attempt.
+
+
+@pytest.mark.parametrize("code", [0, 1, NEEDS_DECISION])
+def test_a_spent_budget_stops_all_and_starts_none(run: Run, code: int) -> None:
+    """Whatever the launcher makes of the exit code; a group that begins afterwards ends before its first attempt."""
+    run.budget = BudgetConfig(device_hours=2.0)
+    deeds = {"ptfs-v1": ["interrupt:2.5", f"exit:{code}"], "ptfs-v2": [f"exit:{code}"], "ptfs-v3": ["complete"]}
+    for left, names in ((set(), "ptfs-v1, ptfs-v2, ptfs-v3"), ({"ptfs-v1"}, "ptfs-v2, ptfs-v3")):
+        with pytest.raises(BudgetError, match=f"the budget is spent; {names} not complete. Raise `budget`"):
+            run.jobs({name: what for name, what in deeds.items() if name not in left})
+    run.budget = BudgetConfig(device_hours=3.0)
+    with pytest.raises(StoppedError, match="Run the same command again"):
+        run.jobs({"ptfs-v3": ["interrupt", "exit:0"]})
+
+
+def test_a_failure_beside_a_spent_budget_is_a_failure(run: Run) -> None:
+    run.budget = BudgetConfig(device_hours=2.0)
+    with pytest.raises(BudgetError):
+        run.jobs({"ptfs-v1": ["interrupt:2.5"]})
+    with pytest.raises(TrainingError, match="code 1 before main was complete"):
+        run.jobs({"main": ["pin:40", "exit:1"]})
+
+
+def test_how_far_the_plan_is_is_said_while_groups_run_side_by_side(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lrps.launch.run, "PROGRESS_SECONDS", 0.0)
+    deeds = {"ptfs-v1": ["complete"], "ptfs-v2": ["complete"]}
+    run.jobs(deeds, at_once=2)
+    assert "so far" in run.printed
+    run.printed.clear()
+    run.jobs(deeds)
+    assert run.printed == [], "a single group says it itself"
 
 
 def test_a_signal_stops_all_and_starts_none(run: Run) -> None:

@@ -1,7 +1,7 @@
 """Replacement for a process group that trains: a script that performs the actions of its arguments in a run directory.
 
 tests/launch/test_run.py starts it as `pretend_worker.py ROOT PATH DEED...`, where a deed is `pin:STEP`, `complete`,
-`interrupt`, `touch:FILE`, `wait:FILE`, `say:TEXT` or `exit:CODE`.
+`interrupt[:HOURS]`, `touch:FILE`, `wait:FILE`, `say:TEXT` or `exit:CODE`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lrps.plan.plan import Plan
 from support.run_builder import attempt, save, small_plan
 
 
-def interrupt(plan: Plan, name: str) -> None:
-    """Write the ledger of an attempt that was asked to stop before its first step."""
-    path, counters = plan.graph.by_name[name], Counters()
+def interrupt(plan: Plan, name: str, device_hours: float) -> None:
+    """Write the ledger of an attempt that was asked to stop before its first step, after so many device-hours."""
+    path, counters = plan.graph.by_name[name], Counters(allocated_seconds=3600 * device_hours)
     ledger = LedgerWriter(plan.layout.path(name).ledger)
     facts = {"format": FORMAT, "path": name, "path_start": path.start, "device": "cpu", "processes": 1}
     ledger.append("start", path.start, counters, **facts)
@@ -39,7 +39,7 @@ def do(plan: Plan, name: str, deed: str) -> None:
             attempt(plan, name, stop - 1, stop, (stop,))
             save(plan, name, stop, pinned=True)
         case "interrupt":
-            interrupt(plan, name)
+            interrupt(plan, name, float(what or 0))
         case "touch":
             Path(what).touch()
         case "wait":

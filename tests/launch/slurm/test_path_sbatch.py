@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lrps.base.errors import NEEDS_DECISION
 from lrps.launch.slurm.names import output_file
 from lrps.launch.slurm.script import script_text
 from lrps.launch.slurm.submit import submit
@@ -88,12 +89,19 @@ def test_cancelled_by_hand_it_saves_and_stays_away(
     assert "queued again" not in output_file(plan.layout.run_dir, "main", job).read_text()
 
 
-def test_a_failure_is_not_tried_again(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
+def test_a_failure_or_a_spent_budget_is_not_tried_again(
+    plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]
+) -> None:
     """Not even if it was asked to stop meanwhile."""
-    job = start("while not asked: time.sleep(0.05)\nsys.exit(1)")
-    cluster.command("scancel", "--batch", "--signal=USR1", job)
-    cluster.wait_for(job, "FAILED")
-    assert "the processes ended with 1\n" in output_file(plan.layout.run_dir, "main", job).read_text()
+    codes = {1: "ptfs-v1", NEEDS_DECISION: "ptfs-v2"}
+    jobs = {code: start(f"while not asked: time.sleep(0.05)\nsys.exit({code})", codes[code]) for code in codes}
+    for job in jobs.values():
+        cluster.command("scancel", "--batch", "--signal=USR1", job)
+    for code, job in jobs.items():
+        cluster.wait_for(job, "FAILED")
+        output = output_file(plan.layout.run_dir, codes[code], job).read_text()
+        assert f"the processes ended with {code}\n" in output
+        assert "queued again" not in output
 
 
 def test_a_job_that_never_gets_to_save_gives_up(plan: Plan, cluster: PrivateSlurm, start: Callable[..., str]) -> None:
