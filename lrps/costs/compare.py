@@ -12,11 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from lrps import __version__
-from lrps.base.amounts import NB, share
 from lrps.base.document import key
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
-from lrps.costs.answers.pace import unequal_speeds
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.estimate import CostRate
 from lrps.costs.paradigm_costs import ParadigmCosts
@@ -144,7 +142,7 @@ def compare_runs(plans: Sequence[Plan]) -> CompareDocument:
         runs.append(_run(name, plan, comparison))
         rows += _rows(name, plan, comparison)
         rehearsal = rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency)
-        notes += [f"{name}: {why}" for why in (*missing, *rehearsal, *_unequal(comparison))]
+        notes += [f"{name}: {why}" for why in (*missing, *rehearsal)]
     return CompareDocument(tuple(runs), tuple(rows), (*notes, *_differences(runs)), __version__)
 
 
@@ -167,18 +165,6 @@ def _with_all_kinds(plan: Plan) -> tuple[Plan, list[str]]:
         except ConfigError as error:
             missing.append(f"no {kind} beside it: {error}")
     return plan, missing
-
-
-def _unequal(comparison: Comparison) -> list[str]:
-    """Return a sentence with the ratios at one speed, if the paths of a run were trained at unequal speeds."""
-    if not comparison.pace.unequal:
-        return []
-    ratios = [
-        f"{way.name} {share(way.ratio_to_ptfs)} of PTFS and {share(way.ratio_to_cpt)} of CPT"
-        for way in comparison.answers.ways
-    ]
-    speeds = unequal_speeds(comparison.pace).replace(NB, " ")
-    return [f"{speeds}, so measured ratios compare machines. At one speed: {'; '.join(ratios)}."]
 
 
 def _run(name: str, plan: Plan, comparison: Comparison) -> ComparedRun:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from lrps.costs.answers.bill import bill_of
-from lrps.costs.compare import compare_runs
 from lrps.costs.comparison import Comparison, make_comparison
 
 PARADIGMS = {
@@ -139,13 +138,3 @@ def test_before_training_costs_are_those_of_the_hardware_or_unknown(make: Any, f
     assert planned.pace.source == "hardware"
     assert main.device_hours == pytest.approx(planned.paradigms["path-switching"].plan.cost.device_hours)
     assert main.money == pytest.approx(planned.paradigms["path-switching"].plan.cost.money)
-
-
-def test_compare_says_the_ratios_at_one_speed(uneven: Any, trained: Any) -> None:
-    notes = [note for note in compare_runs([uneven]).notes if "Speeds" in note]
-    assert notes == [
-        "small: Speeds differed 8.5-fold: a step took from 36.0 ms to 306 ms of device time, so measured ratios "
-        "compare machines. At one speed: path-switching 58.0% of PTFS and 145.0% of CPT; ptfs 100.0% of PTFS and "
-        "250.0% of CPT; control 100.0% of PTFS and 250.0% of CPT; cpt 40.0% of PTFS and 100.0% of CPT."
-    ]
-    assert not [note for note in compare_runs([trained]).notes if "Speeds" in note]
