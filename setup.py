@@ -18,6 +18,7 @@ setup(
     package_data={
         "lrps": ["py.typed"],
         "lrps.report": ["*.html.j2"],
+        "lrps.report.first_screen": ["*.html.j2", "*.css", "*.js"],
         "lrps.export": ["*.md.j2"],
         "lrps.launch.slurm": ["*.sbatch"],
     },

@@ -77,6 +77,8 @@ class LineChart:
     """(x, text) of vertical lines, which are named at the top."""
     names_at_end: bool = True
     """Whether names are in a column on the right; else each is near its last point, wherever there is room."""
+    titled: bool = True
+    """Whether the title is drawn; else it is for screen readers alone."""
     _named: tuple[Series, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class LineChart:
     @property
     def _label_line(self) -> float:
         """Height of the label of the y axis, which is below title and note."""
-        return 48.0 if self.note else 34.0
+        return (48.0 if self.note else 34.0) - (0 if self.titled else 16)
 
     @property
     def _top(self) -> float:
@@ -112,9 +114,10 @@ class LineChart:
         return Drawing(self.title, self.description, WIDTH, HEIGHT, body)
 
     def _frame(self) -> Iterator[str]:
-        yield label(4, 16, fitted(self.title, WIDTH - 8, 14), class_="title")
+        if self.titled:
+            yield label(4, 16, fitted(self.title, WIDTH - 8, 14), class_="title")
         if self.note:
-            yield label(4, 32, fitted(self.note, WIDTH - 8), class_="quiet")
+            yield label(4, self._label_line - 16, fitted(self.note, WIDTH - 8), class_="quiet")
         yield label(4, self._label_line, self.y.label, class_="quiet")
         for value, text in self.y.ticks:
             _, y = self._place((self.x.low, value))

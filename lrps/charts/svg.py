@@ -19,8 +19,13 @@ _DARK = ("#74b3ff", "#ff9f6b", "#62d193", "#c7a5ff", "#5fd0e3", "#e6c25c", "#ff9
 _DASHES = ("none", "7 3", "2 2.5", "9 3 2 3", "12 4", "5 2 1 2 1 2", "4 4", "1 3")
 
 
-def _slots(colours: Sequence[str]) -> str:
-    return "".join(f".chart .s{slot}{{color:{colour}}}" for slot, colour in enumerate(colours))
+def _slots(colours: Sequence[str], within: str = ".chart ") -> str:
+    return "".join(f"{within}.s{slot}{{color:{colour}}}" for slot, colour in enumerate(colours))
+
+
+def slot_style() -> str:
+    """Return the style sheet that gives elements outside of drawings the colours of the series."""
+    return f"{_slots(_LIGHT, '')}@media screen and (prefers-color-scheme:dark){{{_slots(_DARK, '')}}}"
 
 
 STYLE = (

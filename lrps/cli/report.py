@@ -20,8 +20,11 @@ def report(
     run: Run,
     overrides: Overrides = None,
     formats: Annotated[
-        str, typer.Option("--format", metavar="F,F", help="Any of html, md, csv, tex, json; written to <run>/report.")
+        str, typer.Option("--format", metavar="F,F", help="Files to write: any of html, md, csv, tex, json.")
     ] = "html,json",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Directory for the files; by default <run>/report.")
+    ] = None,
     price: PriceOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,18 +38,21 @@ def report(
     if as_json:
         print_json(to_json(make_comparison(made)))
     else:
-        print_and_write_report(made, wanted)
+        print_and_write_report(made, wanted, out)
 
 
-def print_and_write_report(made: Plan, formats: Sequence[str]) -> None:
-    """Print the comparison of a plan's paradigms, write its files and print their names."""
+def print_and_write_report(made: Plan, formats: Sequence[str], directory: Path | None = None) -> None:
+    """Print the comparison of a plan's paradigms, write its files and print their names.
+
+    directory: <run>/report by default.
+    """
     from lrps.costs.comparison import make_comparison
     from lrps.report.comparison_text import print_comparison
     from lrps.report.files import write_report
 
     comparison = make_comparison(made)
     print_comparison(comparison)
-    for file in write_report(made, comparison, formats):
+    for file in write_report(made, comparison, formats, directory):
         typer.echo(str(file))
 
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from lrps import __version__
 from lrps.base.document import INLINE, OPTIONAL, key
+from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
+from lrps.costs.answers.pace import Pace
 from lrps.costs.estimate import CostRate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
@@ -67,6 +69,10 @@ class Comparison:
     """Version of lrps that made the comparison."""
     provenance: Provenance
     """Fingerprint of the plan, software and recorded prices."""
+    pace: Pace = field(metadata=OPTIONAL)
+    """The one speed at which ways of training are compared, and the pace of each path."""
+    answers: BudgetAnswers = field(metadata=OPTIONAL)
+    """Costs of the main paradigm beside the others at one speed, and what faults and start-up cost."""
     other_parents: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
 
@@ -81,25 +87,29 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     spendings = {
         paradigm.name: {path.name: run.spending(path) for path in paradigm.paths} for paradigm in plan.graph.paradigms
     }
-    whole = [run.spending(path) for path in plan.graph.paths]
+    whole = {path.name: run.spending(path) for path in plan.graph.paths}
+    by_path = {name: spending.measured for name, spending in whole.items()}
+    total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
     ratios = measured_ratios(plan.graph.paradigms, spendings, run)
     scores = newest_scores(plan)
+    paradigms = {
+        paradigm.name: paradigm_costs(
+            paradigm,
+            planned.paradigms[paradigm.name],
+            spendings[paradigm.name],
+            run,
+            model,
+            scores,
+            ratios[paradigm.name],
+        )
+        for paradigm in plan.graph.paradigms
+    }
+    pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     return Comparison(
         plan=planned,
-        paradigms={
-            paradigm.name: paradigm_costs(
-                paradigm,
-                planned.paradigms[paradigm.name],
-                spendings[paradigm.name],
-                run,
-                model,
-                scores,
-                ratios[paradigm.name],
-            )
-            for paradigm in plan.graph.paradigms
-        },
-        graph=GraphCosts(planned.graph, sum_measured(spending.measured for spending in whole)),
+        paradigms=paradigms,
+        graph=GraphCosts(planned.graph, total),
         initial_heldout=run.initial_heldout,
         tasks=tasks_of(plan.config.evaluation),
         cost_model=model.rate,
@@ -108,6 +118,8 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         updated=max((s.totals.updated for s in run.statuses.values() if s.totals.updated), default=None),
         price=price_of(plan),
         lrps_version=__version__,
-        provenance=provenance(plan, [spending.totals for spending in whole]),
+        provenance=provenance(plan, [spending.totals for spending in whole.values()]),
+        pace=pace,
+        answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
     )

@@ -12,7 +12,8 @@ from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
 from lrps.plan.initial_evaluation import INITIAL
-from lrps.report.summary import ONE_RUN, headline, other_histories, still_to_do
+from lrps.report.headline import headline
+from lrps.report.summary import ONE_RUN, other_histories, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.parts_table import parts_table
@@ -44,7 +45,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     totals = totals_table(comparison)
     parts = [
         f"# {comparison.plan.name}",
-        headline(comparison),
+        headline(comparison, emphasis=True),
         *other_histories(comparison),
         totals.to_markdown(),
         *totals.notes,

@@ -71,18 +71,23 @@ def known_formats(formats: Sequence[str]) -> list[str]:
     return wanted
 
 
-def write_report(plan: Plan, comparison: Comparison, formats: Sequence[str]) -> list[Path]:
-    """Write the formats to <run>/report and return their files, without those of the figures (in report/figures).
+def write_report(
+    plan: Plan, comparison: Comparison, formats: Sequence[str], directory: Path | None = None
+) -> list[Path]:
+    """Write the formats to a directory and return their files, without those of the figures (in its `figures`).
 
-    Raises ConfigError for an unknown format, before anything is written, and for a directory that cannot be written to.
+    directory: <run>/report by default. Raises ConfigError for an unknown format, before anything is written, and for a
+    directory that cannot be written to.
     """
     wanted = known_formats(formats)
-    directory = plan.layout.report_dir
+    directory = plan.layout.report_dir if directory is None else directory
     files = {directory / file: text for name in wanted for file, text in FORMATS[name](comparison).items()}
     try:
         for file, text in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             atomic_write_text(file, text)
     except OSError as error:
-        raise ConfigError(f"{directory}: cannot write the report: {error}; make the directory writable") from None
+        raise ConfigError(
+            f"{directory}: cannot write the report: {error}; make it writable, or name another directory with --out"
+        ) from None
     return [file for file in files if file.parent == directory]

@@ -13,14 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrps.base.numbers import amount, count, flops, loss, ratio, short
-from lrps.charts.svg import STYLE
+from lrps.charts.svg import STYLE, slot_style
 from lrps.costs.comparison import Comparison
 from lrps.costs.plan_document import RowRange
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
+from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
-from lrps.report.summary import ONE_RUN, headline, mixing, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, mixing, other_histories, still_to_do
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.task_table import task_table
@@ -38,8 +39,8 @@ def render_page(comparison: Comparison) -> str:
         .get_template(_TEMPLATE)
         .render(
             comparison=comparison,
-            headline=headline(comparison),
             other_histories=other_histories(comparison),
+            screen=FirstScreen(comparison),
             still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,
             figures={
@@ -57,6 +58,7 @@ def render_page(comparison: Comparison) -> str:
             parts=parts_table(comparison.plan),
             measured_tables=[forgetting_table(comparison), task_table(comparison)],
             chart_style=Markup(STYLE),
+            slot_style=Markup(slot_style()),
             any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),
         )
     )
@@ -81,6 +83,7 @@ def _environment() -> Environment:
         "get": _get,
         "row_parts": _row_parts,
         "steps": _steps,
+        "strong": strong,
     }
     return environment
 

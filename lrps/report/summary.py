@@ -1,61 +1,14 @@
-"""Sentences of a comparison: the headline, the steps that are missing, and the limits of the measured losses.
-
-The terminal, the page and the Markdown file share them. Every number comes from the comparison.
-"""
+"""Sentences of a comparison: the mixes, the steps that are missing, and the limits of the measured losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lrps.base.numbers import count, device_time, loss, ratio
+from lrps.base.numbers import count
 from lrps.costs.comparison import Comparison
-from lrps.costs.paradigm_costs import MixShares, ParadigmCosts
+from lrps.costs.paradigm_costs import MixShares
 
 ONE_RUN = "The losses are those of one run: one seed, one order of the data. Small differences may not repeat."
-
-
-def headline(comparison: Comparison) -> str:
-    """Return the planned and the measured cost of the main paradigm in relation to PTFS, in two or three sentences."""
-    name = main_paradigm(comparison)
-    paradigm, versions = comparison.paradigms[name], len(comparison.plan.versions)
-    plan = paradigm.plan
-    planned = (
-        f"{versions} version{'s' if versions > 1 else ''}: {name} takes {count(plan.cost.steps)} steps, "
-        f"{ratio(plan.ratio_to_ptfs)} of those of training every version from scratch (PTFS) and "
-        f"{ratio(plan.ratio_to_cpt)} of those of continual pre-training (CPT)."
-    )
-    return f"{planned} {_measured(name, paradigm)}{_losses(comparison)}"
-
-
-def main_paradigm(comparison: Comparison) -> str:
-    """Return the paradigm of the headline: the first path switching of the config, or else its first paradigm."""
-    kinds = {name: paradigm.plan.kind for name, paradigm in comparison.paradigms.items()}
-    return next((name for name, kind in kinds.items() if kind == "path-switching"), next(iter(kinds)))
-
-
-def _measured(name: str, paradigm: ParadigmCosts) -> str:
-    measured = paradigm.measured
-    if measured is None:
-        return f"No cost of {name} has been measured yet."
-    hours = f"{device_time(measured.device_hours)} of device time allocated on {measured.device}"
-    training = f"{device_time(measured.training_hours)} of it in optimizer steps"
-    if not paradigm.complete:
-        done = f"{count(measured.total_steps)} of {count(paradigm.plan.cost.steps)} steps"
-        return f"Measured so far: {done}, {hours}, {training}."
-    ratios = paradigm.ratios
-    return f"Measured: {hours}{_of_ptfs(ratios.allocated_to_ptfs)}, {training}{_of_ptfs(ratios.training_to_ptfs)}."
-
-
-def _of_ptfs(share: float | None) -> str:
-    return "" if share is None else f" ({ratio(share)} of those of PTFS)"
-
-
-def _losses(comparison: Comparison) -> str:
-    """Return the mean held-out loss of the newest version, of every paradigm where it was measured."""
-    newest = {name: paradigm.releases[-1].seen_loss for name, paradigm in comparison.paradigms.items()}
-    known = [f"{name} {loss(value)}" for name, value in newest.items() if value is not None]
-    version = comparison.plan.versions[-1].name
-    return f" Held-out loss of {version}, mean over all versions: {', '.join(known)}." if known else ""
 
 
 def mixing(comparison: Comparison) -> list[str]:

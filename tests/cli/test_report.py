@@ -43,6 +43,19 @@ def test_compare_a_directory_and_its_config(config_file: Path, tmp_path: Path) -
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"compare.md", "compare.csv"}
 
 
+def test_report_into_another_directory(config_file: Path, tmp_path: Path) -> None:
+    run_dir = load_config(config_file).run_dir
+    done = lrps("report", config_file, "--format", "html,json,md", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "index.html",
+        "comparison.json",
+        "comparison.md",
+        "figures",
+    }
+    assert [file.name for file in run_dir.iterdir()] == ["plan.json"]
+
+
 @pytest.mark.parametrize("verb", ["plan", "status", "report", "prune"])
 def test_reading_verbs_take_a_copied_run_directory(config_file: Path, tmp_path: Path, verb: str) -> None:
     copy = tmp_path / "copied"

@@ -57,7 +57,7 @@ def test_before_anything_was_trained(make: Any, capsys: pytest.CaptureFixture[st
     ]
     print_comparison(comparison)
     text = " ".join(capsys.readouterr().out.split())
-    assert "No cost of path-switching has been measured yet." in text
+    assert "No cost has been measured yet" in text
     assert "9,400 steps of 12 paths (`lrps run CONFIG`)" in text
     assert "`lrps data build CONFIG`" in text, "the config names no shards"
     assert "one seed" not in text
@@ -73,6 +73,6 @@ def test_half_way(make: Any, formulas: Any, capsys: pytest.CaptureFixture[str]) 
     assert row["total device time"] == device_time((1200 * 0.036 + 2 * 12 + 1700 * a_step) / 3600) + "~"
     print_comparison(comparison)
     text = " ".join(capsys.readouterr().out.split())
-    assert "Measured so far: 1,200 of 2,900 steps" in text
+    assert "is spent so far, for 1,200 of 2,900 steps" in text
     assert "~ modelled, in whole or in part" in text
     assert "8,200 steps of 11 paths" in text

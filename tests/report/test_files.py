@@ -63,6 +63,14 @@ def test_only_what_was_asked_for(make: Any) -> None:
     assert {file.name for file in plan.layout.report_dir.iterdir()} == set(names)
 
 
+def test_another_directory_leaves_the_run_alone(make: Any, tmp_path: Path) -> None:
+    plan = make()
+    files = write_report(plan, make_comparison(plan), ["html", "json"], tmp_path / "new" / "place")
+    assert files == [tmp_path / "new" / "place" / name for name in ("index.html", "comparison.json")]
+    assert (tmp_path / "new" / "place" / "figures" / "lineage.svg").exists()
+    assert not plan.layout.run_dir.exists()
+
+
 def test_an_unknown_format_is_refused_before_anything_is_written(make: Any) -> None:
     plan = make()
     with pytest.raises(ConfigError, match="unknown format 'pdf'; known are html, md, csv, tex, json"):

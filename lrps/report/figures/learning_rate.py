@@ -33,7 +33,7 @@ def _rates(comparison: Comparison, slot: int, name: str, x: Axis, y: Axis) -> Li
     paradigm = comparison.paradigms[name]
     series = []
     for path in paradigm.paths:
-        line = _line(comparison.curves[path.plan.name], path.plan.stop_step)
+        line = rates_until(comparison.curves[path.plan.name], path.plan.stop_step)
         marks = [release_mark(release, point_at(line, release.step)) for release in releases_of(paradigm, path)]
         if is_branch(paradigm, path):
             marks.insert(0, Mark(line[0], f"{path.plan.name} forks at step {path.plan.start_step:,}", True))
@@ -57,7 +57,7 @@ def _steps_text(paradigm: ParadigmCosts) -> str:
     return f"{count(paradigm.plan.cost.steps)} steps in {paths} path{'s' if paths > 1 else ''}"
 
 
-def _line(curve: PathCurve, stop: int) -> tuple[Point, ...]:
+def rates_until(curve: PathCurve, stop: int) -> tuple[Point, ...]:
     """Return the rates of a path up to its stop in this paradigm; a shared main path may continue in another one."""
     points: list[Point] = list(zip(curve.steps, curve.lr, strict=True))
     inside = [point for point in points if point[0] <= stop]
