@@ -52,5 +52,5 @@ def path_curve(plan: Plan, path: TrainingPath) -> PathCurve:
         loss=tuple(loss for _, loss in losses.points),
         mean_steps=tuple(mean.step for mean in losses.means),
         mean_loss=tuple(mean.loss for mean in losses.means),
-        mean_count=tuple(mean.count for mean in losses.means),
+        mean_count=tuple(mean.number for mean in losses.means),
     )

@@ -22,10 +22,12 @@ from lrps.ledger.metrics import parse_metrics
 MOST_POINTS = 1024
 """Largest number of losses that are all kept."""
 _PIECE_BYTES = 2**20
-_NUMBER = rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_WHOLE = r"(?!0[0-9])[0-9]+"
+_LOSS = rf"-?{_WHOLE}(?:\.[0-9]+)?(?:e[-+][0-9]+)?"
+_OTHER = "[-+.0-9e]+"
 _LINE = re.compile(
-    rb'^\{"step": (0|[1-9]\d*), "tokens": (?:0|[1-9]\d*), "loss": (%b), "lr": %b, "grad_norm": (?:null|%b), '
-    rb'"tokens_per_second": %b\}$' % ((_NUMBER,) * 4),
+    rf'^{{"step": ({_WHOLE}), "tokens": {_WHOLE}, "loss": ({_LOSS}), "lr": {_OTHER}, "grad_norm": (?:{_OTHER}|null), '
+    rf'"tokens_per_second": {_OTHER}}}$',
     re.MULTILINE,
 )
 """Line of `MetricsWriter` whose numbers are all finite, with its step and loss."""
@@ -40,7 +42,7 @@ class MeanLoss(NamedTuple):
     step: int
     """Step of the last one."""
     loss: float
-    count: int
+    number: int
     """Number of losses."""
 
 
@@ -84,9 +86,10 @@ def _pieces_backwards(file: Path) -> Iterator[list[Point]]:
 
 
 def _points(text: bytes) -> list[Point]:
-    found: Sequence[tuple[bytes, bytes]] = _LINE.findall(text)
-    if len(found) == text.count(b"\n") and text.endswith(b"\n"):
-        return [(int(step), float(loss)) for step, loss in found]
+    found: list[tuple[str, str]] = _LINE.findall(text.decode("latin-1"))
+    if found and len(found) == text.count(b"\n") and text.endswith(b"\n"):
+        steps, losses = zip(*found, strict=True)
+        return list(zip(map(int, steps), map(float, losses), strict=True))
     points = []
     for line in text.split(b"\n"):
         with suppress(ValueError):
@@ -129,7 +132,8 @@ class _Cell(NamedTuple):
     kept: tuple[Point, ...]
     total: float
     """Sum of the losses."""
-    count: int
+    number: int
+    """Number of points."""
 
 
 class _Thinned:
@@ -158,7 +162,7 @@ class _Thinned:
     def curve(self) -> LossCurve:
         cells = [*self._cells, *([_cell(self._rest)] if self._rest else [])]
         points = sorted({point for cell in cells for point in cell.kept})
-        means = sorted(MeanLoss(cell.kept[-1][0], cell.total / cell.count, cell.count) for cell in cells)
+        means = sorted(MeanLoss(cell.kept[-1][0], cell.total / cell.number, cell.number) for cell in cells)
         return LossCurve(tuple(points), tuple(means) if self._size > 1 else ())
 
 
@@ -168,7 +172,7 @@ def _cell(points: Sequence[Point]) -> _Cell:
 
 def _join(pair: Iterable[_Cell]) -> _Cell:
     first, second = pair
-    return _Cell(_kept(first.kept + second.kept), first.total + second.total, first.count + second.count)
+    return _Cell(_kept(first.kept + second.kept), first.total + second.total, first.number + second.number)
 
 
 def _kept(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -57,8 +57,8 @@ def test_few_losses_are_all_kept_and_of_many_the_first_last_lowest_and_highest(
     losses, kept = [loss for _, loss in full], [loss for _, loss in curve.points]
     assert (curve.points[0], curve.points[-1]) == (full[0], full[-1])
     assert (min(kept), max(kept)) == (min(losses), max(losses))
-    assert sum(mean.count for mean in curve.means) == len(full)
-    assert isclose(sum(mean.loss * mean.count for mean in curve.means), sum(losses))
+    assert sum(mean.number for mean in curve.means) == len(full)
+    assert isclose(sum(mean.loss * mean.number for mean in curve.means), sum(losses))
 
 
 def test_just_as_many_losses_as_are_kept_are_not_thinned(tmp_path: Path) -> None:
