@@ -31,8 +31,13 @@ for words in sys.argv[1].split(";"):
     except SystemExit as end:
         print("CODE", end.code, flush=True)
 """
+# Verbs that import torch end the process, so that score, doctor and repair are walked by their help only.
 READING = "plan RUN;status RUN;report RUN;compare RUN;sweep RUN;ledger verify RUN;ledger repair RUN;prune RUN"
-REFUSED = "plan RUN/missing;run RUN/missing;train RUN/missing main;export RUN v1 --to RUN/out"
+REFUSED = (
+    "run RUN;train RUN main;evaluate RUN main;rehearse RUN v1;data build RUN;data fetch RUN;data verify RUN;"
+    "data readers RUN v1;export RUN v1;push RUN;pull RUN;cancel RUN;"
+    "plan RUN/missing"
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def run(trained: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def verbs(run: Path) -> str:
     helps = ["--help", *(f"{verb} --help" for verbs in GROUPS.values() for verb in verbs)]
-    helps += ["data build --help", "ledger verify --help", "convert checkpoint --help", "wandb sync --help"]
+    helps += ["data build --help", "ledger verify --help"]
     return ";".join([*helps, READING, "version", REFUSED]).replace("RUN", str(run))
 
 
@@ -58,12 +63,17 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}, {"LC_ALL": "C", "TERM": "xterm"}, {"TERM": "dumb"}],
+    ("changes", "walk"),
+    [
+        ({"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}, "all"),
+        ({"LC_ALL": "C", "TERM": "xterm"}, "some"),
+        ({"TERM": "dumb"}, "some"),
+    ],
     ids=["encoding", "locale", "dumb"],
 )
-def test_every_verb_prints_ascii(run: Path, changes: dict[str, str]) -> None:
-    words = [sys.executable, "-c", WALK, verbs(run)]
+def test_every_verb_prints_ascii(run: Path, changes: dict[str, str], walk: str) -> None:
+    walked = verbs(run) if walk == "all" else f"--help;status {run};plan {run}/missing"
+    words = [sys.executable, "-c", WALK, walked]
     done = subprocess.run(words, capture_output=True, env=environment(**changes))
     assert done.returncode == 0, done.stderr.decode()
     assert (done.stdout + done.stderr).isascii()
