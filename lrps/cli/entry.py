@@ -14,6 +14,7 @@ import typer
 
 from lrps.base.errors import INTERRUPTED, OUR_FAULT, LrpsError
 from lrps.cli.app import app
+from lrps.cli.streams import adapt_streams
 
 CLICK_INTERRUPTED = 130
 """Exit code that click gives to Ctrl-C."""
@@ -33,6 +34,7 @@ def main() -> None:
     """Run the command line. Exit code 0 done, 1 our fault, 2 the user's mistake (no traceback), 75 interrupted,
     76 stopped until a person decides.
     """
+    adapt_streams()
     try:
         _main()
     except SystemExit as end:

@@ -5,6 +5,7 @@ configs/schema.json shows the attribute docstrings in an editor. Files are read 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -155,12 +156,13 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [version.name for version in self.sources]
-        if doubled := {n for n in names if names.count(n) > 1}:
+        if doubled := {name for name, number in Counter(names).items() if number > 1}:
             raise ValueError(f"version names must differ: {', '.join(sorted(doubled))} appears more than once")
         # Keys in the tar files have a dash in place of the dot, and keys must be unique over all versions.
         sets = [shards.name for shards in self.shard_sets]
         keys = [name.replace(".", "-") for name in sets]
-        if alike := [name for name, key in zip(sets, keys, strict=True) if keys.count(key) > 1]:
+        numbers = Counter(keys)
+        if alike := [name for name, key in zip(sets, keys, strict=True) if numbers[key] > 1]:
             raise ValueError(f"the shards of {' and '.join(alike)} would have the same names; rename one of them")
         return self
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, field
 
-from lrps.ledger.metrics import read_metrics
+from lrps.base.document import OPTIONAL
+from lrps.ledger.loss_curve import read_losses
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 
@@ -26,7 +26,14 @@ class PathCurve:
     loss_steps: tuple[int, ...]
     """Steps of the losses, ascending."""
     loss: tuple[float, ...]
-    """Training loss at each of `loss_steps`, in nats per token; losses that are not finite are left out."""
+    """Training loss at each of `loss_steps`, in nats per token; losses that are not finite are left out. Of more than
+    1,024 losses only the first, last, lowest and highest of neighbouring ones."""
+    mean_steps: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    """Last step of each group of neighbouring losses, ascending; empty if `loss` has all losses."""
+    mean_loss: tuple[float, ...] = field(default=(), metadata=OPTIONAL)
+    """Mean of the losses of each group."""
+    mean_count: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    """Number of losses of each group."""
 
 
 def path_curve(plan: Plan, path: TrainingPath) -> PathCurve:
@@ -36,11 +43,14 @@ def path_curve(plan: Plan, path: TrainingPath) -> PathCurve:
         begin, end = max(piece.start, path.start), min(piece.stop or path.stop, path.stop)
         edges |= {begin, max(begin, end - 1), end}  # a fall between two pieces takes one step: it is not a slope
     steps = sorted(edges | set(range(path.start, path.stop, max(1, path.steps // _POINTS))))
-    metrics = [m for m in read_metrics(plan.layout.path(path.name).metrics) if isfinite(m.loss)]
+    losses = read_losses(plan.layout.path(path.name).metrics)
     return PathCurve(
         parent=path.parent.path if path.parent else None,
         steps=tuple(steps),
         lr=(*(path.schedule.lr_at(step) for step in steps[:-1]), path.lr_stop),
-        loss_steps=tuple(m.step for m in metrics),
-        loss=tuple(m.loss for m in metrics),
+        loss_steps=tuple(step for step, _ in losses.points),
+        loss=tuple(loss for _, loss in losses.points),
+        mean_steps=tuple(mean.step for mean in losses.means),
+        mean_loss=tuple(mean.loss for mean in losses.means),
+        mean_count=tuple(mean.number for mean in losses.means),
     )

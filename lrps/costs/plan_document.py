@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -10,11 +10,11 @@ from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
+from lrps.costs.path_plan import PathPlan, PathPlanner, RowRange, steps_to_do
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
-from lrps.paths.graph import Fork, Graph, Paradigm, Release, TrainingPath
+from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
-from lrps.paths.paradigms.compile import compile_graph
-from lrps.paths.usage import usage
+from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
 NEXT = "(next)"
@@ -123,69 +123,6 @@ class GraphCost:
 
 
 @dataclass(frozen=True)
-class ParentStep:
-    """State that a path starts from."""
-
-    path: str
-    """Name of the parent path."""
-    step: int
-    """Step of the lineage."""
-
-
-@dataclass(frozen=True)
-class RowRange:
-    """Rows [from_row, to_row) of a source's stream; positions beyond the rows of an epoch are in a later one."""
-
-    source: str
-    """Name of a version or rehearsal set."""
-    from_row: int
-    """First row."""
-    to_row: int
-    """Row after the last one."""
-
-
-@dataclass(frozen=True)
-class MixTokens:
-    """Tokens of a path by what they are to its lineage."""
-
-    new: int
-    """Number of tokens that the lineage reads for the first time."""
-    replay: int
-    """Number of tokens of versions that the lineage has read before."""
-    rehearsal: int
-    """Number of tokens of rehearsal sets."""
-
-
-@dataclass(frozen=True)
-class PathPlan:
-    """A training path: where it starts, what it reads, what it costs."""
-
-    name: str
-    """Name of the path, and of its directory in the run."""
-    kind: str = field(metadata=key("job"))
-    """main, branch, ptfs, cpt or wsd-s."""
-    parent: ParentStep | None
-    """State that it starts from; null for the initial weights."""
-    optimizer: str
-    """start (no state yet), or what becomes of the parent's optimizer state: carry or reset."""
-    start_step: int
-    """Step of the lineage that it starts after."""
-    stop_step: int
-    """Last step of the lineage."""
-    cost: Cost = field(metadata=INLINE)
-    lr_start: float
-    """Learning rate of the first step."""
-    lr_stop: float
-    """Learning rate after the last step."""
-    done_steps: int
-    """Number of steps that are trained already."""
-    data: tuple[RowRange, ...]
-    """Rows that it reads, in order of their segments."""
-    mix_tokens: MixTokens
-    """Numbers of tokens by what they are to the lineage."""
-
-
-@dataclass(frozen=True)
 class ParadigmPlan:
     """One way to train all versions, and what it costs alone."""
 
@@ -204,6 +141,8 @@ class ParadigmPlan:
     """Released states, oldest first."""
     paths: tuple[PathPlan, ...]
     """Its paths, parents before children."""
+    row_ranges: tuple[RowRange, ...] = field(default=(), metadata=OPTIONAL)
+    """Rows that its paths of more than 64 ranges read; the `data_slice` of a path says which of them are its own."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +199,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
     done_steps: path name -> lineage step that exists already; it turns totals into what is still to do.
     """
     done = dict(done_steps or {})
-    to_do = sum(_steps_to_do(path, done) for path in plan.graph.paths)
+    to_do = sum(steps_to_do(path, done) for path in plan.graph.paths)
     return PlanDocument(
         name=plan.config.name,
         run_dir=str(plan.layout.run_dir),
@@ -276,10 +215,6 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
     )
-
-
-def _steps_to_do(path: TrainingPath, done: Mapping[str, int]) -> int:
-    return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
 
 
 def _cost(plan: Plan, steps: int) -> PlannedCost:
@@ -342,47 +277,19 @@ def _manifest_sha256(plan: Plan, source: str) -> str | None:
 
 def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> ParadigmPlan:
     steps = [increment.steps for increment in plan.increments]
+    planner = PathPlanner(plan, done)
+    paths = tuple(map(planner.plan_of, paradigm.paths))
     return ParadigmPlan(
         kind=paradigm.kind,
         cost=_cost(plan, paradigm.total_steps),
         ratio_to_ptfs=paradigm.total_steps / ptfs_steps(steps),
         ratio_to_cpt=paradigm.total_steps / cpt_steps(steps),
         checkpoint_bytes=checkpoint_bytes(plan, Graph((paradigm,))),
-        steps_to_do=sum(_steps_to_do(path, done) for path in paradigm.paths),
+        steps_to_do=sum(steps_to_do(path, done) for path in paradigm.paths),
         releases=paradigm.releases,
-        paths=tuple(_path(plan, path, done) for path in paradigm.paths),
+        paths=paths,
+        row_ranges=tuple(planner.row_ranges),
     )
-
-
-def _path(plan: Plan, path: TrainingPath, done: Mapping[str, int]) -> PathPlan:
-    return PathPlan(
-        name=path.name,
-        kind=path.kind,
-        parent=parent_step(path.parent),
-        optimizer="start" if path.parent is None else path.parent.optimizer,
-        start_step=path.start,
-        stop_step=path.stop,
-        cost=plan.costs.of(path.steps),
-        lr_start=path.lr_start,
-        lr_stop=path.lr_stop,
-        done_steps=path.steps - _steps_to_do(path, done),
-        data=tuple(
-            RowRange(part.source, part.from_row, part.to_row) for segment in path.segments for part in segment.parts
-        ),
-        mix_tokens=_mix_tokens(plan, path),
-    )
-
-
-def parent_step(parent: Fork | None) -> ParentStep | None:
-    """Return the state that a path starts from; None for the initial weights."""
-    return None if parent is None else ParentStep(parent.path, parent.step)
-
-
-def _mix_tokens(plan: Plan, path: TrainingPath) -> MixTokens:
-    parts = ((part, part.rows) for segment in path.segments for part in segment.parts)
-    rows = usage(path, parts, plan.increments, plan.rehearsal, plan.first_reads)
-    tokens = rows.times(plan.config.data.sequence_length)
-    return MixTokens(tokens.unique, tokens.replayed, tokens.rehearsal)
 
 
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
@@ -407,20 +314,25 @@ def _marginal(plan: Plan) -> dict[str, AddedCost] | None:
     if len(plan.increments) < 2:
         return None
     *before, last = plan.increments
-    return _added(plan, compile_graph(plan.config, before, rehearsal=plan.rehearsal), plan.graph, last)
+    steps = _total_steps(plan, before)
+    return {
+        paradigm.name: AddedCost(last.version, _cost(plan, paradigm.total_steps - steps[paradigm.name]))
+        for paradigm in plan.graph.paradigms
+    }
 
 
 def _next(plan: Plan) -> dict[str, AddedCost]:
-    one_more = replace(plan.increments[-1], version=NEXT)
-    more = compile_graph(plan.config, (*plan.increments, one_more), rehearsal=plan.rehearsal)
-    return _added(plan, plan.graph, more, one_more)
-
-
-def _added(plan: Plan, fewer: Graph, more: Graph, version: Increment) -> dict[str, AddedCost]:
+    steps = _total_steps(plan, (*plan.increments, replace(plan.increments[-1], version=NEXT)))
     return {
-        new.name: AddedCost(version.version, _cost(plan, new.total_steps - old.total_steps))
-        for old, new in zip(fewer.paradigms, more.paradigms, strict=True)
+        paradigm.name: AddedCost(NEXT, _cost(plan, steps[paradigm.name] - paradigm.total_steps))
+        for paradigm in plan.graph.paradigms
     }
+
+
+def _total_steps(plan: Plan, increments: Sequence[Increment]) -> dict[str, int]:
+    """Return paradigm -> steps of a plan with other increments. Which names its paths share does not matter."""
+    config, rehearsal = plan.config, plan.rehearsal
+    return {name: compile_paradigm(config, name, increments, rehearsal).total_steps for name in config.paradigms}
 
 
 def write_plan_json(plan: Plan) -> None:

@@ -5,12 +5,12 @@ docs/method.md, sections 1.2 and 1.3, defines the lengths T_k and D_k and the mi
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, cached_property
 from itertools import accumulate, pairwise
-from math import floor
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
@@ -47,10 +47,10 @@ class Compiler:
         """Steps of the warm-up."""
         return self.config.schedule.warmup_steps
 
-    @property
-    def edges(self) -> list[int]:
+    @cached_property
+    def edges(self) -> tuple[int, ...]:
         """Steps at which the increments end: edges[k] is the number of steps of the first k increments."""
-        return list(accumulate((inc.steps for inc in self.increments), initial=0))
+        return tuple(accumulate((inc.steps for inc in self.increments), initial=0))
 
     def path_name(self, k: int, plain: str | None = None) -> str:
         """Return the name of version k's path, such as `branch-v2` or `ptfs-v3`.
@@ -78,15 +78,11 @@ class Compiler:
                 f"paradigms.{self.name}: a decay of shape '{strategy.decay}' never reaches 0; "
                 f"set paradigms.{self.name}.final_lr (0.1 x peak_lr is usual) or choose another shape"
             )
-        so_far = sum(inc.steps for inc in self.increments[: k + 1])
-        alpha = Fraction(str(strategy.alpha_per_version.get(version.version, strategy.alpha)))
-        unit = {
-            "increment": Fraction(version.steps),
-            "steps-so-far": Fraction(so_far),
-            "steps": Fraction(1),
-            "tokens": Fraction(1, self.config.tokens_per_step),
-        }[strategy.alpha_of]
-        steps = floor(alpha * unit + Fraction(1, 2))
+        so_far = self.edges[k + 1]
+        alpha = _exact(strategy.alpha_per_version.get(version.version, strategy.alpha))
+        units = {"increment": version.steps, "steps-so-far": so_far, "steps": 1, "tokens": 1}[strategy.alpha_of]
+        units_of_step = self.config.tokens_per_step if strategy.alpha_of == "tokens" else 1
+        steps = _rounded(alpha.numerator * units, alpha.denominator * units_of_step)
         if steps > so_far and strategy.alpha_of in ("increment", "steps-so-far"):
             raise ConfigError(
                 f"paradigms.{self.name}.alpha {float(alpha):g} gives version {version.version} a decay of {steps} "
@@ -106,9 +102,11 @@ class Compiler:
         share for which there is no source yet stays with the new rows. taken: source -> rows that the lineage has read
         of it; each source continues there.
         """
+        if not mix.replay and not (mix.rehearsal and self.rehearsal):
+            return segments
         so_far = {increment.version for increment in self.increments[: k + 1]}
         sets = {each.name: each.planned_rows for each in self.rehearsal if each.since in so_far}
-        if not mix.replay and not (mix.rehearsal and sets):
+        if not mix.replay and not sets:
             return segments
         fresh = [part for segment in segments for part in segment.parts]
         newer = {part.source for part in fresh}
@@ -125,8 +123,8 @@ class Compiler:
 
         taken: source -> rows that the lineage has read of it; each source continues there.
         """
-        edges = sorted({start, stop, *(edge for edge in self.edges if start < edge < stop)})
-        return tuple(self._next(begin, end - begin, taken) for begin, end in pairwise(edges))
+        between = self.edges[bisect_right(self.edges, start) : bisect_left(self.edges, stop)]
+        return tuple(self._next(begin, end - begin, taken) for begin, end in pairwise((start, *between, stop)))
 
     def _next(self, start: int, steps: int, taken: Mapping[str, int]) -> Segment:
         version = self.increments[self.increment_at(start)].version
@@ -137,12 +135,23 @@ class Compiler:
         return bisect_right(self.edges, step) - 1
 
 
+@cache
+def _exact(share: float) -> Fraction:
+    """Return a share as it is written in decimals."""
+    return Fraction(str(share))
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """Return the nearest whole number, the larger one of two."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
 def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[SourceRange]:
     """Return ranges of `share` of `total` rows, divided between sources in proportion to their sizes.
 
     taken: source -> rows that the lineage has read of it; each range begins there.
     """
-    room = floor(Fraction(str(share)) * total + Fraction(1, 2)) if sizes else 0
+    room = _rounded(_exact(share).numerator * total, _exact(share).denominator) if sizes else 0
     shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
     return [SourceRange(source, taken.get(source, 0), rows) for source, rows in shares if rows]
 
@@ -156,6 +165,6 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
     return [b - a for a, b in pairwise(marks)]
 
 
-def after(taken: Mapping[str, int], segments: Iterable[Segment]) -> dict[str, int]:
-    """Return source -> rows that a lineage has read after `segments`, given those that it had read before them."""
-    return {**taken, **{part.source: part.to_row for segment in segments for part in segment.parts}}
+def after(segments: Iterable[Segment]) -> dict[str, int]:
+    """Return source -> rows that a lineage has read after `segments`, of the sources that these read."""
+    return {part.source: part.to_row for segment in segments for part in segment.parts}

@@ -6,8 +6,10 @@ config into them; the trainer executes them, the ledger accounts for them and th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 
 from lrps.paths.schedule import Schedule
 
@@ -42,7 +44,7 @@ class Segment:
     """Number of rows of all parts."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", sum(part.rows for part in self.parts))
+        object.__setattr__(self, "rows", sum(map(attrgetter("rows"), self.parts)))
         if self.steps < 1 or self.rows % self.steps:
             raise ValueError(f"a segment of {self.steps} steps cannot take {self.rows} rows")
 
@@ -207,6 +209,16 @@ class Graph:
     def branch_points(self, name: str) -> tuple[int, ...]:
         """Return the steps of a path at which other paths fork or a version is released, in ascending order."""
         return tuple(sorted(self._branch_points[name]))
+
+    def with_ancestors(self, paths: Iterable[TrainingPath]) -> tuple[TrainingPath, ...]:
+        """Return paths and their ancestors, each once, parents before children."""
+        found: dict[str, TrainingPath] = {}
+        for path in paths:
+            chain = [path]
+            while chain[-1].name not in found and (parent := chain[-1].parent) is not None:
+                chain.append(self.by_name[parent.path])
+            found.update((each.name, each) for each in reversed(chain))
+        return tuple(found.values())
 
     def lineage(self, path: TrainingPath) -> tuple[TrainingPath, ...]:
         """Return the path and its ancestors, oldest first."""

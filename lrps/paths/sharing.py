@@ -13,6 +13,8 @@ from dataclasses import replace
 from lrps.base.errors import ConfigError
 from lrps.paths.graph import Fork, Graph, Paradigm, TrainingPath
 
+_Likeness = tuple[Fork | None, int, int | None]
+
 
 def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | None = None) -> Graph:
     """Return a graph in which equal paths have one name: that of an equal path on disk, or else of the first of them.
@@ -26,16 +28,16 @@ def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | 
 
 
 class _Known:
-    """Paths that already have their final name, indexed by their start."""
+    """Paths that already have their final name, indexed by what equal paths have in common (`_likeness`)."""
 
     def __init__(self, existing: Mapping[str, TrainingPath]) -> None:
-        self._by_start: dict[tuple[Fork | None, int], list[TrainingPath]] = {}
+        self._alike: dict[_Likeness, list[TrainingPath]] = {}
         for name, path in existing.items():
             self.add(replace(path, name=name))
 
     def add(self, path: TrainingPath) -> None:
         """Add a path with its final name."""
-        self._by_start.setdefault((path.parent, path.start), []).append(path)
+        self._alike.setdefault(_likeness(path), []).append(path)
 
     def twin_of(self, path: TrainingPath) -> TrainingPath | None:
         """Return an equal path, preferably one of the same name; None if there is none."""
@@ -43,7 +45,12 @@ class _Known:
         return next((twin for twin in twins if twin.name == path.name), twins[0] if twins else None)
 
     def _twins_of(self, path: TrainingPath) -> list[TrainingPath]:
-        return [other for other in self._by_start.get((path.parent, path.start), ()) if same(path, other)]
+        return [other for other in self._alike.get(_likeness(path), ()) if same(path, other)]
+
+
+def _likeness(path: TrainingPath) -> _Likeness:
+    """Return the parent, the start and the stop of a path; no stop for a main path, which equals longer ones."""
+    return path.parent, path.start, None if path.kind == "main" else path.stop
 
 
 def _rename(paradigm: Paradigm, known: _Known) -> Paradigm:

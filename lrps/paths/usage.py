@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 
 from lrps.paths.graph import SourceRange, TrainingPath
@@ -30,35 +30,48 @@ class Usage:
     replayed: int = 0
     rehearsal: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.unique + other.unique, self.replayed + other.replayed, self.rehearsal + other.rehearsal)
+
     def times(self, tokens_per_row: int) -> Usage:
         """Return the usage in tokens of a usage in rows."""
         return Usage(self.unique * tokens_per_row, self.replayed * tokens_per_row, self.rehearsal * tokens_per_row)
 
 
-def usage(
-    path: TrainingPath,
-    taken: Iterable[tuple[SourceRange, int]],
-    increments: Sequence[Increment],
-    rehearsal: Sequence[RehearsalSet],
-    first_reads: Mapping[str, FirstReads],
-) -> Usage:
-    """Return the usage of the rows that a path has read.
+@dataclass(frozen=True)
+class RowUsage:
+    """Classification of rows by the increments and rehearsal sets of a plan."""
 
-    taken: (part of the path, number of rows read from the beginning of the part). increments, rehearsal: all of the
-    plan's. first_reads: those of the increments that are mixtures; an increment that is none has each row once in its
-    first epoch.
-    """
-    ends = accumulate(increment.steps for increment in increments)
-    open_increments = {i.version: i for i, end in zip(increments, ends, strict=True) if end > path.start}
-    sets = {each.name for each in rehearsal}
-    unique = replayed = rehearsed = 0
-    for part, rows in taken:
-        if part.source in sets:
-            rehearsed += rows
-        else:
+    increments: Sequence[Increment]
+    rehearsal: Sequence[RehearsalSet]
+    first_reads: Mapping[str, FirstReads]
+    """Function by increment, of those that are mixtures; any other has each row once in its first epoch."""
+
+    @cached_property
+    def _ends(self) -> dict[str, int]:
+        """Mapping from increment to the step at which it ends."""
+        ends = accumulate(increment.steps for increment in self.increments)
+        return {increment.version: end for increment, end in zip(self.increments, ends, strict=True)}
+
+    @cached_property
+    def _sets(self) -> frozenset[str]:
+        return frozenset(each.name for each in self.rehearsal)
+
+    @cached_property
+    def _first_reads(self) -> dict[str, FirstReads]:
+        plain = {increment.version: partial(min, increment.rows) for increment in self.increments}
+        return {**plain, **self.first_reads}
+
+    def of(self, path: TrainingPath, taken: Iterable[tuple[SourceRange, int]]) -> Usage:
+        """Return the usage of rows of a path. taken: (part of the path, number of rows read from its beginning)."""
+        unique = replayed = rehearsed = 0
+        for part, rows in taken:
+            if part.source in self._sets:
+                rehearsed += rows
+                continue
             new = 0
-            if (increment := open_increments.get(part.source)) is not None:
-                unique_until = first_reads.get(part.source, partial(min, increment.rows))
-                new = unique_until(part.from_row + rows) - unique_until(part.from_row)
+            if self._ends.get(part.source, 0) > path.start:
+                first_reads, begin = self._first_reads[part.source], part.from_row
+                new = first_reads(begin + rows) - first_reads(begin)
             unique, replayed = unique + new, replayed + rows - new
-    return Usage(unique, replayed, rehearsed)
+        return Usage(unique, replayed, rehearsed)

@@ -25,7 +25,7 @@ from lrps.paths.graph import Graph, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.part_share import PartShare
-from lrps.paths.usage import FirstReads
+from lrps.paths.usage import FirstReads, RowUsage
 from lrps.plan.sizes import heldout_source, part_shares, plain_rows, wanted_rows
 from lrps.store.conventions import PADDING, conventions_of
 from lrps.store.identity import equal_digests, path_identity, read_path, training_digest
@@ -104,6 +104,11 @@ class Plan:
     def first_reads(self) -> dict[str, FirstReads]:
         """Mapping from mixed source to the number of its first rows that no part has read before; see paths/usage."""
         return {name: _first_reads(shares) for name, shares in self.mixtures.items()}
+
+    @cached_property
+    def row_usage(self) -> RowUsage:
+        """Classification of the rows that paths read."""
+        return RowUsage(self.increments, self.rehearsal, self.first_reads)
 
     @cached_property
     def heldout(self) -> dict[str, DataSource]:

@@ -173,6 +173,8 @@ def begun_status(plan: Plan) -> tuple[PathStatus, ...]:
 
 def saved_step(layout: PathLayout) -> int | None:
     """Return the lineage step of the newest complete checkpoint of a path; None if there is none."""
+    if not layout.directory.exists():
+        return None
     places = (layout.checkpoints, layout.branch_points)
     return max((c.step for place in places for c in complete_checkpoints(place)), default=None)
 
@@ -204,16 +206,13 @@ def is_foreign(plan: Plan, path: TrainingPath) -> bool:
 
 def done_steps(plan: Plan) -> dict[str, int]:
     """Return name -> saved step, of the paths of this plan that have one."""
-    saved = {
-        path.name: saved_step(plan.layout.path(path.name)) for path in plan.graph.paths if not is_foreign(plan, path)
-    }
-    return {name: step for name, step in saved.items() if step is not None}
+    saved = ((path, saved_step(plan.layout.path(path.name))) for path in plan.graph.paths)
+    return {path.name: step for path, step in saved if step is not None and not is_foreign(plan, path)}
 
 
 def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
     """Raise LineageError if the directory of one of `paths` or of their ancestors belongs to another plan."""
-    lineages = {ancestor.name: ancestor for path in paths for ancestor in plan.graph.lineage(path)}
-    for ancestor in lineages.values():
+    for ancestor in plan.graph.with_ancestors(paths):
         if (error := _foreign(plan, ancestor)) is not None:
             raise error
 

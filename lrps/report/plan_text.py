@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
 from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, StageMemory
-from lrps.costs.plan_document import PathPlan, PlanDocument, PlannedCost, RowRange
+from lrps.costs.path_plan import PathPlan, RowRange, ranges_of
+from lrps.costs.plan_document import PlanDocument, PlannedCost
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table
@@ -35,7 +36,8 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
     if (parts := parts_table(document)).rows:
         yield parts
     for name, paradigm in document.paradigms.items():
-        yield Table(name, _PATH_COLUMNS, tuple(map(_path_row, paradigm.paths)))
+        rows = tuple(_path_row(path, ranges_of(path, paradigm.row_ranges)) for path in paradigm.paths)
+        yield Table(name, _PATH_COLUMNS, rows)
     mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
     if mixed := {name: mix for name, mix in mixes.items() if mix.replay or mix.rehearsal}:
         columns = (text_column("path"), *(Column(use, short) for use in ("new", "replay", "rehearsal")))
@@ -90,12 +92,12 @@ _PATH_COLUMNS = (
 )
 
 
-def _path_row(path: PathPlan) -> tuple[str | float | None, ...]:
+def _path_row(path: PathPlan, ranges: Sequence[RowRange]) -> tuple[str | float | None, ...]:
     origin = "start" if path.parent is None else f"{path.parent.path} @ {path.parent.step:,}"
     return (
         path.name,
         origin + (" (optimizer reset)" if path.optimizer == "reset" else ""),
-        row_ranges(path.data),
+        row_ranges(ranges),
         f"{path.start_step:,} .. {path.stop_step:,}",
         path.cost.tokens,
         path.cost.flops,
@@ -108,8 +110,9 @@ def _path_row(path: PathPlan) -> tuple[str | float | None, ...]:
 
 def row_ranges(data: Sequence[RowRange]) -> str:
     """Return the sequences that a path reads as source[from:to]; of more than three ranges the first and the last."""
-    texts = [f"{part.source}[{short(part.from_row)}:{short(part.to_row)}]" for part in data]
-    return " ".join(texts) if len(texts) <= 3 else f"{texts[0]} .. {texts[-1]}"
+    shown = data if len(data) <= 3 else (data[0], data[-1])
+    texts = [f"{part.source}[{short(part.from_row)}:{short(part.to_row)}]" for part in shown]
+    return (" " if len(data) <= 3 else " .. ").join(texts)
 
 
 def _totals(document: PlanDocument) -> Table:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from lrps.base.numbers import count
-from lrps.costs.plan_document import PathPlan, PlanDocument
+from lrps.costs.path_plan import PathPlan
+from lrps.costs.plan_document import PlanDocument
 
 
 def run_directory_line(document: PlanDocument) -> str:

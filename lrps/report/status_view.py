@@ -35,7 +35,7 @@ def status_view(document: StatusDocument, console: Console) -> RenderableType:
     foot = [Text(totals_line(document)), *(Text(line, style="bold yellow") for line in warning_lines(document))]
     rows = list(tree_rows(document.paths))
     lines = console.height - _height(Group(title, *foot), console)
-    number = len(rows)
+    number = min(len(rows), max(1, lines))  # A path takes a line at least.
     while number > 1 and _height(_body(document, rows, number, console), console) > lines:
         number -= 1
     return Group(title, _body(document, rows, number, console), *foot)
@@ -48,8 +48,8 @@ def _height(view: RenderableType, console: Console) -> int:
 def _body(document: StatusDocument, rows: Sequence[Row], number: int, console: Console) -> RenderableType:
     """Return the table of the paths that are needed most, in their order, and the states of the others."""
     by_need = sorted(range(len(rows)), key=lambda index: _NEEDED.index(rows[index][1].state))
-    shown = sorted(by_need[:number])
-    table = status_table(document, [rows[index] for index in shown], live=True)
+    shown = set(by_need[:number])
+    table = status_table(document, [rows[index] for index in sorted(shown)], live=True)
     text = _coloured(table.to_text(console.width, name_left_out=False))
     hidden = [path for index, (_, path) in enumerate(rows) if index not in shown]
     return Group(text, Text(f"not shown: {states_text(hidden)}", style="dim")) if hidden else text

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from rich.cells import cell_len
@@ -93,7 +94,8 @@ class Table:
         unless name_left_out is False. What is still too wide continues on the next line within its column; no text is
         cut.
         """
-        columns = [_Block(column, [text[index] for text in self.texts]) for index, column in enumerate(self.columns)]
+        texts = self.texts
+        columns = [_Block(column, [row[index] for row in texts]) for index, column in enumerate(self.columns)]
         shown, left_out = _that_fit(columns, width)
         lines = _lines(shown, width)
         if left_out and name_left_out:
@@ -128,8 +130,14 @@ def wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text in `width` cells: broken between words, and within those that are longer."""
     if cell_len(text) <= width and text.isprintable():
         return [text.rstrip()]
-    lines = Text(text).wrap(Console(width=width), width, overflow="fold")
+    lines = Text(text).wrap(_console(), width, overflow="fold")
     return [line.plain.rstrip() for line in lines] or [""]
+
+
+@cache
+def _console() -> Console:
+    """Return the console that rich needs to wrap a text; nothing is printed on it."""
+    return Console()
 
 
 def _value(cell: Any) -> Any:

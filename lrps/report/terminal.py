@@ -19,8 +19,7 @@ def print_table(table: Table) -> None:
     """Print a table below its title, and its notes below that."""
     console = output_console()
     print_sentence(table.title, style="bold")
-    console.print(Text(table.to_text(console.width)))
-    console.print()
+    print(table.to_text(console.width), end="\n\n")
     for note in table.notes:
         print_sentence(note)
     if table.notes:

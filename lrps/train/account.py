@@ -14,7 +14,7 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Counters
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
-from lrps.paths.usage import Usage, usage
+from lrps.paths.usage import Usage
 from lrps.plan.plan import Plan
 
 
@@ -134,7 +134,7 @@ def usage_until(plan: Plan, path: TrainingPath, data: PathData) -> UsageUntil:
 
     def tokens(step: int) -> Usage:
         taken = data.taken(min(step, path.stop) - path.start)
-        return usage(path, taken, plan.increments, plan.rehearsal, plan.first_reads).times(length)
+        return plan.row_usage.of(path, taken).times(length)
 
     return tokens
 

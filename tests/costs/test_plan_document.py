@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from lrps.base.document import to_json
+from lrps.costs.path_plan import MixTokens, ParentStep, RowRange
 from lrps.costs.plan_document import (
-    MixTokens,
-    ParentStep,
     PlanDocument,
     RehearsalPlan,
-    RowRange,
     checkpoint_bytes,
     plan_document,
     write_plan_json,

@@ -7,7 +7,7 @@ import pytest
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import constant
-from lrps.paths.usage import Usage, usage
+from lrps.paths.usage import RowUsage, Usage
 
 INCREMENTS = (Increment("v1", 21, 10), Increment("v2", 20, 10))
 """Increments of two rows a step; one row of v1 is left over."""
@@ -37,12 +37,14 @@ def path(start: int, *parts: SourceRange) -> TrainingPath:
 )
 def test_a_whole_part(start: int, part: SourceRange, expected: Usage) -> None:
     one = path(start, part)
-    assert usage(one, [(part, part.rows)], INCREMENTS, SETS, {}) == expected
+    assert RowUsage(INCREMENTS, SETS, {}).of(one, [(part, part.rows)]) == expected
 
 
 def test_parts_that_were_read_to_some_row() -> None:
     parts = SourceRange("v2", 8, 12), SourceRange("v1", 21, 6), SourceRange("old", 0, 2)
     taken = zip(parts, (5, 3, 1), strict=True)
-    assert usage(path(14, *parts), taken, INCREMENTS, SETS, {}) == Usage(5, 3, 1)
-    assert usage(path(14, *parts), [], INCREMENTS, SETS, {}) == Usage()
+    usage = RowUsage(INCREMENTS, SETS, {})
+    assert usage.of(path(14, *parts), taken) == Usage(5, 3, 1)
+    assert usage.of(path(14, *parts), []) == Usage()
+    assert Usage(5, 3, 1) + Usage(1, 2, 3) == Usage(6, 5, 4)
     assert Usage(5, 3, 1).times(10) == Usage(50, 30, 10)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from cProfile import Profile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lrps.base.document import to_json
 from lrps.base.numbers import device_time
 from lrps.costs.checkpoint_interval import CheckpointInterval, ConfiguredInterval, UnknownInterval
 from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
-from lrps.costs.plan_document import RowRange, plan_document
+from lrps.costs.path_plan import RowRange
+from lrps.costs.plan_document import plan_document
+from lrps.plan.status import check_run_dir, done_steps
 from lrps.report.plan_text import interval_lines, memory_table, plan_tables, print_plan, row_ranges
+from support.many import many_versions
 
 ARCHITECTURE = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1, "vocab_size": 257}
 INTERVAL = CheckpointInterval(
@@ -72,6 +78,25 @@ def test_of_many_ranges_the_first_and_the_last_are_shown() -> None:
     parts = [RowRange(f"v{k}", 0, 1000) for k in range(1, 6)]
     assert row_ranges(parts[:3]) == "v1[0:1K] v2[0:1K] v3[0:1K]"
     assert row_ranges(parts) == "v1[0:1K] .. v5[0:1K]"
+
+
+@pytest.mark.parametrize("command", ["print", "json"])
+def test_the_work_of_a_plan_grows_with_its_versions_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+
+    def calls(versions: int) -> int:
+        plan = many_versions(tmp_path, versions)
+        profile = Profile()
+        with profile:
+            document = plan_document(plan, done_steps(plan))
+            check_run_dir(plan, plan.graph.paths)
+            print_plan(document) if command == "print" else to_json(document)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    calls(10)  # Imports and caches are not counted.
+    assert calls(150) - calls(100) < 1.1 * (calls(100) - calls(50))
 
 
 def forecast(make: Any, **changes: Any) -> MemoryForecast:

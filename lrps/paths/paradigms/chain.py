@@ -23,7 +23,7 @@ def chain(compiler: Compiler, schedules: Sequence[Schedule], optimizer: str) -> 
     for k, (start, stop) in enumerate(pairwise(compiler.edges)):
         mix = strategy.mix_of(compiler.increments[k].version) if isinstance(strategy, Mixing) else Mix()
         segments = compiler.mixed(k, (compiler.whole(k),), taken, mix)
-        taken = after(taken, segments)
+        taken |= after(segments)
         parent = Fork(paths[-1].name, start, optimizer) if paths else None
         name = compiler.path_name(k)
         paths.append(TrainingPath(name, strategy.kind, parent, start, stop, schedules[k], segments))

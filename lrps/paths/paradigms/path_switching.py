@@ -54,13 +54,17 @@ def _main_rows(
 
     A mixture is exact only as a whole, so a mixed segment ends wherever a branch forks.
     """
+    forked = set(forks)
     cuts = sorted({0, stop, *(step for step in (*compiler.edges, *forks) if step < stop)})
+    so_far: dict[str, int] = {}
     taken: dict[int, dict[str, int]] = {0: {}}
     segments: list[Segment] = []
     for start, end in pairwise(cuts):
-        fresh = compiler.unmixed(start, end, taken[start])
-        read = compiler.mixed(compiler.increment_at(start), fresh, taken[start], mix)
-        taken[end] = after(taken[start], read)
+        fresh = compiler.unmixed(start, end, so_far)
+        read = compiler.mixed(compiler.increment_at(start), fresh, so_far, mix)
+        so_far |= after(read)
+        if end in forked:
+            taken[end] = so_far.copy()
         segments += read
     return _joined(segments), taken
 

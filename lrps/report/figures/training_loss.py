@@ -51,10 +51,13 @@ def _steps_text(steps: int) -> str:
 
 def _smoothed(curve: PathCurve, window: float) -> list[Point]:
     """Return means over `window` steps, each at its last step. The last window ends with the path, so it is whole."""
-    groups: dict[int, list[Point]] = {}
-    for point in zip(curve.loss_steps, curve.loss, strict=True):
-        groups.setdefault(int((curve.loss_steps[-1] - point[0]) / window), []).append(point)
-    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups.values()]
+    thinned = bool(curve.mean_steps)
+    steps, losses = (curve.mean_steps, curve.mean_loss) if thinned else (curve.loss_steps, curve.loss)
+    counts = curve.mean_count if thinned else (1,) * len(steps)
+    groups: dict[int, list[tuple[int, float, int]]] = {}
+    for step, mean, number in zip(steps, losses, counts, strict=True):
+        groups.setdefault(int((steps[-1] - step) / window), []).append((step, mean * number, number))
+    return [(group[-1][0], sum(y for _, y, _ in group) / sum(n for _, _, n in group)) for group in groups.values()]
 
 
 def _losses(
