@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig, OptimizerConfig
@@ -20,7 +20,15 @@ from lrps.engine.architecture import architecture_config
 from lrps.engine.loaded import check_names, check_values
 from lrps.engine.model_config import checkpoint_config
 from lrps.engine.padding import NO_TOKEN, drop_padding, needs_padding_token, train_padding_rows
-from lrps.store.model_files import check_model_files
+from lrps.store.model_files import check_model_files, weight_shapes
+
+_LOADING: Mapping[str, Any] = {
+    "local_files_only": True,
+    "dtype": torch.float32,
+    "output_loading_info": True,
+    "ignore_mismatched_sizes": True,  # check_names refuses them.
+}
+"""Arguments with which transformers loads weights."""
 
 
 def build_model(
@@ -197,15 +205,34 @@ def _from_checkpoint_config(directory: Path) -> Any:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
 
 
+class _Valueless(Tensor):
+    """A tensor without values, on the meta device, that stays there when it is moved to another device."""
+
+    def to(self, device: object = None, dtype: torch.dtype | None = None, **_: object) -> Tensor:
+        del device
+        return self.as_subclass(Tensor).to(dtype=dtype or self.dtype)
+
+
 def check_checkpoint(directory: Path, surplus: bool = False) -> None:
     """Raise ConfigError if the names or shapes of the weights in a checkpoint directory are not those of its model.
 
-    surplus: accept weights that the model does not have. Reads no weights, and takes no memory for them.
+    surplus: accept weights that the model does not have. Reads the headers of the files. Takes memory only for weights
+    that the files lack, which transformers draws.
     """
-    _from_checkpoint(directory, device_map="meta", surplus=surplus)
+    check_model_files(directory)
+    shapes, config = weight_shapes(directory), checkpoint_config(directory)
+    with torch.device("meta"):
+        model_class: Any = type(_from_checkpoint_config(directory))
+    try:
+        weights = {name: torch.empty(shape, device="meta").as_subclass(_Valueless) for name, shape in shapes.items()}
+        # device_map="meta" would do the same with the files, but needs the package accelerate.
+        _, loading = model_class.from_pretrained(None, config=config, state_dict=weights, **_LOADING)
+    except Exception as error:
+        raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
+    check_names(loading, f"model.checkpoint: {directory}", surplus=surplus)
 
 
-def _from_checkpoint(directory: Path, device_map: str | None = None, surplus: bool = False) -> Any:
+def _from_checkpoint(directory: Path, surplus: bool = False) -> Any:
     from transformers import AutoModelForCausalLM
 
     check_model_files(directory)
@@ -213,18 +240,13 @@ def _from_checkpoint(directory: Path, device_map: str | None = None, surplus: bo
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             directory,
-            local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,  # Other files are pickles, and the identity of a run does not cover them.
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # check_names refuses them.
-            device_map=device_map,
+            **_LOADING,
         )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
     where = f"model.checkpoint: {directory}"
     check_names(loading, where, surplus=surplus)
-    if device_map != "meta":
-        check_values(model, where)
+    check_values(model, where)
     return model
