@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any
 
 from lrps.base.clock import since_launch
 from lrps.base.errors import DataError, LineageError
@@ -19,11 +18,7 @@ from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
-from lrps.engine.model import build_model
-from lrps.engine.model_config import check_capacity
-from lrps.engine.padding import padding_rows
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors
-from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -34,6 +29,7 @@ from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.evaluate import HeldoutSet
+from lrps.train.path_models import PathModels
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.signals import StopRequest
@@ -66,12 +62,11 @@ def run_paths(
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     with TrainingConsole(steps, quiet=rank() != 0) as console:
+        models = PathModels(plan, console.say)
         if train and steps:
-            file, begun = plan.layout.examination, plan.own_padding
-            for note in ask_rank_zero(lambda: check_trainable(plan.config, file, begun=begun)):
-                console.say(note)
+            ask_rank_zero(models.examine)
         finished = all(
-            not any(gather(stop_request.seen)) and _run_path(plan, path, stop_request, console, clock, train)
+            not any(gather(stop_request.seen)) and _run_path(plan, path, models, stop_request, console, clock, train)
             for path in paths
         )
     gather(finished)  # Ranks end together: the launcher gives the others 30 seconds once the first one has ended.
@@ -84,7 +79,13 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
 
 
 def _run_path(
-    plan: Plan, path: TrainingPath, stop_request: StopRequest, console: TrainingConsole, clock: DeviceClock, train: bool
+    plan: Plan,
+    path: TrainingPath,
+    models: PathModels,
+    stop_request: StopRequest,
+    console: TrainingConsole,
+    clock: DeviceClock,
+    train: bool,
 ) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
     with ExitStack() as resources:
@@ -100,7 +101,7 @@ def _run_path(
             raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
         sources = open_sources(plan, path)
         data = PathData(path.segments, sources, plan.config.batch.sequences)
-        model = _build(plan, path, console)
+        model = models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         resources.callback(engine.close)
@@ -125,25 +126,6 @@ def _run_path(
             finished = trainer.run()
             recorder.stop("complete" if finished else "interrupted")
             return finished
-
-
-def _build(plan: Plan, path: TrainingPath, console: TrainingConsole) -> Any:
-    """Build the model of a path, say which padding rows it does not train, and check that it is large enough."""
-    settings = plan.config.engine
-    model = build_model(
-        plan.config.model,
-        plan.config.seed,
-        settings.activation_checkpointing,
-        settings.attention,
-        own_padding=plan.own_padding,
-    )
-    for name, row in padding_rows(model).items():
-        console.say(
-            f"{path.name}: row {row} of {name} is not trained: the run was begun when padding rows were kept; a "
-            "plan with another `name` trains it"
-        )
-    check_capacity(model.config, plan.manifests, plan.config.data.sequence_length)
-    return model
 
 
 def _document_end(plan: Plan) -> int | None:
