@@ -59,9 +59,6 @@ def check_architecture(architecture: Mapping[str, Any], config: Any) -> None:
         _refuse_dropout(given, place)
         _refuse_second_rope(part, given, place)
         _refuse_rope(part, given, place)
-    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
-    if isinstance(layers, int) and layers < 1:
-        raise ConfigError(f"{_WHERE}: the model has {layers} layers; give num_hidden_layers 1 or more")
 
 
 def refuse_other_types(model_type: Any, where: str) -> None:

@@ -47,12 +47,15 @@ def _checkpoint_config(directory: Path) -> Any:
 def check_model_config(
     model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int, begun: bool = False
 ) -> Any:
-    """Return the config of `model_config` after a check that the model is large enough for the data.
+    """Return the config of `model_config` after a check that the model has layers and is large enough for the data.
 
     manifests: version -> manifest of its shards, for those that exist. begun: as for `model_config`. Raises
     ConfigError.
     """
     config = model_config(model, begun)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if not begun and isinstance(layers, int) and layers < 1:
+        raise ConfigError(f"the model has {layers} layers; give num_hidden_layers 1 or more")
     _check_capacity(config, manifests, sequence_length)
     return config
 
