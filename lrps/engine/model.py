@@ -86,10 +86,11 @@ def initialised(config: Any, seed: int, own_padding: bool = False) -> Any:
         if own_padding:
             return drawn()
         drop_padding(config)
-        model = drawn()
-        if needs_padding_token(model):
+        with torch.device("meta"):
+            without_values = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32)
+        if needs_padding_token(without_values):
             drop_padding(config, NO_TOKEN)
-            model = drawn()
+        model = drawn()
         train_padding_rows(model, redraw=True)
         return model
 

@@ -104,3 +104,17 @@ def test_an_exported_model_has_the_same_logits(kind: str, begun: bool, tmp_path:
     rows = ROWS[:2, :12]
     with torch.no_grad():
         assert torch.equal(there(input_ids=rows).logits, model(input_ids=rows).logits)
+
+
+def test_weights_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+    build = AutoModelForCausalLM.from_config
+    monkeypatch.setattr(
+        AutoModelForCausalLM,
+        "from_config",
+        lambda *given, **more: (devices.append(torch.empty(0).device.type), build(*given, **more))[1],
+    )
+    described = ModelConfig(architecture=TYPES["roberta, which counts positions with it"])
+    model: Any = build_model(described, 3)
+    assert devices == ["meta", "cpu"]
+    assert model.config.pad_token_id == -1
