@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lrps.cli.options import AsJson, Overrides, Run, plan_of, print_json
-
-if TYPE_CHECKING:
-    pass
 
 wandb_app = typer.Typer(
     name="wandb",

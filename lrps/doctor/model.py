@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from lrps.base.errors import ConfigError, LrpsError
 from lrps.doctor.examination import Subject
@@ -17,39 +18,40 @@ def check_model(subject: Subject) -> Iterator[Finding]:
 
     Nothing is remembered.
     """
-    if subject.plan is None:
+    plan = subject.plan
+    if plan is None:
         return
-    fits = _fits(subject.plan)
-    yield fits
-    if fits.state == "ok":
-        yield from _examined(subject.plan)
+    try:
+        config = _checked_config(plan)
+    except ConfigError as error:
+        what, _, fix = str(error).partition("; ")
+        yield Finding(AREA, "model", "fail", what, fix or "correct the config as it says")
+        return
+    checkpoint, vocabulary = plan.config.model.checkpoint, config.get_text_config().vocab_size
+    origin = "newly initialised" if checkpoint is None else f"from {checkpoint}"
+    yield Finding(AREA, "model", "ok", f"{config.model_type} {origin}, vocabulary of {vocabulary}")
+    yield from _examined(plan, config)
 
 
-def _fits(plan: Plan) -> Finding:
-    """Return whether the model can be built and is large enough for the data."""
+def _checked_config(plan: Plan) -> Any:
+    """Return transformers' config of a model that can be built and is large enough for the data. Raises ConfigError."""
     from lrps.engine.model import check_checkpoint
     from lrps.engine.model_config import check_model_config
 
     model = plan.config.model
-    try:
-        config = check_model_config(model, plan.manifests, plan.config.data.sequence_length, plan.own_padding)
-        if model.checkpoint is not None:
-            check_checkpoint(model.checkpoint, surplus=plan.own_padding)
-    except ConfigError as error:
-        what, _, fix = str(error).partition("; ")
-        return Finding(AREA, "model", "fail", what, fix or "correct the config as it says")
-    origin = "newly initialised" if model.checkpoint is None else f"from {model.checkpoint}"
-    vocabulary = config.get_text_config().vocab_size
-    return Finding(AREA, "model", "ok", f"{config.model_type} {origin}, vocabulary of {vocabulary}")
+    config = check_model_config(model, plan.manifests, plan.config.data.sequence_length, plan.begun)
+    if model.checkpoint is not None and not plan.begun:
+        check_checkpoint(model.checkpoint, config)
+    return config
 
 
-def _examined(plan: Plan) -> Iterator[Finding]:
-    """Yield whether a small copy of the model trains what lrps measures."""
+def _examined(plan: Plan, model: Any) -> Iterator[Finding]:
+    """Yield whether a small copy of the model trains what lrps measures. model: transformers' config of it."""
     from lrps.engine.verdict import examine_begun, examine_model
 
     fix = "take another model type, or change the key that the message names"
     try:
-        verdict = examine_begun(plan.config) if plan.own_padding else examine_model(plan.config)
+        verdict = (examine_begun if plan.begun else examine_model)(plan.config, model)
     except LrpsError as error:
         yield Finding(AREA, "examination", "fail", str(error), fix)
         return

@@ -1,4 +1,4 @@
-"""The architecture of a model as transformers' config object, with every key that would have no effect refused.
+"""The architecture of a model as transformers' config object, and checks for keys that would have no effect.
 
 transformers keeps unknown keys as attributes that nothing reads, so that a typo trains another model than was meant.
 Only config classes are used, and no model is built. Imports transformers when called, because that takes seconds.
@@ -24,11 +24,10 @@ _BOOKKEEPING = ("transformers_version", "_name_or_path", "architectures")
 """Keys that every config class has and that change no model; never what a typo means."""
 
 
-def architecture_config(architecture: Mapping[str, Any], nested_unchecked: bool = False) -> Any:
+def architecture_config(architecture: Mapping[str, Any]) -> Any:
     """Return transformers' config of a causal language model; `architecture` itself is not changed.
 
-    nested_unchecked: accept nested keys without effect, as runs have that were begun before these were refused. Raises
-    ConfigError that names the first wrong key, with the nearest name, or what transformers rejects.
+    Raises ConfigError that names the first unknown key, with the nearest name, or what transformers rejects.
     """
     from transformers import CONFIG_MAPPING
 
@@ -41,19 +40,25 @@ def architecture_config(architecture: Mapping[str, Any], nested_unchecked: bool 
     config_class = CONFIG_MAPPING[model_type]
     _refuse_unknown(config_class, fields, f"a {model_type} model", _WHERE)
     try:
-        config = config_class(**copy.deepcopy(fields))
+        return config_class(**fields)
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
     except Exception as error:
         raise ConfigError(f"{_WHERE}: no {model_type} model can be built from it: {error}") from error
-    if nested_unchecked:
-        return config
-    for place, part, given in _parts(config, fields, _WHERE):
+
+
+def check_architecture(architecture: Mapping[str, Any], config: Any) -> None:
+    """Raise ConfigError for keys without effect, two names of one value that differ, and values that train nothing.
+
+    Keys of the architecture itself are known to `architecture_config`; here are those nested in it. config: what
+    `architecture_config` returns for the architecture.
+    """
+    for place, part, given in _parts(config, architecture, _WHERE):
         if place != _WHERE:
             _refuse_unknown(type(part), given, place.removeprefix(f"{_WHERE}."), place)
+        _refuse_second_name(type(part), given, place)
         _refuse_dropout(given, place)
         _refuse_second_rope(part, given, place)
         _refuse_rope(part, given, place)
-    return config
 
 
 def refuse_other_types(model_type: Any, where: str) -> None:
@@ -76,12 +81,8 @@ def _parts(config: Any, given: Mapping[str, Any], where: str) -> Iterator[tuple[
 
 
 def _refuse_unknown(config_class: Any, given: Mapping[str, Any], what: str, where: str) -> None:
-    """Raise ConfigError for keys that the class does not know, and for two names of one value that differ.
-
-    what: the thing that has the keys, for the message.
-    """
-    aliases = config_class.attribute_map
-    known = {*_attributes(config_class), *aliases, "model_type"} - {"dtype"}
+    """Raise ConfigError for keys that the class does not know. what: the thing that has the keys, for the message."""
+    known = {*_attributes(config_class), *config_class.attribute_map, "model_type"} - {"dtype"}
     if "rope_parameters" in known:
         known.update(_ROPE_ALIASES)
     if _reads_head_dim(config_class):
@@ -89,7 +90,12 @@ def _refuse_unknown(config_class: Any, given: Mapping[str, Any], what: str, wher
     for key in given:
         if key not in known:
             raise ConfigError(f"{where}.{key}: {what} has no such key{_nearest(key, known)}")
-        other = aliases.get(key)
+
+
+def _refuse_second_name(config_class: Any, given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for two names of one value that differ."""
+    for key in given:
+        other = config_class.attribute_map.get(key)
         if other in given and given[other] != given[key]:
             raise ConfigError(f"{where}.{key}: is another name of {other}, which has another value; remove one of them")
 

@@ -6,10 +6,11 @@ the two differ, each with a warning at most.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from lrps.base.errors import ConfigError
 
@@ -47,18 +48,31 @@ def _names(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:_NAMED]) + more
 
 
-def check_values(model: Any, where: str) -> None:
-    """Raise ConfigError if a value is NaN or infinite, or if two parameters differ that config.json ties.
+def value_faults(model: Any, where: str) -> Iterator[str]:
+    """Yield a message for two parameters that differ though config.json ties them, and for values that are not finite.
 
-    Reads every value once.
+    Reads every value once. where: the start of the message, with the directory.
     """
     for name, source in model.get_expanded_tied_weights_keys(all_submodels=True).items():
         if model.get_parameter(name) is not model.get_parameter(source):
-            raise ConfigError(
+            yield (
                 f"{where}: {name} differs from {source}, with which config.json ties it (tie_word_embeddings); set "
                 f"tie_word_embeddings: false in config.json to train both, or remove {name} from the weights"
             )
     for name, values in model.state_dict().items():
         # aminmax takes a twentieth of the time of isfinite, and no memory.
         if values.is_floating_point() and values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
-            raise ConfigError(f"{where}: {name} has values that are NaN or infinite; use a sound model")
+            yield f"{where}: {name} has values that are NaN or infinite; use a sound model"
+
+
+def untie_as_stored(model: Any, stored: Collection[str]) -> None:
+    """Untie parameters of a model without values, and its config, if a state has them apart.
+
+    stored: names of the parameters of the state. transformers leaves a head untied whose values differ, which a run may
+    have begun with.
+    """
+    for name, source in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        if name in stored:
+            module, _, own = name.rpartition(".")
+            setattr(model.get_submodule(module), own, nn.Parameter(torch.empty_like(model.get_parameter(source))))
+            model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False

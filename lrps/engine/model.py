@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig, OptimizerConfig
-from lrps.engine.architecture import architecture_config
-from lrps.engine.loaded import check_names, check_values
-from lrps.engine.model_config import checkpoint_config
+from lrps.engine.loaded import check_names, value_faults
+from lrps.engine.model_config import model_config
 from lrps.engine.padding import NO_TOKEN, drop_padding, needs_padding_token, train_padding_rows
-from lrps.store.model_files import check_model_files
+from lrps.store.model_files import weight_shapes
+
+_LOADING: Mapping[str, Any] = {
+    "local_files_only": True,
+    "dtype": torch.float32,
+    "output_loading_info": True,
+    "ignore_mismatched_sizes": True,  # check_names refuses them.
+}
+"""Arguments with which transformers loads weights."""
 
 
 def build_model(
@@ -28,21 +35,25 @@ def build_model(
     seed: int,
     activation_checkpointing: bool = False,
     attention: str | None = None,
-    own_padding: bool = False,
+    *,
+    begun: bool = False,
+    config: Any = None,
 ) -> nn.Module:
     """Build a PreTrainedModel in fp32 on the CPU, initialised from `seed` or from a local checkpoint directory.
 
-    attention: transformers' name of the kernel; None leaves the choice to transformers. own_padding: keep the padding
-    rows of transformers, and accept nested keys and weights without effect, as runs do that were begun before `padding`
-    was a convention. The global random state is not changed. Raises ConfigError that names a wrong
-    key, or what the directory lacks.
+    attention: transformers' name of the kernel; None leaves the choice to transformers. begun: whether the run was
+    begun before models were examined (`Plan.begun`). Then the model keeps the padding rows of transformers, and weights
+    are accepted that new runs are refused for. config: what `model_config` returned for the model, if that is known; it
+    is not changed. The global random state is not changed. Raises ConfigError that names a wrong key, or what the
+    directory lacks.
     """
+    config = model_config(model, begun) if config is None else copy.deepcopy(config)
     if model.checkpoint:
-        built = _from_checkpoint(model.checkpoint, surplus=own_padding)
-        if not own_padding:
+        built = _from_checkpoint(model.checkpoint, config, begun)
+        if not begun:
             train_padding_rows(built, redraw=False)
     else:
-        built = _from_architecture(model.architecture or {}, seed, own_padding)
+        built = _from_architecture(config, seed, begun)
     if attention is not None:
         set_attention(built, attention)
     prepare_training(built)
@@ -51,22 +62,16 @@ def build_model(
     return built
 
 
-def build_skeleton(model: ModelConfig, own_padding: bool = False) -> nn.Module:
+def build_skeleton(model: ModelConfig, begun: bool = False) -> nn.Module:
     """Build the model of `build_model` without values: config, names and shapes, which take no memory.
 
     Raises ConfigError as `build_model` does.
     """
+    config = model_config(model, begun)
+    if model.checkpoint:
+        return _skeleton(model.checkpoint, config)
     with torch.device("meta"):
-        return (
-            _from_checkpoint_config(model.checkpoint)
-            if model.checkpoint
-            else _from_architecture(model.architecture or {}, 0, own_padding)
-        )
-
-
-def transformers_config(model: ModelConfig) -> Any:
-    """Return the transformers config of a model, with the padding token that it names. Raises as `build_model` does."""
-    return checkpoint_config(model.checkpoint) if model.checkpoint else architecture_config(model.architecture or {})
+        return _from_architecture(config, 0, begun)
 
 
 def initialised(config: Any, seed: int, own_padding: bool = False) -> Any:
@@ -81,10 +86,11 @@ def initialised(config: Any, seed: int, own_padding: bool = False) -> Any:
         if own_padding:
             return drawn()
         drop_padding(config)
-        model = drawn()
-        if needs_padding_token(model):
+        with torch.device("meta"):
+            without_values = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32)
+        if needs_padding_token(without_values):
             drop_padding(config, NO_TOKEN)
-            model = drawn()
+        model = drawn()
         train_padding_rows(model, redraw=True)
         return model
 
@@ -163,8 +169,7 @@ def _kinds(module: nn.Module, name: str) -> set[str]:
     return kinds
 
 
-def _from_architecture(architecture: dict[str, Any], seed: int, own_padding: bool) -> Any:
-    config = architecture_config(architecture, nested_unchecked=own_padding)
+def _from_architecture(config: Any, seed: int, own_padding: bool) -> Any:
     try:
         return initialised(config, seed, own_padding)
     # Depending on the model type, transformers raises its own classes, ValueError, TypeError or KeyError.
@@ -187,44 +192,55 @@ def filled_architecture(architecture: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def _from_checkpoint_config(directory: Path) -> Any:
+def _skeleton(directory: Path, config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
-    config = checkpoint_config(directory)
     try:
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
 
 
-def check_checkpoint(directory: Path, surplus: bool = False) -> None:
+class _Valueless(Tensor):
+    """A tensor without values, on the meta device, that stays there when it is moved to another device."""
+
+    def to(self, device: object = None, dtype: torch.dtype | None = None, **_: object) -> Tensor:
+        del device
+        return self.as_subclass(Tensor).to(dtype=dtype or self.dtype)
+
+
+def check_checkpoint(directory: Path, config: Any) -> None:
     """Raise ConfigError if the names or shapes of the weights in a checkpoint directory are not those of its model.
 
-    surplus: accept weights that the model does not have. Reads no weights, and takes no memory for them.
+    config: what `model_config` returned for it. Reads the headers of the files. Takes memory only for weights that the
+    files lack, which transformers draws.
     """
-    _from_checkpoint(directory, device_map="meta", surplus=surplus)
+    shapes, model_class = weight_shapes(directory), type(_skeleton(directory, copy.deepcopy(config)))
+    try:
+        weights = {name: torch.empty(shape, device="meta").as_subclass(_Valueless) for name, shape in shapes.items()}
+        # device_map="meta" would do the same with the files, but needs the package accelerate.
+        _, loading = model_class.from_pretrained(None, config=config, state_dict=weights, **_LOADING)
+    except Exception as error:
+        raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
+    check_names(loading, f"model.checkpoint: {directory}")
 
 
-def _from_checkpoint(directory: Path, device_map: str | None = None, surplus: bool = False) -> Any:
+def _from_checkpoint(directory: Path, config: Any, begun: bool) -> Any:
     from transformers import AutoModelForCausalLM
 
-    check_model_files(directory)
-    checkpoint_config(directory)
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             directory,
-            local_files_only=True,
+            config=config,
             trust_remote_code=False,
             use_safetensors=True,  # Other files are pickles, and the identity of a run does not cover them.
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # check_names refuses them.
-            device_map=device_map,
+            **_LOADING,
         )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
     where = f"model.checkpoint: {directory}"
-    check_names(loading, where, surplus=surplus)
-    if device_map != "meta":
-        check_values(model, where)
+    check_names(loading, where, surplus=begun)
+    if not begun and (fault := next(value_faults(model, where), None)):
+        raise ConfigError(fault)
     return model

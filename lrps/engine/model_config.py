@@ -14,15 +14,27 @@ from lrps.base.errors import ConfigError
 from lrps.config.model_directory import read_model_config
 from lrps.config.models import ModelConfig
 from lrps.data.manifest import Manifest
-from lrps.engine.architecture import architecture_config, refuse_other_types
+from lrps.engine.architecture import architecture_config, check_architecture, refuse_other_types
 from lrps.store.model_files import check_model_files
 
 
-def checkpoint_config(directory: Path) -> Any:
-    """Return transformers' config of a checkpoint directory.
+def model_config(model: ModelConfig, begun: bool = False) -> Any:
+    """Return transformers' config of a model, after a check of its keys or of the headers of its files.
 
-    Raises ConfigError if it is of no causal language model.
+    begun: whether the run was begun before models were examined (`Plan.begun`). Then only a model that cannot be built
+    is refused. Raises ConfigError.
     """
+    if model.checkpoint is None:
+        config = architecture_config(model.architecture or {})
+        if not begun:
+            check_architecture(model.architecture or {}, config)
+        return config
+    if not begun:
+        check_model_files(model.checkpoint)
+    return _checkpoint_config(model.checkpoint)
+
+
+def _checkpoint_config(directory: Path) -> Any:
     from transformers import AutoConfig
 
     refuse_other_types(read_model_config(directory)["model_type"], f"model.checkpoint: {directory}/config.json")
@@ -33,28 +45,24 @@ def checkpoint_config(directory: Path) -> Any:
 
 
 def check_model_config(
-    model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int, nested_unchecked: bool = False
+    model: ModelConfig, manifests: Mapping[str, Manifest], sequence_length: int, begun: bool = False
 ) -> Any:
-    """Return transformers' config of the model, after a check that it can be built and is large enough for the data.
+    """Return the config of `model_config` after a check that the model has layers and is large enough for the data.
 
-    manifests: version -> manifest of its shards, for those that exist. Weights are not read, only their headers.
-    nested_unchecked: as for `architecture_config`. Raises ConfigError.
+    manifests: version -> manifest of its shards, for those that exist. begun: as for `model_config`. Raises
+    ConfigError.
     """
-    if model.checkpoint is None:
-        config = architecture_config(model.architecture or {}, nested_unchecked)
-    else:
-        check_model_files(model.checkpoint)
-        config = checkpoint_config(model.checkpoint)
-    check_capacity(config, manifests, sequence_length)
+    config = model_config(model, begun)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if not begun and isinstance(layers, int) and layers < 1:
+        raise ConfigError(f"the model has {layers} layers; give num_hidden_layers 1 or more")
+    _check_capacity(config, manifests, sequence_length)
     return config
 
 
-def check_capacity(config: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:
-    """Raise ConfigError if a config has no layers, or too small a vocabulary or number of positions for the data."""
+def _check_capacity(config: Any, manifests: Mapping[str, Manifest], sequence_length: int) -> None:
+    """Raise ConfigError if a config has too small a vocabulary or number of positions for the data."""
     text = config.get_text_config()
-    layers = getattr(text, "num_hidden_layers", None)
-    if isinstance(layers, int) and layers < 1:
-        raise ConfigError(f"the model has {layers} layers; give num_hidden_layers 1 or more")
     vocabulary = max((manifest.tokenizer.vocabulary for manifest in manifests.values()), default=0)
     if text.vocab_size < vocabulary:
         raise ConfigError(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lrps.base.files import apply_umask
 from lrps.config.models import ModelConfig
 from lrps.engine.fragments import StateReader, open_state
+from lrps.engine.loaded import untie_as_stored
 from lrps.engine.model import build_model, build_skeleton
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -46,18 +47,20 @@ def write_pretrained(
     dtype: str,
     max_shard_bytes: int,
     document_end: int,
-    own_padding: bool = False,
+    begun: bool = False,
 ) -> Pretrained:
     """Write the weights in the directory `fragments`, of any topology, as a Hugging Face model.
 
     dtype: a key of DTYPES; bf16 is rounded as in torch. document_end: EOS token, at which generation stops and after
-    which it starts. own_padding: as for
-    `build_model`. Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or
-    SafetensorError if a file cannot be written.
+    which it starts. begun: as for `build_model`. Raises ConfigError or CheckpointError if the model does not fit the
+    weights, OSError or SafetensorError if a file cannot be written.
     """
-    skeleton: Any = build_skeleton(model, own_padding)
+    skeleton: Any = build_skeleton(model, begun)
+    if begun:
+        with open_state(fragments) as weights:
+            untie_as_stored(skeleton, weights.shapes.keys())
     parameters = dict(skeleton.named_parameters())
-    buffers = _persistent_buffers(skeleton, model, seed, own_padding)
+    buffers = _persistent_buffers(skeleton, model, seed, begun)
     with open_state(fragments, {name: list(values.shape) for name, values in parameters.items()}) as weights:
         stored = _Stored(skeleton, parameters, buffers, weights, DTYPES[dtype])
         _write_shards(stored, directory, max_shard_bytes)
@@ -66,13 +69,13 @@ def write_pretrained(
     return Pretrained(type(skeleton).__name__, skeleton.config.model_type, count)
 
 
-def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int, own_padding: bool) -> dict[str, Tensor]:
+def _persistent_buffers(skeleton: nn.Module, model: ModelConfig, seed: int, begun: bool) -> dict[str, Tensor]:
     """Return the initial values of a model's persistent buffers, which are not trained; few models have any."""
     known = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
     names = [name for name in skeleton.state_dict() if name not in known]
     if not names:
         return {}
-    values = build_model(model, seed, own_padding=own_padding).state_dict()
+    values = build_model(model, seed, begun=begun).state_dict()
     return {name: values[name] for name in names}
 
 

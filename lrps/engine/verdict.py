@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from lrps.base.files import atomic_write_json
 from lrps.config.model_directory import read_model_config
 from lrps.config.models import Config, ModelConfig
 from lrps.engine.examination import Demands, Verdict, examine_config
-from lrps.engine.model import check_checkpoint, transformers_config
+from lrps.engine.model import check_checkpoint
+from lrps.engine.model_config import model_config
 
 FORMAT = "lrps-examination/1"
 _VERSION = 1
@@ -35,47 +37,64 @@ def demands_of(config: Config) -> Demands:
     )
 
 
-def examine_model(config: Config, remembered: Path | None = None) -> Verdict:
+def examine_model(config: Config, model: Any, remembered: Path | None = None) -> Verdict:
     """Return the verdict on the model of a config, from the file `remembered` if it has one.
 
-    The file is written if it has none; a file that cannot be read counts as none. Raises ConfigError if transformers
-    knows no such model.
+    model: what `model_config` returned for it. The file is written if it has no verdict; a file that cannot be read
+    counts as none.
     """
     demands = demands_of(config)
     key = _key(_described(config.model), demands)
     if remembered is not None and (known := _read(remembered, key)) is not None:
         return known
-    verdict = examine_config(transformers_config(config.model), demands)
+    verdict = examine_config(model, demands)
     if remembered is not None:
         remembered.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_json(remembered, {"format": FORMAT, "key": key, **asdict(verdict)})
     return verdict
 
 
-def check_trainable(config: Config, remembered: Path | None = None, *, begun: bool = False) -> tuple[str, ...]:
+def check_trainable(
+    config: Config, model: Any, remembered: Path | None = None, *, begun: bool = False
+) -> tuple[str, ...]:
     """Return the notes of the verdict on a model. Raises ConfigError with its faults if it must not be trained.
 
-    begun: whether the run was begun before models were examined. Then it goes to its end, and the faults are notes.
+    model, remembered: as for `examine_model`. begun: whether the run was begun before models were examined
+    (`Plan.begun`). Then the faults are notes.
     """
-    verdict = examine_begun(config, remembered) if begun else examine_model(config, remembered)
+    verdict = examine_begun(config, model, remembered) if begun else examine_model(config, model, remembered)
     if verdict.faults:
         raise ConfigError("\n  ".join(verdict.faults))
     return verdict.notes
 
 
-def examine_begun(config: Config, remembered: Path | None = None) -> Verdict:
+def examine_begun(config: Config, model: Any, remembered: Path | None = None) -> Verdict:
     """Return the verdict on the model of a run that was begun before models were examined: notes only.
 
-    What a new run with this config is refused for is a note, because the run keeps the model that it began with.
+    What a new run with this config is refused for is a note, because the run keeps the model that it began with. model,
+    remembered: as for `examine_model`.
     """
+    verdict = examine_model(config, model, remembered)
+    faults = dict.fromkeys((*_refusals(config.model, model), *verdict.faults))
+    return Verdict(notes=(*map(as_note, faults), *verdict.notes))
+
+
+def as_note(fault: str) -> str:
+    """Return the note of a begun run about what a new one is refused for."""
+    return f"{fault} (a new plan is refused for this; this run was begun before, and keeps its model)"
+
+
+def _refusals(described: ModelConfig, model: Any) -> Iterator[str]:
+    """Yield what a new run is refused for before its model is examined."""
     try:
-        if config.model.checkpoint is not None:
-            check_checkpoint(config.model.checkpoint)
-        verdict = examine_model(config, remembered)
-    except ConfigError as error:
-        verdict = Verdict((str(error),))
-    why = "a new plan is refused for this; this run was begun before, and keeps its model"
-    return Verdict(notes=(*(f"{fault} ({why})" for fault in verdict.faults), *verdict.notes))
+        model_config(described)
+    except ConfigError as fault:
+        yield str(fault)
+    try:
+        if described.checkpoint is not None:
+            check_checkpoint(described.checkpoint, model)
+    except ConfigError as fault:
+        yield str(fault)
 
 
 def _described(model: ModelConfig) -> str:

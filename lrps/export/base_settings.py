@@ -47,7 +47,7 @@ def _carry_generation(base: Path, directory: Path, document_end: int, *, with_id
         ends = dict.fromkeys([*(ends if isinstance(ends, list) else [ends]), document_end])
         ids["eos_token_id"] = list(ends) if len(ends) > 1 else document_end
     _merge(directory / "generation_config.json", {**kept, **ids})
-    # The padding token of config.json is part of the model: its embedding is not trained.
+    # The padding token of config.json stays that of the model that was trained: transformers builds the model by it.
     _merge(directory / "config.json", {key: ids[key] for key in _IDS[:2] if key in ids})
 
 

@@ -68,7 +68,7 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
             dtype=form.dtype,
             max_shard_bytes=form.max_shard_bytes,
             document_end=tokenizer.identity.eos,
-            own_padding=plan.own_padding,
+            begun=plan.begun,
         )
         write_tokenizer(tokenizer, temporary, data.sequence_length)
         if plan.config.model.checkpoint is not None:

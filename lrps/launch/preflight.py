@@ -49,10 +49,10 @@ def waiting_for_sets(plan: Plan, statuses: Sequence[PathStatus]) -> dict[str, se
 def check_model_fits(plan: Plan) -> None:
     """Raise ConfigError if the model cannot be built, or is too small for the tokenizer or the sequence length.
 
-    Nested keys without effect are accepted in a run that was begun before they were refused; training says so. Imports
-    transformers, which takes seconds.
+    A run that was begun before models were examined is refused only if no model can be built; training prints the
+    rest. Imports transformers, which takes seconds.
     """
-    check_model_config(plan.config.model, plan.manifests, plan.config.data.sequence_length, plan.own_padding)
+    check_model_config(plan.config.model, plan.manifests, plan.config.data.sequence_length, plan.begun)
 
 
 def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:

@@ -63,8 +63,11 @@ class Plan:
         return conventions_of(self.config.run_dir)
 
     @property
-    def own_padding(self) -> bool:
-        """Whether the run keeps the padding rows of transformers, because it was begun with them."""
+    def begun(self) -> bool:
+        """Whether the run was begun before models were examined and padding became a convention.
+
+        It keeps the model that it began with: padding rows, and what a new run is refused for.
+        """
         return PADDING not in self.conventions
 
     @cached_property

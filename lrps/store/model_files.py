@@ -26,8 +26,8 @@ _PACKED = ("U8", "I8", "U16", "I16", "U32", "I32")
 _PLAIN = ("F64", "F32", "F16", "BF16", "BOOL", "I64", *_PACKED)
 _UNQUANTIZED = "give the unquantized model: packed weights cannot be trained"
 
-Header = Mapping[str, tuple[str, int]]
-"""Name of a tensor -> its type, as safetensors names it, and its number of dimensions."""
+Header = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Name of a tensor -> its type, as safetensors names it, and its shape."""
 
 
 def check_model_files(directory: Path, where: str = "model.checkpoint", *, trained: bool = True) -> None:
@@ -85,6 +85,12 @@ def weight_files(directory: Path, where: str = "model.checkpoint") -> tuple[str,
     return tuple(names)
 
 
+def weight_shapes(directory: Path, where: str = "model.checkpoint") -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every tensor in the files of weights, from their headers. Raises as `weight_files`."""
+    headers = (_header(directory / name, where) for name in weight_files(directory, where))
+    return {name: shape for header in headers for name, (_, shape) in header.items()}
+
+
 def _refuse_adapter(directory: Path, where: str) -> None:
     found = [name for name in (ADAPTER_CONFIG, "adapter_model.safetensors") if (directory / name).exists()]
     if found:
@@ -115,8 +121,8 @@ def _refuse_own_code(directory: Path, config: Mapping[str, Any], where: str) -> 
 
 
 def _refuse_packed(file: Path, header: Header, where: str) -> None:
-    for name, (kind, dimensions) in header.items():
-        if kind not in _PLAIN or (kind in _PACKED and dimensions in (2, 3)):
+    for name, (kind, shape) in header.items():
+        if kind not in _PLAIN or (kind in _PACKED and len(shape) in (2, 3)):
             raise ConfigError(f"{where}: {name} in {file} is quantized (numbers of type {kind}); {_UNQUANTIZED}")
 
 
@@ -161,7 +167,7 @@ def _header(file: Path, where: str) -> Header:
             header = json.loads(opened.read(length))
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        tensors = {name: (str(entry["dtype"]), len(entry["shape"])) for name, entry in header.items()}
+        tensors = {name: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in header.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{where}: {file} is no safetensors file ({error}); copy or download it again") from None
     expected, found = _HEADER_LENGTH + length + end, file.stat().st_size

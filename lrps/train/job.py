@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any
 
 from lrps.base.clock import since_launch
 from lrps.base.errors import BudgetError, DataError, LineageError
@@ -19,11 +18,7 @@ from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
-from lrps.engine.model import build_model
-from lrps.engine.model_config import check_capacity
-from lrps.engine.padding import padding_rows
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
-from lrps.engine.verdict import check_trainable
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
@@ -36,6 +31,7 @@ from lrps.track.trackers import open_trackers
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
+from lrps.train.path_models import PathModels
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
@@ -75,13 +71,13 @@ def run_paths(
     progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
     shown = None if progress is None else progress.text
     with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console:
+        models = PathModels(plan, console.say)
         if train and steps:
-            file, begun = plan.layout.examination, plan.own_padding
-            for note in ask_rank_zero(lambda: check_trainable(plan.config, file, begun=begun)):
-                console.say(note)
+            ask_rank_zero(models.examine)
         budget = BudgetWatch.of(plan) if rank() == 0 else None
         finished = all(
-            not _stops(stop_request, budget) and _run_path(plan, path, stop_request, budget, console, clock, train)
+            not _stops(stop_request, budget)
+            and _run_path(plan, path, models, stop_request, budget, console, clock, train)
             for path in paths
         )
         spent = budget is not None and budget.seen and not finished
@@ -108,6 +104,7 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
 def _run_path(
     plan: Plan,
     path: TrainingPath,
+    models: PathModels,
     stop_request: StopRequest,
     budget: BudgetWatch | None,
     console: TrainingConsole,
@@ -128,7 +125,7 @@ def _run_path(
             raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
         sources = open_sources(plan, path)
         data = PathData(path.segments, sources, plan.config.batch.sequences)
-        model = _build(plan, path, console)
+        model = models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         resources.callback(engine.close)
@@ -155,25 +152,6 @@ def _run_path(
             finished = trainer.run()
             recorder.stop("complete" if finished else "interrupted")
             return finished
-
-
-def _build(plan: Plan, path: TrainingPath, console: TrainingConsole) -> Any:
-    """Build the model of a path, say which padding rows it does not train, and check that it is large enough."""
-    settings = plan.config.engine
-    model = build_model(
-        plan.config.model,
-        plan.config.seed,
-        settings.activation_checkpointing,
-        settings.attention,
-        own_padding=plan.own_padding,
-    )
-    for name, row in padding_rows(model).items():
-        console.say(
-            f"{path.name}: row {row} of {name} is not trained: the run was begun when padding rows were kept; a "
-            "plan with another `name` trains it"
-        )
-    check_capacity(model.config, plan.manifests, plan.config.data.sequence_length)
-    return model
 
 
 def _document_end(plan: Plan) -> int | None:

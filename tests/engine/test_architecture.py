@@ -12,13 +12,20 @@ from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from lrps.base.errors import ConfigError
-from lrps.engine.architecture import architecture_config
+from lrps.engine.architecture import architecture_config, check_architecture
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
+
+
+def checked(architecture: dict[str, Any]) -> Any:
+    """Return the config of an architecture after all checks."""
+    config = architecture_config(architecture)
+    check_architecture(architecture, config)
+    return config
 
 
 @pytest.mark.parametrize(
@@ -60,24 +67,24 @@ YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 
 )
 def test_typos_are_refused(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?s)^model.architecture(\.|: ).*{expected}"):
-        architecture_config({**LLAMA, **change})
+        checked({**LLAMA, **change})
 
 
 def test_typos_in_nested_configs_are_refused() -> None:
     nested = {"model_type": "dbrx", "vocab_size": 97, "attn_config": {"clip_qvk": 8.0}}
     with pytest.raises(ConfigError, match=r"^model.architecture.attn_config.clip_qvk: .* did you mean 'clip_qkv'\?"):
-        architecture_config(nested)
+        checked(nested)
     of_layers = {"full_attention": {"rope_type": "default", "rope_thta": 3.0}}
     gemma = {"model_type": "gemma3_text", "vocab_size": 97, "rope_parameters": of_layers}
     with pytest.raises(ConfigError, match=r"rope_parameters.full_attention.rope_thta: .* did you mean 'rope_theta'\?"):
-        architecture_config(gemma)
+        checked(gemma)
 
 
 def test_two_names_of_one_value_must_agree() -> None:
     gpt2 = {"model_type": "gpt2", "vocab_size": 97, "n_embd": 32, "n_head": 4, "hidden_size": 32}
-    assert architecture_config(gpt2).n_embd == 32
+    assert checked(gpt2).n_embd == 32
     with pytest.raises(ConfigError, match="hidden_size: is another name of n_embd, which has another value"):
-        architecture_config({**gpt2, "hidden_size": 64})
+        checked({**gpt2, "hidden_size": 64})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +100,7 @@ def test_two_names_of_one_value_must_agree() -> None:
 def test_rotary_parameters_with_an_effect_are_accepted(change: dict[str, Any]) -> None:
     given = {**LLAMA, **change}
     before = copy.deepcopy(given)
-    config = architecture_config(given)
+    config = checked(given)
     assert given == before, "transformers writes into what it is given"
     for key, value in (change.get("rope_parameters") or {}).items():
         assert config.rope_parameters[key] == value
@@ -110,10 +117,10 @@ def test_what_transformers_writes_itself_is_accepted(model_type: str) -> None:
     if model_type == "blt":  # Computed from others, so that a given value has no effect.
         del given["global_config"]["encoder_cross_output_size"]
     before = copy.deepcopy(given)
-    architecture_config(given)
+    checked(given)
     assert given == before
     with pytest.raises(ConfigError, match="hiden_size"):
-        architecture_config({**given, "hiden_size": 3})
+        checked({**given, "hiden_size": 3})
 
 
 def _without_dtypes(values: dict[str, Any]) -> dict[str, Any]:
@@ -131,10 +138,10 @@ def test_torch_is_not_needed() -> None:
         "importlib.util.find_spec = lambda name, *more: None if name == 'torch' else find(name, *more)\n"
         "sys.modules['torch'] = None\n"
         "from lrps.base.errors import ConfigError\n"
-        "from lrps.engine.architecture import architecture_config\n"
+        "from lrps.config.models import ModelConfig\nfrom lrps.engine.model_config import model_config\n"
         f"given = {LLAMA!r}\n"
-        "assert architecture_config(given).hidden_size == 32\n"
-        "try: architecture_config({**given, 'num_kv_heads': 2})\n"
+        "assert model_config(ModelConfig(architecture=given)).hidden_size == 32\n"
+        "try: model_config(ModelConfig(architecture={**given, 'num_kv_heads': 2}))\n"
         "except ConfigError as error: print(error)\n"
     )
     shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout

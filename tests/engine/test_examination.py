@@ -17,7 +17,8 @@ from transformers.utils import logging
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
 from lrps.engine.examination import Demands, Trial, Verdict, examine_config, make_trial
-from lrps.engine.model import build_model, build_skeleton, initialised, transformers_config
+from lrps.engine.model import build_model, build_skeleton, initialised
+from lrps.engine.model_config import model_config
 from lrps.engine.shrink import layers_of_all_kinds, shrunken
 
 _WIDE = {"vocab_size": 257, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -74,7 +75,7 @@ FAULTY: dict[str, tuple[dict[str, Any], Demands, str]] = {
 
 
 def examined(architecture: dict[str, Any], demands: Demands) -> Any:
-    return examine_config(transformers_config(ModelConfig(architecture=architecture)), demands)
+    return examine_config(model_config(ModelConfig(architecture=architecture)), demands)
 
 
 @pytest.mark.parametrize("kind", SOUND)
@@ -101,7 +102,7 @@ def test_each_fault_is_found_and_named(kind: str) -> None:
 def test_a_row_that_is_not_trained_and_a_weight_without_gradient_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from lrps.engine import examination
 
-    trial = make_trial(transformers_config(ModelConfig(architecture=SOUND["llama"])), Demands(32))
+    trial = make_trial(model_config(ModelConfig(architecture=SOUND["llama"])), Demands(32))
     assert isinstance(trial, Trial)
     trial.model.get_input_embeddings().padding_idx = int(trial.rows[0, 0])
     norm = trial.model.model.norm
@@ -130,7 +131,7 @@ def test_a_copy_has_a_layer_of_each_kind_and_least_widths() -> None:
 
 
 def test_a_model_of_which_no_copy_runs_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = transformers_config(ModelConfig(architecture=SOUND["llama"]))
+    config = model_config(ModelConfig(architecture=SOUND["llama"]))
     monkeypatch.setattr("lrps.engine.examination._LARGEST_TRIAL", 100)
     assert examine_config(config, Demands(32)) == Verdict(
         notes=("not examined: no small copy of a llama model runs: they are too large",)
@@ -145,7 +146,7 @@ def test_building_a_model_does_not_change_its_config() -> None:
         before = copy.deepcopy(model.architecture)
         build_model(model, 0)
         build_skeleton(model)
-        transformers_config(model)
+        model_config(model)
         assert model.architecture == before
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config, ModelConfig
-from lrps.engine.model import build_model
+from lrps.engine.model import build_model, check_checkpoint
+from lrps.engine.model_config import model_config
 from lrps.engine.verdict import check_trainable
-from support.model_directories import change_json, change_weights, logits, model_directory
+from support.model_directories import LLAMA, WEIGHTS, change_json, change_weights, logits, model_directory
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -57,6 +59,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no such type": (config(model_type="lama"), r"config.json: transformers knows .* did you mean 'llama'"),
     "no language model": (config(model_type="vit"), r"transformers knows no causal language model 'vit'"),
 }
+OF_VALUES = ("tied config, other head", "NaN", "infinite")
+"""Kinds that only the values show."""
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -66,6 +70,11 @@ def test_a_broken_directory_is_refused(kind: str, untied: Path, tmp_path: Path) 
     breaks(directory)
     with pytest.raises(ConfigError, match=f"^model.checkpoint: .*{expected}"):
         built(directory)
+    if kind in OF_VALUES:
+        check_checkpoint(directory, model_config(ModelConfig(checkpoint=directory)))
+    else:
+        with pytest.raises(ConfigError, match=f"^model.checkpoint: .*{expected}"):
+            check_checkpoint(directory, model_config(ModelConfig(checkpoint=directory)))
 
 
 def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
@@ -109,8 +118,30 @@ def test_a_run_begun_with_surplus_weights_keeps_them_and_says_so(
     change_weights(directory, lambda w: w.update({"v_head.weight": torch.ones(1, 32)}))
     with pytest.raises(ConfigError, match="does not have: v_head.weight"):
         built(directory)
-    assert torch.equal(
-        logits(build_model(ModelConfig(checkpoint=directory), 0, own_padding=True)), logits(built(untied))
-    )
-    (note,) = check_trainable(make_config(model={"checkpoint": str(directory)}), begun=True)
+    assert torch.equal(logits(build_model(ModelConfig(checkpoint=directory), 0, begun=True)), logits(built(untied)))
+    described = make_config(model={"checkpoint": str(directory)})
+    (note,) = check_trainable(described, model_config(described.model, begun=True), begun=True)
     assert "does not have: v_head.weight" in note
+
+
+MIXTRAL = {"model_type": "mixtral", "num_local_experts": 4}
+GPT2 = {
+    "model_type": "gpt2", "vocab_size": 97, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", [{}, MIXTRAL, GPT2], ids=["llama", "fused experts", "names without prefix"])
+def test_weights_are_compared_without_accelerate(
+    architecture: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.integrations.accelerate.is_accelerate_available", lambda *_: False)
+    directory = tmp_path / "model"
+    complete = architecture if "vocab_size" in architecture else {**LLAMA, **architecture}
+    build_model(ModelConfig(architecture=complete), 0).save_pretrained(directory)
+    if architecture is GPT2:  # As on the Hugging Face Hub.
+        change_weights(directory, lambda w: [w.update({n.removeprefix("transformer."): w.pop(n)}) for n in list(w)])
+    check_checkpoint(directory, model_config(ModelConfig(checkpoint=directory)))
+    norm = min(name for name in load_file(directory / WEIGHTS) if "norm" in name or "ln_" in name)
+    change_weights(directory, lambda w: w.pop(norm))
+    with pytest.raises(ConfigError, match=f"lacks weights: .*{norm}"):
+        check_checkpoint(directory, model_config(ModelConfig(checkpoint=directory)))

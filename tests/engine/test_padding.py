@@ -51,7 +51,7 @@ def test_every_row_is_drawn_and_trained(kind: str) -> None:
 
 def test_a_run_begun_with_padding_keeps_its_weights_and_its_dead_row() -> None:
     described = ModelConfig(architecture=TYPES["gemma2"])
-    kept: Any = build_model(described, 3, own_padding=True)
+    kept: Any = build_model(described, 3, begun=True)
     new: Any = build_model(described, 3)
     assert padding_rows(kept) == {"model.embed_tokens": 0}
     assert not kept.get_input_embeddings().weight[0].any()
@@ -80,16 +80,16 @@ def test_the_rows_of_a_checkpoint_stay_as_they_are_and_are_trained(tmp_path: Pat
     assert padding_rows(loaded) == {}
     assert all(torch.equal(one, other) for one, other in zip(began.parameters(), loaded.parameters(), strict=True))
     assert gradients(loaded).all()
-    assert padding_rows(build_model(described, 0, own_padding=True)) == {"model.embed_tokens": 5}
+    assert padding_rows(build_model(described, 0, begun=True)) == {"model.embed_tokens": 5}
 
 
-@pytest.mark.parametrize("own_padding", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize("kind", TYPES)
-def test_an_exported_model_has_the_same_logits(kind: str, own_padding: bool, tmp_path: Path) -> None:
+def test_an_exported_model_has_the_same_logits(kind: str, begun: bool, tmp_path: Path) -> None:
     described = ModelConfig(architecture=TYPES[kind])
-    if own_padding and kind.startswith(("phi3", "modernbert")):
+    if begun and kind.startswith(("phi3", "modernbert")):
         pytest.skip("cannot be built with its own padding")
-    model: Any = build_model(described, 3, own_padding=own_padding).eval()
+    model: Any = build_model(described, 3, begun=begun).eval()
     state = SimpleNamespace(
         module=model, optimizer=torch.optim.AdamW(model.parameters()), zero_optimization_stage=lambda: 0
     )
@@ -98,9 +98,23 @@ def test_an_exported_model_has_the_same_logits(kind: str, own_padding: bool, tmp
     own_fragments(state).write(tmp_path / "fragments")
     write_pretrained(
         described, 3, tmp_path / "fragments", tmp_path / "out", dtype="fp32", max_shard_bytes=10**9, document_end=0,
-        own_padding=own_padding,
+        begun=begun,
     )  # fmt: skip
     there = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     rows = ROWS[:2, :12]
     with torch.no_grad():
         assert torch.equal(there(input_ids=rows).logits, model(input_ids=rows).logits)
+
+
+def test_weights_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+    build = AutoModelForCausalLM.from_config
+    monkeypatch.setattr(
+        AutoModelForCausalLM,
+        "from_config",
+        lambda *given, **more: (devices.append(torch.empty(0).device.type), build(*given, **more))[1],
+    )
+    described = ModelConfig(architecture=TYPES["roberta, which counts positions with it"])
+    model: Any = build_model(described, 3)
+    assert devices == ["meta", "cpu"]
+    assert model.config.pad_token_id == -1

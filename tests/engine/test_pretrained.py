@@ -90,8 +90,8 @@ def test_it_computes_the_same_logits(kind, tmp_path):
 
 
 def test_experts_lie_apart_as_in_published_models_and_buffers_are_kept(tmp_path, monkeypatch):
-    def with_a_buffer(model, seed, own_padding):
-        built = build_model(model, seed, own_padding=own_padding)
+    def with_a_buffer(model, seed, begun):
+        built = build_model(model, seed, begun=begun)
         built.state_dict()[BUFFER].copy_(torch.arange(8.0) / 8 + 0.1)
         return built
 

@@ -44,7 +44,7 @@ def test_a_run_begun_before_keeps_its_own_in_all_paths_and_digests(begun: Plan) 
     change(begun)
     plan = again(begun)
     assert plan.conventions == {}
-    assert plan.own_padding
+    assert plan.begun
     for path in plan.graph.paths:
         assert not plan.identity(path)["training"].keys() & NEWEST.keys()
     file = plan.layout.path("main").path_json

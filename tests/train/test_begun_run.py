@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
 
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
@@ -20,6 +25,7 @@ from lrps.launch.preflight import check_model_fits
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import complete_checkpoints
+from support.model_directories import change_json, change_weights, model_directory
 from support.plain_engine import run
 
 GEMMA: dict[str, Any] = {
@@ -41,14 +47,25 @@ BEGUN_WITH = {
         {**BERT, "model_type": "llama", "rope_parameters": {"rope_type": "default", "rope_thta": 3.0}},
         "rope_thta: has no effect",
     ),
+    "two names of one value": (
+        {"model_type": "gpt2", "vocab_size": 257, "n_embd": 16, "hidden_size": 16, "n_layer": 1, "n_head": 2,
+         "n_positions": 64, "max_position_embeddings": 128},
+        "is another name of n_positions, which has another value",
+    ),
     "not causal": (BERT, "a bert model is not causal"),
-}
+}  # fmt: skip
 """Architecture of a run begun before it was refused, and the fault."""
 
 
 def make(tiny_config: Path, tmp_path: Path, architecture: dict[str, Any] = GEMMA) -> Plan:
     settings = [f"runs={tmp_path / 'runs'}", f"model.architecture={json.dumps(architecture)}"]
     return make_plan(load_config(tiny_config, settings))
+
+
+def begin(plan: Plan) -> None:
+    """Train the main path of a plan as a version without conventions, which examined no models."""
+    plan.__dict__["conventions"] = {}
+    run(plan, "main")
 
 
 def row(plan: Plan, path: str) -> Any:
@@ -62,9 +79,7 @@ def row(plan: Plan, path: str) -> Any:
 def test_a_run_begun_with_padding_rows_keeps_them_and_says_so(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = make(tiny_config, tmp_path)
-    old.__dict__["conventions"] = {}  # As a version without conventions.
-    run(old, "main")
+    begin(make(tiny_config, tmp_path))
     capsys.readouterr()
 
     plan = make(tiny_config, tmp_path)
@@ -76,16 +91,12 @@ def test_a_run_begun_with_padding_rows_keeps_them_and_says_so(
     assert "padding" not in json.loads(plan.layout.path("branch-v1").path_json.read_text())["training"]
 
 
-@pytest.mark.parametrize("architecture", ["nested key", "not causal"])
+@pytest.mark.parametrize("architecture", BEGUN_WITH)
 def test_a_run_begun_with_what_is_refused_now_is_trained_to_its_end_and_says_so(
     architecture: str, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given, fault = BEGUN_WITH[architecture]
-    with pytest.MonkeyPatch.context() as patch:  # As a version that examined nothing.
-        patch.setattr("lrps.train.job.check_trainable", lambda *_, **__: ())
-        old = make(tiny_config, tmp_path, given)
-        old.__dict__["conventions"] = {}
-        run(old, "main")
+    begin(make(tiny_config, tmp_path, given))
 
     plan = make(tiny_config, tmp_path, given)
     check_model_fits(plan)
@@ -101,6 +112,70 @@ def test_a_run_begun_with_what_is_refused_now_is_trained_to_its_end_and_says_so(
 
     with pytest.raises(ConfigError, match=fault):
         run(make(tiny_config, tmp_path / "other", given), "main")
+
+
+def own_code(directory: Path) -> None:
+    change_json(directory / "config.json", lambda values: values.update(auto_map={"AutoConfig": "code.Config"}))
+
+
+def adapter(directory: Path) -> None:
+    save_file({"lora_A.weight": torch.ones(2, 2)}, directory / "adapter_model.safetensors")
+
+
+def other_head(directory: Path) -> None:
+    change_json(directory / "config.json", lambda values: values.update(tie_word_embeddings=True))
+
+
+def surplus(directory: Path) -> None:
+    change_weights(directory, lambda weights: weights.update({"v_head.weight": torch.ones(1, 32)}))
+
+
+FAULTS: dict[Callable[[Path], None], str] = {
+    own_code: "code of its own (auto_map in config.json)",
+    adapter: "has an adapter (LoRA, PEFT) beside the weights",
+    other_head: "lm_head.weight differs from model.embed_tokens.weight",
+    surplus: "does not have: v_head.weight",
+}
+
+
+@pytest.mark.parametrize("changes", [(own_code, other_head), (adapter, surplus)])
+def test_a_run_begun_with_a_checkpoint_that_is_refused_now_is_trained_to_its_end_and_says_so(
+    changes: tuple[Callable[[Path], None], ...],
+    tiny_config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checkpoint = model_directory(tmp_path / "model", vocab_size=257, num_hidden_layers=1, eos_token_id=0)
+    for change in changes:
+        change(checkpoint)
+    settings = ["model.architecture=null", f"model.checkpoint={checkpoint}"]
+
+    def make_from_it(runs: str) -> Plan:
+        return make_plan(load_config(tiny_config, [*settings, f"runs={tmp_path / runs}"]))
+
+    begin(make_from_it("runs"))
+    plan = make_from_it("runs")
+    check_model_fits(plan)
+    findings = list(doctor_check_model(Subject(plan)))
+    assert all(finding.state != "fail" for finding in findings)
+    for change in set(changes) - {other_head}:  # Doctor reads no values.
+        assert any(FAULTS[change] in finding.what for finding in findings if finding.state == "warn")
+    capsys.readouterr()
+    run(plan, "branch-v1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert [said.count(FAULTS[change]) for change in changes] == [1, 1]
+    assert said.count("this run was begun before, and keeps its model") == 2
+
+    (state,) = chosen_states(plan, ["branch-v1"])
+    export_state(plan, state, tmp_path / "exported", ExportFormat("fp32"))
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
+    head, embedding = exported.lm_head.weight, exported.model.embed_tokens.weight
+    assert head is not embedding
+    assert not torch.equal(head, embedding)
+    assert exported.config.tie_word_embeddings is False
+
+    with pytest.raises(ConfigError, match=re.escape(FAULTS[changes[0]])):
+        run(make_from_it("other"), "main")
 
 
 def test_a_new_run_trains_every_row(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

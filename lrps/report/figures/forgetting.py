@@ -49,7 +49,8 @@ def _maps(comparison: Comparison, measure: str, file: str, column_title: str) ->
     versions = [version.name for version in comparison.plan.versions]
     scales = {on: scale for on in versions if (scale := _scale(matrices.values(), versions, on))}
     matrices = {name: _row_0(comparison, name, measure, scales) | matrices[name] for name in matrices if scales}
-    rows = [*([INITIAL] if comparison.initial_heldout else []), *versions]
+    has_row_0 = any(i == INITIAL for scores in matrices.values() for i, _ in scores)
+    rows = [*([INITIAL] if has_row_0 else []), *versions]
     title = MEASURES[measure].title
     return tuple(
         (

@@ -11,6 +11,7 @@ import pytest
 
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.report.figures.catalogue import Figure, figures
+from lrps.report.figures.forgetting import task_forgetting
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +183,7 @@ def test_rouge_l_has_a_map_of_its_own(trained: Any) -> None:
     assert [name for name, _ in figure.panels] == ["rouge-l-cpt"]
     assert texts(parsed(figure))[2:4] == ["v1", "v3"], "only versions with pairs have a column"
     assert texts(parsed(figure))[-4:] == ["45.0", "10.0", "30.0", "55.0"]
+    loss: Any = 3.0
+    of_a_given_model = task_forgetting(replace(scored, initial_heldout={"v1": loss}))
+    assert of_a_given_model is not None
+    assert "(initial)" not in texts(parsed(of_a_given_model)), "the given model was not scored on pairs"

@@ -1,0 +1,56 @@
+"""The models of the paths of a plan: one config, which is read and checked once, and a new model for every path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from lrps.engine.loaded import value_faults
+from lrps.engine.model import build_model
+from lrps.engine.model_config import check_model_config
+from lrps.engine.padding import padding_rows
+from lrps.engine.verdict import as_note, check_trainable
+from lrps.paths.graph import TrainingPath
+from lrps.plan.plan import Plan
+
+
+class PathModels:
+    """Builder of the models of a plan's paths. What a user should know of a model is passed to `say`."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._say = say
+
+    def examine(self) -> None:
+        """Examine the model type before the first model is built. Raises ConfigError if it must not be trained."""
+        plan = self._plan
+        for note in check_trainable(plan.config, self._config, plan.layout.examination, begun=plan.begun):
+            self._say(note)
+
+    def build(self, path: TrainingPath) -> Any:
+        """Build the model of a path. Raises ConfigError if it cannot be built, or is too small for the data."""
+        plan, settings = self._plan, self._plan.config.engine
+        model = build_model(
+            plan.config.model,
+            plan.config.seed,
+            settings.activation_checkpointing,
+            settings.attention,
+            begun=plan.begun,
+            config=self._config,
+        )
+        if plan.begun and plan.config.model.checkpoint is not None:
+            for fault in value_faults(model, f"model.checkpoint: {plan.config.model.checkpoint}"):
+                self._say(f"{path.name}: {as_note(fault)}")
+        for name, row in padding_rows(model).items():
+            self._say(
+                f"{path.name}: row {row} of {name} is not trained: the run was begun when padding rows were kept; a "
+                "plan with another `name` trains it"
+            )
+        return model
+
+    @cached_property
+    def _config(self) -> Any:
+        """Config of transformers, after the checks for which no model is needed."""
+        plan = self._plan
+        return check_model_config(plan.config.model, plan.manifests, plan.config.data.sequence_length, plan.begun)
