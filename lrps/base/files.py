@@ -75,6 +75,22 @@ def atomic_write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_once(path: Path, text: str) -> None:
+    """Write `text` to `path` as a whole unless the file exists: of several writers at once, the first one wins."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        fsync_file(temporary)
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # A file system without hard links: the last of several writers wins.
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+
+
 def located(path: Path) -> str:
     """Return a path for a message that says it was not found: a relative one with the absolute place in brackets."""
     return str(path) if path.is_absolute() else f"{path} ({os.path.abspath(path)})"

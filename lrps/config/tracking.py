@@ -18,7 +18,8 @@ class WandbConfig(Section):
     project: Annotated[str, Field(min_length=1)] = "lrps"
     entity: str | None = None
     """Name of a user or team; by default that of the API key."""
-    tags: tuple[str, ...] = ()
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """Tags of every run, beside those that lrps gives: the paradigms of the path, and the versions that it releases."""
 
 
 class TrackConfig(Section):

@@ -67,7 +67,7 @@ def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
         raise CheckpointError(
             f"{path.name}: no intact checkpoint to resume from:\n  "
             + "\n  ".join(reasons)
-            + f"\n  restore one from a copy, or delete {layout.directory} to train the path again"
+            + "\n  restore one from a copy (`lrps pull`), or train the path again under another plan `name`"
         )
     return None
 

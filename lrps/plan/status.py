@@ -233,7 +233,7 @@ def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
 def check_has_identity(layout: PathLayout) -> None:
     """Raise LineageError if a directory with checkpoints has no path.json, which says what they are."""
     if not layout.path_json.exists():
-        raise LineageError(f"{layout.directory}: has checkpoints but no path.json; restore it, or delete the directory")
+        raise LineageError(f"{layout.directory}: has checkpoints but no path.json; restore it from a copy")
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:

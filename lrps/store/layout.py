@@ -62,6 +62,11 @@ class RunLayout:
         return self.run_dir / "plan.json"
 
     @property
+    def run_json(self) -> Path:
+        """File with the mark of the run, made with its first path."""
+        return self.run_dir / "run.json"
+
+    @property
     def ledger(self) -> Path:
         """Folder of the run's own ledger, for work other than training, such as exports."""
         return self.run_dir / "ledger"

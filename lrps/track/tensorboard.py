@@ -32,8 +32,10 @@ class TensorboardRun:
 
         self._step = step
         self._writer = EventFileWriter(str(self._path.directory / "tensorboard"))
-        # It makes readers drop this step and later ones of earlier files.
-        self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
+        # It makes readers drop this step and later ones of earlier files; all steps if the path begins, since files of
+        # another plan may be left there, whose path saved nothing.
+        first = 0 if step == self._path.start else step + 1
+        self._add(first, session_log=SessionLog(status=SessionLog.START))
         config = yaml.safe_dump(dict(self._path.config), sort_keys=False)
         self._add(step + 1, summary=text_pb("config", "\n".join(f"    {line}" for line in config.splitlines())))
         self._writer.flush()

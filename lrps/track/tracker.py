@@ -33,10 +33,18 @@ class TrackedPath:
 
     plan: str
     """Name of the plan."""
+    group: str
+    """Name of the plan with the mark of its run, which the runs of all its paths have in common."""
     path: str
     """Name of the path."""
+    mark: str | None
+    """Mark of the path, which a new path of the same name does not have; None if it was begun without one."""
     job: str
     """Kind of the path."""
+    start: int
+    """Lineage step that the path starts at."""
+    tags: tuple[str, ...]
+    """Paradigms that the path belongs to, and versions that it releases."""
     directory: Path
     """Directory of the path; its parent is the run directory."""
     config: Mapping[str, Any]

@@ -13,14 +13,14 @@ from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.base.units import hours
-from lrps.config.models import Config
 from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
-from lrps.paths.cost import CostModel, mfu, peak_flops
-from lrps.paths.graph import TrainingPath
-from lrps.store.layout import PathLayout
+from lrps.paths.cost import mfu, peak_flops
+from lrps.paths.graph import Graph, TrainingPath
+from lrps.plan.plan import Plan
+from lrps.store.marks import marked, read_mark
 from lrps.track.tracker import TrackedPath, Tracker
 
 EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio"}
@@ -124,25 +124,37 @@ def check_trackers(track: TrackConfig) -> None:
             )
 
 
+def path_tags(graph: Graph, name: str) -> tuple[str, ...]:
+    """Return the names of the paradigms that a path belongs to, then those of the versions that it releases."""
+    paradigms = [paradigm.name for paradigm in graph.paradigms if any(path.name == name for path in paradigm.paths)]
+    versions = [release.version for release in graph.releases if release.path == name]
+    return tuple(dict.fromkeys([*paradigms, *versions]))
+
+
 def open_trackers(
-    config: Config,
-    costs: CostModel,
-    path: TrainingPath,
-    layout: PathLayout,
-    *,
-    lineage: Mapping[str, Any],
-    devices: int,
-    say: Callable[[str], None],
+    plan: Plan, path: TrainingPath, *, lineage: Mapping[str, Any], devices: int, say: Callable[[str], None]
 ) -> Trackers:
     """Open the trackers that the config names for a new attempt at a path. No run is started yet.
 
-    devices: number of processes in the group. Call it before the attempt has a ledger.
+    devices: number of processes in the group. Call it once the path has its path.json, and before the attempt has a
+    ledger.
     """
+    config, costs, layout = plan.config, plan.costs, plan.layout.path(path.name)
     if not config.track.trackers:
         return Trackers()
     # How processes are started is nobody's business elsewhere, and people write keys there.
     facts = {**config.model_dump(mode="json", exclude={"launch"}), "lineage": dict(lineage)}
-    tracked = TrackedPath(config.name, path.name, path.kind, layout.directory, facts)
+    tracked = TrackedPath(
+        plan=config.name,
+        group=marked(config.name, read_mark(plan.layout.run_json)),
+        path=path.name,
+        mark=read_mark(layout.path_json),
+        job=path.kind,
+        start=path.start,
+        tags=path_tags(plan.graph, path.name),
+        directory=layout.directory,
+        config=facts,
+    )
     earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
     return Trackers(
         [TRACKERS[name](config.track, tracked, say) for name in config.track.trackers],

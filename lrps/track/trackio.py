@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
+from lrps.store.marks import marked
 from lrps.track.tracker import TrackedPath
 
 
 class TrackioRun:
-    """A path as a run of the project <plan> in runs/<plan>/trackio, with the same name in every attempt.
+    """A path as a run in runs/<plan>/trackio, with the same name in every attempt.
 
-    Runs are grouped by kind of path. TRACKIO_DIR and other TRACKIO_* variables take precedence. A step that is logged
-    again appears twice. Trackio keeps no summary of a run, so it does not get the hash of the ledger.
+    Its project is the plan and its name that of the path, each with its mark: trackio merges runs of equal names, and
+    TRACKIO_DIR may be a folder of many plans. Runs are grouped by kind of path. TRACKIO_DIR and other TRACKIO_*
+    variables take precedence. A step that is logged again appears twice. Trackio keeps no summary of a run, so it does
+    not get the hash of the ledger.
     """
 
     name = "trackio"
@@ -31,8 +34,8 @@ class TrackioRun:
             import trackio
 
             self._run = trackio.init(
-                project=self._path.plan,
-                name=self._path.path,
+                project=self._path.group,
+                name=marked(self._path.path, self._path.mark),
                 group=self._path.job,
                 config=dict(self._path.config),
                 resume="allow",

@@ -194,7 +194,5 @@ def _open_recorder(
         console,
         open_account(path, layout.ledger, rate, clock, usage),
         log_every_steps=config.track.log_every_steps,
-        trackers=open_trackers(
-            config, plan.costs, path, layout, lineage=lineage, devices=engine.world_size, say=console.say
-        ),
+        trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
     )

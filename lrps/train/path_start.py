@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.data.stream import PathData
@@ -23,6 +23,7 @@ from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
+from lrps.store.marks import MARK, mark_run, new_mark
 
 Say = Callable[[str], None]
 """Function that shows a line to the user."""
@@ -75,6 +76,7 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     if saved_step(layout) is None:
         # If its saved states are only away for the moment, this fails, and path.json must say what they are.
         resume(path, layout)
+    mark_run(plan.layout)
     claim(layout, path, identity)
     origin = origin_of(path, plan.layout, initial)
     missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
@@ -92,6 +94,7 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> None:
     """Check that the directory belongs to the path, and write path.json if it is new or the path has grown.
 
+    A path that begins gets a mark; one that was begun keeps its own, or none.
     A path that has never saved anything may still be replaced by another one. Raises LineageError for a directory of
     another plan, and for one with checkpoints whose path.json is missing.
     """
@@ -99,8 +102,17 @@ def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -
     if begun:
         check_has_identity(layout)
     if not begun or check_identity(layout.path_json, identity).stop < path.stop:
-        kept = {EQUAL_DIGESTS: equal} if begun and (equal := read_identity(layout.path_json).get(EQUAL_DIGESTS)) else {}
-        atomic_write_json(layout.path_json, {**identity, **kept})
+        atomic_write_json(layout.path_json, {**identity, **_kept(layout, identity)})
+
+
+def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what path.json says beyond the identity; a new mark if there is none, or one of another path."""
+    try:
+        check_identity(layout.path_json, identity)
+    except LineageError:
+        return {MARK: new_mark()}
+    there = read_identity(layout.path_json)
+    return {key: there[key] for key in (EQUAL_DIGESTS, MARK) if key in there}
 
 
 def clear_leftovers(layout: PathLayout, say: Say) -> None:

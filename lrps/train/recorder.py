@@ -63,9 +63,6 @@ class Recorder:
     def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
         """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`."""
         self._step = origin.step
-        for skipped in origin.skipped:
-            self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
-        self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
         self.account.begin(origin.step)
         self._append(
             "start",
@@ -80,7 +77,10 @@ class Recorder:
             **self.account.take_launch_facts(),
             **facts,
         )
-        self._trackers.start(origin.step)
+        self._trackers.start(origin.step)  # Before anything is printed, since a tracker may keep a console log.
+        for skipped in origin.skipped:
+            self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
+        self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
 
     def _parent(self, origin: Origin) -> dict[str, Any] | None:
         """Return the fork of the path, and the digest of the state that the attempt loads if it begins there."""
@@ -174,6 +174,8 @@ class Recorder:
         if error is None:
             self._close(0)
             return
+        # Only the name, because a tracker may keep a console log and send it: texts of errors may contain addresses.
+        self.console.say(f"{self.path.name}: {type(error).__name__} at step {self._step}")
         with suppress(LedgerError, OSError):
             self._append("failure", error=f"{type(error).__name__}: {error}")
             self._close(1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lrps.base import files
-from lrps.base.files import apply_umask, atomic_write_json, atomic_write_text, located, sha256_file
+from lrps.base.files import apply_umask, atomic_write_json, atomic_write_text, located, sha256_file, write_once
 
 
 def test_text_replaces_the_old_content(tmp_path):
@@ -27,6 +30,24 @@ def test_json_is_sorted_and_ends_in_a_newline(tmp_path):
     assert json.loads(path.read_text()) == {"a": [1.5, None], "b": 1}
     assert path.read_text().index('"a"') < path.read_text().index('"b"')
     assert path.read_text().endswith("}\n")
+
+
+def test_of_several_writers_at_once_the_first_wins(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    with ThreadPoolExecutor(8) as pool:
+        monkeypatch.setattr(files.os, "getpid", threading.get_ident)  # as if each were a process of its own
+        list(pool.map(lambda number: write_once(path, f"writer {number}"), range(50)))
+    assert re.fullmatch(r"writer \d+", text := path.read_text())
+    write_once(path, "late")
+    assert path.read_text() == text
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_system_without_hard_links_has_the_file_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    write_once(tmp_path / "a.txt", "one")
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from track.wandb_files import history, run_files, summary
+from track.wandb_files import console, history, run_files, summary
 from track.wandb_server import Run, WandbServer
 
 from lrps.ledger.metrics import read_metrics
+from lrps.store.marks import marked, read_mark
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,8 @@ def trained(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Trai
         command = [sys.executable, str(WORKER), str(file), "failing", "gone"]
         done = subprocess.run(command, env={**kept, "WANDB_BASE_URL": server.url}, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        return Trained(directory / "runs", done.stdout, server.runs["gone-main"])
+        path_mark = read_mark(directory / "runs" / "gone" / "main" / "path.json")
+        return Trained(directory / "runs", done.stdout, server.runs[marked("gone-main", path_mark)])
 
 
 def steps(rows: list[dict[str, float]]) -> list[float]:
@@ -70,6 +72,12 @@ def test_an_offline_wandb_has_every_step_of_both_attempts(trained: Trained) -> N
     assert [summary(file)["exit_code"] for file in files] == [1, 0]
     newest = {row["step"]: row["train/loss"] for row in (*first, *second)}
     assert newest == {metrics.step: metrics.loss for metrics in read_metrics(main / "metrics.jsonl")}
+    assert [console(file)[0] for file in files] == [
+        "main: steps 0 to 28, from the initial weights",
+        "main: steps 5 to 28, resumed from main at step 5",
+    ]
+    assert console(files[0])[-1] == "main: RuntimeError at step 8"
+    assert [summary(file)["tags"] for file in files] == [["path-switching"]] * 2
     hours = [row["cost/device_hours"] for row in (*first, *second)]
     assert hours == sorted(hours), "costs of the failed attempt count"
 
@@ -88,8 +96,13 @@ def test_tensorboard_and_trackio_have_them_too(trained: Trained) -> None:
     events = EventAccumulator(str(trained.runs / "failing" / "main" / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 29))
-    with sqlite3.connect(trained.runs / "failing" / "trackio" / "failing.db") as data:
-        found = data.execute("select step from metrics where run_name = 'main' order by id").fetchall()
+    run = trained.runs / "failing"
+    project, name = (
+        marked("failing", read_mark(run / "run.json")),
+        marked("main", read_mark(run / "main" / "path.json")),
+    )
+    with sqlite3.connect(run / "trackio" / f"{project}.db") as data:
+        found = data.execute("select step from metrics where run_name = ? order by id", (name,)).fetchall()
     assert [step for (step,) in found] == [*FAILED, *REPEATED]
 
 

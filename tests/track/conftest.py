@@ -17,7 +17,17 @@ from lrps.track.tracker import TrackedPath
 def tracked(tmp_path: Path) -> TrackedPath:
     """A branch, with its lineage."""
     lineage = {"path": "branch-v2", "parent": "main", "branch_point_step": 40, "manifests": {"v2": "abc"}}
-    return TrackedPath("demo", "branch-v2", "branch", tmp_path / "branch-v2", {"seed": 7, "lineage": lineage})
+    return TrackedPath(
+        plan="demo",
+        group="demo-5eed0001",
+        path="branch-v2",
+        mark="5eed0002",
+        job="branch",
+        start=40,
+        tags=("path-switching", "v2"),
+        directory=tmp_path / "branch-v2",
+        config={"seed": 7, "lineage": lineage},
+    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,6 +30,15 @@ def test_a_resumed_path_has_every_step_once(tracked: TrackedPath) -> None:
     points = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert points == [(step, 3.0 if step <= 45 else 2.0) for step in range(41, 53)], "what was trained again counts"
     assert [event.value for event in events.Scalars("tokens")] == [16 * step for step in range(41, 53)]
+
+
+def test_what_another_plan_left_is_gone_where_a_path_begins(tracked: TrackedPath) -> None:
+    attempt(replace(tracked, start=20), 20, 30, loss=3.0)
+    time.sleep(1)  # The names of event files are of the second.
+    attempt(tracked, 40, 44, loss=2.0)
+    events = EventAccumulator(str(tracked.directory / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [41, 42, 43, 44]
 
 
 def test_the_lineage_is_in_the_file(tracked: TrackedPath) -> None:

@@ -17,6 +17,7 @@ from lrps.ledger.metrics import Metrics
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.plan.plan import Plan, make_plan
+from lrps.store.marks import mark_run, read_mark
 from lrps.track import trackers
 from lrps.track.tracker import TrackedPath
 from lrps.track.trackers import (
@@ -26,6 +27,7 @@ from lrps.track.trackers import (
     check_trackers,
     heldout_values,
     open_trackers,
+    path_tags,
     train_values,
 )
 
@@ -127,11 +129,17 @@ def plan_below(directory: Path, small: Config, *names: str) -> Plan:
 
 def test_no_trackers_are_opened_unless_asked_for(tmp_path: Path, small: Config) -> None:
     plan = plan_below(tmp_path, small)
-    path = plan.graph.by_name["main"]
-    layout = plan.layout.path(path.name)
-    trackers = open_trackers(plan.config, plan.costs, path, layout, lineage={}, devices=2, say=print)
+    trackers = open_trackers(plan, plan.graph.by_name["main"], lineage={}, devices=2, say=print)
     drive(trackers)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_is_tagged_with_its_paradigms_and_what_it_releases(make_config: Callable[..., Config]) -> None:
+    early = {"kind": "path-switching", "alpha": 0.3}
+    graph = make_plan(make_config(paradigms={"path-switching": {}, "early": early, "ptfs": {}})).graph
+    assert path_tags(graph, "main") == ("path-switching", "early")
+    assert path_tags(graph, "branch-v2") == ("path-switching", "v2")
+    assert path_tags(graph, "ptfs-v3") == ("ptfs", "v3")
 
 
 def test_a_path_is_tracked_with_its_config_its_lineage_and_what_it_cost(
@@ -146,6 +154,10 @@ def test_a_path_is_tracked_with_its_config_its_lineage_and_what_it_cost(
     plan = plan_below(tmp_path, small, "tensorboard", "wandb", "trackio")
     path = plan.graph.by_name["branch-v2"]
     layout = plan.layout.path(path.name)
+    mark_run(plan.layout)
+    run_mark = read_mark(plan.layout.run_json)
+    layout.directory.mkdir()
+    layout.path_json.write_text('{"mark": "5eed0002"}')
     ledger = LedgerWriter(layout.ledger)
     facts = {"format": FORMAT, "path_start": path.start, "device": "cpu", "processes": 2}
     ledger.append("start", path.start, Counters(), **facts, price_per_device_hour=None)
@@ -153,12 +165,14 @@ def test_a_path_is_tracked_with_its_config_its_lineage_and_what_it_cost(
     ledger.close()
     noting = {name: partial(note, name) for name in trackers.TRACKERS}
     monkeypatch.setattr(trackers, "TRACKERS", noting)
-    group = open_trackers(plan.config, plan.costs, path, layout, lineage={"parent": "main"}, devices=2, say=print)
+    group = open_trackers(plan, path, lineage={"parent": "main"}, devices=2, say=print)
     noted = group._trackers[0]
     drive(group)
     assert [name for name, *_ in opened] == ["tensorboard", "wandb", "trackio"]
     tracked = opened[0][2]
     assert (tracked.plan, tracked.path, tracked.job) == ("small", "branch-v2", "branch")
+    assert (tracked.group, tracked.mark) == (f"small-{run_mark}", "5eed0002")
+    assert (tracked.start, tracked.tags) == (path.start, ("path-switching", "v2"))
     assert tracked.config["lineage"] == {"parent": "main"}
     assert tracked.config["seed"] == 7
     _, values = noted.told[1]

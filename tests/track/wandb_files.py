@@ -16,11 +16,20 @@ def run_files(directory: Path, kind: str = "offline-run") -> list[Path]:
     return sorted(directory.glob(f"wandb/{kind}-*/run-*.wandb"), key=lambda file: file.stat().st_mtime_ns)
 
 
-def history(file: Path) -> list[dict[str, Any]]:
-    """The rows that were logged, in order."""
+def _records(file: Path, kind: str) -> list[Any]:
     said = subprocess.run([WANDB, "leet", "inspect", "--json", str(file)], capture_output=True, check=True, text=True)
     records = [json.loads(line) for line in said.stdout.splitlines()]
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
+    return [record[kind] for record in records if record["type"] == kind]
+
+
+def history(file: Path) -> list[dict[str, Any]]:
+    """The rows that were logged, in order."""
+    return [record["item"] for record in _records(file, "history")]
+
+
+def console(file: Path) -> list[str]:
+    """The lines of the console log."""
+    return "".join(record["line"] for record in _records(file, "output_raw")).splitlines()
 
 
 def summary(file: Path) -> dict[str, Any]:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lrps.base.errors import CheckpointError, LineageError
+from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
+from lrps.paths.increments import Increment
+from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.path_digest import lineage_digest
 from lrps.paths.schedule import constant
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
+from lrps.store.identity import path_identity
 from lrps.store.layout import PathLayout
+from lrps.store.marks import MARK, read_mark
 from lrps.train.path_start import check_origin, claim, clear_leftovers, pin_saved
 from support.synthetic_run import BATCH, plan_of, source_of, train
+
+MakeConfig = Callable[..., Config]
 
 
 @pytest.fixture
@@ -39,6 +49,42 @@ def test_checkpoints_without_an_identity_are_adopted_by_no_path(layout: PathLayo
     with pytest.raises(LineageError, match=r"has checkpoints but no path\.json"):
         claim(layout, path, {})
     assert not layout.path_json.exists()
+
+
+def marks(config: Config, layout: PathLayout, versions: int = 4) -> str | None:
+    """The mark that the directory of the main path has once a plan claims it."""
+    increments = [Increment(f"v{k}", 200, 100) for k in range(1, versions + 1)]
+    main = compile_graph(config, increments).by_name["main"]
+    claim(layout, main, path_identity(main, config, "tok", {}))
+    return read_mark(layout.path_json)
+
+
+def test_a_path_keeps_its_mark_while_it_is_the_same_path(layout: PathLayout, make_config: MakeConfig) -> None:
+    layout.directory.mkdir()
+    first = marks(make_config(), layout, versions=2)
+    assert first is not None
+    assert marks(make_config(), layout, versions=3) == first, "it saved nothing, and begins again"
+    save(layout, 2)
+    assert marks(make_config(), layout, versions=4) == first, "it has grown"
+
+
+def test_another_path_gets_another_mark(layout: PathLayout, make_config: MakeConfig) -> None:
+    layout.directory.mkdir()
+    first, replaced = marks(make_config(), layout), marks(make_config(seed=8), layout)
+    shutil.rmtree(layout.directory)
+    layout.directory.mkdir()
+    assert len({first, replaced, marks(make_config(seed=8), layout), None}) == 4
+
+
+def test_a_path_begun_without_a_mark_gets_none(layout: PathLayout, make_config: MakeConfig) -> None:
+    layout.directory.mkdir()
+    marks(make_config(), layout, versions=2)
+    values = json.loads(layout.path_json.read_text())
+    layout.path_json.write_text(json.dumps({key: value for key, value in values.items() if key != MARK}))
+    assert marks(make_config(), layout, versions=2) is None
+    save(layout, 2)
+    assert marks(make_config(), layout, versions=4) is None
+    assert json.loads(layout.path_json.read_text())["path"]["stop"] > values["path"]["stop"]
 
 
 def test_what_lies_beyond_the_state_that_a_path_goes_on_from_is_not_pinned(layout: PathLayout) -> None:

@@ -67,8 +67,8 @@ class CopyGroup:
 def compare_inventories(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[CopyGroup, ...]:
     """Return the groups of `source` in the order in which they must be copied: identities, ledgers, then states.
 
-    replace_documents: replace another plan.json or report at the target. Raises LineageError with all contradictions;
-    then nothing may be copied.
+    replace_documents: replace another plan.json or report at the target; a run.json is never replaced. Raises
+    LineageError with all contradictions; then nothing may be copied.
     """
     groups: list[CopyGroup] = []
     contradictions: list[str] = []
@@ -258,10 +258,10 @@ def _newer(ours: StateDirectory, source: Inventory, target: Inventory) -> str | 
 def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[CopyGroup]:
     def file(name: str) -> CopyFile:
         ours, theirs = source.documents[name], target.documents.get(name)
-        keep = theirs == ours or (theirs is not None and not replace)
+        keep = theirs == ours or (theirs is not None and (not replace or name == "run.json"))
         return CopyFile(name, len(ours), "keep" if keep else "send", content=ours)
 
-    for group in ("plan.json", "report"):
+    for group in ("plan.json", "run.json", "report"):
         files = [file(name) for name in sorted(source.documents) if name.partition("/")[0] == group]
         if files:
             there = any(file.name in target.documents for file in files)

@@ -14,6 +14,7 @@ from lrps.base.errors import CheckpointError, TrackerError
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import MANIFEST, Checkpoint, find
+from lrps.store.marks import marked, read_mark
 from lrps.track.wandb.run import run_id, unless_in_environment
 
 ARTIFACT_TYPE = "checkpoint"
@@ -40,7 +41,7 @@ def wandb_project_of(plan: Plan, api: Any, entity: str | None, project: str | No
 def link_run(plan: Plan, entity: str | None, project: str | None, say: Callable[[str], None]) -> None:
     """Make artifacts of every path's branch points and last checkpoint; its run logs them, and branches use them.
 
-    Existing artifacts are kept, so a second call changes nothing. A separate run, <plan>-link, creates the artifacts,
+    Existing artifacts are kept, so a second call changes nothing. A separate run, <plan>-link-<mark>, creates them,
     so that the state of the paths' runs does not change. Raises TrackerError if the server refuses or is unreachable.
     """
     import wandb
@@ -48,10 +49,14 @@ def link_run(plan: Plan, entity: str | None, project: str | None, say: Callable[
     try:
         api = wandb.Api()
         target = wandb_project_of(plan, api, entity, project)
-        runs = {path.name: run for path in plan.graph.paths if (run := _run(api, target, plan, path)) is not None}
+        runs: dict[str, Any] = {}
         for path in plan.graph.paths:
-            if path.name not in runs:
-                say(f"{path.name}: {target} has no run {run_id(plan.config.name, path.name)}; `wandb sync` it first")
+            if not plan.layout.path(path.name).path_json.exists():
+                say(f"{path.name}: is not trained yet")
+            elif (run := _run(api, target, plan, path)) is not None:
+                runs[path.name] = run
+            else:
+                say(f"{path.name}: {target} has no run {_run_id(plan, path)}; `wandb sync` it first")
         linked = [path for path in plan.graph.paths if path.name in runs]
         with _LinkRun(plan, target) as creator:
             artifacts = {
@@ -74,13 +79,17 @@ def kept_checkpoints(plan: Plan, path: TrainingPath) -> Iterator[Checkpoint]:
             continue  # It is not trained yet.
 
 
+def _run_id(plan: Plan, path: TrainingPath) -> str:
+    return run_id(plan.config.name, path.name, read_mark(plan.layout.path(path.name).path_json))
+
+
 def _run(api: Any, project: WandbProject, plan: Plan, path: TrainingPath) -> Any:
     """Return the path's run; None if there is none."""
     import wandb
     from wandb.apis.public.runs import RunNotFoundError
 
     try:
-        return api.run(f"{project}/{run_id(plan.config.name, path.name)}")
+        return api.run(f"{project}/{_run_id(plan, path)}")
     except wandb.errors.CommError as error:
         if isinstance(error.exc, RunNotFoundError):
             return None
@@ -105,7 +114,8 @@ class _LinkRun:
         """Return the artifact of a checkpoint on the server, which is created if it is missing."""
         import wandb
 
-        name, alias = f"{self._plan.config.name}-{path.name}", checkpoint.directory.name
+        layout, alias = self._plan.layout.path(path.name), checkpoint.directory.name
+        name = marked(f"{self._plan.config.name}-{path.name}", read_mark(layout.path_json))
         digest = checkpoint.manifest["digest"]
         full = f"{self._project}/{name}:{alias}"
         if api.artifact_exists(full, ARTIFACT_TYPE):
@@ -126,13 +136,14 @@ class _LinkRun:
         import wandb
 
         if self._run is None:
+            plan, mark = self._plan.config.name, read_mark(self._plan.layout.run_json)
             settings = wandb.Settings(**unless_in_environment(console="off", silent=True))
             self._run = wandb.init(
                 entity=self._project.entity,
                 project=self._project.project,
-                id=run_id(self._plan.config.name, "link"),
+                id=run_id(plan, "link", mark),
                 name="link",
-                group=self._plan.config.name,
+                group=marked(plan, mark),
                 job_type="link",
                 resume="allow",
                 mode="online",

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from lrps.config.tracking import WandbConfig
+from lrps.store.marks import marked
 from lrps.track.tracker import TrackedPath
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -15,9 +16,12 @@ FINISH_TIMEOUT_SECONDS = 60.0
 """Longest time, in seconds, that devices wait for a server. Values that it did not receive stay on disk."""
 
 
-def run_id(plan: str, path: str) -> str:
-    """Return the id of a path's run, the same in every attempt. WANDB_RUN_ID replaces the plan's name in it."""
-    return f"{os.environ.get('WANDB_RUN_ID', plan)}-{path}"
+def run_id(plan: str, path: str, mark: str | None) -> str:
+    """Return the id of a path's run, the same in every attempt. WANDB_RUN_ID replaces the plan's name in it.
+
+    mark: that of the path, so that a new path of the same name is another run; None for a path begun without one.
+    """
+    return marked(f"{os.environ.get('WANDB_RUN_ID', plan)}-{path}", mark)
 
 
 def unless_in_environment(**settings: Any) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def unless_in_environment(**settings: Any) -> dict[str, Any]:
 
 
 class WandbRun:
-    """A path as one run, with the same id in every attempt, grouped by plan.
+    """A path as one run, with the same id in every attempt, grouped by plan; what rank 0 prints is its console log.
 
     The lineage is in the run's config, since artifacts cannot be used offline (`lrps wandb link` adds them later).
     wandb drops rows whose step decreases, as it does when a path resumes from before its last logged step. So every
@@ -65,8 +69,8 @@ class WandbRun:
         named = unless_in_environment(
             project=self._settings.project,
             entity=self._settings.entity,
-            tags=list(self._settings.tags) or None,
-            run_group=path.plan,
+            tags=[*self._settings.tags, *path.tags],
+            run_group=path.group,
             job_type=path.job,
             dir=str(path.directory),
             resume="allow",
@@ -74,11 +78,11 @@ class WandbRun:
         if "run_group" in named:
             named["group"] = named.pop("run_group")
         quiet = unless_in_environment(
-            console="off", silent=True, init_timeout=INIT_TIMEOUT_SECONDS, finish_timeout=FINISH_TIMEOUT_SECONDS
+            console="wrap", silent=True, init_timeout=INIT_TIMEOUT_SECONDS, finish_timeout=FINISH_TIMEOUT_SECONDS
         )
         prefix = os.environ.get("WANDB_NAME")
         return wandb.init(
-            id=run_id(path.plan, path.path),
+            id=run_id(path.plan, path.path, path.mark),
             name=path.path if prefix is None else f"{prefix}-{path.path}",
             mode=mode,  # type: ignore[arg-type]
             config=dict(path.config),

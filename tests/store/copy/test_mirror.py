@@ -242,3 +242,9 @@ def test_documents_are_replaced_only_where_it_is_asked_for(run: dict[str, bytes]
     there = {**run, "report/index.html": b"older"}
     assert compared(run, there)["report"].action == "send"
     assert compared(run, there, replace=False)["report"].action == "skip"
+
+
+def test_the_mark_of_a_run_is_copied_and_never_replaced(run: dict[str, bytes]) -> None:
+    here = {**run, "run.json": b'{"mark": "5eed0001"}'}
+    assert compared(here, run)["run.json"].action == "send"
+    assert compared(here, {**run, "run.json": b'{"mark": "5eed0002"}'})["run.json"].action == "skip"

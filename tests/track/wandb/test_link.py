@@ -37,10 +37,19 @@ def saved(plan: Plan, name: str, step: int) -> Checkpoint:
     return pin(publish(temporary, step, files, {"path": name}), layout.branch_points)
 
 
+def run_of(name: str) -> str:
+    return f"tiny-{name}-5eed0002"
+
+
 def everything(plan: Plan, server: WandbServer) -> dict[tuple[str, int], Checkpoint]:
     """All runs are synced, all branch points and ends are saved."""
+    plan.layout.run_dir.mkdir(parents=True)
+    plan.layout.run_json.write_text('{"mark": "5eed0001"}')
     names = {path.name: {*plan.graph.branch_points(path.name), path.stop} for path in plan.graph.paths}
-    server.runs.update({f"tiny-{name}": Run("lrps", f"tiny-{name}", exit_code=0) for name in names})
+    for name in names:
+        plan.layout.path(name).directory.mkdir(parents=True)
+        plan.layout.path(name).path_json.write_text('{"mark": "5eed0002"}')
+    server.runs.update({run_of(name): Run("lrps", run_of(name), exit_code=0) for name in names})
     return {(name, step): saved(plan, name, step) for name, steps in names.items() for step in sorted(steps)}
 
 
@@ -60,19 +69,24 @@ def test_each_branch_uses_the_state_that_it_forked_from(server: WandbServer, pla
     assert artifacts.keys() == checkpoints.keys() == {("main", 8), ("main", 28), ("branch-v1", 20), ("branch-v2", 40)}
     ids = {state: artifact["id"] for state, artifact in artifacts.items()}
     linked = edges(server)
-    assert linked["tiny-main"] == (sorted([ids["main", 8], ids["main", 28]]), [])
-    assert linked["tiny-branch-v1"] == ([ids["branch-v1", 20]], [ids["main", 8]])
-    assert linked["tiny-branch-v2"] == ([ids["branch-v2", 40]], [ids["main", 28]])
+    assert linked[run_of("main")] == (sorted([ids["main", 8], ids["main", 28]]), [])
+    assert linked[run_of("branch-v1")] == ([ids["branch-v1", 20]], [ids["main", 8]])
+    assert linked[run_of("branch-v2")] == ([ids["branch-v2", 40]], [ids["main", 28]])
     assert said[1] == "branch-v1: linked step 20; forks from main at step 8"
-    assert (server.runs["tiny-link"].exit_code, server.runs["tiny-link"].values["jobType"]) == (0, "link")
-    assert server.runs["tiny-main"].values == {}, "the runs of the paths stay as they are"
+    assert (server.runs["tiny-link-5eed0001"].exit_code, server.runs["tiny-link-5eed0001"].values["jobType"]) == (
+        0,
+        "link",
+    )
+    assert server.runs[run_of("main")].values == {}, "the runs of the paths stay as they are"
 
 
 def test_an_artifact_refers_to_the_checkpoint_and_says_its_hash(server: WandbServer, plan: Plan) -> None:
     checkpoint = everything(plan, server)["main", 28]
     link_run(plan, None, None, print)
     artifact = by_state(server)["main", 28]
-    assert (artifact["collection"], artifact["type"], artifact["state"]) == ("tiny-main", "checkpoint", "COMMITTED")
+    assert (artifact["collection"], artifact["type"], artifact["state"]) == (
+        *("tiny-main-5eed0002", "checkpoint", "COMMITTED"),
+    )
     assert "step-00000028" in artifact["aliases"]
     told = json.loads(artifact["metadata"])
     assert told == {
@@ -91,18 +105,29 @@ def test_an_artifact_refers_to_the_checkpoint_and_says_its_hash(server: WandbSer
 
 def test_linking_again_changes_nothing_and_adds_what_is_new(server: WandbServer, plan: Plan) -> None:
     everything(plan, server)
-    branch = server.runs.pop("tiny-branch-v2")
+    branch = server.runs.pop(run_of("branch-v2"))
     said: list[str] = []
     link_run(plan, None, None, said.append)
-    assert "branch-v2: team/lrps has no run tiny-branch-v2; `wandb sync` it first" in said
+    assert "branch-v2: team/lrps has no run tiny-branch-v2-5eed0002; `wandb sync` it first" in said
     first, known = edges(server), set(server.artifacts)
     link_run(plan, None, None, print)
     assert (edges(server), set(server.artifacts)) == (first, known)
-    server.runs["tiny-branch-v2"] = branch
+    server.runs[run_of("branch-v2")] = branch
     link_run(plan, None, None, print)
     assert len(server.artifacts) == len(known) + 1
     ids = {state: artifact["id"] for state, artifact in by_state(server).items()}
-    assert edges(server)["tiny-branch-v2"] == ([ids["branch-v2", 40]], [ids["main", 28]])
+    assert edges(server)[run_of("branch-v2")] == ([ids["branch-v2", 40]], [ids["main", 28]])
+
+
+def test_a_run_begun_without_marks_is_found_by_its_names(server: WandbServer, plan: Plan) -> None:
+    checkpoint = saved(plan, "main", 8)
+    plan.layout.path("main").path_json.write_text("{}")
+    server.runs["tiny-main"] = Run("lrps", "tiny-main", exit_code=0)
+    said: list[str] = []
+    link_run(plan, None, None, said.append)
+    assert said == ["branch-v1: is not trained yet", "branch-v2: is not trained yet", "main: linked step 8"]
+    assert by_state(server)["main", 8]["collection"] == "tiny-main"
+    assert edges(server)["tiny-main"] == ([by_state(server)["main", checkpoint.step]["id"]], [])
 
 
 def test_what_is_not_trained_is_not_linked(plan: Plan) -> None:

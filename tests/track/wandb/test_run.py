@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from track.wandb_files import history, run_files, summary, sync
+from track.wandb_files import console, history, run_files, summary, sync
 from track.wandb_server import Run, WandbServer
 
 from lrps.config.tracking import WandbConfig
@@ -43,7 +44,7 @@ def steps_of(rows: list[dict[str, object]]) -> list[object]:
 def test_an_offline_run_holds_everything(wandb_here: pytest.MonkeyPatch, tracked: TrackedPath) -> None:
     assert attempt(tracked, "offline", FIRST, exit_code=1, tags=("a", "b")) == []
     (file,) = run_files(tracked.directory)
-    assert file.name == "run-demo-branch-v2.wandb"
+    assert file.name == "run-demo-branch-v2-5eed0002.wandb"
     rows = history(file)
     assert steps_of(rows) == list(FIRST)
     assert {key: value for key, value in rows[0].items() if not key.startswith("_")} == {
@@ -59,9 +60,46 @@ def test_an_offline_run_holds_everything(wandb_here: pytest.MonkeyPatch, tracked
     assert rows[-1].items() >= {"step": 48, "tokens": 768, "heldout/v1/loss": 2.25}.items()
     told = summary(file)
     assert told["config"] == tracked.config, "the lineage among it"
-    assert (told["exit_code"], told["name"], sorted(told["tags"])) == (1, "branch-v2", ["a", "b"])
+    assert (told["exit_code"], told["name"], sorted(told["tags"])) == (
+        1,
+        "branch-v2",
+        ["a", "b", "path-switching", "v2"],
+    )
     assert told["summary"]["heldout/v1/bits_per_byte"] == 3.25
     assert told["summary"]["ledger_sha256"] == "5ea1"
+
+
+@pytest.mark.slow
+def test_a_new_path_of_the_same_name_is_another_run(server: WandbServer, tracked: TrackedPath) -> None:
+    attempt(tracked, "online", FIRST)
+    attempt(replace(tracked, group="demo-5eed0003", mark="5eed0004"), "online", SECOND)
+    old, new = (server.runs[f"demo-branch-v2-{mark}"] for mark in ("5eed0002", "5eed0004"))
+    assert (steps_of(old.history), steps_of(new.history)) == (list(FIRST), list(SECOND))
+    assert (old.values["groupName"], new.values["groupName"]) == ("demo-5eed0001", "demo-5eed0003")
+
+
+@pytest.mark.slow
+def test_a_path_begun_without_a_mark_keeps_its_id(wandb_here: pytest.MonkeyPatch, tracked: TrackedPath) -> None:
+    attempt(replace(tracked, group="demo", mark=None), "offline", FIRST)
+    (file,) = run_files(tracked.directory)
+    assert file.name == "run-demo-branch-v2.wandb"
+
+
+@pytest.mark.slow
+def test_what_is_printed_meanwhile_is_the_console_log(wandb_here: pytest.MonkeyPatch, tracked: TrackedPath) -> None:
+    run = WandbRun(WandbConfig(), tracked, print)
+    print("before it starts")
+    run.start(40)
+    print("branch-v2: step 48/60")
+    print("a warning", file=sys.stderr)
+    run.finish(0, "5ea1")
+    print("after it has ended")
+    (file,) = run_files(tracked.directory)
+    assert console(file) == ["branch-v2: step 48/60", "a warning"]
+    wandb_here.setenv("WANDB_CONSOLE", "off")
+    time.sleep(1)  # wandb names the folder of an attempt by the second.
+    attempt(tracked, "offline", SECOND)
+    assert console(run_files(tracked.directory)[-1]) == []
 
 
 @pytest.mark.slow
@@ -71,13 +109,13 @@ def test_a_resumed_path_loses_no_step_when_it_is_synced(server: WandbServer, tra
     files = run_files(tracked.directory)
     assert [steps_of(history(file)) for file in files] == [list(FIRST), list(SECOND)]
     sync(files)
-    check_resumed(server.runs["demo-branch-v2"], tracked)
+    check_resumed(server.runs["demo-branch-v2-5eed0002"], tracked)
 
 
 @pytest.mark.slow
 def test_a_resumed_path_loses_no_step_online(server: WandbServer, tracked: TrackedPath) -> None:
     assert attempt(tracked, "online", FIRST, exit_code=1) == []
-    run = server.runs["demo-branch-v2"]
+    run = server.runs["demo-branch-v2-5eed0002"]
     assert (steps_of(run.history), run.exit_code) == (list(FIRST), 1)
     assert attempt(tracked, "online", SECOND) == []
     check_resumed(run, tracked)
@@ -89,7 +127,7 @@ def check_resumed(run: Run, tracked: TrackedPath) -> None:
     assert [row["_step"] for row in run.history] == list(range(len(FIRST) + len(SECOND) + 2))
     assert all(row["tokens"] == 16 * row["step"] for row in run.history)
     assert run.config == tracked.config
-    assert (run.project, run.values["groupName"], run.values["jobType"]) == ("lrps", "demo", "branch")
+    assert (run.project, run.values["groupName"], run.values["jobType"]) == ("lrps", "demo-5eed0001", "branch")
     assert (run.exit_code, run.summary["step"]) == (0, 52)
 
 
@@ -118,14 +156,14 @@ def test_a_server_that_goes_away_does_not_stop_the_run(wandb_here: pytest.Monkey
             if step == 43:
                 first.close()
         trackers.finish(0, "5ea1")  # It does not wait for the server, which never comes back.
-    run = first.runs["demo-branch-v2"]
+    run = first.runs["demo-branch-v2-5eed0002"]
     assert (said, run.exit_code) == ([], None)
     (file,) = run_files(tracked.directory, "run")
     assert steps_of(history(file)) == list(FIRST), "all of it is on disk"
     with WandbServer() as second:
         wandb_here.setenv("WANDB_BASE_URL", second.url)
         sync([file], "--include-online")
-        assert steps_of(second.runs["demo-branch-v2"].history) == list(FIRST)
+        assert steps_of(second.runs["demo-branch-v2-5eed0002"].history) == list(FIRST)
 
 
 @pytest.mark.slow
@@ -167,7 +205,7 @@ def test_every_variable_goes_before_the_config(
     found = run._run
     run.finish(0, "5ea1")
     assert (found.project, found.entity, found.group, found.job_type, found.tags) == ("p", "e", "g", "j", ("x", "y"))
-    assert (found.name, found.id, found.notes) == ("n-branch-v2", "i-branch-v2", "o"), "a plan is many runs"
+    assert (found.name, found.id, found.notes) == ("n-branch-v2", "i-branch-v2-5eed0002", "o"), "a plan is many runs"
     assert len(run_files(elsewhere)) == 1
 
 
