@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrps.config.models import Config
-from lrps.costs.plan_document import plan_document
+from lrps.costs.planned.plan_document import plan_document
 from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import (
     MANIFEST,

@@ -12,8 +12,8 @@ from lrps.base.document_schema import json_schema
 from lrps.config.models import Config
 from lrps.costs.compare import CompareDocument
 from lrps.costs.comparison import Comparison
-from lrps.costs.plan_document import PlanFile
 from lrps.costs.plan_forecast import PlanForecast
+from lrps.costs.planned.plan_document import PlanFile
 from lrps.costs.readers_document import ReadersDocument
 from lrps.costs.status_document import StatusDocument
 from lrps.costs.sweep import Sweep

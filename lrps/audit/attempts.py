@@ -30,7 +30,7 @@ class TrainedSteps:
 
 @dataclass(frozen=True)
 class RecordedStart:
-    """What the start record of an attempt says about the state that it began from. Values are JSON, unchecked."""
+    """Facts of an attempt's start record about the state that it began from. Values are JSON, unchecked."""
 
     file: Path
     step: int

@@ -24,8 +24,8 @@ def plan(run: Run, overrides: Overrides = None, price: PriceOption = None, as_js
     """
     from lrps.base.document import to_json
     from lrps.costs.budget_state import check_budget
-    from lrps.costs.plan_document import plan_document
     from lrps.costs.plan_forecast import PlanForecast, plan_forecast
+    from lrps.costs.planned.plan_document import plan_document
     from lrps.plan.status import begun_status, check_run_dir, done_steps
 
     made = plan_of(run, overrides, price)

@@ -45,7 +45,7 @@ def run(
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
     """
     from lrps.costs.budget_state import check_budget, refusal
-    from lrps.costs.plan_document import write_plan_json
+    from lrps.costs.planned.plan_document import write_plan_json
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
@@ -82,7 +82,7 @@ def run(
 
 def _run_lines(made: Plan, budget: BudgetState | None) -> list[str]:
     """Return where the run is and what of it is done, and what is left of its budget."""
-    from lrps.costs.plan_document import plan_document
+    from lrps.costs.planned.plan_document import plan_document
     from lrps.plan.status import done_steps
     from lrps.report.forecast_lines import budget_line
     from lrps.report.run_directory import run_directory_line

@@ -29,7 +29,7 @@ _ASCII = str.maketrans(
 
 
 class AsciiStream(io.TextIOWrapper):
-    """A text stream that writes ASCII only. It calls itself UTF-8, as click opens streams of other encodings anew."""
+    """A text stream that writes ASCII only. It calls itself UTF-8, because click replaces others."""
 
     def write(self, text: str, /) -> int:
         return super().write(as_ascii(text))

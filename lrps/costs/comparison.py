@@ -16,7 +16,7 @@ from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
 from lrps.costs.path_curve import PathCurve, path_curve
 from lrps.costs.path_spending import RunRecords
-from lrps.costs.plan_document import GraphCost, PlanDocument, plan_document
+from lrps.costs.planned.plan_document import GraphCost, PlanDocument, plan_document
 from lrps.costs.price import Price, price_of
 from lrps.costs.provenance import Provenance, provenance
 from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost

@@ -11,9 +11,9 @@ from lrps.config.strategies import Mixing, PathSwitching, Strategy
 from lrps.costs.estimate import Estimate
 from lrps.costs.forgetting_matrix import ForgettingMatrix, forgetting_matrices
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
-from lrps.costs.path_plan import PathPlan
 from lrps.costs.path_spending import PathSpending, RunRecords
-from lrps.costs.plan_document import ParadigmPlan
+from lrps.costs.planned.path_plan import PathPlan
+from lrps.costs.planned.plan_document import ParadigmPlan
 from lrps.costs.released_version import ReleasedVersion, released_version
 from lrps.costs.tagged_cost import TaggedCost
 from lrps.costs.version_costs import VersionCosts, attributed_costs

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL
 from lrps.costs.budget_state import BudgetState, budget_state
-from lrps.costs.plan_document import AddedCost, ParadigmPlan, PlanDocument, PlannedCost, plan_document
+from lrps.costs.planned.plan_document import AddedCost, ParadigmPlan, PlanDocument, PlannedCost, plan_document
 from lrps.costs.remaining import MeasuredSpeed, measured_speed
 from lrps.paths.cost import Cost
 from lrps.plan.plan import Plan

@@ -11,7 +11,7 @@ from lrps.base.document import OPTIONAL, key
 from lrps.base.numbers import duration
 from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
-from lrps.costs.path_plan import ParentStep, parent_step
+from lrps.costs.planned.path_plan import ParentStep, parent_step
 from lrps.costs.remaining import (
     RemainingCost,
     Speeds,

@@ -16,7 +16,7 @@ from lrps.base.document import INLINE
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
-from lrps.costs.plan_document import wall_clock_hours
+from lrps.costs.planned.plan_document import wall_clock_hours
 from lrps.costs.price import Price, price_of
 from lrps.paths.cost import Cost, peak_flops
 from lrps.paths.increments import Increment

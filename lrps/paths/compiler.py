@@ -137,7 +137,7 @@ class Compiler:
 
 @cache
 def _exact(share: float) -> Fraction:
-    """Return a share as it is written in decimals."""
+    """Return the decimal form of a share."""
     return Fraction(str(share))
 
 

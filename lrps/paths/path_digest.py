@@ -18,7 +18,7 @@ from lrps.paths.graph import TrainingPath
 PATH_DIGEST = "path_digest"
 """Key of the digest in a checkpoint's identity and in the ledger's start records."""
 _KINDS = {"parent": "the history of its parent", "rates": "the learning rates", "data": "the rows that were read"}
-"""What each hash of a digest is about, in words."""
+"""Words for each hash of a digest."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PathDigest:
     """Hash over the ranges of rows that the path's own steps read, and the number of rows of a step."""
 
     def to_json(self) -> dict[str, str | None]:
-        """Return the digest as it is recorded."""
+        """Return the recorded form of the digest."""
         return asdict(self)
 
 

@@ -1,7 +1,7 @@
 """The state that a path forked from, compared with the one that its parent has at that step now.
 
 They differ if the parent was rewound and trained again, or if its state was replaced: the path then has another history
-than the files beside it tell. Reads files only, and imports no torch.
+than the files beside it say. Reads files only, and imports no torch.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from lrps.base.numbers import amount, count, flops, loss, ratio, short
 from lrps.charts.svg import STYLE, slot_style
 from lrps.costs.comparison import Comparison
-from lrps.costs.path_plan import RowRange
+from lrps.costs.planned.path_plan import RowRange
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES

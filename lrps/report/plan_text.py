@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
-from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval
-from lrps.costs.memory_forecast import MemoryForecast, StageMemory
-from lrps.costs.path_plan import PathPlan, RowRange, ranges_of
-from lrps.costs.plan_document import PlanDocument, PlannedCost
+from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval
+from lrps.costs.planned.memory_forecast import MemoryForecast, StageMemory
+from lrps.costs.planned.path_plan import PathPlan, RowRange, ranges_of
+from lrps.costs.planned.plan_document import PlanDocument, PlannedCost
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from lrps.base.numbers import count
-from lrps.costs.path_plan import PathPlan
-from lrps.costs.plan_document import PlanDocument
+from lrps.costs.planned.path_plan import PathPlan
+from lrps.costs.planned.plan_document import PlanDocument
 
 
 def run_directory_line(document: PlanDocument) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from lrps.costs.comparison import Comparison
 from lrps.costs.paradigm_costs import PathCosts
-from lrps.costs.path_plan import ParentStep, RowRange, ranges_of
+from lrps.costs.planned.path_plan import ParentStep, RowRange, ranges_of
 
 DEEPEST = 8
 """Number of levels below the initial weights that are drawn with lines."""

@@ -1,4 +1,4 @@
-"""Marks of runs and paths: random names of their beginnings, which tell apart runs of trackers with equal names.
+"""Marks of runs and paths: random names of their beginnings, which distinguish runs of trackers with equal names.
 
 A tracker's server has the runs of many people and of deleted run directories. The plan's name and the path's name are
 not unique there, so the names and ids that trackers get contain these marks.
@@ -31,7 +31,7 @@ def marked(name: str, mark: str | None) -> str:
 
 
 def mark_run(layout: RunLayout) -> None:
-    """Give a run its mark before its first path begins; one that has a path or a mark is left as it is."""
+    """Give a run its mark before its first path begins; one that has a path or a mark keeps what it has."""
     if not layout.run_json.exists() and not any(layout.run_dir.glob("*/path.json")):
         layout.run_dir.mkdir(parents=True, exist_ok=True)
         write_once(layout.run_json, json.dumps({"format": FORMAT, MARK: new_mark()}) + "\n")

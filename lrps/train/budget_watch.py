@@ -21,7 +21,7 @@ _LARGEST_SHARE = 0.02
 
 
 class BudgetWatch:
-    """What the run has spent of its budget: the ledgers of all paths, and what an attempt has not recorded yet."""
+    """Device time and money that a run has spent: those in the ledgers of all paths, and those not yet recorded."""
 
     def __init__(self, plan: Plan, budget: Budget) -> None:
         self._budget, self._ledgers = budget, counted_ledgers(plan)

@@ -123,8 +123,7 @@ def _run_path(
             return True
         if start.steps_to_train and not train:
             raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
-        sources = open_sources(plan, path)
-        data = PathData(path.segments, sources, plan.config.batch.sequences)
+        data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
@@ -149,8 +148,7 @@ def _run_path(
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
             recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters))
-            finished = trainer.run()
-            recorder.stop("complete" if finished else "interrupted")
+            recorder.stop("complete" if (finished := trainer.run()) else "interrupted")
             return finished
 
 

@@ -15,7 +15,7 @@ from lrps.train.account import DeviceClock
 
 @dataclass(frozen=True)
 class PlanProgress:
-    """What was done of a plan and spent on it before a process group began to train."""
+    """Steps done of a plan and costs of it before a process group began to train."""
 
     steps: int
     """Number of steps of the plan."""
@@ -31,7 +31,7 @@ class PlanProgress:
     def text(self, trained: int, seconds: float) -> str:
         """Return the share of the plan that is done, the time to go and the money, for people.
 
-        trained: number of steps that the group has trained, in so many seconds.
+        trained: number of steps that the group has trained in `seconds`.
         """
         done = self.done + trained
         share = f"{ratio(done / self.steps)} of the plan"

@@ -4,7 +4,7 @@ import pytest
 
 from lrps.base.addresses import conceal, redact, scheme_of
 from lrps.config.models import Config
-from lrps.costs.plan_document import write_plan_json
+from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import make_plan
 from support.values import config_values
 

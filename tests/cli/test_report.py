@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lrps.config.loader import load_config
-from lrps.costs.plan_document import write_plan_json
+from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import make_plan
 from support.values import config_values
 

@@ -14,7 +14,7 @@ import pytest
 
 from lrps.cli.groups import GROUPS
 from lrps.cli.streams import as_ascii, shows_ascii_only
-from lrps.costs.plan_document import write_plan_json
+from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import Plan
 from support.measured_run import formulas, make, trained
 

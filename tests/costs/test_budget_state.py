@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from lrps.base.errors import NEEDS_DECISION, BudgetError
 from lrps.config.hardware import BudgetConfig
 from lrps.costs.budget_state import BudgetState, budget_state, check_budget, refusal
-from lrps.costs.plan_document import plan_document
 from lrps.costs.plan_forecast import at_speed, plan_forecast
+from lrps.costs.planned.plan_document import plan_document
 from lrps.costs.remaining import MeasuredSpeed, measured_speed, measured_speeds, remaining_cost, steps_to_do
 from lrps.plan.plan import Plan
 from lrps.plan.status import begun_status, done_steps, plan_status

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from lrps.base.document import to_json
 from lrps.config.loader import load_config
-from lrps.costs.plan_document import plan_document, write_plan_json
+from lrps.costs.planned.plan_document import plan_document, write_plan_json
 from lrps.costs.sweep import Grid, sweep_costs
 from lrps.plan.plan import Plan, make_plan
 

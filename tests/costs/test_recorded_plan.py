@@ -12,7 +12,7 @@ import pytest
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
 from lrps.costs.comparison import make_comparison
-from lrps.costs.plan_document import write_plan_json
+from lrps.costs.planned.plan_document import write_plan_json
 from lrps.costs.recorded_plan import recorded_plan
 from lrps.plan.plan import make_plan
 

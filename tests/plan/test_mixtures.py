@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.config.models import Config
-from lrps.costs.plan_document import plan_document, write_plan_json
+from lrps.costs.planned.plan_document import plan_document, write_plan_json
 from lrps.costs.recorded_plan import recorded_plan
 from lrps.data.manifest import Blocks, manifest_path, save_manifest
 from lrps.data.stream import PathData

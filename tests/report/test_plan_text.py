@@ -11,10 +11,10 @@ import pytest
 
 from lrps.base.document import to_json
 from lrps.base.numbers import device_time
-from lrps.costs.checkpoint_interval import CheckpointInterval, ConfiguredInterval, UnknownInterval
-from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
-from lrps.costs.path_plan import RowRange
-from lrps.costs.plan_document import plan_document
+from lrps.costs.planned.checkpoint_interval import CheckpointInterval, ConfiguredInterval, UnknownInterval
+from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
+from lrps.costs.planned.path_plan import RowRange
+from lrps.costs.planned.plan_document import plan_document
 from lrps.plan.status import check_run_dir, done_steps
 from lrps.report.plan_text import interval_lines, memory_table, plan_tables, print_plan, row_ranges
 from support.many import many_versions

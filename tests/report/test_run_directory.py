@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lrps.costs.plan_document import plan_document
+from lrps.costs.planned.plan_document import plan_document
 from lrps.plan.status import done_steps
 from lrps.report.run_directory import run_directory_line
 

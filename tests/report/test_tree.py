@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from lrps.costs.path_plan import ParentStep
+from lrps.costs.planned.path_plan import ParentStep
 from lrps.report.tree import DEEPEST, tree_rows
 
 

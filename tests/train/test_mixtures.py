@@ -10,7 +10,7 @@ from lrps.audit.run import audit_run
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.costs.comparison import make_comparison
-from lrps.costs.plan_document import plan_document
+from lrps.costs.planned.plan_document import plan_document
 from lrps.costs.readers_document import readers_document
 from lrps.data.build.build import build_data
 from lrps.data.manifest import load_manifest, manifest_path

@@ -14,7 +14,7 @@ from lrps.costs.answers.closed_formulas import PlannedDecays, planned_decays
 from lrps.costs.answers.pace import Pace, pace_of
 from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.paradigm_costs import ParadigmCosts
-from lrps.costs.plan_document import PlanDocument
+from lrps.costs.planned.plan_document import PlanDocument
 from lrps.paths.cost import cpt_steps, ptfs_steps
 from lrps.plan.plan import Plan
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 from math import floor
 
 from lrps.config.strategies import PathSwitching, Strategy
-from lrps.costs.plan_document import ParadigmPlan
+from lrps.costs.planned.plan_document import ParadigmPlan
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class FirstScreen:
 
     @cached_property
     def panel(self) -> WhatIf:
-        """What-if panel as it starts."""
+        """The what-if panel as it starts."""
         return what_if(self.comparison)
 
     @property

@@ -1,4 +1,4 @@
-"""What-if panel of the first screen: its controls as they start, and its table as the page shows it without a script.
+"""The what-if panel of the first screen: its controls as they start, and its table without a script.
 
 The settings that it starts with reproduce the steps of the run. what_if.js has the same formulas.
 """
@@ -71,7 +71,7 @@ class WhatIf:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the script needs beside the controls."""
+        """Values that the script needs beside the controls."""
         return {
             "T": self.increments,
             "D": self.decays,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrps.base.numbers import amount, count, ratio, short
-from lrps.costs.plan_document import PlanDocument, RehearsalPlan, VersionPlan
+from lrps.costs.planned.plan_document import PlanDocument, RehearsalPlan, VersionPlan
 from lrps.report.table import Column, Table, text_column
 
 _NOTE = (

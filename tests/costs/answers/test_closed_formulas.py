@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.costs.answers.closed_formulas import cumulative_steps, planned_decays, share_decays
-from lrps.costs.plan_document import plan_document
+from lrps.costs.planned.plan_document import plan_document
 from support.compiled_paths import compiled
 
 SIZES = st.lists(st.integers(1, 400), min_size=1, max_size=8)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lrps.base.document import to_json
-from lrps.costs.path_plan import MixTokens, ParentStep, RowRange
-from lrps.costs.plan_document import (
+from lrps.costs.planned.path_plan import MixTokens, ParentStep, RowRange
+from lrps.costs.planned.plan_document import (
     PlanDocument,
     RehearsalPlan,
     checkpoint_bytes,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lrps.base.document import to_json
-from lrps.costs.path_plan import MOST_RANGES, MixTokens, RowRange, ranges_of
-from lrps.costs.plan_document import plan_document
+from lrps.costs.planned.path_plan import MOST_RANGES, MixTokens, RowRange, ranges_of
+from lrps.costs.planned.plan_document import plan_document
 from support.many import many_versions
 
 REPLAY = {"new": 0.7, "replay": 0.3}

@@ -110,7 +110,7 @@ def steps_to_do(path: TrainingPath, done: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True)
 class _Read:
-    """What a path reads."""
+    """Ranges of sequences that a path reads."""
 
     start: int = 0
     """Step of the lineage at which the path starts."""
@@ -130,7 +130,7 @@ class PathPlanner:
         """done: path name -> lineage step that exists already."""
         self._plan, self._done = plan, done
         self.row_ranges: list[RowRange] = []
-        """Ranges of the paths that have more than MOST_RANGES of them; what two paths in a row share is there once."""
+        """Ranges of paths with more than MOST_RANGES of them; what two paths in a row share is listed once."""
         self._last = _Read()
         self._listed = RangeSlice(0, 0)
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
-from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
-from lrps.costs.memory_forecast import MemoryForecast, memory_forecast
-from lrps.costs.path_plan import PathPlan, PathPlanner, RowRange, steps_to_do
+from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
+from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
+from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, steps_to_do
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet

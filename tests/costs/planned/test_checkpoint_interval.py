@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval, measured
+from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval, measured
 from lrps.ledger.records import FORMAT, Counters, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.interval import advise, waste_share

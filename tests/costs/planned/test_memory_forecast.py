@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.memory_forecast import memory_forecast
+from lrps.costs.planned.memory_forecast import memory_forecast
 from lrps.paths.decoder import decoder_of
 from lrps.paths.memory import Setting, forecast
 from lrps.plan.plan import make_plan
