@@ -26,6 +26,8 @@ from rich.cells import cell_len
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from lrps.store.marks import MARK
+
 STORED = Path(__file__).parent / "stored"
 DOCUMENTS: dict[str, dict[str, list[str]]] = json.loads((STORED / "documents.json").read_text(encoding="utf-8"))
 """plan -> file of documents/<plan> -> arguments of `lrps` whose standard output it holds."""
@@ -257,8 +259,11 @@ def test_a_new_version_continues_the_run(copy: Path, plan: str, tolerance: float
     assert {name: now.get(name) for name in kept} == kept
     check_resumed(before / "main", run / "main")
 
-    assert read_json(run / removed / "path.json") == read_json(before / removed / "path.json")
-    assert key_paths(read_json(run / new / "path.json")) == key_paths(read_json(before / removed / "path.json"))
+    stored = read_json(before / removed / "path.json")
+    again, first = (read_json(run / name / "path.json") for name in (removed, new))
+    assert again.pop(MARK) != first.pop(MARK), "a path that begins now has a mark, in an old run too"
+    assert again == stored
+    assert key_paths(first) == key_paths(stored)
     again, first = (read_lines(root / removed / "metrics.jsonl") for root in (run, before))
     for key in ("step", "loss", "lr", "grad_norm"):
         assert [each[key] for each in again] == pytest.approx([each[key] for each in first], rel=tolerance), key

@@ -220,7 +220,9 @@ def check_checkpoint(directory: Path, config: Any) -> None:
     try:
         weights = {name: torch.empty(shape, device="meta").as_subclass(_Valueless) for name, shape in shapes.items()}
         # device_map="meta" would do the same with the files, but needs the package accelerate.
-        _, loading = model_class.from_pretrained(None, config=config, state_dict=weights, **_LOADING)
+        _, loading = model_class.from_pretrained(
+            None, config=config, state_dict=weights, trust_remote_code=False, **_LOADING
+        )
     except Exception as error:
         raise ConfigError(f"model.checkpoint: {directory} cannot be loaded: {error}") from error
     check_names(loading, f"model.checkpoint: {directory}")
