@@ -48,8 +48,9 @@ def _fault(file: Path, ledger_dir: Path) -> str | None:
 def metrics_fault(file: Path, ledger_dir: Path) -> str | None:
     """Return the first lines of a metrics.jsonl that differ from the heartbeats of its ledger; None if none does.
 
-    Uses constant memory. A torn last line is no fault: the writer was killed. Each line is written before its
-    heartbeat, so that the last line of an attempt may have none. Raises LedgerError for a damaged ledger, OSError if
+    Uses constant memory. A torn last line is no fault: the writer was killed. Lines are written before their
+    heartbeats, so that the last lines of an attempt may have none. The next attempt trains these steps again, with
+    equal losses: its heartbeats then have two lines each. Raises LedgerError for a damaged ledger, OSError if
     the file cannot be read.
     """
     ahead = _Ahead(_heartbeats(read_ledger(ledger_dir)))
@@ -63,7 +64,8 @@ def metrics_fault(file: Path, ledger_dir: Path) -> str | None:
             except ValueError as error:
                 faults.append(f"{file}:{number}: {error}")
                 continue
-            if not (ahead.take(metrics.step, metrics.loss) or ahead.at_end_of_attempt):
+            found = ahead.take(metrics.step, metrics.loss) or ahead.was_taken(metrics.step, metrics.loss)
+            if not (found or ahead.at_end_of_attempt):
                 faults.append(f"{file}:{number}: the ledger has no step {metrics.step} with a loss of {metrics.loss:g}")
     if missing := ahead.count_missing():
         faults.append(f"{file}: {missing} logged steps of the ledger have no whole line; restore the file from a copy")
@@ -85,6 +87,7 @@ class _Ahead:
     def __init__(self, heartbeats: Iterator[_Heartbeat]) -> None:
         self._source = heartbeats
         self._next: deque[_Heartbeat] = deque(islice(heartbeats, _AHEAD))
+        self._taken: deque[tuple[int, float]] = deque(maxlen=_AHEAD)
         self._attempt = 1
         self._missing = 0
 
@@ -99,11 +102,16 @@ class _Ahead:
             if (beat.step, beat.loss) == (step, loss):
                 self._missing += passed
                 self._attempt = beat.attempt
+                self._taken.append((step, loss))
                 for _ in range(passed + 1):
                     self._next.popleft()
                 self._next.extend(islice(self._source, passed + 1))
                 return True
         return False
+
+    def was_taken(self, step: int, loss: float) -> bool:
+        """Return True if one of the last heartbeats that lines were found for has this step and loss."""
+        return (step, loss) in self._taken
 
     def count_missing(self) -> int:
         """Return the number of heartbeats without a line, and read the rest of them."""

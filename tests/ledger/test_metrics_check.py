@@ -16,14 +16,17 @@ from lrps.ledger.writer import LedgerWriter
 LOGGED = 30
 
 
-def train(directory: Path, start: int, stop: int, *, killed_between: bool = False) -> None:
-    """Log steps as a recorder does. killed_between: the last step's heartbeat is not written."""
+def train(directory: Path, start: int, stop: int, *, unrecorded: int = 0, same: bool = False) -> None:
+    """Log steps as a recorder does. unrecorded: number of last steps whose heartbeats are not written.
+
+    same: whether steps that are trained again have the losses of before.
+    """
     writer, metrics = LedgerWriter(directory / "ledger"), MetricsWriter(directory / "metrics.jsonl")
     writer.append("start", start, Counters(), format=FORMAT)
     for step in range(start + 1, stop + 1):
-        loss = 5 / step + start
+        loss = 5 / step + (0 if same else start)
         metrics.write(Metrics(step, 10 * step, loss, 1e-3, 0.5, 100.0))
-        if step < stop or not killed_between:
+        if step <= stop - unrecorded:
             writer.append("heartbeat", step, Counters(steps=step - start), loss=loss)
     writer.close()
     metrics.close()
@@ -31,7 +34,7 @@ def train(directory: Path, start: int, stop: int, *, killed_between: bool = Fals
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    train(tmp_path / "main", 0, 20, killed_between=True)
+    train(tmp_path / "main", 0, 20, unrecorded=1)
     train(tmp_path / "main", 15, LOGGED)
     return tmp_path / "main" / "metrics.jsonl"
 
@@ -43,6 +46,14 @@ def fault(file: Path) -> str | None:
 def test_kills_and_repeated_steps_are_no_faults(file: Path) -> None:
     assert fault(file) is None
     assert metrics_faults(file.parent.parent) == ()
+
+
+@pytest.mark.parametrize("unrecorded", [1, 2, 5])
+def test_equal_steps_trained_again_after_a_failed_ledger_are_no_faults(unrecorded: int, tmp_path: Path) -> None:
+    """As after a full disk: several steps are in the metrics of an attempt, not in its ledger, and repeated bitwise."""
+    train(tmp_path / "main", 0, 20, unrecorded=unrecorded, same=True)
+    train(tmp_path / "main", 20 - unrecorded, LOGGED, same=True)
+    assert fault(tmp_path / "main" / "metrics.jsonl") is None
 
 
 def test_a_torn_last_line_is_no_fault_if_its_heartbeat_is_missing_too(file: Path) -> None:
