@@ -71,7 +71,7 @@ def wall_time(hours: float, devices: int) -> str:
     return f"{text} on {devices}{NB}device{'s' if devices > 1 else ''}"
 
 
-def share(value: float | None) -> str:
+def percentage(value: float | None) -> str:
     """Return a ratio as a percentage with one decimal, from tenfold on as `12 times`; n/a for None."""
     if value is None:
         return NOT_APPLICABLE

@@ -44,7 +44,7 @@ def run(
     With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
     """
-    from lrps.costs.budget_state import check_budget, refusal
+    from lrps.costs.budget_state import budget_refusal, check_budget
     from lrps.costs.planned.plan_document import write_plan_json
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
@@ -59,7 +59,8 @@ def run(
     lines = _run_lines(made, budget)
     if dry_run:
         lines += [] if names or waiting else [_nothing_to_do(made)]
-        lines += [] if budget is None or budget.is_enough else [f"`lrps run` would refuse this: {refusal(budget)}"]
+        if budget is not None and not budget.is_enough:
+            lines.append(f"`lrps run` would refuse this: {budget_refusal(budget)}")
         lines += [waiting_text(waiting, config_file, overrides)] if waiting else []
         typer.echo("\n".join(f"# {line}" for line in lines))  # As comments of the script.
         if isinstance(chosen, SlurmLauncher):

@@ -67,10 +67,10 @@ def check_budget(state: BudgetState | None) -> None:
     """Raise BudgetError, which says what to raise the budget to, if it is spent or less than what is left takes."""
     if state is None or state.is_enough:
         return
-    raise BudgetError(refusal(state))
+    raise BudgetError(budget_refusal(state))
 
 
-def refusal(state: BudgetState) -> str:
+def budget_refusal(state: BudgetState) -> str:
     """Return why a budget does not allow what is left, and what to raise it to."""
     spent_of = f"{amount(state.spent)} of {amount(state.budget)} {state.unit} are spent"
     if state.to_do is None:

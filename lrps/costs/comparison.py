@@ -9,7 +9,7 @@ from typing import ClassVar
 from lrps import __version__
 from lrps.base.document import INLINE, OPTIONAL, key
 from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
-from lrps.costs.answers.pace import Pace
+from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.estimate import CostRate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
@@ -69,7 +69,7 @@ class Comparison:
     """Version of lrps that made the comparison."""
     provenance: Provenance
     """Fingerprint of the plan, software and recorded prices."""
-    pace: Pace = field(metadata=OPTIONAL)
+    pace: SpeedComparison = field(metadata=OPTIONAL)
     """The one speed at which ways of training are compared, and the pace of each path."""
     answers: BudgetAnswers = field(metadata=OPTIONAL)
     """Costs of the main paradigm beside the others at one speed, and what faults and start-up cost."""

@@ -5,7 +5,7 @@ Terminal, page and Markdown file share its sentences. `**` encloses numbers that
 
 from __future__ import annotations
 
-from lrps.base.amounts import NB, share
+from lrps.base.amounts import NB, percentage
 from lrps.base.numbers import count, loss
 from lrps.costs.answers.bill import Bill
 from lrps.costs.answers.budget_answers import BASES, WayOfTraining
@@ -59,7 +59,7 @@ def _ratios(comparison: Comparison) -> list[str]:
     main, unequal = comparison.answers.main, comparison.pace.unequal
     ratios = {"ptfs": main.ratio_to_ptfs, "cpt": main.ratio_to_cpt}
     compared = [
-        f"**{share(ratios[kind])}** of what {_BASES_EXPLAINED[kind]} would" for kind in BASES if kind != main.kind
+        f"**{percentage(ratios[kind])}** of what {_BASES_EXPLAINED[kind]} would" for kind in BASES if kind != main.kind
     ]
     return [f"{'At one speed, training' if unequal else 'Training'} takes {' and '.join(compared)}."]
 
@@ -73,7 +73,9 @@ def _speeds(comparison: Comparison) -> list[str]:
 
 def _as_it_ran(way: WayOfTraining) -> str:
     ratios = {"ptfs": way.measured_ratio_to_ptfs, "cpt": way.measured_ratio_to_cpt}
-    return listed([f"{share(ratios[kind])} of {spoken(kind)}" for kind in BASES if kind != way.kind and ratios[kind]])
+    return listed(
+        [f"{percentage(ratios[kind])} of {spoken(kind)}" for kind in BASES if kind != way.kind and ratios[kind]]
+    )
 
 
 def _next(comparison: Comparison) -> list[str]:
@@ -89,7 +91,7 @@ def _waste(comparison: Comparison) -> list[str]:
 def _wasted(comparison: Comparison, bill: Bill) -> str:
     words = CostWords(comparison.plan.currency)
     amount = words.amount(bill.waste_hours, bill.price_of(bill.waste_hours))
-    part = share(bill.waste_hours / bill.device_hours) if bill.device_hours else "0%"
+    part = percentage(bill.waste_hours / bill.device_hours) if bill.device_hours else "0%"
     return f"**{amount}**, {part} of the bill{'' if comparison.answers.complete else ' so far'}"
 
 

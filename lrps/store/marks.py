@@ -25,7 +25,7 @@ def new_mark() -> str:
     return secrets.token_hex(4)
 
 
-def marked(name: str, mark: str | None) -> str:
+def with_mark(name: str, mark: str | None) -> str:
     """Return a name with the mark behind it; the name alone for a run or path without a mark."""
     return name if mark is None else f"{name}-{mark}"
 

@@ -20,7 +20,7 @@ from lrps.ledger.totals import total
 from lrps.paths.cost import mfu, peak_flops
 from lrps.paths.graph import Graph, TrainingPath
 from lrps.plan.plan import Plan
-from lrps.store.marks import marked, read_mark
+from lrps.store.marks import read_mark, with_mark
 from lrps.track.tracker import TrackedPath, Tracker
 
 EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio"}
@@ -146,7 +146,7 @@ def open_trackers(
     facts = {**config.model_dump(mode="json", exclude={"launch"}), "lineage": dict(lineage)}
     tracked = TrackedPath(
         plan=config.name,
-        group=marked(config.name, read_mark(plan.layout.run_json)),
+        group=with_mark(config.name, read_mark(plan.layout.run_json)),
         path=path.name,
         mark=read_mark(layout.path_json),
         job=path.kind,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
-from lrps.store.marks import marked
+from lrps.store.marks import with_mark
 from lrps.track.tracker import TrackedPath
 
 
@@ -35,7 +35,7 @@ class TrackioRun:
 
             self._run = trackio.init(
                 project=self._path.group,
-                name=marked(self._path.path, self._path.mark),
+                name=with_mark(self._path.path, self._path.mark),
                 group=self._path.job,
                 config=dict(self._path.config),
                 resume="allow",

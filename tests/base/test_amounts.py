@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrps.base.amounts import bill_time, factor, money, share, wall_time
+from lrps.base.amounts import bill_time, factor, money, percentage, wall_time
 
 
 def plain(text: str) -> str:
@@ -53,7 +53,7 @@ def test_device_time_has_the_unit_that_fits_it(seconds: float, text: str) -> Non
 
 
 def test_unknown_is_never_zero() -> None:
-    assert (bill_time(None), share(None)) == ("n/a", "n/a")
+    assert (bill_time(None), percentage(None)) == ("n/a", "n/a")
 
 
 def test_days_are_wall_clock_time() -> None:
@@ -62,7 +62,7 @@ def test_days_are_wall_clock_time() -> None:
 
 
 def test_ratios_and_factors() -> None:
-    assert [plain(share(value)) for value in (0.58, 1.45, 9.999, 9.9996, 12.4)] == [
+    assert [plain(percentage(value)) for value in (0.58, 1.45, 9.999, 9.9996, 12.4)] == [
         "58.0%",
         "145.0%",
         "999.9%",

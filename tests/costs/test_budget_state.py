@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import NEEDS_DECISION, BudgetError
 from lrps.config.hardware import BudgetConfig
-from lrps.costs.budget_state import BudgetState, budget_state, check_budget, refusal
+from lrps.costs.budget_state import BudgetState, budget_refusal, budget_state, check_budget
 from lrps.costs.plan_forecast import at_speed, plan_forecast
 from lrps.costs.planned.plan_document import plan_document
 from lrps.costs.remaining import MeasuredSpeed, measured_speed, measured_speeds, remaining_cost, steps_to_do
@@ -45,7 +45,7 @@ def test_what_is_spent_and_left_must_fit_and_something_must_remain(
 
 @given(st.floats(1e-3, 1e9), st.floats(1e-3, 1e9))
 def test_the_advice_is_enough_when_it_is_followed(spent: float, to_do: float) -> None:
-    advice = refusal(state_of(1e-4, spent, to_do)).partition("raise budget.money to ")[2].split()[0]
+    advice = budget_refusal(state_of(1e-4, spent, to_do)).partition("raise budget.money to ")[2].split()[0]
     assert "e" not in advice
     check_budget(state_of(float(advice) * (1 + 1e-12), spent, to_do))
 
@@ -131,10 +131,10 @@ def test_lines(state: BudgetState, line: str) -> None:
 
 
 def test_refusals_say_what_to_raise_it_to() -> None:
-    assert refusal(state_of(10, 10, None)) == (
+    assert budget_refusal(state_of(10, 10, None)) == (
         "10 of 10 EUR are spent; raise budget.money above 10 and run the same command again"
     )
-    assert refusal(state_of(10, 4, 1234.5)) == (
+    assert budget_refusal(state_of(10, 4, 1234.5)) == (
         "4 of 10 EUR are spent and what is left takes about 1,234 more (measured); raise budget.money to 1240 or more, "
         "or train less of the plan"
     )

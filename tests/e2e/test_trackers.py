@@ -17,7 +17,7 @@ from track.wandb_files import console, history, run_files, summary
 from track.wandb_server import Run, WandbServer
 
 from lrps.ledger.metrics import read_metrics
-from lrps.store.marks import marked, read_mark
+from lrps.store.marks import read_mark, with_mark
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def trained(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Trai
         done = subprocess.run(command, env={**kept, "WANDB_BASE_URL": server.url}, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         path_mark = read_mark(directory / "runs" / "gone" / "main" / "path.json")
-        return Trained(directory / "runs", done.stdout, server.runs[marked("gone-main", path_mark)])
+        return Trained(directory / "runs", done.stdout, server.runs[with_mark("gone-main", path_mark)])
 
 
 def steps(rows: list[dict[str, float]]) -> list[float]:
@@ -98,8 +98,8 @@ def test_tensorboard_and_trackio_have_them_too(trained: Trained) -> None:
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 29))
     run = trained.runs / "failing"
     project, name = (
-        marked("failing", read_mark(run / "run.json")),
-        marked("main", read_mark(run / "main" / "path.json")),
+        with_mark("failing", read_mark(run / "run.json")),
+        with_mark("main", read_mark(run / "main" / "path.json")),
     )
     with sqlite3.connect(run / "trackio" / f"{project}.db") as data:
         found = data.execute("select step from metrics where run_name = ? order by id", (name,)).fetchall()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lrps.base.amounts import bill_time, share
+from lrps.base.amounts import bill_time, percentage
 from lrps.costs.comparison import make_comparison
 from lrps.report.comparison_text import comparison_markdown
 from lrps.report.headline import headline
@@ -33,7 +33,7 @@ def test_unequal_speeds_are_reported_with_their_range(make: Any, formulas: Any, 
         formulas.Run(plan).train([path.name])
     said = headline(make_comparison(plan))
     # The first version of CPT and of PTFS are one path, at the speed of the others.
-    ratio = share(2900 * 0.036 / (1500 * 0.3 + 500 * 0.036))
+    ratio = percentage(2900 * 0.036 / (1500 * 0.3 + 500 * 0.036))
     assert (
         "At one speed, training takes 58.0% of what training every version from scratch (PTFS) would and 145.0% of "
         "what continual pre-training (CPT) would. Speeds differed 8.3-fold: a step took from 36.0 ms to 300 ms of "
@@ -49,7 +49,7 @@ def test_faults_are_waste(make: Any, formulas: Any) -> None:
     assert f"1 version by path switching cost {time(steps + rest)} of device time, measured" in said
     assert f"{time(500 * 0.036)} of it is training." in said
     waste = 100 * 0.036 + 3 * 10
-    assert f"Faults and start-up cost {time(waste)}, {share(waste / (steps + rest))} of the bill." in said
+    assert f"Faults and start-up cost {time(waste)}, {percentage(waste / (steps + rest))} of the bill." in said
 
 
 def test_a_half_done_run_says_what_is_spent_and_has_no_ratio_as_it_ran(make: Any, formulas: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrps.store.layout import RunLayout
-from lrps.store.marks import mark_run, marked, read_mark
+from lrps.store.marks import mark_run, read_mark, with_mark
 
 
 def test_a_run_keeps_its_mark_and_a_fresh_start_gets_another(tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ def test_what_has_no_mark_is_named_alone(tmp_path: Path, content: bytes | None) 
     file = tmp_path / "run.json"
     if content is not None:
         file.write_bytes(content)
-    assert marked("demo", read_mark(file)) == "demo"
+    assert with_mark("demo", read_mark(file)) == "demo"
 
 
 def test_a_mark_is_behind_the_name(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"mark": "5eed0001"}')
-    assert marked("demo", read_mark(tmp_path / "run.json")) == "demo-5eed0001"
+    assert with_mark("demo", read_mark(tmp_path / "run.json")) == "demo-5eed0001"

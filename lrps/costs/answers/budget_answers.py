@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lrps.costs.answers.bill import Bill, bill_of
 from lrps.costs.answers.closed_formulas import PlannedDecays, planned_decays
-from lrps.costs.answers.pace import Pace, pace_of
+from lrps.costs.answers.pace import SpeedComparison, pace_of
 from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.planned.plan_document import PlanDocument
@@ -105,7 +105,7 @@ def budget_answers(
     paradigms: Mapping[str, ParadigmCosts],
     paths: Mapping[str, MeasuredCost],
     run: MeasuredCost | None,
-) -> tuple[Pace, BudgetAnswers]:
+) -> tuple[SpeedComparison, BudgetAnswers]:
     """Return the pace of a run and the answers. paths: cost of each path, by name; run: cost of all together."""
     name = main_paradigm({each: costs.plan.kind for each, costs in paradigms.items()})
     main = paradigms[name]
@@ -136,7 +136,7 @@ def _bill(main: ParadigmCosts) -> Bill | None:
 class _Ways:
     """Ways of training of a plan, as an iterable."""
 
-    pace: Pace
+    pace: SpeedComparison
     planned: PlanDocument
     paradigms: Mapping[str, ParadigmCosts]
     price: float | None

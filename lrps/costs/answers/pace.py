@@ -42,7 +42,7 @@ class PathPace:
 
 
 @dataclass(frozen=True)
-class Pace:
+class SpeedComparison:
     """The one speed of a run, and the pace of each path."""
 
     source: Literal["measured", "hardware"] | None
@@ -90,7 +90,7 @@ def pace_of(
     own: Collection[str],
     mean: MeasuredCost | None,
     hardware_seconds: float | None,
-) -> Pace:
+) -> SpeedComparison:
     """Return the pace of a run.
 
     paths: cost of each path, by name. paradigm: the one that others are compared with; own: its paths; mean: their
@@ -108,7 +108,7 @@ def pace_of(
     }
     compared = [path.device_seconds_per_step for path in _compared(found.values())]
     unequal = _unequal(found.values())
-    return Pace(
+    return SpeedComparison(
         source="measured" if seconds else "hardware" if hardware_seconds else None,
         paradigm=paradigm if own_seconds else None,
         device_seconds_per_step=one,
@@ -120,7 +120,7 @@ def pace_of(
     )
 
 
-def unequal_speeds(pace: Pace) -> str:
+def unequal_speeds(pace: SpeedComparison) -> str:
     """Return the sentence that reports unequal speeds with their range, without a full stop at its end."""
     times = [path.device_seconds_per_step / 3600 for path in pace.compared]
     return (

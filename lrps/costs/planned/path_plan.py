@@ -103,7 +103,7 @@ def parent_step(parent: Fork | None) -> ParentStep | None:
     return None if parent is None else ParentStep(parent.path, parent.step)
 
 
-def steps_to_do(path: TrainingPath, done: Mapping[str, int]) -> int:
+def untrained_steps(path: TrainingPath, done: Mapping[str, int]) -> int:
     """Return the number of steps of a path that are missing. done: path name -> lineage step that exists already."""
     return max(0, path.stop - max(path.start, done.get(path.name, path.start)))
 
@@ -149,7 +149,7 @@ class PathPlanner:
             cost=plan.costs.of(path.steps),
             lr_start=path.lr_start,
             lr_stop=path.lr_stop,
-            done_steps=path.steps - steps_to_do(path, self._done),
+            done_steps=path.steps - untrained_steps(path, self._done),
             data=tuple(map(_row_range, parts)) if short else None,
             mix_tokens=MixTokens(tokens.unique, tokens.replayed, tokens.rehearsal),
             data_slice=None if short else self._list(shared),

@@ -10,7 +10,7 @@ from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
-from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, steps_to_do
+from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
@@ -199,7 +199,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
     done_steps: path name -> lineage step that exists already; it turns totals into what is still to do.
     """
     done = dict(done_steps or {})
-    to_do = sum(steps_to_do(path, done) for path in plan.graph.paths)
+    to_do = sum(untrained_steps(path, done) for path in plan.graph.paths)
     return PlanDocument(
         name=plan.config.name,
         run_dir=str(plan.layout.run_dir),
@@ -285,7 +285,7 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
         ratio_to_ptfs=paradigm.total_steps / ptfs_steps(steps),
         ratio_to_cpt=paradigm.total_steps / cpt_steps(steps),
         checkpoint_bytes=checkpoint_bytes(plan, Graph((paradigm,))),
-        steps_to_do=sum(steps_to_do(path, done) for path in paradigm.paths),
+        steps_to_do=sum(untrained_steps(path, done) for path in paradigm.paths),
         releases=paradigm.releases,
         paths=paths,
         row_ranges=tuple(planner.row_ranges),

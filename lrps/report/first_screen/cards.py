@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from lrps.base.amounts import bill_time, share, wall_time
+from lrps.base.amounts import bill_time, percentage, wall_time
 from lrps.base.numbers import NOT_APPLICABLE, count
 from lrps.costs.answers.bill import Bill
 from lrps.costs.answers.budget_answers import BASES, BudgetAnswers, WayOfTraining
@@ -29,7 +29,7 @@ class Amount:
 
 
 @dataclass(frozen=True)
-class Use:
+class BillShare:
     """Part of a bill."""
 
     name: str
@@ -54,7 +54,7 @@ class Card:
     """Kind of the border: solid for measured, dashed for modelled."""
     note: str = ""
     """Sentence in a quiet colour."""
-    uses: tuple[Use, ...] = ()
+    uses: tuple[BillShare, ...] = ()
     """Parts of the bill, for a bar."""
 
 
@@ -110,7 +110,7 @@ def _others(comparison: Comparison, words: CostWords) -> Card:
         time = words.time_beside(cost.device_hours)
         amounts.append(Amount(words.steps(cost), f"{names}, {time}" if time else names))
     own, ratios = words.steps(main.all_versions), {"ptfs": main.ratio_to_ptfs, "cpt": main.ratio_to_cpt}
-    shares = [f"**{share(ratios[kind])}** of {spoken(kind)}'s" for kind in BASES if kind != main.kind]
+    shares = [f"**{percentage(ratios[kind])}** of {spoken(kind)}'s" for kind in BASES if kind != main.kind]
     if pace.device_seconds_per_step is None:
         return Card("Other ways would cost", tuple(amounts), (f"Its own {own} are {listed(shares)}.",), "modelled")
     speed = f"the speed of {spoken(pace.paradigm)}" if pace.paradigm else "one speed"
@@ -154,13 +154,13 @@ def _waste(comparison: Comparison, words: CostWords) -> Card:
     )
     steps = f"{count(bill.repeated_steps)} steps repeated"
     longest = f", most of it one path's: {bill.longest_start}" if bill.longest_start else ""
-    part = share(bill.waste_hours / bill.device_hours) if bill.device_hours else share(0.0)
+    part = percentage(bill.waste_hours / bill.device_hours) if bill.device_hours else percentage(0.0)
     line = f"**{part}** of the bill: faults {faults} ({steps}), start-up {starting}{longest}"
     amount = Amount(waste, words.time_beside(bill.waste_hours), "measured")
     return Card(title, (amount,), (line,), "measured", uses=tuple(_uses(bill)))
 
 
-def _uses(bill: Bill) -> Iterator[Use]:
+def _uses(bill: Bill) -> Iterator[BillShare]:
     """Yield the parts of a bill that are not 0."""
     hours = (bill.training_hours, bill.evaluating_hours, bill.other_hours, bill.starting_hours, bill.repeating_hours)
     place = 0.0
@@ -169,5 +169,5 @@ def _uses(bill: Bill) -> Iterator[Use]:
     ):
         if each > 0 and bill.device_hours > 0:
             width = 1000 * each / bill.device_hours
-            yield Use(name, share(each / bill.device_hours), width, place, style)
+            yield BillShare(name, percentage(each / bill.device_hours), width, place, style)
             place += width

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lrps.base.amounts import bill_time, factor, share
+from lrps.base.amounts import bill_time, factor, percentage
 from lrps.base.numbers import NOT_APPLICABLE, count, loss
 from lrps.costs.answers.budget_answers import WayOfTraining
 from lrps.costs.answers.pace import unequal_speeds
@@ -57,13 +57,13 @@ def _row(way: WayOfTraining, words: CostWords, slot: int, is_main: bool) -> Rati
         name=spoken(way.name),
         slot=slot,
         is_main=is_main,
-        to_ptfs=share(way.ratio_to_ptfs),
-        to_cpt=share(way.ratio_to_cpt),
+        to_ptfs=percentage(way.ratio_to_ptfs),
+        to_cpt=percentage(way.ratio_to_cpt),
         cost=words.amount(cost.device_hours, cost.money).replace(prefix, ""),
         steps=count(cost.steps),
         time_as_it_ran=bill_time(way.training_hours),
-        to_ptfs_as_it_ran=share(way.measured_ratio_to_ptfs) + (_DOUBT if doubts[0] else ""),
-        to_cpt_as_it_ran=share(way.measured_ratio_to_cpt) + (_DOUBT if doubts[1] else ""),
+        to_ptfs_as_it_ran=percentage(way.measured_ratio_to_ptfs) + (_DOUBT if doubts[0] else ""),
+        to_cpt_as_it_ran=percentage(way.measured_ratio_to_cpt) + (_DOUBT if doubts[1] else ""),
         doubt_ptfs=doubts[0],
         doubt_cpt=doubts[1],
         slower=NOT_APPLICABLE if way.slowness is None else f"{factor(way.slowness)}×",

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import floor
 from typing import Any
 
-from lrps.base.amounts import bill_time, money, share
+from lrps.base.amounts import bill_time, money, percentage
 from lrps.base.numbers import count
 from lrps.costs.answers.budget_answers import StepsCost
 from lrps.costs.answers.closed_formulas import CumulativeSteps, PlannedDecays, cumulative_steps, share_decays
@@ -128,8 +128,8 @@ def what_if_rows(comparison: Comparison, panel: WhatIf, slots: Sequence[int]) ->
         own = cost(now)
         edges = (0, *cumulative)
         cells = (
-            share(now / steps.ptfs[-2]),
-            share(now / steps.cpt[-2]),
+            percentage(now / steps.ptfs[-2]),
+            percentage(now / steps.cpt[-2]),
             words.steps(cost(with_next - now)),
             count(now),
             bill_time(own.device_hours),

@@ -14,7 +14,7 @@ from lrps.base.errors import CheckpointError, TrackerError
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import MANIFEST, Checkpoint, find
-from lrps.store.marks import marked, read_mark
+from lrps.store.marks import read_mark, with_mark
 from lrps.track.wandb.run import run_id, unless_in_environment
 
 ARTIFACT_TYPE = "checkpoint"
@@ -115,7 +115,7 @@ class _LinkRun:
         import wandb
 
         layout, alias = self._plan.layout.path(path.name), checkpoint.directory.name
-        name = marked(f"{self._plan.config.name}-{path.name}", read_mark(layout.path_json))
+        name = with_mark(f"{self._plan.config.name}-{path.name}", read_mark(layout.path_json))
         digest = checkpoint.manifest["digest"]
         full = f"{self._project}/{name}:{alias}"
         if api.artifact_exists(full, ARTIFACT_TYPE):
@@ -143,7 +143,7 @@ class _LinkRun:
                 project=self._project.project,
                 id=run_id(plan, "link", mark),
                 name="link",
-                group=marked(plan, mark),
+                group=with_mark(plan, mark),
                 job_type="link",
                 resume="allow",
                 mode="online",

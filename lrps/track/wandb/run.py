@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from lrps.config.tracking import WandbConfig
-from lrps.store.marks import marked
+from lrps.store.marks import with_mark
 from lrps.track.tracker import TrackedPath
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -21,7 +21,7 @@ def run_id(plan: str, path: str, mark: str | None) -> str:
 
     mark: that of the path, so that a new path of the same name is another run; None for a path begun without one.
     """
-    return marked(f"{os.environ.get('WANDB_RUN_ID', plan)}-{path}", mark)
+    return with_mark(f"{os.environ.get('WANDB_RUN_ID', plan)}-{path}", mark)
 
 
 def unless_in_environment(**settings: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lrps.base.errors import TrackerError
 from lrps.paths.cost import peak_flops
 from lrps.paths.graph import Graph, TrainingPath
 from lrps.plan.plan import Plan
-from lrps.store.marks import mark_run, marked, read_mark
+from lrps.store.marks import mark_run, read_mark, with_mark
 from lrps.track.wandb.link import wandb_project_of
 
 _TRAINING = {
@@ -38,7 +38,7 @@ def make_workspace(plan: Plan, entity: str, project: str) -> Any:
     has room for all paths. Raises TrackerError if the package is missing.
     """
     workspaces, reports, expressions = _packages()
-    shown, group = max(10, len(plan.graph.paths)), marked(plan.config.name, read_mark(plan.layout.run_json))
+    shown, group = max(10, len(plan.graph.paths)), with_mark(plan.config.name, read_mark(plan.layout.run_json))
     return _class_with_page_size(shown)(
         entity=entity,
         project=project,
@@ -93,11 +93,11 @@ def _panels(reports: Any, plan: Plan, shown: int) -> dict[str, list[Any]]:
         "Training": lines({**_TRAINING, **mfu}),
         "Held-out loss of each version": bars(heldout),
         "Cost": [*lines({**_COST, **loss_over_money}), *bars({**_SPENT, **money})],
-        "Lineage": [reports.MarkdownPanel(markdown=lineage_table(plan.graph))],
+        "Lineage": [reports.MarkdownPanel(markdown=lineage_markdown(plan.graph))],
     }
 
 
-def lineage_table(graph: Graph) -> str:
+def lineage_markdown(graph: Graph) -> str:
     """Return a Markdown table of all paths: the path that each forks from, its steps, and the versions it releases."""
     head = ["| path | kind | forks from | at step | ends at step | releases |", "|---|---|---|--:|--:|---|"]
     return "\n".join(head + [_lineage_row(graph, path) for path in graph.paths])

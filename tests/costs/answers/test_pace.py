@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.costs.answers.pace import Pace, pace_of, unequal_speeds
+from lrps.costs.answers.pace import SpeedComparison, pace_of, unequal_speeds
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 
 
@@ -37,7 +37,9 @@ def cost(steps: int, seconds_a_step: float, processes: int = 1, lost: int = 0) -
     )
 
 
-def paced(paths: dict[str, MeasuredCost], own: tuple[str, ...] = ("main",), hardware: float | None = None) -> Pace:
+def paced(
+    paths: dict[str, MeasuredCost], own: tuple[str, ...] = ("main",), hardware: float | None = None
+) -> SpeedComparison:
     mean = sum_measured(paths[name] for name in own if name in paths)
     return pace_of(paths, "path-switching", own, mean, hardware)
 
@@ -70,7 +72,7 @@ def test_without_the_main_paradigm_it_is_the_median_by_steps() -> None:
 
 
 def test_before_training_it_is_that_of_the_hardware() -> None:
-    assert paced({}, hardware=0.5) == Pace("hardware", None, 0.5, None, None, None, False, {})
+    assert paced({}, hardware=0.5) == SpeedComparison("hardware", None, 0.5, None, None, None, False, {})
     assert paced({}).device_seconds_per_step is None
     assert paced({}).hours(100) is None
 

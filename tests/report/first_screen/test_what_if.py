@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lrps.base.amounts import bill_time, money, share
+from lrps.base.amounts import bill_time, money, percentage
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.sweep import Grid, sweep_costs
 from lrps.report.first_screen.what_if import OWN, what_if, what_if_rows
@@ -116,5 +116,5 @@ def test_the_script_agrees_with_the_sweep_in_steps_and_words(make: Any, formulas
             hours = comparison.pace.hours(own)
             assert hours is not None
             costs = [f"{own:,}", bill_time(hours), money(hours * price, "EUR")]
-            assert cells[1:3] == [share(own / steps[1]), share(own / steps[2])], point
+            assert cells[1:3] == [percentage(own / steps[1]), percentage(own / steps[2])], point
             assert cells[4:] == costs, point
