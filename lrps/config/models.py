@@ -354,7 +354,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
         names = [version.name for version in self.data.versions]
-        keys = ("alpha_per_version", "mix_per_version")
+        keys = ("alpha_per_version", "mix_per_version", "release_per_version")
         paradigms = self.paradigms.items()
         named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
         for where, of_versions in named:

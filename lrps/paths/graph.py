@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 
+from lrps.base.document import OPTIONAL
+from lrps.paths.merge_window import merge_steps
 from lrps.paths.schedule import Schedule
+
+RAW, EMA, MERGE = "raw", "ema", "merge"
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,13 @@ class Release:
     """Name of the path."""
     step: int
     """Step of the lineage."""
+    form: str = field(default=RAW, metadata=OPTIONAL)
+    """Form of the weights: raw, the exponential moving average (ema), or the mean of several states (merge)."""
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """Steps whose states the release needs: its own, or those that a merge averages."""
+        return merge_steps(self.step) if self.form == MERGE else (self.step,)
 
 
 @dataclass(frozen=True)
@@ -203,11 +214,11 @@ class Graph:
             if path.parent:
                 steps[path.parent.path].add(path.parent.step)
         for release in self.releases:
-            steps[release.path].add(release.step)
+            steps[release.path].update(release.states)
         return steps
 
     def branch_points(self, name: str) -> tuple[int, ...]:
-        """Return the steps of a path at which other paths fork or a version is released, in ascending order."""
+        """Return the steps of a path at which other paths fork or that a release needs, in ascending order."""
         return tuple(sorted(self._branch_points[name]))
 
     def with_ancestors(self, paths: Iterable[TrainingPath]) -> tuple[TrainingPath, ...]:
