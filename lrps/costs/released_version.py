@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lrps.costs.heldout_loss import HeldoutLoss, heldout_loss, mean_loss
 from lrps.costs.version_costs import VersionCosts
+from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
 from lrps.plan.scores import Result, Score
 from lrps.plan.status import PathStatus
@@ -54,7 +55,9 @@ def released_version(
     status: of the path. versions: names of all versions, oldest first. scores: of the released state, by task.
     """
     heldout = {
-        version: heldout_loss(found) for (step, version), found in status.evaluations.items() if step == release.step
+        key.heldout: heldout_loss(found)
+        for key, found in status.evaluations.items()
+        if (key.step, key.form) == (release.step, RAW)
     }
     seen = versions[: versions.index(release.version) + 1]
     return ReleasedVersion(

@@ -20,7 +20,7 @@ from lrps.base.numbers import amount, count, flops, loss, ratio
 from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import PathState
-from lrps.ledger.reader import evaluations, read_ledger, until
+from lrps.ledger.reader import RAW, evaluations, read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
@@ -150,10 +150,10 @@ def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, 
     """Return the newest evaluation of this state on each held-out set."""
     found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger, heartbeats=False))
     order = [increment.version for increment in plan.increments]
-    mine = [evaluation for (step, _), evaluation in found.items() if step == state.step]
+    mine = [evaluation for key, evaluation in found.items() if (key.step, key.form) == (state.step, RAW)]
     mine.sort(key=lambda evaluation: order.index(evaluation.heldout) if evaluation.heldout in order else len(order))
     facts = [asdict(evaluation) | {"trained": evaluation.heldout in trained} for evaluation in mine]
-    return [{key: value for key, value in each.items() if key != "initial_weights"} for each in facts]
+    return [{key: value for key, value in each.items() if key not in ("initial_weights", "form")} for each in facts]
 
 
 def _measured(plan: Plan, leg: _Leg) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lrps.base.errors import LedgerError
 from lrps.base.tail import Tail
@@ -86,6 +86,23 @@ def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
             yield record
 
 
+RAW = "raw"
+"""Form of a state as it was trained; records of its evaluations have no fact `form`."""
+EMA = "ema"
+"""Form of a state whose weights are the exponential moving average of the trained ones (`average.ema`)."""
+
+
+class EvaluationKey(NamedTuple):
+    """What was evaluated, and on what. The forms of a state are never mistaken for each other."""
+
+    step: int
+    """Lineage step of the state."""
+    heldout: str
+    """Version of the held-out set."""
+    form: str = RAW
+    """Form of the weights: RAW, EMA or another one."""
+
+
 @dataclass(frozen=True)
 class HeldoutEvaluation:
     """The loss of a released state on one held-out set."""
@@ -101,21 +118,23 @@ class HeldoutEvaluation:
     """Number of predicted tokens in these rows."""
     initial_weights: str | None = None
     """Digest of the model that the plan starts from, if that is the state; None for a released state."""
+    form: str = RAW
+    """Form of the weights that were evaluated."""
 
 
 _MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tokens")
 """Facts of every record of an evaluation."""
 
 
-def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
-    """Return the newest evaluation of every (step, held-out version)."""
+def evaluations(records: Iterable[Record]) -> dict[EvaluationKey, HeldoutEvaluation]:
+    """Return the newest evaluation of every state on every held-out set, each form of a state by itself."""
     found = {}
     for record in records:
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
-            initial_weights = record.facts.get("initial_weights")
-            found[record.step, facts["heldout"]] = HeldoutEvaluation(
-                record.step, **facts, initial_weights=initial_weights
+            initial_weights, form = record.facts.get("initial_weights"), record.facts.get("form", RAW)
+            found[EvaluationKey(record.step, facts["heldout"], form)] = HeldoutEvaluation(
+                record.step, **facts, initial_weights=initial_weights, form=form
             )
     return found
 

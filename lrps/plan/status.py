@@ -17,7 +17,7 @@ from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import located
 from lrps.base.locks import is_locked, last_host
 from lrps.ledger.metrics import Metrics, RecentMetrics
-from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.reader import EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
 from lrps.ledger.records import Record
 from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import TrainingPath
@@ -43,8 +43,8 @@ class PathStatus:
     step: int
     """Lineage step of the newest complete checkpoint; the path's start while there is none."""
     totals: Totals
-    evaluations: dict[tuple[int, str], HeldoutEvaluation]
-    """Newest evaluation by step and held-out version."""
+    evaluations: dict[EvaluationKey, HeldoutEvaluation]
+    """Newest evaluation by step, held-out version and form of the weights."""
     live_step: int
     """Lineage step that training has reached, by the newest record."""
     recent: tuple[Metrics, ...] = ()
@@ -244,17 +244,17 @@ def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
     return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
 
 
-def _missing(plan: Plan, path: TrainingPath, done: dict[tuple[int, str], HeldoutEvaluation]) -> dict[int, list[str]]:
+def _missing(plan: Plan, path: TrainingPath, done: dict[EvaluationKey, HeldoutEvaluation]) -> dict[int, list[str]]:
     wanted = {
-        (release.step, version): (plan.heldout[version].sha256, plan.heldout_rows(version))
+        EvaluationKey(release.step, version): (plan.heldout[version].sha256, plan.heldout_rows(version))
         for release in plan.graph.releases
         if release.path == path.name
         for version in plan.heldout_versions(release.version)
         if version in plan.heldout
     }
     missing: dict[int, list[str]] = {}
-    for (step, version), (sha256, rows) in wanted.items():
-        evaluation = done.get((step, version))
+    for key, (sha256, rows) in wanted.items():
+        evaluation = done.get(key)
         if evaluation is None or (evaluation.manifest_sha256, evaluation.rows) != (sha256, rows):
-            missing.setdefault(step, []).append(version)
+            missing.setdefault(key.step, []).append(key.heldout)
     return missing
