@@ -103,8 +103,9 @@ class PathSwitching(Mixing):
 
     def releases_of(self, versions: Sequence[str]) -> tuple[ReleasedState, ...]:
         """Return the state that is released as each version. versions: names of all versions, oldest first."""
-        first = {} if self.release_first else {versions[0]: "main"}
-        return tuple(self.release_per_version.get(name, first.get(name, self.release)) for name in versions)
+        first: dict[str, ReleasedState] = {} if self.release_first else {versions[0]: "main"}
+        chosen = {**dict.fromkeys(versions, self.release), **first, **self.release_per_version}
+        return tuple(chosen[name] for name in versions)
 
 
 class Ptfs(Decaying):

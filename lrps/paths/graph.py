@@ -12,10 +12,9 @@ from functools import cached_property
 from operator import attrgetter
 
 from lrps.base.document import OPTIONAL
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.paths.merge_window import merge_steps
 from lrps.paths.schedule import Schedule
-
-RAW, EMA, MERGE = "raw", "ema", "merge"
 
 
 @dataclass(frozen=True)
@@ -153,9 +152,19 @@ class Release:
     """Form of the weights: raw, the exponential moving average (ema), or the mean of several states (merge)."""
 
     @property
+    def form_in_words(self) -> str:
+        """Form of the weights as people read it, such as `merge of 10 states`; empty for raw weights."""
+        return form_in_words(self.form, len(self.states))
+
+    @property
     def states(self) -> tuple[int, ...]:
         """Steps whose states the release needs: its own, or those that a merge averages."""
         return merge_steps(self.step) if self.form == MERGE else (self.step,)
+
+
+def form_in_words(form: str, states: int) -> str:
+    """Return the form of weights as people read it; empty for raw ones. states: number of states of a merge."""
+    return {RAW: "", EMA: "EMA", MERGE: f"merge of {states} states"}[form]
 
 
 @dataclass(frozen=True)

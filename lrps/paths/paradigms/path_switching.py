@@ -12,8 +12,9 @@ from itertools import pairwise
 
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Mix, PathSwitching
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.paths.compiler import Compiler, after
-from lrps.paths.graph import EMA, MERGE, RAW, Fork, Paradigm, Release, Segment, SourceRange, TrainingPath
+from lrps.paths.graph import Fork, Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import POWER_EXPONENT, Schedule, warmup_stable, warmup_stable_decay
 
 _FORMS = {"ema": EMA, "merge": MERGE}
