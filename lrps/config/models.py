@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from lrps.config.averaging import AverageConfig, check_average
 from lrps.config.evaluating import EvaluationConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
@@ -319,6 +320,8 @@ class Config(Section):
     schedule: ScheduleConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
+    average: AverageConfig | None = None
+    """Averages of the main path's weights; by default none."""
     paradigms: Annotated[dict[Name, Strategy], Field(min_length=1)]
     """Strategies by name. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -412,6 +415,12 @@ class Config(Section):
         if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
+
+    @model_validator(mode="after")
+    def _something_is_averaged(self) -> Self:
+        if self.average is not None:
+            check_average([strategy.kind for strategy in self.paradigms.values()])
+        return self
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> Self:

@@ -1,0 +1,45 @@
+"""States that the optimizer has beside the weights: their names in checkpoints, and the bytes that they take.
+
+Imports no torch: the engine makes and saves these states, and forecasts of memory and disk count them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrps.config.models import Config
+
+MAIN = "main"
+"""Kind of the paths that have averages of their weights."""
+WEIGHT_BYTES = 4
+"""Bytes of a parameter's fp32 weight."""
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """A state that the optimizer has beside the weights: one value for each parameter."""
+
+    name: str
+    """Name in the files of a checkpoint, and in the optimizer's state."""
+    bytes: int = 4
+    """Bytes of the value of one parameter."""
+    averages_weights: bool = False
+    """Whether it is an average of the weights. Such a state begins as a copy of them, also where a checkpoint has none,
+    and `optimizer: reset` keeps it. The others begin as zeros, and a checkpoint must have them."""
+
+
+MOMENTS = (OptimizerState("exp_avg"), OptimizerState("exp_avg_sq"))
+"""Moments of Adam."""
+AVERAGE = OptimizerState("ema", averages_weights=True)
+"""Exponential moving average of the weights: `average.ema` of a config."""
+
+
+def optimizer_states(config: Config, kind: str) -> tuple[OptimizerState, ...]:
+    """Return the states of the optimizer of paths of a kind."""
+    averaged = config.average is not None and kind == MAIN
+    return (*MOMENTS, AVERAGE) if averaged else MOMENTS
+
+
+def saved_bytes(states: tuple[OptimizerState, ...]) -> int:
+    """Return the bytes of one parameter in a checkpoint with these states: its fp32 weight, and its value in each."""
+    return WEIGHT_BYTES + sum(state.bytes for state in states)
