@@ -23,8 +23,10 @@ from lrps.store.checkpoints import (
     fault,
     find,
     fsync_and_hash,
+    leftovers,
     open_checkpoint,
     publish,
+    remove,
     verify_checkpoint,
 )
 from lrps.store.layout import RunLayout
@@ -38,8 +40,14 @@ def ensure_merged(run: RunLayout, release: Release) -> Checkpoint:
     """
     layout = run.path(release.path)
     with ExitStack() as stack:
-        ask_rank_zero(lambda: stack.enter_context(path_lock(layout.merged, "merged")))
-        there = ask_rank_zero(lambda: _existing(run, release))
+
+        def lock_and_look() -> Checkpoint | None:
+            stack.enter_context(path_lock(layout.merged, "merged"))
+            for leftover in leftovers(layout.merged):
+                remove(leftover)
+            return _existing(run, release)
+
+        there = ask_rank_zero(lock_and_look)
         return there if there is not None else _make(run, release)
 
 

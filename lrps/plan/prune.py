@@ -152,6 +152,7 @@ def _alone(plan: Plan, name: str, reason: str) -> Pruning:
 def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged: bool) -> Iterator[PruneCandidate]:
     """Yield the periodic checkpoints of a path, then its pins, then leftovers and damaged ones."""
     layout = plan.layout.path(path.name)
+    folders = (layout.checkpoints, layout.branch_points, layout.merged)
     known = _Faults(damaged)
     stays, faults = _decide(plan, path, referred, known)
     faults |= {step: why for step, _, why in incomplete_checkpoints(layout.checkpoints)}
@@ -170,9 +171,9 @@ def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged
     for step, directory, why in incomplete_checkpoints(layout.branch_points):
         yield _found(path.name, directory, step, False, _fault(directory, why, referred.get(step)))
     yield from _merged(plan, path.name, known)
-    for directory in (*leftovers(layout.checkpoints), *leftovers(layout.branch_points)):
-        yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin or removal")
-    for directory in (*damaged_ones(layout.checkpoints), *damaged_ones(layout.branch_points)):
+    for directory in (each for folder in folders for each in leftovers(folder)):
+        yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin, merge or removal")
+    for directory in (each for folder in folders for each in damaged_ones(folder)):
         yield _found(path.name, directory, None, damaged, "damaged; set aside when the path was resumed")
 
 

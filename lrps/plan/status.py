@@ -17,7 +17,7 @@ from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import located
 from lrps.base.locks import is_locked, last_host
 from lrps.ledger.metrics import Metrics, RecentMetrics
-from lrps.ledger.reader import RAW, EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.reader import MERGE, EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
 from lrps.ledger.records import Record
 from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import Release, TrainingPath
@@ -240,24 +240,21 @@ def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
     """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
 
     An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
-    Releases whose weights are not raw are left out: `missing_of_forms` has them.
+    A state whose average is released counts under its step; released merges are left out: `missing_merges` has them.
     """
-    missing: dict[int, list[str]] = {}
+    missing: dict[int, dict[str, None]] = {}
     for key in _missing(plan, path, _evaluated(plan, path)):
-        if key.form == RAW:
-            missing.setdefault(key.step, []).append(key.heldout)
-    return missing
+        if key.form != MERGE:
+            missing.setdefault(key.step, {})[key.heldout] = None
+    return {step: list(versions) for step, versions in missing.items()}
 
 
-def missing_of_forms(plan: Plan, path: TrainingPath) -> dict[Release, list[str]]:
-    """Return what `missing_evaluations` does for the releases whose weights are not raw, by release."""
+def missing_merges(plan: Plan, path: TrainingPath) -> dict[Release, list[str]]:
+    """Return what `missing_evaluations` does for the merges that the path releases, by release."""
     missing = _missing(plan, path, _evaluated(plan, path))
-    found = {
-        release: [key.heldout for key in missing if (key.step, key.form) == (release.step, release.form)]
-        for release in plan.graph.releases
-        if release.path == path.name and release.form != RAW
-    }
-    return {release: versions for release, versions in found.items() if versions}
+    merges = (each for each in plan.graph.releases if (each.path, each.form) == (path.name, MERGE))
+    found = {merge: [key.heldout for key in missing if (key.step, key.form) == (merge.step, MERGE)] for merge in merges}
+    return {merge: versions for merge, versions in found.items() if versions}
 
 
 def _evaluated(plan: Plan, path: TrainingPath) -> dict[EvaluationKey, HeldoutEvaluation]:

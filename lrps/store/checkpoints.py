@@ -304,8 +304,8 @@ def remove(directory: Path) -> None:
 
 
 def leftovers(directory: Path) -> tuple[Path, ...]:
-    """Return the leftovers of interrupted saves, pins and removals; work in progress looks the same."""
-    names = (f"{_TEMPORARY}step-*", f"{_PRUNED}step-*")
+    """Return the leftovers of interrupted saves, pins, merges and removals; work in progress looks the same."""
+    names = (f"{_TEMPORARY}*", f"{_PRUNED}*")
     return tuple(sorted(path for name in names for path in directory.glob(name)))
 
 

@@ -13,6 +13,7 @@ from lrps.base.errors import LedgerError
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
 from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
@@ -144,23 +145,29 @@ class Recorder:
         self.console.say(f"{self.path.name}: {text}")
 
     def evaluation(
-        self, step: int, results: Mapping[str, Mapping[str, Any]], initial_weights: str | None = None
+        self,
+        step: int,
+        results: Mapping[str, Mapping[str, Any]],
+        initial_weights: str | None = None,
+        form: str = RAW,
     ) -> None:
         """Record an evaluation. results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}.
 
-        initial_weights: digest of the evaluated model if it is the one that the plan starts from.
+        initial_weights: digest of the evaluated model if it is the one that the plan starts from. form: form of the
+        weights, as in lrps.ledger.reader.
         """
         self._step = step
         whose = {} if initial_weights is None else {"initial_weights": initial_weights}
+        whose |= {} if form == RAW else {"form": form}
         for heldout, result in results.items():
             self._append("evaluation", heldout=heldout, **result, **whose)
         self._ledger.sync()
         losses = {name: result["loss"] for name, result in results.items()}
         self.console.say(
-            f"{self.path.name}: held-out loss at step {step}: "
+            f"{self.path.name}: held-out loss{'' if form == RAW else f' of the {form}'} at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        self._trackers.log_evaluation(step, step * self._tokens_per_step, results)
+        self._trackers.log_evaluation(step, step * self._tokens_per_step, results, form)
 
     def stop(self, outcome: str) -> None:
         """Record that the attempt ends without an error. outcome: complete | interrupted."""

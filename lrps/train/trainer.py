@@ -11,6 +11,7 @@ from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
+from lrps.engine.merged_state import ensure_merged
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
@@ -85,6 +86,7 @@ class Trainer:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
+            self._evaluate_merges()
         return finished
 
     def _load_origin(self) -> None:
@@ -276,3 +278,13 @@ class Trainer:
                 load_checkpoint(self.engine, find(self.layout, step))
                 self.step = step
             self._evaluate()
+
+    def _evaluate_merges(self) -> None:
+        """Make the merges that the path releases, and evaluate them. The engine has the weights of one at the end."""
+        for release, versions in self.start.missing_merges.items():
+            with self._booking("evaluating_seconds"):
+                load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
+                results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
+            self._book_energy()
+            if self.recorder is not None:
+                self.recorder.evaluation(release.step, results, form=release.form)
