@@ -45,6 +45,11 @@ class ReleasedVersion:
     form: str = field(default=RAW, metadata=OPTIONAL)
     """Form of the weights: raw, ema (moving average) or merge (mean of several states)."""
 
+    @property
+    def label(self) -> str:
+        """Version with the form of its weights if they are not raw, such as `v3 (merge of 10 states)`."""
+        return Release(self.version, self.path, self.step, self.form).label
+
 
 def released_version(
     release: Release,

@@ -22,7 +22,7 @@ PEAK_TFLOPS = {
 }
 """Dense bf16 peak of one device in TFLOP/s, from the makers' data sheets. An unknown device is n/a, never 0."""
 
-BYTES_PER_PARAMETER = 12
+BYTES_PER_PARAMETER, WEIGHT_BYTES = 12, 4
 """Bytes of a checkpoint for each parameter: the fp32 weight and two Adam moments."""
 
 

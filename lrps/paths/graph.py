@@ -152,9 +152,10 @@ class Release:
     """Form of the weights: raw, the exponential moving average (ema), or the mean of several states (merge)."""
 
     @property
-    def form_in_words(self) -> str:
-        """Form of the weights as people read it, such as `merge of 10 states`; empty for raw weights."""
-        return form_in_words(self.form, len(self.states))
+    def label(self) -> str:
+        """Version with the form of its weights if they are not raw, such as `v3 (merge of 10 states)`."""
+        words = form_in_words(self.form, len(self.states))
+        return f"{self.version} ({words})" if words else self.version
 
     @property
     def states(self) -> tuple[int, ...]:

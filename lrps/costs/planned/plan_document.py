@@ -11,7 +11,8 @@ from lrps.base.files import atomic_write_json
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
-from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
+from lrps.ledger.reader import MERGE
+from lrps.paths.cost import BYTES_PER_PARAMETER, WEIGHT_BYTES, Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_paradigm
@@ -295,14 +296,16 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
 
-    None if the size of a checkpoint is not known.
+    Merged states have weights only. None if the size of a checkpoint is not known.
     """
     if plan.costs.checkpoint_bytes is None:
         return None
     settings = plan.config.checkpoint
     kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
     periodic = settings.keep_last if settings.every_steps else 0
-    return (kept + periodic) * plan.costs.checkpoint_bytes
+    merged = sum(release.form == MERGE for release in graph.releases)
+    weights = plan.costs.checkpoint_bytes * WEIGHT_BYTES // BYTES_PER_PARAMETER
+    return (kept + periodic) * plan.costs.checkpoint_bytes + merged * weights
 
 
 def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:
