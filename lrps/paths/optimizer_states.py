@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrps.config.averaging import AverageConfig
 from lrps.config.models import Config
 
 MAIN = "main"
@@ -34,10 +35,14 @@ AVERAGE = OptimizerState("ema", averages_weights=True)
 """Exponential moving average of the weights: `average.ema` of a config."""
 
 
+def averages(config: Config, kind: str) -> AverageConfig | None:
+    """Return the averages of the weights of paths of a kind; None if they have none."""
+    return config.average if kind == MAIN else None
+
+
 def optimizer_states(config: Config, kind: str) -> tuple[OptimizerState, ...]:
     """Return the states of the optimizer of paths of a kind."""
-    averaged = config.average is not None and kind == MAIN
-    return (*MOMENTS, AVERAGE) if averaged else MOMENTS
+    return MOMENTS if averages(config, kind) is None else (*MOMENTS, AVERAGE)
 
 
 def saved_bytes(states: tuple[OptimizerState, ...]) -> int:

@@ -17,6 +17,7 @@ from lrps.config.models import DataConfig
 from lrps.data.open_source import open_source
 from lrps.data.sources import DataSource
 from lrps.data.stream import Source
+from lrps.ledger.reader import EMA, RAW
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -35,6 +36,20 @@ class HeldoutSet:
     def open(self) -> Source:
         """Open the shards, which are fetched first if they are remote."""
         return open_source(self.source, self.data, seed=0)
+
+
+def evaluate_forms(
+    engine: Engine, sets: Mapping[str, HeldoutSet], *, averaged: bool
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Evaluate the weights, and their average if `averaged`, on held-out sets. Collective.
+
+    Returns form -> version -> results, as in `evaluate_state`. The engine's state is as before at the end.
+    """
+    found = {RAW: evaluate_state(engine, sets)}
+    if averaged:
+        with engine.average.evaluated():
+            found[EMA] = evaluate_state(engine, sets)
+    return found
 
 
 def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_has_identity, missing_evaluations, missing_merges, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
-from lrps.store.identity import EQUAL_DIGESTS, check_identity, read_identity
+from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
 
@@ -104,8 +104,14 @@ def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -
     begun = saved_step(layout) is not None
     if begun:
         check_has_identity(layout)
-    if not begun or check_identity(layout.path_json, identity).stop < path.stop:
+    if not begun or _is_more(layout, path, identity):
         atomic_write_json(layout.path_json, {**identity, **_kept(layout, identity)})
+
+
+def _is_more(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> bool:
+    """Return True if the path has grown beyond its path.json, or has an average from now on."""
+    grown = check_identity(layout.path_json, identity).stop < path.stop
+    return grown or AVERAGE_KEY in identity.keys() - read_identity(layout.path_json).keys()
 
 
 def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
     except LineageError:
         return {MARK: new_mark()}
     there = read_identity(layout.path_json)
-    return {key: there[key] for key in (EQUAL_DIGESTS, MARK) if key in there}
+    return {key: there[key] for key in (EQUAL_DIGESTS, MARK, AVERAGE_KEY) if key in there}
 
 
 def clear_leftovers(layout: PathLayout, say: Say) -> None:

@@ -26,6 +26,7 @@ from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.path_average import average_facts
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -212,11 +213,12 @@ def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_
 
 
 def attempt_facts(
-    plan: Plan, path: TrainingPath, digest: PathDigest, engine: Engine, parameters: int
+    plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, engine: Engine, parameters: int
 ) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
-    digest: that of the path up to the step that the attempt begins at. parameters: number of parameters of the model.
+    origin: state that the attempt begins from. digest: that of the path up to its step.
+    parameters: number of parameters of the model.
     """
     config = plan.config
     identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
@@ -232,6 +234,7 @@ def attempt_facts(
         "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},
         "rows": {name: identity["rows"] for name, identity in identities.items()},
         **({"mixtures": mixtures} if mixtures else {}),
+        **average_facts(config, path, origin),
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
         **engine.facts,

@@ -15,10 +15,12 @@ from lrps.engine.merged_state import ensure_merged
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
+from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, evaluate_state
+from lrps.train.evaluate import HeldoutSet, evaluate_forms
+from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingSteps
 from lrps.train.recorder import Recorder
@@ -57,7 +59,7 @@ class Trainer:
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations = dict(start.missing_evaluations)
         self.saver = Saver(engine, self.layout)
-        self.step = path.start
+        self.step, self.average = path.start, PathAverage.of(average_rule(config, path), start.first_state)
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
         self.pruning_failed = False
@@ -97,7 +99,12 @@ class Trainer:
                 check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
+        self._loaded(origin)
+
+    def _loaded(self, origin: Origin) -> None:
+        """Continue from the state that the engine has just loaded."""
         self.step = origin.step
+        self.average = loaded_average(self.engine, average_rule(self.config, self.path), origin)
 
     def _train(self) -> bool:
         """Train to the path's last step; False if asked to stop before."""
@@ -258,25 +265,31 @@ class Trainer:
             PATH_DIGEST: path_digest(self.path, self.step, self.start.parent_digest).to_json(),
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
+            **({} if self.average is None else self.average.identity),
         }
 
     def _evaluate(self) -> None:
-        """Evaluate the engine's state on the held-out sets that the current step still needs."""
+        """Evaluate the engine's state, in every form that it has, on the held-out sets that the step still needs."""
         versions = self.missing_evaluations.pop(self.step, None)
         if not versions:
             return
         with self._booking("evaluating_seconds"):
-            results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
+            averaged = self.average is not None and self.average.covers(self.step)
+            sets = {version: self.heldout[version] for version in versions}
+            forms = evaluate_forms(self.engine, sets, averaged=averaged)
         self._book_energy()
+        initial_weights = self.start.initial_weights if self.step == 0 else None
         if self.recorder is not None:
-            self.recorder.evaluation(self.step, results, self.start.initial_weights if self.step == 0 else None)
+            for form, results in forms.items():
+                self.recorder.evaluation(self.step, results, initial_weights, form)
 
     def _evaluate_earlier_states(self) -> None:
         """Evaluate states that were released before a held-out set existed: versions added to a finished plan."""
         for step in sorted(self.missing_evaluations):
             if step != self.step:
-                load_checkpoint(self.engine, find(self.layout, step))
-                self.step = step
+                checkpoint = find(self.layout, step)
+                load_checkpoint(self.engine, checkpoint)
+                self._loaded(Origin("resume", step, checkpoint))
             self._evaluate()
 
     def _evaluate_merges(self) -> None:

@@ -48,7 +48,7 @@ CASES: list[dict[str, Any]] = [
         (0, []),
         (1, []),
         (2, ["batch.micro_sequences=1"]),
-        (3, ["model.architecture.attention_dropout=0.2"]),
+        (3, ["model.architecture.attention_dropout=0.2", "average={ema: {}}"]),
     )
 ] + [
     {"name": "bf16", "settings": ["engine.precision=bf16", "checkpoint.asynchronous=false"]},

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
-from lrps.store.identity import identity_differences, path_from_json
+from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
 
 EXISTS = "exists already"
 
@@ -108,6 +108,7 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             here, there = json.loads(ours), json.loads(theirs)
             differences = identity_differences(there, here)
             longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
+            longer = longer or AVERAGE_KEY in here.keys() - there.keys()
         except (ValueError, KeyError, TypeError) as error:
             yield LineageError(
                 f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
