@@ -240,7 +240,7 @@ def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
     """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
 
     An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
-    A state whose average is released counts under its step; released merges are left out: `missing_merges` has them.
+    A state whose average is released counts under its step; released merges are left out (`missing_of_form`).
     """
     missing: dict[int, dict[str, None]] = {}
     for key in _missing(plan, path, _evaluated(plan, path)):
@@ -249,12 +249,12 @@ def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
     return {step: list(versions) for step, versions in missing.items()}
 
 
-def missing_merges(plan: Plan, path: TrainingPath) -> dict[Release, list[str]]:
-    """Return what `missing_evaluations` does for the merges that the path releases, by release."""
+def missing_of_form(plan: Plan, path: TrainingPath, form: str) -> dict[Release, list[str]]:
+    """Return release -> held-out versions without an evaluation, of the path's releases in this form of the weights."""
     missing = _missing(plan, path, _evaluated(plan, path))
-    merges = (each for each in plan.graph.releases if (each.path, each.form) == (path.name, MERGE))
-    found = {merge: [key.heldout for key in missing if (key.step, key.form) == (merge.step, MERGE)] for merge in merges}
-    return {merge: versions for merge, versions in found.items() if versions}
+    releases = (each for each in plan.graph.releases if (each.path, each.form) == (path.name, form))
+    found = {each: [key.heldout for key in missing if (key.step, key.form) == (each.step, form)] for each in releases}
+    return {release: versions for release, versions in found.items() if versions}
 
 
 def _evaluated(plan: Plan, path: TrainingPath) -> dict[EvaluationKey, HeldoutEvaluation]:

@@ -120,7 +120,7 @@ def _forms_note(comparison: Comparison) -> Iterator[str]:
     """Yield an explanation of versions whose weights are no state of a path, if there are any."""
     releases = [each for paradigm in comparison.paradigms.values() for each in paradigm.releases]
     if any(each.form != RAW for each in releases):
-        yield "ema: moving average of the main path's weights; merge: mean of several of its states. Neither has a branch."
+        yield "ema: moving average of the main path's weights. merge: mean of several of its states."
 
 
 def _losses(release: ReleasedVersion) -> str | None:

@@ -13,17 +13,19 @@ from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.data.stream import PathData
+from lrps.ledger.reader import EMA, MERGE
 from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
 from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
-from lrps.plan.status import check_has_identity, missing_evaluations, missing_merges, saved_step
+from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
+from lrps.train.path_average import check_released_averages
 
 Say = Callable[[str], None]
 """Function that shows a line to the user."""
@@ -69,7 +71,8 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from.
+    Raises LineageError if the directory belongs to another plan, or if the path's average begins too late for a release
+    that is one; CheckpointError if there is no state to start from.
     """
     layout = plan.layout.path(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
@@ -87,7 +90,8 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    steps, merges = max(0, path.stop - origin.step), missing_merges(plan, path)
+    check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
+    steps, merges = max(0, path.stop - origin.step), missing_of_form(plan, path, MERGE)
     start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)

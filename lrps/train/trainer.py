@@ -19,7 +19,7 @@ from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, evaluate_forms
+from lrps.train.evaluate import HeldoutSet, evaluate_forms, evaluate_state
 from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingSteps

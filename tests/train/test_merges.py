@@ -26,7 +26,7 @@ from lrps.ledger.records import Record
 from lrps.plan.initial import initial_checkpoint
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import prune_run
-from lrps.plan.status import missing_merges, path_status
+from lrps.plan.status import missing_of_form, path_status
 from lrps.store.checkpoints import Checkpoint, find, open_checkpoint
 from lrps.store.copy.inventory import list_inventory
 from lrps.store.copy.mirror import compare_inventories
@@ -134,7 +134,7 @@ def test_a_merge_that_is_killed_is_made_again_byte_for_byte(
     (plan.layout.path("main").merged / ".tmp-v2" / "fragments-00000-of-00001.safetensors").write_bytes(b"half")
     main = plan.graph.by_name["main"]
     assert path_status(plan, main).state == "trained"
-    assert [release.version for release in missing_merges(plan, main)] == ["v2"]
+    assert [release.version for release in missing_of_form(plan, main, "merge")] == ["v2"]
     assert run(plan, "main")
     assert path_status(plan, main).state == "complete"
     for version in ("v1", "v2"):
