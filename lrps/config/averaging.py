@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 from pydantic import Field
 
+from lrps.config.strategies import PathSwitching, Strategy
 from lrps.config.values import Float, Section
 
 
@@ -25,6 +26,21 @@ class AverageConfig(Section):
     """Exponential moving average, for `lrps export CONFIG main --ema`. It takes 4 bytes for each parameter, on the
     devices and in every checkpoint of the main path. A path that was begun without one begins it from the weights of
     the step at which it continues."""
+
+
+def check_released(average: AverageConfig | None, strategies: Mapping[str, Strategy]) -> None:
+    """Raise ValueError if a paradigm releases an average that the main path does not have."""
+    for name, strategy in strategies.items():
+        if average is not None or not isinstance(strategy, PathSwitching):
+            continue
+        keys = {"release": strategy.release}
+        keys |= {f"release_per_version.{version}": state for version, state in strategy.release_per_version.items()}
+        for key, state in keys.items():
+            if state == "ema":
+                raise ValueError(
+                    f"paradigms.{name}.{key}: ema is the moving average of the main path's weights, and there is "
+                    "none; add average: {ema: {}}, or release main or merge"
+                )
 
 
 def check_average(kinds: Collection[str]) -> None:

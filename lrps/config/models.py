@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from lrps.config.averaging import AverageConfig, check_average
+from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.evaluating import EvaluationConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
@@ -357,7 +357,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
         names = [version.name for version in self.data.versions]
-        keys = ("alpha_per_version", "mix_per_version")
+        keys = ("alpha_per_version", "mix_per_version", "release_per_version")
         paradigms = self.paradigms.items()
         named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
         for where, of_versions in named:
@@ -420,6 +420,7 @@ class Config(Section):
     def _something_is_averaged(self) -> Self:
         if self.average is not None:
             check_average([strategy.kind for strategy in self.paradigms.values()])
+        check_released(self.average, self.paradigms)
         return self
 
     @model_validator(mode="after")

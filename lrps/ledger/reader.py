@@ -90,6 +90,8 @@ RAW = "raw"
 """Form of a state as it was trained; records of its evaluations have no fact `form`."""
 EMA = "ema"
 """Form of a state whose weights are the exponential moving average of the trained ones (`average.ema`)."""
+MERGE = "merge"
+"""Form of a state whose weights are the mean of those of several saved states; its step is that of the newest one."""
 
 
 class EvaluationKey(NamedTuple):
@@ -100,7 +102,7 @@ class EvaluationKey(NamedTuple):
     heldout: str
     """Version of the held-out set."""
     form: str = RAW
-    """Form of the weights: RAW, EMA or another one."""
+    """Form of the weights: RAW, EMA or MERGE."""
 
 
 @dataclass(frozen=True)

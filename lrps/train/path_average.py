@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrps.base.errors import LineageError
 from lrps.config.models import Config
 from lrps.engine.moving_average import MovingAverage
-from lrps.paths.graph import TrainingPath
+from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.optimizer_states import AVERAGE, averages
 from lrps.plan.origin import Origin
+from lrps.plan.plan import Plan
+from lrps.store.checkpoints import find
 from lrps.store.identity import AVERAGE_KEY
 
 if TYPE_CHECKING:
@@ -61,6 +64,26 @@ def loaded_average(engine: Engine, rule: MovingAverage | None, origin: Origin) -
     if average is not None and average.since == origin.step:
         engine.average.begin()
     return average
+
+
+def check_released_averages(plan: Plan, path: TrainingPath, origin: Origin, releases: Iterable[Release]) -> None:
+    """Raise LineageError if the average of a path begins too late for one of its releases, which are averages.
+
+    origin: state that the next attempt begins from; releases of earlier steps are those of saved states.
+    """
+    rule = average_rule(plan.config, path)
+    for release in releases:
+        if release.step <= origin.step:
+            saved = find(plan.layout.path(path.name), release.step)
+            average = PathAverage.of(rule, Origin("resume", release.step, saved))
+        else:
+            average = PathAverage.of(rule, origin)
+        if average is None or not average.covers(release.step):
+            begun = "" if average is None else f", and its average begins at step {average.since}, too late for that"
+            raise LineageError(
+                f"{release.version} is the moving average of {path.name} at step {release.step}{begun}; set "
+                f"release_per_version: {{{release.version}: main}} (or merge, if the states that it averages are saved)"
+            )
 
 
 def average_facts(config: Config, path: TrainingPath, origin: Origin) -> dict[str, int]:

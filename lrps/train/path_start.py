@@ -6,24 +6,26 @@ Only the process that holds the path's lock calls these functions, `check_origin
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.data.stream import PathData
-from lrps.paths.graph import TrainingPath
+from lrps.ledger.reader import EMA, MERGE
+from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
 from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
-from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
+from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
+from lrps.train.path_average import check_released_averages
 
 Say = Callable[[str], None]
 """Function that shows a line to the user."""
@@ -50,6 +52,8 @@ class PathStart:
     """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
     initial_weights: str | None = None
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
+    missing_merges: Mapping[Release, list[str]] = field(default_factory=dict)
+    """Held-out versions that released merges are still to be evaluated on. They are made once the path is trained."""
 
     @property
     def first_state(self) -> Origin:
@@ -59,7 +63,7 @@ class PathStart:
     @property
     def complete(self) -> bool:
         """True if no step and no evaluation is left to do."""
-        return not (self.steps_to_train or self.missing_evaluations)
+        return not (self.steps_to_train or self.missing_evaluations or self.missing_merges)
 
 
 def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
@@ -67,7 +71,8 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from.
+    Raises LineageError if the directory belongs to another plan, or if the path's average begins too late for a release
+    that is one; CheckpointError if there is no state to start from.
     """
     layout = plan.layout.path(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
@@ -85,7 +90,9 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points, parent, initial, digest)
+    check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
+    steps, merges = max(0, path.stop - origin.step), missing_of_form(plan, path, MERGE)
+    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

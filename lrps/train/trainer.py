@@ -11,6 +11,7 @@ from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
+from lrps.engine.merged_state import ensure_merged
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
@@ -18,7 +19,7 @@ from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, evaluate_forms
+from lrps.train.evaluate import HeldoutSet, evaluate_forms, evaluate_state
 from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingSteps
@@ -87,6 +88,7 @@ class Trainer:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
+            self._evaluate_merges()
         return finished
 
     def _load_origin(self) -> None:
@@ -289,3 +291,13 @@ class Trainer:
                 load_checkpoint(self.engine, checkpoint)
                 self._loaded(Origin("resume", step, checkpoint))
             self._evaluate()
+
+    def _evaluate_merges(self) -> None:
+        """Make the merges that the path releases, and evaluate them. The engine has the weights of one at the end."""
+        for release, versions in self.start.missing_merges.items():
+            with self._booking("evaluating_seconds"):
+                load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
+                results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
+            self._book_energy()
+            if self.recorder is not None:
+                self.recorder.evaluation(release.step, results, form=release.form)

@@ -11,10 +11,11 @@ from lrps.base.files import atomic_write_json
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
+from lrps.ledger.reader import MERGE
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
-from lrps.paths.optimizer_states import MAIN, saved_bytes
+from lrps.paths.optimizer_states import MAIN, WEIGHT_BYTES, saved_bytes
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -296,7 +297,7 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
 
-    None if the size of a checkpoint is not known.
+    Merged states have weights only. None if the size of a checkpoint is not known.
     """
     largest, settings = plan.costs.checkpoint_bytes, plan.config.checkpoint
     if largest is None:
@@ -307,7 +308,9 @@ def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
         return each * len(_kept_steps(graph, path, settings.keep_every_steps))
 
     periodic = settings.keep_last if settings.every_steps else 0
-    return sum(map(kept, graph.paths)) + periodic * largest
+    merged = sum(release.form == MERGE for release in graph.releases)
+    weights = largest * WEIGHT_BYTES // saved_bytes(plan.config, MAIN)
+    return sum(map(kept, graph.paths)) + periodic * largest + merged * weights
 
 
 def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:

@@ -195,9 +195,8 @@ def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:
 
 
 def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
-    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
-    model = each.kind == "model"
-    return each.path, model, 0 if model else each.step, each.name
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), releases last."""
+    return each.path, each.is_release, 0 if each.is_release else each.step, each.name
 
 
 def _state(
