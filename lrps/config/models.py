@@ -277,7 +277,8 @@ class CheckpointConfig(Section):
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
-    trained, 12 bytes (fp32 weights and two moments) for each parameter that a process owns, pinned on a GPU machine.
+    trained, 12 bytes (fp32 weights and two moments; 4 more for an average) for each parameter that a process owns,
+    pinned on a GPU machine.
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
