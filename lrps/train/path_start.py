@@ -12,6 +12,7 @@ from typing import Any
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
+from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.data.stream import PathData
 from lrps.ledger.reader import EMA, MERGE
 from lrps.paths.graph import Release, TrainingPath
@@ -54,6 +55,8 @@ class PathStart:
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
     missing_merges: Mapping[Release, list[str]] = field(default_factory=dict)
     """Held-out versions that released merges are still to be evaluated on. They are made once the path is trained."""
+    skips: StepSet = NO_STEPS
+    """Steps that the path lets pass without an update, and for which nothing is computed."""
 
     @property
     def first_state(self) -> Origin:
