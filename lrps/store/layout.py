@@ -40,6 +40,10 @@ class PathLayout:
         """File with the metrics of logged steps, one JSON object per line."""
         return self.directory / "metrics.jsonl"
 
+    def row_losses(self, step: int, heldout: str) -> Path:
+        """Return the file with the loss of every sequence of a held-out set, of the state after a step."""
+        return self.directory / "heldout" / f"step-{step:08d}-{heldout}.f32"
+
     @property
     def model(self) -> Path:
         """Folder of the released model in the format of Hugging Face."""
