@@ -129,10 +129,7 @@ def _run_path(
     clock: DeviceClock,
     begin: Callable[[TrainingPath], PathStart],
 ) -> bool:
-    """Run one path under its lock; False if asked to stop before its end.
-
-    begin: claims the directory of a path and finds what is left to do.
-    """
+    """Run one path under its lock, from the start that `begin` finds; False if asked to stop before its end."""
     with ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
