@@ -103,10 +103,15 @@ class HeldoutEvaluation:
     """Digest of the model that the plan starts from, if that is the state; None for a state of the path."""
     row_losses_sha256: str | None = None
     """SHA-256 of the file with the loss of every sequence; None if an earlier version of lrps evaluated."""
+    first_rows: Mapping[str, Any] | None = None
+    """`rows` and `loss` on the first sequences, if main paths were evaluated on fewer than the state."""
 
 
 _MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tokens")
 """Facts of every record of an evaluation."""
+
+_OTHERS = ("initial_weights", "row_losses_sha256", "first_rows")
+"""Facts of some of these records."""
 
 
 def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
@@ -115,7 +120,7 @@ def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvalu
     for record in records:
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
-            others: dict[str, Any] = {key: record.facts.get(key) for key in ("initial_weights", "row_losses_sha256")}
+            others: dict[str, Any] = {key: record.facts.get(key) for key in _OTHERS}
             found[record.step, facts["heldout"]] = HeldoutEvaluation(record.step, **facts, **others)
     return found
 

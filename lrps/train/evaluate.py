@@ -32,9 +32,13 @@ class HeldoutSet:
     rows: int
     """Number of sequences to evaluate on, from the first one."""
 
-    def first(self, rows: int | None) -> HeldoutSet:
-        """Return the set with its first `rows` sequences, or with all that it has if that is None or more."""
-        return self if rows is None else replace(self, rows=min(rows, self.rows))
+    watched_rows: int | None = None
+    """Number of sequences, from the first one, that a main path is evaluated on; None for all."""
+
+    @property
+    def watched(self) -> HeldoutSet:
+        """The set as a main path is evaluated on it: with its first sequences only."""
+        return self if self.watched_rows is None else replace(self, rows=min(self.watched_rows, self.rows))
 
     def open(self) -> Source:
         """Open the shards, which are fetched first if they are remote."""
@@ -46,21 +50,19 @@ class HeldoutResult:
     """The result of an evaluation of a state on one held-out set."""
 
     facts: dict[str, Any]
-    """loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256, and for a mixture `parts`: part ->
-    loss, bits_per_byte, rows, tokens."""
+    """loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256; for a mixture `parts`: part ->
+    loss, bits_per_byte, rows, tokens; `first_rows`, with rows and loss, if main paths are evaluated on fewer rows."""
     row_losses: list[float]
     """Mean loss of each sequence in nats per predicted token, in the order of the set."""
 
 
-def due_sets(
-    heldout: Mapping[str, HeldoutSet], owed: Iterable[str], watched: Iterable[str], most_rows: int | None
-) -> dict[str, HeldoutSet]:
+def due_sets(heldout: Mapping[str, HeldoutSet], owed: Iterable[str], watched: Iterable[str]) -> dict[str, HeldoutSet]:
     """Return the sets that a state is evaluated on: whole ones where it is owed, the first rows where it is watched.
 
-    owed, watched: versions of held-out sets. most_rows: number of first rows; None for all.
+    owed, watched: versions of held-out sets.
     """
     whole = {version: heldout[version] for version in owed}
-    return whole | {version: heldout[version].first(most_rows) for version in watched if version not in whole}
+    return whole | {version: heldout[version].watched for version in watched if version not in whole}
 
 
 def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, HeldoutResult]:
@@ -77,6 +79,8 @@ def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:
     rows = [rows for _, _, rows in sums]
     whole = _measured(sum(loss for loss, _, _ in sums), sum(tokens for _, tokens, _ in sums), source, rows)
     found: dict[str, Any] = whole | {"manifest_sha256": source.sha256}
+    if (first := heldout.watched.rows) < heldout.rows:
+        found["first_rows"] = {"rows": first, "loss": math.fsum(row_losses[:first]) / first}
     if not source.mixed:
         return HeldoutResult(found, row_losses)
     parts: dict[str, Any] = {}

@@ -177,8 +177,9 @@ def _document_end(plan: Plan) -> int | None:
 
 
 def _heldout_sets(plan: Plan) -> dict[str, HeldoutSet]:
-    data = plan.config.data
-    return {version: HeldoutSet(source, data, plan.heldout_rows(version)) for version, source in plan.heldout.items()}
+    data, watched = plan.config.data, plan.config.evaluation.main_max_rows
+    sets = plan.heldout.items()
+    return {version: HeldoutSet(source, data, plan.heldout_rows(version), watched) for version, source in sets}
 
 
 def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:

@@ -261,7 +261,7 @@ class Trainer:
     def _evaluate(self) -> None:
         """Evaluate the engine's state on the held-out sets that the current step still needs or is watched on."""
         owed, watched = self.missing_evaluations.pop(self.step, ()), self.curve.pop(self.step, ())
-        sets = due_sets(self.heldout, owed, watched, self.config.evaluation.main_max_rows)
+        sets = due_sets(self.heldout, owed, watched)
         if not sets:
             return
         with self._booking("evaluating_seconds"):

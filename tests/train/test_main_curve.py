@@ -137,6 +137,11 @@ def test_a_cap_takes_the_first_sequences_and_leaves_releases_whole(make: Make) -
         assert found.loss == pytest.approx(sum(first) / 3, rel=1e-6)
     branch = evaluations(records(capped, "branch-v1"))
     assert {found.rows for found in branch.values()} == {capped.heldout_rows("v1"), capped.heldout_rows("v2")}
+    for (step, version), found in branch.items():
+        losses = read_row_losses(capped.layout.path("branch-v1").row_losses(step, version), found.row_losses_sha256)
+        assert losses is not None
+        assert found.first_rows == {"rows": 3, "loss": pytest.approx(sum(losses[:3]) / 3, rel=1e-6)}
+    assert {found.first_rows for found in evaluations(records(whole, "branch-v1")).values()} == {None}
 
 
 def test_the_losses_of_sequences_are_those_of_a_plain_model(make: Make) -> None:

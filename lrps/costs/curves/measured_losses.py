@@ -20,6 +20,8 @@ def loss_on_first(plan: Plan, path: str, found: HeldoutEvaluation, rows: int) ->
     """Return the loss on the first `rows` sequences of an evaluation; None if it cannot be known."""
     if found.rows == rows:
         return found.loss
+    if found.first_rows is not None and found.first_rows["rows"] == rows:
+        return float(found.first_rows["loss"])
     losses = losses_of_rows(plan, path, found) if rows < found.rows else None
     return None if losses is None else sum(losses[:rows]) / rows
 
