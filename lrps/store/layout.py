@@ -8,6 +8,9 @@ from pathlib import Path
 RELEASE_FACTS = "lrps.json"
 """Last file of a released model, with its facts and with size and SHA-256 of every other file."""
 
+HELDOUT = "heldout"
+"""Name of the folder of a path with the losses of held-out sequences."""
+
 
 @dataclass(frozen=True)
 class PathLayout:
@@ -31,6 +34,11 @@ class PathLayout:
         return self.directory / "branch_points"
 
     @property
+    def merged(self) -> Path:
+        """Folder of released merges: means of the weights of several states, which nothing is trained from."""
+        return self.directory / "merged"
+
+    @property
     def ledger(self) -> Path:
         """Folder with one append-only file per attempt."""
         return self.directory / "ledger"
@@ -40,14 +48,21 @@ class PathLayout:
         """File with the metrics of logged steps, one JSON object per line."""
         return self.directory / "metrics.jsonl"
 
+    def row_losses(self, step: int, heldout: str) -> Path:
+        """Return the file with the loss of every sequence of a held-out set, of the state after a step."""
+        return self.directory / HELDOUT / f"step-{step:08d}-{heldout}.f32"
+
     @property
     def model(self) -> Path:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"
 
-    def model_of(self, step: int) -> Path:
-        """Return the folder of the exported model of a step that is no release, such as an undecayed branch point."""
-        return self.directory / f"model-step-{step:08d}"
+    def model_of(self, step: int, form: str | None = None) -> Path:
+        """Return the folder of the exported model of a step, such as an undecayed branch point.
+
+        form: form of the weights if they are not raw, such as `merge`.
+        """
+        return self.directory / f"model{'' if form is None else f'-{form}'}-step-{step:08d}"
 
 
 @dataclass(frozen=True)

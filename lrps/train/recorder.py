@@ -13,6 +13,7 @@ from lrps.base.errors import LedgerError
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
 from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
@@ -22,9 +23,12 @@ from lrps.plan.origin import Origin
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
+from lrps.store.row_losses import write_row_losses
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.evaluate import HeldoutResult
+from lrps.train.path_average import average_facts
 from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
@@ -55,14 +59,17 @@ class Recorder:
         log_every_steps: int,
         trackers: Trackers | None = None,
     ) -> None:
-        self.path, self.console, self.account = path, console, account
+        self.path, self.console, self.account, self._layout = path, console, account, layout
         self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
         self._step, self._window = path.start, _Window()
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
 
-    def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
-        """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`."""
+    def start(self, origin: Origin, facts: Mapping[str, Any], stop: int | None = None) -> None:
+        """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`.
+
+        stop: lineage step at which the attempt ends, by default that of the path.
+        """
         self._step = origin.step
         self.account.begin(origin.step)
         self._append(
@@ -81,7 +88,7 @@ class Recorder:
         self._trackers.start(origin.step)  # Before anything is printed, since a tracker may keep a console log.
         for skipped in origin.skipped:
             self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
-        self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
+        self.console.begin(self.path.name, origin.step, self.path.stop if stop is None else stop, str(origin))
 
     def _parent(self, origin: Origin) -> dict[str, Any] | None:
         """Return the fork of the path, and the digest of the state that the attempt loads if it begins there."""
@@ -161,23 +168,40 @@ class Recorder:
         self.console.say(f"{self.path.name}: {text}")
 
     def evaluation(
-        self, step: int, results: Mapping[str, Mapping[str, Any]], initial_weights: str | None = None
+        self,
+        step: int,
+        results: Mapping[str, HeldoutResult],
+        initial_weights: str | None = None,
+        form: str = RAW,
     ) -> None:
-        """Record an evaluation. results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}.
+        """Record an evaluation: the losses of its sequences in files, everything else in the ledger.
 
-        initial_weights: digest of the evaluated model if it is the one that the plan starts from.
+        results: by held-out version. initial_weights: digest of the evaluated model if it is the one that the plan
+        starts from. form: form of the weights, as in lrps.ledger.reader; only raw ones have files.
         """
         self._step = step
         whose = {} if initial_weights is None else {"initial_weights": initial_weights}
+        whose |= {} if form == RAW else {"form": form}
         for heldout, result in results.items():
-            self._append("evaluation", heldout=heldout, **result, **whose)
+            files = self._row_losses(step, heldout, result) if form == RAW else {}
+            self._append("evaluation", heldout=heldout, **result.facts, **files, **whose)
         self._ledger.sync()
-        losses = {name: result["loss"] for name, result in results.items()}
+        facts = {name: result.facts for name, result in results.items()}
+        losses = {name: result["loss"] for name, result in facts.items()}
         self.console.say(
-            f"{self.path.name}: held-out loss at step {step}: "
+            f"{self.path.name}: held-out loss{'' if form == RAW else f' of the {form}'} at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        self._trackers.log_evaluation(step, step * self._tokens_per_step, results)
+        self._trackers.log_evaluation(step, step * self._tokens_per_step, facts, form)
+
+    def _row_losses(self, step: int, heldout: str, result: HeldoutResult) -> dict[str, str]:
+        """Write the losses of single sequences, which only comparisons of states need, and return their digest."""
+        file = self._layout.row_losses(step, heldout)
+        try:
+            return {"row_losses_sha256": write_row_losses(file, result.row_losses)}
+        except OSError as error:
+            self.warn(f"the losses of the sequences of {heldout} at step {step} are not kept: {error}")
+            return {}
 
     def stop(self, outcome: str) -> None:
         """Record that the attempt ends without an error. outcome: complete | interrupted."""
@@ -222,11 +246,12 @@ def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_
 
 
 def attempt_facts(
-    plan: Plan, path: TrainingPath, digest: PathDigest, engine: Engine, parameters: int
+    plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, engine: Engine, parameters: int
 ) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
-    digest: that of the path up to the step that the attempt begins at. parameters: number of parameters of the model.
+    origin: state that the attempt begins from. digest: that of the path up to its step.
+    parameters: number of parameters of the model.
     """
     config = plan.config
     identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
@@ -242,6 +267,7 @@ def attempt_facts(
         "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},
         "rows": {name: identity["rows"] for name, identity in identities.items()},
         **({"mixtures": mixtures} if mixtures else {}),
+        **average_facts(config, path, origin),
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
         **engine.facts,

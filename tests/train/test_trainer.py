@@ -20,20 +20,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
+from lrps.data.open_source import open_source
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.model import build_model
 from lrps.ledger.metrics import read_metrics
-from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.origin import Origin
 from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find, open_checkpoint
 from lrps.store.identity import weights_digest
 from lrps.store.layout import PathLayout
+from lrps.store.row_losses import read_row_losses
 from lrps.train.path_start import PathStart
 from lrps.train.trainer import Trainer
 
@@ -48,7 +52,7 @@ CASES: list[dict[str, Any]] = [
         (0, []),
         (1, []),
         (2, ["batch.micro_sequences=1"]),
-        (3, ["model.architecture.attention_dropout=0.2"]),
+        (3, ["model.architecture.attention_dropout=0.2", "average={ema: {}}"]),
     )
 ] + [
     {"name": "bf16", "settings": ["engine.precision=bf16", "checkpoint.asynchronous=false"]},
@@ -135,6 +139,35 @@ def test_resume_is_exact(laws: Laws) -> None:
         assert losses(whole) == losses(resumed), case
 
 
+def test_evaluations_of_the_main_path_are_recorded_sequence_by_sequence(laws: Laws) -> None:
+    """That they change no bit is what `test_resume_is_exact` shows: the runs that it compares differ in them."""
+    for case in laws.cases:
+        whole, resumed = (PathLayout(laws.root / case / runs / "tiny" / "main") for runs in ("runs", "resumed"))
+        assert [step for step, _ in evaluations(read_ledger(whole.ledger)) if step] == [], case
+        found = evaluations(read_ledger(resumed.ledger))
+        assert sorted({step for step, _ in found if step}) == [3, 6, 8, 9, 12, 15, 18, 21, 24, 27, 28], case
+        for (step, version), each in found.items():
+            losses = read_row_losses(resumed.row_losses(step, version), each.row_losses_sha256)
+            assert losses is not None, case
+            assert len(losses) == each.rows, case
+            assert np.mean(losses) == pytest.approx(each.loss, rel=1e-5), case
+
+
+def test_losses_of_sequences_are_in_the_order_of_the_set_on_any_number_of_ranks(laws: Laws) -> None:
+    config = load_config(laws.root / "config.yaml")
+    plan, layout = make_plan(config), PathLayout(laws.root / "zero1" / "resumed" / "tiny" / "main")
+    weights = {key: value for key, value in state(layout, 8).items() if key.startswith("fp32|")}
+    model = build_model(config.model, seed=0).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(weights[f"fp32|{name}"]).view_as(parameter))
+        ids = open_source(plan.heldout["v2"], config.data, seed=0).read(np.arange(plan.heldout_rows("v2")))
+        rows = torch.from_numpy(ids.astype(np.int64))
+        expected = [float(model(input_ids=row[None], labels=row[None]).loss) for row in rows]
+    sha256 = evaluations(read_ledger(layout.ledger))[8, "v2"].row_losses_sha256
+    np.testing.assert_allclose(read_row_losses(layout.row_losses(8, "v2"), sha256), expected, rtol=1e-5)
+
+
 def test_a_branch_is_the_straight_run(laws: Laws) -> None:
     for case in laws.cases:
         run = laws.root / case / "runs" / "tiny"
@@ -190,12 +223,12 @@ def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Laws) -> N
 def test_the_model_that_a_plan_starts_from_is_evaluated_and_nothing_else_changes(laws: Laws, case: str) -> None:
     run = laws.root / case / "runs" / "tiny"
     found = {name: evaluations(read_ledger(PathLayout(run / name).ledger)) for name in ("main", "straight-v1")}
-    assert [on for step, on in found["main"] if step == 0] == ["v1", "v2"]
+    assert [key.heldout for key in found["main"] if key.step == 0] == ["v1", "v2"]
     # So the law of the branch compares a lineage with the evaluation and a run without it.
-    assert [on for step, on in found["straight-v1"] if step == 0] == []
-    assert found["main"][0, "v1"].loss == pytest.approx(losses(PathLayout(run / "main"))[1], abs=0.5)
+    assert [key.heldout for key in found["straight-v1"] if key.step == 0] == []
+    assert found["main"][EvaluationKey(0, "v1")].loss == pytest.approx(losses(PathLayout(run / "main"))[1], abs=0.5)
     digest = json.loads((run / "main" / "path.json").read_text())["training"]["initial_weights"]
-    assert found["main"][0, "v1"].initial_weights == digest
+    assert found["main"][EvaluationKey(0, "v1")].initial_weights == digest
 
 
 def load_facts(directory: Path) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
+from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
+from lrps.ledger.reader import MERGE
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.optimizer_states import MAIN, WEIGHT_BYTES, saved_bytes
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -176,6 +179,8 @@ class PlanDocument:
     """How often to save; null without a failure rate in the config."""
     memory: MemoryForecast | None
     """Memory of one device; null where it cannot be computed."""
+    watching: Mapping[str, MainWatch] = field(default_factory=dict, metadata=OPTIONAL)
+    """Evaluations of main paths while they are trained, by the name of the path; their cost is in no other cost."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +219,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         to_do=_cost(plan, to_do),
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
+        watching=main_watches(plan),
     )
 
 
@@ -295,14 +301,20 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
 
-    None if the size of a checkpoint is not known.
+    Merged states have weights only. None if the size of a checkpoint is not known.
     """
-    if plan.costs.checkpoint_bytes is None:
+    largest, settings = plan.costs.checkpoint_bytes, plan.config.checkpoint
+    if largest is None:
         return None
-    settings = plan.config.checkpoint
-    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
+
+    def kept(path: TrainingPath) -> int:
+        each = largest * saved_bytes(plan.config, path.kind) // saved_bytes(plan.config, MAIN)
+        return each * len(_kept_steps(graph, path, settings.keep_every_steps))
+
     periodic = settings.keep_last if settings.every_steps else 0
-    return (kept + periodic) * plan.costs.checkpoint_bytes
+    merged = sum(release.form == MERGE for release in graph.releases)
+    weights = largest * WEIGHT_BYTES // saved_bytes(plan.config, MAIN)
+    return sum(map(kept, graph.paths)) + periodic * largest + merged * weights
 
 
 def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from lrps.base.errors import CheckpointError, LrpsError
 from lrps.store.checkpoints import MANIFEST, read_manifest
 from lrps.store.copy.attempts import in_order, is_ledger
-from lrps.store.layout import RELEASE_FACTS
+from lrps.store.layout import HELDOUT, RELEASE_FACTS
 
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
@@ -29,12 +29,13 @@ READERS = 8
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._=+-]*"
 _STEP = r"step-[0-9]{8,}"
 _DIRECTORY = re.compile(
-    rf"(?P<directory>{_NAME}/(?:checkpoints/{_STEP}|branch_points/{_STEP}|model(?:-{_STEP})?))/"
+    rf"(?P<directory>{_NAME}/(?:checkpoints/{_STEP}|branch_points/{_STEP}|merged/{_NAME}|"
+    rf"model(?:(?:-(?:ema|merge))?-{_STEP})?))/"
     rf"(?P<file>{_NAME}|{re.escape(PENDING)})"
 )
 _IDENTITY = re.compile(rf"({_NAME})/path\.json")
 _LOG = re.compile(rf"(?:{_NAME}/)?ledger/[0-9]+\.jsonl|{_NAME}/metrics\.jsonl")
-_DOCUMENT = re.compile(rf"(?:plan|run)\.json|report/(?:{_NAME}/)?{_NAME}")
+_DOCUMENT = re.compile(rf"(?:plan|run)\.json|report/(?:{_NAME}/)?{_NAME}|{_NAME}/{HELDOUT}/{_NAME}")
 
 
 class Readable(Protocol):
@@ -49,7 +50,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class StateDirectory:
-    """A checkpoint or a released model: a directory that is finalized by its last file, which lists all others."""
+    """A checkpoint, merged state or released model: a directory that is finalized by its last file, a list of all."""
 
     name: str
     """Name such as `main/checkpoints/step-00000480`."""
@@ -70,9 +71,14 @@ class StateDirectory:
 
     @property
     def kind(self) -> str:
-        """Kind of the directory: `checkpoints`, `branch_points` or `model`."""
+        """Kind of the directory: `checkpoints`, `branch_points`, `merged` or `model`."""
         place = self.name.split("/")[1]
-        return place if place in ("checkpoints", "branch_points") else "model"
+        return place if place in ("checkpoints", "branch_points", "merged") else "model"
+
+    @property
+    def is_release(self) -> bool:
+        """True for what is made of saved states: a merged state or an exported model."""
+        return self.kind in ("merged", "model")
 
     @property
     def step(self) -> int:
@@ -96,7 +102,7 @@ class Inventory:
     logs: Mapping[str, bytes]
     """Append-only files (ledgers and metrics), up to their last complete line."""
     documents: Mapping[str, bytes]
-    """Files of the run as a whole: plan.json, run.json and the report."""
+    """Files of the run as a whole, plan.json, run.json and the report; and the losses of held-out sequences."""
 
     def ledger(self, path: str) -> dict[str, bytes]:
         """Return the ledger files of a path, oldest attempt first; those of the run for path ""."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
-from lrps.store.identity import identity_differences, path_from_json
+from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
+from lrps.store.layout import HELDOUT
 
 EXISTS = "exists already"
 
@@ -108,6 +109,7 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             here, there = json.loads(ours), json.loads(theirs)
             differences = identity_differences(there, here)
             longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
+            longer = longer or AVERAGE_KEY in here.keys() - there.keys()
         except (ValueError, KeyError, TypeError) as error:
             yield LineageError(
                 f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
@@ -194,9 +196,8 @@ def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:
 
 
 def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
-    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
-    model = each.kind == "model"
-    return each.path, model, 0 if model else each.step, each.name
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), releases last."""
+    return each.path, each.is_release, 0 if each.is_release else each.step, each.name
 
 
 def _state(
@@ -261,8 +262,9 @@ def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[
         keep = theirs == ours or (theirs is not None and (not replace or name == "run.json"))
         return CopyFile(name, len(ours), "keep" if keep else "send", content=ours)
 
-    for group in ("plan.json", "run.json", "report"):
-        files = [file(name) for name in sorted(source.documents) if name.partition("/")[0] == group]
+    of_paths = (f"{path}/{HELDOUT}" for path in sorted(source.identities))
+    for group in ("plan.json", "run.json", "report", *of_paths):
+        files = [file(name) for name in sorted(source.documents) if name == group or name.startswith(f"{group}/")]
         if files:
             there = any(file.name in target.documents for file in files)
             yield CopyGroup(group, tuple(files), _why(files, there))
