@@ -119,11 +119,13 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     from lrps.plan.status import check_run_dir
     from lrps.plan.tokenizer import check_tokenizer
     from lrps.track.trackers import check_trackers
+    from lrps.track.webhook import check_webhook
 
     missing = unfinished_paths(made, paradigms)
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
+    check_webhook(made.config.track)
     if missing:
         check_model_fits(made)
         if made.manifests:
@@ -153,12 +155,21 @@ def _run_here(
     from lrps.launch.run import run_jobs
     from lrps.plan.status import plan_status
     from lrps.report.status_lines import totals_line
+    from lrps.track.webhook import Webhook
 
     jobs = plan_jobs(made, names, config_file, overrides)
     check_idle(made.layout, names)
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
-    run_jobs(made, jobs, launcher, typer.echo, lambda: totals_line(status_document(made, plan_status(made))))
+    with Webhook(made.config.name, made.config.track.notify_address, typer.echo) as webhook:
+        run_jobs(
+            made,
+            jobs,
+            launcher,
+            typer.echo,
+            lambda: totals_line(status_document(made, plan_status(made))),
+            webhook.notify,
+        )
     print_and_write_report(made, ("html", "json"))
 
 

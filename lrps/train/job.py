@@ -8,8 +8,8 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from lrps.base.clock import since_launch
@@ -19,19 +19,23 @@ from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
+from lrps.launch.process_group import SUPERVISED
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
+from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
+from lrps.track.webhook import Webhook
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
 from lrps.train.path_models import PathModels
+from lrps.train.path_notices import PathNotices
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
@@ -70,14 +74,14 @@ def run_paths(
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
     shown = None if progress is None else progress.text
-    with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console:
+    with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console, _webhook(plan, console) as webhook:
         models = PathModels(plan, console.say)
         if train and steps:
             ask_rank_zero(models.examine)
         budget = BudgetWatch.of(plan) if rank() == 0 else None
         finished = all(
             not _stops(stop_request, budget)
-            and _run_path(plan, path, models, stop_request, budget, console, clock, train)
+            and _run_path(plan, path, models, stop_request, budget, console, webhook, clock, train)
             for path in paths
         )
         spent = budget is not None and budget.seen and not finished
@@ -85,10 +89,31 @@ def run_paths(
             console.say(
                 f"{plan.config.name}: the budget is spent, and everything is saved; `lrps run` says what is needed"
             )
+            webhook.notify("budget", {"path": ", ".join(names)})
     # Ranks end together: the launcher gives the others 30 seconds once the first one has ended.
     if any(gather(spent)):
         raise BudgetError(_SPENT)
     return finished
+
+
+def _webhook(plan: Plan, console: TrainingConsole) -> Webhook:
+    """Return the webhook of rank 0; on other ranks, one that sends nothing.
+
+    `lrps run` reports the failures and the budget of the process groups that it supervises: it also sees a kill.
+    """
+    address = plan.config.track.notify_address if rank() == 0 else None
+    return Webhook(plan.config.name, address, console.say, ("failure", "budget") if SUPERVISED in os.environ else ())
+
+
+@contextmanager
+def _reporting(plan: Plan, path: TrainingPath, webhook: Webhook) -> Iterator[None]:
+    """Report an error inside the context, and raise it again."""
+    try:
+        yield
+    except Exception as error:
+        if rank() == 0:
+            webhook.notify("failure", failure_facts(plan, path.name, type(error).__name__))
+        raise
 
 
 def _stops(stop_request: StopRequest, budget: BudgetWatch | None) -> bool:
@@ -108,11 +133,12 @@ def _run_path(
     stop_request: StopRequest,
     budget: BudgetWatch | None,
     console: TrainingConsole,
+    webhook: Webhook,
     clock: DeviceClock,
     train: bool,
 ) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
-    with ExitStack() as resources:
+    with _reporting(plan, path, webhook), ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
@@ -128,7 +154,7 @@ def _run_path(
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         resources.callback(engine.close)
-        recorder = _open_recorder(plan, path, engine, data, console, clock) if engine.rank == 0 else None
+        recorder = _open_recorder(plan, path, engine, data, console, webhook, clock) if engine.rank == 0 else None
         trainer = Trainer(
             plan.config,
             path,
@@ -179,7 +205,13 @@ def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
 
 
 def _open_recorder(
-    plan: Plan, path: TrainingPath, engine: Engine, data: PathData, console: TrainingConsole, clock: DeviceClock
+    plan: Plan,
+    path: TrainingPath,
+    engine: Engine,
+    data: PathData,
+    console: TrainingConsole,
+    webhook: Webhook,
+    clock: DeviceClock,
 ) -> Recorder:
     """Open the recorder of a new attempt, with the trackers that the config names."""
     config, layout = plan.config, plan.layout.path(path.name)
@@ -193,4 +225,5 @@ def _open_recorder(
         open_account(path, layout.ledger, rate, clock, usage),
         log_every_steps=config.track.log_every_steps,
         trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
+        notices=PathNotices(plan, path, webhook.notify),
     )

@@ -25,6 +25,7 @@ from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.path_notices import PathNotices
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -53,12 +54,14 @@ class Recorder:
         *,
         log_every_steps: int,
         trackers: Trackers | None = None,
+        notices: PathNotices | None = None,
     ) -> None:
         self.path, self.console, self.account = path, console, account
         self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
         self._step, self._window = path.start, _Window()
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
+        self.notices = notices
 
     def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
         """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`."""
@@ -138,6 +141,8 @@ class Recorder:
         if pinned:
             self._append("branch-point", saved_step=checkpoint.step, directory=checkpoint.directory.name)
         self._ledger.sync()
+        if self.notices is not None:
+            self.notices.saved(checkpoint.step)
 
     def warn(self, text: str) -> None:
         """Show what went wrong without ending the attempt."""
@@ -161,6 +166,8 @@ class Recorder:
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
         self._trackers.log_evaluation(step, step * self._tokens_per_step, results)
+        if self.notices is not None:
+            self.notices.evaluated(step, results)
 
     def stop(self, outcome: str) -> None:
         """Record that the attempt ends without an error. outcome: complete | interrupted."""
