@@ -41,6 +41,11 @@ class PathLayout:
         return self.directory / "metrics.jsonl"
 
     @property
+    def profile(self) -> Path:
+        """Folder of the traces of the profiler, which nothing reads, copies or removes."""
+        return self.directory / "profile"
+
+    @property
     def model(self) -> Path:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from lrps.base.clock import since_launch
@@ -40,15 +41,38 @@ from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.signals import StopRequest
+from lrps.train.step_profiler import StepProfiler
 from lrps.train.trainer import Trainer
 
 _SPENT = "the budget is spent, and everything is saved; `lrps run` says what is needed"
 
 
-def run_job(plan: Plan, names: Sequence[str], stop_request: StopRequest | None = None, *, train: bool = True) -> bool:
+@dataclass(frozen=True)
+class _Group:
+    """What the paths of a process group share."""
+
+    models: PathModels
+    stop_request: StopRequest
+    clock: DeviceClock
+    console: TrainingConsole
+    webhook: Webhook
+    profiler: StepProfiler
+    budget: BudgetWatch | None
+    """On rank 0, if there is a budget."""
+
+
+def run_job(
+    plan: Plan,
+    names: Sequence[str],
+    stop_request: StopRequest | None = None,
+    *,
+    train: bool = True,
+    profile: int | None = None,
+) -> bool:
     """Start the process group and run the named paths in it; False if asked to stop before the end.
 
-    train False evaluates only, and refuses a path that is not trained to its end. Raises BudgetError on all ranks if
+    train False evaluates only, and refuses a path that is not trained to its end. profile: number of steps of which
+    rank 0 writes a trace. Raises BudgetError on all ranks if
     the budget is spent before the end, once everything is saved.
     """
     launched = since_launch(os.environ.pop(LAUNCHED_AT, None))
@@ -57,16 +81,22 @@ def run_job(plan: Plan, names: Sequence[str], stop_request: StopRequest | None =
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
     with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
-        return run_paths(plan, names, stop_request, clock, train=train)
+        return run_paths(plan, names, stop_request, clock, train=train, profile=profile)
 
 
 def run_paths(
-    plan: Plan, names: Sequence[str], stop_request: StopRequest, clock: DeviceClock | None = None, *, train: bool = True
+    plan: Plan,
+    names: Sequence[str],
+    stop_request: StopRequest,
+    clock: DeviceClock | None = None,
+    *,
+    train: bool = True,
+    profile: int | None = None,
 ) -> bool:
     """Run the named paths in the order of the graph, on all ranks of the running process group.
 
-    clock: device time since its start is booked on the first path; by default from now. Raises BudgetError as `run_job`
-    does.
+    clock: device time since its start is booked on the first path; by default from now. train, profile: as in
+    `run_job`, which also says when BudgetError is raised.
     """
     clock = clock or DeviceClock()
     paths = plan.named_paths(names)
@@ -79,11 +109,9 @@ def run_paths(
         if train and steps:
             ask_rank_zero(models.examine)
         budget = BudgetWatch.of(plan) if rank() == 0 else None
-        finished = all(
-            not _stops(stop_request, budget)
-            and _run_path(plan, path, models, stop_request, budget, console, webhook, clock, train)
-            for path in paths
-        )
+        profiler = StepProfiler(profile if rank() == 0 else None, console.say)
+        group = _Group(models, stop_request, clock, console, webhook, profiler, budget)
+        finished = all(not _stops(stop_request, budget) and _run_path(plan, path, group, train) for path in paths)
         spent = budget is not None and budget.seen and not finished
         if spent:
             console.say(
@@ -126,23 +154,13 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
     return path.stop - min(path.start if saved is None else saved, path.stop)
 
 
-def _run_path(
-    plan: Plan,
-    path: TrainingPath,
-    models: PathModels,
-    stop_request: StopRequest,
-    budget: BudgetWatch | None,
-    console: TrainingConsole,
-    webhook: Webhook,
-    clock: DeviceClock,
-    train: bool,
-) -> bool:
+def _run_path(plan: Plan, path: TrainingPath, group: _Group, train: bool) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
-    with _reporting(plan, path, webhook), ExitStack() as resources:
+    with _reporting(plan, path, group.webhook), ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
-            return start_path(plan, path, console.say, train=train)
+            return start_path(plan, path, group.console.say, train=train)
 
         start = ask_rank_zero(lock_and_start)
         if start.complete:
@@ -150,11 +168,12 @@ def _run_path(
         if start.steps_to_train and not train:
             raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
-        model = models.build(path)
+        model = group.models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine = Engine(plan.config, model, _document_end(plan))
         resources.callback(engine.close)
-        recorder = _open_recorder(plan, path, engine, data, console, webhook, clock) if engine.rank == 0 else None
+        resources.enter_context(group.profiler.tracing(plan.layout.path(path.name).profile))
+        recorder = _open_recorder(plan, path, engine, data, group) if engine.rank == 0 else None
         trainer = Trainer(
             plan.config,
             path,
@@ -165,9 +184,10 @@ def _run_path(
             training_sha256=plan.training_sha256,
             training_digests=plan.training_digests,
             heldout=_heldout_sets(plan),
-            stop_request=stop_request,
+            stop_request=group.stop_request,
             recorder=recorder,
-            budget=budget,
+            budget=group.budget,
+            before_step=group.profiler.before_step,
         )
         if recorder is None:
             return trainer.run()
@@ -204,17 +224,9 @@ def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
     }
 
 
-def _open_recorder(
-    plan: Plan,
-    path: TrainingPath,
-    engine: Engine,
-    data: PathData,
-    console: TrainingConsole,
-    webhook: Webhook,
-    clock: DeviceClock,
-) -> Recorder:
+def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathData, group: _Group) -> Recorder:
     """Open the recorder of a new attempt, with the trackers that the config names."""
-    config, layout = plan.config, plan.layout.path(path.name)
+    config, layout, console = plan.config, plan.layout.path(path.name), group.console
     usage = usage_until(plan, path, data)
     rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, engine.world_size)
     lineage = lineage_facts(path, {name: plan.sources[name] for name in path.sources}, config.tokens_per_step)
@@ -222,8 +234,8 @@ def _open_recorder(
         path,
         layout,
         console,
-        open_account(path, layout.ledger, rate, clock, usage),
+        open_account(path, layout.ledger, rate, group.clock, usage),
         log_every_steps=config.track.log_every_steps,
         trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
-        notices=PathNotices(plan, path, webhook.notify),
+        notices=PathNotices(plan, path, group.webhook.notify),
     )

@@ -116,13 +116,14 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = True) -> bool:
+def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = True, profile: int | None = None) -> bool:
     """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
 
     Computes in one thread: more would only wait for each other on so small a model.
-    stop_after: number of steps after which the request to stop arrives; only for a single path.
+    stop_after: number of steps after which the request to stop arrives; only for a single path. profile: number of
+    steps to profile.
     """
     with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
         stop: Any = StopAfter(stop_after)
-        return job.run_paths(plan, names, stop, train=train)
+        return job.run_paths(plan, names, stop, train=train, profile=profile)
