@@ -74,13 +74,15 @@ def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
 
 
 def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict[int, str]]:
-    """Return path -> step -> what needs that state: forks of planned and of stored paths, and releases."""
+    """Return path -> step -> what needs that state: forks of planned and of stored paths, releases, probes."""
     needs: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, path in (*plan.graph.by_name.items(), *stored.items()):
         if path.parent is not None:
             needs[path.parent.path][path.parent.step].append(f"fork of {name}")
     for release in plan.graph.releases:
         needs[release.path][release.step].append(f"release {release.version}")
+    for name, probes in plan.graph.probed.items():
+        needs[name][plan.graph.by_name[name].stop] += (f"result of probe {probe}" for probe in probes)
     return {
         name: {step: ", ".join(dict.fromkeys(reasons)) for step, reasons in steps.items()}
         for name, steps in needs.items()

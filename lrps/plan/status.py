@@ -237,9 +237,10 @@ def check_has_identity(layout: PathLayout) -> None:
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
-    """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
+    """Return step -> held-out sets without an evaluation in the ledger, for every state that the path releases.
 
-    An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
+    The last state of a probe's path is evaluated on all of them. An evaluation on other held-out rows than those of the
+    plan counts as missing; versions without shards are left out.
     """
     return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
 
@@ -252,6 +253,9 @@ def _missing(plan: Plan, path: TrainingPath, done: dict[tuple[int, str], Heldout
         for version in plan.heldout_versions(release.version)
         if version in plan.heldout
     }
+    if path.name in plan.graph.probed:
+        ends = plan.all_heldout.items()
+        wanted |= {(path.stop, name): (source.sha256, plan.heldout_rows(name)) for name, source in ends}
     missing: dict[int, list[str]] = {}
     for (step, version), (sha256, rows) in wanted.items():
         evaluation = done.get((step, version))

@@ -207,7 +207,7 @@ def _document_end(plan: Plan) -> int | None:
 
 def _heldout_sets(plan: Plan) -> dict[str, HeldoutSet]:
     data = plan.config.data
-    return {version: HeldoutSet(source, data, plan.heldout_rows(version)) for version, source in plan.heldout.items()}
+    return {name: HeldoutSet(source, data, plan.heldout_rows(name)) for name, source in plan.all_heldout.items()}
 
 
 def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
