@@ -128,6 +128,6 @@ class Candidate(Version):
 
     @model_validator(mode="after")
     def _has_no_epochs(self) -> Self:
-        if "epochs" in self.model_fields_set:
+        if self.epochs != 1:
             raise ValueError("leave out epochs: a probe reads as many sequences as its steps and its share take")
         return self

@@ -114,7 +114,7 @@ class Compiler:
         total = sum(part.rows for part in fresh)
         added = [*_drawn(old, mix.replay, total, taken), *_drawn(sets, mix.rehearsal, total, taken)]
         room = sum(part.rows for part in added)
-        new_rows = apportion(total - room, [part.rows for part in fresh])
+        new_rows = _apportion(total - room, [part.rows for part in fresh])
         new = [SourceRange(p.source, p.from_row, rows) for p, rows in zip(fresh, new_rows, strict=True) if rows]
         return (Segment(sum(segment.steps for segment in segments), (*new, *added)),)
 
@@ -152,11 +152,11 @@ def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[st
     taken: source -> rows that the lineage has read of it; each range begins there.
     """
     room = _rounded(_exact(share).numerator * total, _exact(share).denominator) if sizes else 0
-    shares = zip(sizes, apportion(room, list(sizes.values())), strict=True)
+    shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
     return [SourceRange(source, taken.get(source, 0), rows) for source, rows in shares if rows]
 
 
-def apportion(total: int, weights: Sequence[int]) -> list[int]:
+def _apportion(total: int, weights: Sequence[int]) -> list[int]:
     """Return whole numbers in proportion to `weights` that add up to `total`; zeros if all weights are 0."""
     weight = sum(weights)
     if weight == 0:

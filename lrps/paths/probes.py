@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import pairwise
-from math import lcm
+from itertools import accumulate, pairwise
+from math import floor
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import PathSwitching
-from lrps.paths.compiler import Compiler, after, apportion
+from lrps.paths.compiler import Compiler, after
 from lrps.paths.graph import Fork, Graph, Probe, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay, warmup_stable_decay
@@ -144,8 +144,12 @@ class _Prober:
 
 
 def _shared_out(shares: Mapping[str, float], total: int, taken: Mapping[str, int]) -> tuple[SourceRange, ...]:
-    """Return ranges of `total` rows in these shares, in the order of the names. taken: source -> rows read before."""
+    """Return ranges of `total` rows in these shares, in the order of the names. taken: source -> rows read before.
+
+    The end of every range is the nearest row to its exact place, so that no set is a row or more from its share.
+    """
     exact = {name: Fraction(str(shares[name])) for name in sorted(shares)}
-    scale = lcm(*(share.denominator for share in exact.values()))
-    counts = apportion(total, [int(share * scale) for share in exact.values()])
+    whole = sum(exact.values())
+    marks = [floor(total * mark / whole + Fraction(1, 2)) for mark in accumulate(exact.values(), initial=Fraction())]
+    counts = (end - begin for begin, end in pairwise(marks))
     return tuple(SourceRange(name, taken.get(name, 0), rows) for name, rows in zip(exact, counts, strict=True) if rows)
