@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError
+from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError, ConfigError
 from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
 from lrps.cli.report import print_and_write_report
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.process_group import ProcessGroupJob
     from lrps.plan.plan import Plan
+    from lrps.train.saved_states import SavedSteps
 
 
 JobsOf = Callable[[Sequence[str]], "tuple[ProcessGroupJob, ...]"]
@@ -87,9 +88,7 @@ def run(
     if isinstance(chosen, SlurmLauncher):
         submit_missing(made, names, jobs_of)
     else:
-        if not names and not waiting:
-            typer.echo(_nothing_to_do(made))
-        _run_here(made, names, chosen, jobs_of)
+        _run_here(made, names, waiting, chosen, jobs_of)
     check_written(waiting, config_file, overrides)
 
 
@@ -157,7 +156,9 @@ def _show_jobs(made: Plan, names: Sequence[str], launcher: HostLauncher | SlurmL
         typer.echo(commands_of(made, jobs, launcher))
 
 
-def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of: JobsOf) -> None:
+def _run_here(
+    made: Plan, names: Sequence[str], waiting: Collection[str], launcher: HostLauncher, jobs_of: JobsOf
+) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
     from lrps.costs.status_document import status_document
     from lrps.launch.preflight import check_idle
@@ -166,6 +167,8 @@ def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of:
     from lrps.report.status_lines import totals_line
     from lrps.track.webhook import Webhook
 
+    if not names and not waiting:
+        typer.echo(_nothing_to_do(made))
     jobs = jobs_of(names)
     check_idle(made.layout, names)
     if jobs:
@@ -189,9 +192,30 @@ def train(
     _run_job(config_file, paths, overrides, train=True, profile=profile)
 
 
-def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
-    """Evaluate trained paths on the held-out sets that they have no result for. Started like `train`."""
-    _run_job(config_file, paths, overrides, train=False)
+def evaluate(
+    config_file: ConfigFile,
+    paths: PathNames,
+    overrides: Overrides = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="all|N,M", help="Evaluate the saved states of these steps, also of an unfinished path."),
+    ] = None,
+) -> None:
+    """Evaluate trained paths on the held-out sets that they have no result for. Started like `train`.
+
+    With --steps it evaluates saved states of a main path on the sets that the path is watched on.
+    """
+    _run_job(config_file, paths, overrides, train=False, saved_steps=None if steps is None else _saved_steps(steps))
+
+
+def _saved_steps(text: str) -> SavedSteps:
+    """Return the steps in `all` or `N,M`. Raises ConfigError for anything else."""
+    if text.strip() == "all":
+        return "all"
+    try:
+        return tuple(int(step) for step in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--steps {text}: give `all`, or steps separated by commas, as in --steps 500,1000") from None
 
 
 def _run_job(
@@ -200,6 +224,7 @@ def _run_job(
     overrides: Sequence[str] | None,
     *,
     train: bool,
+    saved_steps: SavedSteps | None = None,
     profile: int | None = None,
 ) -> None:
     from lrps.launch.process_group import SUPERVISED
@@ -216,7 +241,8 @@ def _run_job(
     from lrps.train.job import run_job
 
     try:
-        finished, code = run_job(made, paths, stop_request, train=train, profile=profile), INTERRUPTED
+        finished = run_job(made, paths, stop_request, train=train, saved_steps=saved_steps, profile=profile)
+        code = INTERRUPTED
     except BudgetError:  # Rank 0 has said so.
         finished, code = False, NEEDS_DECISION
     if not finished:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError, LineageError
+from lrps.base.errors import BudgetError, DataError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -40,6 +41,7 @@ from lrps.train.path_notices import PathNotices
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
+from lrps.train.saved_states import SavedSteps, start_with_saved_states
 from lrps.train.signals import StopRequest
 from lrps.train.step_profiler import StepProfiler
 from lrps.train.trainer import Trainer
@@ -57,6 +59,8 @@ class _Group:
     console: TrainingConsole
     webhook: Webhook
     profiler: StepProfiler
+    begin: Callable[[TrainingPath], PathStart]
+    """Function that finds where a path starts, under its lock."""
     budget: BudgetWatch | None
     """On rank 0, if there is a budget."""
 
@@ -67,13 +71,14 @@ def run_job(
     stop_request: StopRequest | None = None,
     *,
     train: bool = True,
+    saved_steps: SavedSteps | None = None,
     profile: int | None = None,
 ) -> bool:
     """Start the process group and run the named paths in it; False if asked to stop before the end.
 
-    train False evaluates only, and refuses a path that is not trained to its end. profile: number of steps of which
-    rank 0 writes a trace. Raises BudgetError on all ranks if
-    the budget is spent before the end, once everything is saved.
+    train False evaluates only, and refuses a path that is not trained to its end, unless saved_steps names the states
+    to evaluate. profile: number of steps of which rank 0 writes a trace. Raises BudgetError on all ranks if the budget
+    is spent before the end, once everything is saved.
     """
     launched = since_launch(os.environ.pop(LAUNCHED_AT, None))
     clock = DeviceClock(time.monotonic() - launched.seconds, launched.stated_seconds)
@@ -81,7 +86,7 @@ def run_job(
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
     with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
-        return run_paths(plan, names, stop_request, clock, train=train, profile=profile)
+        return run_paths(plan, names, stop_request, clock, train=train, saved_steps=saved_steps, profile=profile)
 
 
 def run_paths(
@@ -91,12 +96,13 @@ def run_paths(
     clock: DeviceClock | None = None,
     *,
     train: bool = True,
+    saved_steps: SavedSteps | None = None,
     profile: int | None = None,
 ) -> bool:
     """Run the named paths in the order of the graph, on all ranks of the running process group.
 
-    clock: device time since its start is booked on the first path; by default from now. train, profile: as in
-    `run_job`, which also says when BudgetError is raised.
+    clock: device time since its start is booked on the first path; by default from now. train, saved_steps,
+    profile: as in `run_job`, which also says when BudgetError is raised.
     """
     clock = clock or DeviceClock()
     paths = plan.named_paths(names)
@@ -104,14 +110,18 @@ def run_paths(
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
     shown = None if progress is None else progress.text
-    with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console, _webhook(plan, console) as webhook:
+    all_steps, quiet = steps if train else 0, rank() != 0
+    with TrainingConsole(all_steps, quiet, progress=shown) as console, _webhook(plan, console) as webhook:
         models = PathModels(plan, console.say)
         if train and steps:
             ask_rank_zero(models.examine)
         budget = BudgetWatch.of(plan) if rank() == 0 else None
+        begin = partial(start_path, plan, say=console.say, train=train)
+        if saved_steps is not None:
+            begin = partial(start_with_saved_states, plan, say=console.say, steps=saved_steps)
         profiler = StepProfiler(profile if rank() == 0 else None, console.say)
-        group = _Group(models, stop_request, clock, console, webhook, profiler, budget)
-        finished = all(not _stops(stop_request, budget) and _run_path(plan, path, group, train) for path in paths)
+        group = _Group(models, stop_request, clock, console, webhook, profiler, begin, budget)
+        finished = all(not _stops(stop_request, budget) and _run_path(plan, path, group) for path in paths)
         spent = budget is not None and budget.seen and not finished
         if spent:
             console.say(
@@ -154,19 +164,17 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
     return path.stop - min(path.start if saved is None else saved, path.stop)
 
 
-def _run_path(plan: Plan, path: TrainingPath, group: _Group, train: bool) -> bool:
+def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
     with _reporting(plan, path, group.webhook), ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
-            return start_path(plan, path, group.console.say, train=train)
+            return group.begin(path)
 
         start = ask_rank_zero(lock_and_start)
         if start.complete:
             return True
-        if start.steps_to_train and not train:
-            raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = group.models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -193,8 +201,9 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group, train: bool) -> boo
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters))
-            recorder.stop("complete" if (finished := trainer.run()) else "interrupted")
+            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters), start.stop)
+            finished = trainer.run()
+            recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished
 
 
@@ -206,8 +215,9 @@ def _document_end(plan: Plan) -> int | None:
 
 
 def _heldout_sets(plan: Plan) -> dict[str, HeldoutSet]:
-    data = plan.config.data
-    return {name: HeldoutSet(source, data, plan.heldout_rows(name)) for name, source in plan.all_heldout.items()}
+    data, watched = plan.config.data, plan.config.evaluation.main_max_rows
+    sets = plan.all_heldout.items()
+    return {name: HeldoutSet(source, data, plan.heldout_rows(name), watched) for name, source in sets}
 
 
 def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
