@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lrps.audit.run import audit_run
@@ -96,13 +97,18 @@ def test_the_table_says_what_the_data_is_worth(finished: tuple[Plan, dict[str, b
     comparison = make_comparison(plan)
     assert comparison.probe_results is not None
     (result,) = comparison.probe_results
-    ends = [path_status(plan, plan.graph.by_name[name]).evaluations for name in (result.path, result.control)]
+    names = (result.path, result.control)
+    ends = [path_status(plan, plan.graph.by_name[name]).evaluations for name in names]
     for heldout, loss in result.heldout.items():
         own, control = (found[34, heldout].loss for found in ends)
         assert (loss.loss, loss.control_loss, loss.difference) == (own, control, own - control)
+        rows = [np.fromfile(plan.layout.path(name).row_losses(34, heldout), "<f4") for name in names]
+        pairs = rows[0].astype(float) - rows[1]
+        assert loss.difference == pytest.approx(pairs.mean(), abs=1e-6)
+        assert loss.standard_error == pytest.approx(pairs.std(ddof=1) / len(pairs) ** 0.5)
     (row,) = probe_table(comparison).rows
     assert row[:2] == ("p", "v2 70 % + v3 30 %")
-    assert row[5:8] == tuple(loss.difference for loss in result.heldout.values())
+    assert row[5].startswith(f"{result.heldout['v1'].difference:+.4f} ± 0.0")
     assert len(probe_records(comparison).rows) == 3
     assert result.measured is not None
     assert result.measured.total_steps == 6

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lrps.costs.curves.measured_losses import losses_of_rows
+from lrps.costs.curves.paired_difference import mean_and_error
 from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.path_spending import RunRecords
+from lrps.ledger.reader import HeldoutEvaluation
 from lrps.paths.graph import Probe, TrainingPath
 from lrps.plan.plan import Plan
 
@@ -22,6 +25,8 @@ class ProbeLoss:
     """Loss at the end of the control, on the same sequences."""
     difference: float | None
     """Loss of the probe minus that of the control: below 0, the data of the probe is worth more for this set."""
+    standard_error: float | None
+    """Standard error of the difference over the sequences; null without the losses of single sequences."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +71,22 @@ def probe_results(plan: Plan, run: RunRecords, measured: Mapping[str, MeasuredCo
 def _losses(plan: Plan, run: RunRecords, probe: Probe) -> dict[str, ProbeLoss]:
     own, control = _found(run, probe.path), _found(run, probe.control)
     sets = [source.name for source in (*plan.config.data.versions, *plan.config.data.candidates)]
-    found = {}
-    for name in sets:
-        # Evaluations of other sequences than those of the control do not compare.
-        loss, digest = own.get(name, (None, None))
-        control_loss, control_digest = control.get(name, (None, None))
-        if loss is not None and control_loss is not None and digest == control_digest:
-            found[name] = ProbeLoss(loss, control_loss, loss - control_loss)
-        else:
-            found[name] = ProbeLoss(loss, control_loss, None)
-    return found
+    return {name: _loss(plan, probe, own.get(name), control.get(name)) for name in sets}
 
 
-def _found(run: RunRecords, path: TrainingPath) -> dict[str, tuple[float, tuple[str, int]]]:
-    """Return held-out set -> loss of a path's last state, and the identity of the sequences that it is on."""
-    return {
-        heldout: (evaluation.loss, (evaluation.manifest_sha256, evaluation.rows))
-        for (step, heldout), evaluation in run.statuses[path.name].evaluations.items()
-        if step == path.stop
-    }
+def _found(run: RunRecords, path: TrainingPath) -> dict[str, HeldoutEvaluation]:
+    """Return held-out set -> evaluation of a path's last state."""
+    evaluations = run.statuses[path.name].evaluations
+    return {heldout: found for (step, heldout), found in evaluations.items() if step == path.stop}
+
+
+def _loss(plan: Plan, probe: Probe, own: HeldoutEvaluation | None, control: HeldoutEvaluation | None) -> ProbeLoss:
+    """Return both losses on a set; their difference only if they are on the same sequences."""
+    if own is None or control is None or (own.manifest_sha256, own.rows) != (control.manifest_sha256, control.rows):
+        known = (None if found is None else found.loss for found in (own, control))
+        return ProbeLoss(*known, difference=None, standard_error=None)
+    pair = losses_of_rows(plan, probe.path.name, own), losses_of_rows(plan, probe.control.name, control)
+    error = None
+    if pair[0] is not None and pair[1] is not None:
+        _, error = mean_and_error([a - b for a, b in zip(pair[0], pair[1], strict=True)])
+    return ProbeLoss(own.loss, control.loss, own.loss - control.loss, error)
