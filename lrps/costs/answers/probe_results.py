@@ -83,8 +83,8 @@ def _found(run: RunRecords, path: TrainingPath) -> dict[str, HeldoutEvaluation]:
 def _loss(plan: Plan, probe: Probe, own: HeldoutEvaluation | None, control: HeldoutEvaluation | None) -> ProbeLoss:
     """Return both losses on a set; their difference only if they are on the same sequences."""
     if own is None or control is None or (own.manifest_sha256, own.rows) != (control.manifest_sha256, control.rows):
-        known = (None if found is None else found.loss for found in (own, control))
-        return ProbeLoss(*known, difference=None, standard_error=None)
+        loss, control_loss = (None if found is None else found.loss for found in (own, control))
+        return ProbeLoss(loss, control_loss, difference=None, standard_error=None)
     pair = losses_of_rows(plan, probe.path.name, own), losses_of_rows(plan, probe.control.name, control)
     error = None
     if pair[0] is not None and pair[1] is not None:
