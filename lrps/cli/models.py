@@ -30,6 +30,10 @@ DTYPES = ("fp32", "bf16")
 Merge = Annotated[
     bool, typer.Option("--merge", help="The mean of saved states of a main path, up to --step or the newest one.")
 ]
+Ema = Annotated[
+    bool,
+    typer.Option("--ema", help="The moving average of a main path's weights, at --step or in its newest saved state."),
+]
 Window = Annotated[
     float | None, typer.Option(metavar="SHARE", help="Window of --merge, a share of the steps so far; by default 0.1.")
 ]
@@ -57,6 +61,7 @@ def export(
         int | None,
         typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
     ] = None,
+    ema: Ema = False,
     merge: Merge = False,
     window: Window = None,
     count: Count = None,
@@ -70,13 +75,13 @@ def export(
     """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
 
     `AutoModelForCausalLM.from_pretrained(DIR)` loads them. Needs no GPU and no process group, and memory for about
-    one file of weights. An existing export is not written again. --merge is a preview without a decay: docs/method.md,
-    section 1.8, has what was measured.
+    one file of weights. An existing export is not written again. --ema and --merge are previews without a decay:
+    docs/method.md, section 1.8, has what was measured.
     """
     from lrps.base.numbers import size
 
     plan = plan_of(run, overrides)
-    states = _states(plan, paths or (), version, step, _merge_options(merge, window, count))
+    states = _states(plan, paths or (), version, step, ema, _merge_options(merge, window, count))
     if out is not None and len(states) > 1:
         raise ConfigError(f"--out takes one model, but {len(states)} states are selected; name one path")
     kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
@@ -108,15 +113,20 @@ def _merge_options(merge: bool, window: float | None, count: int | None) -> _Mer
 
 
 def _states(
-    plan: Plan, paths: Sequence[str], version: str | None, step: int | None, merge: _MergeOptions | None
+    plan: Plan, paths: Sequence[str], version: str | None, step: int | None, ema: bool, merge: _MergeOptions | None
 ) -> tuple[PathState, ...]:
-    """Return the states to export: merges of the named paths, or what they release or have saved."""
-    from lrps.export.states import chosen_states, merge_of
+    """Return the states to export: averages or merges of the named paths, or what they release or have saved."""
+    from lrps.export.states import average_of, chosen_states, merge_of
 
-    if merge is None:
+    if ema and merge is not None:
+        raise ConfigError("--ema and --merge are two forms of a model; give one of them")
+    if not ema and merge is None:
         return chosen_states(plan, paths, version, step)
     if version is not None or not paths:
-        raise ConfigError("--merge takes the name of a main path, as `lrps plan` shows it, and no --version")
+        option = "--ema" if ema else "--merge"
+        raise ConfigError(f"{option} takes the name of a main path, as `lrps plan` shows it, and no --version")
+    if merge is None:
+        return tuple(average_of(plan, name, step) for name in paths)
     return tuple(merge_of(plan, name, merge.window, merge.states, step) for name in paths)
 
 
@@ -206,9 +216,10 @@ def to_universal(
       deepspeed.initialize(..., config={..., "checkpoint": {"load_universal": True}})
       engine.load_checkpoint(DIR, load_lr_scheduler_states=False)
 
-    The state is exact. Learning rate, betas, eps and weight decay stay those of the script. The parameters need the
-    same names, so build the model with transformers. Under ZeRO 3 DeepSpeed 0.19 gives all parameter groups one step
-    counter, which torch's Adam then increments once per group; separate them after loading:
+    The state is exact; an average of the weights is left out. Learning rate, betas, eps and weight decay stay those of
+    the script. The parameters need the same names, so build the model with transformers. Under ZeRO 3 DeepSpeed 0.19
+    gives all parameter groups one step counter, which torch's Adam then increments once per group; separate them after
+    loading:
 
     \b
       for state in engine.optimizer.optimizer.state.values():
@@ -216,10 +227,13 @@ def to_universal(
     """
     from lrps.engine.universal import write_universal
     from lrps.plan.status import intact_checkpoint
+    from lrps.store.identity import AVERAGE_KEY
 
     plan = load_plan(config_file, overrides)
     checkpoint = intact_checkpoint(plan, path, step)
     samples = checkpoint.step * plan.config.batch.sequences
+    if AVERAGE_KEY in checkpoint.identity:
+        typer.echo("left out: the average of the weights, for which the format has no place", err=True)
     typer.echo(str(write_universal(checkpoint.directory, out, checkpoint.step, samples, {"lrps": checkpoint.identity})))
 
 

@@ -244,8 +244,8 @@ class _FragmentFiles:
 class StateReader:
     """A reader of a checkpoint's state, one tensor at a time, without an engine."""
 
-    def __init__(self, source: _FragmentFiles) -> None:
-        self._source = source
+    def __init__(self, source: _FragmentFiles, weights: str = WEIGHTS) -> None:
+        self._source, self._weights = source, weights
 
     @property
     def shapes(self) -> Mapping[str, Sequence[int]]:
@@ -257,8 +257,12 @@ class StateReader:
         """Number of steps that Adam has taken."""
         return self._source.adam_step
 
-    def read(self, name: str, state: str = WEIGHTS) -> Tensor:
-        """Return a whole parameter, or its values in a state of the optimizer. Raises CheckpointError for a gap."""
+    def read(self, name: str, state: str | None = None) -> Tensor:
+        """Return a whole parameter, or its values in a state of the optimizer, in fp32.
+
+        Raises CheckpointError for a gap.
+        """
+        state = state or self._weights
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
         piece = FlatPiece(name, 0, {WEIGHTS: whole.view(-1)})
         for start, values in self._source.ranges(state, piece):
@@ -267,13 +271,18 @@ class StateReader:
 
 
 @contextmanager
-def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -> Iterator[StateReader]:
-    """Open the state in fragments of any topology. Raises CheckpointError if the shapes are given and differ."""
+def open_state(
+    directory: Path, shapes: Mapping[str, list[int]] | None = None, weights: str = WEIGHTS
+) -> Iterator[StateReader]:
+    """Open the state in fragments of any topology. Raises CheckpointError if the shapes are given and differ.
+
+    weights: name of the state that is read as the weights, such as their average.
+    """
     with ExitStack() as stack:
         source = _FragmentFiles(directory, stack)
         if shapes is not None:
             source.check_model(shapes)
-        yield StateReader(source)
+        yield StateReader(source, weights)
 
 
 # Where DeepSpeed stores its state

@@ -49,15 +49,17 @@ class MeanReader:
 
 
 @contextmanager
-def open_mean(directories: Sequence[Path], shapes: Mapping[str, list[int]] | None = None) -> Iterator[WeightsReader]:
-    """Open the mean of the states in these directories of fragments, or a single one.
+def open_mean(
+    directories: Sequence[Path], shapes: Mapping[str, list[int]] | None = None, weights: str = WEIGHTS
+) -> Iterator[WeightsReader]:
+    """Open the mean of the states in these directories of fragments, or a single one. weights: as for `open_state`.
 
     Raises CheckpointError if their shapes differ from each other, or from `shapes` if these are given.
     """
     with ExitStack() as stack:
-        first = stack.enter_context(open_state(directories[0], shapes))
+        first = stack.enter_context(open_state(directories[0], shapes, weights))
         known = {name: list(shape) for name, shape in first.shapes.items()}
-        states = [first, *(stack.enter_context(open_state(each, known)) for each in directories[1:])]
+        states = [first, *(stack.enter_context(open_state(each, known, weights)) for each in directories[1:])]
         yield first if len(states) == 1 else MeanReader(states)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lrps.base.files import apply_umask
 from lrps.config.models import ModelConfig
-from lrps.engine.fragments import open_state
+from lrps.engine.fragments import WEIGHTS, open_state
 from lrps.engine.loaded import untie_as_stored
 from lrps.engine.merge import WeightsReader, open_mean, shards_of
 from lrps.engine.model import build_model, build_skeleton
@@ -49,13 +49,15 @@ def write_pretrained(
     max_shard_bytes: int,
     document_end: int,
     begun: bool = False,
+    weights_of: str = WEIGHTS,
 ) -> Pretrained:
     """Write the weights of a state as a Hugging Face model, or the mean of those of several states.
 
     states: directories of fragments, of any topology, in the order in which they are added up. dtype: a key of DTYPES;
     bf16 is rounded as in torch. document_end: EOS token, at which generation stops and after which it starts. begun: as
-    for `build_model`. Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or
-    SafetensorError if a file cannot be written.
+    for `build_model`. weights_of: name of the state in the fragments that is written, such as the average.
+    Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or SafetensorError if a file
+    cannot be written.
     """
     skeleton: Any = build_skeleton(model, begun)
     if begun:
@@ -63,7 +65,7 @@ def write_pretrained(
             untie_as_stored(skeleton, weights.shapes.keys())
     parameters = dict(skeleton.named_parameters())
     buffers = _persistent_buffers(skeleton, model, seed, begun)
-    with open_mean(states, {name: list(values.shape) for name, values in parameters.items()}) as weights:
+    with open_mean(states, {name: list(values.shape) for name, values in parameters.items()}, weights_of) as weights:
         stored = _Stored(skeleton, parameters, buffers, weights, DTYPES[dtype])
         _write_shards(stored, directory, max_shard_bytes)
     _write_config(skeleton, directory, DTYPES[dtype], document_end)

@@ -20,13 +20,15 @@ from lrps.base.numbers import amount, count, flops, loss, ratio
 from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import PathState
-from lrps.ledger.reader import MERGE, evaluations, read_ledger, until
+from lrps.ledger.reader import EMA, MERGE, evaluations, read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
+from lrps.paths.optimizer_states import AVERAGE
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import MERGED, Checkpoint
+from lrps.store.identity import AVERAGE_KEY
 
 _TEMPLATE = "card.md.j2"
 _SUMMED = ("repeated_steps", "spent_tokens", "spent_flops", "device_hours", "training_hours", "money")
@@ -65,6 +67,7 @@ def card_document(
         "tokens": state.step * config.tokens_per_step,
         "versions": list(state.versions),
         "form": state.form,
+        "average": checkpoint.identity[AVERAGE_KEY][AVERAGE.name] if state.form == EMA else None,
         MERGED: _averaged(checkpoints),
         "paradigms": {p.name: p.kind for p in plan.graph.paradigms if any(q.name == state.path.name for q in p.paths)},
         "model": dict(model),

@@ -13,20 +13,22 @@ from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_
 from lrps.config.model_directory import read_model_config
 from lrps.data.data_tokenizer import EOS_TOKENS, DataTokenizer, config_tokenizer
 from lrps.data.manifest import TokenizerIdentity, existing_manifests
+from lrps.engine.fragments import WEIGHTS
 from lrps.engine.merged_state import ensure_merged
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import finalize_directory, holds, new_directory
 from lrps.export.states import PathState
-from lrps.ledger.reader import MERGE, RAW
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.ledger.writer import book_event
+from lrps.paths.optimizer_states import AVERAGE
 from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan
 from lrps.plan.released_state import merge_release
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import MERGED, Checkpoint, find, verify_checkpoint
-from lrps.store.identity import check_identity, equal_digests, training_digest
+from lrps.store.identity import AVERAGE_KEY, check_identity, equal_digests, training_digest
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     identity: dict[str, Any] = {"checkpoint": checkpoint.digest, **asdict(form)}
     if len(states) > 1:
         identity[MERGED] = [[each.step, each.digest] for each in states]
+    if state.form == EMA:
+        identity["form"] = state.form
+        _check_average(checkpoint)
     if holds(directory, identity, force=force):
         return Exported(directory, False, sum(path.stat().st_size for path in directory.iterdir()))
     data = plan.config.data
@@ -76,6 +81,7 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
             max_shard_bytes=form.max_shard_bytes,
             document_end=tokenizer.identity.eos,
             begun=plan.begun,
+            weights_of=AVERAGE.name if state.form == EMA else WEIGHTS,
         )
         write_tokenizer(tokenizer, temporary, data.sequence_length)
         if plan.config.model.checkpoint is not None:
@@ -88,6 +94,15 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
         facts["form"] = state.form
     book_event(plan.layout.ledger, "export", state.step, time.monotonic() - began, **facts, dtype=form.dtype)
     return Exported(directory, True, size)
+
+
+def _check_average(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError if a checkpoint has no average of the weights."""
+    if AVERAGE.name not in checkpoint.identity.get(AVERAGE_KEY, {}):
+        raise CheckpointError(
+            f"{checkpoint.directory} has no moving average of the weights, because it was saved without average.ema; "
+            "export a later state with --step, or leave --ema out"
+        )
 
 
 def _checkpoints(plan: Plan, state: PathState) -> tuple[Checkpoint, ...]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrps.base.errors import ConfigError
-from lrps.ledger.reader import MERGE, RAW
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.paths.graph import Release, TrainingPath, form_in_words
 from lrps.paths.merge_window import choose_steps, window_steps
+from lrps.paths.optimizer_states import MAIN
 from lrps.plan.plan import Plan
 from lrps.plan.released_state import merge_release
 from lrps.store.checkpoints import complete_checkpoints
@@ -108,11 +109,7 @@ def merge_of(plan: Plan, name: str, window: float, count: int, step: int | None 
         raise ConfigError(f"--window {window:g}: give a share of the steps so far, above 0 and at most 1")
     if count < 2:
         raise ConfigError(f"--count {count}: a merge averages at least 2 states")
-    layout = plan.layout.path(name)
-    saved = _saved_steps(layout)
-    stop = max(saved, default=0) if step is None else step
-    if stop not in saved:
-        raise ConfigError(f"{name} has no saved state of step {stop}; its saved steps: {_saved_steps_text(layout)}")
+    stop, saved = _saved_step(plan, name, step), _saved_steps(plan.layout.path(name))
     chosen = choose_steps(saved, stop, window, count)
     if len(chosen) < count:
         raise ConfigError(_too_few(name, saved, stop, window, count, chosen))
@@ -120,6 +117,30 @@ def merge_of(plan: Plan, name: str, window: float, count: int, step: int | None 
     if release is not None and release.states == chosen:
         return released_state(plan, release)
     return PathState(path, stop, (), MERGE, chosen)
+
+
+def average_of(plan: Plan, name: str, step: int | None = None) -> PathState:
+    """Return the state of a main path with the moving average of its weights. step: by default the newest saved one.
+
+    Raises ConfigError for another path and for a step that is not saved.
+    """
+    (path,) = plan.named_paths([name])
+    if path.kind != MAIN:
+        raise ConfigError(f"--ema: only main paths average their weights, and {name} is none; leave it out")
+    stop = _saved_step(plan, name, step)
+    place = (name, stop, EMA)
+    release = next((each for each in plan.graph.releases if (each.path, each.step, each.form) == place), None)
+    return PathState(path, stop, (), EMA) if release is None else released_state(plan, release)
+
+
+def _saved_step(plan: Plan, name: str, step: int | None) -> int:
+    """Return the step, or the newest saved one if that is None. Raises ConfigError if it is not saved."""
+    layout = plan.layout.path(name)
+    saved = _saved_steps(layout)
+    stop = max(saved, default=0) if step is None else step
+    if stop not in saved:
+        raise ConfigError(f"{name} has no saved state of step {stop}; its saved steps: {_saved_steps_text(layout)}")
+    return stop
 
 
 def _too_few(name: str, saved: Sequence[int], stop: int, window: float, count: int, chosen: Sequence[int]) -> str:

@@ -45,6 +45,11 @@ def optimizer_states(config: Config, kind: str) -> tuple[OptimizerState, ...]:
     return MOMENTS if averages(config, kind) is None else (*MOMENTS, AVERAGE)
 
 
-def saved_bytes(states: tuple[OptimizerState, ...]) -> int:
-    """Return the bytes of one parameter in a checkpoint with these states: its fp32 weight, and its value in each."""
-    return WEIGHT_BYTES + sum(state.bytes for state in states)
+def state_bytes(config: Config, kind: str) -> int:
+    """Return the bytes that the optimizer's states of paths of a kind take for each parameter."""
+    return sum(state.bytes for state in optimizer_states(config, kind))
+
+
+def saved_bytes(config: Config, kind: str) -> int:
+    """Return the bytes of a checkpoint of paths of a kind for each parameter: its fp32 weight, and its states."""
+    return WEIGHT_BYTES + state_bytes(config, kind)

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.averaged_weights import AveragedWeights
+from lrps.engine.fragments import read_fragments
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.moving_average import MovingAverage
 from lrps.plan.plan import Plan
 from lrps.train import job
 
@@ -31,10 +33,13 @@ class PlainEngine:
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
 
-    def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
+    def __init__(
+        self, config: Any, model: torch.nn.Module, document_end: int | None, average: MovingAverage | None = None
+    ) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
+        self.average = AveragedWeights(self._held, average)
 
     def train_step(
         self,
@@ -52,6 +57,7 @@ class PlainEngine:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
+        self.average.after_step(step + 1)
         self._unsynced.append(StepResult(float(loss.detach()), 1.0))
         return True
 
@@ -77,7 +83,7 @@ class PlainEngine:
         return None
 
     def own_fragments(self) -> Any:
-        return own_fragments(self._held)
+        return self.average.own_fragments()
 
     def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
         read_fragments(self._held, directory, optimizer)
