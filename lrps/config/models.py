@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.evaluating import EvaluationConfig
+from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
 from lrps.config.strategies import KINDS, Mixing, Strategy
@@ -277,7 +278,8 @@ class CheckpointConfig(Section):
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
-    trained, 12 bytes (fp32 weights and two moments) for each parameter that a process owns, pinned on a GPU machine.
+    trained, 12 bytes (fp32 weights and two moments; 4 more for an average) for each parameter that a process owns,
+    pinned on a GPU machine.
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
@@ -326,6 +328,7 @@ class Config(Section):
     """Strategies by name. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    guard: GuardConfig | None = None
     launch: LaunchConfig = LaunchConfig()
     hardware: HardwareConfig | None = None
     """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""

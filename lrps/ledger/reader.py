@@ -107,7 +107,7 @@ class EvaluationKey(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldoutEvaluation:
-    """The loss of a released state on one held-out set."""
+    """The loss of a state on one held-out set: of a released one, or of a main path in between."""
 
     step: int
     heldout: str
@@ -119,13 +119,20 @@ class HeldoutEvaluation:
     tokens: int
     """Number of predicted tokens in these rows."""
     initial_weights: str | None = None
-    """Digest of the model that the plan starts from, if that is the state; None for a released state."""
+    """Digest of the model that the plan starts from, if that is the state; None for a state of the path."""
+    row_losses_sha256: str | None = None
+    """SHA-256 of the file with the loss of every sequence; None if an earlier version of lrps evaluated."""
+    first_rows: Mapping[str, Any] | None = None
+    """`rows` and `loss` on the first sequences, if main paths were evaluated on fewer than the state."""
     form: str = RAW
     """Form of the weights that were evaluated."""
 
 
 _MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tokens")
 """Facts of every record of an evaluation."""
+
+_OTHERS = ("initial_weights", "row_losses_sha256", "first_rows")
+"""Facts of some of these records."""
 
 
 def evaluations(records: Iterable[Record]) -> dict[EvaluationKey, HeldoutEvaluation]:
@@ -134,9 +141,10 @@ def evaluations(records: Iterable[Record]) -> dict[EvaluationKey, HeldoutEvaluat
     for record in records:
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
-            initial_weights, form = record.facts.get("initial_weights"), record.facts.get("form", RAW)
+            others: dict[str, Any] = {key: record.facts.get(key) for key in _OTHERS}
+            form = record.facts.get("form", RAW)
             found[EvaluationKey(record.step, facts["heldout"], form)] = HeldoutEvaluation(
-                record.step, **facts, initial_weights=initial_weights, form=form
+                record.step, **facts, **others, form=form
             )
     return found
 

@@ -71,10 +71,14 @@ def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, floa
 def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]], form: str = RAW) -> dict[str, float]:
     """Return the values to track for an evaluation. results: held-out version -> {loss, bits_per_byte, ..}.
 
-    form: form of the weights, as in lrps.ledger.reader.
+    A result with `first_rows` also gives the loss on the sequences that main paths are evaluated on. form: form of the
+    weights, as in lrps.ledger.reader.
     """
     kinds, group = ("loss", "bits_per_byte"), "heldout" if form == RAW else f"heldout-{form}"
     named = {f"{group}/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
+    named |= {
+        f"{group}/{name}/first_rows/loss": r["first_rows"]["loss"] for name, r in results.items() if "first_rows" in r
+    }
     return {"tokens": tokens, **{key: value for key, value in named.items() if value is not None}}
 
 

@@ -71,6 +71,12 @@ def all_averages(tmp_path_factory):
     return {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
 
 
+@pytest.fixture(scope="session")
+def gate(tmp_path_factory):
+    """{1: findings, 2: findings} of steps that pass without an update, in every topology."""
+    return _findings(tmp_path_factory.mktemp("gate"), 1, 2, what=["gate"])
+
+
 def _findings(out, *worlds, what=()):
     """World size -> findings; the process of pytest that comes first runs the worker."""
     files = {world: out / f"world-{world}.json" for world in worlds}

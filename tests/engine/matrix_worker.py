@@ -18,7 +18,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import gate_cases
 import torch
+from gate_cases import NanGradient
 from matrix_state import (
     LENGTH,
     ROWS,
@@ -182,7 +184,8 @@ def documents(out):
         prepare = with_reference_flash if flash else lambda model: model
         with running(config, document_end=END, prepare=prepare) as engine, few_logits():
             ours = losses(train(engine, range(5), batch=lambda step: packed(step).numpy()))
-            loss, tokens = engine.sum_over_ranks(list(engine.evaluate(share(packed(100).numpy()))))
+            mine = engine.evaluate(share(packed(100).numpy()))
+            loss, tokens = engine.sum_over_ranks([mine.total, float(mine.tokens)])
         with running(config) as engine:
             across = losses(train(engine, [0], batch=lambda step: packed(step).numpy()))
         found[f"{kind} s{stage}{' flash' if flash else ''}"] = {
@@ -210,16 +213,6 @@ def passed(out):
     return found
 
 
-class _NanGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(context, value):
-        return value.clone()
-
-    @staticmethod
-    def backward(context, gradient):
-        return gradient * float("nan")
-
-
 def non_finite(out):
     """The last rank meets a NaN, in the loss or in the gradients only."""
     found = {}
@@ -230,7 +223,7 @@ def non_finite(out):
                 before = state_of(engine, out)
 
                 def poison(module, inputs, output, where=where):
-                    bad = output.loss * float("nan") if where == "loss" else _NanGradient.apply(output.loss)
+                    bad = output.loss * float("nan") if where == "loss" else NanGradient.apply(output.loss)
                     output.loss = bad
                     return output
 
@@ -432,11 +425,13 @@ def evaluation(out):
         with running(make_config("gpt2", stage)) as engine:
             before = torch.get_rng_state()
             mine = rows if rank() == 0 else rows[:0]  # Two passes on rank 0, none on rank 1.
-            loss, tokens = engine.evaluate(mine)
+            losses = engine.evaluate(mine)
+            loss, tokens = losses.total, losses.tokens
             found[f"s{stage}"] = {
                 "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather((loss, tokens)),
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
-                "expected": plain_loss("gpt2", initial, "fp32", rows),
+                "expected": plain_loss("gpt2", initial, "fp32", rows), "means": gather(losses.means),
+                "of_rows": [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows],
             }  # fmt: skip
             for flag in ("stop", "save_due"):
                 told = [getattr(take_step(engine, 1, lr=0.0, **{flag: raised})[1], flag)
@@ -478,11 +473,11 @@ def wait_for(paths):
 
 
 CASES_BEFORE = (
-    *(save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks),
+    *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
-SETS = {"every load": (save_all, None, load_all), "elastic": (elastic,)}
+SETS = {"every load": (save_all, None, load_all), "elastic": (elastic,), "gate": (gate_cases.sweep,)}
 """Cases of one launch by the word that asks for it; without a word all those above."""
 
 

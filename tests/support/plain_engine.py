@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,16 @@ import numpy as np
 import pytest
 import torch
 
+from lrps.base.errors import NonFiniteLoss
 from lrps.engine.averaged_weights import AveragedWeights
 from lrps.engine.fragments import read_fragments
+from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.engine.moving_average import MovingAverage
+from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job
+from lrps.train.saved_states import SavedSteps
 
 
 class PlainEngine:
@@ -32,12 +37,15 @@ class PlainEngine:
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
+    above: Callable[[int], float] = staticmethod(lambda step: 0.0)
+    """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
     def __init__(
         self, config: Any, model: torch.nn.Module, document_end: int | None, average: MovingAverage | None = None
     ) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
+        self._failure: NonFiniteLoss | None = None
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
         self.average = AveragedWeights(self._held, average)
 
@@ -48,17 +56,25 @@ class PlainEngine:
         lr: float,
         seed: int,
         step: int,
+        judge: Judge | None = None,
     ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
         loss = self._held.module(input_ids=ids, labels=ids).loss
+        reported = float(loss.detach()) + self.above(step)
+        self._unsynced.append(StepResult(reported, 1.0))
+        if judge is not None and judge(reported, 1.0):
+            self.average.after_step(step + 1)
+            return True
+        if not isfinite(reported):
+            self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}")
+            return False
         loss.backward()
         for group in self._held.optimizer.param_groups:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
         self.average.after_step(step + 1)
-        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
         return True
 
     def sync_metrics(
@@ -66,15 +82,22 @@ class PlainEngine:
     ) -> MetricsSync:
         steps, self._unsynced = tuple(self._unsynced), []
         return MetricsSync(
-            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+            steps[: len(steps) - (self._failure is not None)],
+            stop=stop,
+            written=written,
+            save_due=save_due,
+            steps_until_sync=steps_until_sync,
+            failure=self._failure,
         )
 
-    def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
+    def evaluate(self, rows: np.ndarray) -> HeldoutLosses:
         ids = torch.from_numpy(rows.astype(np.int64))
         with torch.no_grad():
-            loss = self._held.module(input_ids=ids, labels=ids).loss
+            output = self._held.module(input_ids=ids, labels=ids)
         predicted = rows[:, 1:].size
-        return float(loss) * predicted, predicted
+        flat = output.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+        losses = torch.nn.functional.cross_entropy(*flat, reduction="none").reshape(len(rows), -1)
+        return HeldoutLosses(float(output.loss) * predicted, predicted, losses.double().mean(1).tolist())
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
         return values
@@ -122,8 +145,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = True) -> bool:
+def run(
+    plan: Plan,
+    *names: str,
+    stop_after: int | None = None,
+    train: bool = True,
+    saved_steps: SavedSteps | None = None,
+) -> bool:
     """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
+
+    saved_steps: steps of saved states, as in `lrps evaluate --steps`.
 
     Computes in one thread: more would only wait for each other on so small a model.
     stop_after: number of steps after which the request to stop arrives; only for a single path.
@@ -131,4 +162,4 @@ def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = Tr
     with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
         stop: Any = StopAfter(stop_after)
-        return job.run_paths(plan, names, stop, train=train)
+        return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps)

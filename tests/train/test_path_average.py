@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 
 from lrps.audit.run import audit_run
 from lrps.base.errors import LineageError
+from lrps.base.step_set import StepSet
 from lrps.config.loader import load_config
 from lrps.engine.fragments import open_state
 from lrps.ledger.reader import EMA, RAW, evaluations, read_ledger
@@ -19,7 +22,8 @@ from lrps.ledger.records import Record
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import Checkpoint, find
-from support.plain_engine import before_steps, run
+from lrps.train import job
+from support.plain_engine import PlainEngine, before_steps, run
 
 ON = "average={ema: {horizon: 0.5}}"
 RELEASED = "paradigms={path-switching: {alpha: 0.6, release_first: false}}"
@@ -174,20 +178,44 @@ def test_the_average_is_evaluated_where_the_path_is(make: Make) -> None:
     for plan in (on, off):
         assert run(plan, main(plan))
     found, alone = (evaluations(read_ledger(plan.layout.path(main(plan)).ledger)) for plan in (on, off))
-    assert [(key.step, key.heldout) for key in alone] == [(20, "v1"), (20, "v2")]
+    assert {(20, "v1"), (20, "v2")} <= {(key.step, key.heldout) for key in alone}
+    assert all(key.form == RAW for key in alone)
     assert {key: value.loss for key, value in found.items() if key.form == RAW} == {
         key: value.loss for key, value in alone.items()
     }
     averaged = {key: value for key, value in found.items() if key.form == EMA}
-    assert [(key.step, key.heldout) for key in averaged] == [(20, "v1"), (20, "v2")]
+    assert {key._replace(form=RAW) for key in averaged} == alone.keys(), "at the same steps, on the same sets"
     assert all(value.loss != found[key._replace(form=RAW)].loss for key, value in averaged.items())
     assert path_status(on, on.graph.by_name[main(on)]).state == "complete"
 
 
-def test_a_young_average_is_not_evaluated(make: Make) -> None:
+def test_an_average_is_evaluated_once_it_has_reached_its_horizon(make: Make) -> None:
     plan = make()
     assert not run(plan, main(plan), stop_after=12)
     later = make(ON)
     assert run(later, main(later))
     found = evaluations(read_ledger(later.layout.path(main(later)).ledger))
-    assert {key.form for key in found} == {RAW}, "it began at step 12, and reaches back 10 steps"
+    steps = {form: {key.step for key in found if key.form == form} for form in (RAW, EMA)}
+    assert steps == {RAW: {20, 28}, EMA: {28}}, "it began at step 12; its horizon is 10 steps, and 14 at step 28"
+
+
+@pytest.mark.parametrize("judged", [False, True], ids=["left out", "judged"])
+def test_steps_that_pass_without_an_update_are_averaged_like_all_others(
+    make: Make, judged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make(ON, *(["guard.action=skip"] if judged else []))
+    passing = [9, 10, 19]
+    start_path = job.start_path
+
+    def start(plan: Plan, path: Any, *arguments: Any, **more: Any) -> Any:
+        return replace(start_path(plan, path, *arguments, **more), skips=StepSet.of([(step, step) for step in passing]))
+
+    if judged:
+        monkeypatch.setattr(PlainEngine, "above", staticmethod(lambda step: math.nan if step in passing else 0.0))
+    else:
+        monkeypatch.setattr(job, "start_path", start)
+    assert run(plan, main(plan))
+    assert saved(plan, 20).identity["skipped"] == [[9, 10], [19, 19]]
+    average = by_formula({10: state(plan, 10, "ema"), 20: state(plan, 20)}, 20, since=10)
+    assert apart(state(plan, 20, "ema"), average) < 2e-7
+    assert apart(state(plan, 10, "ema"), state(plan, 5, "ema")) > 1e-4, "updated after step 10, which passed"
