@@ -136,7 +136,7 @@ def _released_without_branch(paradigm: ParadigmPlan) -> Iterator[str]:
     main = {path.name for path in paradigm.paths if path.kind == "main"}
     for release in (each for each in paradigm.releases if each.path in main):
         first, last = release.states[0], release.states[-1]
-        merged = f", whose states at steps {first:,} to {last:,} are kept" if first < last else ""
+        merged = f"; the states that it averages, from step {first:,} to {last:,}, are kept" if first < last else ""
         yield f"{release.label} is released from {release.path} at step {release.step:,}, without a branch{merged}."
 
 
