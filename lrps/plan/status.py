@@ -224,7 +224,7 @@ def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
         return None  # Nothing was trained there.
     try:
         check_has_identity(layout)
-        check_identity(layout.path_json, plan.identity(path))
+        check_identity(layout.path_json, plan.identity(path), plan.config)
     except LineageError as error:
         return error
     return None
