@@ -77,7 +77,10 @@ def test_a_path_is_another_one_with_other_rehearsal_data(tiny_config: Path, tmp_
     with pytest.raises(LineageError, match="`data.versions.v3`: the run was begun with shards"):
         check_identity(path_json, built_again.identity(plan.graph.by_name["cpt-v2"]))
     larger = make_plan(load_config(tiny_config, [mixed[0], mixed[1].replace("320", "480")]))
-    with pytest.raises(LineageError, match="`data.rehearsal.v3.tokens`: the run was begun with 20 sequences in a pass, the config says 30"):
+    with pytest.raises(
+        LineageError,
+        match="`data.rehearsal.v3.tokens`: the run was begun with 20 sequences in a pass, the config says 30",
+    ):
         check_identity(path_json, larger.identity(larger.graph.by_name["cpt-v2"]), larger.config)
 
 
