@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from lrps import __version__
-from lrps.base.document import key
+from lrps.base.document import OPTIONAL, key
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
+from lrps.costs.answers.pace import unequal_speeds
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.estimate import CostRate
 from lrps.costs.paradigm_costs import ParadigmCosts
@@ -106,6 +107,9 @@ class ComparedRun:
     """Device that its estimates are for; null if it is not known."""
     cost_model: CostRate
     """Cost of one token in estimates, and its basis."""
+    unequal_speed: float | None = field(default=None, metadata=OPTIONAL)
+    """Slowest over fastest cost of a FLOP among its paths, if they ran at unequal speeds; null if they did not. Ratios
+    of its device-hours then compare machines as well."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,12 @@ def compare_runs(plans: Sequence[Plan]) -> CompareDocument:
         runs.append(_run(name, plan, comparison))
         rows += _rows(name, plan, comparison)
         rehearsal = rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency)
-        notes += [f"{name}: {why}" for why in (*missing, *rehearsal)]
+        unequal = [f"{unequal_speeds(comparison.pace)}; {_RATIOS}"] if comparison.pace.unequal else []
+        notes += [f"{name}: {why}" for why in (*missing, *unequal, *rehearsal)]
     return CompareDocument(tuple(runs), tuple(rows), (*notes, *_differences(runs)), __version__)
+
+
+_RATIOS = "ratios of its device-hours compare machines as well, `lrps report` has those at one speed"
 
 
 def _label(plans: Sequence[Plan], index: int) -> str:
@@ -177,6 +185,7 @@ def _run(name: str, plan: Plan, comparison: Comparison) -> ComparedRun:
         currency=comparison.plan.currency,
         device=comparison.cost_model.device,
         cost_model=comparison.cost_model,
+        unequal_speed=comparison.pace.spread if comparison.pace.unequal else None,
     )
 
 
