@@ -8,9 +8,7 @@ import sys
 
 import pytest
 
-STARTING = (
-    "import sys, time; sys.argv = ['lrps', {verb!r}]; import lrps.cli; print('ready', flush=True); time.sleep(99)"
-)
+STARTING = "import sys, time; sys.argv = ['', {verb!r}]; import lrps.cli; print('ready', flush=True); time.sleep(99)"
 
 
 @pytest.mark.parametrize(("verb", "code"), [("train", 75), ("evaluate", 75), ("plan", -signal.SIGTERM)])
