@@ -13,6 +13,7 @@ import typer
 from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError
 from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
 from lrps.cli.report import print_and_write_report
+from lrps.cli.streams import print_exactly
 
 if TYPE_CHECKING:
     from lrps.costs.budget_state import BudgetState
@@ -140,7 +141,7 @@ def _show_commands(
     from lrps.launch.run import commands_of
 
     if jobs := plan_jobs(made, names, config_file, overrides):
-        typer.echo(commands_of(made, jobs, launcher))
+        print_exactly(commands_of(made, jobs, launcher))
 
 
 def _run_here(
@@ -234,8 +235,8 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
     for job in plan_jobs(plan, [name for name in names if name not in ids], config_file, overrides):
         after = jobs_to_wait_for(plan, job, ids)
         file = script_file(run_dir, job.name)
-        typer.echo(f"# {file}\n{script_text(plan, job)}")
-        typer.echo(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
+        print_exactly(f"# {file}\n{script_text(plan, job)}")
+        print_exactly(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
         ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
 
 
