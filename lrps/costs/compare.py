@@ -15,7 +15,6 @@ from lrps import __version__
 from lrps.base.document import OPTIONAL, key
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
-from lrps.costs.answers.pace import unequal_speeds
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.estimate import CostRate
 from lrps.costs.paradigm_costs import ParadigmCosts
@@ -146,12 +145,8 @@ def compare_runs(plans: Sequence[Plan]) -> CompareDocument:
         runs.append(_run(name, plan, comparison))
         rows += _rows(name, plan, comparison)
         rehearsal = rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency)
-        unequal = [f"{unequal_speeds(comparison.pace)}; {_RATIOS}"] if comparison.pace.unequal else []
-        notes += [f"{name}: {why}" for why in (*missing, *unequal, *rehearsal)]
+        notes += [f"{name}: {why}" for why in (*missing, *rehearsal)]
     return CompareDocument(tuple(runs), tuple(rows), (*notes, *_differences(runs)), __version__)
-
-
-_RATIOS = "ratios of its device-hours compare machines as well, `lrps report` has those at one speed"
 
 
 def _label(plans: Sequence[Plan], index: int) -> str:
