@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.evaluating import EvaluationConfig
+from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
 from lrps.config.strategies import KINDS, Mixing, Strategy
@@ -276,7 +278,8 @@ class CheckpointConfig(Section):
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
-    trained, 12 bytes (fp32 weights and two moments) for each parameter that a process owns, pinned on a GPU machine.
+    trained, 12 bytes (fp32 weights and two moments; 4 more for an average) for each parameter that a process owns,
+    pinned on a GPU machine.
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
@@ -319,10 +322,13 @@ class Config(Section):
     schedule: ScheduleConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
+    average: AverageConfig | None = None
+    """Averages of the main path's weights; by default none."""
     paradigms: Annotated[dict[Name, Strategy], Field(min_length=1)]
     """Strategies by name. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    guard: GuardConfig | None = None
     launch: LaunchConfig = LaunchConfig()
     hardware: HardwareConfig | None = None
     """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""
@@ -354,7 +360,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
         names = [version.name for version in self.data.versions]
-        keys = ("alpha_per_version", "mix_per_version")
+        keys = ("alpha_per_version", "mix_per_version", "release_per_version")
         paradigms = self.paradigms.items()
         named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
         for where, of_versions in named:
@@ -412,6 +418,13 @@ class Config(Section):
         if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
+
+    @model_validator(mode="after")
+    def _something_is_averaged(self) -> Self:
+        if self.average is not None:
+            check_average([strategy.kind for strategy in self.paradigms.values()])
+        check_released(self.average, self.paradigms)
+        return self
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> Self:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 
+from lrps.base.document import OPTIONAL
+from lrps.ledger.reader import EMA, MERGE, RAW
+from lrps.paths.merge_window import merge_steps
 from lrps.paths.schedule import Schedule
 
 
@@ -145,6 +148,24 @@ class Release:
     """Name of the path."""
     step: int
     """Step of the lineage."""
+    form: str = field(default=RAW, metadata=OPTIONAL)
+    """Form of the weights: raw, the exponential moving average (ema), or the mean of several states (merge)."""
+
+    @property
+    def label(self) -> str:
+        """Version with the form of its weights if they are not raw, such as `v3 (merge of 10 states)`."""
+        words = form_in_words(self.form, len(self.states))
+        return f"{self.version} ({words})" if words else self.version
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """Steps whose states the release needs: its own, or those that a merge averages."""
+        return merge_steps(self.step) if self.form == MERGE else (self.step,)
+
+
+def form_in_words(form: str, states: int) -> str:
+    """Return the form of weights as people read it; empty for raw ones. states: number of states of a merge."""
+    return {RAW: "", EMA: "EMA", MERGE: f"merge of {states} states"}[form]
 
 
 @dataclass(frozen=True)
@@ -203,11 +224,11 @@ class Graph:
             if path.parent:
                 steps[path.parent.path].add(path.parent.step)
         for release in self.releases:
-            steps[release.path].add(release.step)
+            steps[release.path].update(release.states)
         return steps
 
     def branch_points(self, name: str) -> tuple[int, ...]:
-        """Return the steps of a path at which other paths fork or a version is released, in ascending order."""
+        """Return the steps of a path at which other paths fork or that a release needs, in ascending order."""
         return tuple(sorted(self._branch_points[name]))
 
     def with_ancestors(self, paths: Iterable[TrainingPath]) -> tuple[TrainingPath, ...]:

@@ -11,6 +11,7 @@ from lrps.costs.heldout_loss import HeldoutLoss, mean_loss
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
+from lrps.ledger.reader import RAW
 from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.headline import headline
 from lrps.report.summary import ONE_RUN, other_histories, still_to_do
@@ -112,12 +113,21 @@ def _losses_table(comparison: Comparison) -> Table:
         (
             "Loss: nats per token, mean over the held-out sets of all versions so far. In brackets: bits per byte on "
             "the version's own held-out set.",
+            *_forms_note(comparison),
         ),
     )
 
 
+def _forms_note(comparison: Comparison) -> Iterator[str]:
+    """Yield an explanation of versions whose weights are no state of a path, if there are any."""
+    releases = [each for paradigm in comparison.paradigms.values() for each in paradigm.releases]
+    if any(each.form != RAW for each in releases):
+        yield "ema: moving average of the main path's weights. merge: mean of several of its states."
+
+
 def _losses(release: ReleasedVersion) -> str | None:
-    return _loss_text(release.seen_loss, release.heldout.get(release.version))
+    text = _loss_text(release.seen_loss, release.heldout.get(release.version))
+    return text if text is None or release.form == RAW else f"{text} {release.form}"
 
 
 def _initial_losses(comparison: Comparison) -> Iterator[str | None]:

@@ -9,7 +9,7 @@ from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownIn
 from lrps.costs.planned.main_watch import MainWatch
 from lrps.costs.planned.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.planned.path_plan import PathPlan, RowRange, ranges_of
-from lrps.costs.planned.plan_document import PlanDocument, PlannedCost
+from lrps.costs.planned.plan_document import ParadigmPlan, PlanDocument, PlannedCost
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table
@@ -52,7 +52,7 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
         yield parts
     for name, paradigm in document.paradigms.items():
         rows = tuple(_path_row(path, ranges_of(path, paradigm.row_ranges)) for path in paradigm.paths)
-        yield Table(name, _PATH_COLUMNS, rows)
+        yield Table(name, _PATH_COLUMNS, rows, tuple(_released_without_branch(paradigm)))
     mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
     if mixed := {name: mix for name, mix in mixes.items() if mix.replay or mix.rehearsal}:
         columns = (text_column("path"), *(Column(use, short) for use in ("new", "replay", "rehearsal")))
@@ -105,6 +105,15 @@ _PATH_COLUMNS = (
     Column("LR last", "{:.2e}".format, priority=4),
     Column("done", ratio, priority=1),
 )
+
+
+def _released_without_branch(paradigm: ParadigmPlan) -> Iterator[str]:
+    """Yield a sentence for every version that the main path releases."""
+    main = {path.name for path in paradigm.paths if path.kind == "main"}
+    for release in (each for each in paradigm.releases if each.path in main):
+        first, last = release.states[0], release.states[-1]
+        merged = f", whose states at steps {first:,} to {last:,} are kept" if first < last else ""
+        yield f"{release.label} is released from {release.path} at step {release.step:,}, without a branch{merged}."
 
 
 def _path_row(path: PathPlan, ranges: Sequence[RowRange]) -> tuple[str | float | None, ...]:

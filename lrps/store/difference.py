@@ -24,6 +24,7 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "initial_weights": ("model", "checkpoint"),
     "attention_across_documents": ("data", "attention_across_documents"),
     "initial_state": ("model", "initial_state"),
+    "guard": ("guard",),
     "padding": (),
 }
 """Config key of every key of `training` in an identity; empty for those that the version of lrps decides."""
@@ -86,7 +87,7 @@ def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> I
         elif name in _MAY_BE_UNKNOWN:
             yield _files(name, str(old), str(new), bool(here.get("initial_state")))
         elif key:
-            yield from _values(key, old, new)
+            yield from value_differences(key, old, new)
         else:
             subject = _PROGRAM.get(name, f"{name}, which this version of lrps does not know")
             words = value_words(old), f"nothing of it, and this version of lrps has {value_words(new)}"
@@ -108,12 +109,12 @@ def _hash(digest: str) -> str:
     return f"with SHA-256 {digest[:12]}"
 
 
-def _values(key: Key, old: Any, new: Any) -> Iterator[Difference]:
+def value_differences(key: Key, old: Any, new: Any) -> Iterator[Difference]:
     """Yield the differences of two JSON values, one for each key of nested mappings."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                yield from _values((*key, name), old.get(name), new.get(name))
+                yield from value_differences((*key, name), old.get(name), new.get(name))
         return
     words = value_words(old), value_words(new)
     if isinstance(old, list) and isinstance(new, list) and max(map(len, words)) == _LONGEST:

@@ -2,7 +2,8 @@
 
 A path may grow, as the main path does with every version, or a shorter plan may contain only its beginning; on common
 steps it must be the same path. Settings that only change the speed of a step (world size, ZeRO stage, micro-batch) are
-not part of the identity.
+not part of the identity. An average of the weights changes nothing that is trained: a path may begin one later, or be
+continued without it, but two averages of one path must have the same rule.
 """
 
 from __future__ import annotations
@@ -20,15 +21,30 @@ from lrps.base.files import sha256_file
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
+from lrps.paths.optimizer_states import averages
 from lrps.paths.schedule import Schedule, SchedulePiece
 from lrps.store.conventions import NEWEST
-from lrps.store.difference import TRAINING_KEYS, Difference, by_config_values, source_differences, training_differences
+from lrps.store.difference import (
+    TRAINING_KEYS,
+    Difference,
+    by_config_values,
+    source_differences,
+    training_differences,
+    value_differences,
+)
 from lrps.store.layout import RunLayout
 from lrps.store.path_difference import PathPair, path_differences
 
 FORMAT = "lrps-path/1"
 EQUAL_DIGESTS = "equal_training_sha256"
 """Key of a path.json with other training digests that checkpoints of the same training carry, see `lrps repair`."""
+AVERAGE_KEY = "average"
+"""Key of a path.json, and of the identity of a checkpoint, about averages of the path's weights; absent without one."""
+SKIPPED = "skipped"
+"""Key of a checkpoint's identity with the steps of its lineage that passed without an update, as ranges
+[first, last]; left out where there are none."""
+GUARD = "guard"
+"""Key of a checkpoint's identity with what the spike guard remembers, and of a path's training with what it skips."""
 
 
 def path_identity(
@@ -62,6 +78,8 @@ def path_identity(
     if config.model.initial_state is not None:
         # `initial_weights` says which state; this key says that the seed is not used.
         training["initial_state"] = True
+    if config.guard is not None and config.guard.action == "skip":
+        training[GUARD] = config.guard.model_dump(mode="json")
     training |= conventions
     assert training.keys() <= TRAINING_KEYS.keys(), "every key needs words for users: lrps/store/difference.py"
     return {
@@ -69,7 +87,14 @@ def path_identity(
         "path": path_to_json(path),
         "training": training,
         "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
+        **_averages(path, config),
     }
+
+
+def _averages(path: TrainingPath, config: Config) -> dict[str, Any]:
+    """Return what the identity of a path says about averages of its weights."""
+    average = averages(config, path.kind)
+    return {} if average is None else {AVERAGE_KEY: average.model_dump(mode="json")}
 
 
 def training_digest(identity: Mapping[str, Any]) -> str:
@@ -207,6 +232,9 @@ def identity_differences(
     old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
     trained, asked = there["training"], json.loads(json.dumps(here["training"]))
     differences = list(training_differences(trained, asked))
+    if AVERAGE_KEY in there and AVERAGE_KEY in here:
+        average = json.loads(json.dumps(here[AVERAGE_KEY]))
+        differences += value_differences((AVERAGE_KEY,), there[AVERAGE_KEY], average)
     for name in sorted(there["sources"].keys() & here["sources"].keys()):
         key = ("data", "rehearsal" if name in sets else "versions", name)
         differences += source_differences(key, there["sources"][name], here["sources"][name])

@@ -36,6 +36,11 @@ class PathLayout:
         return self.directory / "branch_points"
 
     @property
+    def merged(self) -> Path:
+        """Folder of released merges: means of the weights of several states, which nothing is trained from."""
+        return self.directory / "merged"
+
+    @property
     def ledger(self) -> Path:
         """Folder with one append-only file per attempt."""
         return self.directory / "ledger"
@@ -54,9 +59,12 @@ class PathLayout:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"
 
-    def model_of(self, step: int) -> Path:
-        """Return the folder of the exported model of a step that is no release, such as an undecayed branch point."""
-        return self.directory / f"model-step-{step:08d}"
+    def model_of(self, step: int, form: str | None = None) -> Path:
+        """Return the folder of the exported model of a step, such as an undecayed branch point.
+
+        form: form of the weights if they are not raw, such as `merge`.
+        """
+        return self.directory / f"model{'' if form is None else f'-{form}'}-step-{step:08d}"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from lrps.track.trackers import open_trackers
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
+from lrps.train.path_average import average_rule
 from lrps.train.path_models import PathModels
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
@@ -142,7 +143,7 @@ def _run_path(
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        engine = Engine(plan.config, model, _document_end(plan))
+        engine = Engine(plan.config, model, _document_end(plan), average_rule(plan.config, path))
         resources.callback(engine.close)
         recorder = _open_recorder(plan, path, engine, data, console, clock) if engine.rank == 0 else None
         trainer = Trainer(
@@ -163,7 +164,9 @@ def _run_path(
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters), start.stop)
+            recorder.start(
+                start.origin, attempt_facts(plan, path, start.origin, digest, engine, parameters), start.stop
+            )
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished

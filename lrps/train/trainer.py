@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from lrps.base.errors import CheckpointError, NonFiniteLoss
+from lrps.base.errors import CheckpointError, NonFiniteLoss, SpikeError
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
+from lrps.engine.merged_state import ensure_merged
+from lrps.engine.metrics_sync import StepResult
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
+from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, due_sets, evaluate_state
+from lrps.train.evaluate import HeldoutSet, due_sets, evaluate_forms, evaluate_state
+from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
-from lrps.train.pending_steps import PendingSteps
+from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
+from lrps.train.step_watch import StepWatch
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -56,9 +61,10 @@ class Trainer:
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
         self.saver = Saver(engine, self.layout)
-        self.step = path.start
+        self.step, self.average = path.start, PathAverage.of(average_rule(config, path), start.first_state)
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
+        self.watch = StepWatch(config.guard, path, start)
         self.pruning_failed = False
 
     def run(self) -> bool:
@@ -76,7 +82,7 @@ class Trainer:
                 self.recorder.account.started()
             self._evaluate()  # The model that the plan starts from, or a state whose evaluation was broken off.
             finished = not self.start.steps_to_train or self._train()
-        except NonFiniteLoss:
+        except (NonFiniteLoss, SpikeError):
             # On all ranks; the save in flight is of an earlier step, which the path can resume from.
             self._publish(self.saver.finish)
             raise
@@ -84,6 +90,7 @@ class Trainer:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
+            self._evaluate_merges()
         return finished
 
     def _load_origin(self) -> None:
@@ -94,7 +101,12 @@ class Trainer:
                 check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
+        self._loaded(origin)
+
+    def _loaded(self, origin: Origin) -> None:
+        """Continue from the state that the engine has just loaded."""
         self.step = origin.step
+        self.average = loaded_average(self.engine, average_rule(self.config, self.path), origin)
 
     def _train(self) -> bool:
         """Train to the path's last step; False if asked to stop before."""
@@ -111,15 +123,26 @@ class Trainer:
         """Take one optimizer step; True if a sync was due and any rank was asked to stop."""
         self.pending.begin(time.monotonic())
         lr = self.path.schedule.lr_at(self.step)
-        rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
-        taken = self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step)
+        taken = self._leave_out_step() if self.watch.leaves_out(self.step) else self._compute_step(lr)
+        note = self.watch.note_of(self.step)
         self.step += 1
         self.save_due = False
-        self.pending.add(self.step, lr)
+        self.pending.add(self.step, lr, note)
         logged = self.step % self.config.track.log_every_steps == 0
         evaluated = self.step in self.missing_evaluations or self.step in self.curve
         needed = logged or not taken or self._saves_now() or evaluated
         return self._sync_metrics() if needed or self.pending.sync_due else False
+
+    def _leave_out_step(self) -> bool:
+        """Let a step pass for which nothing is computed; an average of the weights counts it all the same."""
+        self.engine.average.after_step(self.step + 1)
+        return True
+
+    def _compute_step(self, lr: float) -> bool:
+        """Compute a step, and update the weights unless it is judged to pass; False if it ends the attempt."""
+        rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
+        judge = self.watch.judge_of(self.step)
+        return self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge)
 
     def _sync_metrics(self) -> bool:
         """Record the steps since the last sync; True if any rank was asked to stop.
@@ -133,16 +156,30 @@ class Trainer:
             save_due=self._save_interval_passed(now),
             steps_until_sync=pending.steps_until_sync(now),
         )
-        taken = pending.take(time.monotonic(), sync.steps_until_sync)
-        if self.recorder is not None:
-            for (step, lr, seconds), result in zip(taken, sync.steps, strict=False):
-                self.recorder.step(step, result.loss, lr, result.grad_norm, seconds)
+        self._record(pending.take(time.monotonic(), sync.steps_until_sync), sync.steps)
         if sync.failure is not None:
             raise sync.failure
         self.save_due = sync.save_due
         if sync.written and not sync.stop:  # After a stop, the save that follows publishes it.
             self._publish(self.saver.finish)
         return sync.stop
+
+    def _record(self, taken: Sequence[tuple[PendingStep, float]], results: Iterable[StepResult]) -> None:
+        """Record steps, up to the one that is not finite. Raises SpikeError on all ranks if the guard stops there."""
+        left = iter(results)
+        for step, seconds in taken:
+            result = next(left, None) if step.computed else None
+            if step.computed and result is None:
+                return
+            note = self.watch.noted(step, result)
+            if self.recorder is not None and note is not None and note.skipped:
+                self.recorder.skip(step.first, step.step, note, seconds)
+            elif self.recorder is not None and result is not None:
+                self.recorder.step(step.step, result.loss, step.lr, result.grad_norm, seconds)
+                if note is not None:
+                    self.recorder.spike(step.first, note)
+            if (error := self.watch.error_at(step, note)) is not None:
+                raise error
 
     def _budget_is_spent(self) -> bool:
         """Return True on rank 0 if the budget is spent; a sync passes it to all ranks, as a request to stop."""
@@ -256,24 +293,40 @@ class Trainer:
             PATH_DIGEST: path_digest(self.path, self.step, self.start.parent_digest).to_json(),
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
+            **({} if self.average is None else self.average.identity),
+            **self.watch.identity(),
         }
 
     def _evaluate(self) -> None:
-        """Evaluate the engine's state on the held-out sets that the current step still needs or is watched on."""
+        """Evaluate the engine's state, in every form that it has, on the sets that the step needs or is watched on."""
         owed, watched = self.missing_evaluations.pop(self.step, ()), self.curve.pop(self.step, ())
         sets = due_sets(self.heldout, owed, watched)
         if not sets:
             return
         with self._booking("evaluating_seconds"):
-            results = evaluate_state(self.engine, sets)
+            averaged = self.average is not None and self.average.covers(self.step)
+            forms = evaluate_forms(self.engine, sets, averaged=averaged)
         self._book_energy()
+        initial_weights = self.start.initial_weights if self.step == 0 else None
         if self.recorder is not None:
-            self.recorder.evaluation(self.step, results, self.start.initial_weights if self.step == 0 else None)
+            for form, results in forms.items():
+                self.recorder.evaluation(self.step, results, initial_weights, form)
 
     def _evaluate_earlier_states(self) -> None:
         """Evaluate saved states: those released before a held-out set existed, and those that were asked for."""
         for step in sorted({*self.missing_evaluations, *self.curve}):
             if step != self.step:
-                load_checkpoint(self.engine, find(self.layout, step))
-                self.step = step
+                checkpoint = find(self.layout, step)
+                load_checkpoint(self.engine, checkpoint)
+                self._loaded(Origin("resume", step, checkpoint))
             self._evaluate()
+
+    def _evaluate_merges(self) -> None:
+        """Make the merges that the path releases, and evaluate them. The engine has the weights of one at the end."""
+        for release, versions in self.start.missing_merges.items():
+            with self._booking("evaluating_seconds"):
+                load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
+                results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
+            self._book_energy()
+            if self.recorder is not None:
+                self.recorder.evaluation(release.step, results, form=release.form)

@@ -18,7 +18,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import gate_cases
 import torch
+from gate_cases import NanGradient
 from matrix_state import (
     LENGTH,
     ROWS,
@@ -94,7 +96,7 @@ def load(out, sources_of):
                 for world, source in sources_of(topologies, position):
                     checkpoint = find(layout(out, world, kind, *source), STEPS)
                     load_checkpoint(engine, checkpoint)
-                    loss, _ = engine.evaluate(rows)
+                    loss = engine.evaluate(rows).total
                     now = state_of(engine, out)
                     if rank() == 0:
                         truth = assembled(checkpoint.directory)
@@ -211,16 +213,6 @@ def passed(out):
     return found
 
 
-class _NanGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(context, value):
-        return value.clone()
-
-    @staticmethod
-    def backward(context, gradient):
-        return gradient * float("nan")
-
-
 def non_finite(out):
     """The last rank meets a NaN, in the loss or in the gradients only."""
     found = {}
@@ -231,7 +223,7 @@ def non_finite(out):
                 before = state_of(engine, out)
 
                 def poison(module, inputs, output, where=where):
-                    bad = output.loss * float("nan") if where == "loss" else _NanGradient.apply(output.loss)
+                    bad = output.loss * float("nan") if where == "loss" else NanGradient.apply(output.loss)
                     output.loss = bad
                     return output
 
@@ -481,11 +473,11 @@ def wait_for(paths):
 
 
 CASES_BEFORE = (
-    *(save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks),
+    *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
-SETS = {"every load": (save_all, None, load_all), "elastic": (elastic,)}
+SETS = {"every load": (save_all, None, load_all), "elastic": (elastic,), "gate": (gate_cases.sweep,)}
 """Cases of one launch by the word that asks for it; without a word all those above."""
 
 

@@ -16,7 +16,8 @@ from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
-from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
+from lrps.plan.released_state import checkpoint_digest
+from lrps.plan.scores import KIND, Result, Score, newest_scores, run_scores
 from lrps.plan.status import plan_status
 
 pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'lrps[eval]'")
@@ -191,7 +192,7 @@ def test_numbers_of_two_forms_of_a_task_never_stand_in_one_table(with_tasks: Cal
     plan = with_tasks().plan
     for path, form in (("cpt-v1", "old"), ("cpt-v2", "old"), ("cpt-v2", "new")):
         (state,) = (state for state in score.released_states(plan)[0] if state.path.name == path)
-        checkpoint = checkpoint_digest(plan, state.path, state.step)
+        checkpoint = checkpoint_digest(plan, state.path.name, state.step)
         assert checkpoint is not None
         made = Score(path, state.step, checkpoint, "pairs-v1", form, {"rouge_l": Result(1.0, None, True)}, 3)
         book_event(plan.layout.ledger, KIND, state.step, 1.0, **made.facts())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.base.errors import NonFiniteLoss
+from lrps.engine.averaged_weights import AveragedWeights
+from lrps.engine.fragments import read_fragments
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.moving_average import MovingAverage
+from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job
 from lrps.train.saved_states import SavedSteps
@@ -32,11 +37,17 @@ class PlainEngine:
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
+    above: Callable[[int], float] = staticmethod(lambda step: 0.0)
+    """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
-    def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
+    def __init__(
+        self, config: Any, model: torch.nn.Module, document_end: int | None, average: MovingAverage | None = None
+    ) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
+        self._failure: NonFiniteLoss | None = None
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
+        self.average = AveragedWeights(self._held, average)
 
     def train_step(
         self,
@@ -45,16 +56,25 @@ class PlainEngine:
         lr: float,
         seed: int,
         step: int,
+        judge: Judge | None = None,
     ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
         loss = self._held.module(input_ids=ids, labels=ids).loss
+        reported = float(loss.detach()) + self.above(step)
+        self._unsynced.append(StepResult(reported, 1.0))
+        if judge is not None and judge(reported, 1.0):
+            self.average.after_step(step + 1)
+            return True
+        if not isfinite(reported):
+            self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}")
+            return False
         loss.backward()
         for group in self._held.optimizer.param_groups:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
+        self.average.after_step(step + 1)
         return True
 
     def sync_metrics(
@@ -62,7 +82,12 @@ class PlainEngine:
     ) -> MetricsSync:
         steps, self._unsynced = tuple(self._unsynced), []
         return MetricsSync(
-            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+            steps[: len(steps) - (self._failure is not None)],
+            stop=stop,
+            written=written,
+            save_due=save_due,
+            steps_until_sync=steps_until_sync,
+            failure=self._failure,
         )
 
     def evaluate(self, rows: np.ndarray) -> HeldoutLosses:
@@ -81,7 +106,7 @@ class PlainEngine:
         return None
 
     def own_fragments(self) -> Any:
-        return own_fragments(self._held)
+        return self.average.own_fragments()
 
     def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
         read_fragments(self._held, directory, optimizer)

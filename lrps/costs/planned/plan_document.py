@@ -12,10 +12,12 @@ from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownIn
 from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
+from lrps.ledger.reader import MERGE
 from lrps.paths.attribution import steps_needed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.optimizer_states import MAIN, WEIGHT_BYTES, saved_bytes
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -300,14 +302,20 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
 
-    None if the size of a checkpoint is not known.
+    Merged states have weights only. None if the size of a checkpoint is not known.
     """
-    if plan.costs.checkpoint_bytes is None:
+    largest, settings = plan.costs.checkpoint_bytes, plan.config.checkpoint
+    if largest is None:
         return None
-    settings = plan.config.checkpoint
-    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
+
+    def kept(path: TrainingPath) -> int:
+        each = largest * saved_bytes(plan.config, path.kind) // saved_bytes(plan.config, MAIN)
+        return each * len(_kept_steps(graph, path, settings.keep_every_steps))
+
     periodic = settings.keep_last if settings.every_steps else 0
-    return (kept + periodic) * plan.costs.checkpoint_bytes
+    merged = sum(release.form == MERGE for release in graph.releases)
+    weights = largest * WEIGHT_BYTES // saved_bytes(plan.config, MAIN)
+    return sum(map(kept, graph.paths)) + periodic * largest + merged * weights
 
 
 def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
-from lrps.store.identity import identity_differences, path_from_json
+from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
 from lrps.store.layout import HELDOUT
 
 EXISTS = "exists already"
@@ -109,6 +109,7 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             here, there = json.loads(ours), json.loads(theirs)
             differences = identity_differences(there, here)
             longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
+            longer = longer or AVERAGE_KEY in here.keys() - there.keys()
         except (ValueError, KeyError, TypeError) as error:
             yield LineageError(
                 f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
@@ -193,9 +194,8 @@ def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:
 
 
 def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
-    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
-    model = each.kind == "model"
-    return each.path, model, 0 if model else each.step, each.name
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), releases last."""
+    return each.path, each.is_release, 0 if each.is_release else each.step, each.name
 
 
 def _state(

@@ -55,7 +55,7 @@ def snapshot_at_last_checkpoint(inventory: Inventory, path: str) -> Inventory:
     left_out = {
         each.name: replace(each, fault="its record is not in the ledger yet")
         for each in inventory.directories.values()
-        if each.path == path and each.kind != "model" and each.step not in recorded
+        if each.path == path and not each.is_release and each.step not in recorded
     }
     return replace(inventory, directories={**inventory.directories, **left_out}, logs=logs)
 
