@@ -24,6 +24,7 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "initial_weights": ("model", "checkpoint"),
     "attention_across_documents": ("data", "attention_across_documents"),
     "initial_state": ("model", "initial_state"),
+    "guard": ("guard",),
     "padding": (),
     "guard": ("guard",),
 }
@@ -110,7 +111,7 @@ def _hash(digest: str) -> str:
 
 
 def value_differences(key: Key, old: Any, new: Any) -> Iterator[Difference]:
-    """Yield the differences of two JSON values of a config key, one for each key of nested mappings."""
+    """Yield the differences of two JSON values, one for each key of nested mappings."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):

@@ -233,7 +233,8 @@ def identity_differences(
     trained, asked = there["training"], json.loads(json.dumps(here["training"]))
     differences = list(training_differences(trained, asked))
     if AVERAGE_KEY in there and AVERAGE_KEY in here:
-        differences += value_differences((AVERAGE_KEY,), there[AVERAGE_KEY], here[AVERAGE_KEY])
+        average = json.loads(json.dumps(here[AVERAGE_KEY]))
+        differences += value_differences((AVERAGE_KEY,), there[AVERAGE_KEY], average)
     for name in sorted(there["sources"].keys() & here["sources"].keys()):
         key = ("data", "rehearsal" if name in sets else "versions", name)
         differences += source_differences(key, there["sources"][name], here["sources"][name])

@@ -51,6 +51,23 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
         "true",
         "false",
     ),
+    (
+        "main",
+        {"guard": {"action": "skip"}},
+        {"guard": {"action": "skip", "window": 100}},
+        "guard.window",
+        "200",
+        "100",
+    ),
+    ("main", {}, {"guard": {"action": "skip"}}, "guard", "null", '{"action": "skip"'),
+    (
+        "main",
+        {"average": {"ema": {"horizon": 0.1}}},
+        {"average": {"ema": {"horizon": 0.2}}},
+        "average.ema.horizon",
+        "0.1",
+        "0.2",
+    ),
     ("main", {}, {"model.initial_state": "there"}, "model.initial_state", "null", "there"),
     ("main", {}, {"schedule.peak_lr": 2e-2}, "schedule.peak_lr", "0.01", "0.02"),
     ("branch-v2", {}, {"schedule.peak_lr": 2e-2}, "schedule.peak_lr", "0.01", "0.02"),
@@ -257,7 +274,7 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
     ),
 )
 """One case for every key of a config that a begun path can contradict."""
-NOT_IN_PATHS = {"kind", "release_first"}
+NOT_IN_PATHS = {"kind", "release_first", "release", "release_per_version"}
 """Keys of strategies that change which paths there are, not what a path of one name is."""
 INTERNAL = re.compile(r"pieces|segments|lr_start|lr_stop|sha256:|training\.|path\.|sources\.|_rows|\bthere\b")
 
@@ -338,9 +355,9 @@ def test_the_table_has_every_key_that_an_identity_is_made_of() -> None:
     for name, strategy in strategies.items():
         for field in strategy.model_fields.keys() - NOT_IN_PATHS:
             assert any(each.startswith(f"paradigms.{name}.{field}") for each in cases), f"no case for {name}.{field}"
-    plan = plan_of({}, Path("runs"))
-    identity = plan.identity(plan.graph.by_name["branch-v2"])
-    assert identity.keys() == {"format", "path", "training", "sources"}
+    plan = plan_of({"average": {"ema": {}}}, Path("runs"))
+    identity = plan.identity(plan.graph.by_name["main"])
+    assert identity.keys() == {"format", "path", "training", "sources", "average"}
     assert identity["training"].keys() <= TRAINING_KEYS.keys()
     assert NEWEST.keys() <= TRAINING_KEYS.keys()
     assert identity["path"].keys() == {"name", "job", "parent", "start", "stop", "schedule", "segments"}, (
