@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -168,7 +168,13 @@ def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
 
 def begun_status(plan: Plan) -> tuple[PathStatus, ...]:
     """Return the status of every path that has a ledger, parents before children."""
-    return tuple(path_status(plan, path) for path in plan.graph.paths if plan.layout.path(path.name).ledger.is_dir())
+    return tuple(path_status(plan, path) for path in _there(plan) if plan.layout.path(path.name).ledger.is_dir())
+
+
+def _there(plan: Plan) -> Iterator[TrainingPath]:
+    """Return the paths of the plan that have a directory, parents before children."""
+    names = plan.layout.path_names()
+    return (path for path in plan.graph.paths if path.name in names)
 
 
 def saved_step(layout: PathLayout) -> int | None:
@@ -206,14 +212,15 @@ def is_foreign(plan: Plan, path: TrainingPath) -> bool:
 
 def done_steps(plan: Plan) -> dict[str, int]:
     """Return name -> saved step, of the paths of this plan that have one."""
-    saved = ((path, saved_step(plan.layout.path(path.name))) for path in plan.graph.paths)
+    saved = ((path, saved_step(plan.layout.path(path.name))) for path in _there(plan))
     return {path.name: step for path, step in saved if step is not None and not is_foreign(plan, path)}
 
 
 def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
     """Raise LineageError if the directory of one of `paths` or of their ancestors belongs to another plan."""
+    names = plan.layout.path_names()
     for ancestor in plan.graph.with_ancestors(paths):
-        if (error := _foreign(plan, ancestor)) is not None:
+        if ancestor.name in names and (error := _foreign(plan, ancestor)) is not None:
             raise error
 
 
@@ -224,7 +231,7 @@ def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
         return None  # Nothing was trained there.
     try:
         check_has_identity(layout)
-        check_identity(layout.path_json, plan.identity(path))
+        check_identity(layout.path_json, plan.identity(path), plan.config)
     except LineageError as error:
         return error
     return None
@@ -237,10 +244,11 @@ def check_has_identity(layout: PathLayout) -> None:
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
-    """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
+    """Return step -> held-out sets without an evaluation in the ledger, for every state that the path releases.
 
-    An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
-    A state whose average is released counts under its step; released merges are left out (`missing_of_form`).
+    The last state of a probe's path is evaluated on all of them. An evaluation on other held-out rows than those of the
+    plan counts as missing; versions without shards are left out. A state whose average is released counts under its
+    step; released merges are left out (`missing_of_form`).
     """
     missing: dict[int, dict[str, None]] = {}
     for key in _missing(plan, path, _evaluated(plan, path)):
@@ -270,5 +278,8 @@ def _missing(plan: Plan, path: TrainingPath, done: dict[EvaluationKey, HeldoutEv
         for version in plan.heldout_versions(release.version)
         if version in plan.heldout
     }
+    if path.name in plan.graph.probed:
+        ends = plan.all_heldout.items()
+        wanted |= {EvaluationKey(path.stop, name): (source.sha256, plan.heldout_rows(name)) for name, source in ends}
     have = {key: (evaluation.manifest_sha256, evaluation.rows) for key, evaluation in done.items()}
     return [key for key, rows in wanted.items() if have.get(key) != rows]

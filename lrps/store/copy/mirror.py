@@ -116,10 +116,8 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             )
             continue
         if differences:
-            yield LineageError(
-                f"{path} is another path at {target.where} than at {source.where} ({differences[0]} here); give the "
-                "plan another `name`, or another address"
-            )
+            words = differences[0].between(target.where, source.where)
+            yield LineageError(f"{path} is another path: {words}; give the plan another `name`, or another address")
         else:
             yield _small(name, ours, None if longer else ours, "the path has grown")
 
