@@ -46,7 +46,7 @@ def check_drift(points: Sequence[Point], start: float, warmup: int = 0) -> None:
         raise ForecastRefused(
             "drift",
             f"the main path's loss on this held-out set left its curve at step {step:,.0f}, after the new data "
-            f"began at step {start:,.0f}: the law is worthless here. Evaluate the main path at the end of the increment and "
+            f"began at step {start:,.0f}: the law is worthless here. Evaluate the main path at its end and "
             "subtract the last version's gain of the same role (new, previous or older text): in tests that was right "
             f"within {FALLBACK_HALF_WIDTH} nats",
         )
