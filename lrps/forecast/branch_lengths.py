@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lrps.forecast.branch import BranchPlan
-from lrps.forecast.branch_forecast import Forecast
 from lrps.forecast.refusal import ForecastRefused
 
 SHARES = (0.02, 0.5)
@@ -47,28 +46,37 @@ class Choice:
     """Sum of their losses by the versions' weights."""
 
 
-def branches_to_try(end: int, *, forks: Callable[[int], bool], final: float = 0.0) -> Iterable[BranchPlan]:
-    """Return the branches of a version that ends at the step `end`: LENGTHS lengths in each of the SHAPES.
+def branches_to_try(
+    end: int, *, reached: int, saved: Collection[int], shapes: Sequence[str] = SHAPES, final: float = 0.0
+) -> list[BranchPlan]:
+    """Return the branches of a version that ends at the step `end`: LENGTHS lengths in each of the shapes.
 
-    forks: True for a step that a branch can fork from: a saved state, or a step that the main path has not reached.
+    A branch forks from a step that the main path has not passed (reached: the step where it is) or from one of the
+    saved states.
     """
     low, high = (max(1, round(share * end)) for share in SHARES)
-    lengths = sorted({round(length) for length in np.geomspace(low, max(low, high), LENGTHS)})
-    return [BranchPlan(end - n, n, shape, final) for shape in SHAPES for n in lengths if n < end and forks(end - n)]
+    ahead = {round(length) for length in np.geomspace(low, max(low, high), LENGTHS) if end - round(length) >= reached}
+    behind = {end - step for step in saved if low <= end - step <= high}
+    return [BranchPlan(end - n, n, shape, final) for shape in shapes for n in sorted(ahead | behind) if n < end]
 
 
 def candidates_of(
-    branches: Iterable[BranchPlan], forecast: Callable[[BranchPlan], Forecast], cost: Callable[[BranchPlan], float]
+    branches: Iterable[BranchPlan],
+    forecast: Callable[[BranchPlan], tuple[float, float]],
+    cost: Callable[[BranchPlan], float],
 ) -> list[Candidate]:
-    """Return the branches that can be forecast, with loss and cost. Raises ForecastRefused if none can be."""
+    """Return the branches that can be forecast, with loss and cost. Raises ForecastRefused if none can be.
+
+    forecast: returns loss and half-width, or raises ForecastRefused.
+    """
     found, refusal = [], None
     for branch in branches:
         try:
-            result = forecast(branch)
+            loss, half_width = forecast(branch)
         except ForecastRefused as error:
             refusal = error
             continue
-        found.append(Candidate(branch, result.loss, result.half_width, cost(branch)))
+        found.append(Candidate(branch, loss, half_width, cost(branch)))
     if not found:
         raise refusal or ForecastRefused(
             "length", "no saved state and no step ahead of the main path allows a branch of a tested length"
