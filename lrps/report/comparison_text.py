@@ -33,7 +33,7 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(paradigms_table(comparison))
     print_table(_losses_table(comparison))
     print_table(version_costs_table(comparison, for_terminal=True))
-    for table in (forgetting_table(comparison), paired_table(comparison), task_table(comparison)):
+    for table in (forgetting_table(comparison), task_table(comparison)):
         if table.rows:
             print_table(table)
     if any(paradigm.releases[-1].seen_loss is not None for paradigm in comparison.paradigms.values()):

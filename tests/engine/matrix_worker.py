@@ -438,7 +438,8 @@ def evaluation(out):
             found[f"s{stage}"] = {
                 "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather((loss, tokens)),
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
-                "expected": plain_loss("gpt2", initial, "fp32", rows),
+                "expected": plain_loss("gpt2", initial, "fp32", rows), "means": gather(losses.means),
+                "of_rows": [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows],
             }  # fmt: skip
             for flag in ("stop", "save_due"):
                 told = [getattr(take_step(engine, 1, lr=0.0, **{flag: raised})[1], flag)

@@ -13,7 +13,7 @@ from lrps.report.figures.step_chart import steps_axis
 
 _CAPTION = (
     "Held-out loss of the main path while it was trained at the peak rate, a line for each held-out set. Rings: the "
-    "versions that branch from it, on the same sequences; the distance to the line is what the decay gained. Lower is "
+    "versions that branch from it, on the same sequences: below the line, the decayed version is better. Lower is "
     "better; the axis does not begin at 0."
 )
 

@@ -8,8 +8,9 @@ from lrps.report.table import Column, Table, text_column
 
 _NOTE = (
     "Loss of the version minus loss of the main path in nats per token, on the same sequences, with its standard error "
-    "over the sequences: below 0 the version is better. At the fork the two states are the same but for the branch; at "
-    "the version's own step the main path has read as much data. One seed: the error says nothing about other seeds."
+    "over the sequences: below 0 the version is better. Against the main path at the fork: what the branch gained. "
+    "Against the main path at the version's own step: both have trained as many steps. The error is that of the sample "
+    "of sequences; it says nothing about other seeds."
 )
 
 
