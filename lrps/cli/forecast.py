@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json
+from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json, write_files
 
 
 def forecast(
@@ -34,6 +35,9 @@ def forecast(
         str | None, typer.Option("--paradigm", metavar="NAME", help="Path switching to forecast, if there are several.")
     ] = None,
     overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Also write a chart (SVG) for each held-out set there.")
+    ] = None,
     price: PriceOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +45,7 @@ def forecast(
 
     From the main path's held-out losses and the branches that are finished. A version that is trained already is
     forecast as it was possible when its branch began, with the measured loss beside it. Where the law is known not to
-    hold, the forecast is refused with the reason. Nothing is trained or written.
+    hold, the forecast is refused with the reason. Nothing is trained.
 
     lrps forecast configs/small.yaml --version v4 --alpha 0.2:0.8:0.2
 
@@ -52,6 +56,7 @@ def forecast(
     from lrps.costs.forecasts.spend import spend_choice
     from lrps.costs.forecasts.version_forecast import outlook, version_forecast
     from lrps.costs.sweep import parse_values
+    from lrps.report.figures.forecast_chart import forecast_charts
     from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
     from lrps.report.terminal import print_sentence, print_table
     from lrps.store.checkpoints import complete_checkpoints
@@ -75,9 +80,12 @@ def forecast(
         typer.echo("\n".join(choice.config_lines))
         return
     document = version_forecast(look, version, None if alpha is None else parse_values(alpha, "--alpha"))
+    written = write_files(out, forecast_charts(document, look.curve)) if out else []
     if as_json:
         print_json(to_json(document))
         return
     print_table(forecast_table(document))
     for line in forecast_remarks(document):
         print_sentence(line)
+    for file in written:
+        typer.echo(file)

@@ -21,6 +21,7 @@ from lrps.costs.forecasts.known_losses import (
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
+from lrps.forecast.main_curve import MainCurve
 from lrps.plan.plan import Plan
 
 SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
@@ -45,6 +46,8 @@ class ForecastLoss:
     """Last step of the main path with a loss on this set; null without one."""
     outcome: float | None
     """Measured loss, if the branch is the one of the config and is trained; null otherwise."""
+    curve: MainCurve | None
+    """Curve that was fitted to the main path's losses; null if the forecast is refused."""
     refused: str | None
     """Reason why the forecast is refused, in words; null if it is not."""
 
@@ -263,6 +266,6 @@ def _loss(
     try:
         found = _forecast(look, version, branch, known)
     except ForecastRefused as refusal:
-        return ForecastLoss(None, None, None, len(known.branches), known_to, outcome, str(refusal))
+        return ForecastLoss(None, None, None, len(known.branches), known_to, outcome, None, str(refusal))
     basis = (found.repeat_last_drop, found.branches, known_to)
-    return ForecastLoss(found.loss, found.half_width, *basis, outcome, None)
+    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None)

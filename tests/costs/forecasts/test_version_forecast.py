@@ -17,6 +17,7 @@ from lrps.costs.price import Price
 from lrps.forecast import ForecastRefused
 from lrps.forecast.branch import BranchPlan
 from lrps.plan.plan import Plan, make_plan
+from lrps.report.figures.forecast_chart import forecast_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
 
 STEPS = 4_000
@@ -162,3 +163,10 @@ def test_nothing_is_chosen_without_a_finished_branch_or_beyond_the_budget(plan: 
         spend_choice(look_at(plan, trained=0), "0.6ptfs", frozenset(), 0)
     with pytest.raises(ForecastRefused, match="more than the budget"):
         spend_choice(look_at(plan, trained=1), "17000steps", frozenset(), 1_600)
+
+
+def test_charts_show_the_curve_and_the_forecast(plan: Plan) -> None:
+    look = look_at(plan)
+    charts = forecast_charts(version_forecast(look), look.curve)
+    assert sorted(charts) == [f"forecast-v4-on-v{k}.svg" for k in (1, 2, 3, 4)]
+    assert all("its curve" in svg and "forecast: " in svg for svg in charts.values())
