@@ -29,6 +29,7 @@ from lrps.store.checkpoints import (
     remove,
     verify_checkpoint,
 )
+from lrps.store.identity import AVERAGE_KEY
 from lrps.store.layout import RunLayout
 
 
@@ -81,6 +82,7 @@ def _make(run: RunLayout, release: Release) -> Checkpoint:
         files = {name: entry for share in gather(mine) for name, entry in share.items()}
         lineage = [[state.step, state.digest] for state in states]
         identity = {**newest.identity, "version": release.version, MERGED: lineage}
+        identity.pop(AVERAGE_KEY, None)  # The moving average is no part of a merged state.
 
         def finish() -> Checkpoint:
             # Booked first: a merge whose process is killed in between is made, and paid for, again.

@@ -84,7 +84,8 @@ class TrainingPath:
 
     name: str
     kind: str
-    """Kind of the path: main | branch | ptfs | cpt | wsd-s; `job` in path.json. Training does not depend on it."""
+    """Kind of the path: main | branch | ptfs | cpt | wsd-s | probe; `job` in path.json. Training does not depend on
+    it."""
     parent: Fork | None
     """Fork that the path starts from, with parent.step == start; None for the initial weights."""
     start: int
@@ -188,10 +189,28 @@ class Paradigm:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A short decay from the main path on data of interest, and its control. It belongs to no paradigm."""
+
+    name: str
+    """Name in the config."""
+    path: TrainingPath
+    """Decay on the data of the probe."""
+    control: TrainingPath
+    """The same decay from the same state on the rows that the main path would read next. It may be a branch."""
+
+    @property
+    def paths(self) -> tuple[TrainingPath, TrainingPath]:
+        """The control and the path of the probe."""
+        return self.control, self.path
+
+
+@dataclass(frozen=True)
 class Graph:
-    """The paths of several paradigms. A path that two paradigms share has one name and is trained once."""
+    """The paths of several paradigms, and probes. Paths that are equal have one name and are trained once."""
 
     paradigms: tuple[Paradigm, ...]
+    probes: tuple[Probe, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, TrainingPath]:
@@ -200,6 +219,8 @@ class Graph:
         for path in (path for paradigm in self.paradigms for path in paradigm.paths):
             if path.name not in longest or path.stop > longest[path.name].stop:
                 longest[path.name] = path
+        for path in (path for probe in self.probes for path in probe.paths):
+            longest.setdefault(path.name, path)
         return longest
 
     @property
@@ -216,6 +237,18 @@ class Graph:
     def releases(self) -> tuple[Release, ...]:
         """Every released state once, in the order of the paradigms."""
         return tuple(dict.fromkeys(release for paradigm in self.paradigms for release in paradigm.releases))
+
+    @cached_property
+    def probed(self) -> dict[str, tuple[str, ...]]:
+        """Mapping from path to the probes whose results its last state shows, as the probe's own path or control."""
+        paths = {path.name for probe in self.probes for path in probe.paths}
+        return {name: tuple(p.name for p in self.probes if name in [each.name for each in p.paths]) for name in paths}
+
+    @property
+    def probe_paths(self) -> tuple[TrainingPath, ...]:
+        """Paths that only probes need: they belong to no paradigm."""
+        owned = {path.name for paradigm in self.paradigms for path in paradigm.paths}
+        return tuple(path for path in self.paths if path.name not in owned)
 
     @cached_property
     def _branch_points(self) -> dict[str, set[int]]:

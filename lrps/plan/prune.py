@@ -76,7 +76,7 @@ def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
 
 
 def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict[int, str]]:
-    """Return path -> step -> what needs that state: forks of planned and of stored paths, releases and merges."""
+    """Return path -> step -> what needs that state: forks of planned and stored paths, releases, merges, probes."""
     needs: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, path in (*plan.graph.by_name.items(), *stored.items()):
         if path.parent is not None:
@@ -85,6 +85,8 @@ def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict
         for step in release.states:
             what = "merge of" if release.form == MERGE else "release"
             needs[release.path][step].append(f"{what} {release.version}")
+    for name, probes in plan.graph.probed.items():
+        needs[name][plan.graph.by_name[name].stop] += (f"result of probe {probe}" for probe in probes)
     return {
         name: {step: ", ".join(dict.fromkeys(reasons)) for step, reasons in steps.items()}
         for name, steps in needs.items()

@@ -121,7 +121,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     )
 
 
-_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "checkpoint")
+_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "skip", "checkpoint")
 """Kinds of records whose step training had reached; an evaluation may be of an earlier state."""
 
 
@@ -244,10 +244,11 @@ def check_has_identity(layout: PathLayout) -> None:
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
-    """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
+    """Return step -> held-out sets without an evaluation in the ledger, for every state that the path releases.
 
-    An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
-    A state whose average is released counts under its step; released merges are left out (`missing_of_form`).
+    The last state of a probe's path is evaluated on all of them. An evaluation on other held-out rows than those of the
+    plan counts as missing; versions without shards are left out. A state whose average is released counts under its
+    step; released merges are left out (`missing_of_form`).
     """
     missing: dict[int, dict[str, None]] = {}
     for key in _missing(plan, path, _evaluated(plan, path)):
@@ -277,5 +278,8 @@ def _missing(plan: Plan, path: TrainingPath, done: dict[EvaluationKey, HeldoutEv
         for version in plan.heldout_versions(release.version)
         if version in plan.heldout
     }
+    if path.name in plan.graph.probed:
+        ends = plan.all_heldout.items()
+        wanted |= {EvaluationKey(path.stop, name): (source.sha256, plan.heldout_rows(name)) for name, source in ends}
     have = {key: (evaluation.manifest_sha256, evaluation.rows) for key, evaluation in done.items()}
     return [key for key, rows in wanted.items() if have.get(key) != rows]

@@ -14,11 +14,12 @@ from lrps.costs.released_version import ReleasedVersion
 from lrps.ledger.reader import RAW
 from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.headline import headline
-from lrps.report.summary import ONE_RUN, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, noticed_steps, other_histories, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table
 from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.probe_table import probe_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.totals_table import totals_table
 from lrps.report.tables.versions_table import version_costs_table
@@ -28,13 +29,13 @@ from lrps.report.terminal import print_sentence, print_table
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the costs of the paradigms, the losses and costs of the versions, and what is still to do."""
-    for sentence in (headline(comparison), *other_histories(comparison)):
+    for sentence in (headline(comparison), *other_histories(comparison), *noticed_steps(comparison)):
         print_sentence(sentence)
     print()
     print_table(paradigms_table(comparison))
     print_table(_losses_table(comparison))
     print_table(version_costs_table(comparison, for_terminal=True))
-    for table in (forgetting_table(comparison), task_table(comparison)):
+    for table in (forgetting_table(comparison), task_table(comparison), probe_table(comparison)):
         if table.rows:
             print_table(table)
     if any(paradigm.releases[-1].seen_loss is not None for paradigm in comparison.paradigms.values()):
@@ -49,11 +50,12 @@ def comparison_markdown(comparison: Comparison) -> str:
         f"# {comparison.plan.name}",
         headline(comparison, emphasis=True),
         *other_histories(comparison),
+        *noticed_steps(comparison),
         totals.to_markdown(),
         *totals.notes,
     ]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
-    tables = (forgetting_table(comparison), paired_table(comparison), task_table(comparison))
+    tables = (forgetting_table(comparison), paired_table(comparison), task_table(comparison), probe_table(comparison))
     measured = (table for table in tables if table.rows)
     mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
     for table in (*mixtures, version_costs_table(comparison), *measured):

@@ -21,10 +21,11 @@ from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
-from lrps.report.summary import ONE_RUN, mixing, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, mixing, noticed_steps, other_histories, still_to_do
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table, watching_notes
 from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.probe_table import probe_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.versions_table import UNRELEASED, WAYS_OF_COUNTING
 from lrps.report.tags import RATIOS, legend
@@ -40,7 +41,7 @@ def render_page(comparison: Comparison) -> str:
         .get_template(_TEMPLATE)
         .render(
             comparison=comparison,
-            other_histories=other_histories(comparison),
+            remarks=[*other_histories(comparison), *noticed_steps(comparison)],
             screen=FirstScreen(comparison),
             still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,
@@ -58,7 +59,10 @@ def render_page(comparison: Comparison) -> str:
             ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
             parts=parts_table(comparison.plan),
-            measured_tables=[forgetting_table(comparison), paired_table(comparison), task_table(comparison)],
+            measured_tables=[
+                *(forgetting_table(comparison), paired_table(comparison)),
+                *(task_table(comparison), probe_table(comparison)),
+            ],
             chart_style=Markup(STYLE),
             slot_style=Markup(slot_style()),
             any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),

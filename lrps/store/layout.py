@@ -55,6 +55,11 @@ class PathLayout:
         return self.directory / HELDOUT / f"step-{step:08d}-{heldout}.f32"
 
     @property
+    def profile(self) -> Path:
+        """Folder of the traces of the profiler, which nothing reads, copies or removes."""
+        return self.directory / "profile"
+
+    @property
     def model(self) -> Path:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"

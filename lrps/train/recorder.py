@@ -29,6 +29,7 @@ from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
 from lrps.train.evaluate import HeldoutResult
 from lrps.train.path_average import average_facts
+from lrps.train.path_notices import PathNotices
 from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
@@ -58,12 +59,14 @@ class Recorder:
         *,
         log_every_steps: int,
         trackers: Trackers | None = None,
+        notices: PathNotices | None = None,
     ) -> None:
         self.path, self.console, self.account, self._layout = path, console, account, layout
         self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
         self._step, self._window = path.start, _Window()
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
+        self.notices = notices
 
     def start(self, origin: Origin, facts: Mapping[str, Any], stop: int | None = None) -> None:
         """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`.
@@ -162,6 +165,8 @@ class Recorder:
         if pinned:
             self._append("branch-point", saved_step=checkpoint.step, directory=checkpoint.directory.name)
         self._ledger.sync()
+        if self.notices is not None:
+            self.notices.saved(checkpoint.step)
 
     def warn(self, text: str) -> None:
         """Show what went wrong without ending the attempt."""
@@ -193,6 +198,8 @@ class Recorder:
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
         self._trackers.log_evaluation(step, step * self._tokens_per_step, facts, form)
+        if self.notices is not None and form == RAW:
+            self.notices.evaluated(step, facts)
 
     def _row_losses(self, step: int, heldout: str, result: HeldoutResult) -> dict[str, str]:
         """Write the losses of single sequences, which only comparisons of states need, and return their digest."""

@@ -50,14 +50,16 @@ class Trainer:
         stop_request: StopRequest,
         recorder: Recorder | None,
         budget: BudgetWatch | None = None,
+        before_step: Callable[[int], None] = lambda _step: None,
     ) -> None:
         """training_sha256: digest of what all paths of the plan share. heldout: held-out sets by version.
 
         training_digests: digests of the same training that checkpoints may carry. budget: on rank 0, if there is one.
+        before_step: called with the lineage step that every step begins at.
         """
         self.config, self.path, self.engine, self.data, self.start = config, path, engine, data, start
         self.training_sha256, self.training_digests, self.heldout = training_sha256, training_digests, heldout
-        self.stop_request, self.recorder, self.budget = stop_request, recorder, budget
+        self.stop_request, self.recorder, self.budget, self.before_step = stop_request, recorder, budget, before_step
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
         self.saver = Saver(engine, self.layout)
@@ -111,6 +113,7 @@ class Trainer:
     def _train(self) -> bool:
         """Train to the path's last step; False if asked to stop before."""
         while self.step < self.path.stop:
+            self.before_step(self.step)
             stop = self._train_step()
             if stop or self._saves_now():
                 self._save(stop)

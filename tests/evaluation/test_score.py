@@ -98,7 +98,7 @@ def test_a_changed_task_and_a_changed_model_are_scored_again(with_tasks: Callabl
 def examples_shown(plan: Plan) -> dict[str, set[int]]:
     """task -> examples behind its numbers, of the two versions of cpt."""
     shown = newest_scores(plan)
-    assert {path for path, _ in shown} == {"cpt-v1", "cpt-v2"}
+    assert {path for path, *_ in shown} == {"cpt-v1", "cpt-v2"}
     return {task: {of[task].examples for of in shown.values()} for task in ("pairs-v1", "pairs-v2")}
 
 
@@ -120,11 +120,11 @@ def test_scores_of_a_state_that_is_no_more_are_not_shown(with_tasks: Callable[..
     shutil.rmtree(layout.checkpoints)
     shutil.rmtree(layout.branch_points)
     shutil.copytree(other.branch_points, layout.branch_points)
-    assert {path for path, _ in newest_scores(plan)} == {"cpt-v1"}, "trained anew"
+    assert {path for path, *_ in newest_scores(plan)} == {"cpt-v1"}, "trained anew"
     shutil.rmtree(layout.branch_points)
-    assert {path for path, _ in newest_scores(plan)} == {"cpt-v1", "cpt-v2"}, "a copy of ledgers alone"
+    assert {path for path, *_ in newest_scores(plan)} == {"cpt-v1", "cpt-v2"}, "a copy of ledgers alone"
     shutil.rmtree(layout.directory)
-    assert {path for path, _ in newest_scores(plan)} == {"cpt-v1"}, "deleted, to be trained anew"
+    assert {path for path, *_ in newest_scores(plan)} == {"cpt-v1"}, "deleted, to be trained anew"
 
 
 def test_untrained_versions_are_left_out(with_tasks: Callable[..., Any]) -> None:

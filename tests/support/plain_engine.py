@@ -151,15 +151,17 @@ def run(
     stop_after: int | None = None,
     train: bool = True,
     saved_steps: SavedSteps | None = None,
+    profile: int | None = None,
 ) -> bool:
     """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
 
     saved_steps: steps of saved states, as in `lrps evaluate --steps`.
 
     Computes in one thread: more would only wait for each other on so small a model.
-    stop_after: number of steps after which the request to stop arrives; only for a single path.
+    stop_after: number of steps after which the request to stop arrives; only for a single path. profile: number of
+    steps to profile.
     """
     with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
         stop: Any = StopAfter(stop_after)
-        return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps)
+        return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps, profile=profile)

@@ -110,7 +110,10 @@ class Killed(BaseException):
     """The end of a process in the middle of its work."""
 
 
-@pytest.mark.parametrize("act", ["write_mean", "fsync_and_hash", "book_event", "publish"])
+@pytest.mark.parametrize(
+    "act",
+    ["write_mean", "publish", *(pytest.param(act, marks=pytest.mark.long) for act in ("fsync_and_hash", "book_event"))],
+)
 def test_a_merge_that_is_killed_is_made_again_byte_for_byte(
     make: Make, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
