@@ -26,7 +26,6 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "initial_state": ("model", "initial_state"),
     "guard": ("guard",),
     "padding": (),
-    "guard": ("guard",),
 }
 """Config key of every key of `training` in an identity; empty for those that the version of lrps decides."""
 _PROGRAM = {"row_order": "the order of sequences", "padding": "the embedding of the padding token"}
