@@ -13,7 +13,7 @@ from lrps.config.loader import load_config
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.curves.paired_difference import mean_and_error
 from lrps.costs.status_document import status_document
-from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import plan_status
 from lrps.report.files import write_report
@@ -39,7 +39,7 @@ def comparison(plan: Plan) -> Comparison:
 
 
 def rows(plan: Plan, name: str, step: int, version: str) -> list[float]:
-    found = evaluations(read_ledger(plan.layout.path(name).ledger))[step, version]
+    found = evaluations(read_ledger(plan.layout.path(name).ledger))[EvaluationKey(step, version)]
     losses = read_row_losses(plan.layout.path(name).row_losses(step, version), found.row_losses_sha256)
     assert losses is not None
     return list(losses)
@@ -49,7 +49,7 @@ def test_the_points_are_the_records_of_the_main_path(plan: Plan, comparison: Com
     curve = comparison.heldout_curves["main"]
     found = evaluations(read_ledger(plan.layout.path("main").ledger))
     assert {(p.step, p.version): (p.loss, p.rows) for p in curve.points} == {
-        key: (each.loss, each.rows) for key, each in found.items()
+        (key.step, key.heldout): (each.loss, each.rows) for key, each in found.items()
     }
     assert sorted({p.step for p in curve.points}) == [4, 8, 12, 16, 20, 24, 28]
     assert {(end.released, end.step) for end in curve.branch_ends} == {("v1", 20), ("v2", 40)}
@@ -125,7 +125,7 @@ def test_the_report_draws_it_and_names_its_cost(plan: Plan, comparison: Comparis
 def test_status_shows_the_newest_losses_of_the_main_path(plan: Plan) -> None:
     document = status_document(plan, plan_status(plan))
     found = evaluations(read_ledger(plan.layout.path("main").ledger))
-    newest = {version: found[28, version].loss for version in ("v1", "v2")}
+    newest = {version: found[EvaluationKey(28, version)].loss for version in ("v1", "v2")}
     main, *branches = document.paths
     assert main.newest_heldout is not None
     assert (main.newest_heldout.step, main.newest_heldout.losses) == (28, newest)
