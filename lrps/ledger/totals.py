@@ -14,6 +14,8 @@ from lrps.ledger.records import Counters, Record
 _ENDINGS = {"stop": "complete", "failure": "failed"}
 _CAUSES = {"running": "kill", "failed": "failure"}
 """Mapping from the state that an attempt ended in to the reason why the next one repeats steps."""
+_DOUBT = "doubt"
+"""Reason to repeat steps that led to a doubtful state."""
 
 
 class RecordedPrice(NamedTuple):
@@ -43,7 +45,7 @@ class Totals:
     abandoned_seconds: float = 0.0
     """Device-seconds of training in attempts that saved nothing before the path was replaced by another one."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
-    """Mapping from the cause of lost steps (kill | failure | damage) to device-seconds of repeating them."""
+    """Mapping from the cause of lost steps (kill | failure | damage | doubt) to device-seconds of repeating them."""
     prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
     """Mapping from the price that attempts recorded, None if they recorded none, to device-hours at that price."""
     device: str = "n/a"
@@ -121,7 +123,8 @@ def total(records: Iterable[Record]) -> Totals:
         if record.kind == "start":
             if last is not None:
                 _close(totals, attempt, last)
-            attempt = _Attempt(_CAUSES.get(totals.state, "damage"), recorded_price(record))
+            lost = _CAUSES.get(totals.state, "damage")
+            attempt = _Attempt(_DOUBT if record.facts.get("doubtful") else lost, recorded_price(record))
             _open(totals, record)
         if record.step > totals.last_step:
             totals.last_step = record.step

@@ -206,6 +206,10 @@ class Graph:
             steps[release.path].add(release.step)
         return steps
 
+    def children(self, name: str) -> tuple[TrainingPath, ...]:
+        """Return the paths that fork from a path."""
+        return tuple(path for path in self.paths if path.parent is not None and path.parent.path == name)
+
     def branch_points(self, name: str) -> tuple[int, ...]:
         """Return the steps of a path at which other paths fork or a version is released, in ascending order."""
         return tuple(sorted(self._branch_points[name]))

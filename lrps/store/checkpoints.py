@@ -22,12 +22,13 @@ from typing import Any
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
+from lrps.ledger.confirmed import SavedStates
 from lrps.store.layout import PathLayout
-from lrps.store.retention import retention, younger
+from lrps.store.retention import retention, rewindable, younger
 
 FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
-_TEMPORARY, _PRUNED, _DAMAGED = ".tmp-", ".pruned-", ".damaged-"
+_TEMPORARY, _PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
 _NAME = re.compile(r"step-([0-9]{8,})")
 _HOW_TO_FIX = (
     "remove it and fetch it from a copy (`lrps pull`), or remove it with every later checkpoint of that path, in "
@@ -64,19 +65,26 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A directory that has the name of a checkpoint and is no intact one; as text, the reason."""
+    """A directory that has the name of a checkpoint and cannot be used; as text, the reason."""
 
     directory: Path
     reason: str
-    """Reason why it is not intact."""
+    """Reason why it cannot be used."""
+    doubtful: bool = False
+    """True if its bytes are intact, but a step soon after its state failed."""
 
     def __str__(self) -> str:
         return self.reason
 
     @property
+    def step(self) -> int:
+        """Lineage step in the name of the directory."""
+        return int(self.directory.name.rpartition("-")[2])
+
+    @property
     def aside(self) -> Path:
         """Path that `set_aside` renames it to."""
-        return self.directory.with_name(f"{_DAMAGED}{self.directory.name}")
+        return self.directory.with_name(f"{_DOUBTFUL if self.doubtful else _DAMAGED}{self.directory.name}")
 
 
 def directory_name(step: int) -> str:
@@ -157,18 +165,22 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return _read(directory)
 
 
-def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
+def newest_intact(*directories: Path, doubtful: Collection[int] = ()) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
 
-    Reads checkpoints from the newest one on, until one is intact.
+    Reads checkpoints from the newest one on, until one is intact. doubtful: steps whose states are skipped unread.
     """
     skipped: list[Skipped] = []
     everything = [(*found, directory) for directory in directories for found in _scan(directory)]
     for step, found, directory in sorted(everything, key=lambda entry: entry[0], reverse=True):
+        where = directory / directory_name(step)
+        if step in doubtful:
+            skipped.append(Skipped(where, f"{where} is not confirmed, and a step soon after it failed", doubtful=True))
+            continue
         why = found if isinstance(found, CheckpointError) else fault(found)
         if why is None and isinstance(found, Checkpoint):
             return found, tuple(skipped)
-        skipped.append(Skipped(directory / directory_name(step), str(why).partition("; ")[0]))
+        skipped.append(Skipped(where, str(why).partition("; ")[0]))
     return None, tuple(skipped)
 
 
@@ -242,12 +254,13 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     return _read(final)
 
 
-def set_aside(directory: Path) -> Path:
+def set_aside(directory: Path, *, doubtful: bool = False) -> Path:
     """Rename a damaged checkpoint to `.damaged-step-N`, so that it no longer counts, and return its new path.
 
-    Replaces one of the same step that was set aside before. Only `remove` deletes it.
+    doubtful: name it `.doubtful-step-N` instead. Replaces one of the same step that was set aside before. Only `remove`
+    deletes it.
     """
-    aside = Skipped(directory, "").aside
+    aside = Skipped(directory, "", doubtful).aside
     with _explained(f"cannot set {directory} aside"):
         if aside.exists():
             shutil.rmtree(aside)
@@ -257,15 +270,23 @@ def set_aside(directory: Path) -> Path:
 
 
 def prune_checkpoints(
-    checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None, keep_hours: float | None = None
+    checkpoints_dir: Path,
+    keep_last: int,
+    keep_every_steps: int | None = None,
+    keep_hours: float | None = None,
+    *,
+    states: SavedStates | None = None,
+    spread: bool = False,
 ) -> list[Path]:
     """Remove the complete checkpoints that `retention` does not keep, and return their directories.
 
     Checkpoints that other paths need are pinned in another directory. Incomplete ones are left for inspection.
+    states and spread: as in `rewindable`, by default of a path without a ledger.
     """
     complete = {checkpoint.step: checkpoint for checkpoint in complete_checkpoints(checkpoints_dir)}
     there = {step: checkpoint.directory for step, checkpoint in complete.items()}
-    stays = retention(there, {}, keep_last, keep_every_steps, young(complete, keep_hours))
+    others = young(complete, keep_hours) | rewindable(there, states or SavedStates(), spread)
+    stays = retention(there, {}, keep_last, keep_every_steps, others)
     removed = [directory for step, directory in there.items() if stays[step] is None]
     with _explained(f"cannot prune {checkpoints_dir}"):
         for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
@@ -282,12 +303,12 @@ def young(checkpoints: Mapping[int, Checkpoint], keep_hours: float | None) -> di
 
 
 def remove(directory: Path) -> None:
-    """Remove the directory of a checkpoint, or one of `leftovers` or `damaged_ones`.
+    """Remove the directory of a checkpoint, or one of `leftovers`, `damaged_ones` or `doubtful_ones`.
 
     A crash leaves no partial checkpoint under its name.
     """
     with _explained(f"cannot remove {directory}"):
-        if directory.name.startswith((_TEMPORARY, _PRUNED, _DAMAGED)):
+        if directory.name.startswith((_TEMPORARY, _PRUNED, _DAMAGED, _DOUBTFUL)):
             shutil.rmtree(directory)
         else:
             _remove(directory)
@@ -300,8 +321,13 @@ def leftovers(directory: Path) -> tuple[Path, ...]:
 
 
 def damaged_ones(directory: Path) -> tuple[Path, ...]:
-    """Return the checkpoints in a directory that `set_aside` has renamed."""
+    """Return the damaged checkpoints in a directory that `set_aside` has renamed."""
     return tuple(sorted(directory.glob(f"{_DAMAGED}step-*")))
+
+
+def doubtful_ones(directory: Path) -> tuple[Path, ...]:
+    """Return the doubtful checkpoints in a directory that `set_aside` has renamed."""
+    return tuple(sorted(directory.glob(f"{_DOUBTFUL}step-*")))
 
 
 def _remove(directory: Path) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError, LineageError
+from lrps.base.errors import BudgetError, DataError, LineageError, NonFiniteLoss
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -23,6 +23,7 @@ from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import after_failure
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
@@ -113,6 +114,7 @@ def _run_path(
 ) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
     with ExitStack() as resources:
+        resources.enter_context(_naming_what_follows(plan, path))
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
@@ -150,6 +152,19 @@ def _run_path(
             recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters))
             recorder.stop("complete" if (finished := trainer.run()) else "interrupted")
             return finished
+
+
+@contextmanager
+def _naming_what_follows(plan: Plan, path: TrainingPath) -> Iterator[None]:
+    """Add to the error of a failed step what the same command does next, or raise RepeatedFailureError.
+
+    Collective: a failed step is raised on all ranks, and the ledger is closed by then.
+    """
+    try:
+        yield
+    except NonFiniteLoss as failure:
+        follows = ask_rank_zero(lambda: after_failure(path, plan.layout, plan.graph.children(path.name)))
+        raise NonFiniteLoss(f"{path.name}: {failure}; {follows}", at=failure.at, cause=failure.cause) from None
 
 
 def _document_end(plan: Plan) -> int | None:

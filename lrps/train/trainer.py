@@ -7,19 +7,20 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from lrps.base.errors import CheckpointError, NonFiniteLoss
+from lrps.base.errors import NonFiniteLoss
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
-from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
+from lrps.store.checkpoints import Checkpoint, find, pin
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, evaluate_state
+from lrps.train.evaluate import HeldoutSet, check_finite, evaluate_state
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingSteps
+from lrps.train.pruning import Pruner
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
 
@@ -59,7 +60,7 @@ class Trainer:
         self.step = path.start
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
-        self.pruning_failed = False
+        self.pruner = Pruner(config.checkpoint, path, self.layout, self._warn)
 
     def run(self) -> bool:
         """Train to the path's last step and evaluate what it releases; False if asked to stop before.
@@ -78,13 +79,14 @@ class Trainer:
                 self._evaluate()  # The model that the plan starts from.
             finished = not self.start.steps_to_train or self._train()
         except NonFiniteLoss:
-            # On all ranks; the save in flight is of an earlier step, which the path can resume from.
+            # On all ranks. The save in flight is of an earlier step; the next attempt decides whether it is sound.
             self._publish(self.saver.finish)
             raise
         finally:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
+            ask_rank_zero(lambda: self.pruner.prune(self.path.stop))  # The evaluation has confirmed the last state.
         return finished
 
     def _load_origin(self) -> None:
@@ -210,22 +212,10 @@ class Trainer:
         if self.recorder is not None:
             self.recorder.checkpoint(checkpoint, pinned)
             # Removing gigabytes takes seconds, so that the writer's thread does it.
-            removed = self.saver.queue(lambda: self._prune(checkpoint.step))
+            removed = self.saver.queue(lambda: self.pruner.prune(checkpoint.step))
             if awaited:
                 with self._booking("saving_seconds"):
                     removed.result()
-
-    def _prune(self, saved: int) -> None:
-        """Remove checkpoints that retention does not keep. Warn once if that fails; every save tries again."""
-        settings = self.config.checkpoint
-        # A path that is trained needs its pins only.
-        keep_last = 1 if saved == self.path.stop else settings.keep_last
-        try:
-            prune_checkpoints(self.layout.checkpoints, keep_last, settings.keep_every_steps, settings.keep_hours)
-        except (CheckpointError, OSError) as error:
-            if not self.pruning_failed:
-                self._warn(f"old checkpoints stay: {error}")
-            self.pruning_failed = True
 
     def _warn(self, text: str) -> None:
         if self.recorder is not None:
@@ -266,6 +256,7 @@ class Trainer:
         with self._booking("evaluating_seconds"):
             results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
         self._book_energy()
+        check_finite(results, self.step)
         if self.recorder is not None:
             self.recorder.evaluation(self.step, results, self.start.initial_weights if self.step == 0 else None)
 

@@ -5,7 +5,8 @@ It is for tests of the files that training writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from lrps.base.errors import NonFiniteLoss
 from lrps.engine.fragments import own_fragments, read_fragments
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.plan.plan import Plan
@@ -24,16 +26,17 @@ from lrps.train import job
 class PlainEngine:
     """The part of an engine that `lrps.train` uses.
 
-    before: called before each step with the number of steps that are done.
+    before: called before each step with the number of steps that are done. rates: step -> rate in place of the path's.
     """
 
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
+    rates: Mapping[int, float] = {}
 
     def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
-        self._unsynced: list[StepResult] = []
+        self._unsynced: list[tuple[int, StepResult]] = []
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
 
     def train_step(
@@ -49,18 +52,25 @@ class PlainEngine:
         loss = self._held.module(input_ids=ids, labels=ids).loss
         loss.backward()
         for group in self._held.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.rates.get(step, lr)
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
+        self._unsynced.append((step, StepResult(float(loss.detach()), 1.0)))
         return True
 
     def sync_metrics(
         self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
     ) -> MetricsSync:
-        steps, self._unsynced = tuple(self._unsynced), []
+        steps, self._unsynced = self._unsynced, []
+        good = next((number for number, (_, each) in enumerate(steps) if not math.isfinite(each.loss)), len(steps))
+        failed = steps[good : good + 1]
         return MetricsSync(
-            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+            tuple(result for _, result in steps[:good]),
+            stop=stop,
+            written=written,
+            save_due=save_due,
+            steps_until_sync=steps_until_sync,
+            failure=NonFiniteLoss(f"step {failed[0][0]}: the loss is nan", at=failed[0][0]) if failed else None,
         )
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
@@ -103,6 +113,14 @@ def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
     """Within the context, call `act` before each step with the number of steps that are done."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PlainEngine, "before", staticmethod(act))
+        yield
+
+
+@contextmanager
+def broken_updates(*steps: int) -> Iterator[None]:
+    """Within the context, take these steps at a rate that breaks the weights, as a failing device would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PlainEngine, "rates", dict.fromkeys(steps, 1e38))
         yield
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
+from lrps.config.models import CheckpointConfig
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
@@ -16,6 +17,7 @@ from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
+from lrps.store.retention import rewind_spread
 
 NEXT = "(next)"
 """Name of a version that is not in the config; no version of a config can have this name."""
@@ -300,14 +302,21 @@ def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     if plan.costs.checkpoint_bytes is None:
         return None
     settings = plan.config.checkpoint
-    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
+    kept = sum(len(_kept_steps(graph, path, settings)) for path in graph.paths)
     periodic = settings.keep_last if settings.every_steps else 0
     return (kept + periodic) * plan.costs.checkpoint_bytes
 
 
-def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:
-    multiples = range(path.start // every * every + every, path.stop, every) if every else ()
-    return {*graph.branch_points(path.name), path.stop, *multiples}
+def _kept_steps(graph: Graph, path: TrainingPath, settings: CheckpointConfig) -> set[int]:
+    """Return the steps of the states that are there once a path is trained."""
+
+    def multiples(every: int | None) -> Iterable[int]:
+        return range(path.start // every * every + every, path.stop, every) if every else ()
+
+    kept = {*graph.branch_points(path.name), path.stop}
+    saved = {*kept, *multiples(settings.every_steps)}
+    to_rewind_to = rewind_spread(saved) if settings.keeps_for_rewind(path.kind) else ()
+    return {*kept, *multiples(settings.keep_every_steps), *to_rewind_to}
 
 
 def _marginal(plan: Plan) -> dict[str, AddedCost] | None:

@@ -22,7 +22,7 @@ from lrps.store.copy.transfer import Transfer, pull_run, push_run
 from lrps.store.layout import RunLayout
 from support.run_builder import attempt, files, save, small_plan, small_run
 
-EVERYTHING = partial(needed_to_resume, keep_last=100, keep_every_steps=None)
+EVERYTHING = partial(needed_to_resume, keep_last=100, keep_every_steps=None, keeps_for_rewind=bool)
 
 
 @pytest.fixture
