@@ -69,6 +69,12 @@ class NonFiniteLoss(TrainingError):  # noqa: N818
         self.at, self.cause = at, cause
 
 
+class SpikeError(TrainingError):
+    """A spike of the loss or the gradient norm at which `guard.action: stop` ends training; a person has to decide."""
+
+    exit_code = NEEDS_DECISION
+
+
 class GenerationError(LrpsError):
     """A generation of text that failed, or gave too little usable text.
 

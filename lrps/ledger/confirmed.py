@@ -112,7 +112,7 @@ class _Attempt:
         elif record.kind == "evaluation" and record.facts.get("form") in (None, "raw"):
             self.evaluated.add(record.step)
         elif record.kind in _WITHOUT_UPDATE:
-            self.passed.update(range(record.facts["first"], record.facts["last"] + 1))
+            self.passed.update(range(first := record.facts["first"], record.facts.get("last", first) + 1))
         elif record.kind == "failure":
             self.failure = failed_step(record)
         elif record.kind == "rewind":

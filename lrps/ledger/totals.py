@@ -8,6 +8,7 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
+from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.base.units import hours
 from lrps.ledger.records import Counters, Record
 
@@ -44,6 +45,14 @@ class Totals:
     """Sums of the counters over the attempts, repeated steps included; energy is None if an attempt has none."""
     abandoned_seconds: float = 0.0
     """Device-seconds of training in attempts that saved nothing before the path was replaced by another one."""
+    skipped: StepSet = NO_STEPS
+    """Steps of the path that passed without an update."""
+    skipped_seconds: float = 0.0
+    """Device-seconds of steps that passed without an update, those aside that are booked as repeated or abandoned."""
+    skipped_unique_tokens: int = 0
+    """Number of tokens of such steps that would have been unique."""
+    spikes: StepSet = NO_STEPS
+    """Steps of the path that were judged spikes and trained all the same."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
     """Mapping from the cause of lost steps (kill | failure | damage | doubt) to device-seconds of repeating them."""
     prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
@@ -57,7 +66,7 @@ class Totals:
 
     @property
     def useful_steps(self) -> int:
-        """Number of steps of the path that its attempts have reached, each counted once."""
+        """Number of steps of the path that its attempts have reached, each counted once, skipped ones included."""
         return 0 if self.first_step is None else self.last_step - self.first_step
 
     @property
@@ -66,9 +75,14 @@ class Totals:
         return self.spent.steps - self.useful_steps
 
     @property
+    def unique_tokens(self) -> int:
+        """Number of tokens that the lineage had never trained on before."""
+        return self.spent.unique_tokens - self.skipped_unique_tokens
+
+    @property
     def productive_seconds(self) -> float:
         """Device-seconds of training steps of this path, each counted once."""
-        return self.spent.training_seconds - self.abandoned_seconds
+        return self.spent.training_seconds - self.abandoned_seconds - self.skipped_seconds
 
     @property
     def goodput(self) -> float | None:
@@ -111,6 +125,7 @@ class Totals:
             "saving": spent.saving_seconds,
             "starting": spent.starting_seconds,
             **{f"repeating after {cause}": seconds for cause, seconds in sorted(self.repeating_by_cause.items())},
+            **({"skipped": self.skipped_seconds} if self.skipped_seconds else {}),
             **({"abandoned": self.abandoned_seconds} if self.abandoned_seconds else {}),
             "other": spent.other_seconds,
         }
@@ -126,6 +141,10 @@ def total(records: Iterable[Record]) -> Totals:
             lost = _CAUSES.get(totals.state, "damage")
             attempt = _Attempt(_DOUBT if record.facts.get("doubtful") else lost, recorded_price(record))
             _open(totals, record)
+        elif record.kind == "skip":
+            _skip(totals, record)
+        elif record.kind == "spike":
+            totals.spikes |= StepSet.of([(record.facts["first"], record.facts["first"])])
         if record.step > totals.last_step:
             totals.last_step = record.step
         last = record
@@ -148,6 +167,15 @@ def _open(totals: Totals, start: Record) -> None:
         # The first attempt, or one after attempts that saved nothing, when the path may have been replaced.
         totals.first_step = totals.last_step = start.facts["path_start"]
         totals.abandoned_seconds = totals.spent.training_seconds
+        totals.skipped_seconds, totals.skipped_unique_tokens = 0.0, 0
+    # Steps after the state that it begins from are decided again.
+    totals.skipped, totals.spikes = (each.within(0, start.step) for each in (totals.skipped, totals.spikes))
+
+
+def _skip(totals: Totals, skip: Record) -> None:
+    totals.skipped |= StepSet.of([(skip.facts["first"], skip.facts["last"])])
+    totals.skipped_seconds += skip.facts["seconds"]
+    totals.skipped_unique_tokens += skip.facts["unique_tokens"]
 
 
 def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:

@@ -5,9 +5,9 @@ It is for tests of the files that training writes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from lrps.base.errors import NonFiniteLoss
 from lrps.engine.fragments import own_fragments, read_fragments
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job
 
@@ -26,17 +27,21 @@ from lrps.train import job
 class PlainEngine:
     """The part of an engine that `lrps.train` uses.
 
-    before: called before each step with the number of steps that are done. rates: step -> rate in place of the path's.
+    before: called before each step with the number of steps that are done.
     """
 
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
     rates: Mapping[int, float] = {}
+    """Rate of a step in place of the path's."""
+    above: Callable[[int], float] = staticmethod(lambda step: 0.0)
+    """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
     def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
-        self._unsynced: list[tuple[int, StepResult]] = []
+        self._unsynced: list[StepResult] = []
+        self._failure: NonFiniteLoss | None = None
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
 
     def train_step(
@@ -46,31 +51,36 @@ class PlainEngine:
         lr: float,
         seed: int,
         step: int,
+        judge: Judge | None = None,
     ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
         loss = self._held.module(input_ids=ids, labels=ids).loss
+        reported = float(loss.detach()) + self.above(step)
+        self._unsynced.append(StepResult(reported, 1.0))
+        if judge is not None and judge(reported, 1.0):
+            return True
+        if not isfinite(reported):
+            self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}", at=step)
+            return False
         loss.backward()
         for group in self._held.optimizer.param_groups:
             group["lr"] = self.rates.get(step, lr)
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        self._unsynced.append((step, StepResult(float(loss.detach()), 1.0)))
         return True
 
     def sync_metrics(
         self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
     ) -> MetricsSync:
-        steps, self._unsynced = self._unsynced, []
-        good = next((number for number, (_, each) in enumerate(steps) if not math.isfinite(each.loss)), len(steps))
-        failed = steps[good : good + 1]
+        steps, self._unsynced = tuple(self._unsynced), []
         return MetricsSync(
-            tuple(result for _, result in steps[:good]),
+            steps[: len(steps) - (self._failure is not None)],
             stop=stop,
             written=written,
             save_due=save_due,
             steps_until_sync=steps_until_sync,
-            failure=NonFiniteLoss(f"step {failed[0][0]}: the loss is nan", at=failed[0][0]) if failed else None,
+            failure=self._failure,
         )
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:

@@ -85,12 +85,12 @@ def test_after_damage_retention_keeps_what_was_saved_since(make: Make) -> None:
     assert not run(plan, "main", stop_after=25)
     assert steps(main.checkpoints) == [20, 25], "no step has confirmed state 25"
     flip(find(main, 25))
-    assert not run(plan, "main", stop_after=3), "from step 8; asked to stop at 11"
+    assert not run(plan, "main", stop_after=3), "from step 20; asked to stop at 23"
     newest, skipped = newest_intact(main.checkpoints, main.branch_points)
     assert newest is not None
-    assert (newest.step, skipped) == (11, ()), "the save that it was asked for is there"
+    assert (newest.step, skipped) == (23, ()), "the save that it was asked for is there"
     assert run(plan, "main")
-    assert starts(main)[-1] == ("resume", 11)
+    assert starts(main)[-1] == ("resume", 23)
 
 
 def test_where_nothing_intact_is_left_nothing_is_renamed(make: Make) -> None:
