@@ -90,8 +90,8 @@ class _Attempt:
 
     start: int
     """Lineage step of the state that the attempt started from."""
-    saved_before: bool
-    """Whether that state is one of the path itself, not the one that it begins from."""
+    path_start: int
+    """Lineage step that the path itself starts from."""
     given_up: tuple[int, ...]
     parent_state: str | None = None
     steps: int = 0
@@ -118,15 +118,10 @@ class _Attempt:
         elif record.kind == "rewind":
             self.rewound = True
 
-    @property
-    def last_good(self) -> int:
-        """Newest step that confirms the states before it; a step before `start` if there is none."""
-        step = self.start + self.steps - 1
-        if self.failure is not None and self.failure.cause != NON_FINITE_EVALUATION:
-            step = self.failure.at - 1 - STEPS_BEFORE_FAILURE
-        while step >= self.start and step in self.passed:
-            step -= 1
-        return step
+    def last_good(self, failing: int | None) -> int:
+        """Return the newest step that confirms the states before it if step `failing` fails; -1 if there is none."""
+        stop = self.start + self.steps if failing is None else failing - STEPS_BEFORE_FAILURE
+        return next((step for step in reversed(range(self.start, stop)) if step not in self.passed), -1)
 
 
 def failed_step(failure: Record) -> FailedStep | None:
@@ -163,24 +158,26 @@ def _attempts(records: Iterable[Record]) -> Iterator[_Attempt]:
 
 def _begun(start: Record) -> _Attempt:
     given_up, parent = tuple(start.facts.get("doubtful", ())), start.facts.get("parent") or {}
-    return _Attempt(start.step, start.step != start.facts.get("path_start", 0), given_up, parent.get("digest"))
+    return _Attempt(start.step, start.facts.get("path_start", 0), given_up, parent.get("digest"))
 
 
 def _after(states: SavedStates, attempt: _Attempt) -> SavedStates:
     """Return the states after one more attempt."""
-    start, good, failure = attempt.start, attempt.last_good, attempt.failure
+    start, failure = attempt.start, attempt.failure
+    failing = None if failure is None or failure.cause == NON_FINITE_EVALUATION else failure.at
+    good = attempt.last_good(failing)
+    sure = attempt.last_good(start + attempt.steps if failing is None else failing)
     # An attempt that died may have published a state without its record: the next one starts from it.
-    own_start = {start} if attempt.saved_before else set()
-    saved = {step for step in states.saved if step <= start} | own_start | attempt.saved
+    saved = {step for step in states.saved if step <= start} | ({start} - {attempt.path_start}) | attempt.saved
+    candidates = saved | {attempt.path_start}
     kept = {step for step in states.confirmed if step <= start} - attempt.saved
-    confirmed = kept | {step for step in {*saved, start} if step <= good or step in attempt.evaluated}
-    sure = good - STEPS_BEFORE_FAILURE if failure is None else good
+    confirmed = kept | {step for step in candidates if step <= good or step in attempt.evaluated}
     settled = (states.settled & kept) | {step for step in confirmed if step <= sure or step in attempt.evaluated}
     doubtful = ((states.doubtful | {*attempt.given_up}) - attempt.saved) - confirmed
     failures = [each for each in states.failures if each.at > good]
     if failure is not None and not (failure.cause == NON_FINITE_EVALUATION and failure.at in confirmed):
         failures.append(failure)
-        doubtful |= {step for step in {*saved, start} - confirmed if step <= failure.at}
+        doubtful |= {step for step in candidates - confirmed if step <= failure.at}
     before, rewound_to = states.failed_before, states.rewound_to
     if attempt.rewound:
         before |= {each.at for each in failures}
