@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from lrps.base.errors import CheckpointError, RepeatedFailureError
 from lrps.ledger.confirmed import STEPS_BEFORE_FAILURE, SavedStates, saved_states
 from lrps.ledger.reader import read_ledger
-from lrps.paths.graph import TrainingPath
+from lrps.paths.graph import Graph, TrainingPath
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout, RunLayout
 
@@ -21,10 +21,16 @@ from lrps.store.layout import PathLayout, RunLayout
 def path_states(path: str, run: RunLayout, children: Iterable[TrainingPath] = ()) -> SavedStates:
     """Return the saved states of a path. children: paths that may fork from it; their first steps confirm its states.
 
-    Raises LedgerError for a ledger that was changed. A child's ledger is read only if it forks from an unconfirmed
-    state.
+    Raises LedgerError for a ledger that was changed.
     """
-    states = saved_states(read_ledger(run.path(path).ledger, heartbeats=False))
+    return with_children(saved_states(read_ledger(run.path(path).ledger, heartbeats=False)), path, run, children)
+
+
+def with_children(states: SavedStates, path: str, run: RunLayout, children: Iterable[TrainingPath]) -> SavedStates:
+    """Return the states of a path with what the ledgers of its children show of them.
+
+    The ledger of a child is read only if it forks from an unconfirmed state.
+    """
     for child in children:
         fork = child.parent
         if fork is not None and fork.path == path and fork.step in states.unconfirmed:
@@ -96,23 +102,42 @@ def _state_before(path: TrainingPath, states: SavedStates, on_disk: set[int], fa
     return max(confirmed - states.rewound_to, default=min(confirmed, default=path.start))
 
 
-def after_failure(path: TrainingPath, run: RunLayout, children: Iterable[TrainingPath]) -> str:
+def what_follows(path: TrainingPath, states: SavedStates, on_disk: Iterable[int]) -> str | None:
+    """Return a description of a failure after which the same command does not just resume; None if it does."""
+    there = set(on_disk)
+    if (error := repeated_failure(path, states, there)) is not None:
+        return str(error)
+    try:
+        back = step_to_return_to(path, states, there)
+    except CheckpointError as error:
+        return str(error)
+    if back is None:
+        return None
+    to = f"step {back}, its start" if back == path.start else f"the confirmed state of step {back}"
+    return f"state {max(there)} may be broken, because a step soon after it failed; the next attempt goes back to {to}"
+
+
+def after_failure(path: TrainingPath, graph: Graph, run: RunLayout) -> str:
     """Return what the same command does now that an attempt has failed at a step.
 
     Raises RepeatedFailureError if it would be refused.
     """
-    states, on_disk = path_states(path.name, run, children), saved_steps(run.path(path.name))
-    if (error := repeated_failure(path, states, on_disk)) is not None:
-        raise error
+    states = path_states(path.name, run, graph.children(path.name))
+    if path.parent is not None and not states.saved:
+        parent = graph.by_name[path.parent.path]
+        check_recoverable(parent, run, [path])
+        if path.parent.step in path_states(parent.name, run, [path]).doubtful:
+            return (
+                f"the state of {parent.name} that it starts from may be broken. `lrps run` trains {parent.name} again "
+                "from its newest confirmed state, and then this path"
+            )
+    check_recoverable(path, run, graph.children(path.name))
+    on_disk = saved_steps(run.path(path.name))
     if not on_disk:
         return (
             f"nothing of {path.name} is saved yet: run the same command again to try again, or first lower "
             "schedule.peak_lr or make the warm-up longer; the plan may keep its `name`"
         )
-    if (back := step_to_return_to(path, states, on_disk)) is not None:
-        return (
-            f"state {max(on_disk)} may be broken, because a step soon after it failed. Run the same command again: "
-            f"it goes back to {'step' if back == path.start else 'the confirmed state of step'} {back} and trains "
-            "again from there"
-        )
+    if (text := what_follows(path, states, on_disk)) is not None:
+        return f"{text}. Run the same command again"
     return f"run the same command again: it resumes from step {max(on_disk)}, and says what to do if that fails too"

@@ -163,7 +163,7 @@ def _naming_what_follows(plan: Plan, path: TrainingPath) -> Iterator[None]:
     try:
         yield
     except NonFiniteLoss as failure:
-        follows = ask_rank_zero(lambda: after_failure(path, plan.layout, plan.graph.children(path.name)))
+        follows = ask_rank_zero(lambda: after_failure(path, plan.graph, plan.layout))
         raise NonFiniteLoss(f"{path.name}: {failure}; {follows}", at=failure.at, cause=failure.cause) from None
 
 

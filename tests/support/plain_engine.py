@@ -130,7 +130,7 @@ def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
 def broken_updates(*steps: int) -> Iterator[None]:
     """Within the context, take these steps at a rate that breaks the weights, as a failing device would."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PlainEngine, "rates", dict.fromkeys(steps, 1e38))
+        patch.setattr(PlainEngine, "rates", dict.fromkeys(steps, 1e37))
         yield
 
 
