@@ -75,6 +75,10 @@ class Comparison:
     """Costs of the main paradigm beside the others at one speed, and what faults and start-up cost."""
     other_parents: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
+    failures: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of failed steps and of what has to follow, by the name of the path."""
+    unconfirmed: Mapping[str, int] = field(default_factory=dict, metadata=OPTIONAL)
+    """Step of the last state of each complete path of which nothing confirms it yet (docs/steering.md), by name."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -122,4 +126,10 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         pace=pace,
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
+        failures={name: status.failure for name, status in run.statuses.items() if status.failure},
+        unconfirmed={
+            name: status.step
+            for name, status in run.statuses.items()
+            if status.state == "complete" and status.confirmed_step != status.step
+        },
     )

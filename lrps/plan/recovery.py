@@ -89,10 +89,14 @@ def repeated_failure(path: TrainingPath, states: SavedStates, on_disk: Iterable[
     )
 
 
+def refusal(path: TrainingPath, run: RunLayout, children: Iterable[TrainingPath]) -> RepeatedFailureError | None:
+    """Return the error of the next attempt at a path if that would fail as the last two did; else None."""
+    return repeated_failure(path, path_states(path.name, run, children), saved_steps(run.path(path.name)))
+
+
 def check_recoverable(path: TrainingPath, run: RunLayout, children: Iterable[TrainingPath]) -> None:
     """Raise RepeatedFailureError if another attempt at a path would fail as the last two did."""
-    states = path_states(path.name, run, children)
-    if (error := repeated_failure(path, states, saved_steps(run.path(path.name)))) is not None:
+    if (error := refusal(path, run, children)) is not None:
         raise error
 
 
