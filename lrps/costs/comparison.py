@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost
 from lrps.costs.sample import Sample
 from lrps.plan.plan import Plan
 from lrps.plan.scores import newest_scores
+from lrps.plan.status import PathStatus
 from lrps.plan.tasks import tasks_of
 
 
@@ -127,9 +128,11 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
-        unconfirmed={
-            name: status.step
-            for name, status in run.statuses.items()
-            if status.state == "complete" and status.confirmed_step != status.step
-        },
+        unconfirmed=_unconfirmed(run.statuses.values()),
     )
+
+
+def _unconfirmed(statuses: Iterable[PathStatus]) -> dict[str, int]:
+    """Return name -> step of the last state of every complete path of which nothing confirms it."""
+    complete = (status for status in statuses if status.state == "complete")
+    return {status.path.name: status.step for status in complete if status.confirmed_step != status.step}

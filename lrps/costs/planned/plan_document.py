@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
-from lrps.config.models import CheckpointConfig
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
@@ -122,6 +121,8 @@ class GraphCost:
     cost: PlannedCost = field(metadata=INLINE)
     checkpoint_bytes: int | None
     """Number of bytes on disk of the checkpoints that are kept."""
+    rewind_bytes: int | None = field(default=None, metadata=OPTIONAL)
+    """Number of bytes on disk of the states that main paths keep to rewind to, beside these checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ class ParadigmPlan:
     """Its paths, parents before children."""
     row_ranges: tuple[RowRange, ...] = field(default=(), metadata=OPTIONAL)
     """Rows that its paths of more than 64 ranges read; the `data_slice` of a path says which of them are its own."""
+    rewind_bytes: int | None = field(default=None, metadata=OPTIONAL)
+    """Number of bytes on disk of the states that main paths keep to rewind to, beside these checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,11 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         paradigms={paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
         marginal=_marginal(plan),
         next=_next(plan),
-        graph=GraphCost(_cost(plan, plan.graph.total_steps), checkpoint_bytes(plan, plan.graph)),
+        graph=GraphCost(
+            _cost(plan, plan.graph.total_steps),
+            checkpoint_bytes(plan, plan.graph),
+            rewind_bytes(plan, plan.graph),
+        ),
         to_do=_cost(plan, to_do),
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
@@ -291,32 +298,39 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
         releases=paradigm.releases,
         paths=paths,
         row_ranges=tuple(planner.row_ranges),
+        rewind_bytes=rewind_bytes(plan, Graph((paradigm,))),
     )
 
 
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
 
-    None if the size of a checkpoint is not known.
+    Those that are kept to rewind to are not counted. None if the size of a checkpoint is not known.
     """
     if plan.costs.checkpoint_bytes is None:
         return None
     settings = plan.config.checkpoint
-    kept = sum(len(_kept_steps(graph, path, settings)) for path in graph.paths)
+    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
     periodic = settings.keep_last if settings.every_steps else 0
     return (kept + periodic) * plan.costs.checkpoint_bytes
 
 
-def _kept_steps(graph: Graph, path: TrainingPath, settings: CheckpointConfig) -> set[int]:
-    """Return the steps of the states that are there once a path is trained."""
+def rewind_bytes(plan: Plan, graph: Graph) -> int | None:
+    """Return the bytes of the states that trained paths keep to rewind to, beside `checkpoint_bytes`."""
+    if plan.costs.checkpoint_bytes is None:
+        return None
+    settings = plan.config.checkpoint
+    more = 0
+    for path in graph.paths:
+        if settings.keeps_for_rewind(path.kind):
+            kept = _kept_steps(graph, path, settings.keep_every_steps)
+            more += len(rewind_spread(kept | _kept_steps(graph, path, settings.every_steps)) - kept)
+    return more * plan.costs.checkpoint_bytes
 
-    def multiples(every: int | None) -> Iterable[int]:
-        return range(path.start // every * every + every, path.stop, every) if every else ()
 
-    kept = {*graph.branch_points(path.name), path.stop}
-    saved = {*kept, *multiples(settings.every_steps)}
-    to_rewind_to = rewind_spread(saved) if settings.keeps_for_rewind(path.kind) else ()
-    return {*kept, *multiples(settings.keep_every_steps), *to_rewind_to}
+def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:
+    multiples = range(path.start // every * every + every, path.stop, every) if every else ()
+    return {*graph.branch_points(path.name), path.stop, *multiples}
 
 
 def _marginal(plan: Plan) -> dict[str, AddedCost] | None:
