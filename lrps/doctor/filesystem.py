@@ -116,7 +116,10 @@ def check_free_space(subject: Subject) -> Iterator[Finding]:
         yield Finding(AREA, "free space", "ok", f"{size(free)} in {subject.directory}")
     elif needed > free:
         what = f"{size(free)} free, checkpoints still need {size(needed)}"
-        fix = "free or add space, lower checkpoint.keep_last, set keep_for_rewind: false, leave keep_every_steps out, or set `runs` elsewhere"
+        fix = (
+            "free or add space, lower checkpoint.keep_last, set keep_for_rewind: false, leave keep_every_steps out, or "
+            "set `runs` elsewhere"
+        )
         yield Finding(AREA, "free space", "fail", what, fix)
     else:
         yield Finding(AREA, "free space", "ok", f"{size(free)} free, checkpoints still need {size(needed)}")
