@@ -135,7 +135,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     )
 
 
-_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "checkpoint")
+_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "skip", "checkpoint")
 """Kinds of records whose step training had reached; an evaluation may be of an earlier state."""
 
 
