@@ -10,6 +10,7 @@ from lrps import __version__
 from lrps.base.document import INLINE, OPTIONAL, key
 from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
 from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
@@ -80,6 +81,8 @@ class Comparison:
     """Descriptions of failed steps and of what has to follow, by the name of the path."""
     unconfirmed: Mapping[str, int] = field(default_factory=dict, metadata=OPTIONAL)
     """Step of the last state of each complete path of which nothing confirms it yet (docs/steering.md), by name."""
+    heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
+    """Held-out losses of main paths while they were trained, by the name of the path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -129,6 +132,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         unconfirmed=_unconfirmed(run.statuses.values()),
+        heldout_curves=heldout_curves(plan, run.statuses),
     )
 
 

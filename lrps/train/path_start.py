@@ -6,7 +6,7 @@ Only the process that holds the path's lock calls these functions, `check_origin
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrps.base.errors import CheckpointError, LineageError
@@ -18,6 +18,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
+from lrps.plan.main_curve import curve_to_come
 from lrps.plan.origin import Origin, newest_checkpoint, origin_of
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import check_recoverable, path_states
@@ -54,6 +55,17 @@ class PathStart:
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
     skips: StepSet = NO_STEPS
     """Steps that the path lets pass without an update, and for which nothing is computed."""
+    curve: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Lineage step -> held-out versions that a main path is evaluated on when training passes the step.
+
+    They are never missing: a path that was trained without them is complete. If no step is trained, these are saved
+    states to evaluate.
+    """
+
+    @property
+    def stop(self) -> int:
+        """Lineage step at which the attempt ends."""
+        return self.origin.step + self.steps_to_train
 
     @property
     def first_state(self) -> Origin:
@@ -63,7 +75,7 @@ class PathStart:
     @property
     def complete(self) -> bool:
         """True if no step and no evaluation is left to do."""
-        return not (self.steps_to_train or self.missing_evaluations)
+        return not (self.steps_to_train or self.missing_evaluations or self.curve)
 
 
 def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
@@ -71,8 +83,9 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from,
-    RepeatedFailureError if a step has failed twice and would be trained again.
+    Raises LineageError if the directory belongs to another plan, and for a path that is not trained to its end if train
+    is False; CheckpointError if there is no state to start from, RepeatedFailureError if a step has failed twice and
+    would be trained again.
     """
     layout, children = plan.layout.path(path.name), plan.graph.children(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
@@ -92,7 +105,11 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points, parent, initial, digest)
+    steps = max(0, path.stop - origin.step)
+    if steps and not train:
+        raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
+    curve = curve_to_come(plan, path, origin.step) if steps else {}
+    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, curve=curve)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start
