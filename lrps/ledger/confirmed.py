@@ -49,6 +49,8 @@ class SavedStates:
     """Steps of confirmed states; also the step that the path starts from, once a step from there was finite."""
     settled: frozenset[int] = frozenset()
     """Steps of states that are confirmed, and stay so if the next step fails."""
+    only_evaluated: frozenset[int] = frozenset()
+    """Steps of states that nothing but their own evaluation confirms: a failure soon after outweighs it."""
     doubtful: frozenset[int] = frozenset()
     """Steps of doubtful states, as above. A state stays doubtful until one of its step is saved again."""
     failures: tuple[FailedStep, ...] = ()
@@ -69,19 +71,37 @@ class SavedStates:
         """Steps of saved states that are not confirmed."""
         return self.saved - self.confirmed
 
+    @property
+    def unproven(self) -> frozenset[int]:
+        """Steps of saved states of which a child can still show something."""
+        return self.unconfirmed | self.only_evaluated
+
     def with_child(self, fork: int, child: SavedStates) -> SavedStates:
         """Return the states with what a path that forks at step `fork` shows of the state that it starts from."""
-        if fork not in self.unconfirmed:
+        if fork not in self.unproven:
             return self
         other_state = None not in (child.parent_state, here := self.digests.get(fork)) and child.parent_state != here
         if fork in child.confirmed and not other_state:
             settled = self.settled | ({fork} & child.settled)
-            return replace(self, confirmed=self.confirmed | {fork}, settled=settled, doubtful=self.doubtful - {fork})
+            return replace(
+                self,
+                confirmed=self.confirmed | {fork},
+                settled=settled,
+                only_evaluated=self.only_evaluated - {fork},
+                doubtful=self.doubtful - {fork},
+            )
         failed = child.failures if fork in child.doubtful else ()
         # This path has gone back for some of them already: they are of an earlier state of the step.
         if len(failed) <= self.given_up.count(fork):
             return self
-        return replace(self, doubtful=self.doubtful | {fork}, failures=(*self.failures, *failed))
+        return replace(
+            self,
+            confirmed=self.confirmed - {fork},
+            settled=self.settled - {fork},
+            only_evaluated=self.only_evaluated - {fork},
+            doubtful=self.doubtful | {fork},
+            failures=(*self.failures, *failed),
+        )
 
 
 @dataclass
@@ -171,8 +191,12 @@ def _after(states: SavedStates, attempt: _Attempt) -> SavedStates:
     saved = {step for step in states.saved if step <= start} | ({start} - {attempt.path_start}) | attempt.saved
     candidates = saved | {attempt.path_start}
     kept = {step for step in states.confirmed if step <= start} - attempt.saved
-    confirmed = kept | {step for step in candidates if step <= good or step in attempt.evaluated}
-    settled = (states.settled & kept) | {step for step in confirmed if step <= sure or step in attempt.evaluated}
+    by_steps = (kept - states.only_evaluated) | {step for step in candidates if step <= good}
+    evaluated = frozenset[int]()
+    if failing is None:  # A failure soon after the newest states outweighs their evaluations.
+        evaluated = ((states.only_evaluated & kept) | (attempt.evaluated & candidates)) - by_steps
+    confirmed = by_steps | evaluated
+    settled = (states.settled & kept & confirmed) | {step for step in by_steps if step <= sure} | evaluated
     doubtful = ((states.doubtful | {*attempt.given_up}) - attempt.saved) - confirmed
     failures = [each for each in states.failures if each.at > good]
     if failure is not None and not (failure.cause == NON_FINITE_EVALUATION and failure.at in confirmed):
@@ -189,6 +213,7 @@ def _after(states: SavedStates, attempt: _Attempt) -> SavedStates:
         frozenset(saved),
         frozenset(confirmed),
         frozenset(settled),
+        frozenset(evaluated),
         frozenset(doubtful),
         tuple(failures),
         before,

@@ -96,7 +96,7 @@ class Follower:
         """Return the saved states of a path, with what its children show of them."""
         states = saved_states(read.ledger.records)
         for child in self.plan.graph.children(path.name):
-            if child.start in states.unconfirmed:
+            if child.start in states.unproven:
                 states = states.with_child(child.start, saved_states(self._refreshed(child).ledger.records))
         return states
 

@@ -29,11 +29,11 @@ def path_states(path: str, run: RunLayout, children: Iterable[TrainingPath] = ()
 def with_children(states: SavedStates, path: str, run: RunLayout, children: Iterable[TrainingPath]) -> SavedStates:
     """Return the states of a path with what the ledgers of its children show of them.
 
-    The ledger of a child is read only if it forks from an unconfirmed state.
+    The ledger of a child is read only if it forks from a state that no step has confirmed.
     """
     for child in children:
         fork = child.parent
-        if fork is not None and fork.path == path and fork.step in states.unconfirmed:
+        if fork is not None and fork.path == path and fork.step in states.unproven:
             child_ledger = read_ledger(run.path(child.name).ledger, heartbeats=False)
             states = states.with_child(fork.step, saved_states(child_ledger))
     return states

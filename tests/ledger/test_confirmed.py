@@ -84,6 +84,16 @@ def test_its_own_evaluation_confirms_a_state() -> None:
     assert saved_states(attempt(0, 50, (40, 50), more=(average,))).unconfirmed == {50}
 
 
+def test_a_failure_soon_after_a_state_outweighs_its_evaluation() -> None:
+    """Weights that are far too large may still give a finite loss."""
+    evaluation = record("evaluation", 50, 50, heldout="v1", loss=5.5)
+    evaluated = attempt(0, 50, (40, 50), more=(evaluation,))
+    assert saved_states([*evaluated, *attempt(50, 52, failed="non-finite")]).doubtful == {50}
+    child = saved_states(attempt(50, 51, path_start=50, failed="non-finite"))
+    assert saved_states(evaluated).with_child(50, child).doubtful == {50}
+    assert saved_states([*evaluated, *attempt(50, 60, failed="non-finite")]).confirmed == {0, 40, 50}
+
+
 def test_an_evaluation_that_is_not_finite_makes_only_an_unconfirmed_state_doubtful() -> None:
     assert saved_states(attempt(0, 50, (40, 50), failed=NON_FINITE_EVALUATION)).doubtful == {50}
     later = [*attempt(0, 60, (40, 50, 60)), record("failure", 50, 60, error="x", at=50, cause=NON_FINITE_EVALUATION)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from lrps.plan.prune import prune_run
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
-from support.plain_engine import before_steps, broken_updates, run
+from support.plain_engine import PlainEngine, before_steps, broken_updates, run
 
 Make = Callable[..., Plan]
 PATHS = ("main", "branch-v1", "branch-v2")
@@ -166,8 +167,8 @@ def test_the_last_state_of_a_branch_is_put_in_doubt_by_its_evaluation(make: Make
     plan = make("evaluated")
     assert run(plan, "main")
     with broken_updates(19), pytest.MonkeyPatch.context() as patch:
-        evaluate = "support.plain_engine.PlainEngine.evaluate"
-        patch.setattr(evaluate, lambda engine, rows: (float("nan"), rows[:, 1:].size))
+        evaluate = PlainEngine.evaluate
+        patch.setattr(PlainEngine, "evaluate", lambda *held: replace(evaluate(*held), total=float("nan")))
         with pytest.raises(NonFiniteLoss, match="the held-out loss on v1 is nan"):
             run(plan, "branch-v1")
     status = path_status(plan, plan.graph.by_name["branch-v1"])
