@@ -16,7 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from lrps.base.numbers import size
-from lrps.costs.planned.plan_document import checkpoint_bytes, rewind_bytes
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.plan.plan import Plan

@@ -10,7 +10,8 @@ Kinds and their main facts: start (format, path, path_start, parent, path_digest
 heartbeat (loss), skip (first, last, cause, loss, norm, z, seconds, unique_tokens), spike (first, cause, loss, norm, z),
 checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..), stop (outcome),
 failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
-rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..), stop.
+rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..),
+merge (path, version, merged, bytes), stop.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lrps.base.errors import LedgerError
 FORMAT = "lrps-ledger/2"
 KINDS = (
     *("start", "heartbeat", "skip", "spike", "checkpoint", "branch-point", "evaluation", "stop", "failure"),
-    *("export", "rehearsal", "score"),
+    *("export", "rehearsal", "score", "merge"),
 )
 NO_LINE = "0" * 64
 LINE_START = b'{"sha256":"'

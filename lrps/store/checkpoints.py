@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,17 +21,17 @@ from typing import Any
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
-from lrps.ledger.confirmed import SavedStates
 from lrps.store.layout import PathLayout
-from lrps.store.retention import retention, rewindable, younger
 
 FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
-_TEMPORARY, _PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
+MERGED = "merged"
+"""Key of the identity of a merged state: [step, digest] of every state whose weights it averages."""
+_TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
 _NAME = re.compile(r"step-([0-9]{8,})")
 _HOW_TO_FIX = (
-    "remove it and fetch it from a copy (`lrps pull`), or remove it with every later checkpoint of that path, in "
-    "checkpoints/ and in branch_points/, so that `lrps run` trains them again"
+    "move it out of the run and fetch it from a copy (`lrps pull`); without a copy, move out every later checkpoint of "
+    "that path as well, in checkpoints/ and in branch_points/, and `lrps run` trains those steps again"
 )
 # Errors of os.link that mean "not on this file system"; files are copied then.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
@@ -51,6 +50,11 @@ class Checkpoint:
     def identity(self) -> Mapping[str, Any]:
         """Identity of the state: plan, path, its digest up to the step, tokens, data positions, versions."""
         return self.manifest["identity"]
+
+    @property
+    def merged(self) -> tuple[tuple[int, str], ...]:
+        """Step and digest of every state whose weights a merged one averages; empty for a state that was trained."""
+        return tuple((step, digest) for step, digest in self.identity.get(MERGED, ()))
 
     @property
     def digest(self) -> str:
@@ -95,10 +99,13 @@ def directory_name(step: int) -> str:
 # Writing
 
 
-def begin(checkpoints_dir: Path, step: int) -> Path:
-    """Create an empty temporary directory for the checkpoint of `step`, after removing the leftovers of a crash."""
-    temporary = checkpoints_dir / f"{_TEMPORARY}{directory_name(step)}"
-    with _explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
+def begin(checkpoints_dir: Path, step: int, name: str | None = None) -> Path:
+    """Create an empty temporary directory for the checkpoint of `step`, after removing the leftovers of a crash.
+
+    name: final name of a merged state, the version that is released; by default `directory_name` of the step.
+    """
+    temporary = checkpoints_dir / f"{_TEMPORARY}{name or directory_name(step)}"
+    with explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
         if temporary.exists():
             shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
@@ -107,7 +114,7 @@ def begin(checkpoints_dir: Path, step: int) -> Path:
 
 def fsync_and_hash(path: Path) -> dict[str, Any]:
     """Make a written file durable and return {"bytes", "sha256"}. Call it on the host that wrote the file."""
-    with _explained(f"cannot finish {path}"):
+    with explained(f"cannot finish {path}"):
         fsync_file(path)
         return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
@@ -127,17 +134,17 @@ def publish(
                 f"{temporary / name} does not hold the {entry['bytes']} bytes that its writer reported; "
                 "the run directory must be one file system that all hosts share"
             )
-    final = temporary.with_name(directory_name(step))
+    final = temporary.with_name(temporary.name.removeprefix(_TEMPORARY))
     # Through JSON and back, so that the manifest that is read later renders to the same text despite tuples and
     # integer keys.
     stated = json.loads(json.dumps(dict(identity), allow_nan=False))
     manifest = {"format": FORMAT, "step": step, "files": _plain(files), "identity": stated}
-    with _explained(f"cannot publish the checkpoint of step {step}"):
+    with explained(f"cannot publish the checkpoint of step {step}"):
         atomic_write_text(
             temporary / MANIFEST, _render(manifest)
         )  # It also makes the names of the other files durable.
         if final.exists():
-            _remove(final)
+            rename_and_remove(final)
         os.rename(temporary, final)
         fsync_directory(final.parent)
     return _read(final)
@@ -190,7 +197,7 @@ def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = No
     for name, entry in checkpoint.manifest["files"].items():
         if names is None or name in names:
             path = checkpoint.directory / name
-            with _explained(f"cannot read {path}"):
+            with explained(f"cannot read {path}"):
                 digest = sha256_file(path)
             if digest != entry["sha256"]:
                 raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_HOW_TO_FIX}")
@@ -240,10 +247,10 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
         else:
             raise CheckpointError(
                 f"{final} is pinned with another content than {checkpoint.directory}, and a pin never changes: "
-                "use another run name, or remove the pin together with the branches that forked from it"
+                "give the plan another `name`, or move the pin and the branches that forked from it out of the run"
             )
     temporary = begin(branch_points_dir, checkpoint.step)
-    with _explained(f"cannot pin {checkpoint.directory}"):
+    with explained(f"cannot pin {checkpoint.directory}"):
         for name in (*checkpoint.manifest["files"], MANIFEST):
             _link(checkpoint.directory / name, temporary / name)
         fsync_directory(temporary)
@@ -261,7 +268,7 @@ def set_aside(directory: Path, *, doubtful: bool = False) -> Path:
     deletes it.
     """
     aside = Skipped(directory, "", doubtful).aside
-    with _explained(f"cannot set {directory} aside"):
+    with explained(f"cannot set {directory} aside"):
         if aside.exists():
             shutil.rmtree(aside)
         os.rename(directory, aside)
@@ -269,54 +276,21 @@ def set_aside(directory: Path, *, doubtful: bool = False) -> Path:
     return aside
 
 
-def prune_checkpoints(
-    checkpoints_dir: Path,
-    keep_last: int,
-    keep_every_steps: int | None = None,
-    keep_hours: float | None = None,
-    *,
-    states: SavedStates | None = None,
-    spread: bool = False,
-) -> list[Path]:
-    """Remove the complete checkpoints that `retention` does not keep, and return their directories.
-
-    Checkpoints that other paths need are pinned in another directory. Incomplete ones are left for inspection.
-    states and spread: as in `rewindable`, by default of a path without a ledger.
-    """
-    complete = {checkpoint.step: checkpoint for checkpoint in complete_checkpoints(checkpoints_dir)}
-    there = {step: checkpoint.directory for step, checkpoint in complete.items()}
-    others = young(complete, keep_hours) | rewindable(there, states or SavedStates(), spread)
-    stays = retention(there, {}, keep_last, keep_every_steps, others)
-    removed = [directory for step, directory in there.items() if stays[step] is None]
-    with _explained(f"cannot prune {checkpoints_dir}"):
-        for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
-            shutil.rmtree(leftover)
-        for directory in removed:
-            _remove(directory)
-    return removed
-
-
-def young(checkpoints: Mapping[int, Checkpoint], keep_hours: float | None) -> dict[int, str]:
-    """Return step -> reason to keep it, of the checkpoints written less than `keep_hours` ago; None keeps none."""
-    written = {step: (each.directory / MANIFEST).stat().st_mtime for step, each in checkpoints.items()}
-    return younger(written, time.time(), keep_hours)
-
-
 def remove(directory: Path) -> None:
     """Remove the directory of a checkpoint, or one of `leftovers`, `damaged_ones` or `doubtful_ones`.
 
     A crash leaves no partial checkpoint under its name.
     """
-    with _explained(f"cannot remove {directory}"):
-        if directory.name.startswith((_TEMPORARY, _PRUNED, _DAMAGED, _DOUBTFUL)):
+    with explained(f"cannot remove {directory}"):
+        if directory.name.startswith((_TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL)):
             shutil.rmtree(directory)
         else:
-            _remove(directory)
+            rename_and_remove(directory)
 
 
 def leftovers(directory: Path) -> tuple[Path, ...]:
-    """Return the leftovers of interrupted saves, pins and removals; work in progress looks the same."""
-    names = (f"{_TEMPORARY}step-*", f"{_PRUNED}step-*")
+    """Return the leftovers of interrupted saves, pins, merges and removals; work in progress looks the same."""
+    names = (f"{_TEMPORARY}*", f"{PRUNED}*")
     return tuple(sorted(path for name in names for path in directory.glob(name)))
 
 
@@ -330,9 +304,9 @@ def doubtful_ones(directory: Path) -> tuple[Path, ...]:
     return tuple(sorted(directory.glob(f"{_DOUBTFUL}step-*")))
 
 
-def _remove(directory: Path) -> None:
+def rename_and_remove(directory: Path) -> None:
     """Rename the directory before removing it, so that a crash leaves no partial checkpoint under its name."""
-    hidden = directory.with_name(f"{_PRUNED}{directory.name}")
+    hidden = directory.with_name(f"{PRUNED}{directory.name}")
     if hidden.exists():
         shutil.rmtree(hidden)
     os.rename(directory, hidden)
@@ -376,12 +350,19 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
         )
-    if directory_name(manifest["step"]) != path.parent.name:
-        raise CheckpointError(f"{path.parent} holds step {manifest['step']}: give the directory its own name back")
+    if (name := _final_name(manifest)) != path.parent.name:
+        what = f"the merged state of {name}" if MERGED in manifest["identity"] else f"step {manifest['step']}"
+        raise CheckpointError(f"{path.parent} holds {what}: give the directory its own name back")
     for name in manifest["files"]:
         if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
             raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {_HOW_TO_FIX}")
     return manifest
+
+
+def _final_name(manifest: Mapping[str, Any]) -> str:
+    """Return the name of a checkpoint's directory: that of the version for a merged state."""
+    identity = manifest["identity"]
+    return str(identity["version"]) if MERGED in identity else directory_name(manifest["step"])
 
 
 def _read(directory: Path) -> Checkpoint:
@@ -436,7 +417,7 @@ def _plain(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn an OSError into a CheckpointError that says how to fix it."""
     try:
         yield

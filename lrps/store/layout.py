@@ -1,7 +1,9 @@
-"""The names of all files and folders of a run directory. Nothing here reads or writes."""
+"""The names of all files and folders of a run directory. Nothing here reads a file or writes one."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,11 @@ class PathLayout:
         return self.directory / "branch_points"
 
     @property
+    def merged(self) -> Path:
+        """Folder of released merges: means of the weights of several states, which nothing is trained from."""
+        return self.directory / "merged"
+
+    @property
     def ledger(self) -> Path:
         """Folder with one append-only file per attempt."""
         return self.directory / "ledger"
@@ -48,13 +55,21 @@ class PathLayout:
         return self.directory / HELDOUT / f"step-{step:08d}-{heldout}.f32"
 
     @property
+    def profile(self) -> Path:
+        """Folder of the traces of the profiler, which nothing reads, copies or removes."""
+        return self.directory / "profile"
+
+    @property
     def model(self) -> Path:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"
 
-    def model_of(self, step: int) -> Path:
-        """Return the folder of the exported model of a step that is no release, such as an undecayed branch point."""
-        return self.directory / f"model-step-{step:08d}"
+    def model_of(self, step: int, form: str | None = None) -> Path:
+        """Return the folder of the exported model of a step, such as an undecayed branch point.
+
+        form: form of the weights if they are not raw, such as `merge`.
+        """
+        return self.directory / f"model{'' if form is None else f'-{form}'}-step-{step:08d}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,12 @@ class RunLayout:
     def rehearsal(self, name: str) -> Path:
         """Return the folder of the stages of a synthetic rehearsal set; the set itself is stored with the data."""
         return self.run_dir / "rehearsal" / name
+
+    def path_names(self) -> frozenset[str]:
+        """Return the names of the directories of paths that exist, in this plan or another; one look for them all."""
+        with suppress(FileNotFoundError), os.scandir(self.run_dir) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_dir())
+        return frozenset()
 
     def path(self, name: str) -> PathLayout:
         """Return the layout of path `name`. Raises ValueError for a name that leads out of the run directory."""

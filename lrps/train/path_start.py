@@ -14,7 +14,8 @@ from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.data.stream import PathData
-from lrps.paths.graph import TrainingPath
+from lrps.ledger.reader import EMA, MERGE
+from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
@@ -22,11 +23,12 @@ from lrps.plan.main_curve import curve_to_come
 from lrps.plan.origin import Origin, newest_checkpoint, origin_of
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import check_recoverable, path_states
-from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
+from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
-from lrps.store.identity import EQUAL_DIGESTS, check_identity, read_identity
+from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
+from lrps.train.path_average import check_released_averages
 
 Say = Callable[[str], None]
 """Function that shows a line to the user."""
@@ -53,6 +55,8 @@ class PathStart:
     """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
     initial_weights: str | None = None
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
+    missing_merges: Mapping[Release, list[str]] = field(default_factory=dict)
+    """Held-out versions that released merges are still to be evaluated on. They are made once the path is trained."""
     skips: StepSet = NO_STEPS
     """Steps that the path lets pass without an update, and for which nothing is computed."""
     curve: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -75,7 +79,7 @@ class PathStart:
     @property
     def complete(self) -> bool:
         """True if no step and no evaluation is left to do."""
-        return not (self.steps_to_train or self.missing_evaluations or self.curve)
+        return not (self.steps_to_train or self.missing_evaluations or self.missing_merges or self.curve)
 
 
 def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
@@ -83,9 +87,9 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, and for a path that is not trained to its end if train
-    is False; CheckpointError if there is no state to start from, RepeatedFailureError if a step has failed twice and
-    would be trained again.
+    Raises LineageError if the directory belongs to another plan, for a path that is not trained to its end if train is
+    False, and if the path's average begins too late for a release that is one; CheckpointError if there is no state to
+    start from; RepeatedFailureError if a step has failed twice and would be trained again.
     """
     layout, children = plan.layout.path(path.name), plan.graph.children(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
@@ -105,11 +109,12 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    steps = max(0, path.stop - origin.step)
+    steps, merges = max(0, path.stop - origin.step), missing_of_form(plan, path, MERGE)
     if steps and not train:
         raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
+    check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
     curve = curve_to_come(plan, path, origin.step) if steps else {}
-    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, curve=curve)
+    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges, curve=curve)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start
@@ -125,8 +130,14 @@ def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -
     begun = saved_step(layout) is not None
     if begun:
         check_has_identity(layout)
-    if not begun or check_identity(layout.path_json, identity).stop < path.stop:
+    if not begun or _is_more(layout, path, identity):
         atomic_write_json(layout.path_json, {**identity, **_kept(layout, identity)})
+
+
+def _is_more(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> bool:
+    """Return True if the path has grown beyond its path.json, or has an average from now on."""
+    grown = check_identity(layout.path_json, identity).stop < path.stop
+    return grown or AVERAGE_KEY in identity.keys() - read_identity(layout.path_json).keys()
 
 
 def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +147,7 @@ def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
     except LineageError:
         return {MARK: new_mark()}
     there = read_identity(layout.path_json)
-    return {key: there[key] for key in (EQUAL_DIGESTS, MARK) if key in there}
+    return {key: there[key] for key in (EQUAL_DIGESTS, MARK, AVERAGE_KEY) if key in there}
 
 
 def clear_leftovers(layout: PathLayout, say: Say) -> None:
@@ -206,14 +217,15 @@ def check_origin(
     if identity.get("training_sha256") not in training_digests:
         raise CheckpointError(
             f"{where} is of another plan ({identity.get('plan')}, path {identity.get('path')}): its model, "
-            "tokenizer, optimizer, batch or seed differ; remove it. (If an earlier version of lrps saved it and "
-            "model.architecture has nested keys, `lrps repair CONFIG` finds out whether it is of this plan after all)"
+            "tokenizer, optimizer, batch or seed differ; move it back to the run that it is of. (If an earlier version "
+            "of lrps saved it and model.architecture has nested keys, `lrps repair CONFIG` finds out whether it is of "
+            "this plan after all)"
         )
     parent = path.parent if origin.verb == "fork" else None
     name = path.name if parent is None else parent.path
     if identity.get("path") != name:
         raise CheckpointError(
-            f"{where} is a state of path {identity.get('path')}, not of {name}; remove it, or put it where it was"
+            f"{where} is a state of path {identity.get('path')}, not of {name}; move it back to where it was"
         )
     if parent is None and step > path.stop:
         return
@@ -222,7 +234,7 @@ def check_origin(
         raise CheckpointError(
             f"{where} was trained with other values than {name} has in this plan up to step {step}: "
             f"{', '.join(differing)}; `lrps data audit` says which states differ; put back the states that were "
-            "trained here, or remove this one with every later checkpoint of its path"
+            "trained here (`lrps pull`), or move this one and every later checkpoint of its path out of the run"
         )
     if parent is not None:
         return
@@ -231,5 +243,6 @@ def check_origin(
         source = min(differing)
         raise CheckpointError(
             f"{where} is at row {there[source]} of {source}, where {name} is at row {here[source]} after step "
-            f"{step}: it was trained on other rows; remove it"
+            f"{step}: it was trained on other rows; put back the state that was trained here, or give the plan another "
+            "`name`"
         )

@@ -9,7 +9,7 @@ from lrps.config.models import CheckpointConfig
 from lrps.ledger.confirmed import saved_states
 from lrps.ledger.reader import FollowedLedger
 from lrps.paths.graph import TrainingPath
-from lrps.store.checkpoints import prune_checkpoints
+from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
 
 

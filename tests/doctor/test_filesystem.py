@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.planned.plan_document import checkpoint_bytes, rewind_bytes
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.doctor import filesystem
 from lrps.doctor.examination import Subject
 from lrps.plan.plan import Plan, make_plan

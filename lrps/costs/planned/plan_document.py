@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from lrps.base.document import INLINE, OPTIONAL, key, to_json
+from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE, key, to_json
 from lrps.base.files import atomic_write_json
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
+from lrps.paths.attribution import steps_needed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
-from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
-from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.graph import Graph, Paradigm, Release
+from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
-from lrps.store.retention import rewind_spread
 
 NEXT = "(next)"
 """Name of a version that is not in the config; no version of a config can have this name."""
@@ -152,6 +153,56 @@ class ParadigmPlan:
 
 
 @dataclass(frozen=True)
+class CandidatePlan:
+    """A candidate set of the config, which only probes read."""
+
+    name: str
+    """Name in the config."""
+    rows: int
+    """Number of sequences of an epoch: those of its shards, or those that `tokens` limits them to."""
+    tokens: int
+    """Number of tokens of these sequences."""
+    manifest_sha256: str | None
+    """SHA-256 of the manifest of its shards, or of the description of its mixture; null before they are built."""
+    heldout_rows: int | None
+    """Number of held-out sequences that probes are evaluated on; 0: losses are n/a. Null before they are built."""
+    parts: tuple[PartPlan, ...]
+    """Parts of its mixture, in the order of their names; none without a mixture."""
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """A probe of the config."""
+
+    name: str
+    """Name in the config."""
+    path: str
+    """Name of its path."""
+    control: str
+    """Name of the path of its control, which may be a branch."""
+    step: int
+    """Step of the main path that both fork from."""
+    shares: Mapping[str, float]
+    """Share of its sequences of each set."""
+
+
+@dataclass(frozen=True)
+class ProbesPlan:
+    """The probes of a plan, which belong to no paradigm."""
+
+    probes: tuple[ProbePlan, ...]
+    """Probes in the order of the config."""
+    paths: tuple[PathPlan, ...]
+    """Paths that only they need: a control that is a branch is in its paradigm."""
+    cost: PlannedCost = field(metadata=INLINE)
+    """Cost of these paths."""
+    steps_to_do: int
+    """Number of their steps that are not trained yet."""
+    row_ranges: tuple[RowRange, ...]
+    """Rows that paths of more than 64 ranges read; the `data_slice` of a path says which of them are its own."""
+
+
+@dataclass(frozen=True)
 class PlanDocument:
     """A plan: its data, every path of every paradigm, and what they cost."""
 
@@ -184,6 +235,10 @@ class PlanDocument:
     """Memory of one device; null where it cannot be computed."""
     watching: Mapping[str, MainWatch] = field(default_factory=dict, metadata=OPTIONAL)
     """Evaluations of main paths while they are trained, by the name of the path; their cost is in no other cost."""
+    candidates: tuple[CandidatePlan, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Candidate sets; the key is absent without any."""
+    probes: ProbesPlan | None = field(default=None, metadata=UNLESS_NONE)
+    """Probes; the key is absent without any."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +282,8 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
         watching=main_watches(plan),
+        candidates=tuple(_candidate(plan, each) for each in plan.candidates) or None,
+        probes=_probes(plan, done) if plan.graph.probes else None,
     )
 
 
@@ -259,13 +316,32 @@ def _version(plan: Plan, increment: Increment) -> VersionPlan:
 def _heldout_rows(plan: Plan, version: str) -> int | None:
     if version not in plan.sources:
         return None
-    return plan.heldout_rows(version) if version in plan.heldout else 0
+    return plan.heldout_rows(version) if version in plan.all_heldout else 0
 
 
 def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:
     tokens = each.rows * plan.config.data.sequence_length
     sha256, parts = _manifest_sha256(plan, each.name), _parts(plan, each.name)
     return RehearsalPlan(each.name, each.since, each.rows, tokens, sha256, float(each.epochs), parts)
+
+
+def _candidate(plan: Plan, each: CandidateSet) -> CandidatePlan:
+    tokens, sha256 = each.rows * plan.config.data.sequence_length, _manifest_sha256(plan, each.name)
+    return CandidatePlan(each.name, each.rows, tokens, sha256, _heldout_rows(plan, each.name), _parts(plan, each.name))
+
+
+def _probes(plan: Plan, done: Mapping[str, int]) -> ProbesPlan:
+    planner, paths = PathPlanner(plan, done), plan.graph.probe_paths
+    return ProbesPlan(
+        probes=tuple(
+            ProbePlan(each.name, each.path.name, each.control.name, each.path.start, plan.config.probes[each.name].data)
+            for each in plan.graph.probes
+        ),
+        paths=tuple(map(planner.plan_of, paths)),
+        cost=_cost(plan, sum(path.steps for path in paths)),
+        steps_to_do=sum(untrained_steps(path, done) for path in paths),
+        row_ranges=tuple(planner.row_ranges),
+    )
 
 
 def _parts(plan: Plan, source: str) -> tuple[PartPlan, ...]:
@@ -306,60 +382,24 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
     )
 
 
-def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
-    """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
-
-    Those that are kept to rewind to are not counted. None if the size of a checkpoint is not known.
-    """
-    if plan.costs.checkpoint_bytes is None:
-        return None
-    settings = plan.config.checkpoint
-    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
-    periodic = settings.keep_last if settings.every_steps else 0
-    return (kept + periodic) * plan.costs.checkpoint_bytes
-
-
-def rewind_bytes(plan: Plan, graph: Graph) -> int | None:
-    """Return the bytes of the states that trained paths keep to rewind to, beside `checkpoint_bytes`."""
-    if plan.costs.checkpoint_bytes is None:
-        return None
-    settings = plan.config.checkpoint
-    more = 0
-    for path in graph.paths:
-        if settings.keeps_for_rewind(path.kind):
-            kept = _kept_steps(graph, path, settings.keep_every_steps)
-            more += len(rewind_spread(kept | _kept_steps(graph, path, settings.every_steps)) - kept)
-    return more * plan.costs.checkpoint_bytes
-
-
-def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:
-    multiples = range(path.start // every * every + every, path.stop, every) if every else ()
-    return {*graph.branch_points(path.name), path.stop, *multiples}
-
-
 def _marginal(plan: Plan) -> dict[str, AddedCost] | None:
     if len(plan.increments) < 2:
         return None
-    *before, last = plan.increments
-    steps = _total_steps(plan, before)
-    return {
-        paradigm.name: AddedCost(last.version, _cost(plan, paradigm.total_steps - steps[paradigm.name]))
+    added = {
+        paradigm.name: paradigm.total_steps - steps_needed(paradigm, paradigm.releases[:-1])
         for paradigm in plan.graph.paradigms
     }
+    return {name: AddedCost(plan.increments[-1].version, _cost(plan, steps)) for name, steps in added.items()}
 
 
 def _next(plan: Plan) -> dict[str, AddedCost]:
-    steps = _total_steps(plan, (*plan.increments, replace(plan.increments[-1], version=NEXT)))
+    increments = (*plan.increments, replace(plan.increments[-1], version=NEXT))
+    # Which names the paths share does not matter here.
+    longer = {name: compile_paradigm(plan.config, name, increments, plan.rehearsal) for name in plan.config.paradigms}
     return {
-        paradigm.name: AddedCost(NEXT, _cost(plan, steps[paradigm.name] - paradigm.total_steps))
+        paradigm.name: AddedCost(NEXT, _cost(plan, longer[paradigm.name].total_steps - paradigm.total_steps))
         for paradigm in plan.graph.paradigms
     }
-
-
-def _total_steps(plan: Plan, increments: Sequence[Increment]) -> dict[str, int]:
-    """Return paradigm -> steps of a plan with other increments. Which names its paths share does not matter."""
-    config, rehearsal = plan.config, plan.rehearsal
-    return {name: compile_paradigm(config, name, increments, rehearsal).total_steps for name in config.paradigms}
 
 
 def write_plan_json(plan: Plan) -> None:

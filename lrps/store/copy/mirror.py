@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
-from lrps.store.identity import identity_differences, path_from_json
+from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
 from lrps.store.layout import HELDOUT
 
 EXISTS = "exists already"
@@ -109,16 +109,15 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             here, there = json.loads(ours), json.loads(theirs)
             differences = identity_differences(there, here)
             longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
+            longer = longer or AVERAGE_KEY in here.keys() - there.keys()
         except (ValueError, KeyError, TypeError) as error:
             yield LineageError(
                 f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
             )
             continue
         if differences:
-            yield LineageError(
-                f"{path} is another path at {target.where} than at {source.where} ({differences[0]} here); give the "
-                "plan another `name`, or another address"
-            )
+            words = differences[0].between(target.where, source.where)
+            yield LineageError(f"{path} is another path: {words}; give the plan another `name`, or another address")
         else:
             yield _small(name, ours, None if longer else ours, "the path has grown")
 
@@ -195,9 +194,8 @@ def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:
 
 
 def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
-    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
-    model = each.kind == "model"
-    return each.path, model, 0 if model else each.step, each.name
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), releases last."""
+    return each.path, each.is_release, 0 if each.is_release else each.step, each.name
 
 
 def _state(

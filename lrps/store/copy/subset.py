@@ -56,7 +56,7 @@ def snapshot_at_last_checkpoint(inventory: Inventory, path: str) -> Inventory:
     left_out = {
         each.name: replace(each, fault="its record is not in the ledger yet")
         for each in inventory.directories.values()
-        if each.path == path and each.kind != "model" and each.step not in recorded
+        if each.path == path and not each.is_release and each.step not in recorded
     }
     return replace(inventory, directories={**inventory.directories, **left_out}, logs=logs)
 
@@ -111,7 +111,7 @@ def check_same_training(inventory: Inventory, config: Config) -> Inventory:
         if differences := identity_differences(there, path_identity(path, config, None, {}, conventions_in(there))):
             raise LineageError(
                 f"{name} of {inventory.where} was made by another plan:\n  "
-                + "\n  ".join(f"{each} in the config" for each in differences)
+                + "\n  ".join(map(str, differences))
                 + "\n  give the config that made it, or another address"
             )
     return inventory

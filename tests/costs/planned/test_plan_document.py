@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from lrps.base.document import to_json
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.costs.planned.path_plan import MixTokens, ParentStep, RowRange
 from lrps.costs.planned.plan_document import (
     PlanDocument,
     RehearsalPlan,
-    checkpoint_bytes,
     plan_document,
-    rewind_bytes,
     write_plan_json,
 )
 
@@ -112,6 +111,17 @@ def test_the_disk_also_holds_what_main_paths_keep_to_rewind_to(make: Any) -> Non
     assert 1 <= states(every_steps=100) <= (main.stop // 100).bit_length() + 1
     assert states(every_steps=100, keep_for_rewind=False) == 0
     assert states(every_steps=100, keep_for_rewind=True) > states(every_steps=100)
+
+
+def test_only_checkpoints_of_the_main_path_have_an_average(make: Any) -> None:
+    off, on = make(), make(average={"ema": {}})
+    parameters = off.costs.checkpoint_bytes // 12
+    of_main = sum(
+        len({*on.graph.branch_points(path.name), path.stop}) for path in on.graph.paths if path.kind == "main"
+    )
+    sizes = [checkpoint_bytes(plan, plan.graph) for plan in (off, on)]
+    assert of_main > 1
+    assert sizes[1] - sizes[0] == 4 * parameters * of_main
 
 
 def test_unknown_costs_are_null(make: Any) -> None:
