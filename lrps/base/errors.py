@@ -63,6 +63,11 @@ class NonFiniteLoss(TrainingError):  # noqa: N818
     changed weights, so the engine can only be closed.
     """
 
+    def __init__(self, message: str, *, at: int | None = None, cause: str = "non-finite") -> None:
+        """at: lineage step of the state that the step was taken from. cause: what was wrong, for the ledger."""
+        super().__init__(message)
+        self.at, self.cause = at, cause
+
 
 class SpikeError(TrainingError):
     """A spike of the loss or the gradient norm at which `guard.action: stop` ends training; a person has to decide."""
@@ -85,6 +90,12 @@ class StoppedError(LrpsError):
     """A stop by a signal after saving; the same command resumes."""
 
     exit_code = INTERRUPTED
+
+
+class RepeatedFailureError(LrpsError):
+    """A step that failed again when it was trained again; a person has to choose what changes."""
+
+    exit_code = NEEDS_DECISION
 
 
 class BudgetError(LrpsError):

@@ -139,6 +139,7 @@ def pull(
         paths=path or (),
         step=step,
         keep_last=config.checkpoint.keep_last,
+        keeps_for_rewind=config.checkpoint.keeps_for_rewind,
         keep_every_steps=config.checkpoint.keep_every_steps,
     )
     transfer = pull_run(

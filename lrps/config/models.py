@@ -153,6 +153,10 @@ class CheckpointConfig(Section):
     keep_hours: Annotated[Float, Field(gt=0)] | None = None
     """Age in hours up to which checkpoints are also kept, counted from the writing of their manifest. Older ones are
     removed at the next save, or by `lrps prune`; after a pull the age counts from the pull."""
+    keep_for_rewind: bool | None = None
+    """Whether a path also keeps one confirmed state of every age from 2^i to 2^(i + 1) saves, to rewind to
+    (docs/steering.md): 12 bytes a parameter for each doubling of the number of saves. By default main paths do and
+    others do not."""
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
@@ -161,6 +165,10 @@ class CheckpointConfig(Section):
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
+
+    def keeps_for_rewind(self, kind: str) -> bool:
+        """Return whether paths of a kind keep older states to rewind to."""
+        return kind == "main" if self.keep_for_rewind is None else self.keep_for_rewind
 
     @model_validator(mode="after")
     def _kept_are_saved(self) -> Self:

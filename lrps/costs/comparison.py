@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost
 from lrps.costs.sample import Sample
 from lrps.plan.plan import Plan
 from lrps.plan.scores import newest_scores
+from lrps.plan.status import PathStatus
 from lrps.plan.tasks import tasks_of
 
 
@@ -77,6 +78,10 @@ class Comparison:
     """Costs of the main paradigm beside the others at one speed, and what faults and start-up cost."""
     other_parents: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
+    failures: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of failed steps and of what has to follow, by the name of the path."""
+    unconfirmed: Mapping[str, int] = field(default_factory=dict, metadata=OPTIONAL)
+    """Step of the last state of each complete path of which nothing confirms it yet (docs/steering.md), by name."""
     heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
     """Held-out losses of main paths while they were trained, by the name of the path."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
@@ -128,6 +133,14 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         pace=pace,
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
+        failures={name: status.failure for name, status in run.statuses.items() if status.failure},
+        unconfirmed=_unconfirmed(run.statuses.values()),
         heldout_curves=heldout_curves(plan, run.statuses),
         probe_results=probe_results(plan, run, by_path) or None,
     )
+
+
+def _unconfirmed(statuses: Iterable[PathStatus]) -> dict[str, int]:
+    """Return name -> step of the last state of every complete path of which nothing confirms it."""
+    complete = (status for status in statuses if status.state == "complete")
+    return {status.path.name: status.step for status in complete if status.confirmed_step != status.step}

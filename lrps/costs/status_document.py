@@ -97,6 +97,8 @@ class PathProgress:
     """Cost of all attempts so far."""
     to_come: RemainingCost
     """Cost of the steps that are not trained yet."""
+    confirmed_step: int | None = field(default=None, metadata=OPTIONAL)
+    """Lineage step of the newest confirmed state that was saved (docs/steering.md); null if there is none."""
     newest_heldout: StateLosses | None = field(default=None, metadata=OPTIONAL)
     """Losses of the last evaluated state of a main path; null for other paths and before its first evaluation."""
 
@@ -202,6 +204,7 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: SlurmJob | None) 
         warning=_warning(plan, status, job),
         measured=measured_cost(plan, status.totals),
         to_come=remaining_cost(plan, steps_to_do(status), speeds),
+        confirmed_step=status.confirmed_step,
         newest_heldout=_newest_heldout(status) if path.kind == "main" else None,
     )
 
@@ -223,6 +226,8 @@ def _mfu(plan: Plan, status: PathStatus) -> float | None:
 def _warning(plan: Plan, status: PathStatus, job: SlurmJob | None) -> str | None:
     if status.trouble is not None:
         return status.trouble
+    if status.failure is not None:
+        return status.failure
     if job is not None and job.trouble is not None and status.state not in ("running", "complete"):
         return job.trouble
     if status.other_parent is not None:

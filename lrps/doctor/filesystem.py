@@ -16,7 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from lrps.base.numbers import size
-from lrps.costs.planned.plan_document import checkpoint_bytes
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.plan.plan import Plan
@@ -116,7 +116,10 @@ def check_free_space(subject: Subject) -> Iterator[Finding]:
         yield Finding(AREA, "free space", "ok", f"{size(free)} in {subject.directory}")
     elif needed > free:
         what = f"{size(free)} free, checkpoints still need {size(needed)}"
-        fix = "free or add space, lower checkpoint.keep_last, leave keep_every_steps out, or set `runs` elsewhere"
+        fix = (
+            "free or add space, lower checkpoint.keep_last, set keep_for_rewind: false, leave keep_every_steps out, or "
+            "set `runs` elsewhere"
+        )
         yield Finding(AREA, "free space", "fail", what, fix)
     else:
         yield Finding(AREA, "free space", "ok", f"{size(free)} free, checkpoints still need {size(needed)}")
@@ -135,9 +138,10 @@ def still_needed(plan: Plan) -> int | None:
     Counts one checkpoint more than are kept, because the newest is written before the oldest is removed.
     """
     kept, each = checkpoint_bytes(plan, plan.graph), plan.costs.checkpoint_bytes
+    to_rewind_to = rewind_bytes(plan, plan.graph) or 0
     if kept is None or each is None:
         return None
-    return max(0, kept + each - _used(plan.layout))
+    return max(0, kept + to_rewind_to + each - _used(plan.layout))
 
 
 def _used(layout: RunLayout) -> int:

@@ -17,11 +17,6 @@ from torch import Tensor
 
 from lrps.base.errors import NonFiniteLoss
 
-_AFTER_NON_FINITE = (
-    "no checkpoint contains it, and the same run would reach the same step. Train with a lower schedule.peak_lr, a "
-    "longer warm-up or other data, under another plan `name`"
-)
-
 
 @dataclass(frozen=True)
 class UnsyncedStep:
@@ -112,4 +107,4 @@ def _failed(step: UnsyncedStep, loss: float) -> bool:
 
 def _failure(step: int, loss: float) -> NonFiniteLoss:
     what = "the loss is finite but its gradients are not" if math.isfinite(loss) else f"the loss is {loss}"
-    return NonFiniteLoss(f"step {step}: {what}; {_AFTER_NON_FINITE}")
+    return NonFiniteLoss(f"step {step}: {what}", at=step)

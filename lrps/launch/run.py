@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lrps.base.errors import (
     USER_MISTAKE,
     BudgetError,
     LrpsError,
+    RepeatedFailureError,
     SpikeError,
     StoppedError,
     TrainingError,
@@ -37,6 +38,7 @@ from lrps.paths.graph import Fork
 from lrps.plan.budget import is_spent
 from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import refusal
 from lrps.plan.status import PathStatus, path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
 from lrps.store.layout import PathLayout
@@ -84,9 +86,9 @@ def run_jobs(
     progress: returns a line about the whole plan, which is printed every minute while the output of jobs is in files.
     notify: reports every job that fails, also one that was killed, and that the budget is spent.
     A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
-    came and all have saved, BudgetError if the budget is spent and all have saved, TrainingError if a job ended before
-    its paths were complete, SpikeError if the guard stopped every job that failed, and LrpsError (a mistake of
-    the user) if every job that failed had rejected its input.
+    came and all have saved, BudgetError if the budget is spent and all have saved, RepeatedFailureError if a step of a
+    path has failed again, TrainingError if a job ended before its paths were complete, SpikeError if the guard stopped
+    every job that failed, and LrpsError (a mistake of the user) if every job that failed had rejected its input.
     """
     runner = _Runner(plan, jobs, launcher, echo, notify)
     with Supervisor(plan.config.launch.grace_seconds) as supervisor:
@@ -192,6 +194,13 @@ class _Runner:
         """Return True if the budget is spent and none of the paths failed: then their processes did not begin them."""
         return is_spent(self._plan) and not any(status.state == "failed" for status in statuses.values())
 
+    def _refusals(self) -> Iterator[RepeatedFailureError]:
+        """Yield why paths that failed are not trained again before a person has chosen what changes."""
+        graph = self._plan.graph
+        for name in dict.fromkeys(name for failure in self._failures for name in failure.incomplete):
+            if (error := refusal(graph.by_name[name], self._plan.layout, graph.children(name))) is not None:
+                yield error
+
     def progress_is_due(self) -> bool:
         """Return True once every PROGRESS_SECONDS, if the output of the jobs is in files."""
         if not self._logs_to_files or time.monotonic() < self._next_progress:
@@ -215,6 +224,8 @@ class _Runner:
             raise StoppedError(f"stopped; {names} not complete{also}. Run the same command again to resume")
         if self._failures:
             blocked = f"; {', '.join(not_started)} could not start" if not_started else ""
+            if refusals := "\n".join(map(str, self._refusals())):
+                raise RepeatedFailureError(f"{failures}{blocked}.\n{refusals}")
             message = (
                 f"{failures}{blocked}; the reason is printed above. Fix it and run the same command again to resume "
                 "from the last checkpoint"

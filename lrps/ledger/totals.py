@@ -15,6 +15,8 @@ from lrps.ledger.records import Counters, Record
 _ENDINGS = {"stop": "complete", "failure": "failed"}
 _CAUSES = {"running": "kill", "failed": "failure"}
 """Mapping from the state that an attempt ended in to the reason why the next one repeats steps."""
+_DOUBT = "doubt"
+"""Reason to repeat steps that led to a doubtful state."""
 
 
 class RecordedPrice(NamedTuple):
@@ -52,7 +54,7 @@ class Totals:
     spikes: StepSet = NO_STEPS
     """Steps of the path that were judged spikes and trained all the same."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
-    """Mapping from the cause of lost steps (kill | failure | damage) to device-seconds of repeating them."""
+    """Mapping from the cause of lost steps (kill | failure | damage | doubt) to device-seconds of repeating them."""
     prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
     """Mapping from the price that attempts recorded, None if they recorded none, to device-hours at that price."""
     device: str = "n/a"
@@ -136,7 +138,8 @@ def total(records: Iterable[Record]) -> Totals:
         if record.kind == "start":
             if last is not None:
                 _close(totals, attempt, last)
-            attempt = _Attempt(_CAUSES.get(totals.state, "damage"), recorded_price(record))
+            lost = _CAUSES.get(totals.state, "damage")
+            attempt = _Attempt(_DOUBT if record.facts.get("doubtful") else lost, recorded_price(record))
             _open(totals, record)
         elif record.kind == "skip":
             _skip(totals, record)

@@ -260,6 +260,10 @@ class Graph:
             steps[release.path].update(release.states)
         return steps
 
+    def children(self, name: str) -> tuple[TrainingPath, ...]:
+        """Return the paths that fork from a path."""
+        return tuple(path for path in self.paths if path.parent is not None and path.parent.path == name)
+
     def branch_points(self, name: str) -> tuple[int, ...]:
         """Return the steps of a path at which other paths fork or that a release needs, in ascending order."""
         return tuple(sorted(self._branch_points[name]))

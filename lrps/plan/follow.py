@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from lrps.base.locks import is_locked
+from lrps.ledger.confirmed import SavedStates, saved_states
 from lrps.ledger.metrics import RecentMetrics
 from lrps.ledger.reader import FollowedLedger
 from lrps.ledger.totals import Totals
 from lrps.paths.graph import TrainingPath
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
-from lrps.plan.status import Findings, PathStatus, is_foreign, saved_step, status_of
+from lrps.plan.recovery import saved_steps
+from lrps.plan.status import Findings, PathStatus, is_foreign, status_of
 from lrps.store.layout import PathLayout
 
 
@@ -28,7 +30,7 @@ class _Read:
     metrics: RecentMetrics = field(default_factory=RecentMetrics)
     changed: tuple[int | None, ...] | None = None
     """Values that change whenever the checkpoints do; None before the first update."""
-    saved: int | None = None
+    on_disk: frozenset[int] = frozenset()
     foreign: bool = False
     other_parent: str | None = None
 
@@ -41,9 +43,15 @@ class _Read:
         changed = _changed(layout, parents, ledger)
         if changed == self.changed:
             return replace(self, ledger=ledger, metrics=metrics)
-        saved = saved_step(layout)
-        other = other_parent(plan, path, ledger.records) if saved is not None else None
-        return _Read(ledger, metrics, changed, saved, is_foreign(plan, path), other)
+        on_disk = frozenset(saved_steps(layout))
+        other = other_parent(plan, path, ledger.records) if on_disk else None
+        return _Read(ledger, metrics, changed, on_disk, is_foreign(plan, path), other)
+
+    def findings(self, states: SavedStates) -> Findings:
+        """Return the content as far as the status of the path depends on it. states: its saved states."""
+        saved = max(self.on_disk, default=None)
+        recent = self.metrics.newest
+        return Findings(self.foreign, saved, self.ledger.records, recent, self.other_parent, states, self.on_disk)
 
 
 def _changed(layout: PathLayout, parents: Iterable[PathLayout], ledger: FollowedLedger) -> tuple[int | None, ...]:
@@ -80,11 +88,23 @@ class Follower:
         """
         return tuple(self._status(path) for path in self.plan.graph.paths)
 
+    def _refreshed(self, path: TrainingPath) -> _Read:
+        read = self._read[path.name] = self._read[path.name].refreshed(self.plan, path)
+        return read
+
+    def _states(self, path: TrainingPath, read: _Read) -> SavedStates:
+        """Return the saved states of a path, with what its children show of them."""
+        states = saved_states(read.ledger.records)
+        for child in self.plan.graph.children(path.name):
+            if child.start in states.unproven:
+                states = states.with_child(child.start, saved_states(self._refreshed(child).ledger.records))
+        return states
+
     def _status(self, path: TrainingPath) -> PathStatus:
         try:
             locked = is_locked(self.plan.layout.path(path.name).directory)
-            read = self._read[path.name] = self._read[path.name].refreshed(self.plan, path)
-            findings = Findings(read.foreign, read.saved, read.ledger.records, read.metrics.newest, read.other_parent)
+            read = self._refreshed(path)
+            findings = read.findings(self._states(path, read))
             status = replace(status_of(self.plan, path, findings, locked), trouble=read.ledger.damage)
         except OSError as error:
             before = self._last.get(path.name, PathStatus(path, "planned", path.start, Totals(), {}, path.start))

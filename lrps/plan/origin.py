@@ -13,11 +13,13 @@ fork differ:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from lrps.base.errors import CheckpointError, LineageError
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.confirmed import SavedStates
 from lrps.paths.graph import TrainingPath
+from lrps.plan.recovery import path_states, saved_steps, step_to_return_to
 from lrps.store.checkpoints import Checkpoint, Skipped, complete_checkpoints, directory_name, find, newest_intact
 from lrps.store.layout import PathLayout, RunLayout
 
@@ -35,7 +37,12 @@ class Origin:
     optimizer: str = "carry"
     """Treatment of the optimizer state: carry | reset."""
     skipped: tuple[Skipped, ...] = ()
-    """Newer checkpoints that are damaged, with reasons. Training sets them aside before its first step."""
+    """Newer checkpoints that are damaged or doubtful, with reasons. Training sets them aside before its first step."""
+
+    @property
+    def doubtful(self) -> tuple[int, ...]:
+        """Lineage steps of the doubtful states that the attempt goes back from."""
+        return tuple(sorted({each.step for each in self.skipped if each.doubtful}))
 
     def __str__(self) -> str:
         if self.checkpoint is None:
@@ -47,35 +54,38 @@ class Origin:
         return f"{self.verb}{'d' if self.verb == 'resume' else 'ed'} from {where} at step {self.step}{moments}"
 
 
-def newest_checkpoint(layout: PathLayout) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
-    """Return the path's newest intact checkpoint, pinned ones included, and the newer ones that were skipped."""
-    return newest_intact(layout.checkpoints, layout.branch_points)
+def newest_checkpoint(
+    path: TrainingPath, layout: PathLayout, states: SavedStates
+) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
+    """Return the path's newest checkpoint to resume from, pinned ones included, and the newer ones that were skipped.
 
-
-def resume(path: TrainingPath, layout: PathLayout) -> Origin | None:
-    """Return the path's own newest intact checkpoint; None if the path has never saved one.
-
+    states: saved states of the path. Doubtful ones are skipped; if there is nothing before them, the path starts again.
     Raises CheckpointError if all that it saved are damaged or gone: such a path is not trained again without notice.
     """
-    newest, skipped = newest_checkpoint(layout)
-    if newest is not None:
-        return Origin("resume", newest.step, newest, skipped=skipped)
-    saved = [record.saved_step for record in read_ledger(layout.ledger) if record.kind == "checkpoint"]
-    if saved or skipped:
-        lost = f"its ledger says that step {max(saved, default=0)} was saved, but no checkpoint is there"
-        reasons = tuple(map(str, skipped)) or (lost,)
+    step_to_return_to(path, states, saved_steps(layout))
+    newest, skipped = newest_intact(layout.checkpoints, layout.branch_points, doubtful=states.doubtful)
+    lost = states.saved - states.doubtful
+    if newest is None and (lost or not all(each.doubtful for each in skipped)):
+        vanished = f"its ledger says that step {max(lost, default=0)} was saved, but no checkpoint is there"
+        reasons = tuple(map(str, skipped)) or (vanished,)
         raise CheckpointError(
             f"{path.name}: no intact checkpoint to resume from:\n  "
             + "\n  ".join(reasons)
             + "\n  restore one from a copy (`lrps pull`), or train the path again under another plan `name`"
         )
-    return None
+    return newest, skipped
 
 
 def fork(path: TrainingPath, run: RunLayout) -> Origin:
-    """Return the parent's checkpoint at the fork step. Raises LineageError if there is none."""
+    """Return the parent's checkpoint at the fork step. Raises LineageError if there is none, or if it is doubtful."""
     assert path.parent is not None
     parent = run.path(path.parent.path)
+    if path.parent.step in path_states(path.parent.path, run, [path]).doubtful:
+        raise LineageError(
+            f"{path.name} forks from {path.parent.path} at step {path.parent.step}, whose state may be broken: a step "
+            f"soon after it failed\n  train {path.parent.path} first (`lrps run` does): it goes back to its newest "
+            "confirmed state, and saves this one again"
+        )
     try:
         checkpoint = find(parent, path.parent.step)
     except CheckpointError as error:
@@ -83,7 +93,7 @@ def fork(path: TrainingPath, run: RunLayout) -> Origin:
         places = (parent.branch_points, parent.checkpoints)
         if any((place / directory_name(path.parent.step)).is_dir() for place in places):
             raise LineageError(what) from None  # It exists and is incomplete: the error says how to fix it.
-        newest, _ = newest_checkpoint(parent)
+        newest, _ = newest_intact(parent.checkpoints, parent.branch_points)
         passed = newest is not None and newest.step > path.parent.step
         how_to_fix = (
             f"its parent has passed that step without a branch point there; {_other_fork(path, parent)}"
@@ -103,11 +113,16 @@ def _other_fork(path: TrainingPath, parent: PathLayout) -> str:
     return f"choose an alpha whose fork is at or beyond step {max(saved)}, or train under another plan name"
 
 
-def origin_of(path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None) -> Origin:
+def origin_of(
+    path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None, children: Iterable[TrainingPath] = ()
+) -> Origin:
     """Return the origin of the next attempt: resume a path that was begun, else fork from its parent, else start.
 
-    initial: checkpoint that a start begins from; None for initial weights.
+    initial: checkpoint that a start begins from; None for initial weights. children: paths that may fork from this one.
     """
-    if (resumed := resume(path, run.path(path.name))) is not None:
-        return resumed
-    return Origin("start", 0, initial) if path.parent is None else fork(path, run)
+    states = path_states(path.name, run, children)
+    newest, skipped = newest_checkpoint(path, run.path(path.name), states)
+    if newest is not None:
+        return Origin("resume", newest.step, newest, skipped=skipped)
+    origin = Origin("start", 0, initial) if path.parent is None else fork(path, run)
+    return replace(origin, skipped=skipped)

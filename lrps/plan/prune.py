@@ -17,21 +17,23 @@ from lrps.base.locks import is_locked, path_lock
 from lrps.ledger.reader import MERGE
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import path_states
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import (
     Checkpoint,
     complete_checkpoints,
     damaged_ones,
     directory_name,
+    doubtful_ones,
     fault,
     incomplete_checkpoints,
     leftovers,
     open_checkpoint,
     remove,
-    young,
 )
 from lrps.store.identity import read_path
-from lrps.store.retention import retention
+from lrps.store.kept_checkpoints import young
+from lrps.store.retention import retention, rewindable
 
 UNREFERRED_PIN = "pinned; no path of this plan needs it"
 
@@ -177,6 +179,8 @@ def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged
         yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin, merge or removal")
     for directory in (each for folder in folders for each in damaged_ones(folder)):
         yield _found(path.name, directory, None, damaged, "damaged; set aside when the path was resumed")
+    for directory in (*doubtful_ones(layout.checkpoints), *doubtful_ones(layout.branch_points)):
+        yield _found(path.name, directory, None, damaged, "doubtful; set aside when the path went back")
 
 
 def _merged(plan: Plan, name: str, known: _Faults) -> Iterator[PruneCandidate]:
@@ -226,12 +230,14 @@ def _decide(
     }
     faults = {step: why for step, checkpoint in there.items() if (why := known.of(checkpoint)) is not None}
     there = {step: checkpoint for step, checkpoint in there.items() if step not in faults}
-    keep_young = young(there, settings.keep_hours)
+    states = path_states(path.name, plan.layout, plan.graph.children(path.name))
+    keep_young, spread = young(there, settings.keep_hours), settings.keeps_for_rewind(path.kind)
     while there:
         newest = max(there)
         # A trained path needs what is referred to, and its last state to continue from when the plan grows.
         keep_last = 1 if newest >= path.stop else settings.keep_last
-        stays = retention(there, referred, keep_last, settings.keep_every_steps, keep_young)
+        others = keep_young | rewindable(there, states, spread)
+        stays = retention(there, referred, keep_last, settings.keep_every_steps, others)
         if None not in stays.values() or (why := known.read(there[newest])) is None:
             return stays, faults
         faults[newest] = why

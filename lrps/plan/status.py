@@ -10,12 +10,13 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import located
 from lrps.base.locks import is_locked, last_host
+from lrps.ledger.confirmed import SavedStates, saved_states
 from lrps.ledger.metrics import Metrics, RecentMetrics
 from lrps.ledger.reader import MERGE, EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
 from lrps.ledger.records import Record
@@ -23,6 +24,7 @@ from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import Release, TrainingPath
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import saved_steps, what_follows, with_children
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
 from lrps.store.identity import check_identity
 from lrps.store.layout import PathLayout
@@ -59,6 +61,10 @@ class PathStatus:
     """Description of files that could not be read; None if all could."""
     other_parent: str | None = None
     """Description of a fork whose parent has another state at that step now; None if it has the same one."""
+    confirmed_step: int | None = None
+    """Lineage step of the newest confirmed state that was saved; None if there is none."""
+    failure: str | None = None
+    """Description of a failed step and of what has to follow; None if there is none, or if a rerun just resumes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,10 @@ class Findings:
     recent: tuple[Metrics, ...]
     other_parent: str | None = None
     """Description of a fork whose parent has another state at that step now."""
+    states: SavedStates = field(default_factory=SavedStates)
+    """Saved states of the path, with what its children show of them."""
+    on_disk: frozenset[int] = frozenset()
+    """Lineage steps of the complete checkpoints."""
 
 
 def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
@@ -84,9 +94,11 @@ def path_status(plan: Plan, path: TrainingPath) -> PathStatus:
         return status_of(plan, path, Findings(True, None, (), ()), locked)
     records = tuple(read_ledger(layout.ledger, heartbeats=False))
     recent = RecentMetrics().refreshed(layout.metrics).newest
-    saved = saved_step(layout)
+    on_disk = frozenset(saved_steps(layout))
+    saved = max(on_disk, default=None)
     other = other_parent(plan, path, records) if saved is not None else None
-    return status_of(plan, path, Findings(False, saved, records, recent, other), locked)
+    states = with_children(saved_states(records), path.name, plan.layout, plan.graph.children(path.name))
+    return status_of(plan, path, Findings(False, saved, records, recent, other, states, on_disk), locked)
 
 
 def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) -> PathStatus:
@@ -97,9 +109,9 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     totals, found = total(records), evaluations(records)
     if locked or (totals.state == "running" and (is_locked(layout.directory) or _runs_elsewhere(plan, layout, totals))):
         state = "running"
-    elif saved is not None and saved >= path.stop:
+    elif saved is not None and saved >= path.stop and saved not in findings.states.doubtful:
         state = "trained" if _missing(plan, path, found) else "complete"
-    elif totals.state == "running":
+    elif totals.state == "running" or saved in findings.states.doubtful:
         state = "failed"  # The last record is a heartbeat and no process holds the lock: it was killed.
     else:
         state = "planned" if totals.state == "complete" else totals.state
@@ -118,6 +130,8 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
         paces=attempt_paces(records),
         silent_seconds=_silence(layout, totals) if state == "running" else None,
         other_parent=findings.other_parent,
+        confirmed_step=max(findings.states.saved & findings.states.confirmed, default=None),
+        failure=None if state == "running" else what_follows(path, findings.states, findings.on_disk),
     )
 
 

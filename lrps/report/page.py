@@ -21,7 +21,7 @@ from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
-from lrps.report.summary import ONE_RUN, mixing, noticed_steps, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, doubts, mixing, noticed_steps, other_histories, still_to_do
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table, watching_notes
 from lrps.report.tables.parts_table import parts_table
@@ -41,7 +41,7 @@ def render_page(comparison: Comparison) -> str:
         .get_template(_TEMPLATE)
         .render(
             comparison=comparison,
-            remarks=[*other_histories(comparison), *noticed_steps(comparison)],
+            remarks=[*other_histories(comparison), *doubts(comparison), *noticed_steps(comparison)],
             screen=FirstScreen(comparison),
             still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,

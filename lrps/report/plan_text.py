@@ -9,7 +9,14 @@ from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownIn
 from lrps.costs.planned.main_watch import MainWatch
 from lrps.costs.planned.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.planned.path_plan import PathPlan, RowRange, ranges_of
-from lrps.costs.planned.plan_document import CandidatePlan, ParadigmPlan, PlanDocument, PlannedCost, ProbesPlan
+from lrps.costs.planned.plan_document import (
+    CandidatePlan,
+    GraphCost,
+    ParadigmPlan,
+    PlanDocument,
+    PlannedCost,
+    ProbesPlan,
+)
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table
@@ -167,18 +174,23 @@ def _totals(document: PlanDocument) -> Table:
     currency, graph, to_do = document.currency, document.graph, document.to_do
     columns = (Column("disk", size), Column("of PTFS", ratio), Column("of CPT", ratio))
     rows: list[tuple[str | float | None, ...]] = [
-        (*_cost_cells(name, p.cost, currency), p.checkpoint_bytes, p.ratio_to_ptfs, p.ratio_to_cpt)
+        (*_cost_cells(name, p.cost, currency), _disk(p), p.ratio_to_ptfs, p.ratio_to_cpt)
         for name, p in document.paradigms.items()
     ]
     if document.probes is not None:
         rows.append((*_cost_cells("probes", document.probes.cost, currency), None, None, None))
-    rows.append((*_cost_cells("all, shared paths once", graph.cost, currency), graph.checkpoint_bytes, None, None))
+    rows.append((*_cost_cells("all, shared paths once", graph.cost, currency), _disk(graph), None, None))
     rows.append((*_cost_cells("still to do", to_do, currency), None, None, None))
     notes: tuple[str, ...] = ()
     if to_do.wall_clock_hours is not None:
         hours = device_time(to_do.wall_clock_hours)
         notes = (f"Still to do takes {hours} with all devices at work together.",)
     return Table("totals", (*_cost_columns(currency), *columns), tuple(rows), notes)
+
+
+def _disk(part: GraphCost | ParadigmPlan) -> int | None:
+    """Return the bytes of all checkpoints that are kept, with those to rewind to."""
+    return None if part.checkpoint_bytes is None else part.checkpoint_bytes + (part.rewind_bytes or 0)
 
 
 def _cost_columns(currency: str | None) -> tuple[Column, ...]:

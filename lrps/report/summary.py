@@ -42,6 +42,16 @@ def other_histories(comparison: Comparison) -> list[str]:
     return [f"Warning: {name} was {what}." for name, what in comparison.other_parents.items()]
 
 
+def doubts(comparison: Comparison) -> list[str]:
+    """Return a sentence for each path whose training has failed, and for each last state that nothing confirms yet."""
+    failed = [f"Warning: {name}: {what.splitlines()[0]}" for name, what in comparison.failures.items()]
+    return failed + [
+        f"The last state of {name}, step {count(step)}, is not confirmed yet: no path was trained from it, and it was "
+        "not evaluated."
+        for name, step in comparison.unconfirmed.items()
+    ]
+
+
 def noticed_steps(comparison: Comparison) -> list[str]:
     """Return a sentence for each path with steps that passed without an update, or with spikes."""
     measured = {path.plan.name: path.measured for p in comparison.paradigms.values() for path in p.paths}

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +22,12 @@ from typing import Any
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
 from lrps.store.layout import PathLayout
-from lrps.store.retention import retention, younger
 
 FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
 MERGED = "merged"
 """Key of the identity of a merged state: [step, digest] of every state whose weights it averages."""
-_TEMPORARY, _PRUNED, _DAMAGED = ".tmp-", ".pruned-", ".damaged-"
+_TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
 _NAME = re.compile(r"step-([0-9]{8,})")
 _HOW_TO_FIX = (
     "move it out of the run and fetch it from a copy (`lrps pull`); without a copy, move out every later checkpoint of "
@@ -71,19 +69,26 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A directory that has the name of a checkpoint and is no intact one; as text, the reason."""
+    """A directory that has the name of a checkpoint and cannot be used; as text, the reason."""
 
     directory: Path
     reason: str
-    """Reason why it is not intact."""
+    """Reason why it cannot be used."""
+    doubtful: bool = False
+    """True if its bytes are intact, but a step soon after its state failed."""
 
     def __str__(self) -> str:
         return self.reason
 
     @property
+    def step(self) -> int:
+        """Lineage step in the name of the directory."""
+        return int(self.directory.name.rpartition("-")[2])
+
+    @property
     def aside(self) -> Path:
         """Path that `set_aside` renames it to."""
-        return self.directory.with_name(f"{_DAMAGED}{self.directory.name}")
+        return self.directory.with_name(f"{_DOUBTFUL if self.doubtful else _DAMAGED}{self.directory.name}")
 
 
 def directory_name(step: int) -> str:
@@ -100,7 +105,7 @@ def begin(checkpoints_dir: Path, step: int, name: str | None = None) -> Path:
     name: final name of a merged state, the version that is released; by default `directory_name` of the step.
     """
     temporary = checkpoints_dir / f"{_TEMPORARY}{name or directory_name(step)}"
-    with _explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
+    with explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
         if temporary.exists():
             shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
@@ -109,7 +114,7 @@ def begin(checkpoints_dir: Path, step: int, name: str | None = None) -> Path:
 
 def fsync_and_hash(path: Path) -> dict[str, Any]:
     """Make a written file durable and return {"bytes", "sha256"}. Call it on the host that wrote the file."""
-    with _explained(f"cannot finish {path}"):
+    with explained(f"cannot finish {path}"):
         fsync_file(path)
         return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
@@ -134,12 +139,12 @@ def publish(
     # integer keys.
     stated = json.loads(json.dumps(dict(identity), allow_nan=False))
     manifest = {"format": FORMAT, "step": step, "files": _plain(files), "identity": stated}
-    with _explained(f"cannot publish the checkpoint of step {step}"):
+    with explained(f"cannot publish the checkpoint of step {step}"):
         atomic_write_text(
             temporary / MANIFEST, _render(manifest)
         )  # It also makes the names of the other files durable.
         if final.exists():
-            _remove(final)
+            rename_and_remove(final)
         os.rename(temporary, final)
         fsync_directory(final.parent)
     return _read(final)
@@ -167,18 +172,22 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return _read(directory)
 
 
-def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
+def newest_intact(*directories: Path, doubtful: Collection[int] = ()) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
 
-    Reads checkpoints from the newest one on, until one is intact.
+    Reads checkpoints from the newest one on, until one is intact. doubtful: steps whose states are skipped unread.
     """
     skipped: list[Skipped] = []
     everything = [(*found, directory) for directory in directories for found in _scan(directory)]
     for step, found, directory in sorted(everything, key=lambda entry: entry[0], reverse=True):
+        where = directory / directory_name(step)
+        if step in doubtful:
+            skipped.append(Skipped(where, f"{where} is not confirmed, and a step soon after it failed", doubtful=True))
+            continue
         why = found if isinstance(found, CheckpointError) else fault(found)
         if why is None and isinstance(found, Checkpoint):
             return found, tuple(skipped)
-        skipped.append(Skipped(directory / directory_name(step), str(why).partition("; ")[0]))
+        skipped.append(Skipped(where, str(why).partition("; ")[0]))
     return None, tuple(skipped)
 
 
@@ -188,7 +197,7 @@ def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = No
     for name, entry in checkpoint.manifest["files"].items():
         if names is None or name in names:
             path = checkpoint.directory / name
-            with _explained(f"cannot read {path}"):
+            with explained(f"cannot read {path}"):
                 digest = sha256_file(path)
             if digest != entry["sha256"]:
                 raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_HOW_TO_FIX}")
@@ -241,7 +250,7 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
                 "give the plan another `name`, or move the pin and the branches that forked from it out of the run"
             )
     temporary = begin(branch_points_dir, checkpoint.step)
-    with _explained(f"cannot pin {checkpoint.directory}"):
+    with explained(f"cannot pin {checkpoint.directory}"):
         for name in (*checkpoint.manifest["files"], MANIFEST):
             _link(checkpoint.directory / name, temporary / name)
         fsync_directory(temporary)
@@ -252,13 +261,14 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     return _read(final)
 
 
-def set_aside(directory: Path) -> Path:
+def set_aside(directory: Path, *, doubtful: bool = False) -> Path:
     """Rename a damaged checkpoint to `.damaged-step-N`, so that it no longer counts, and return its new path.
 
-    Replaces one of the same step that was set aside before. Only `remove` deletes it.
+    doubtful: name it `.doubtful-step-N` instead. Replaces one of the same step that was set aside before. Only `remove`
+    deletes it.
     """
-    aside = Skipped(directory, "").aside
-    with _explained(f"cannot set {directory} aside"):
+    aside = Skipped(directory, "", doubtful).aside
+    with explained(f"cannot set {directory} aside"):
         if aside.exists():
             shutil.rmtree(aside)
         os.rename(directory, aside)
@@ -266,57 +276,37 @@ def set_aside(directory: Path) -> Path:
     return aside
 
 
-def prune_checkpoints(
-    checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None, keep_hours: float | None = None
-) -> list[Path]:
-    """Remove the complete checkpoints that `retention` does not keep, and return their directories.
-
-    Checkpoints that other paths need are pinned in another directory. Incomplete ones are left for inspection.
-    """
-    complete = {checkpoint.step: checkpoint for checkpoint in complete_checkpoints(checkpoints_dir)}
-    there = {step: checkpoint.directory for step, checkpoint in complete.items()}
-    stays = retention(there, {}, keep_last, keep_every_steps, young(complete, keep_hours))
-    removed = [directory for step, directory in there.items() if stays[step] is None]
-    with _explained(f"cannot prune {checkpoints_dir}"):
-        for leftover in checkpoints_dir.glob(f"{_PRUNED}*"):
-            shutil.rmtree(leftover)
-        for directory in removed:
-            _remove(directory)
-    return removed
-
-
-def young(checkpoints: Mapping[int, Checkpoint], keep_hours: float | None) -> dict[int, str]:
-    """Return step -> reason to keep it, of the checkpoints written less than `keep_hours` ago; None keeps none."""
-    written = {step: (each.directory / MANIFEST).stat().st_mtime for step, each in checkpoints.items()}
-    return younger(written, time.time(), keep_hours)
-
-
 def remove(directory: Path) -> None:
-    """Remove the directory of a checkpoint, or one of `leftovers` or `damaged_ones`.
+    """Remove the directory of a checkpoint, or one of `leftovers`, `damaged_ones` or `doubtful_ones`.
 
     A crash leaves no partial checkpoint under its name.
     """
-    with _explained(f"cannot remove {directory}"):
-        if directory.name.startswith((_TEMPORARY, _PRUNED, _DAMAGED)):
+    with explained(f"cannot remove {directory}"):
+        if directory.name.startswith((_TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL)):
             shutil.rmtree(directory)
         else:
-            _remove(directory)
+            rename_and_remove(directory)
 
 
 def leftovers(directory: Path) -> tuple[Path, ...]:
     """Return the leftovers of interrupted saves, pins, merges and removals; work in progress looks the same."""
-    names = (f"{_TEMPORARY}*", f"{_PRUNED}*")
+    names = (f"{_TEMPORARY}*", f"{PRUNED}*")
     return tuple(sorted(path for name in names for path in directory.glob(name)))
 
 
 def damaged_ones(directory: Path) -> tuple[Path, ...]:
-    """Return the checkpoints in a directory that `set_aside` has renamed."""
+    """Return the damaged checkpoints in a directory that `set_aside` has renamed."""
     return tuple(sorted(directory.glob(f"{_DAMAGED}step-*")))
 
 
-def _remove(directory: Path) -> None:
+def doubtful_ones(directory: Path) -> tuple[Path, ...]:
+    """Return the doubtful checkpoints in a directory that `set_aside` has renamed."""
+    return tuple(sorted(directory.glob(f"{_DOUBTFUL}step-*")))
+
+
+def rename_and_remove(directory: Path) -> None:
     """Rename the directory before removing it, so that a crash leaves no partial checkpoint under its name."""
-    hidden = directory.with_name(f"{_PRUNED}{directory.name}")
+    hidden = directory.with_name(f"{PRUNED}{directory.name}")
     if hidden.exists():
         shutil.rmtree(hidden)
     os.rename(directory, hidden)
@@ -427,7 +417,7 @@ def _plain(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn an OSError into a CheckpointError that says how to fix it."""
     try:
         yield

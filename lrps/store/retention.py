@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from lrps.base.units import SECONDS_PER_HOUR
+from lrps.ledger.confirmed import SavedStates
 
 
 def younger(written: Mapping[int, float], now: float, keep_hours: float | None) -> dict[int, str]:
@@ -16,17 +17,40 @@ def younger(written: Mapping[int, float], now: float, keep_hours: float | None) 
     return {step: why for step, when in written.items() if now - when < seconds}
 
 
+def rewind_spread(saved: Iterable[int]) -> set[int]:
+    """Return the steps of saved states that are kept to rewind to: one of every age from 2^i to 2^(i + 1) saves.
+
+    saved: steps of all states that were saved, whether they are still there or not. A state that is left out stays left
+    out when more are saved, so that removing the others at every save leaves what is kept.
+    """
+    ordered = sorted(set(saved))
+    # The k-th state stays while its age in saves is below twice the largest power of two that divides k.
+    return {step for k, step in enumerate(ordered, 1) if len(ordered) - k < 2 * (k & -k)}
+
+
+def rewindable(steps: Iterable[int], states: SavedStates, spread: bool) -> dict[int, str]:
+    """Return step -> reason to keep its checkpoint, of states that a path can go back to after a failure.
+
+    steps: those of intact checkpoints. spread: whether older states are kept at growing distances.
+    """
+    there = set(steps)
+    kept = dict.fromkeys(there & states.confirmed & rewind_spread(states.saved), "to rewind to") if spread else {}
+    if settled := there & states.settled:
+        kept[max(settled)] = "the newest confirmed one: the path goes back to it after a failure"
+    return kept
+
+
 def retention(
     steps: Iterable[int],
     referred: Mapping[int, str],
     keep_last: int,
     keep_every_steps: int | None = None,
-    young: Mapping[int, str] = MappingProxyType({}),
+    others: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[int, str | None]:
     """Return step -> reason to keep its checkpoint, or None if it may be removed.
 
-    steps: those of intact checkpoints. referred: step -> what needs that state, whatever the policy. young: result of
-    `younger`. The newest is always kept, so keep_last must be at least 1 (ValueError).
+    steps: those of intact checkpoints. referred: step -> what needs that state, whatever the policy. others: results of
+    `younger` and `rewindable`. The newest is always kept, so keep_last must be at least 1 (ValueError).
     """
     if keep_last < 1:
         raise ValueError(f"keep_last must be at least 1, not {keep_last}")
@@ -42,6 +66,6 @@ def retention(
             return f"one of the newest {keep_last}"
         if keep_every_steps and step % keep_every_steps == 0:
             return f"a multiple of {keep_every_steps}"
-        return young.get(step)
+        return others.get(step)
 
     return {step: reason(step) for step in ordered}

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrps.base.errors import NonFiniteLoss
 from lrps.config.data import DataConfig
 from lrps.data.open_source import open_source
 from lrps.data.sources import DataSource
 from lrps.data.stream import Source
+from lrps.ledger.confirmed import NON_FINITE_EVALUATION
 from lrps.ledger.reader import EMA, RAW
 
 if TYPE_CHECKING:
@@ -86,6 +88,14 @@ def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, 
     Bits per byte use the set's own tokens per byte of text, so that models with different tokenizers can be compared.
     """
     return {version: _evaluate_on(engine, heldout) for version, heldout in sets.items()}
+
+
+def check_finite(results: Mapping[str, HeldoutResult], step: int) -> None:
+    """Raise NonFiniteLoss for a held-out loss that is not finite: the state of this lineage step is broken."""
+    for version, result in results.items():
+        if not math.isfinite(loss := result.facts["loss"]):
+            what = f"step {step}: the held-out loss on {version} is {loss}"
+            raise NonFiniteLoss(what, at=step, cause=NON_FINITE_EVALUATION)
 
 
 def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError
+from lrps.base.errors import BudgetError, DataError, NonFiniteLoss
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -27,6 +27,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
 from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import after_failure
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
@@ -167,7 +168,7 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
 
 def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
-    with _reporting(plan, path, group.webhook), ExitStack() as resources:
+    with _reporting(plan, path, group.webhook), _naming_what_follows(plan, path), ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
@@ -208,6 +209,19 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished
+
+
+@contextmanager
+def _naming_what_follows(plan: Plan, path: TrainingPath) -> Iterator[None]:
+    """Add to the error of a failed step what the same command does next, or raise RepeatedFailureError.
+
+    Collective: a failed step is raised on all ranks, and the ledger is closed by then.
+    """
+    try:
+        yield
+    except NonFiniteLoss as failure:
+        follows = ask_rank_zero(lambda: after_failure(path, plan.graph, plan.layout))
+        raise NonFiniteLoss(f"{path.name}: {failure}; {follows}", at=failure.at, cause=failure.cause) from None
 
 
 def _document_end(plan: Plan) -> int | None:

@@ -20,8 +20,9 @@ from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
 from lrps.plan.main_curve import curve_to_come
-from lrps.plan.origin import Origin, origin_of, resume
+from lrps.plan.origin import Origin, newest_checkpoint, origin_of
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import check_recoverable, path_states
 from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
@@ -88,18 +89,20 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
     Raises LineageError if the directory belongs to another plan, for a path that is not trained to its end if train is
     False, and if the path's average begins too late for a release that is one; CheckpointError if there is no state to
-    start from.
+    start from; RepeatedFailureError if a step has failed twice and would be trained again.
     """
-    layout = plan.layout.path(path.name)
+    layout, children = plan.layout.path(path.name), plan.graph.children(path.name)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
     identity = with_initial_weights(plan.identity(path), plan.config.model)
     initial = initial_checkpoint(plan.config.model)
     if saved_step(layout) is None:
         # If its saved states are only away for the moment, this fails, and path.json must say what they are.
-        resume(path, layout)
+        newest_checkpoint(path, layout, path_states(path.name, plan.layout))
     mark_run(plan.layout)
     claim(layout, path, identity)
-    origin = origin_of(path, plan.layout, initial)
+    if train:
+        check_recoverable(path, plan.layout, children)
+    origin = origin_of(path, plan.layout, initial, children)
     missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
     if (origin.verb == "start" or not train) and (versions := missing_initial_evaluations(plan, path)):
         missing[0] = versions
@@ -163,9 +166,9 @@ def clear_leftovers(layout: PathLayout, say: Say) -> None:
 
 
 def set_aside_skipped(origin: Origin) -> None:
-    """Set newer, damaged checkpoints aside, so that they are neither pinned nor counted by retention."""
+    """Set newer, unusable checkpoints aside, so that they are neither pinned nor counted by retention."""
     for skipped in origin.skipped:
-        set_aside(skipped.directory)
+        set_aside(skipped.directory, doubtful=skipped.doubtful)
 
 
 def pin_saved(layout: PathLayout, steps: Collection[int], last: int, say: Say) -> None:

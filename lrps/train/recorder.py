@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lrps.base.errors import LedgerError
+from lrps.base.errors import LedgerError, NonFiniteLoss
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
 from lrps.ledger.metrics import Metrics, MetricsWriter
@@ -83,6 +83,7 @@ class Recorder:
             parent=self._parent(origin),
             origin=origin.verb,
             skipped=[str(skipped) for skipped in origin.skipped],
+            **({"doubtful": list(origin.doubtful)} if origin.doubtful else {}),
             processes=self.account.rate.processes,
             tokens_per_step=self._tokens_per_step,
             **self.account.take_launch_facts(),
@@ -225,7 +226,7 @@ class Recorder:
         # Only the name, because a tracker may keep a console log and send it: texts of errors may contain addresses.
         self.console.say(f"{self.path.name}: {type(error).__name__} at step {self._step}")
         with suppress(LedgerError, OSError):
-            self._append("failure", error=f"{type(error).__name__}: {error}")
+            self._append("failure", error=f"{type(error).__name__}: {error}", **_failed_step(error))
             self._close(1)
 
     def _append(self, kind: str, **facts: Any) -> Record:
@@ -236,6 +237,13 @@ class Recorder:
         self._ledger.close()
         self._metrics.close()
         self._trackers.finish(exit_code, self._ledger.last_sha256)
+
+
+def _failed_step(error: BaseException) -> dict[str, Any]:
+    """Return the step that an attempt failed at and why, as facts of its `failure` record; none of another failure."""
+    if not isinstance(error, NonFiniteLoss) or error.at is None:
+        return {}
+    return {"at": error.at, "cause": error.cause}
 
 
 def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_per_step: int) -> dict[str, Any]:

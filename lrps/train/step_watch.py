@@ -61,7 +61,7 @@ class StepWatch:
             return None
         return SpikeError(
             f"step {step.first} is a spike: {note}; nothing after the last checkpoint is saved. Look at the rows of "
-            "this step, then set guard.action to warn to train on, or lower schedule.peak_lr under another plan `name`"
+            "this step, then set guard.action to warn to train on, or go back with `lrps rewind CONFIG PATH --to STEP`"
         )
 
     def identity(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from lrps.base.errors import CheckpointError, NonFiniteLoss, SpikeError
+from lrps.base.errors import NonFiniteLoss, SpikeError
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
@@ -17,13 +17,14 @@ from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
 from lrps.plan.origin import Origin
-from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
+from lrps.store.checkpoints import Checkpoint, find, pin
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, due_sets, evaluate_forms, evaluate_state
+from lrps.train.evaluate import HeldoutSet, check_finite, due_sets, evaluate_forms, evaluate_state
 from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingStep, PendingSteps
+from lrps.train.pruning import Pruner
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
 from lrps.train.step_watch import StepWatch
@@ -67,7 +68,7 @@ class Trainer:
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
         self.watch = StepWatch(config.guard, path, start)
-        self.pruning_failed = False
+        self.pruner = Pruner(config.checkpoint, path, self.layout, self._warn)
 
     def run(self) -> bool:
         """Train to the path's last step and evaluate what it releases; False if asked to stop before.
@@ -85,13 +86,14 @@ class Trainer:
             self._evaluate()  # The model that the plan starts from, or a state whose evaluation was broken off.
             finished = not self.start.steps_to_train or self._train()
         except (NonFiniteLoss, SpikeError):
-            # On all ranks; the save in flight is of an earlier step, which the path can resume from.
+            # On all ranks. The save in flight is of an earlier step; the next attempt decides whether it is sound.
             self._publish(self.saver.finish)
             raise
         finally:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
+            ask_rank_zero(lambda: self.pruner.prune(self.path.stop))  # The evaluation has confirmed the last state.
             self._evaluate_merges()
         return finished
 
@@ -250,22 +252,10 @@ class Trainer:
         if self.recorder is not None:
             self.recorder.checkpoint(checkpoint, pinned)
             # Removing gigabytes takes seconds, so that the writer's thread does it.
-            removed = self.saver.queue(lambda: self._prune(checkpoint.step))
+            removed = self.saver.queue(lambda: self.pruner.prune(checkpoint.step))
             if awaited:
                 with self._booking("saving_seconds"):
                     removed.result()
-
-    def _prune(self, saved: int) -> None:
-        """Remove checkpoints that retention does not keep. Warn once if that fails; every save tries again."""
-        settings = self.config.checkpoint
-        # A path that is trained needs its pins only.
-        keep_last = 1 if saved == self.path.stop else settings.keep_last
-        try:
-            prune_checkpoints(self.layout.checkpoints, keep_last, settings.keep_every_steps, settings.keep_hours)
-        except (CheckpointError, OSError) as error:
-            if not self.pruning_failed:
-                self._warn(f"old checkpoints stay: {error}")
-            self.pruning_failed = True
 
     def _warn(self, text: str) -> None:
         if self.recorder is not None:
@@ -310,6 +300,8 @@ class Trainer:
             averaged = self.average is not None and self.average.covers(self.step)
             forms = evaluate_forms(self.engine, sets, averaged=averaged)
         self._book_energy()
+        for results in forms.values():
+            check_finite(results, self.step)
         initial_weights = self.start.initial_weights if self.step == 0 else None
         if self.recorder is not None:
             for form, results in forms.items():

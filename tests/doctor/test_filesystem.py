@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.planned.plan_document import checkpoint_bytes
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.doctor import filesystem
 from lrps.doctor.examination import Subject
 from lrps.plan.plan import Plan, make_plan
@@ -87,9 +87,10 @@ def test_an_interruption_leaves_nothing(plan: Plan, tmp_path: Path, monkeypatch:
 def test_what_lies_there_is_not_needed_again(plan: Plan) -> None:
     each = plan.costs.checkpoint_bytes
     assert each is not None
-    kept = checkpoint_bytes(plan, plan.graph)
+    kept, more = checkpoint_bytes(plan, plan.graph), rewind_bytes(plan, plan.graph)
     assert kept is not None
-    wanted = kept + each
+    assert more is not None
+    wanted = kept + more + each
     assert filesystem.still_needed(plan) == wanted
     periodic = plan.layout.path("main").checkpoints / "step-00000010"
     pinned = plan.layout.path("main").branch_points / "step-00000010"

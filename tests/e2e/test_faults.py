@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from lrps.audit.run import audit_run
+from lrps.base.errors import NEEDS_DECISION, OUR_FAULT
 from lrps.config.loader import load_config
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
@@ -140,6 +141,32 @@ def test_faults_change_nothing_and_are_booked(
         shutil.rmtree(runs)
         number += 1
     assert lost > 0, "no fault struck a step"
+
+
+def test_a_broken_state_heals_once_and_a_fault_that_repeats_names_the_command(
+    server: ForkServerContext, undisturbed_by_ranks: Callable[[int], Plan], tiny_config: Path, tmp_path: Path
+) -> None:
+    """The update of step 11 breaks the weights, and the state after it is saved: main saves every 4 steps."""
+    heals, repeats = config_below(tmp_path / "heals", tiny_config), config_below(tmp_path / "repeats", tiny_config)
+    broken = Plant(11, "break")
+    failed = Attempt(server, heals, ranks=1, plants={0: broken})
+    assert not failed.end()
+    assert failed.codes() == [OUR_FAULT], failed.told()
+    assert "the next attempt goes back to the confirmed state of step 8. Run the same command again" in failed.told()
+    again = Attempt(server, heals, ranks=1)
+    assert again.end(), again.told()
+    assert_same_run(undisturbed_by_ranks(1), again.run_dir)
+    assert (again.run_dir / "main" / "checkpoints" / ".doubtful-step-00000012").is_dir()
+    totals = total(read_ledger(PathLayout(again.run_dir / "main").ledger))
+    assert (totals.repeated_steps, set(totals.repeating_by_cause)) == (totals.spent.steps - 28, {"doubt"})
+    codes = []
+    for _ in range(3):
+        attempt = Attempt(server, repeats, ranks=1, plants={0: broken})
+        attempt.end()
+        codes += attempt.codes()
+    assert codes == [OUR_FAULT, NEEDS_DECISION, NEEDS_DECISION]
+    assert attempt.told().count("lrps rewind CONFIG main --to 8 --skip-from 9 --skip-steps") == 2
+    assert len(list(PathLayout(attempt.run_dir / "main").ledger.iterdir())) == 2, "the third attempt was refused"
 
 
 def test_a_stuck_rank_ends_the_run(server: ForkServerContext, tiny_config: Path, tmp_path: Path) -> None:

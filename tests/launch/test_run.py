@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 
 import lrps.launch.run
-from lrps.base.errors import NEEDS_DECISION, BudgetError, LrpsError, StoppedError, TrainingError
+from lrps.base.errors import (
+    NEEDS_DECISION,
+    BudgetError,
+    LrpsError,
+    RepeatedFailureError,
+    StoppedError,
+    TrainingError,
+)
 from lrps.config.hardware import BudgetConfig
 from lrps.config.launching import LaunchConfig
 from lrps.launch.jobs import plan_jobs
@@ -168,6 +175,13 @@ def test_success_is_the_run_directory_not_the_exit_code(run: Run, codes: tuple[i
     assert type(raised.value) is kind
     assert f"code {codes[0]} before ptfs-v1 was complete; the training processes" in str(raised.value)
     assert f"code {codes[1]} before ptfs-v2 was complete" in str(raised.value)
+
+
+def test_a_step_that_failed_again_needs_a_person_whatever_the_launcher_returns(run: Run) -> None:
+    with pytest.raises(TrainingError):
+        run.jobs({"main": ["fail:30", "exit:1"]})
+    with pytest.raises(RepeatedFailureError, match=r"lrps rewind CONFIG main --to 20 --skip-from 27 --skip-steps 4"):
+        run.jobs({"main": ["fail:30", "exit:1"]})
 
 
 def test_after_a_group_saved_and_exited_no_other_starts(run: Run) -> None:

@@ -97,7 +97,9 @@ def test_a_look_that_finds_nothing_new_reads_no_ledger(plan: Plan, monkeypatch: 
     before = follower.look()
     parsed: list[bytes] = []
     monkeypatch.setattr("lrps.ledger.reader.parse", lambda line, *_: parsed.append(line))
-    monkeypatch.setattr("lrps.plan.follow.saved_step", lambda *_: pytest.fail("it has looked at the checkpoints again"))
+    monkeypatch.setattr(
+        "lrps.plan.follow.saved_steps", lambda *_: pytest.fail("it has looked at the checkpoints again")
+    )
     after = follower.look()
     assert parsed == []
     assert [replace(s, silent_seconds=None) for s in after] == [replace(s, silent_seconds=None) for s in before]

@@ -25,12 +25,12 @@ from lrps.store.checkpoints import (
     fsync_and_hash,
     newest_intact,
     pin,
-    prune_checkpoints,
     publish,
     remove,
     set_aside,
     verify_checkpoint,
 )
+from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
 
 IDENTITY = {"plan": "p", "tokens": 10**12, "positions": {"v1": 7}, "shares": (0.1, 0.9), "by_rank": {10: 1, 9: 2}}

@@ -28,7 +28,8 @@ class Plant:
 
     before: int
     what: str
-    """`halt`: wait until the process is killed. `nan`: a weight is NaN. `clock`: the wall clock jumps."""
+    """`halt`: wait until the process is killed. `nan`: a weight is NaN. `clock`: the wall clock jumps. `break`: the
+    update of lineage step `before` breaks the weights, in every path that takes it."""
     seconds: float = 0.0
     """Length of the jump of the clock."""
 
@@ -41,7 +42,9 @@ def planted(plant: Plant) -> Iterator[None]:
     def step(engine: Engine, *arguments: Any, **more: Any) -> bool:
         nonlocal taken
         taken += 1
-        if taken == plant.before:
+        if plant.what == "break" and more["step"] == plant.before:
+            more["lr"] = 1e38
+        elif plant.what != "break" and taken == plant.before:
             _DEEDS[plant.what](engine, plant)
         return train_step(engine, *arguments, **more)
 

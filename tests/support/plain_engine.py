@@ -5,7 +5,7 @@ It is for tests of the files that training writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -37,6 +37,8 @@ class PlainEngine:
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
+    rates: Mapping[int, float] = {}
+    """Rate of a step in place of the path's."""
     above: Callable[[int], float] = staticmethod(lambda step: 0.0)
     """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
@@ -67,11 +69,11 @@ class PlainEngine:
             self.average.after_step(step + 1)
             return True
         if not isfinite(reported):
-            self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}")
+            self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}", at=step)
             return False
         loss.backward()
         for group in self._held.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.rates.get(step, lr)
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
         self.average.after_step(step + 1)
@@ -132,6 +134,14 @@ def before_steps(act: Callable[[int], Any]) -> Iterator[None]:
     """Within the context, call `act` before each step with the number of steps that are done."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PlainEngine, "before", staticmethod(act))
+        yield
+
+
+@contextmanager
+def broken_updates(*steps: int) -> Iterator[None]:
+    """Within the context, take these steps at a rate that breaks the weights, as a failing device would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PlainEngine, "rates", dict.fromkeys(steps, 1e37))
         yield
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lrps.base.errors import INTERRUPTED, OUR_FAULT, USER_MISTAKE
 from lrps.config.loader import load_config
+from lrps.ledger.confirmed import saved_states
 from lrps.ledger.reader import read_ledger
 from support.fault_attempts import LIMIT, Attempt
 from support.faults_worker import VERBS, Plant, read_run
@@ -125,7 +126,10 @@ def stop(run: FaultyRun) -> str | None:
 
 
 def spoil(run: FaultyRun) -> str | None:
-    """Let a weight be NaN before a step."""
+    """Let a weight be NaN before a step. A step that fails twice would be refused: kill where one has failed."""
+    ledgers = run.run_dir.glob("*/ledger")
+    if any(saved_states(read_ledger(ledger, heartbeats=False)).failures for ledger in ledgers):
+        return kill(run)
     attempt = run.attempt(Plant(run.rng.randrange(1, 12), "nan"))
     if run.end(attempt, OUR_FAULT):
         return None

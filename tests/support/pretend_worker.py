@@ -1,7 +1,7 @@
 """Replacement for a process group that trains: a script that performs the actions of its arguments in a run directory.
 
 tests/launch/test_run.py starts it as `pretend_worker.py ROOT PATH DEED...`, where a deed is `pin:STEP`, `complete`,
-`interrupt[:HOURS]`, `touch:FILE`, `wait:FILE`, `say:TEXT` or `exit:CODE`.
+`interrupt[:HOURS]`, `fail:STEP`, `touch:FILE`, `wait:FILE`, `say:TEXT` or `exit:CODE`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,17 @@ def interrupt(plan: Plan, name: str, device_hours: float) -> None:
     ledger.close()
 
 
+def fail(plan: Plan, name: str, step: int) -> None:
+    """Write the ledger of an attempt that failed at a step, from the state of ten steps before, which is saved."""
+    path, counters = plan.graph.by_name[name], Counters()
+    save(plan, name, step - 10)
+    ledger = LedgerWriter(plan.layout.path(name).ledger)
+    facts = {"format": FORMAT, "path": name, "path_start": path.start, "device": "cpu", "processes": 1}
+    ledger.append("start", step - 10, counters, **facts)
+    ledger.append("failure", step, Counters(steps=10), error="NonFiniteLoss", at=step, cause="non-finite")
+    ledger.close()
+
+
 def do(plan: Plan, name: str, deed: str) -> None:
     verb, _, what = deed.partition(":")
     stop = plan.graph.by_name[name].stop
@@ -40,6 +51,8 @@ def do(plan: Plan, name: str, deed: str) -> None:
             save(plan, name, stop, pinned=True)
         case "interrupt":
             interrupt(plan, name, float(what or 0))
+        case "fail":
+            fail(plan, name, int(what))
         case "touch":
             Path(what).touch()
         case "wait":

@@ -27,7 +27,8 @@ from lrps.paths.part_share import PartShare, PartSize, share_parts
 from lrps.paths.path_digest import PATH_DIGEST, lineage_digest
 from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint, begin, find, fsync_and_hash, pin, prune_checkpoints, publish
+from lrps.store.checkpoints import Checkpoint, begin, find, fsync_and_hash, pin, publish
+from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until

@@ -80,17 +80,17 @@ def test_a_damaged_branch_point_is_set_aside_and_trained_again(make: Make, capsy
 
 
 def test_after_damage_retention_keeps_what_was_saved_since(make: Make) -> None:
-    plan = make("checkpoint.keep_last=1")
+    plan = make("checkpoint.keep_last=1", "checkpoint.keep_for_rewind=false")
     main = plan.layout.path("main")
     assert not run(plan, "main", stop_after=25)
-    assert steps(main.checkpoints) == [25]
+    assert steps(main.checkpoints) == [20, 25], "no step has confirmed state 25"
     flip(find(main, 25))
-    assert not run(plan, "main", stop_after=3), "from step 8; asked to stop at 11"
+    assert not run(plan, "main", stop_after=3), "from step 20; asked to stop at 23"
     newest, skipped = newest_intact(main.checkpoints, main.branch_points)
     assert newest is not None
-    assert (newest.step, skipped) == (11, ()), "the save that it was asked for is there"
+    assert (newest.step, skipped) == (23, ()), "the save that it was asked for is there"
     assert run(plan, "main")
-    assert starts(main)[-1] == ("resume", 11)
+    assert starts(main)[-1] == ("resume", 23)
 
 
 def test_where_nothing_intact_is_left_nothing_is_renamed(make: Make) -> None:
@@ -278,7 +278,7 @@ def test_what_killed_saves_left_is_removed_and_told(make: Make, capsys: pytest.C
 def test_what_cannot_be_pruned_is_told_once_and_ends_nothing(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = make("checkpoint.keep_last=1")
+    plan = make("checkpoint.keep_last=1", "checkpoint.keep_for_rewind=false")
     main = plan.layout.path("main")
 
     def refuse(*_: Any) -> None:
@@ -293,7 +293,7 @@ def test_what_cannot_be_pruned_is_told_once_and_ends_nothing(
     assert [r.kind for r in read_ledger(main.ledger)][-1] == "stop"
     monkeypatch.undo()
     assert run(plan, "main")
-    assert steps(main.checkpoints) == [28]
+    assert steps(main.checkpoints) == [25, 28]
 
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:

@@ -51,7 +51,9 @@ def left_out(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def planned(tiny_config: Path, runs: Path, *settings: str) -> Plan:
-    return make_plan(load_config(tiny_config, [f"runs={runs}", "track.log_every_steps=3", *settings]))
+    # Which states are kept to rewind to depends on the number of saves, and a stop is one more.
+    always = [f"runs={runs}", "track.log_every_steps=3", "checkpoint.keep_for_rewind=false"]
+    return make_plan(load_config(tiny_config, [*always, *settings]))
 
 
 def states(plan: Plan) -> dict[tuple[str, int], Any]:

@@ -8,16 +8,15 @@ from typing import Any, ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE, key, to_json
 from lrps.base.files import atomic_write_json
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
-from lrps.ledger.reader import MERGE
 from lrps.paths.attribution import steps_needed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
-from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
+from lrps.paths.graph import Graph, Paradigm, Release
 from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
-from lrps.paths.optimizer_states import MAIN, WEIGHT_BYTES, saved_bytes
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -124,6 +123,8 @@ class GraphCost:
     cost: PlannedCost = field(metadata=INLINE)
     checkpoint_bytes: int | None
     """Number of bytes on disk of the checkpoints that are kept."""
+    rewind_bytes: int | None = field(default=None, metadata=OPTIONAL)
+    """Number of bytes on disk of the states that main paths keep to rewind to, beside these checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ class ParadigmPlan:
     """Its paths, parents before children."""
     row_ranges: tuple[RowRange, ...] = field(default=(), metadata=OPTIONAL)
     """Rows that its paths of more than 64 ranges read; the `data_slice` of a path says which of them are its own."""
+    rewind_bytes: int | None = field(default=None, metadata=OPTIONAL)
+    """Number of bytes on disk of the states that main paths keep to rewind to, beside these checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,11 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         paradigms={paradigm.name: _paradigm(plan, paradigm, done) for paradigm in plan.graph.paradigms},
         marginal=_marginal(plan),
         next=_next(plan),
-        graph=GraphCost(_cost(plan, plan.graph.total_steps), checkpoint_bytes(plan, plan.graph)),
+        graph=GraphCost(
+            _cost(plan, plan.graph.total_steps),
+            checkpoint_bytes(plan, plan.graph),
+            rewind_bytes(plan, plan.graph),
+        ),
         to_do=_cost(plan, to_do),
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
@@ -371,31 +378,8 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
         releases=paradigm.releases,
         paths=paths,
         row_ranges=tuple(planner.row_ranges),
+        rewind_bytes=rewind_bytes(plan, Graph((paradigm,))),
     )
-
-
-def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
-    """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
-
-    Merged states have weights only. None if the size of a checkpoint is not known.
-    """
-    largest, settings = plan.costs.checkpoint_bytes, plan.config.checkpoint
-    if largest is None:
-        return None
-
-    def kept(path: TrainingPath) -> int:
-        each = largest * saved_bytes(plan.config, path.kind) // saved_bytes(plan.config, MAIN)
-        return each * len(_kept_steps(graph, path, settings.keep_every_steps))
-
-    periodic = settings.keep_last if settings.every_steps else 0
-    merged = sum(release.form == MERGE for release in graph.releases)
-    weights = largest * WEIGHT_BYTES // saved_bytes(plan.config, MAIN)
-    return sum(map(kept, graph.paths)) + periodic * largest + merged * weights
-
-
-def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:
-    multiples = range(path.start // every * every + every, path.stop, every) if every else ()
-    return {*graph.branch_points(path.name), path.stop, *multiples}
 
 
 def _marginal(plan: Plan) -> dict[str, AddedCost] | None:

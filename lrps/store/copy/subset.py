@@ -6,18 +6,19 @@ Pure functions. Must not import torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.config.models import Config
+from lrps.ledger.confirmed import saved_states
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import directory_name
 from lrps.store.conventions import conventions_in
 from lrps.store.copy.attempts import attempt_records
 from lrps.store.copy.inventory import Inventory, StateDirectory
 from lrps.store.identity import identity_differences, path_from_json, path_identity
-from lrps.store.retention import retention
+from lrps.store.retention import retention, rewindable
 
 
 def select_paths(inventory: Inventory, paths: Collection[str]) -> Inventory:
@@ -68,19 +69,22 @@ def needed_to_resume(
     *,
     keep_last: int,
     keep_every_steps: int | None,
+    keeps_for_rewind: Callable[[str], bool],
 ) -> Inventory:
     """Return what a machine needs of `there` to resume: pins, releases and the periodic checkpoints of retention.
 
     here: inventory of the machine, whose pruned checkpoints are not fetched again. paths: only these paths, and the
-    states of their ancestors that they fork from. step: only this state of the one path. Raises LineageError for a
-    missing path, CheckpointError for a missing state.
+    states of their ancestors that they fork from. step: only this state of the one path. keeps_for_rewind: whether
+    paths of a kind keep older states to rewind to. Raises LineageError for a missing path, CheckpointError for a
+    missing state.
     """
     stored = _paths(there)
     known = select_paths(there, stored.keys())
     chosen: dict[str, StateDirectory] = {}
     for name in select_paths(known, paths or stored.keys()).identities:
         if step is None:
-            chosen |= _kept(known, here, stored[name], keep_last, keep_every_steps)
+            spread = keeps_for_rewind(stored[name].kind)
+            chosen |= _kept(known, here, stored[name], keep_last, keep_every_steps, spread)
         else:
             chosen |= _state(known, name, step)
     names = set(paths or stored)
@@ -126,11 +130,13 @@ def _paths(inventory: Inventory) -> dict[str, TrainingPath]:
 
 
 def _kept(
-    there: Inventory, here: Inventory, path: TrainingPath, keep_last: int, keep_every_steps: int | None
+    there: Inventory, here: Inventory, path: TrainingPath, keep_last: int, keep_every_steps: int | None, spread: bool
 ) -> Mapping[str, StateDirectory]:
     periodic = {each.step: each for each in there.complete(path.name, "checkpoints")}
     if periodic:
-        reasons = retention(periodic, {}, 1 if max(periodic) >= path.stop else keep_last, keep_every_steps)
+        states = saved_states(record for _, _, record in attempt_records(there.ledger(path.name)))
+        others = rewindable(periodic, states, spread)
+        reasons = retention(periodic, {}, 1 if max(periodic) >= path.stop else keep_last, keep_every_steps, others)
         # Checkpoints that this machine has pruned are not fetched again.
         passed = max((each.step for each in here.complete(path.name, "checkpoints")), default=-1)
         periodic = {

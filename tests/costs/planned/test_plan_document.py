@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from lrps.base.document import to_json
+from lrps.costs.planned.checkpoint_disk import checkpoint_bytes, rewind_bytes
 from lrps.costs.planned.path_plan import MixTokens, ParentStep, RowRange
 from lrps.costs.planned.plan_document import (
     PlanDocument,
     RehearsalPlan,
-    checkpoint_bytes,
     plan_document,
     write_plan_json,
 )
@@ -99,6 +99,18 @@ def test_the_disk_holds_what_is_kept(make: Any) -> None:
     assert states(every_steps=100, keep_last=3) == len(ends) + 3
     multiples = sum(len({*range(300, end, 300)} | {end}) for end in ends)
     assert states(every_steps=100, keep_last=3, keep_every_steps=300) == multiples + 3
+
+
+def test_the_disk_also_holds_what_main_paths_keep_to_rewind_to(make: Any) -> None:
+    def states(**checkpoint: Any) -> int:
+        plan = make(checkpoint=checkpoint)
+        return int(rewind_bytes(plan, plan.graph) // plan.costs.checkpoint_bytes)
+
+    main = make().graph.by_name["main"]
+    assert states() == 0, "only branch points are saved, and they are kept anyway"
+    assert 1 <= states(every_steps=100) <= (main.stop // 100).bit_length() + 1
+    assert states(every_steps=100, keep_for_rewind=False) == 0
+    assert states(every_steps=100, keep_for_rewind=True) > states(every_steps=100)
 
 
 def test_only_checkpoints_of_the_main_path_have_an_average(make: Any) -> None:

@@ -16,7 +16,8 @@ from lrps.store.copy.run_store import DirectoryStore
 from lrps.store.copy.subset import check_same_training, needed_to_resume, select_paths, snapshot_at_last_checkpoint
 from support.run_builder import attempt, save, small_plan, small_run
 
-KEEP = {"keep_last": 2, "keep_every_steps": None}
+NEVER = frozenset[str]().__contains__
+KEEP = {"keep_last": 2, "keep_every_steps": None, "keeps_for_rewind": NEVER}
 
 
 def taken(plan: Plan) -> Inventory:
@@ -87,8 +88,8 @@ def test_what_a_machine_needs_to_go_on(plan: Plan, nothing: Inventory) -> None:
         "main/checkpoints/step-00000060",
     ]
     assert "main/checkpoints/step-00000070" in found.directories, "to be told that it is left out"
-    every = needed_to_resume(taken(plan), nothing, keep_last=1, keep_every_steps=30)
-    assert [each.step for each in every.complete("main", "checkpoints")] == [30, 60]
+    every = needed_to_resume(taken(plan), nothing, keep_last=1, keep_every_steps=30, keeps_for_rewind=NEVER)
+    assert [each.step for each in every.complete("main", "checkpoints")] == [30, 50, 60], "50 is the newest confirmed"
 
 
 def test_a_branch_comes_with_the_state_that_it_forks_from(plan: Plan, nothing: Inventory) -> None:

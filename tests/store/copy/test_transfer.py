@@ -13,16 +13,17 @@ import pytest
 from lrps.base.errors import CheckpointError, LineageError, LrpsError, TransferError
 from lrps.base.locks import path_lock
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import complete_checkpoints, find, prune_checkpoints, verify_checkpoint
+from lrps.store.checkpoints import complete_checkpoints, find, verify_checkpoint
 from lrps.store.copy import transfer
 from lrps.store.copy.inventory import PENDING
 from lrps.store.copy.run_store import DirectoryStore
 from lrps.store.copy.subset import needed_to_resume
 from lrps.store.copy.transfer import Transfer, pull_run, push_run
+from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import RunLayout
 from support.run_builder import attempt, files, save, small_plan, small_run
 
-EVERYTHING = partial(needed_to_resume, keep_last=100, keep_every_steps=None)
+EVERYTHING = partial(needed_to_resume, keep_last=100, keep_every_steps=None, keeps_for_rewind=bool)
 
 
 @pytest.fixture

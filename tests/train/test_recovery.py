@@ -1,0 +1,209 @@
+"""What reruns do after failed steps: a broken state heals once, a fault that repeats is named, and nothing is lost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lrps.audit.run import audit_run
+from lrps.base.errors import NEEDS_DECISION, LineageError, NonFiniteLoss, RepeatedFailureError
+from lrps.config.loader import load_config
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.totals import total
+from lrps.plan.plan import Plan, make_plan
+from lrps.plan.prune import prune_run
+from lrps.plan.status import path_status
+from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.layout import PathLayout
+from support.plain_engine import PlainEngine, before_steps, broken_updates, run
+
+Make = Callable[..., Plan]
+PATHS = ("main", "branch-v1", "branch-v2")
+
+
+@pytest.fixture
+def make(tiny_config: Path, tmp_path: Path) -> Make:
+    """make(name, "key=value", ...) -> the tiny plan with its run in a directory of its own.
+
+    Main has 28 steps and forks at 8 and 28; states are saved every 5 steps.
+    """
+    short = ["paradigms={path-switching: {alpha: 0.6}}", "checkpoint.every_steps=5"]
+    return lambda name, *settings: make_plan(load_config(tiny_config, [f"runs={tmp_path / name}", *short, *settings]))
+
+
+@pytest.fixture
+def undisturbed(make: Make) -> Plan:
+    plan = make("undisturbed")
+    assert run(plan, *PATHS)
+    return plan
+
+
+def pins(plan: Plan) -> dict[str, bytes]:
+    """Return the files of all pinned states."""
+    run_dir = plan.layout.run_dir
+    files = sorted(run_dir.glob("*/branch_points/step-*/*.safetensors"))
+    return {file.relative_to(run_dir).as_posix(): file.read_bytes() for file in files}
+
+
+def saved(layout: PathLayout) -> list[int]:
+    return [found.step for found in complete_checkpoints(layout.checkpoints)]
+
+
+def aside(layout: PathLayout) -> list[str]:
+    return sorted(each.name for place in (layout.checkpoints, layout.branch_points) for each in place.glob(".d*"))
+
+
+def assert_as_undisturbed(plan: Plan, undisturbed: Plan) -> None:
+    assert pins(plan) == pins(undisturbed)
+    assert audit_run(plan.layout.run_dir).differences == ()
+    assert all(path_status(plan, path).state == "complete" for path in plan.graph.paths)
+
+
+@pytest.mark.parametrize("asynchronous", ["true", "false"])
+@pytest.mark.parametrize(("broken", "given_up"), [(14, [15]), (19, [20]), (7, [8])])
+def test_a_state_that_was_saved_broken_heals_by_the_same_command(
+    make: Make, undisturbed: Plan, broken: int, given_up: list[int], asynchronous: str
+) -> None:
+    """The update of a step breaks the weights, and its state is saved before a loss shows it."""
+    plan = make("broken", f"checkpoint.asynchronous={asynchronous}")
+    main = plan.layout.path("main")
+    with (
+        broken_updates(broken),
+        pytest.raises(NonFiniteLoss, match=r"(?s)main: step \d+: .*Run the same command again"),
+    ):
+        run(plan, *PATHS)
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, undisturbed)
+    starts = [record for record in read_ledger(main.ledger) if record.kind == "start"]
+    assert [start.facts.get("doubtful") for start in starts] == [None, given_up]
+    assert {f".doubtful-step-{step:08d}" for step in given_up} == set(aside(main))
+    causes = total(read_ledger(main.ledger)).repeating_by_cause
+    assert set(causes) == {"doubt"}
+
+
+def test_a_fault_from_a_confirmed_state_just_resumes(make: Make, undisturbed: Plan) -> None:
+    plan = make("resumes")
+    with broken_updates(12), pytest.raises(NonFiniteLoss, match="it resumes from step 10, and says what to do"):
+        run(plan, *PATHS)
+    (failure,) = [record for record in read_ledger(plan.layout.path("main").ledger) if record.kind == "failure"]
+    assert (failure.facts["at"], failure.facts["cause"]) == (14, "non-finite")
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, undisturbed)
+    assert aside(plan.layout.path("main")) == []
+
+
+def test_a_kill_at_any_moment_of_going_back_leads_to_the_same_end(make: Make, undisturbed: Plan) -> None:
+    plan = make("killed")
+    with broken_updates(14), pytest.raises(NonFiniteLoss):
+        run(plan, "main")
+
+    def die(step: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lrps.train.trainer.set_aside_skipped", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, "main")  # The start is in the ledger, and the broken state still in its place.
+    for steps in (1, 4, 7):
+        assert not run(plan, "main", stop_after=steps)
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, undisturbed)
+
+
+def test_a_fault_that_repeats_is_refused_with_the_commands_to_choose_from(make: Make) -> None:
+    plan = make("repeats")
+    main = plan.layout.path("main")
+    with broken_updates(14):
+        with pytest.raises(NonFiniteLoss, match="the next attempt goes back to the confirmed state of step 10"):
+            run(plan, *PATHS)
+        with pytest.raises(RepeatedFailureError) as failed:
+            run(plan, *PATHS)
+        before = [record.sha256 for record in read_ledger(main.ledger)]
+        with pytest.raises(RepeatedFailureError) as refused:
+            run(plan, *PATHS)
+    assert str(failed.value) == str(refused.value)
+    assert [record.sha256 for record in read_ledger(main.ledger)] == before, "no attempt was made"
+    assert refused.value.exit_code == NEEDS_DECISION
+    command = re.search(r"lrps rewind CONFIG main --to 10 --skip-from (\d+) --skip-steps (\d+)", str(refused.value))
+    assert command is not None
+    first, steps = map(int, command.groups())
+    assert {14, 15} <= set(range(first, first + steps)), "the step that broke the weights, and the one that showed it"
+    assert not re.search("another|--to 0", str(refused.value))
+    assert "lrps rewind CONFIG main --to 10" in (path_status(plan, plan.graph.by_name["main"]).failure or "")
+
+
+def test_a_path_that_saved_nothing_may_be_trained_with_other_settings(make: Make) -> None:
+    plan = make("nothing")
+    for _ in range(3):
+        with (
+            broken_updates(1),
+            pytest.raises(NonFiniteLoss, match="nothing of main is saved yet: .* keep its `name`"),
+        ):
+            run(plan, "main")
+    assert run(make("nothing", "schedule.peak_lr=1e-3"), "main")
+
+
+def test_the_last_state_of_a_path_is_put_in_doubt_by_its_child(make: Make, undisturbed: Plan) -> None:
+    plan = make("child")
+    with broken_updates(27):
+        assert run(plan, "main"), "nobody has used its last state yet"
+        main = plan.layout.path("main")
+        assert 25 in saved(main), "the newest confirmed state stays beside the last one"
+        with pytest.raises(NonFiniteLoss):
+            run(plan, "branch-v2")
+    assert path_status(plan, plan.graph.by_name["main"]).state == "failed"
+    with pytest.raises(LineageError, match="branch-v2 forks from main at step 28, whose state may be broken"):
+        run(plan, "branch-v2")
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, undisturbed)
+
+
+def test_the_last_state_of_a_branch_is_put_in_doubt_by_its_evaluation(make: Make, undisturbed: Plan) -> None:
+    plan = make("evaluated")
+    assert run(plan, "main")
+    with broken_updates(19), pytest.MonkeyPatch.context() as patch:
+        evaluate = PlainEngine.evaluate
+        patch.setattr(PlainEngine, "evaluate", lambda *held: replace(evaluate(*held), total=float("nan")))
+        with pytest.raises(NonFiniteLoss, match="the held-out loss on v1 is nan"):
+            run(plan, "branch-v1")
+    status = path_status(plan, plan.graph.by_name["branch-v1"])
+    assert status.state == "failed"
+    assert status.confirmed_step == 15
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, undisturbed)
+
+
+def test_main_keeps_states_to_rewind_to_and_others_do_not(make: Make) -> None:
+    plan = make("spread", "checkpoint.every_steps=2", "checkpoint.keep_last=1")
+    main, branch = plan.layout.path("main"), plan.layout.path("branch-v1")
+    assert run(plan, *PATHS)
+    assert saved(main) == [16, 24, 26, 28]
+    assert saved(branch) == [20], "its evaluation has confirmed it"
+    pruning = prune_run(plan, dry_run=True)
+    reasons = {each.step: each.reason for each in pruning.found if each.directory.parent == main.checkpoints}
+    assert reasons[16] == "to rewind to"
+    assert not any(each.goes for each in pruning.found)
+
+
+def test_random_faults_end_as_undisturbed(make: Make, undisturbed: Plan) -> None:
+    plan = make("random")
+    for number in range(4):
+        taken = 0
+
+        def die(step: int, last: int = 3 + 5 * number) -> None:
+            nonlocal taken
+            taken += 1
+            if taken == last:
+                raise KeyboardInterrupt
+
+        with broken_updates(9 + 6 * number), before_steps(die), suppress(NonFiniteLoss, KeyboardInterrupt):
+            run(plan, *PATHS)
+    with pytest.raises(NonFiniteLoss, match="the state of main that it starts from may be broken"):
+        run(plan, *PATHS)  # The last update of main was broken.
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, undisturbed)
