@@ -157,6 +157,12 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return _read(directory)
 
 
+def has_states(layout: PathLayout) -> bool:
+    """Return whether a path has a checkpoint by name, complete or not. Reads no manifest."""
+    places = (layout.checkpoints, layout.branch_points)
+    return any(_NAME.fullmatch(found.name) for place in places for found in place.glob("step-*"))
+
+
 def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
 

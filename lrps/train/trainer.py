@@ -111,7 +111,7 @@ class Trainer:
     def _train_step(self) -> bool:
         """Take one optimizer step; True if a sync was due and any rank was asked to stop."""
         self.pending.begin(time.monotonic())
-        lr = self.path.schedule.lr_at(self.step)
+        lr = self.path.rates.lr_at(self.step)
         rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
         taken = self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step)
         self.step += 1
