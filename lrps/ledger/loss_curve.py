@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from lrps.ledger.metrics import parse_metrics
+from lrps.ledger.metrics import parse_metrics, rewound_to
 
 MOST_POINTS = 1024
 """Largest number of losses that are all kept."""
@@ -58,11 +58,15 @@ class LossCurve:
 def read_losses(file: Path) -> LossCurve:
     """Return the finite losses of a metrics.jsonl: all if they are at most MOST_POINTS, else at most four times that.
 
-    The last line of a repeated step counts; damaged lines are left out, as `read_metrics` does. The first, the last,
-    the lowest and the highest loss of the file are always kept.
+    The last line of a repeated step counts; lines that a rewind abandoned and damaged lines are left out, as
+    `read_metrics` does. The first, the last, the lowest and the highest of the losses that count are always kept.
     """
-    thinned, seen = _Thinned(), _Seen()
-    for points in _pieces_backwards(file):
+    thinned, seen, last = _Thinned(), _Seen(), inf
+    for points, rewound in _pieces_backwards(file):
+        points = points if last == inf else [point for point in points if point[0] <= last]
+        last = min(last, rewound)
+        if not points:
+            continue
         if not all(before < after for (before, _), (after, _) in pairwise(points)):
             points = sorted(dict(points).items())
         new = seen.add(points)
@@ -70,8 +74,12 @@ def read_losses(file: Path) -> LossCurve:
     return thinned.curve()
 
 
-def _pieces_backwards(file: Path) -> Iterator[list[Point]]:
-    """Yield the points of the file in pieces: the last piece first, in each the lines in their order."""
+def _pieces_backwards(file: Path) -> Iterator[tuple[list[Point], float]]:
+    """Yield the points of the file in pieces: the last piece first, in each the lines in their order.
+
+    Beside the points of a piece is the lowest step that the path was taken back to within it, or else infinity: points
+    of earlier pieces beyond it were abandoned.
+    """
     with suppress(FileNotFoundError), open(file, "rb") as lines:
         end, rest = lines.seek(0, os.SEEK_END), b""
         while end:
@@ -80,22 +88,25 @@ def _pieces_backwards(file: Path) -> Iterator[list[Point]]:
             piece = lines.read(end - begin) + rest
             cut = piece.find(b"\n") + 1 if begin else 0
             rest = piece[:cut]
-            if points := _points(piece[cut:]):
-                yield points
+            yield _points(piece[cut:])
             end = begin
 
 
-def _points(text: bytes) -> list[Point]:
+def _points(text: bytes) -> tuple[list[Point], float]:
     found: list[tuple[str, str]] = _LINE.findall(text.decode("latin-1"))
     if found and len(found) == text.count(b"\n") and text.endswith(b"\n"):
         steps, losses = zip(*found, strict=True)
-        return list(zip(map(int, steps), map(float, losses), strict=True))
-    points = []
+        return list(zip(map(int, steps), map(float, losses), strict=True)), inf
+    points: list[Point] = []
+    lowest = inf
     for line in text.split(b"\n"):
+        if (to := rewound_to(line)) is not None:
+            points, lowest = [point for point in points if point[0] <= to], min(lowest, to)
+            continue
         with suppress(ValueError):
             metrics = parse_metrics(line)
             points.append((metrics.step, metrics.loss))
-    return points
+    return points, lowest
 
 
 class _Seen:

@@ -108,9 +108,11 @@ _MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tok
 
 
 def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
-    """Return the newest evaluation of every (step, held-out version)."""
-    found = {}
+    """Return the newest evaluation of every (step, held-out version), without those of states that were abandoned."""
+    found: dict[tuple[int, str], HeldoutEvaluation] = {}
     for record in records:
+        if record.kind == "rewind":
+            found = {key: each for key, each in found.items() if each.step <= record.facts["to"]}
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
             initial_weights = record.facts.get("initial_weights")

@@ -8,8 +8,9 @@ cost of the attempt up to its time.
 
 Kinds and their main facts: start (format, path, path_start, parent, path_digest, origin, device, processes, price),
 heartbeat (loss), checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..),
-stop (outcome), failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
-rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..), stop.
+stop (outcome), failure (error), rewind (to, amendment, abandoned), in an attempt of its own that trains nothing; of the
+run's own ledger: start (format, job, device, processes), export (path, ..), rehearsal (set, tokens, device_seconds,
+..), score (path, task, results, ..), stop.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lrps.base.errors import LedgerError
 
 FORMAT = "lrps-ledger/2"
 KINDS = (
-    *("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "stop", "failure"),
+    *("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "stop", "failure", "rewind"),
     *("export", "rehearsal", "score"),
 )
 NO_LINE = "0" * 64
