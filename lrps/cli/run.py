@@ -49,10 +49,13 @@ def run(
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
+    from lrps.plan.rewind import finish_rewinds
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = load_plan(config_file, overrides)
     check_paradigms(made, paradigm)
+    if not dry_run:
+        finish_rewinds(made)
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
     budget = _budget(made, {*names, *waiting})

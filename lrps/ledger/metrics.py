@@ -55,9 +55,14 @@ class MetricsWriter:
             self._file.append((json.dumps(asdict(metrics)) + "\n").encode())
 
     def rewind(self, step: int) -> None:
-        """Write that the path was taken back to lineage step `step`: earlier lines of later steps no longer count."""
+        """Write that the path was taken back to lineage step `step`: earlier lines of later steps no longer count.
+
+        Idempotent: nothing is written if that is the last line.
+        """
+        line = (json.dumps({_REWIND: step}) + "\n").encode()
         with self._writing():
-            self._file.append((json.dumps({_REWIND: step}) + "\n").encode())
+            if not self._path.read_bytes().endswith(line):
+                self._file.append(line)
 
     def close(self) -> None:
         self._file.close()

@@ -13,6 +13,9 @@ from typing import Any
 
 from lrps.paths.schedule import Schedule, SchedulePiece
 
+GENERATION = "generation"
+"""Key of the number of its history in a checkpoint's identity; left out if it is 0."""
+
 
 @dataclass(frozen=True)
 class Amendment:

@@ -262,6 +262,28 @@ def set_aside(directory: Path) -> Path:
     return aside
 
 
+def abandon(layout: PathLayout, step: int, amendment: int) -> None:
+    """Move the states of a path beyond lineage step `step` to the folder of the amendment that abandoned them.
+
+    Complete or not; each by a rename, so that a crash leaves every state in one of the two places. Raises
+    CheckpointError if a state of the same step is there already.
+    """
+    target = layout.abandoned(amendment)
+    for place, aside in ((layout.checkpoints, target.checkpoints), (layout.branch_points, target.branch_points)):
+        beyond = [number for number, _ in _scan(place) if number > step]
+        with _explained(f"cannot move states of {place} to {aside}"):
+            if beyond:
+                aside.mkdir(parents=True, exist_ok=True)
+            for number in beyond:
+                name = directory_name(number)
+                if (aside / name).exists():
+                    raise CheckpointError(f"{aside / name} exists already: move one of it and {place / name} elsewhere")
+                os.rename(place / name, aside / name)
+            if beyond:
+                fsync_directory(aside)
+                fsync_directory(place)
+
+
 def prune_checkpoints(
     checkpoints_dir: Path, keep_last: int, keep_every_steps: int | None = None, keep_hours: float | None = None
 ) -> list[Path]:

@@ -19,6 +19,7 @@ from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
 from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
+from lrps.plan.rewind import check_amendments, finish_rewind
 from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import EQUAL_DIGESTS, check_identity, read_identity
@@ -67,10 +68,13 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, CheckpointError if there is no state to start from.
+    Raises LineageError if the directory belongs to another plan or the path was rewound since the plan was made,
+    CheckpointError if there is no state to start from.
     """
     layout = plan.layout.path(path.name)
+    check_amendments(plan, path)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
+    finish_rewind(layout)
     identity = with_initial_weights(plan.identity(path), plan.config.model)
     initial = initial_checkpoint(plan.config.model)
     if saved_step(layout) is None:

@@ -12,6 +12,7 @@ from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.ranks import ask_rank_zero
+from lrps.paths.amendments import GENERATION, generation
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
@@ -256,6 +257,7 @@ class Trainer:
             PATH_DIGEST: path_digest(self.path, self.step, self.start.parent_digest).to_json(),
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
+            **({GENERATION: history} if (history := generation(self.path.amendments, self.step)) else {}),
         }
 
     def _evaluate(self) -> None:
