@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from lrps.audit.result import Difference
 from lrps.base.errors import LedgerError
+from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.ledger.records import Record
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST
@@ -26,6 +29,8 @@ class TrainedSteps:
     start: int
     stop: int
     tokens: int
+    skipped: StepSet = NO_STEPS
+    """Those of them that passed without an update, by its ledger."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class AttemptChain:
         """Return the tokens that the ledger counts for the path's own steps up to a saved state, each step once."""
         return sum(trained.tokens for trained in self.saves[step])
 
+    def skipped(self, step: int) -> StepSet:
+        """Return the path's own steps up to a saved state that passed without an update, by the ledger."""
+        return reduce(or_, (trained.skipped for trained in self.saves[step]), NO_STEPS)
+
 
 @dataclass
 class _Attempt:
@@ -85,7 +94,10 @@ class _Attempt:
     saved: list[int] = field(default_factory=list)
     """Lineage steps of the states that the attempt saved."""
     heartbeats: dict[int, int] = field(default_factory=dict)
-    """Lineage step -> tokens of each heartbeat since the newest saved state. Any of these states may be saved."""
+    """Lineage step -> tokens of each heartbeat or skip since the newest saved state. Any of these states may be saved.
+    """
+    skipped: StepSet = NO_STEPS
+    """Steps of the attempt that passed without an update."""
 
     @property
     def reached(self) -> int:
@@ -95,7 +107,8 @@ class _Attempt:
     def history(self, step: int) -> tuple[TrainedSteps, ...]:
         """Return the steps that led to the state after a step that the attempt has reached."""
         tokens = self.heartbeats.get(step, self.tokens)
-        return (*self.base, TrainedSteps(self.start, step, tokens)) if step > self.start else self.base
+        trained = TrainedSteps(self.start, step, tokens, self.skipped.within(self.start, step))
+        return (*self.base, trained) if step > self.start else self.base
 
 
 def chain_attempts(
@@ -151,15 +164,26 @@ class _ChainBuilder:
         attempt = self.attempts[-1]
         self._check(record, attempt)
         attempt.steps, attempt.tokens = record.counters.steps, record.counters.tokens
-        if record.kind in ("heartbeat", "failure"):
+        if record.kind in ("heartbeat", "skip", "failure"):
             attempt.heartbeats[attempt.reached] = attempt.tokens
-        if record.kind == "heartbeat":  # If this state is saved too, it replaces an earlier one of the step.
+        if record.kind == "skip":
+            self._add_skip(record, attempt)
+        if record.kind in ("heartbeat", "skip"):  # If this state is saved too, it replaces an earlier one of the step.
             self.state_digests.pop(attempt.reached, None)
         if record.kind == "checkpoint":
             self._check_saved(record, attempt)
             self._save(attempt, record.saved_step)
             if digest := record.facts.get("digest"):
                 self.state_digests[record.saved_step] = digest
+
+    def _add_skip(self, record: Record, attempt: _Attempt) -> None:
+        """Add steps that passed without an update, which must be the last ones that the attempt has reached."""
+        first, last = record.facts.get("first"), record.facts.get("last")
+        if isinstance(first, int) and isinstance(last, int) and attempt.start <= first <= last == attempt.reached - 1:
+            attempt.skipped |= StepSet.of([(first, last)])
+        else:
+            what = "the ledger says that other steps passed without an update than those it has just counted"
+            self._differ(what, attempt, record.step, f"steps up to {attempt.reached - 1}", [first, last])
 
     def _begin(self, record: Record) -> _Attempt:
         file, facts = self.files[len(self.attempts)], dict(record.facts)

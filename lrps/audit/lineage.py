@@ -11,6 +11,7 @@ from typing import Any
 
 from lrps.audit.evidence import PartFacts, PathEvidence, SourceFacts
 from lrps.audit.result import Difference, Leg, Lineage, Use
+from lrps.audit.skipped import ranges_skipped
 from lrps.data.mixture import Mixture
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
 
@@ -112,15 +113,35 @@ def audit_lineage(run: Mapping[str, PathEvidence], lineage: tuple[Leg, ...]) -> 
                 expected, found = (epoch * read.rows + position for position in (reached, first))
                 differences.append(_difference(read, f"{kind} in epoch {epoch}: the next position", expected, found))
             used[read.part.source, epoch] = max(reached, first + count)
-    uses = _uses(used, facts)
+    uses = _uses(used, facts, _skipped_rows(run, lineage, facts))
     tip = run[lineage[-1].path]
     tokens = sum(entry.rows for entry in uses) * tip.training.sequence_length
     ledger_tokens = sum(run[leg.path].chain.tokens(leg.stop) for leg in lineage)
     return Lineage(lineage, tip.path.stop, uses, tokens, ledger_tokens), tuple(differences)
 
 
-def _uses(used: Mapping[tuple[str, int], int], facts: Mapping[str, SourceFacts]) -> tuple[Use, ...]:
-    """Return the rows used of every epoch of every set of shards.
+def _skipped_rows(
+    run: Mapping[str, PathEvidence], lineage: Sequence[Leg], facts: Mapping[str, SourceFacts]
+) -> dict[tuple[str, int], int]:
+    """Return (set of shards, epoch) -> number of its rows that the skipped steps of a lineage read."""
+    found: dict[tuple[str, int], int] = {}
+    for leg in lineage:
+        for read in ranges_skipped(run[leg.path].path, run[leg.path].chain.skipped(leg.stop)):
+            if read.rows and read.source in facts:
+                source = facts[read.source]
+                for epoch, first, count in _by_epoch(read, source.rows):
+                    for part, rows in _part_ranges(read.source, source, epoch, first, first + count):
+                        for part_epoch, _, number in _by_epoch(rows, part.rows):
+                            found[part.name, part_epoch] = found.get((part.name, part_epoch), 0) + number
+    return found
+
+
+def _uses(
+    used: Mapping[tuple[str, int], int],
+    facts: Mapping[str, SourceFacts],
+    skipped: Mapping[tuple[str, int], int],
+) -> tuple[Use, ...]:
+    """Return the rows used of every epoch of every set of shards. skipped: of those, rows of skipped steps.
 
     used: (source, epoch) -> rows read of that epoch, from its first one on. Of a mixture, different rows are different
     positions of its parts, so that no row of a part is used twice where none of the mixture is.
@@ -128,7 +149,7 @@ def _uses(used: Mapping[tuple[str, int], int], facts: Mapping[str, SourceFacts])
     ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}
     lengths: dict[str, int] = {}
     for (source, epoch), rows in sorted(used.items()):
-        for part, of_part in _part_ranges(source, facts[source], epoch, rows):
+        for part, of_part in _part_ranges(source, facts[source], epoch, 0, rows):
             lengths[part.name] = part.rows
             for part_epoch, first, count in _by_epoch(of_part, part.rows):
                 ranges.setdefault((part.name, part_epoch), []).append((count, first + count))
@@ -142,17 +163,20 @@ def _uses(used: Mapping[tuple[str, int], int], facts: Mapping[str, SourceFacts])
             epoch_rows=lengths[name],
             reached=max(stop for _, stop in ranges[name, epoch]),
             later_epoch_begun=rows < lengths[name] and epoch < last[name],
+            skipped_rows=skipped.get((name, epoch), 0),
         )
         for (name, epoch), rows in sorted(rows_used.items())
     )
 
 
-def _part_ranges(source: str, facts: SourceFacts, epoch: int, rows: int) -> Iterator[tuple[PartFacts, SourceRange]]:
-    """Yield the range that the first rows of an epoch of a source read of each of its sets of shards."""
+def _part_ranges(
+    source: str, facts: SourceFacts, epoch: int, first: int, stop: int
+) -> Iterator[tuple[PartFacts, SourceRange]]:
+    """Yield the range that positions [first, stop) of an epoch of a source read of each of its sets of shards."""
     parts = facts.parts(source)
-    counts = Mixture([part.count for part in parts]).taken(rows)
-    for part, count in zip(parts, counts, strict=True):
-        yield part, SourceRange(part.name, epoch * part.count, count)
+    mixture = Mixture([part.count for part in parts])
+    for part, before, after in zip(parts, mixture.taken(first), mixture.taken(stop), strict=True):
+        yield part, SourceRange(part.name, epoch * part.count + before, after - before)
 
 
 def _again(first: int, count: int, reached: int) -> str:

@@ -53,6 +53,8 @@ class Use:
     """Number of rows of the epoch up to the last one that was used."""
     later_epoch_begun: bool
     """Whether the plan continues in a later epoch although this one has rows left."""
+    skipped_rows: int = 0
+    """Number of the rows that were read by steps that passed without an update: they were not trained on."""
 
     @property
     def left_over_rows(self) -> int:
@@ -99,6 +101,11 @@ class Lineage:
         """Number of rows that the lineage used."""
         return sum(use.rows for use in self.uses)
 
+    @property
+    def skipped_rows(self) -> int:
+        """Number of these rows that were read by steps that passed without an update."""
+        return sum(use.skipped_rows for use in self.uses)
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -128,6 +135,8 @@ class Audit:
     """Number of those that earlier versions of lrps recorded without a digest: their rates are not proved."""
     differences: tuple[Difference, ...]
     """Contradictions, parents before children. Later ones may be consequences of the first one."""
+    skipped_steps: int = 0
+    """Number of steps of all paths that passed without an update: their rows were read, but not trained on."""
     recomputed_rows: int | None = None
     """Number of rows that were computed one by one; None if this was not requested."""
 

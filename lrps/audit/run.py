@@ -11,6 +11,7 @@ from lrps.audit.evidence import PathEvidence, read_run
 from lrps.audit.lineage import audit_lineage, lineage_legs, next_positions, ranges_read
 from lrps.audit.result import Audit, Difference, Lineage
 from lrps.audit.rows import Progress, recompute
+from lrps.audit.skipped import check_skipped
 from lrps.data.manifest import MIXTURE, ORDER
 from lrps.store.checkpoints import MANIFEST, Checkpoint
 
@@ -41,7 +42,7 @@ def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tupl
         lineage = lineage_legs(run, name)
         if lineage is None or any(leg.stop not in run[leg.path].chain.saves for leg in lineage):
             continue  # The reason is among the differences already.
-        differences += _check_ancestors([run[leg.path] for leg in lineage])
+        differences += [*_check_ancestors([run[leg.path] for leg in lineage]), *check_skipped(run, lineage)]
         if evidence.chain.end > evidence.path.start:
             used, wrong = audit_lineage(run, lineage)
             lineages.append(used)
@@ -63,6 +64,7 @@ def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tupl
         digests=digests.compared,
         without_digest=digests.missing,
         differences=tuple(differences),
+        skipped_steps=sum(len(chain.skipped(chain.end)) for chain in chains if chain.end in chain.saves),
     )
 
 

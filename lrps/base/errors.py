@@ -64,6 +64,12 @@ class NonFiniteLoss(TrainingError):  # noqa: N818
     """
 
 
+class SpikeError(TrainingError):
+    """A spike of the loss or the gradient norm at which `guard.action: stop` ends training; a person has to decide."""
+
+    exit_code = NEEDS_DECISION
+
+
 class GenerationError(LrpsError):
     """A generation of text that failed, or gave too little usable text.
 

@@ -24,6 +24,7 @@ _PATTERNS: Mapping[str, str] = {
     "upright": '<path class="stripe" d="M1.5 0V6M4.5 0V6"/>',
     "level": '<path class="stripe" d="M0 1.5H6M0 4.5H6"/>',
     "crossed": '<path class="stripe" d="M0 0L6 6M6 0L0 6"/>',
+    "plus": '<path class="stripe" d="M3 1V5M1 3H5"/>',
     "checked": '<path class="ink" d="M0 0H3V3H0ZM3 3H6V6H3Z"/>',
 }
 

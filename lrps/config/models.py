@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.evaluating import EvaluationConfig
+from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
 from lrps.config.strategies import KINDS, Mixing, Strategy
@@ -323,6 +324,7 @@ class Config(Section):
     """Strategies by name. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    guard: GuardConfig | None = None
     launch: LaunchConfig = LaunchConfig()
     hardware: HardwareConfig | None = None
     """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""

@@ -78,7 +78,7 @@ def measured_cost(plan: Plan, totals: Totals) -> MeasuredCost:
         repeated_steps=totals.repeated_steps,
         total_tokens=totals.useful_steps * plan.config.tokens_per_step,
         spent_tokens=spent.tokens,
-        unique_tokens=spent.unique_tokens,
+        unique_tokens=totals.unique_tokens,
         replayed_tokens=spent.replayed_tokens,
         rehearsal_tokens=spent.rehearsal_tokens,
         repeated_tokens=spent.repeated_tokens,

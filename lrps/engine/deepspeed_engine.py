@@ -33,6 +33,7 @@ from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.update_gate import Judge, UpdateGate, set_clipping
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -99,6 +100,7 @@ class Engine:
         self._document_end = document_end
         self._flat = document_end is not None and _takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
+        self._clip_grad_norm = config.optimizer.clip_grad_norm or 0.0
         self._stage = config.engine.zero_stage
         optimizer = torch.optim.AdamW(
             parameter_groups(model, config.optimizer),
@@ -119,13 +121,14 @@ class Engine:
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
         self._unsynced: list[UnsyncedStep] = []
+        self._gate = UpdateGate(self._engine)
 
     def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
         """Return the DeepSpeed config: without scheduler and optimizer, and with batch sizes that lrps computed."""
         settings: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": self._micro_rows,
             "gradient_accumulation_steps": self._accumulation,
-            "gradient_clipping": config.optimizer.clip_grad_norm or 0.0,
+            "gradient_clipping": self._clip_grad_norm,
             "zero_optimization": {"stage": self._stage, "reduce_bucket_size": min(_LARGEST_BUCKET, parameters)},
             "steps_per_print": _NEVER,
         }
@@ -215,13 +218,25 @@ class Engine:
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
-    def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int) -> bool:
+    def train_step(
+        self,
+        rows: np.ndarray,
+        *,
+        lr: float,
+        seed: int,
+        step: int,
+        judge: Judge | None = None,
+        clip_grad_norm: float | None = None,
+    ) -> bool:
         """Take one optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
         The global random state becomes a function of (seed, step, rank); only dropout uses it. Every token of a row
         except the first is a target, including the first token of a document, which is predicted from the EOS token
         before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
 
+        judge: called before anything is changed; if it returns True, the step passes without an update, bit for bit as
+        if it had never been taken. Then non-finite values are no failure.
+        clip_grad_norm: largest gradient norm of this step; None for that of the config.
         `sync_metrics` returns the results later. False, on all ranks, if the gradients are not finite: then no weight
         was changed, and the next call must be `sync_metrics`, which returns the failure.
         """
@@ -229,9 +244,12 @@ class Engine:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self._seed(_derived_seed(seed, step, self.rank))
         losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
+        loss = torch.stack(losses).double().mean()
+        self._gate.begin(judge, loss)
+        set_clipping(self._engine, clip_grad_norm or self._clip_grad_norm)
         norm, taken = self._update(lr)
-        self._unsynced.append(UnsyncedStep(step, torch.stack(losses).double().mean(), norm, taken))
-        return taken
+        self._unsynced.append(UnsyncedStep(step, loss, norm, taken, self._gate.passed))
+        return taken or self._gate.passed
 
     def sync_metrics(
         self, *, stop: bool = False, written: bool = False, save_due: bool = False, steps_until_sync: int = 1
@@ -292,16 +310,18 @@ class Engine:
         return logits.reshape(*rows.shape, -1)
 
     def _update(self, lr: float) -> tuple[Tensor | float, bool]:
-        """Update the weights; return the global gradient norm, and whether it was finite and the step was taken."""
+        """Update the weights; return the global gradient norm, and whether they were updated."""
         norm = self._reduced_norm() if self._stage == 0 else None
-        if norm is not None and not math.isfinite(norm):
+        if norm is not None and (self._gate.drops(norm) or not math.isfinite(norm)):
             return norm, False
         for group in self._engine.optimizer.param_groups:
             group["lr"] = lr
         skipped = self._engine.skipped_steps
         self._engine.step()
         taken = self._engine.skipped_steps == skipped
-        return (self._engine.get_global_grad_norm() if norm is None else norm), taken
+        if norm is None:  # DeepSpeed says infinity for every step that it leaves out.
+            norm = self._gate.norm if self._gate.passed else self._engine.get_global_grad_norm()
+        return norm, taken
 
     def _reduced_norm(self) -> float:
         """Return the norm of the reduced gradients, equal on all ranks. Stage 0 itself does not skip NaN gradients."""

@@ -8,6 +8,7 @@ steps a sync covers. Must not import deepspeed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,12 +34,14 @@ class UnsyncedStep:
     grad_norm: Tensor | float
     """Global gradient norm, equal on all ranks."""
     taken: bool
-    """False if the optimizer skipped the step because its gradients were not finite."""
+    """False if the optimizer left the update out."""
+    passed: bool = False
+    """True if it was left out because the step was judged so (update_gate.py), which is no failure."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """The metrics of one step, equal on all ranks."""
+    """The metrics of one step, equal on all ranks. They are finite unless the step passed without an update."""
 
     loss: float
     """Mean over the tokens of the global batch, in nats."""
@@ -51,7 +54,7 @@ class MetricsSync:
     """The metrics of the steps since the previous sync, and the flags of all ranks combined; equal on all ranks."""
 
     steps: tuple[StepResult, ...]
-    """Results in the order of steps, up to the first one that is not finite."""
+    """Results in the order of steps, up to the first one that is not finite and did not pass without an update."""
     stop: bool
     """True if any rank was asked to stop."""
     written: bool
@@ -82,10 +85,9 @@ def sync_metrics(
     numbers = torch.cat([everyone, *(norm.reshape(1) for norm in norms)]).tolist()
     table = [numbers[begin : begin + len(mine)] for begin in range(0, len(everyone), len(mine))]
     *losses, all_stop, all_written, all_save_due, all_steps_until_sync = zip(*table, strict=True)
-    # Summed exactly: neither the order of ranks nor the number of steps in a sync changes the last bit.
-    means = [math.fsum(column) / len(column) if all(map(math.isfinite, column)) else sum(column) for column in losses]
+    means = [mean_loss(column) for column in losses]
     results = [StepResult(*each) for each in zip(means, numbers[len(everyone) :], strict=True)]
-    bad = next((i for i, mean in enumerate(means) if not (steps[i].taken and math.isfinite(mean))), None)
+    bad = next((i for i, mean in enumerate(means) if _failed(steps[i], mean)), None)
     return MetricsSync(
         steps=tuple(results[:bad]),
         stop=any(all_stop),
@@ -94,6 +96,18 @@ def sync_metrics(
         steps_until_sync=int(min(all_steps_until_sync)),
         failure=None if bad is None else _failure(steps[bad].step, means[bad]),
     )
+
+
+def mean_loss(losses: Sequence[float]) -> float:
+    """Return the mean of the losses of all ranks; NaN or infinity if one of them is not finite.
+
+    It is summed exactly: neither the order of ranks nor the number of steps in a sync changes the last bit.
+    """
+    return math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else sum(losses)
+
+
+def _failed(step: UnsyncedStep, loss: float) -> bool:
+    return not (step.passed or (step.taken and math.isfinite(loss)))
 
 
 def _failure(step: int, loss: float) -> NonFiniteLoss:

@@ -7,10 +7,11 @@ chained to the last line of the previous attempt. Counters are cumulative within
 cost of the attempt up to its time.
 
 Kinds and their main facts: start (format, path, path_start, parent, path_digest, origin, device, processes, price),
-heartbeat (loss), checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..),
-stop (outcome), failure (error), rewind (to, amendment, abandoned), in an attempt of its own that trains nothing; of the
-run's own ledger: start (format, job, device, processes), export (path, ..), rehearsal (set, tokens, device_seconds,
-..), score (path, task, results, ..), stop.
+heartbeat (loss), skip (first, last, cause, loss, norm, z, seconds, unique_tokens), spike (first, cause, loss, norm, z),
+checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..), stop (outcome),
+failure (error), rewind (to, amendment, abandoned), in an attempt of its own that trains nothing; of the run's own
+ledger: start (format, job, device, processes), export (path, ..), rehearsal (set, tokens, device_seconds, ..),
+score (path, task, results, ..), stop.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lrps.base.errors import LedgerError
 
 FORMAT = "lrps-ledger/2"
 KINDS = (
-    *("start", "heartbeat", "checkpoint", "branch-point", "evaluation", "stop", "failure", "rewind"),
+    *("start", "heartbeat", "skip", "spike", "checkpoint", "branch-point", "evaluation", "stop", "failure", "rewind"),
     *("export", "rehearsal", "score"),
 )
 NO_LINE = "0" * 64

@@ -9,6 +9,7 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
+from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.base.units import hours
 from lrps.ledger.records import Counters, Record
 
@@ -48,6 +49,14 @@ class Totals:
     abandoned_seconds: float = 0.0
     """Device-seconds of training in attempts that saved nothing before the path was replaced by another one, and in
     steps that a rewind abandoned and that are not trained again yet."""
+    skipped: StepSet = NO_STEPS
+    """Steps of the path that passed without an update."""
+    skipped_seconds: float = 0.0
+    """Device-seconds of steps that passed without an update, those aside that are booked as repeated or abandoned."""
+    skipped_unique_tokens: int = 0
+    """Number of tokens of such steps that would have been unique."""
+    spikes: StepSet = NO_STEPS
+    """Steps of the path that were judged spikes and trained all the same."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
     """Mapping from the cause of lost steps (kill | failure | damage | rewind) to device-seconds of repeating them."""
     repeated_by_cause: dict[str, int] = field(default_factory=dict)
@@ -63,7 +72,10 @@ class Totals:
 
     @property
     def useful_steps(self) -> int:
-        """Number of steps of the path that its attempts have reached, each counted once, without abandoned ones."""
+        """Number of steps of the path that its attempts have reached, each counted once, skipped ones included.
+
+        Steps that a rewind abandoned are no useful ones.
+        """
         return 0 if self.first_step is None else self.current_step - self.first_step
 
     @property
@@ -72,9 +84,14 @@ class Totals:
         return self.spent.steps - self.useful_steps
 
     @property
+    def unique_tokens(self) -> int:
+        """Number of tokens that the lineage had never trained on before."""
+        return self.spent.unique_tokens - self.skipped_unique_tokens
+
+    @property
     def productive_seconds(self) -> float:
         """Device-seconds of training steps of this path, each counted once."""
-        return self.spent.training_seconds - self.abandoned_seconds
+        return self.spent.training_seconds - self.abandoned_seconds - self.skipped_seconds
 
     @property
     def goodput(self) -> float | None:
@@ -117,6 +134,7 @@ class Totals:
             "saving": spent.saving_seconds,
             "starting": spent.starting_seconds,
             **{f"repeating after {cause}": seconds for cause, seconds in sorted(self.repeating_by_cause.items())},
+            **({"skipped": self.skipped_seconds} if self.skipped_seconds else {}),
             **({"abandoned": self.abandoned_seconds} if self.abandoned_seconds else {}),
             "other": spent.other_seconds,
         }
@@ -124,35 +142,42 @@ class Totals:
 
 def total(records: Iterable[Record]) -> Totals:
     """Add up the attempts in the records of one path."""
-    totals, attempt, last, trained = Totals(), _Attempt("", None, 0), None, _TrainingTime()
+    totals, attempt, last, history = Totals(), _Attempt("", None, 0), None, _History()
     for record in records:
         if record.kind == "start":
             if last is not None:
                 _close(totals, attempt, last)
-            _open(totals, record, trained)
+            _open(totals, record, history)
             attempt = _Attempt(_CAUSES.get(totals.state, "damage"), recorded_price(record), totals.current_step)
-        if record.kind == REWIND:
+        elif record.kind == "skip":
+            totals.skipped |= StepSet.of([(record.facts["first"], record.facts["last"])])
+            history.skips.append(record)
+        elif record.kind == "spike":
+            totals.spikes |= StepSet.of([(record.facts["first"], record.facts["first"])])
+        elif record.kind == REWIND:
             totals.current_step = record.facts["to"]
+            history.skips = [skip for skip in history.skips if skip.step <= totals.current_step]
         totals.last_step = max(totals.last_step, record.step)
         totals.current_step = max(totals.current_step, record.step)
         attempt.add(record)
-        trained.add(record.step, totals.spent.training_seconds + record.counters.training_seconds)
+        history.add(record.step, totals.spent.training_seconds + record.counters.training_seconds)
         last = record
     if last is not None:
         _close(totals, attempt, last)
-    _book_abandoned(totals, trained)
+    _book_history(totals, history)
     return totals
 
 
-class _TrainingTime:
-    """Device-seconds of training until the attempts of a path first reached a step."""
+class _History:
+    """Device-seconds of training until the attempts of a path first reached a step, and its skipped steps."""
 
     def __init__(self) -> None:
-        self._steps, self._seconds = [0], [0.0]
+        self.begin(0, 0.0)
 
     def begin(self, step: int, seconds: float) -> None:
         """Begin at the first step of the path. seconds: spent on another path before it was replaced by this one."""
         self._steps, self._seconds = [step], [seconds]
+        self.skips: list[Record] = []
 
     def add(self, step: int, seconds: float) -> None:
         """Note the seconds at a step, if it is the first time that it is reached."""
@@ -170,6 +195,15 @@ class _TrainingTime:
             (begin, end), (low, high) = self._steps[after - 1 : after + 1], self._seconds[after - 1 : after + 1]
             at = low + (high - low) * (step - begin) / (end - begin)
         return self._seconds[-1] - at
+
+
+def _book_history(totals: Totals, history: _History) -> None:
+    """Book the skipped steps, and those that a rewind abandoned and that are not trained again yet."""
+    totals.skipped_seconds = sum(skip.facts["seconds"] for skip in history.skips)
+    totals.skipped_unique_tokens = sum(skip.facts["unique_tokens"] for skip in history.skips)
+    if (steps := totals.last_step - totals.current_step) > 0:
+        totals.abandoned_seconds += history.since(totals.current_step)
+        totals.repeated_by_cause[REWIND] = totals.repeated_by_cause.get(REWIND, 0) + steps
 
 
 @dataclass
@@ -201,21 +235,16 @@ class _Attempt:
         self.repeated, self._newest = (steps, seconds), record
 
 
-def _book_abandoned(totals: Totals, trained: _TrainingTime) -> None:
-    """Book the steps that a rewind abandoned and that are not trained again yet."""
-    if (steps := totals.last_step - totals.current_step) > 0:
-        totals.abandoned_seconds += trained.since(totals.current_step)
-        totals.repeated_by_cause[REWIND] = totals.repeated_by_cause.get(REWIND, 0) + steps
-
-
-def _open(totals: Totals, start: Record, trained: _TrainingTime) -> None:
+def _open(totals: Totals, start: Record, history: _History) -> None:
     totals.attempts += 1
     totals.device, totals.processes = start.facts["device"], start.facts["processes"]
     if totals.first_step != start.facts["path_start"]:
         # The first attempt, or one after attempts that saved nothing, when the path may have been replaced.
         totals.first_step = totals.last_step = totals.current_step = start.facts["path_start"]
         totals.abandoned_seconds = totals.spent.training_seconds
-        trained.begin(totals.first_step, totals.abandoned_seconds)
+        history.begin(totals.first_step, totals.abandoned_seconds)
+    # Steps after the state that it begins from are decided again.
+    totals.skipped, totals.spikes = (each.within(0, start.step) for each in (totals.skipped, totals.spikes))
 
 
 def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from lrps.base.step_set import StepSet
 from lrps.paths.schedule import Schedule, SchedulePiece
 
 GENERATION = "generation"
@@ -107,9 +108,10 @@ def abandoned_by(amendments: Amendments, history: int, step: int) -> int | None:
     return next((number for number, each in later if each.at < step), None)
 
 
-def is_skipped(amendments: Amendments, step: int) -> bool:
-    """Return whether a step passes without an update."""
-    return any(step in each.skipped for _, each in in_force(amendments))
+def skips(amendments: Amendments) -> StepSet:
+    """Return the steps that pass without an update."""
+    skipped = [each.skipped for _, each in in_force(amendments) if each.skip]
+    return StepSet.of([(steps.start, steps.stop - 1) for steps in skipped])
 
 
 def clip_at(amendments: Amendments, step: int) -> float | None:

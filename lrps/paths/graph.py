@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 
-from lrps.paths.amendments import AmendedSchedule, Amendments, clip_at, is_skipped, scaled_to
+from lrps.base.step_set import StepSet
+from lrps.paths.amendments import AmendedSchedule, Amendments, clip_at, scaled_to, skips
 from lrps.paths.schedule import Schedule
 
 
@@ -126,9 +127,10 @@ class TrainingPath:
         """Learning rate that the path ends at: the limit after its last step."""
         return self.rates.lr_after(self.stop)
 
-    def is_skipped(self, step: int) -> bool:
-        """Return whether a step passes without an update, by an amendment."""
-        return is_skipped(self.amendments, step)
+    @property
+    def skips(self) -> StepSet:
+        """Steps that pass without an update, by amendments."""
+        return skips(self.amendments)
 
     def clip_at(self, step: int) -> float | None:
         """Return the largest gradient norm that amendments set for a step; None if it is that of the config."""

@@ -20,6 +20,7 @@ def audit_document(audit: Audit) -> dict[str, Any]:
         "ledger_tokens": audit.ledger_tokens,
         "repeated_or_unsaved_steps": audit.spare_steps,
         "repeated_or_unsaved_tokens": audit.spare_tokens,
+        "skipped_steps": audit.skipped_steps,
         "checkpoints": audit.checkpoints,
         "digests": audit.digests,
         "without_digest": audit.without_digest,
@@ -37,6 +38,7 @@ def _lineage(lineage: Lineage) -> dict[str, Any]:
         "step": lineage.stop,
         "stop_step": lineage.planned_stop,
         "rows": lineage.rows,
+        "skipped_rows": lineage.skipped_rows,
         "tokens": lineage.tokens,
         "ledger_tokens": lineage.ledger_tokens,
         "used": [_use(use, _row_tokens(lineage)) for use in lineage.uses],
@@ -54,6 +56,7 @@ def _use(use: Use, row_tokens: int) -> dict[str, Any]:
         "rows": use.rows,
         "epoch_rows": use.epoch_rows,
         "tokens": use.rows * row_tokens,
+        "skipped_rows": use.skipped_rows,
         "left_over_rows": use.left_over_rows,
         "later_epoch_begun": use.later_epoch_begun,
     }
@@ -80,6 +83,7 @@ def lineage_table(lineage: Lineage) -> Table:
         Column("rows", count),
         Column("of", count),
         Column("used", ratio),
+        *((Column("skipped", count),) if lineage.skipped_rows else ()),
         Column("tokens", short),
         Column("left over", count),
         text_column("remark", wraps=True),
@@ -94,6 +98,7 @@ def lineage_table(lineage: Lineage) -> Table:
 def _row(lineage: Lineage, use: Use) -> tuple[Any, ...]:
     return (
         *(use.source, use.epoch, use.rows, use.epoch_rows, use.rows / use.epoch_rows),
+        *((use.skipped_rows,) if lineage.skipped_rows else ()),
         *(use.rows * _row_tokens(lineage), use.left_over_rows),
         "by plan: the next epoch is begun" if use.later_epoch_begun else "",
     )
@@ -105,11 +110,12 @@ def _verdict(audit: Audit) -> str:
         return f"NOT PROVED: {audit.differences[0]}" + (f"\n{more:,} more may follow from it" if more else "")
     if not audit.lineages:
         return f"{audit.run_dir}: nothing is trained and saved yet"
-    spare, recomputed = audit.spare_steps, audit.recomputed_rows
+    spare, skipped, recomputed = audit.spare_steps, audit.skipped_steps, audit.recomputed_rows
     return (
         f"No row twice, none left out; {count(audit.tokens)} tokens = the ledger's, "
         f"{count(audit.checkpoints)} checkpoints agree"
         + (f"; {count(spare)} steps repeated or not saved yet" if spare else "")
+        + (f"; {count(skipped)} steps passed without an update: read, not trained on" if skipped else "")
         + (f"; {count(recomputed)} rows computed one by one" if recomputed is not None else "")
         + f"; {_rates(audit)}"
     )

@@ -85,7 +85,7 @@ def _totals(path: str, totals: Totals) -> dict[str, Any]:
         "repeated_steps": totals.repeated_steps,
         "tokens": {
             "all": spent.tokens,
-            "unique": spent.unique_tokens,
+            "unique": totals.unique_tokens,
             "replayed": spent.replayed_tokens,
             "rehearsal": spent.rehearsal_tokens,
             "repeated": spent.repeated_tokens,
@@ -128,7 +128,7 @@ def steps_table(run_dir: Path, totals: Mapping[str, Totals]) -> Table:
     rows = (
         (
             *(path, each.state, each.attempts, f"{count(each.first_step)} .. {count(each.last_step)}"),
-            *(each.repeated_steps, each.spent.tokens, each.spent.unique_tokens),
+            *(each.repeated_steps, each.spent.tokens, each.unique_tokens),
             *(each.spent.replayed_tokens, each.spent.rehearsal_tokens),
         )
         for path, each in totals.items()

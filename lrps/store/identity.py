@@ -29,6 +29,11 @@ _HISTORY = "parent_generation"
 """Key of a path for the history of its parent that it forked from, see paths/amendments.py; left out if it is 0."""
 EQUAL_DIGESTS = "equal_training_sha256"
 """Key of a path.json with other training digests that checkpoints of the same training carry, see `lrps repair`."""
+SKIPPED = "skipped"
+"""Key of a checkpoint's identity with the steps of its lineage that passed without an update, as ranges
+[first, last]; left out where there are none."""
+GUARD = "guard"
+"""Key of a checkpoint's identity with what the spike guard remembers, and of a path's training with what it skips."""
 _UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
 """Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
@@ -66,6 +71,8 @@ def path_identity(
     if config.model.initial_state is not None:
         # `initial_weights` says which state; this key says that the seed is not used.
         training["initial_state"] = True
+    if config.guard is not None and config.guard.action == "skip":
+        training[GUARD] = config.guard.model_dump(mode="json")
     training |= conventions
     return {
         "format": FORMAT,

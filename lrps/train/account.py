@@ -78,19 +78,40 @@ class Account:
         stated, self._clock.stated_start_seconds = self._clock.stated_start_seconds, None
         return {} if stated is None else {"impossible_start_seconds": round(stated, 3)}
 
-    def step(self, step: int, seconds: float) -> None:
-        """Book the step that ended at lineage step `step` and took `seconds` of wall-clock time."""
+    def step(self, step: int, seconds: float, computed: bool = True) -> None:
+        """Book the step that ended at lineage step `step` and took `seconds` of wall-clock time.
+
+        computed: False if neither loss nor gradients were computed, so that it took no FLOPs.
+        """
         counters, tokens = self._counters, self.rate.tokens_per_step
         self._step = step
         counters.steps += 1
         counters.tokens += tokens
-        counters.flops += (self.rate.flops_per_token or 0) * tokens
+        if computed:
+            counters.flops += (self.rate.flops_per_token or 0) * tokens
         if step <= self._reached:
             counters.repeated_steps += 1
             counters.repeated_tokens += tokens
             counters.repeating_seconds += seconds * self.rate.processes
         else:
             counters.training_seconds += seconds * self.rate.processes
+
+    def skip(self, first: int, step: int, seconds: float, computed: bool) -> dict[str, Any]:
+        """Book steps [first, step), which passed without an update, as `step` does.
+
+        Return what is no training of that: device-seconds, and tokens that would have been unique. Repeated steps are
+        left out, because they are booked as repeated.
+        """
+        each = seconds / (step - first)
+        for one in range(first, step):
+            self.step(one + 1, each, computed)
+        new_from = min(max(first, self._reached), step)
+        new, before, now = step - new_from, self._usage(new_from), self._usage(step)
+        known = now.replayed - before.replayed + now.rehearsal - before.rehearsal
+        return {
+            "seconds": each * new * self.rate.processes,
+            "unique_tokens": new * self.rate.tokens_per_step - known,
+        }
 
     @property
     def allocated_seconds(self) -> float:

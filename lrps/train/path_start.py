@@ -12,6 +12,7 @@ from typing import Any
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
+from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.data.stream import PathData
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
@@ -51,6 +52,8 @@ class PathStart:
     """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
     initial_weights: str | None = None
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
+    skips: StepSet = NO_STEPS
+    """Steps that the path lets pass without an update, and for which nothing is computed."""
 
     @property
     def first_state(self) -> Origin:
@@ -89,7 +92,8 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    start = PathStart(origin, max(0, path.stop - origin.step), missing, branch_points, parent, initial, digest)
+    to_train = max(0, path.stop - origin.step)
+    start = PathStart(origin, to_train, missing, branch_points, parent, initial, digest, path.skips)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

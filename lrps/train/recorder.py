@@ -25,6 +25,7 @@ from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -101,6 +102,22 @@ class Recorder:
         window.lr, window.grad_norm = lr, grad_norm
         if step % self._log_every == 0:
             self._log()
+
+    def skip(self, first: int, step: int, note: StepNote, seconds: float) -> None:
+        """Record that steps [first, step), which took `seconds` of wall-clock time, passed without an update."""
+        self._step = step
+        booked = self.account.skip(first, step, seconds, note.computed)
+        values = {"loss": note.loss, "norm": note.norm, "z": note.z}
+        self._append("skip", first=first, last=step - 1, cause=note.cause, **values, **booked)
+        steps = f"step {first}" if step == first + 1 else f"steps {first} to {step - 1}"
+        self.warn(f"{steps} passed without an update: {note}")
+        if step % self._log_every == 0 and self._window.steps:
+            self._log()
+
+    def spike(self, step: int, note: StepNote) -> None:
+        """Record that a step, which was recorded as the others, is a spike."""
+        self._append("spike", first=step, cause=note.cause, loss=note.loss, norm=note.norm, z=note.z)
+        self.warn(f"step {step} is a spike: {note}")
 
     def before_save(self) -> None:
         """Write everything that a checkpoint will contain to the ledger before the checkpoint exists.

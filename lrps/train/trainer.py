@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from lrps.base.errors import CheckpointError, NonFiniteLoss
+from lrps.base.errors import CheckpointError, NonFiniteLoss, SpikeError
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
+from lrps.engine.metrics_sync import StepResult
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.amendments import GENERATION, generation
 from lrps.paths.graph import TrainingPath
@@ -20,9 +21,10 @@ from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet, evaluate_state
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
-from lrps.train.pending_steps import PendingSteps
+from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
+from lrps.train.step_watch import StepWatch
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -60,6 +62,7 @@ class Trainer:
         self.step = path.start
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
+        self.watch = StepWatch(config.guard, path, start)
         self.pruning_failed = False
 
     def run(self) -> bool:
@@ -78,7 +81,7 @@ class Trainer:
             if self.step == 0:
                 self._evaluate()  # The model that the plan starts from.
             finished = not self.start.steps_to_train or self._train()
-        except NonFiniteLoss:
+        except (NonFiniteLoss, SpikeError):
             # On all ranks; the save in flight is of an earlier step, which the path can resume from.
             self._publish(self.saver.finish)
             raise
@@ -113,14 +116,22 @@ class Trainer:
         """Take one optimizer step; True if a sync was due and any rank was asked to stop."""
         self.pending.begin(time.monotonic())
         lr = self.path.rates.lr_at(self.step)
-        rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
-        taken = self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step)
+        taken = self.watch.leaves_out(self.step) or self._compute_step(lr)
+        note = self.watch.note_of(self.step)
         self.step += 1
         self.save_due = False
-        self.pending.add(self.step, lr)
+        self.pending.add(self.step, lr, note)
         logged = self.step % self.config.track.log_every_steps == 0
         needed = logged or not taken or self._saves_now() or self.step in self.missing_evaluations
         return self._sync_metrics() if needed or self.pending.sync_due else False
+
+    def _compute_step(self, lr: float) -> bool:
+        """Compute a step, and update the weights unless it is judged to pass; False if it ends the attempt."""
+        rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
+        judge, clip = self.watch.judge_of(self.step), self.path.clip_at(self.step)
+        return self.engine.train_step(
+            rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge, clip_grad_norm=clip
+        )
 
     def _sync_metrics(self) -> bool:
         """Record the steps since the last sync; True if any rank was asked to stop.
@@ -134,16 +145,30 @@ class Trainer:
             save_due=self._save_interval_passed(now),
             steps_until_sync=pending.steps_until_sync(now),
         )
-        taken = pending.take(time.monotonic(), sync.steps_until_sync)
-        if self.recorder is not None:
-            for (step, lr, seconds), result in zip(taken, sync.steps, strict=False):
-                self.recorder.step(step, result.loss, lr, result.grad_norm, seconds)
+        self._record(pending.take(time.monotonic(), sync.steps_until_sync), sync.steps)
         if sync.failure is not None:
             raise sync.failure
         self.save_due = sync.save_due
         if sync.written and not sync.stop:  # After a stop, the save that follows publishes it.
             self._publish(self.saver.finish)
         return sync.stop
+
+    def _record(self, taken: Sequence[tuple[PendingStep, float]], results: Iterable[StepResult]) -> None:
+        """Record steps, up to the one that is not finite. Raises SpikeError on all ranks if the guard stops there."""
+        left = iter(results)
+        for step, seconds in taken:
+            result = next(left, None) if step.computed else None
+            if step.computed and result is None:
+                return
+            note = self.watch.noted(step, result)
+            if self.recorder is not None and note is not None and note.skipped:
+                self.recorder.skip(step.first, step.step, note, seconds)
+            elif self.recorder is not None and result is not None:
+                self.recorder.step(step.step, result.loss, step.lr, result.grad_norm, seconds)
+                if note is not None:
+                    self.recorder.spike(step.first, note)
+            if (error := self.watch.error_at(step, note)) is not None:
+                raise error
 
     def _budget_is_spent(self) -> bool:
         """Return True on rank 0 if the budget is spent; a sync passes it to all ranks, as a request to stop."""
@@ -258,6 +283,7 @@ class Trainer:
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
             **({GENERATION: history} if (history := generation(self.path.amendments, self.step)) else {}),
+            **self.watch.identity(),
         }
 
     def _evaluate(self) -> None:

@@ -46,6 +46,12 @@ def elastic(matrix, matrix_directory):
     return _findings(matrix_directory, 4, what=["elastic"])[4]["elastic"]
 
 
+@pytest.fixture(scope="session")
+def gate(tmp_path_factory):
+    """{1: findings, 2: findings} of steps that pass without an update, in every topology."""
+    return _findings(tmp_path_factory.mktemp("gate"), 1, 2, what=["gate"])
+
+
 def _findings(out, *worlds, what=()):
     """World size -> findings; the process of pytest that comes first runs the worker."""
     files = {world: out / f"world-{world}.json" for world in worlds}

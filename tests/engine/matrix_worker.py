@@ -18,7 +18,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import gate_cases
 import torch
+from gate_cases import NanGradient
 from matrix_state import (
     LENGTH,
     ROWS,
@@ -194,16 +196,6 @@ def passed(out):
     return found
 
 
-class _NanGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(context, value):
-        return value.clone()
-
-    @staticmethod
-    def backward(context, gradient):
-        return gradient * float("nan")
-
-
 def non_finite(out):
     """The last rank meets a NaN, in the loss or in the gradients only."""
     found = {}
@@ -214,7 +206,7 @@ def non_finite(out):
                 before = state_of(engine, out)
 
                 def poison(module, inputs, output, where=where):
-                    bad = output.loss * float("nan") if where == "loss" else _NanGradient.apply(output.loss)
+                    bad = output.loss * float("nan") if where == "loss" else NanGradient.apply(output.loss)
                     output.loss = bad
                     return output
 
@@ -462,7 +454,7 @@ def wait_for(paths):
 
 
 CASES_BEFORE = (
-    *(save_all, continuation, reference, documents, passed, non_finite, evaluation, dropout, leaks),
+    *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported),
 )
 CASES_AFTER = (load_all, handed_on, groups, reset, refusals, universal)
@@ -488,6 +480,8 @@ def main(out, cases):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), (elastic,) if sys.argv[2:] == ["elastic"] else (*CASES_BEFORE, None, *CASES_AFTER))
+    alone = {"elastic": elastic, "gate": gate_cases.sweep}
+    only = [alone[name] for name in sys.argv[2:]]
+    main(Path(sys.argv[1]), only or (*CASES_BEFORE, None, *CASES_AFTER))
     # Everything was checked and written: torch's threads may abort while the interpreter takes itself down.
     os._exit(0)

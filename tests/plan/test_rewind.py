@@ -78,7 +78,7 @@ def test_states_beyond_the_step_move_and_the_path_is_trained_again_from_it(plan:
     assert (status.state, status.step, status.totals.useful_steps) == ("interrupted", 4, 4)
     assert status.totals.repeated_by_cause == {"rewind": 22}
     main = again(plan).graph.by_name["main"]
-    assert [step for step in range(26) if main.is_skipped(step)] == [6, 7]
+    assert list(main.skips) == [6, 7]
     assert (main.rates.lr_at(3), main.rates.lr_at(5)) == (1.0, 0.5)
     train(again(plan), names=["main", "branch-v3"])
     done = {each.path.name: each for each in plan_status(again(plan))}
@@ -229,7 +229,7 @@ def test_going_further_back_gives_up_the_amendments_after_it(plan: Plan) -> None
     attempt(again(plan), main, origin_of(main, plan.layout), 4, "stop")
     rewind(again(plan), "main", Amendment(4, peak_lr=0.5))
     main = again(plan).graph.by_name["main"]
-    assert not main.is_skipped(15)
+    assert not main.skips
     assert (states(plan), states(plan, 1), states(plan, 2)) == ([4], [26], [15, 16, 19])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from lrps.base.errors import NonFiniteLoss
 from lrps.engine.fragments import own_fragments, read_fragments
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job
 
@@ -30,10 +33,13 @@ class PlainEngine:
     rank, world_size, device_name = 0, 1, "cpu"
     facts = {"world_size": 1, "zero_stage": 0, "precision": "fp32", "versions": {}}  # noqa: RUF012
     before: Callable[[int], Any] = staticmethod(lambda step: None)
+    above: Callable[[int], float] = staticmethod(lambda step: 0.0)
+    """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
     def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
+        self._failure: NonFiniteLoss | None = None
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
 
     def train_step(
@@ -43,16 +49,26 @@ class PlainEngine:
         lr: float,
         seed: int,
         step: int,
+        judge: Judge | None = None,
+        clip_grad_norm: float | None = None,
     ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
         loss = self._held.module(input_ids=ids, labels=ids).loss
+        reported = float(loss.detach()) + self.above(step)
+        self._unsynced.append(StepResult(reported, 1.0))
+        if judge is not None and judge(reported, 1.0):
+            return True
+        if not isfinite(reported):
+            self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}")
+            return False
         loss.backward()
+        if clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._held.module.parameters(), clip_grad_norm)
         for group in self._held.optimizer.param_groups:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
-        self._unsynced.append(StepResult(float(loss.detach()), 1.0))
         return True
 
     def sync_metrics(
@@ -60,7 +76,12 @@ class PlainEngine:
     ) -> MetricsSync:
         steps, self._unsynced = tuple(self._unsynced), []
         return MetricsSync(
-            steps, stop=stop, written=written, save_due=save_due, steps_until_sync=steps_until_sync, failure=None
+            steps[: len(steps) - (self._failure is not None)],
+            stop=stop,
+            written=written,
+            save_due=save_due,
+            steps_until_sync=steps_until_sync,
+            failure=self._failure,
         )
 
     def evaluate(self, rows: np.ndarray) -> tuple[float, int]:

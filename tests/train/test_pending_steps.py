@@ -16,7 +16,7 @@ def take(steps: PendingSteps, seconds: float, limit: int, begin: float = 100.0) 
         steps.begin(now)
         now, step = now + seconds, step + 1
         steps.add(step, 0.1 * step)
-    return steps.take(now, limit)
+    return [(each.step, each.lr, seconds) for each, seconds in steps.take(now, limit)]
 
 
 def test_the_clock_says_how_many_steps_a_second_holds() -> None:
