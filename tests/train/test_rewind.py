@@ -1,4 +1,4 @@
-"""Training after `lrps rewind`: amended rates, skipped steps and clipping from the step on, and not a byte before it."""
+"""Training after `lrps rewind`: amended rates, skipped steps and clipping from its step on, not a byte before it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lrps.audit.run import audit_run
 from lrps.base.errors import LineageError
 from lrps.config.loader import load_config
 from lrps.ledger.metrics import read_metrics
@@ -84,6 +85,9 @@ def test_resumed_is_straight_after_a_rewind(tiny_config: Path, tmp_path: Path, s
     assert run(replace(straight), *PATHS)
     assert run(replace(resumed), *PATHS)
     assert {key: states(resumed)[key] for key in states(straight)} == states(straight)
+    audit = audit_run(resumed.layout.run_dir, Path(resumed.config.data.root))
+    assert audit.ok, audit.differences
+    assert audit.skipped_steps == 3
     assert total(read_ledger(resumed.layout.path("main").ledger)).repeated_by_cause == {"rewind": 20}
 
 
