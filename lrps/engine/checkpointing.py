@@ -187,8 +187,8 @@ def _publish(draft: _Draft, written: Callable[[], _Files]) -> Checkpoint:
 
 
 def _discard(draft: _Draft) -> None:
-    if rank() == 0:
-        shutil.rmtree(draft.temporary, ignore_errors=True)
+    """Remove the files of a draft. Every rank does it, since another one may still have been writing a moment ago."""
+    shutil.rmtree(draft.temporary, ignore_errors=True)
 
 
 def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "carry", verify: bool = True) -> None:

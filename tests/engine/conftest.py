@@ -41,6 +41,12 @@ def matrix(matrix_directory):
 
 
 @pytest.fixture(scope="session")
+def every_load(tmp_path_factory):
+    """Findings of both world sizes that load every saved topology into every other one."""
+    return _findings(tmp_path_factory.mktemp("every-load"), 1, 2, what=["every load"])
+
+
+@pytest.fixture(scope="session")
 def elastic(matrix, matrix_directory):
     """Findings of four ranks that go on from what the others left."""
     return _findings(matrix_directory, 4, what=["elastic"])[4]["elastic"]

@@ -68,26 +68,42 @@ def save_all(out):
                 save_checkpoint(engine, layout(out, world_size(), kind, stage, precision), STEPS, {"plan": "matrix"})
 
 
+def load_some(out):
+    """Load into every topology what the next one in the list saved, and what the one after it saved, from either world.
+
+    Each is saved once and loaded twice, so that every stage and precision is read and written.
+    """
+
+    def next_ones(topologies, target):
+        return [(1 + at % 2, topologies[at % len(topologies)]) for at in (target + 1, target + 2)]
+
+    return load(out, next_ones)
+
+
 def load_all(out):
-    """Every saved topology into every other one: what differs after it, and how far the loss is off."""
+    """Load every saved topology of both worlds into every other one."""
+    return load(out, lambda topologies, target: [(world, source) for world in (1, 2) for source in topologies])
+
+
+def load(out, sources_of):
+    """What differs after loading each source of each target, and how far the loss is off."""
     found = {}
     rows = batch(100)
     expected = {}
     for kind, topologies in TOPOLOGIES.items():
-        for target in topologies:
+        for position, target in enumerate(topologies):
             with running(make_config(kind, *target), seed=7) as engine:
-                for world in (1, 2):
-                    for source in topologies:
-                        checkpoint = find(layout(out, world, kind, *source), STEPS)
-                        load_checkpoint(engine, checkpoint)
-                        loss, _ = engine.evaluate(rows)
-                        now = state_of(engine, out)
-                        if rank() == 0:
-                            truth = assembled(checkpoint.directory)
-                            case = (kind, world, source, target[1])
-                            expected.setdefault(case, plain_loss(kind, truth, target[1], rows))
-                            name = f"{kind} w{world} s{source[0]} {source[1]} -> s{target[0]} {target[1]}"
-                            found[name] = [different(truth, now), abs(loss / expected[case] - 1)]
+                for world, source in sources_of(topologies, position):
+                    checkpoint = find(layout(out, world, kind, *source), STEPS)
+                    load_checkpoint(engine, checkpoint)
+                    loss, _ = engine.evaluate(rows)
+                    now = state_of(engine, out)
+                    if rank() == 0:
+                        truth = assembled(checkpoint.directory)
+                        case = (kind, world, source, target[1])
+                        expected.setdefault(case, plain_loss(kind, truth, target[1], rows))
+                        name = f"{kind} w{world} s{source[0]} {source[1]} -> s{target[0]} {target[1]}"
+                        found[name] = [different(truth, now), abs(loss / expected[case] - 1)]
     return found
 
 
@@ -457,7 +473,9 @@ CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported),
 )
-CASES_AFTER = (load_all, handed_on, groups, reset, refusals, universal)
+CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
+SETS = {"every load": (save_all, None, load_all), "elastic": (elastic,), "gate": (gate_cases.sweep,)}
+"""Cases of one launch by the word that asks for it; without a word all those above."""
 
 
 def main(out, cases):
@@ -480,8 +498,6 @@ def main(out, cases):
 
 
 if __name__ == "__main__":
-    alone = {"elastic": elastic, "gate": gate_cases.sweep}
-    only = [alone[name] for name in sys.argv[2:]]
-    main(Path(sys.argv[1]), only or (*CASES_BEFORE, None, *CASES_AFTER))
+    main(Path(sys.argv[1]), SETS[sys.argv[2]] if sys.argv[2:] else (*CASES_BEFORE, None, *CASES_AFTER))
     # Everything was checked and written: torch's threads may abort while the interpreter takes itself down.
     os._exit(0)

@@ -196,8 +196,9 @@ def test_a_skeleton_has_the_names_and_shapes_and_no_values(architecture, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-def test_compiled_layers_train_as_the_others_do():
+def test_compiled_layers_train_as_the_others_do(monkeypatch):
     """With activation checkpointing."""
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE")
 
     def losses(compiled):
         model = build(LLAMA, activation_checkpointing=True, attention="sdpa").train()
