@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.audit.run import audit_run
@@ -111,24 +111,37 @@ def test_a_state_of_the_older_history_vouches_for_none_of_the_new_one(tmp_path: 
     remove(plan.layout.path("main").branch_points / old.name)
 
 
-@few
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(st.integers(0, 9), st.sampled_from(["stop", "kill", "failure", "published", "torn"])),
-            st.sampled_from([0.5, 0.25, None]),
-        ),
-        min_size=1,
-        max_size=8,
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.integers(0, 9), st.sampled_from(["stop", "kill", "failure", "published", "torn"])),
+        st.sampled_from([0.5, 0.25, None]),
     ),
-    st.integers(0, 2),
-    st.data(),
+    min_size=1,
+    max_size=6,
 )
+"""Attempts at main (steps, ending), and rewinds of it with a new peak rate or with none."""
+
+
+@settings(few, max_examples=5)
+@given(EVENTS, st.integers(0, 2), st.data())
+def test_a_run_with_rewinds_and_interruptions_is_proved(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Any], lag: int, data: st.DataObject
+) -> None:
+    prove(tmp_path_factory.mktemp("run"), events, lag, data)
+
+
+@pytest.mark.long
+@settings(few, max_examples=150)
+@given(EVENTS, st.integers(0, 2), st.data())
 def test_a_run_with_any_rewinds_and_interruptions_is_proved(
     tmp_path_factory: pytest.TempPathFactory, events: list[Any], lag: int, data: st.DataObject
 ) -> None:
+    prove(tmp_path_factory.mktemp("run"), events, lag, data)
+
+
+def prove(runs: Path, events: list[Any], lag: int, data: st.DataObject) -> None:
     """Main and its branches by turns: attempts of all kinds, and rewinds to any state that is there."""
-    plan = plan_of(tmp_path_factory.mktemp("run"), [6, 7, 6], SWITCHING)
+    plan = plan_of(runs, [6, 7, 6], SWITCHING)
     train(plan, [(3, "stop"), (99, "stop")], names=["main"], lag=lag)
     for event in events:
         plan = replace(plan)
