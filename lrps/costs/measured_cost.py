@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from lrps.base.document import OPTIONAL
 from lrps.base.units import hours
 from lrps.ledger.totals import Totals
 from lrps.plan.plan import Plan
@@ -33,7 +34,7 @@ class MeasuredCost:
     total_tokens: int
     """Number of tokens of the steps reached, each counted once."""
     spent_tokens: int
-    """Number of tokens trained on, repeated ones included; the sum of the four kinds below."""
+    """Number of tokens of all steps, repeated ones included; the sum of the four kinds below and `skipped_tokens`."""
     unique_tokens: int
     """Number of tokens that the lineage had not trained on before."""
     replayed_tokens: int
@@ -61,6 +62,22 @@ class MeasuredCost:
     currency, else `config`; null without a currency."""
     energy_kwh: float | None
     """Energy in kWh; null unless the devices of every attempt metered it."""
+    skipped_steps: int = field(default=0, metadata=OPTIONAL)
+    """Number of optimizer steps, each counted once, that passed without an update."""
+    skipped_tokens: int = field(default=0, metadata=OPTIONAL)
+    """Number of their tokens that would have been unique."""
+    spikes: int = field(default=0, metadata=OPTIONAL)
+    """Number of other optimizer steps that the guard judged spikes."""
+
+    @property
+    def noticed(self) -> str | None:
+        """Description of the steps that passed without an update and of the spikes; None if there are none."""
+        steps = "step" if self.skipped_steps == 1 else "steps"
+        found = [
+            f"{self.skipped_steps} {steps} passed without an update" if self.skipped_steps else None,
+            f"{self.spikes} {'spike' if self.spikes == 1 else 'spikes'} trained on" if self.spikes else None,
+        ]
+        return ", ".join(filter(None, found)) or None
 
 
 def measured_cost(plan: Plan, totals: Totals) -> MeasuredCost:
@@ -91,6 +108,9 @@ def measured_cost(plan: Plan, totals: Totals) -> MeasuredCost:
         money=money,
         money_basis=basis,
         energy_kwh=None if spent.energy_joules is None else spent.energy_joules / JOULES_PER_KWH,
+        skipped_steps=len(totals.skipped),
+        skipped_tokens=totals.skipped_unique_tokens,
+        spikes=len(totals.spikes),
     )
 
 
@@ -135,6 +155,9 @@ def sum_measured(costs: Iterable[MeasuredCost]) -> MeasuredCost | None:
         money=_sum_if_all_known(cost.money for cost in begun),
         money_basis=_joined(cost.money_basis for cost in begun if cost.money_basis) or None,
         energy_kwh=_sum_if_all_known(cost.energy_kwh for cost in begun),
+        skipped_steps=sum(cost.skipped_steps for cost in begun),
+        skipped_tokens=sum(cost.skipped_tokens for cost in begun),
+        spikes=sum(cost.spikes for cost in begun),
     )
 
 

@@ -27,6 +27,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
+from lrps.store.identity import SKIPPED
 
 _TEMPLATE = "card.md.j2"
 _SUMMED = ("repeated_steps", "spent_tokens", "spent_flops", "device_hours", "training_hours", "money")
@@ -69,6 +70,7 @@ def card_document(
         "initial_state": stored[0].get("initial_state"),
         "lineage": [_described(leg) for leg in legs],
         "other_parents": _other_parents(plan, legs),
+        "skipped": checkpoint.identity.get(SKIPPED, []),
         "data": data,
         "tokenizer": asdict(tokenizer),
         "batch_sequences": config.batch.sequences,

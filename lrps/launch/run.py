@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from lrps.base.clock import launch_stamp
-from lrps.base.errors import INTERRUPTED, USER_MISTAKE, BudgetError, LrpsError, StoppedError, TrainingError
+from lrps.base.errors import (
+    INTERRUPTED,
+    NEEDS_DECISION,
+    USER_MISTAKE,
+    BudgetError,
+    LrpsError,
+    SpikeError,
+    StoppedError,
+    TrainingError,
+)
 from lrps.launch.allocation import Allocator
 from lrps.launch.launchers.launcher import HostLauncher
 from lrps.launch.process_group import GROUP, SUPERVISED, Allocation, ProcessGroupJob
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.launch.supervise import GroupExit, Supervisor
+from lrps.ledger.reader import read_ledger
 from lrps.paths.graph import Fork
 from lrps.plan.budget import is_spent
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus, path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
+from lrps.store.layout import PathLayout
 
 LOG_LINES = 30
 """Number of lines that are shown of the end of a failed job's log."""
@@ -67,7 +79,8 @@ def run_jobs(
     progress: returns a line about the whole plan, which is printed every minute while the output of jobs is in files.
     A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
     came and all have saved, BudgetError if the budget is spent and all have saved, TrainingError if a job ended before
-    its paths were complete, and LrpsError (a mistake of the user) if every job that failed had rejected its input.
+    its paths were complete, SpikeError if the guard stopped every job that failed, and LrpsError (a mistake of
+    the user) if every job that failed had rejected its input.
     """
     runner = _Runner(plan, jobs, launcher, echo)
     with Supervisor(plan.config.launch.grace_seconds) as supervisor:
@@ -157,7 +170,9 @@ class _Runner:
         elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved or self._stopped_by_budget(statuses):
             self._stopped += incomplete
         else:
-            failure = _Failure(group_exit.code, incomplete)
+            # Not every launcher passes on the exit code of a worker.
+            by_guard = any(_stopped_by_guard(self._plan.layout.path(name)) for name in incomplete)
+            failure = _Failure(NEEDS_DECISION if by_guard else group_exit.code, incomplete)
             self._failures.append(failure)
             if ended.log is not None:
                 self._echo("\n".join((f"{failure}. The end of {ended.log}:", *_last_lines(ended.log))))
@@ -192,8 +207,15 @@ class _Runner:
                 f"{failures}{blocked}; the reason is printed above. Fix it and run the same command again to resume "
                 "from the last checkpoint"
             )
-            rejected = all(failure.code == USER_MISTAKE for failure in self._failures)
-            raise LrpsError(message) if rejected else TrainingError(message)
+            codes = {failure.code for failure in self._failures}
+            kinds: dict[int, type[LrpsError]] = {USER_MISTAKE: LrpsError, NEEDS_DECISION: SpikeError}
+            raise (kinds.get(codes.pop(), TrainingError) if len(codes) == 1 else TrainingError)(message)
+
+
+def _stopped_by_guard(layout: PathLayout) -> bool:
+    """Return True if the guard ended the newest attempt at a path at a spike."""
+    last = next(iter(deque(read_ledger(layout.ledger, heartbeats=False), maxlen=1)), None)
+    return last is not None and last.kind == "failure" and last.facts["error"].startswith(f"{SpikeError.__name__}: ")
 
 
 def _last_lines(log: Path) -> list[str]:

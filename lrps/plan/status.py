@@ -127,7 +127,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
 
 _UNFINISHED = {"complete": "planned", "rewound": "interrupted"}
 """State of a path with steps to train, by how its newest attempt ended, if that is another one."""
-_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "checkpoint")
+_KINDS_AT_LIVE_STEP = ("start", "heartbeat", "skip", "checkpoint")
 """Kinds of records whose step training had reached; an evaluation may be of an earlier state."""
 
 

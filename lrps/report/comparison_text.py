@@ -13,7 +13,7 @@ from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
 from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.headline import headline
-from lrps.report.summary import ONE_RUN, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, noticed_steps, other_histories, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.parts_table import parts_table
@@ -26,7 +26,7 @@ from lrps.report.terminal import print_sentence, print_table
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the costs of the paradigms, the losses and costs of the versions, and what is still to do."""
-    for sentence in (headline(comparison), *other_histories(comparison)):
+    for sentence in (headline(comparison), *other_histories(comparison), *noticed_steps(comparison)):
         print_sentence(sentence)
     print()
     print_table(paradigms_table(comparison))
@@ -47,6 +47,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         f"# {comparison.plan.name}",
         headline(comparison, emphasis=True),
         *other_histories(comparison),
+        *noticed_steps(comparison),
         totals.to_markdown(),
         *totals.notes,
     ]

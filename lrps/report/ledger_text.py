@@ -83,12 +83,15 @@ def _totals(path: str, totals: Totals) -> dict[str, Any]:
         "first_step": totals.first_step,
         "last_step": totals.last_step,
         "repeated_steps": totals.repeated_steps,
+        "skipped": totals.skipped.to_json(),
+        "spikes": totals.spikes.to_json(),
         "tokens": {
             "all": spent.tokens,
             "unique": totals.unique_tokens,
             "replayed": spent.replayed_tokens,
             "rehearsal": spent.rehearsal_tokens,
             "repeated": spent.repeated_tokens,
+            "skipped": totals.skipped_unique_tokens,
         },
         "flops": spent.flops,
         "device_hours": spent.allocated_seconds / 3600,
@@ -114,12 +117,14 @@ def print_totals(run_dir: Path, totals: Mapping[str, Totals]) -> None:
 
 def steps_table(run_dir: Path, totals: Mapping[str, Totals]) -> Table:
     """Return the attempts, steps and tokens of every path as a table."""
+    noticed = any(each.skipped or each.spikes for each in totals.values())
     columns = (
         text_column("path"),
         text_column("state"),
         Column("attempts", count),
         Column("steps"),
         Column("repeated", count, priority=1),
+        *((Column("skipped", count), Column("spikes", count)) if noticed else ()),
         Column("tokens", short),
         Column("unique", short, priority=1),
         Column("replayed", short, priority=1),
@@ -128,7 +133,9 @@ def steps_table(run_dir: Path, totals: Mapping[str, Totals]) -> Table:
     rows = (
         (
             *(path, each.state, each.attempts, f"{count(each.first_step)} .. {count(each.last_step)}"),
-            *(each.repeated_steps, each.spent.tokens, each.unique_tokens),
+            each.repeated_steps,
+            *((len(each.skipped), len(each.spikes)) if noticed else ()),
+            *(each.spent.tokens, each.unique_tokens),
             *(each.spent.replayed_tokens, each.spent.rehearsal_tokens),
         )
         for path, each in totals.items()

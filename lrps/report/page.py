@@ -21,7 +21,7 @@ from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
-from lrps.report.summary import ONE_RUN, mixing, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, mixing, noticed_steps, other_histories, still_to_do
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.task_table import task_table
@@ -39,7 +39,7 @@ def render_page(comparison: Comparison) -> str:
         .get_template(_TEMPLATE)
         .render(
             comparison=comparison,
-            other_histories=other_histories(comparison),
+            remarks=[*other_histories(comparison), *noticed_steps(comparison)],
             screen=FirstScreen(comparison),
             still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,

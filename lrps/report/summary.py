@@ -42,6 +42,12 @@ def other_histories(comparison: Comparison) -> list[str]:
     return [f"Warning: {name} was {what}." for name, what in comparison.other_parents.items()]
 
 
+def noticed_steps(comparison: Comparison) -> list[str]:
+    """Return a sentence for each path with steps that passed without an update, or with spikes."""
+    measured = {path.plan.name: path.measured for p in comparison.paradigms.values() for path in p.paths}
+    return [f"Note: {name}: {each.noticed}." for name, each in measured.items() if each.noticed]
+
+
 def still_to_do(comparison: Comparison) -> str:
     """Return one line: the paths that are missing, and the command that trains them."""
     unbuilt = [version.name for version in comparison.plan.versions if version.manifest_sha256 is None]

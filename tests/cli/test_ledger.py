@@ -91,7 +91,15 @@ def test_repair(run: Path) -> None:
 def test_show(run: Path) -> None:
     (path,) = json.loads(ledger("show", run, "--json").stdout)["paths"]
     assert (path["name"], path["state"], path["attempts"], path["repeated_steps"]) == ("main", "complete", 2, 2)
-    assert path["tokens"] == {"all": 100, "unique": 80, "replayed": 0, "rehearsal": 0, "repeated": 20}
+    assert path["tokens"] == {
+        "all": 100,
+        "unique": 80,
+        "replayed": 0,
+        "rehearsal": 0,
+        "repeated": 20,
+        "skipped": 0,
+    }
+    assert path["skipped"] == path["spikes"] == []
     assert path["device_hours_by_use"]["repeating after kill"] == 0.25
     assert (path["goodput"], path["money"], path["currency"], path["energy_kwh"]) == (0.5, 7.2, "USD", None)
     text = " ".join(ledger("show", run).stdout.split())

@@ -12,12 +12,19 @@ import pytest
 from lrps.audit.run import audit_run
 from lrps.base.step_set import StepSet
 from lrps.config.loader import load_config
+from lrps.costs.comparison import make_comparison
+from lrps.costs.status_document import status_document
 from lrps.ledger.check import check_run
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.metrics_check import metrics_faults
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.plan import Plan, make_plan
+from lrps.plan.status import plan_status
+from lrps.report.audit_text import print_audit
+from lrps.report.ledger_text import steps_table
+from lrps.report.status_lines import warning_lines
+from lrps.report.summary import noticed_steps
 from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.identity import SKIPPED
 from lrps.train import job
@@ -133,3 +140,19 @@ def test_a_checkpoint_or_a_ledger_that_says_otherwise_is_found(tiny_config: Path
     rewrite(plan.layout.path("main").ledger, lambda _, record: None if record.facts.get("first") == 7 else record)
     wrong = {each.path for each in audit_run(run_dir).differences if "passed without an update" in each.what}
     assert wrong == {"main", "branch-v1", "branch-v2"}, "all states that contain the step"
+
+
+def test_where_people_look(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = planned(tiny_config, tmp_path)
+    assert run(plan, "main")
+    told = "main: 11 steps passed without an update"
+    assert f"note: {told}" in warning_lines(status_document(plan, plan_status(plan)))
+    comparison = make_comparison(plan)
+    assert f"Note: {told}." in noticed_steps(comparison)
+    main = next(path.measured for p in comparison.paradigms.values() for path in p.paths if path.plan.name == "main")
+    of_kinds = main.unique_tokens + main.replayed_tokens + main.rehearsal_tokens + main.repeated_tokens
+    assert of_kinds + main.skipped_tokens == main.spent_tokens
+    totals = {"main": total(read_ledger(plan.layout.path("main").ledger))}
+    assert [column.header for column in steps_table(tmp_path, totals).columns][5:7] == ["skipped", "spikes"]
+    print_audit(audit_run(plan.layout.run_dir))
+    assert "11 steps passed without an update: read, not trained on" in " ".join(capsys.readouterr().out.split())
