@@ -9,30 +9,40 @@ import typer
 
 from lrps.cli.options import ConfigFile, Overrides, load_plan
 
+To = Annotated[int, typer.Option("--to", metavar="STEP", help="Step of a saved state of the path.")]
+SkipSteps = Annotated[
+    int, typer.Option("--skip-steps", metavar="N", help="Let N steps pass without an update: nothing is computed.")
+]
+SkipFrom = Annotated[
+    int | None, typer.Option("--skip-from", metavar="S", help="First of these steps; by default that of --to.")
+]
+PeakRate = Annotated[
+    float | None, typer.Option("--peak-lr", metavar="X", help="Learning rate in place of the peak of the schedule.")
+]
+ForSteps = Annotated[
+    int | None, typer.Option("--for-steps", metavar="N", help="Length of --peak-lr in steps; by default for good.")
+]
+ClipNorm = Annotated[
+    float | None,
+    typer.Option("--clip-grad-norm", metavar="Y", help="Largest gradient norm in place of that of the config."),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, kept in path.json.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")]
+
 
 def rewind(
     config_file: ConfigFile,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Name of the path, as `lrps plan` shows it.")],
-    to: Annotated[int, typer.Option("--to", metavar="STEP", help="Step of a saved state of the path.")],
-    skip_steps: Annotated[
-        int, typer.Option("--skip-steps", metavar="N", help="Let N steps pass without an update: nothing is computed.")
-    ] = 0,
-    skip_from: Annotated[
-        int | None, typer.Option("--skip-from", metavar="S", help="First of these steps; by default that of --to.")
-    ] = None,
-    peak_lr: Annotated[
-        float | None, typer.Option("--peak-lr", metavar="X", help="Learning rate in place of the peak of the schedule.")
-    ] = None,
-    for_steps: Annotated[
-        int | None, typer.Option("--for-steps", metavar="N", help="Length of --peak-lr in steps; by default for good.")
-    ] = None,
-    clip_grad_norm: Annotated[
-        float | None,
-        typer.Option("--clip-grad-norm", metavar="Y", help="Largest gradient norm in place of that of the config."),
-    ] = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, kept in path.json.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+    to: To,
+    skip_steps: SkipSteps = 0,
+    skip_from: SkipFrom = None,
+    peak_lr: PeakRate = None,
+    for_steps: ForSteps = None,
+    clip_grad_norm: ClipNorm = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
     overrides: Overrides = None,
 ) -> None:
     """Take a path back to a saved state, and change its rate, its clipping or its data from there on.

@@ -49,13 +49,9 @@ def run(
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
-    from lrps.plan.rewind import finish_rewinds
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
-    made = load_plan(config_file, overrides)
-    check_paradigms(made, paradigm)
-    if not dry_run:
-        finish_rewinds(made)
+    made = _loaded(config_file, overrides, paradigm, dry_run=dry_run)
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
     budget = _budget(made, {*names, *waiting})
@@ -82,6 +78,17 @@ def run(
             typer.echo(_nothing_to_do(made))
         _run_here(made, names, chosen, config_file, overrides)
     check_written(waiting, config_file, overrides)
+
+
+def _loaded(config_file: Path, overrides: Sequence[str], paradigms: Sequence[str] | None, *, dry_run: bool) -> Plan:
+    """Return the plan to run. Unless dry_run, rewinds that a crash has cut short are completed first."""
+    from lrps.plan.rewind import finish_rewinds
+
+    made = load_plan(config_file, overrides)
+    check_paradigms(made, paradigms)
+    if not dry_run:
+        finish_rewinds(made)
+    return made
 
 
 def _run_lines(made: Plan, budget: BudgetState | None) -> list[str]:

@@ -28,7 +28,7 @@ from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.part_share import PartShare
 from lrps.paths.usage import FirstReads, RowUsage
 from lrps.plan.sizes import heldout_source, part_shares, plain_rows, wanted_rows
-from lrps.store.checkpoints import has_states
+from lrps.store.abandoned import has_states
 from lrps.store.conventions import PADDING, conventions_of
 from lrps.store.identity import equal_digests, path_identity, read_path, training_digest
 from lrps.store.layout import RunLayout

@@ -27,7 +27,8 @@ from lrps.paths.graph import TrainingPath
 from lrps.plan.histories import unfinished
 from lrps.plan.plan import Plan
 from lrps.plan.status import check_run_dir, path_status
-from lrps.store.checkpoints import Checkpoint, abandon, complete_checkpoints, fault, has_states
+from lrps.store.abandoned import abandon, has_states
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault
 from lrps.store.identity import path_from_json, path_to_json, read_identity, read_path
 from lrps.store.layout import PathLayout
 

@@ -157,12 +157,6 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return _read(directory)
 
 
-def has_states(layout: PathLayout) -> bool:
-    """Return whether a path has a checkpoint by name, complete or not. Reads no manifest."""
-    places = (layout.checkpoints, layout.branch_points)
-    return any(_NAME.fullmatch(found.name) for place in places for found in place.glob("step-*"))
-
-
 def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
 
@@ -260,28 +254,6 @@ def set_aside(directory: Path) -> Path:
         os.rename(directory, aside)
         fsync_directory(directory.parent)
     return aside
-
-
-def abandon(layout: PathLayout, step: int, amendment: int) -> None:
-    """Move the states of a path beyond lineage step `step` to the folder of the amendment that abandoned them.
-
-    Complete or not; each by a rename, so that a crash leaves every state in one of the two places. Raises
-    CheckpointError if a state of the same step is there already.
-    """
-    target = layout.abandoned(amendment)
-    for place, aside in ((layout.checkpoints, target.checkpoints), (layout.branch_points, target.branch_points)):
-        beyond = [number for number, _ in _scan(place) if number > step]
-        with _explained(f"cannot move states of {place} to {aside}"):
-            if beyond:
-                aside.mkdir(parents=True, exist_ok=True)
-            for number in beyond:
-                name = directory_name(number)
-                if (aside / name).exists():
-                    raise CheckpointError(f"{aside / name} exists already: move one of it and {place / name} elsewhere")
-                os.rename(place / name, aside / name)
-            if beyond:
-                fsync_directory(aside)
-                fsync_directory(place)
 
 
 def prune_checkpoints(
