@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError
+from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError, ConfigError
 from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
 from lrps.cli.report import print_and_write_report
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lrps.costs.budget_state import BudgetState
     from lrps.launch.launchers.launcher import HostLauncher
     from lrps.plan.plan import Plan
+    from lrps.train.saved_states import SavedSteps
 
 
 OnlyParadigms = Annotated[
@@ -177,12 +178,40 @@ def train(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None
     _run_job(config_file, paths, overrides, train=True)
 
 
-def evaluate(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
-    """Evaluate trained paths on the held-out sets that they have no result for. Started like `train`."""
-    _run_job(config_file, paths, overrides, train=False)
+def evaluate(
+    config_file: ConfigFile,
+    paths: PathNames,
+    overrides: Overrides = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="all|N,M", help="Evaluate the saved states of these steps, also of an unfinished path."),
+    ] = None,
+) -> None:
+    """Evaluate trained paths on the held-out sets that they have no result for. Started like `train`.
+
+    With --steps it evaluates saved states of a main path on the sets that the path is watched on.
+    """
+    _run_job(config_file, paths, overrides, train=False, saved_steps=None if steps is None else _saved_steps(steps))
 
 
-def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] | None, *, train: bool) -> None:
+def _saved_steps(text: str) -> SavedSteps:
+    """Return the steps in `all` or `N,M`. Raises ConfigError for anything else."""
+    if text.strip() == "all":
+        return "all"
+    try:
+        return tuple(int(step) for step in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--steps {text}: give `all`, or steps separated by commas, as in --steps 500,1000") from None
+
+
+def _run_job(
+    config_file: Path,
+    paths: Sequence[str],
+    overrides: Sequence[str] | None,
+    *,
+    train: bool,
+    saved_steps: SavedSteps | None = None,
+) -> None:
     from lrps.launch.process_group import SUPERVISED
     from lrps.launch.rendezvous import rendezvous
     from lrps.track.trackers import check_trackers
@@ -197,7 +226,7 @@ def _run_job(config_file: Path, paths: Sequence[str], overrides: Sequence[str] |
     from lrps.train.job import run_job
 
     try:
-        finished, code = run_job(made, paths, stop_request, train=train), INTERRUPTED
+        finished, code = run_job(made, paths, stop_request, train=train, saved_steps=saved_steps), INTERRUPTED
     except BudgetError:  # Rank 0 has said so.
         finished, code = False, NEEDS_DECISION
     if not finished:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lrps.config.values import Int, Name, Section
+from lrps.config.values import Float, Int, Name, Section
 
 INPUT = "{input}"
 
@@ -55,12 +55,32 @@ class LmEval(Section):
         return tasks
 
 
+def _steps_or_share(value: Any) -> Any:
+    """Raise one ValueError for what is neither steps nor a share, in place of one for each kind of value."""
+    steps = type(value) is int and value >= 1
+    share = type(value) is float and 0 < value < 1
+    if not (steps or share or value is None or value == "auto"):
+        raise ValueError("a number of steps, a share of an increment between 0 and 1, auto or null is needed here")
+    return value
+
+
 class EvaluationConfig(Section):
     """Evaluation of every version: loss and bits per byte on the held-out sets of all increments so far and of the next
     one, and the tasks of `lrps score`."""
 
     max_rows: Annotated[Int, Field(ge=1)] | None = None
     """Number of sequences of each held-out set, drawn once for all evaluations; by default all."""
+    main_every_steps: Annotated[
+        Literal["auto"] | Annotated[Int, Field(ge=1)] | Annotated[Float, Field(gt=0, lt=1)] | None,
+        BeforeValidator(_steps_or_share),
+    ] = "auto"
+    """Steps of the main path after which its state is evaluated while it is trained, on the held-out sets of its next
+    version: a number of steps, or a share below 1 of every increment, and at every fork in addition. `auto`: every
+    fork, and up to ten evenly spaced steps of every increment, as many as cost at most 1 % of its steps together with
+    the forks. Null: never. A step that was passed without this evaluation does not have to be evaluated later."""
+    main_max_rows: Annotated[Int, Field(ge=1)] | None = None
+    """Number of sequences of each held-out set on which the main path is evaluated: the first of those that versions
+    are evaluated on. Versions are compared with the main path on the same sequences. By default all."""
     batch_sequences: Annotated[Int, Field(ge=1)] = 16
     """Number of sequences, or prompts of a task, in one forward pass of one process."""
     tasks: tuple[PairTask, ...] = ()

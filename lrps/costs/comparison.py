@@ -10,6 +10,7 @@ from lrps import __version__
 from lrps.base.document import INLINE, OPTIONAL, key
 from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
 from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
@@ -75,6 +76,8 @@ class Comparison:
     """Costs of the main paradigm beside the others at one speed, and what faults and start-up cost."""
     other_parents: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
+    heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
+    """Held-out losses of main paths while they were trained, by the name of the path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -122,4 +125,5 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         pace=pace,
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
+        heldout_curves=heldout_curves(plan, run.statuses),
     )

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from lrps.base.document import OPTIONAL, key
 from lrps.base.numbers import duration
+from lrps.costs.curves.measured_losses import states_of_path
 from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
 from lrps.costs.planned.path_plan import ParentStep, parent_step
@@ -44,6 +45,16 @@ class SlurmJob:
     """Reason that Slurm gives for the state."""
     trouble: str | None
     """Description of how the job failed; null if it did not."""
+
+
+@dataclass(frozen=True)
+class StateLosses:
+    """Losses of one state on held-out sets."""
+
+    step: int
+    """Lineage step of the state."""
+    losses: Mapping[str, float]
+    """Loss in nats per predicted token, by the version of the held-out set."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,8 @@ class PathProgress:
     """Cost of all attempts so far."""
     to_come: RemainingCost
     """Cost of the steps that are not trained yet."""
+    newest_heldout: StateLosses | None = field(default=None, metadata=OPTIONAL)
+    """Losses of the last evaluated state of a main path; null for other paths and before its first evaluation."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +202,16 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: SlurmJob | None) 
         warning=_warning(plan, status, job),
         measured=measured_cost(plan, status.totals),
         to_come=remaining_cost(plan, steps_to_do(status), speeds),
+        newest_heldout=_newest_heldout(status) if path.kind == "main" else None,
     )
+
+
+def _newest_heldout(status: PathStatus) -> StateLosses | None:
+    found = list(states_of_path(status))
+    if not found:
+        return None
+    step = found[-1].step
+    return StateLosses(step, {each.heldout: each.loss for each in found if each.step == step})
 
 
 def _mfu(plan: Plan, status: PathStatus) -> float | None:

@@ -28,31 +28,64 @@ def chunked_cross_entropy(
     hidden: (tokens, width). weight: (vocabulary, width). targets: (tokens,), NOT_PREDICTED for none. elements: number
     of logits per chunk. Backward may be called once.
     """
-    rows = max(1, elements // weight.shape[0])
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, rows, torch.is_grad_enabled())
+    if not torch.is_grad_enabled():
+        return mean_loss(chunked_token_losses(hidden, weight, bias, targets, elements), targets)
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, _rows(elements, weight))
     return loss
+
+
+def chunked_token_losses(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, elements: int = CHUNK_ELEMENTS
+) -> Tensor:
+    """Return the loss of every token, fp32 (tokens,), with arguments as in `chunked_cross_entropy`; without gradients.
+
+    A token with the target NOT_PREDICTED has some value, which has no meaning.
+    """
+    rows = _rows(elements, weight)
+    losses = torch.empty_like(targets, dtype=torch.float32)
+    with torch.no_grad():
+        for begin in range(0, len(hidden), rows):
+            chunk = slice(begin, begin + rows)
+            logits = nn.functional.linear(hidden[chunk], weight, bias).float()
+            losses[chunk] = _losses(logits, targets[chunk])[0]
+    return losses
+
+
+def mean_loss(losses: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of token losses over the targets, in fp32. losses, targets: (tokens,)."""
+    return (losses.double() * _share(targets)).sum().float()
+
+
+def _share(targets: Tensor) -> Tensor:
+    """Return the share of each token in the mean: 0 for NOT_PREDICTED."""
+    counted = targets != NOT_PREDICTED
+    return counted / counted.sum()
+
+
+def _rows(elements: int, weight: Tensor) -> int:
+    return max(1, elements // weight.shape[0])
+
+
+def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the losses of tokens, their logsumexp (tokens, 1) and the places of their targets (tokens, 1)."""
+    places = targets.clamp(min=0)[:, None]
+    log_sum = logits.logsumexp(1, keepdim=True)
+    return (log_sum - logits.gather(1, places))[:, 0], log_sum, places
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int, gradients: bool
-    ) -> Tensor:
-        counted = targets != NOT_PREDICTED
-        share = counted / counted.sum()
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
+        share = _share(targets)
         losses = torch.empty_like(targets, dtype=torch.float32)
-        of_hidden = torch.empty_like(hidden) if gradients else None
+        of_hidden = torch.empty_like(hidden)
         # In fp32, since rounding every chunk to bf16 would add up.
-        of_weight = torch.zeros_like(weight, dtype=torch.float32) if gradients else None
-        of_bias = torch.zeros_like(bias, dtype=torch.float32) if gradients and bias is not None else None
+        of_weight = torch.zeros_like(weight, dtype=torch.float32)
+        of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None else None
         for begin in range(0, len(hidden), rows):
             chunk = slice(begin, begin + rows)
-            places = targets[chunk].clamp(min=0)[:, None]
             logits = nn.functional.linear(hidden[chunk], weight, bias).float()
-            log_sum = logits.logsumexp(1, keepdim=True)
-            losses[chunk] = (log_sum - logits.gather(1, places))[:, 0]
-            if of_hidden is None or of_weight is None:
-                continue
+            losses[chunk], log_sum, places = _losses(logits, targets[chunk])
             # Gradient of the loss by the logits: (softmax - one-hot) of the predicted tokens, divided by their number.
             logits.sub_(log_sum).exp_()
             logits.scatter_add_(1, places, logits.new_full((), -1.0).expand_as(places))
@@ -61,13 +94,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             of_weight += gradient.T @ hidden[chunk]
             if of_bias is not None:
                 of_bias += gradient.sum(0, dtype=torch.float32)
-        if of_weight is not None:
-            of_bias = None if of_bias is None else of_bias.to(weight.dtype)
-            ctx.save_for_backward(of_hidden, of_weight.to(weight.dtype), of_bias)
-        return (losses.double() * share).sum().float()
+        of_bias = None if of_bias is None else of_bias.to(weight.dtype)
+        ctx.save_for_backward(of_hidden, of_weight.to(weight.dtype), of_bias)
+        return mean_loss(losses, targets)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor | None, ...]:
         # In place: a copy of the weight's gradient would be as large as the weight.
-        return *(each if each is None else each.mul_(of_loss) for each in ctx.saved_tensors), None, None, None
+        return *(each if each is None else each.mul_(of_loss) for each in ctx.saved_tensors), None, None

@@ -29,6 +29,7 @@ from torch.distributed.constants import default_pg_timeout
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
+from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
@@ -329,8 +330,8 @@ class Engine:
         return float(torch.nn.utils.get_total_norm(gradients))
 
     @torch.no_grad()
-    def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
-        """Return (sum of the token losses in nats, predicted tokens) of this rank's rows: token ids (rows, length).
+    def evaluate(self, rows: np.ndarray) -> HeldoutLosses:
+        """Return the losses of this rank's rows: token ids (rows, length).
 
         Attention is as in training. Ranks may have different numbers of rows, including none. The random state is not
         changed.
@@ -341,22 +342,27 @@ class Engine:
         passes = max(ranks.gather(len(batches)))
         padding = torch.zeros((1, length), dtype=torch.int64)
         total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
+        means = [total.new_empty(0)]
         self._engine.eval()
         try:
             for index in range(passes):
-                loss = self._loss_sum(batches[index] if index < len(batches) else padding)
+                loss, of_rows = self._loss_sum(batches[index] if index < len(batches) else padding)
                 if index < len(batches):
                     total += loss
+                    means.append(of_rows)
         finally:
             self._engine.train()
-        return float(total), len(rows) * (length - 1)
+        return HeldoutLosses(float(total), len(rows) * (length - 1), torch.cat(means).tolist())
 
-    def _loss_sum(self, rows: Tensor) -> Tensor:
-        """Return the sum of the token losses of rows (rows, length), in fp64."""
+    def _loss_sum(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64."""
         if self._fused_loss:
-            return self._loss(rows).double() * rows[:, 1:].numel()
+            total = self._loss(rows).double() * rows[:, 1:].numel()
+            losses: Tensor = self._engine.module.get_output_embeddings().token_losses
+            return total, losses.reshape(rows.shape)[:, :-1].double().mean(1)
         logits = self._logits(rows)
-        return _token_losses(logits, rows.to(logits.device)).double().sum()
+        losses = _token_losses(logits, rows.to(logits.device)).double()
+        return losses.sum(), losses.reshape(len(rows), -1).mean(1)
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
         """Return the sums of `values` over all ranks, in fp64."""

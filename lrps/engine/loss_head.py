@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrps.engine.cross_entropy import CHUNK_ELEMENTS, chunked_cross_entropy
+from lrps.engine.cross_entropy import CHUNK_ELEMENTS, chunked_cross_entropy, chunked_token_losses, mean_loss
 from lrps.engine.packing import NOT_PREDICTED
 
 _SCALES = (1.0, 100.0)
@@ -26,12 +26,23 @@ _TOLERANCE = 1e-6
 class LossHead(nn.Linear):
     """An output layer that returns the mean loss of its targets. As a module it triggers the hooks of ZeRO-3."""
 
+    token_losses: Tensor | None = None
+    """Losses of the last call without gradients, fp32 (tokens,); those of NOT_PREDICTED have no meaning."""
+
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss in nats, fp32. hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED for none."""
+        training = torch.is_grad_enabled()
         if len(hidden) * self.weight.shape[0] > CHUNK_ELEMENTS:
-            return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
+            if training:
+                return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
+            self.token_losses = chunked_token_losses(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
+            return mean_loss(self.token_losses, targets)
         # Few logits are computed at once, exactly as in transformers.
         logits = nn.functional.linear(hidden, self.weight, self.bias).float()
+        if not training:
+            self.token_losses = nn.functional.cross_entropy(
+                logits, targets, ignore_index=NOT_PREDICTED, reduction="none"
+            )
         return nn.functional.cross_entropy(logits, targets, ignore_index=NOT_PREDICTED)
 
 

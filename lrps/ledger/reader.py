@@ -88,7 +88,7 @@ def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class HeldoutEvaluation:
-    """The loss of a released state on one held-out set."""
+    """The loss of a state on one held-out set: of a released one, or of a main path in between."""
 
     step: int
     heldout: str
@@ -100,11 +100,18 @@ class HeldoutEvaluation:
     tokens: int
     """Number of predicted tokens in these rows."""
     initial_weights: str | None = None
-    """Digest of the model that the plan starts from, if that is the state; None for a released state."""
+    """Digest of the model that the plan starts from, if that is the state; None for a state of the path."""
+    row_losses_sha256: str | None = None
+    """SHA-256 of the file with the loss of every sequence; None if an earlier version of lrps evaluated."""
+    first_rows: Mapping[str, Any] | None = None
+    """`rows` and `loss` on the first sequences, if main paths were evaluated on fewer than the state."""
 
 
 _MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tokens")
 """Facts of every record of an evaluation."""
+
+_OTHERS = ("initial_weights", "row_losses_sha256", "first_rows")
+"""Facts of some of these records."""
 
 
 def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
@@ -115,10 +122,8 @@ def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvalu
             found = {key: each for key, each in found.items() if each.step <= record.facts["to"]}
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
-            initial_weights = record.facts.get("initial_weights")
-            found[record.step, facts["heldout"]] = HeldoutEvaluation(
-                record.step, **facts, initial_weights=initial_weights
-            )
+            others: dict[str, Any] = {key: record.facts.get(key) for key in _OTHERS}
+            found[record.step, facts["heldout"]] = HeldoutEvaluation(record.step, **facts, **others)
     return found
 
 

@@ -16,6 +16,7 @@ from lrps.report.headline import headline
 from lrps.report.summary import ONE_RUN, noticed_steps, other_histories, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.forgetting_table import forgetting_table
+from lrps.report.tables.paired_table import paired_table
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.totals_table import totals_table
@@ -52,7 +53,8 @@ def comparison_markdown(comparison: Comparison) -> str:
         *totals.notes,
     ]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
-    measured = (table for table in (forgetting_table(comparison), task_table(comparison)) if table.rows)
+    tables = (forgetting_table(comparison), paired_table(comparison), task_table(comparison))
+    measured = (table for table in tables if table.rows)
     mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
     for table in (*mixtures, version_costs_table(comparison), *measured):
         parts += [f"## {table.title.capitalize()}", table.to_markdown(), *table.notes]

@@ -15,6 +15,7 @@ from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures
 from lrps.report.page import render_page
 from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
+from lrps.report.tables.paired_table import paired_records
 from lrps.report.tables.task_table import task_records, task_table
 from lrps.report.tables.totals_table import totals_table
 from lrps.report.tables.versions_table import version_costs_records, version_costs_table
@@ -40,6 +41,7 @@ def _csv(comparison: Comparison) -> Files:
         "versions.csv": version_costs_records(comparison).to_csv(),
         "forgetting.csv": forgetting_records(comparison).to_csv(),
         "matrix.csv": matrix_records(comparison).to_csv(),
+        **({"paired.csv": paired_records(comparison).to_csv()} if comparison.heldout_curves else {}),
         **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
     }
 

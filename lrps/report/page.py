@@ -23,6 +23,7 @@ from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, mixing, noticed_steps, other_histories, still_to_do
 from lrps.report.tables.forgetting_table import forgetting_table
+from lrps.report.tables.paired_table import paired_table, watching_notes
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.versions_table import UNRELEASED, WAYS_OF_COUNTING
@@ -52,11 +53,12 @@ def render_page(comparison: Comparison) -> str:
             mixing=mixing(comparison),
             ratios=RATIOS,
             rehearsal_lines=rehearsal_lines(comparison.rehearsal_cost, comparison.plan.currency),
+            watching_notes=watching_notes(comparison),
             legend=legend(comparison.cost_model),
             ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
             parts=parts_table(comparison.plan),
-            measured_tables=[forgetting_table(comparison), task_table(comparison)],
+            measured_tables=[forgetting_table(comparison), paired_table(comparison), task_table(comparison)],
             chart_style=Markup(STYLE),
             slot_style=Markup(slot_style()),
             any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval
+from lrps.costs.planned.main_watch import MainWatch
 from lrps.costs.planned.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.planned.path_plan import PathPlan, RowRange, ranges_of
 from lrps.costs.planned.plan_document import PlanDocument, PlannedCost
@@ -24,8 +25,22 @@ def print_plan(document: PlanDocument, not_counted: str | None = None, lines: Se
         print_table(table)
     if document.flops_per_token is None and not_counted is not None:
         print_sentence(f"FLOPs, disk and memory are n/a: {not_counted}")
-    for line in (*lines, *interval_lines(document.checkpoint_interval), run_directory_line(document)):
+    watching = (watching_line(name, watch) for name, watch in document.watching.items())
+    for line in (*lines, *watching, *interval_lines(document.checkpoint_interval), run_directory_line(document)):
         print_sentence(line)
+
+
+def watching_line(path: str, watch: MainWatch) -> str:
+    """Return when a main path is evaluated while it is trained, and what that costs."""
+    if not watch.evaluated_steps:
+        return f"{path}: it is evaluated while it is trained, once held-out shards exist."
+    times, hours = len(watch.evaluated_steps), watch.device_hours
+    cost = f"as much as {amount(watch.steps)} of its steps ({ratio(watch.share_of_path)})"
+    cost += "" if hours is None else f", {device_time(hours)} of device time"
+    line = f"{path}: evaluated after {count(times)} step{'' if times == 1 else 's'} while it is trained: {cost}."
+    if watch.is_dear:
+        line += " evaluation.main_max_rows makes that cheaper."
+    return line + (f" Not counted: {', '.join(watch.not_counted)}, without shards." if watch.not_counted else "")
 
 
 def plan_tables(document: PlanDocument) -> Iterator[Table]:

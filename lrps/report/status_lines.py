@@ -46,6 +46,17 @@ def initial_lines(document: StatusDocument) -> list[str]:
     return [f"held-out loss of the initial model: {losses}"] if losses else []
 
 
+def heldout_lines(document: StatusDocument) -> list[str]:
+    """Return a line with the newest held-out losses of each main path that was evaluated."""
+    newest = ((path.name, path.newest_heldout) for path in document.paths)
+    return [
+        f"{name}: held-out loss at step {count(found.step)}: "
+        + ", ".join(f"{version} {loss(value)}" for version, value in found.losses.items())
+        for name, found in newest
+        if found is not None
+    ]
+
+
 def warning_lines(document: StatusDocument) -> list[str]:
     """Return the lines below the totals: warnings and noticed steps of paths, versions that cannot be evaluated."""
     lines = [f"warning: {path.name}: {path.warning}" for path in document.paths if path.warning]
@@ -64,6 +75,7 @@ def status_block(document: StatusDocument) -> Iterator[str]:
     time = datetime.fromisoformat(document.time).astimezone().strftime("%H:%M:%S")
     yield f"{time} {document.name}: {document.state}: {states_text(document.paths)}"
     yield f"  {totals_line(document)}"
+    yield from (f"  {line}" for line in heldout_lines(document))
     at_rest = ("planned", "trained", "complete")
     yield from (f"  {path_line(path)}" for path in document.paths if path.state not in at_rest)
     yield from (f"  {line}" for line in warning_lines(document))

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lrps.base.numbers import NOT_APPLICABLE
 from lrps.costs.status_document import StatusDocument
-from lrps.report.status_lines import states_text, totals_line, warning_lines
+from lrps.report.status_lines import heldout_lines, states_text, totals_line, warning_lines
 from lrps.report.tables.status_table import Row, status_table
 from lrps.report.tree import tree_rows
 
@@ -32,7 +32,8 @@ def status_view(document: StatusDocument, console: Console) -> RenderableType:
     title = Text(f"{document.name}: ", style="bold", no_wrap=True, overflow="ellipsis")
     title.append(document.state, style=STYLES.get(document.state, "yellow"))
     title.append(f": {document.run_dir}")
-    foot = [Text(totals_line(document)), *(Text(line, style="bold yellow") for line in warning_lines(document))]
+    foot = [Text(line) for line in (totals_line(document), *heldout_lines(document))]
+    foot += [Text(line, style="bold yellow") for line in warning_lines(document)]
     rows = list(tree_rows(document.paths))
     lines = console.height - _height(Group(title, *foot), console)
     number = min(len(rows), max(1, lines))  # A path takes a line at least.

@@ -8,6 +8,9 @@ from pathlib import Path
 RELEASE_FACTS = "lrps.json"
 """Last file of a released model, with its facts and with size and SHA-256 of every other file."""
 
+HELDOUT = "heldout"
+"""Name of the folder of a path with the losses of held-out sequences."""
+
 
 @dataclass(frozen=True)
 class PathLayout:
@@ -39,6 +42,10 @@ class PathLayout:
     def metrics(self) -> Path:
         """File with the metrics of logged steps, one JSON object per line."""
         return self.directory / "metrics.jsonl"
+
+    def row_losses(self, step: int, heldout: str) -> Path:
+        """Return the file with the loss of every sequence of a held-out set, of the state after a step."""
+        return self.directory / HELDOUT / f"step-{step:08d}-{heldout}.f32"
 
     @property
     def model(self) -> Path:

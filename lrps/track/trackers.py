@@ -69,9 +69,15 @@ def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, floa
 
 
 def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the values to track for an evaluation. results: held-out version -> {loss, bits_per_byte, ..}."""
+    """Return the values to track for an evaluation. results: held-out version -> {loss, bits_per_byte, ..}.
+
+    A result with `first_rows` also gives the loss on the sequences that main paths are evaluated on.
+    """
     kinds = ("loss", "bits_per_byte")
     named = {f"heldout/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
+    named |= {
+        f"heldout/{name}/first_rows/loss": r["first_rows"]["loss"] for name, r in results.items() if "first_rows" in r
+    }
     return {"tokens": tokens, **{key: value for key, value in named.items() if value is not None}}
 
 

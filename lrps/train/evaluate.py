@@ -1,14 +1,14 @@
 """Evaluation of a state on held-out sets: loss and bits per byte.
 
 A released version is evaluated on its own held-out set (quality), on older ones (forgetting) and on the next one
-(transfer).
+(transfer). A main path is evaluated in between (lrps/plan/main_curve.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,35 +32,63 @@ class HeldoutSet:
     rows: int
     """Number of sequences to evaluate on, from the first one."""
 
+    watched_rows: int | None = None
+    """Number of sequences, from the first one, that a main path is evaluated on; None for all."""
+
+    @property
+    def watched(self) -> HeldoutSet:
+        """The set as a main path is evaluated on it: with its first sequences only."""
+        return self if self.watched_rows is None else replace(self, rows=min(self.watched_rows, self.rows))
+
     def open(self) -> Source:
         """Open the shards, which are fetched first if they are remote."""
         return open_source(self.source, self.data, seed=0)
 
 
-def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, dict[str, Any]]:
-    """Evaluate the engine's state on held-out sets, by version. Collective.
+@dataclass(frozen=True)
+class HeldoutResult:
+    """The result of an evaluation of a state on one held-out set."""
 
-    Returns version -> loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256, and for a mixture
-    `parts`: part -> loss, bits_per_byte, rows, tokens. Bits per byte use the set's own tokens per byte of text, so that
-    models with different tokenizers can be compared.
+    facts: dict[str, Any]
+    """loss (nats per predicted token), bits_per_byte, rows, tokens, manifest_sha256; for a mixture `parts`: part ->
+    loss, bits_per_byte, rows, tokens; `first_rows`, with rows and loss, if main paths are evaluated on fewer rows."""
+    row_losses: list[float]
+    """Mean loss of each sequence in nats per predicted token, in the order of the set."""
+
+
+def due_sets(heldout: Mapping[str, HeldoutSet], owed: Iterable[str], watched: Iterable[str]) -> dict[str, HeldoutSet]:
+    """Return the sets that a state is evaluated on: whole ones where it is owed, the first rows where it is watched.
+
+    owed, watched: versions of held-out sets.
+    """
+    whole = {version: heldout[version] for version in owed}
+    return whole | {version: heldout[version].watched for version in watched if version not in whole}
+
+
+def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, HeldoutResult]:
+    """Return the results of the engine's state on held-out sets, by version. Collective.
+
+    Bits per byte use the set's own tokens per byte of text, so that models with different tokenizers can be compared.
     """
     return {version: _evaluate_on(engine, heldout) for version, heldout in sets.items()}
 
 
-def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> dict[str, Any]:
+def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:
     source = heldout.source
-    sums = _loss_sums(engine, heldout)
+    sums, row_losses = _losses(engine, heldout)
     rows = [rows for _, _, rows in sums]
     whole = _measured(sum(loss for loss, _, _ in sums), sum(tokens for _, tokens, _ in sums), source, rows)
     found: dict[str, Any] = whole | {"manifest_sha256": source.sha256}
+    if (first := heldout.watched.rows) < heldout.rows:
+        found["first_rows"] = {"rows": first, "loss": math.fsum(row_losses[:first]) / first}
     if not source.mixed:
-        return found
+        return HeldoutResult(found, row_losses)
     parts: dict[str, Any] = {}
     for number, (part, (loss_sum, tokens, _)) in enumerate(zip(source.parts, sums, strict=True)):
         if rows[number]:
             of_part = [count if index == number else 0 for index, count in enumerate(rows)]
             parts[part.name] = _measured(loss_sum, tokens, source, of_part)
-    return found | {"parts": parts}
+    return HeldoutResult(found | {"parts": parts}, row_losses)
 
 
 def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int]) -> dict[str, Any]:
@@ -75,16 +103,23 @@ def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int
     }
 
 
-def _loss_sums(engine: Engine, heldout: HeldoutSet) -> list[tuple[float, float, int]]:
-    """Return (sum of the losses, predicted tokens, rows) of every part of the set, over all ranks."""
+def _losses(engine: Engine, heldout: HeldoutSet) -> tuple[list[tuple[float, float, int]], list[float]]:
+    """Return (sum of the losses, predicted tokens, rows) of every part of the set, and the loss of every row.
+
+    Both are those of all ranks. The sums do not come from the losses of rows: they are those of earlier versions of
+    lrps, bit for bit.
+    """
     source = heldout.open()
     parts, positions = source.deal(np.arange(heldout.rows))
     mine = np.arange(heldout.rows) % engine.world_size == engine.rank
-    values = [
-        value
-        for number, part in enumerate(source.parts)
-        for value in engine.evaluate(part.read(positions[mine & (parts == number)]))
-    ]
-    sums = engine.sum_over_ranks([float(value) for value in values])
+    sums: list[float] = []
+    row_losses = np.zeros(heldout.rows)
+    for number, part in enumerate(source.parts):
+        own = mine & (parts == number)
+        found = engine.evaluate(part.read(positions[own]))
+        sums += [found.total, float(found.tokens)]
+        row_losses[own] = found.means
+    sums = engine.sum_over_ranks(sums)
     rows = np.bincount(parts, minlength=len(source.parts)).tolist()
-    return list(zip(sums[::2], sums[1::2], rows, strict=True))
+    # Every row is that of one rank and 0 on the others, so that this sum is exact.
+    return list(zip(sums[::2], sums[1::2], rows, strict=True)), engine.sum_over_ranks(row_losses.tolist())

@@ -8,12 +8,13 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError, LineageError
+from lrps.base.errors import BudgetError, DataError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -35,17 +36,25 @@ from lrps.train.path_models import PathModels
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
+from lrps.train.saved_states import SavedSteps, start_with_saved_states
 from lrps.train.signals import StopRequest
 from lrps.train.trainer import Trainer
 
 _SPENT = "the budget is spent, and everything is saved; `lrps run` says what is needed"
 
 
-def run_job(plan: Plan, names: Sequence[str], stop_request: StopRequest | None = None, *, train: bool = True) -> bool:
+def run_job(
+    plan: Plan,
+    names: Sequence[str],
+    stop_request: StopRequest | None = None,
+    *,
+    train: bool = True,
+    saved_steps: SavedSteps | None = None,
+) -> bool:
     """Start the process group and run the named paths in it; False if asked to stop before the end.
 
-    train False evaluates only, and refuses a path that is not trained to its end. Raises BudgetError on all ranks if
-    the budget is spent before the end, once everything is saved.
+    train False evaluates only, and refuses a path that is not trained to its end, unless saved_steps names the states
+    to evaluate. Raises BudgetError on all ranks if the budget is spent before the end, once everything is saved.
     """
     launched = since_launch(os.environ.pop(LAUNCHED_AT, None))
     clock = DeviceClock(time.monotonic() - launched.seconds, launched.stated_seconds)
@@ -53,11 +62,17 @@ def run_job(plan: Plan, names: Sequence[str], stop_request: StopRequest | None =
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
     with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
-        return run_paths(plan, names, stop_request, clock, train=train)
+        return run_paths(plan, names, stop_request, clock, train=train, saved_steps=saved_steps)
 
 
 def run_paths(
-    plan: Plan, names: Sequence[str], stop_request: StopRequest, clock: DeviceClock | None = None, *, train: bool = True
+    plan: Plan,
+    names: Sequence[str],
+    stop_request: StopRequest,
+    clock: DeviceClock | None = None,
+    *,
+    train: bool = True,
+    saved_steps: SavedSteps | None = None,
 ) -> bool:
     """Run the named paths in the order of the graph, on all ranks of the running process group.
 
@@ -70,14 +85,17 @@ def run_paths(
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
     shown = None if progress is None else progress.text
-    with TrainingConsole(steps, quiet=rank() != 0, progress=shown) as console:
+    with TrainingConsole(steps if train else 0, quiet=rank() != 0, progress=shown) as console:
         models = PathModels(plan, console.say)
         if train and steps:
             ask_rank_zero(models.examine)
         budget = BudgetWatch.of(plan) if rank() == 0 else None
+        begin = partial(start_path, plan, say=console.say, train=train)
+        if saved_steps is not None:
+            begin = partial(start_with_saved_states, plan, say=console.say, steps=saved_steps)
         finished = all(
             not _stops(stop_request, budget)
-            and _run_path(plan, path, models, stop_request, budget, console, clock, train)
+            and _run_path(plan, path, models, stop_request, budget, console, clock, begin)
             for path in paths
         )
         spent = budget is not None and budget.seen and not finished
@@ -109,20 +127,18 @@ def _run_path(
     budget: BudgetWatch | None,
     console: TrainingConsole,
     clock: DeviceClock,
-    train: bool,
+    begin: Callable[[TrainingPath], PathStart],
 ) -> bool:
-    """Run one path under its lock; False if asked to stop before its end."""
+    """Run one path under its lock, from the start that `begin` finds; False if asked to stop before its end."""
     with ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
-            return start_path(plan, path, console.say, train=train)
+            return begin(path)
 
         start = ask_rank_zero(lock_and_start)
         if start.complete:
             return True
-        if start.steps_to_train and not train:
-            raise LineageError(f"{path.name} is at step {start.origin.step} of {path.stop}; `lrps run` trains it first")
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -147,8 +163,9 @@ def _run_path(
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters))
-            recorder.stop("complete" if (finished := trainer.run()) else "interrupted")
+            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters), start.stop)
+            finished = trainer.run()
+            recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished
 
 
@@ -160,8 +177,9 @@ def _document_end(plan: Plan) -> int | None:
 
 
 def _heldout_sets(plan: Plan) -> dict[str, HeldoutSet]:
-    data = plan.config.data
-    return {version: HeldoutSet(source, data, plan.heldout_rows(version)) for version, source in plan.heldout.items()}
+    data, watched = plan.config.data, plan.config.evaluation.main_max_rows
+    sets = plan.heldout.items()
+    return {version: HeldoutSet(source, data, plan.heldout_rows(version), watched) for version, source in sets}
 
 
 def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:

@@ -6,7 +6,7 @@ Only the process that holds the path's lock calls these functions, `check_origin
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrps.base.errors import CheckpointError, LineageError
@@ -18,6 +18,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
+from lrps.plan.main_curve import curve_to_come
 from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
 from lrps.plan.rewind import check_amendments, finish_rewind
@@ -52,8 +53,19 @@ class PathStart:
     """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
     initial_weights: str | None = None
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
+    curve: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Lineage step -> held-out versions that a main path is evaluated on when training passes the step.
+
+    They are never missing: a path that was trained without them is complete. If no step is trained, these are saved
+    states to evaluate.
+    """
     skips: StepSet = NO_STEPS
     """Steps that the path lets pass without an update, and for which nothing is computed."""
+
+    @property
+    def stop(self) -> int:
+        """Lineage step at which the attempt ends."""
+        return self.origin.step + self.steps_to_train
 
     @property
     def first_state(self) -> Origin:
@@ -63,7 +75,7 @@ class PathStart:
     @property
     def complete(self) -> bool:
         """True if no step and no evaluation is left to do."""
-        return not (self.steps_to_train or self.missing_evaluations)
+        return not (self.steps_to_train or self.missing_evaluations or self.curve)
 
 
 def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
@@ -71,8 +83,8 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan or the path was rewound since the plan was made,
-    CheckpointError if there is no state to start from.
+    Raises LineageError if the directory belongs to another plan, if the path was rewound since the plan was made, and
+    for a path that is not trained to its end if train is False; CheckpointError without a state to start from.
     """
     layout = plan.layout.path(path.name)
     check_amendments(plan, path)
@@ -92,8 +104,11 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    to_train = max(0, path.stop - origin.step)
-    start = PathStart(origin, to_train, missing, branch_points, parent, initial, digest, path.skips)
+    steps = max(0, path.stop - origin.step)
+    if steps and not train:
+        raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
+    curve = curve_to_come(plan, path, origin.step) if steps else {}
+    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, curve, path.skips)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

@@ -22,9 +22,11 @@ from lrps.plan.origin import Origin
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
+from lrps.store.row_losses import write_row_losses
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.evaluate import HeldoutResult
 from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
@@ -55,14 +57,17 @@ class Recorder:
         log_every_steps: int,
         trackers: Trackers | None = None,
     ) -> None:
-        self.path, self.console, self.account = path, console, account
+        self.path, self.console, self.account, self._layout = path, console, account, layout
         self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
         self._step, self._window = path.start, _Window()
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
 
-    def start(self, origin: Origin, facts: Mapping[str, Any]) -> None:
-        """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`."""
+    def start(self, origin: Origin, facts: Mapping[str, Any], stop: int | None = None) -> None:
+        """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`.
+
+        stop: lineage step at which the attempt ends, by default that of the path.
+        """
         self._step = origin.step
         self.account.begin(origin.step)
         self._append(
@@ -81,7 +86,7 @@ class Recorder:
         self._trackers.start(origin.step)  # Before anything is printed, since a tracker may keep a console log.
         for skipped in origin.skipped:
             self.warn(f"a checkpoint that cannot be used is set aside as {skipped.aside.name}: {skipped}")
-        self.console.begin(self.path.name, origin.step, self.path.stop, str(origin))
+        self.console.begin(self.path.name, origin.step, self.path.stop if stop is None else stop, str(origin))
 
     def _parent(self, origin: Origin) -> dict[str, Any] | None:
         """Return the fork of the path, and the digest of the state that the attempt loads if it begins there."""
@@ -160,24 +165,35 @@ class Recorder:
         """Show what went wrong without ending the attempt."""
         self.console.say(f"{self.path.name}: {text}")
 
-    def evaluation(
-        self, step: int, results: Mapping[str, Mapping[str, Any]], initial_weights: str | None = None
-    ) -> None:
-        """Record an evaluation. results: held-out version -> {loss, bits_per_byte, rows, tokens, manifest_sha256}.
+    def evaluation(self, step: int, results: Mapping[str, HeldoutResult], initial_weights: str | None = None) -> None:
+        """Record an evaluation: the losses of its sequences in files, everything else in the ledger.
 
-        initial_weights: digest of the evaluated model if it is the one that the plan starts from.
+        results: by held-out version. initial_weights: digest of the evaluated model if it is the one that the plan
+        starts from.
         """
         self._step = step
         whose = {} if initial_weights is None else {"initial_weights": initial_weights}
         for heldout, result in results.items():
-            self._append("evaluation", heldout=heldout, **result, **whose)
+            self._append(
+                "evaluation", heldout=heldout, **result.facts, **self._row_losses(step, heldout, result), **whose
+            )
         self._ledger.sync()
-        losses = {name: result["loss"] for name, result in results.items()}
+        facts = {name: result.facts for name, result in results.items()}
+        losses = {name: result["loss"] for name, result in facts.items()}
         self.console.say(
             f"{self.path.name}: held-out loss at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        self._trackers.log_evaluation(step, step * self._tokens_per_step, results)
+        self._trackers.log_evaluation(step, step * self._tokens_per_step, facts)
+
+    def _row_losses(self, step: int, heldout: str, result: HeldoutResult) -> dict[str, str]:
+        """Write the losses of single sequences, which only comparisons of states need, and return their digest."""
+        file = self._layout.row_losses(step, heldout)
+        try:
+            return {"row_losses_sha256": write_row_losses(file, result.row_losses)}
+        except OSError as error:
+            self.warn(f"the losses of the sequences of {heldout} at step {step} are not kept: {error}")
+            return {}
 
     def stop(self, outcome: str) -> None:
         """Record that the attempt ends without an error. outcome: complete | interrupted."""

@@ -19,7 +19,7 @@ from lrps.paths.path_digest import PATH_DIGEST, path_digest
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, evaluate_state
+from lrps.train.evaluate import HeldoutSet, due_sets, evaluate_state
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.recorder import Recorder
@@ -57,7 +57,7 @@ class Trainer:
         self.training_sha256, self.training_digests, self.heldout = training_sha256, training_digests, heldout
         self.stop_request, self.recorder, self.budget = stop_request, recorder, budget
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
-        self.missing_evaluations = dict(start.missing_evaluations)
+        self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
         self.saver = Saver(engine, self.layout)
         self.step = path.start
         self.saved_at, self.save_due = time.monotonic(), False
@@ -78,8 +78,7 @@ class Trainer:
                 self.saver.prepare()
             if self.recorder is not None:
                 self.recorder.account.started()
-            if self.step == 0:
-                self._evaluate()  # The model that the plan starts from.
+            self._evaluate()  # The model that the plan starts from, or a state whose evaluation was broken off.
             finished = not self.start.steps_to_train or self._train()
         except (NonFiniteLoss, SpikeError):
             # On all ranks; the save in flight is of an earlier step, which the path can resume from.
@@ -122,7 +121,8 @@ class Trainer:
         self.save_due = False
         self.pending.add(self.step, lr, note)
         logged = self.step % self.config.track.log_every_steps == 0
-        needed = logged or not taken or self._saves_now() or self.step in self.missing_evaluations
+        evaluated = self.step in self.missing_evaluations or self.step in self.curve
+        needed = logged or not taken or self._saves_now() or evaluated
         return self._sync_metrics() if needed or self.pending.sync_due else False
 
     def _compute_step(self, lr: float) -> bool:
@@ -287,19 +287,20 @@ class Trainer:
         }
 
     def _evaluate(self) -> None:
-        """Evaluate the engine's state on the held-out sets that the current step still needs."""
-        versions = self.missing_evaluations.pop(self.step, None)
-        if not versions:
+        """Evaluate the engine's state on the held-out sets that the current step still needs or is watched on."""
+        owed, watched = self.missing_evaluations.pop(self.step, ()), self.curve.pop(self.step, ())
+        sets = due_sets(self.heldout, owed, watched)
+        if not sets:
             return
         with self._booking("evaluating_seconds"):
-            results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
+            results = evaluate_state(self.engine, sets)
         self._book_energy()
         if self.recorder is not None:
             self.recorder.evaluation(self.step, results, self.start.initial_weights if self.step == 0 else None)
 
     def _evaluate_earlier_states(self) -> None:
-        """Evaluate states that were released before a held-out set existed: versions added to a finished plan."""
-        for step in sorted(self.missing_evaluations):
+        """Evaluate saved states: those released before a held-out set existed, and those that were asked for."""
+        for step in sorted({*self.missing_evaluations, *self.curve}):
             if step != self.step:
                 load_checkpoint(self.engine, find(self.layout, step))
                 self.step = step

@@ -29,6 +29,7 @@ from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import find, remove
 from lrps.store.layout import PathLayout
+from lrps.train.evaluate import HeldoutResult
 from support.synthetic_run import (
     BATCH,
     LENGTH,
@@ -208,7 +209,7 @@ def test_earlier_states_may_be_evaluated_late(run: Path, clean: Plan) -> None:
     stage = PathData(path.segments, {name: source_of(plan, name) for name in path.sources}, BATCH)
     book = recorder_of(plan, path, stage, origin_of(path, plan.layout))
     result = {"loss": 2.0, "bits_per_byte": 3.0, "rows": 1, "tokens": 5, "manifest_sha256": "m"}
-    book.evaluation(plan.graph.branch_points("main")[0], {"v3": result})
+    book.evaluation(plan.graph.branch_points("main")[0], {"v3": HeldoutResult(result, [])})
     book.stop("complete")
     book._close(0)
     assert audit_run(run).ok

@@ -125,3 +125,10 @@ def test_a_command_that_is_started_elsewhere_names_the_run_beside_the_config(
     assert note in away.output
     monkeypatch.chdir(config.parent)
     assert "note:" not in CliRunner().invoke(app, ["plan", "small.yaml"]).output
+
+
+@pytest.mark.parametrize("steps", ["some", "5,", "5;10", ""])
+def test_steps_to_evaluate_are_all_or_numbers(tiny_config: Path, tmp_path: Path, steps: str) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(tiny_config), "main", "--steps", steps, "-s", f"runs={tmp_path}"])
+    assert isinstance(done.exception, ConfigError)
+    assert f"--steps {steps}: give `all`, or steps separated by commas" in str(done.exception)

@@ -184,7 +184,8 @@ def documents(out):
         prepare = with_reference_flash if flash else lambda model: model
         with running(config, document_end=END, prepare=prepare) as engine, few_logits():
             ours = losses(train(engine, range(5), batch=lambda step: packed(step).numpy()))
-            loss, tokens = engine.sum_over_ranks(list(engine.evaluate(share(packed(100).numpy()))))
+            mine = engine.evaluate(share(packed(100).numpy()))
+            loss, tokens = engine.sum_over_ranks([mine.total, float(mine.tokens)])
         with running(config) as engine:
             across = losses(train(engine, [0], batch=lambda step: packed(step).numpy()))
         found[f"{kind} s{stage}{' flash' if flash else ''}"] = {
@@ -424,11 +425,13 @@ def evaluation(out):
         with running(make_config("gpt2", stage)) as engine:
             before = torch.get_rng_state()
             mine = rows if rank() == 0 else rows[:0]  # Two passes on rank 0, none on rank 1.
-            loss, tokens = engine.evaluate(mine)
+            losses = engine.evaluate(mine)
+            loss, tokens = losses.total, losses.tokens
             found[f"s{stage}"] = {
                 "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather((loss, tokens)),
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
-                "expected": plain_loss("gpt2", initial, "fp32", rows),
+                "expected": plain_loss("gpt2", initial, "fp32", rows), "means": gather(losses.means),
+                "of_rows": [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows],
             }  # fmt: skip
             for flag in ("stop", "save_due"):
                 told = [getattr(take_step(engine, 1, lr=0.0, **{flag: raised})[1], flag)

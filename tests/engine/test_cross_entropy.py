@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lrps.engine.cross_entropy import chunked_cross_entropy
+from lrps.engine.cross_entropy import chunked_cross_entropy, chunked_token_losses, mean_loss
 from lrps.engine.packing import NOT_PREDICTED
 
 
@@ -67,6 +67,16 @@ def test_without_gradients_the_loss_is_the_same() -> None:
         alone = in_chunks(*values, rows=6)
     assert not alone.requires_grad
     assert torch.equal(alone, in_chunks(*values, rows=6).detach())
+
+
+@pytest.mark.parametrize("rows", [1, 6, 20])
+def test_the_losses_of_tokens_are_those_of_all_logits_at_once(rows: int) -> None:
+    hidden, weight, bias, targets = case(20, 1)
+    losses = chunked_token_losses(hidden, weight, bias, targets, 31 * rows)
+    expected = nn.functional.cross_entropy(nn.functional.linear(hidden, weight, bias), targets, reduction="none")
+    predicted = targets != NOT_PREDICTED
+    torch.testing.assert_close(losses[predicted], expected[predicted], rtol=1e-6, atol=2e-6)
+    assert torch.equal(mean_loss(losses, targets), in_chunks(hidden, weight, bias, targets, rows=rows).detach())
 
 
 def test_never_are_all_logits_there() -> None:

@@ -108,6 +108,8 @@ def test_evaluation_sums_unequal_shares_and_leaves_no_trace(matrix, world, stage
     loss, tokens = found["sum"]
     assert tokens == 3 * 15
     assert loss == pytest.approx(found["expected"], rel=1e-6)
+    assert found["means"][0] == pytest.approx(found["of_rows"], rel=1e-6)
+    assert found["means"][1:] == [[]] * (world - 1)
     if world == 2:
         assert found["per_rank"][1] == [0.0, 0]
     assert found["training"]

@@ -82,6 +82,23 @@ def test_the_loss_is_the_models_own(kind: str, monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(theirs[name], gradients[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("elements", [2**25, 500], ids=["at once", "in chunks"])
+def test_without_gradients_the_loss_of_every_token_is_kept(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_head, "CHUNK_ELEMENTS", elements)
+    model = built(LLAMA).eval()
+    labels = rows()
+    with torch.no_grad():
+        logits = model(input_ids=labels.clamp(min=0)).logits[:, :-1].float()
+        expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="none")
+        assert enable_fused_loss(model, lambda: trial(model)) is None
+        loss = model(input_ids=labels.clamp(min=0), labels=labels).loss
+    head = model.get_output_embeddings()
+    losses = head.token_losses.reshape(labels.shape)[:, :-1].flatten()
+    predicted = labels[:, 1:].flatten() >= 0
+    torch.testing.assert_close(losses[predicted], expected[predicted], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss, expected[predicted].mean(), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("kind", CANNOT)
 def test_a_loss_of_more_is_found_out(kind: str) -> None:
     model = built(CANNOT[kind])

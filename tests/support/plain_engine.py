@@ -18,10 +18,12 @@ import torch
 
 from lrps.base.errors import NonFiniteLoss
 from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job
+from lrps.train.saved_states import SavedSteps
 
 
 class PlainEngine:
@@ -84,12 +86,14 @@ class PlainEngine:
             failure=self._failure,
         )
 
-    def evaluate(self, rows: np.ndarray) -> tuple[float, int]:
+    def evaluate(self, rows: np.ndarray) -> HeldoutLosses:
         ids = torch.from_numpy(rows.astype(np.int64))
         with torch.no_grad():
-            loss = self._held.module(input_ids=ids, labels=ids).loss
+            output = self._held.module(input_ids=ids, labels=ids)
         predicted = rows[:, 1:].size
-        return float(loss) * predicted, predicted
+        flat = output.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+        losses = torch.nn.functional.cross_entropy(*flat, reduction="none").reshape(len(rows), -1)
+        return HeldoutLosses(float(output.loss) * predicted, predicted, losses.double().mean(1).tolist())
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
         return values
@@ -137,8 +141,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = True) -> bool:
+def run(
+    plan: Plan,
+    *names: str,
+    stop_after: int | None = None,
+    train: bool = True,
+    saved_steps: SavedSteps | None = None,
+) -> bool:
     """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
+
+    saved_steps: steps of saved states, as in `lrps evaluate --steps`.
 
     Computes in one thread: more would only wait for each other on so small a model.
     stop_after: number of steps after which the request to stop arrives; only for a single path.
@@ -146,4 +158,4 @@ def run(plan: Plan, *names: str, stop_after: int | None = None, train: bool = Tr
     with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
         stop: Any = StopAfter(stop_after)
-        return job.run_paths(plan, names, stop, train=train)
+        return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps)

@@ -84,6 +84,8 @@ def test_money_and_utilisation_come_from_price_and_peak() -> None:
 def test_an_evaluation_is_named_by_its_heldout_set() -> None:
     values = heldout_values(160, {"v1": {"loss": 2.0, "bits_per_byte": 3.0, "rows": 4}, "v2": {"loss": 1.0}})
     assert values == {"tokens": 160, "heldout/v1/loss": 2.0, "heldout/v1/bits_per_byte": 3.0, "heldout/v2/loss": 1.0}
+    capped = heldout_values(160, {"v1": {"loss": 2.0, "first_rows": {"rows": 3, "loss": 1.5}}})
+    assert capped == {"tokens": 160, "heldout/v1/loss": 2.0, "heldout/v1/first_rows/loss": 1.5}
 
 
 def test_costs_go_on_from_earlier_attempts() -> None:

@@ -51,15 +51,17 @@ def interrupt_and_resume(plan: Plan, *names: str) -> None:
 
 
 def laws(config_file: Path, directory: Path, settings: list[str]) -> None:
-    runs = f"runs={directory / 'runs'}"
-    plan = make_plan(load_config(config_file, [*settings, runs]))
+    # Resuming is compared with a run whose main path is not evaluated: evaluations change no bit either.
+    runs = (f"runs={directory / 'runs'}", "evaluation.main_every_steps=null")
+    plan = make_plan(load_config(config_file, [*settings, *runs]))
     run(plan, "main")
     main = plan.layout.path("main").directory
     before = ask_rank_zero(lambda: file_hashes(main))
     run(plan, "branch-v1", "branch-v2", "straight-v1")
     after = ask_rank_zero(lambda: file_hashes(main))
     ask_rank_zero(lambda: (directory / "parent.json").write_text(json.dumps([before, after])))
-    resumed = make_plan(load_config(config_file, [*settings, f"runs={directory / 'resumed'}"]))
+    runs = (f"runs={directory / 'resumed'}", "evaluation.main_every_steps=3")
+    resumed = make_plan(load_config(config_file, [*settings, *runs]))
     interrupt_and_resume(resumed, "main", "straight-v1")
 
 

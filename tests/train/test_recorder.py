@@ -15,8 +15,10 @@ from lrps.paths.schedule import constant
 from lrps.paths.usage import Usage
 from lrps.plan.origin import Origin
 from lrps.store.layout import PathLayout
+from lrps.store.row_losses import read_row_losses
 from lrps.track.console import TrainingConsole
 from lrps.train.account import Account, DeviceClock, Rate
+from lrps.train.evaluate import HeldoutResult
 from lrps.train.recorder import Recorder, scheduler_facts
 
 PATH = TrainingPath("main", "main", None, 0, 7, constant(0, None, 0.5), (Segment(7, (SourceRange("v1", 0, 14),)),))
@@ -48,7 +50,7 @@ def test_an_attempt_is_booked_whole(tmp_path: Path) -> None:
         with book.account.booking("saving_seconds"):
             time.sleep(0.01)
         result = {"loss": 2.0, "bits_per_byte": 3.0, "rows": 1, "tokens": 5, "manifest_sha256": "m"}
-        book.evaluation(7, {"v1": result})
+        book.evaluation(7, {"v1": HeldoutResult(result, [1.5, 2.5])})
         book.stop("complete")
     records = list(read_ledger(layout.ledger))
     assert [record.kind for record in records] == ["start", *["heartbeat"] * 3, "evaluation", "stop"]
@@ -58,7 +60,11 @@ def test_an_attempt_is_booked_whole(tmp_path: Path) -> None:
     assert sums.spent.allocated_seconds > 200, "both processes, from the launch on"
     assert 200 < sums.spent.starting_seconds < sums.spent.allocated_seconds
     assert sums.spent.saving_seconds >= 0.02
-    assert evaluations(records)[7, "v1"].loss == 2.0
+    found = evaluations(records)[7, "v1"]
+    assert found.loss == 2.0
+    losses = read_row_losses(layout.row_losses(7, "v1"), found.row_losses_sha256)
+    assert losses is not None
+    assert list(losses) == [1.5, 2.5]
     assert sums.state == "complete"
 
 

@@ -20,12 +20,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
+from lrps.data.open_source import open_source
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.model import build_model
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
@@ -34,6 +37,7 @@ from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find, open_checkpoint
 from lrps.store.identity import weights_digest
 from lrps.store.layout import PathLayout
+from lrps.store.row_losses import read_row_losses
 from lrps.train.path_start import PathStart
 from lrps.train.trainer import Trainer
 
@@ -133,6 +137,35 @@ def test_resume_is_exact(laws: Laws) -> None:
         assert total(attempts).spent.steps == stop, f"{case}: no step was trained twice"
         assert_equal_states(state(whole, stop), state(resumed, stop), case)
         assert losses(whole) == losses(resumed), case
+
+
+def test_evaluations_of_the_main_path_are_recorded_sequence_by_sequence(laws: Laws) -> None:
+    """That they change no bit is what `test_resume_is_exact` shows: the runs that it compares differ in them."""
+    for case in laws.cases:
+        whole, resumed = (PathLayout(laws.root / case / runs / "tiny" / "main") for runs in ("runs", "resumed"))
+        assert [step for step, _ in evaluations(read_ledger(whole.ledger)) if step] == [], case
+        found = evaluations(read_ledger(resumed.ledger))
+        assert sorted({step for step, _ in found if step}) == [3, 6, 8, 9, 12, 15, 18, 21, 24, 27, 28], case
+        for (step, version), each in found.items():
+            losses = read_row_losses(resumed.row_losses(step, version), each.row_losses_sha256)
+            assert losses is not None, case
+            assert len(losses) == each.rows, case
+            assert np.mean(losses) == pytest.approx(each.loss, rel=1e-5), case
+
+
+def test_losses_of_sequences_are_in_the_order_of_the_set_on_any_number_of_ranks(laws: Laws) -> None:
+    config = load_config(laws.root / "config.yaml")
+    plan, layout = make_plan(config), PathLayout(laws.root / "zero1" / "resumed" / "tiny" / "main")
+    weights = {key: value for key, value in state(layout, 8).items() if key.startswith("fp32|")}
+    model = build_model(config.model, seed=0).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(weights[f"fp32|{name}"]).view_as(parameter))
+        ids = open_source(plan.heldout["v2"], config.data, seed=0).read(np.arange(plan.heldout_rows("v2")))
+        rows = torch.from_numpy(ids.astype(np.int64))
+        expected = [float(model(input_ids=row[None], labels=row[None]).loss) for row in rows]
+    sha256 = evaluations(read_ledger(layout.ledger))[8, "v2"].row_losses_sha256
+    np.testing.assert_allclose(read_row_losses(layout.row_losses(8, "v2"), sha256), expected, rtol=1e-5)
 
 
 def test_a_branch_is_the_straight_run(laws: Laws) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from lrps.base.document import INLINE, OPTIONAL, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
+from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
@@ -176,6 +177,8 @@ class PlanDocument:
     """How often to save; null without a failure rate in the config."""
     memory: MemoryForecast | None
     """Memory of one device; null where it cannot be computed."""
+    watching: Mapping[str, MainWatch] = field(default_factory=dict, metadata=OPTIONAL)
+    """Evaluations of main paths while they are trained, by the name of the path; their cost is in no other cost."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         to_do=_cost(plan, to_do),
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
+        watching=main_watches(plan),
     )
 
 

@@ -9,6 +9,7 @@ from lrps.report.figures.frontier import loss_against_cost
 from lrps.report.figures.goodput import goodput
 from lrps.report.figures.learning_rate import learning_rates
 from lrps.report.figures.lineage import lineage_tree
+from lrps.report.figures.main_curve import main_curves
 from lrps.report.figures.training_loss import training_losses
 from lrps.report.figures.versions import cumulative_cost, heldout_losses, older_data_losses
 
@@ -19,6 +20,7 @@ _MAKERS = (
     loss_against_cost,
     heldout_losses,
     older_data_losses,
+    main_curves,
     forgetting,
     task_forgetting,
     training_losses,

@@ -7,7 +7,15 @@ from typing import Any
 
 from lrps.base.numbers import amount, count, device_time, duration, loss, ratio, short
 from lrps.costs.status_document import PathProgress, StatusDocument
-from lrps.report.status_lines import done_share, initial_lines, job_text, mfu_text, totals_line, warning_lines
+from lrps.report.status_lines import (
+    done_share,
+    heldout_lines,
+    initial_lines,
+    job_text,
+    mfu_text,
+    totals_line,
+    warning_lines,
+)
 from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
 from lrps.report.tree import tree_rows
@@ -23,7 +31,7 @@ _Cell = Callable[[PathProgress], Any]
 def print_status(document: StatusDocument) -> None:
     """Print the tree of paths, the totals and the warnings."""
     print_table(status_table(document, list(tree_rows(document.paths))))
-    for line in (totals_line(document), *initial_lines(document), *warning_lines(document)):
+    for line in (totals_line(document), *initial_lines(document), *heldout_lines(document), *warning_lines(document)):
         print_sentence(line)
 
 

@@ -9,6 +9,7 @@ from lrps.base.numbers import amount, count, flops, loss, ratio, short
 from lrps.costs.comparison import Comparison
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.report.table import Column, Table, text_column
+from lrps.report.tables.paired_table import watching_notes
 from lrps.report.tags import RATIOS, START_UP, legend, marked, tag
 
 _Cell = Callable[[ParadigmCosts], Any]
@@ -21,7 +22,7 @@ def totals_table(comparison: Comparison) -> Table:
         f"{comparison.plan.name}: comparison",
         (text_column("paradigm"), *(column for column, _ in columns)),
         tuple((name, *(cell(paradigm) for _, cell in columns)) for name, paradigm in comparison.paradigms.items()),
-        (legend(comparison.cost_model), RATIOS, START_UP),
+        (legend(comparison.cost_model), RATIOS, START_UP, *watching_notes(comparison)),
     )
 
 

@@ -20,7 +20,7 @@ from lrps.base.errors import CheckpointError, LrpsError
 from lrps.paths.amendments import GENERATION
 from lrps.store.checkpoints import MANIFEST, read_manifest
 from lrps.store.copy.attempts import in_order, is_ledger
-from lrps.store.layout import RELEASE_FACTS
+from lrps.store.layout import HELDOUT, RELEASE_FACTS
 
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
@@ -35,7 +35,7 @@ _DIRECTORY = re.compile(
 )
 _IDENTITY = re.compile(rf"({_NAME})/path\.json")
 _LOG = re.compile(rf"(?:{_NAME}/)?ledger/[0-9]+\.jsonl|{_NAME}/metrics\.jsonl")
-_DOCUMENT = re.compile(rf"(?:plan|run)\.json|report/(?:{_NAME}/)?{_NAME}")
+_DOCUMENT = re.compile(rf"(?:plan|run)\.json|report/(?:{_NAME}/)?{_NAME}|{_NAME}/{HELDOUT}/{_NAME}")
 
 
 class Readable(Protocol):
@@ -102,7 +102,7 @@ class Inventory:
     logs: Mapping[str, bytes]
     """Append-only files (ledgers and metrics), up to their last complete line."""
     documents: Mapping[str, bytes]
-    """Files of the run as a whole: plan.json, run.json and the report."""
+    """Files of the run as a whole, plan.json, run.json and the report; and the losses of held-out sequences."""
 
     def ledger(self, path: str) -> dict[str, bytes]:
         """Return the ledger files of a path, oldest attempt first; those of the run for path ""."""

@@ -19,6 +19,7 @@ from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
 from lrps.store.copy.rewinds import ended_states, with_amendments
 from lrps.store.identity import identity_differences, path_from_json
+from lrps.store.layout import HELDOUT
 
 EXISTS = "exists already"
 MOVED = "a rewind has ended its history: moved to abandoned/"
@@ -313,8 +314,9 @@ def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[
         keep = theirs == ours or (theirs is not None and (not replace or name == "run.json"))
         return CopyFile(name, len(ours), "keep" if keep else "send", content=ours)
 
-    for group in ("plan.json", "run.json", "report"):
-        files = [file(name) for name in sorted(source.documents) if name.partition("/")[0] == group]
+    of_paths = (f"{path}/{HELDOUT}" for path in sorted(source.identities))
+    for group in ("plan.json", "run.json", "report", *of_paths):
+        files = [file(name) for name in sorted(source.documents) if name == group or name.startswith(f"{group}/")]
         if files:
             there = any(file.name in target.documents for file in files)
             yield CopyGroup(group, tuple(files), _why(files, there))

@@ -18,7 +18,7 @@ from conftest import write_text
 
 from lrps.config.loader import load_config
 from lrps.data.build.build import build_data
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import evaluations, read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import path_status
 from support.private_slurm import PrivateSlurm, can_account, wait_until
@@ -92,8 +92,9 @@ def results(plan: Plan) -> dict[str, Any]:
         final = layout.branch_points / f"step-{path.stop:08d}"
         files = json.loads((final / "manifest.json").read_text())["files"]
         found[path.name, "state"] = {name: facts["sha256"] for name, facts in files.items()}
-        evaluated = [record.facts for record in read_ledger(layout.ledger) if record.kind == "evaluation"]
-        found[path.name, "evaluation"] = [(facts["heldout"], facts["loss"]) for facts in evaluated]
+        # By step and set: an attempt that repeats steps of the main path evaluates them again.
+        evaluated = evaluations(read_ledger(layout.ledger)).items()
+        found[path.name, "evaluation"] = {key: evaluation.loss for key, evaluation in evaluated}
     return found
 
 

@@ -248,3 +248,10 @@ def test_the_mark_of_a_run_is_copied_and_never_replaced(run: dict[str, bytes]) -
     here = {**run, "run.json": b'{"mark": "5eed0001"}'}
     assert compared(here, run)["run.json"].action == "send"
     assert compared(here, {**run, "run.json": b'{"mark": "5eed0002"}'})["run.json"].action == "skip"
+
+
+def test_the_losses_of_held_out_sequences_go_with_their_path(run: dict[str, bytes]) -> None:
+    here = {**run, "main/heldout/step-00000040-v1.f32": b"1234", "branch-v1/heldout/step-00000100-v1.f32": b"5678"}
+    groups = compared(here, run)
+    assert (groups["main/heldout"].action, groups["branch-v1/heldout"].action) == ("send", "send")
+    assert compared(here, here)["main/heldout"].action == "skip"

@@ -1,0 +1,32 @@
+"""Held-out losses of one state on the sequences that another state was evaluated on too."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from lrps.ledger.reader import HeldoutEvaluation
+from lrps.plan.plan import Plan
+from lrps.plan.status import PathStatus
+from lrps.store.row_losses import read_row_losses
+
+
+def losses_of_rows(plan: Plan, path: str, found: HeldoutEvaluation) -> array[float] | None:
+    """Return the loss of every sequence of an evaluation; None if its file is missing or that of another one."""
+    return read_row_losses(plan.layout.path(path).row_losses(found.step, found.heldout), found.row_losses_sha256)
+
+
+def loss_on_first(plan: Plan, path: str, found: HeldoutEvaluation, rows: int) -> float | None:
+    """Return the loss on the first `rows` sequences of an evaluation; None if it cannot be known."""
+    if found.rows == rows:
+        return found.loss
+    if found.first_rows is not None and found.first_rows["rows"] == rows:
+        return float(found.first_rows["loss"])
+    losses = losses_of_rows(plan, path, found) if rows < found.rows else None
+    return None if losses is None else sum(losses[:rows]) / rows
+
+
+def states_of_path(status: PathStatus) -> Iterator[HeldoutEvaluation]:
+    """Yield the newest evaluations of the path's own states, by step; that of the initial model is not one of them."""
+    found = (each for each in status.evaluations.values() if each.initial_weights is None)
+    yield from sorted(found, key=lambda each: each.step)
