@@ -101,7 +101,6 @@ class Engine:
         self._document_end = document_end
         self._flat = document_end is not None and _takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
-        self._clip_grad_norm = config.optimizer.clip_grad_norm or 0.0
         self._stage = config.engine.zero_stage
         optimizer = torch.optim.AdamW(
             parameter_groups(model, config.optimizer),
@@ -129,7 +128,7 @@ class Engine:
         settings: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": self._micro_rows,
             "gradient_accumulation_steps": self._accumulation,
-            "gradient_clipping": self._clip_grad_norm,
+            "gradient_clipping": config.optimizer.clip_grad_norm or 0.0,
             "zero_optimization": {"stage": self._stage, "reduce_bucket_size": min(_LARGEST_BUCKET, parameters)},
             "steps_per_print": _NEVER,
         }
@@ -247,7 +246,7 @@ class Engine:
         losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
         loss = torch.stack(losses).double().mean()
         self._gate.begin(judge, loss)
-        set_clipping(self._engine, clip_grad_norm or self._clip_grad_norm)
+        set_clipping(self._engine, clip_grad_norm)
         norm, taken = self._update(lr)
         self._unsynced.append(UnsyncedStep(step, loss, norm, taken, self._gate.passed))
         return taken or self._gate.passed

@@ -25,8 +25,9 @@ ranks, and must give the same answer on each of them.
 """
 
 
-def set_clipping(engine: Any, norm: float) -> None:
-    """Set the largest gradient norm of a DeepSpeed engine, which it reads in every step; 0 does not clip."""
+def set_clipping(engine: Any, norm: float | None) -> None:
+    """Set the largest gradient norm of a DeepSpeed engine, read in every step; None for that of its config."""
+    norm = norm or engine._config._param_dict["gradient_clipping"]
     if engine.zero_optimization_stage() == 0:
         engine._config.gradient_clipping = norm
     else:
