@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lrps.config.values import parse_quantity
-from lrps.paths.cost import BYTES_PER_PARAMETER
 from lrps.paths.interval import daly_interval, waste_share, young_interval
+from lrps.paths.optimizer_states import MOMENTS, WEIGHT_BYTES
 
 EXAMPLE = "example: python tools/simulate_scale.py --parameters 70B --tokens 1T --devices 1024 --branch beside"
 NEVER = math.inf
@@ -265,7 +265,8 @@ class Scenario:
 def scenario(a: argparse.Namespace) -> Scenario:
     """The inputs as seconds. Step time: 6 N FLOPs a token at the stated utilisation, or --step-seconds."""
     step = a.step_seconds or 6 * a.parameters * a.batch_tokens / (a.peak_tflops * 1e12 * a.mfu * a.devices)
-    size, steps = BYTES_PER_PARAMETER * a.parameters, a.tokens / a.batch_tokens
+    size = (WEIGHT_BYTES + sum(state.bytes for state in MOMENTS)) * a.parameters
+    steps = a.tokens / a.batch_tokens
     storage = a.storage_gb_per_second * 1e9
     stall = size / a.devices / (a.copy_gb_per_second * 1e9) + a.publish_seconds
     restart = a.start_seconds + size / storage

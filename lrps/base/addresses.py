@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Annotated
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import PlainSerializer
 
@@ -31,5 +33,40 @@ def conceal(text: str) -> str:
     return re.sub(r"(://[^?#\n]*)[?#].*", r"\1?...", re.sub(r"(?<=://).*@", "", text))
 
 
+def is_http(address: str) -> bool:
+    """Return True for an address with the scheme http or https and a host."""
+    try:
+        parts = urlsplit(redact(address))
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # An incomplete IPv6 address, or a port that is no number.
+        return False
+
+
+def host_of(address: str) -> str:
+    """Return scheme, host and port of an http address: all that is shown of one whose path is a secret.
+
+    `...` for what is no http address.
+    """
+    if not is_http(address):
+        return "..."
+    scheme, _, rest = redact(address).partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}"
+
+
+def conceal_paths(text: str) -> str:
+    """Return text without what follows the host in http addresses: webhooks have their secret in the path."""
+    return re.sub(r"(https?://[^/\s'\"]*)/[^\s'\"]*", r"\1/...", conceal(text), flags=re.IGNORECASE)
+
+
+def basic_login(address: str) -> tuple[str, str | None]:
+    """Return an http address without its user and password, and the Authorization header that they make, or None."""
+    parts = urlsplit(address)
+    user, _, host = parts.netloc.rpartition("@")
+    login = f"Basic {base64.b64encode(unquote(user).encode()).decode()}" if user else None
+    return urlunsplit(parts._replace(netloc=host)), login
+
+
 Address = Annotated[str, PlainSerializer(redact, when_used="json-unless-none")]
 """Address that is redacted wherever a config is written: in plan.json and in trackers."""
+SecretAddress = Annotated[str, PlainSerializer(lambda address: f"{host_of(address)}/...", when_used="json-unless-none")]
+"""Address whose path is a secret too, as that of a webhook is: only its host is written."""

@@ -26,6 +26,10 @@ OPTIONAL: Mapping[str, Any] = MappingProxyType({"optional": True})
 """Field metadata: the key was added later, so that documents of earlier versions of lrps lack it."""
 
 
+UNLESS_NONE: Mapping[str, Any] = MappingProxyType({"optional": True, "unless_none": True})
+"""Field metadata: the key was added later, and is left out where the value is None."""
+
+
 def key(name: str) -> Mapping[str, Any]:
     """Return field metadata that gives the field a JSON key other than its own name."""
     return MappingProxyType({"key": name})
@@ -72,5 +76,5 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         member = getattr(value, field.name)
         if is_inline(field):
             yield from _members(member)
-        else:
+        elif member is not None or not field.metadata.get("unless_none"):
             yield json_key(field), to_json(member)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -22,10 +23,29 @@ from lrps.cli.options import (
 from lrps.config.values import parse_bytes
 
 if TYPE_CHECKING:
+    from lrps.export.states import PathState
     from lrps.plan.plan import Plan
 
-
 DTYPES = ("fp32", "bf16")
+Merge = Annotated[
+    bool, typer.Option("--merge", help="The mean of saved states of a main path, up to --step or the newest one.")
+]
+Ema = Annotated[
+    bool,
+    typer.Option("--ema", help="The moving average of a main path's weights, at --step or in its newest saved state."),
+]
+Window = Annotated[
+    float | None, typer.Option(metavar="SHARE", help="Window of --merge, a share of the steps so far; by default 0.1.")
+]
+Count = Annotated[
+    int | None, typer.Option(metavar="N", help="Number of states of --merge, evenly spread; by default 10.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Directory to write to; by default <run>/<path>/model, or model-step-N beside it."
+    ),
+]
 
 
 def export(
@@ -41,12 +61,11 @@ def export(
         int | None,
         typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Directory to write to; by default <run>/<path>/model, or model-step-N beside it."
-        ),
-    ] = None,
+    ema: Ema = False,
+    merge: Merge = False,
+    window: Window = None,
+    count: Count = None,
+    out: Out = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="fp32|bf16", help="Precision of the weights; by default engine.precision.")
     ] = None,
@@ -56,13 +75,13 @@ def export(
     """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
 
     `AutoModelForCausalLM.from_pretrained(DIR)` loads them. Needs no GPU and no process group, and memory for about
-    one file of weights. An existing export is not written again.
+    one file of weights. An existing export is not written again. --ema and --merge are previews without a decay:
+    docs/method.md, section 1.8, has what was measured.
     """
     from lrps.base.numbers import size
-    from lrps.export.states import chosen_states
 
     plan = plan_of(run, overrides)
-    states = chosen_states(plan, paths or (), version, step)
+    states = _states(plan, paths or (), version, step, ema, _merge_options(merge, window, count))
     if out is not None and len(states) > 1:
         raise ConfigError(f"--out takes one model, but {len(states)} states are selected; name one path")
     kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
@@ -75,7 +94,40 @@ def export(
         directory = out or state.directory(plan.layout.path(state.path.name))
         exported = export_state(plan, state, directory, form, force=force)
         details = f"{size(exported.bytes)}, {form.dtype}" if exported.made else "was there already"
-        typer.echo(f"{state.path.name} at step {state.step}: {exported.directory} ({details})")
+        what = f", {state.form_in_words}" if state.form_in_words else ""
+        typer.echo(f"{state.path.name} at step {state.step}{what}: {exported.directory} ({details})")
+
+
+class _MergeOptions(NamedTuple):
+    window: float
+    states: int
+
+
+def _merge_options(merge: bool, window: float | None, count: int | None) -> _MergeOptions | None:
+    """Return the options of `--merge`; None without it."""
+    from lrps.paths.merge_window import COUNT, WINDOW
+
+    if not merge and (window, count) != (None, None):
+        raise ConfigError("--window and --count are options of --merge; add --merge, or leave them out")
+    return _MergeOptions(WINDOW if window is None else window, COUNT if count is None else count) if merge else None
+
+
+def _states(
+    plan: Plan, paths: Sequence[str], version: str | None, step: int | None, ema: bool, merge: _MergeOptions | None
+) -> tuple[PathState, ...]:
+    """Return the states to export: averages or merges of the named paths, or what they release or have saved."""
+    from lrps.export.states import average_of, chosen_states, merge_of
+
+    if ema and merge is not None:
+        raise ConfigError("--ema and --merge are two forms of a model; give one of them")
+    if not ema and merge is None:
+        return chosen_states(plan, paths, version, step)
+    if version is not None or not paths:
+        option = "--ema" if ema else "--merge"
+        raise ConfigError(f"{option} takes the name of a main path, as `lrps plan` shows it, and no --version")
+    if merge is None:
+        return tuple(average_of(plan, name, step) for name in paths)
+    return tuple(merge_of(plan, name, merge.window, merge.states, step) for name in paths)
 
 
 def _dtype(name: str) -> str:
@@ -164,9 +216,10 @@ def to_universal(
       deepspeed.initialize(..., config={..., "checkpoint": {"load_universal": True}})
       engine.load_checkpoint(DIR, load_lr_scheduler_states=False)
 
-    The state is exact. Learning rate, betas, eps and weight decay stay those of the script. The parameters need the
-    same names, so build the model with transformers. Under ZeRO 3 DeepSpeed 0.19 gives all parameter groups one step
-    counter, which torch's Adam then increments once per group; separate them after loading:
+    The state is exact; an average of the weights is left out. Learning rate, betas, eps and weight decay stay those of
+    the script. The parameters need the same names, so build the model with transformers. Under ZeRO 3 DeepSpeed 0.19
+    gives all parameter groups one step counter, which torch's Adam then increments once per group; separate them after
+    loading:
 
     \b
       for state in engine.optimizer.optimizer.state.values():
@@ -174,10 +227,13 @@ def to_universal(
     """
     from lrps.engine.universal import write_universal
     from lrps.plan.status import intact_checkpoint
+    from lrps.store.identity import AVERAGE_KEY
 
     plan = load_plan(config_file, overrides)
     checkpoint = intact_checkpoint(plan, path, step)
     samples = checkpoint.step * plan.config.batch.sequences
+    if AVERAGE_KEY in checkpoint.identity:
+        typer.echo("left out: the average of the weights, for which the format has no place", err=True)
     typer.echo(str(write_universal(checkpoint.directory, out, checkpoint.step, samples, {"lrps": checkpoint.identity})))
 
 

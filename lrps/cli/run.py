@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +18,24 @@ from lrps.cli.report import print_and_write_report
 if TYPE_CHECKING:
     from lrps.costs.budget_state import BudgetState
     from lrps.launch.launchers.launcher import HostLauncher
+    from lrps.launch.launchers.slurm import SlurmLauncher
+    from lrps.launch.process_group import ProcessGroupJob
     from lrps.plan.plan import Plan
     from lrps.train.saved_states import SavedSteps
 
 
+JobsOf = Callable[[Sequence[str]], "tuple[ProcessGroupJob, ...]"]
+"""Function that cuts the paths with these names into jobs."""
+
 OnlyParadigms = Annotated[
     list[str] | None,
     typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+]
+
+
+ProfiledSteps = Annotated[
+    int | None,
+    typer.Option("--profile", metavar="STEPS", min=1, help="Write a torch profiler trace of this many steps."),
 ]
 
 
@@ -39,6 +51,7 @@ def run(
         typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Replaces launch.launcher of the config."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and files, and stop.")] = False,
+    profile: ProfiledSteps = None,
 ) -> None:
     """Train and evaluate what is missing, then write the report. Ctrl-C saves; the same command continues.
 
@@ -47,6 +60,7 @@ def run(
     """
     from lrps.costs.budget_state import budget_refusal, check_budget
     from lrps.costs.planned.plan_document import write_plan_json
+    from lrps.launch.jobs import plan_jobs
     from lrps.launch.launchers.registry import launcher_of
     from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.preflight import check_shards, check_written, waiting_text
@@ -55,6 +69,7 @@ def run(
     made = _loaded(config_file, overrides, paradigm, dry_run=dry_run)
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
+    jobs_of = partial(plan_jobs, made, config_file=config_file, overrides=overrides, profile=profile)
     budget = _budget(made, {*names, *waiting})
     lines = _run_lines(made, budget)
     if dry_run:
@@ -63,21 +78,16 @@ def run(
             lines.append(f"`lrps run` would refuse this: {budget_refusal(budget)}")
         lines += [waiting_text(waiting, config_file, overrides)] if waiting else []
         typer.echo("\n".join(f"# {line}" for line in lines))  # As comments of the script.
-        if isinstance(chosen, SlurmLauncher):
-            show_scripts(made, names, config_file, overrides)
-        else:
-            _show_commands(made, names, chosen, config_file, overrides)
+        _show_jobs(made, names, chosen, jobs_of)
         return
     check_budget(budget)
     check_shards(made)
     typer.echo("\n".join(lines))
     write_plan_json(made)
     if isinstance(chosen, SlurmLauncher):
-        submit_missing(made, names, config_file, overrides)
+        submit_missing(made, names, jobs_of)
     else:
-        if not names and not waiting:
-            typer.echo(_nothing_to_do(made))
-        _run_here(made, names, chosen, config_file, overrides)
+        _run_here(made, names, waiting, chosen, jobs_of)
     check_written(waiting, config_file, overrides)
 
 
@@ -130,11 +140,13 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     from lrps.plan.status import check_run_dir
     from lrps.plan.tokenizer import check_tokenizer
     from lrps.track.trackers import check_trackers
+    from lrps.track.webhook import check_webhook
 
     missing = unfinished_paths(made, paradigms)
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
+    check_webhook(made.config.track)
     if missing:
         check_model_fits(made)
         if made.manifests:
@@ -143,39 +155,51 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     return [status.path.name for status in missing if status.path.name not in waiting], waiting
 
 
-def _show_commands(
-    made: Plan, names: Sequence[str], launcher: HostLauncher, config_file: Path, overrides: Sequence[str]
-) -> None:
-    """Print the commands that would start the process groups, as a shell script."""
-    from lrps.launch.jobs import plan_jobs
+def _show_jobs(made: Plan, names: Sequence[str], launcher: HostLauncher | SlurmLauncher, jobs_of: JobsOf) -> None:
+    """Print the commands that would start the process groups, or the scripts of their Slurm jobs, as a shell script."""
+    from lrps.launch.launchers.slurm import SlurmLauncher
     from lrps.launch.run import commands_of
 
-    if jobs := plan_jobs(made, names, config_file, overrides):
+    if isinstance(launcher, SlurmLauncher):
+        show_scripts(made, names, jobs_of)
+    elif jobs := jobs_of(names):
         typer.echo(commands_of(made, jobs, launcher))
 
 
 def _run_here(
-    made: Plan, names: Sequence[str], launcher: HostLauncher, config_file: Path, overrides: Sequence[str]
+    made: Plan, names: Sequence[str], waiting: Collection[str], launcher: HostLauncher, jobs_of: JobsOf
 ) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
     from lrps.costs.status_document import status_document
-    from lrps.launch.jobs import plan_jobs
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
     from lrps.plan.status import plan_status
     from lrps.report.status_lines import totals_line
+    from lrps.track.webhook import Webhook
 
-    jobs = plan_jobs(made, names, config_file, overrides)
+    if not names and not waiting:
+        typer.echo(_nothing_to_do(made))
+    jobs = jobs_of(names)
     check_idle(made.layout, names)
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
-    run_jobs(made, jobs, launcher, typer.echo, lambda: totals_line(status_document(made, plan_status(made))))
+    with Webhook(made.config.name, made.config.track.notify_address, typer.echo) as webhook:
+        run_jobs(
+            made,
+            jobs,
+            launcher,
+            typer.echo,
+            lambda: totals_line(status_document(made, plan_status(made))),
+            webhook.notify,
+        )
     print_and_write_report(made, ("html", "json"))
 
 
-def train(config_file: ConfigFile, paths: PathNames, overrides: Overrides = None) -> None:
+def train(
+    config_file: ConfigFile, paths: PathNames, overrides: Overrides = None, profile: ProfiledSteps = None
+) -> None:
     """Train these paths one after the other, as one process group. Started by `deepspeed`, `torchrun` or `srun`."""
-    _run_job(config_file, paths, overrides, train=True)
+    _run_job(config_file, paths, overrides, train=True, profile=profile)
 
 
 def evaluate(
@@ -211,6 +235,7 @@ def _run_job(
     *,
     train: bool,
     saved_steps: SavedSteps | None = None,
+    profile: int | None = None,
 ) -> None:
     from lrps.launch.process_group import SUPERVISED
     from lrps.launch.rendezvous import rendezvous
@@ -226,23 +251,23 @@ def _run_job(
     from lrps.train.job import run_job
 
     try:
-        finished, code = run_job(made, paths, stop_request, train=train, saved_steps=saved_steps), INTERRUPTED
+        finished = run_job(made, paths, stop_request, train=train, saved_steps=saved_steps, profile=profile)
+        code = INTERRUPTED
     except BudgetError:  # Rank 0 has said so.
         finished, code = False, NEEDS_DECISION
     if not finished:
         raise typer.Exit(0 if SUPERVISED in os.environ else code)
 
 
-def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
+def submit_missing(plan: Plan, names: Sequence[str], jobs_of: JobsOf) -> None:
     """Submit the missing paths as jobs, print the jobs and return."""
-    from lrps.launch.jobs import plan_jobs
     from lrps.launch.slurm.path_jobs import path_jobs
     from lrps.launch.slurm.submit import submit
     from lrps.report.table import Table, text_column
     from lrps.report.terminal import print_table
 
     troubles = {name: job.trouble for name, job in path_jobs(plan.layout.run_dir).items() if job.trouble}
-    jobs = submit(plan, names, lambda chosen: plan_jobs(plan, chosen, config_file, overrides))
+    jobs = submit(plan, names, jobs_of)
     for name in names:
         if name in troubles:
             typer.echo(f"before: {name}: {troubles[name]}")
@@ -257,10 +282,9 @@ def submit_missing(plan: Plan, names: Sequence[str], config_file: Path, override
     )
 
 
-def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]) -> None:
+def show_scripts(plan: Plan, names: Sequence[str], jobs_of: JobsOf) -> None:
     """Print the scripts of the paths that are in no job yet, and the commands that would submit them."""
     from lrps.base.errors import SchedulerError
-    from lrps.launch.jobs import plan_jobs
     from lrps.launch.slurm.names import script_file
     from lrps.launch.slurm.queue import queued_jobs
     from lrps.launch.slurm.script import script_text
@@ -270,7 +294,7 @@ def show_scripts(plan: Plan, names: Sequence[str], config_file: Path, overrides:
     ids: dict[str, str] = {}
     with suppress(SchedulerError):  # Without Slurm no jobs are queued.
         ids = {name: job.job_id for job in queued_jobs(run_dir) if job.is_active for name in job.paths}
-    for job in plan_jobs(plan, [name for name in names if name not in ids], config_file, overrides):
+    for job in jobs_of([name for name in names if name not in ids]):
         after = jobs_to_wait_for(plan, job, ids)
         file = script_file(run_dir, job.name)
         typer.echo(f"# {file}\n{script_text(plan, job)}")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from lrps.config.values import Float, Int, Private, Section
 
 LauncherName = Literal["local", "deepspeed", "torchrun", "slurm"]
-PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s"]
+PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s", "probe"]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
 """Time limit in Slurm's notation: `12:00:00` or `2-00:00:00`."""
 
@@ -66,8 +66,9 @@ class LaunchConfig(Section):
     """Port of the rendezvous; by default a free port of this machine, or 29500 with a hostfile. Process groups that run
     at the same time use this port and the ones above it."""
     resources: dict[PathKind, Resources] = Field(default_factory=dict)
-    """Resources of the process group per kind of path (main, branch, ptfs, cpt, wsd-s), where they are not one node
-    with `processes` processes: a branch may have fewer than the main path."""
+    """Resources of the process group per kind of path (main, branch, ptfs, cpt, wsd-s, probe), where they are not one
+    node with `processes` processes: a branch may have fewer than the main path. By default a probe has those of a
+    branch."""
     at_once: Annotated[Int, Field(ge=1)] = 1
     """Number of process groups that may train independent paths at the same time, on devices of their own: a branch
     starts as soon as its branch point is saved, while the main path continues. With Slurm the cluster decides."""
@@ -99,7 +100,7 @@ class LaunchConfig(Section):
 
         hosts: number of hosts in the hostfile, if there is one.
         """
-        given = next((resources for known, resources in self.resources.items() if known == kind), Resources())
+        given = self._given(kind)
         return Resources(
             nodes=given.nodes or hosts,
             processes=given.processes or self.processes,
@@ -109,10 +110,14 @@ class LaunchConfig(Section):
 
     def processes_of(self, kind: str) -> int | None:
         """Return the number of processes of a kind of path; None if only the hostfile states it."""
-        given = next((resources for known, resources in self.resources.items() if known == kind), Resources())
+        given = self._given(kind)
         if self.launcher == "deepspeed" and given.nodes is None:
             return None  # The hostfile is read when something is started.
         return (given.nodes or 1) * (given.processes or self.processes)
+
+    def _given(self, kind: str) -> Resources:
+        named = {str(name): resources for name, resources in self.resources.items()}
+        return named.get(kind) or (named.get("branch") if kind == "probe" else None) or Resources()
 
     @property
     def fixed_processes(self) -> int | None:

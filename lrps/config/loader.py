@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lrps.base.addresses import conceal
+from lrps.base.addresses import conceal, conceal_paths
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
 from lrps.config.models import Config
@@ -161,6 +161,11 @@ def _apply_override(document: dict[str, Any], text: str, positions: Positions) -
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ConfigError(f"-s {text}: an override is written key=value, for example -s schedule.peak_lr=3e-4")
+    if key.startswith("track") and "://" in value:
+        raise ConfigError(
+            f"-s {key}: other users can see command lines, and the address of a webhook is a secret; write it into the "
+            "config file, or into the environment variable that track.notify.url_variable names"
+        )
     parsed, _ = parse_yaml(value, f"-s {text}")
     if not all(key.split(".")):
         raise ConfigError(f"-s {text}: the key has an empty part; write it like schedule.peak_lr")
@@ -225,7 +230,7 @@ def _explain(error: Any, positions: Positions) -> str:
     if error["type"] == "extra_forbidden":
         nearby = difflib.get_close_matches(str(raw[-1]), _section_keys(raw), 1, 0.6)
         hint = f"; did you mean '{nearby[0]}'?" if nearby else f"; known keys: {', '.join(_section_keys(raw))}"
-        return f"{at}: {name}: unknown key{hint} (got {error['input']!r})"
+        return f"{at}: {name}: unknown key{hint} (got {_shown(location, error['input'])})"
     if error["type"] in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
         allowed = re.findall(r"'([^']+)'", context.get("expected") or context["expected_tags"])
@@ -233,7 +238,7 @@ def _explain(error: Any, positions: Positions) -> str:
         nearby = difflib.get_close_matches(given, allowed, 1, 0.5)
         hint = f"; did you mean '{nearby[0]}'?" if nearby else ""
         expected = ", ".join(allowed) or context["expected"]
-        return f"{at}: {name}: must be one of {expected}{hint} (got {given!r})"
+        return f"{at}: {name}: must be one of {expected}{hint} (got {_shown(location, given)})"
     if error["type"] == "missing":
         return f"{at}: {name}: this key is needed"
     if error["type"] == "union_tag_not_found":
@@ -242,8 +247,13 @@ def _explain(error: Any, positions: Positions) -> str:
     message = message.format_map(error.get("ctx", {})) if error["type"] == "too_short" else message
     if not location:  # a rule over several keys names the one to look at first
         at = positions.of(tuple(message.split(" ", 1)[0].rstrip(":").split(".")))
-    got = "" if isinstance(error["input"], dict | BaseModel) else f" (got {error['input']!r})"
+    got = "" if isinstance(error["input"], dict | BaseModel) else f" (got {_shown(location, error['input'])})"
     return f"{at}: {name + ': ' if name else ''}{message}{got}"
+
+
+def _shown(location: Location, value: Any) -> str:
+    """Return a wrong value as a message may show it: an address may be that of a webhook, whose path is a secret."""
+    return "..." if location[:2] == ("track", "notify") else conceal_paths(repr(value))
 
 
 def _read_hardware(document: dict[str, Any], positions: Positions, directory: Path) -> None:

@@ -13,15 +13,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.evaluating import EvaluationConfig
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
+from lrps.config.probing import ProbeConfig, check_probes
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.text import BadDocuments, Documents
 from lrps.config.tracking import TrackConfig
 from lrps.config.values import Bytes, Count, Float, Int, Name, Section, Share
-from lrps.config.versions import Rehearsal, ShardSet, Version
+from lrps.config.versions import Candidate, Rehearsal, ShardSet, Version
 
 LONGEST_DOCUMENT = 10**9
 UNKNOWN_SHARE = 0.05
@@ -128,6 +130,8 @@ class DataConfig(Section):
     """Increments, oldest first: at least one."""
     rehearsal: tuple[Rehearsal, ...] = ()
     """Rehearsal sets, which `mix: {rehearsal: 0.1}` reads."""
+    candidates: tuple[Candidate, ...] = ()
+    """Candidate sets, which no version reads; `probes` name them."""
 
     @property
     def cache_path(self) -> Path:
@@ -135,12 +139,12 @@ class DataConfig(Section):
 
     @property
     def sources(self) -> tuple[Version, ...]:
-        """Everything that a path can read: the increments, then the rehearsal sets."""
-        return (*self.versions, *self.rehearsal)
+        """Everything that a path can read: the increments, then the rehearsal sets, then the candidate sets."""
+        return (*self.versions, *self.rehearsal, *self.candidates)
 
     @property
     def shard_sets(self) -> tuple[ShardSet, ...]:
-        """All sets of shards: those of the increments, then those of the rehearsal sets."""
+        """All sets of shards, in the order of the sources."""
         return tuple(shards for source in self.sources for shards in source.shard_sets)
 
     @property
@@ -277,7 +281,8 @@ class CheckpointConfig(Section):
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
-    trained, 12 bytes (fp32 weights and two moments) for each parameter that a process owns, pinned on a GPU machine.
+    trained, 12 bytes (fp32 weights and two moments; 4 more for an average) for each parameter that a process owns,
+    pinned on a GPU machine.
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
@@ -320,8 +325,12 @@ class Config(Section):
     schedule: ScheduleConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
+    average: AverageConfig | None = None
+    """Averages of the main path's weights; by default none."""
     paradigms: Annotated[dict[Name, Strategy], Field(min_length=1)]
     """Strategies by name. A name that is a kind (path-switching, ptfs, cpt, wsd-s) needs no `kind`."""
+    probes: dict[Name, ProbeConfig] = Field(default_factory=dict)
+    """Short decays from the main path that show what data is worth, by name."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guard: GuardConfig | None = None
@@ -356,7 +365,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
         names = [version.name for version in self.data.versions]
-        keys = ("alpha_per_version", "mix_per_version")
+        keys = ("alpha_per_version", "mix_per_version", "release_per_version")
         paradigms = self.paradigms.items()
         named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
         for where, of_versions in named:
@@ -365,6 +374,9 @@ class Config(Section):
         for task in self.evaluation.tasks:
             if task.version not in names:
                 raise ValueError(f"evaluation.tasks.{task.name}: {_no_version(task.version, names)}")
+        check_probes(self.probes, names, [source.name for source in self.data.sources])
+        if self.probes and not any(strategy.kind == "path-switching" for strategy in self.paradigms.values()):
+            raise ValueError("probes fork from a main path: add a path-switching paradigm")
         return self
 
     @model_validator(mode="after")
@@ -393,9 +405,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
         kinds = {"path-switching": ("main", "branch")}
-        for kind in dict.fromkeys(
-            job for each in self.paradigms.values() for job in kinds.get(each.kind, (each.kind,))
-        ):
+        trained = [job for each in self.paradigms.values() for job in kinds.get(each.kind, (each.kind,))]
+        for kind in dict.fromkeys([*trained, *(["probe"] if self.probes else [])]):
             processes = self.launch.processes_of(kind)
             if processes is not None and (fault := self.batch_fault(processes)):
                 key = f"launch.resources.{kind}" if kind in {*self.launch.resources} else "launch.processes"
@@ -414,6 +425,13 @@ class Config(Section):
         if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
+
+    @model_validator(mode="after")
+    def _something_is_averaged(self) -> Self:
+        if self.average is not None:
+            check_average([strategy.kind for strategy in self.paradigms.values()])
+        check_released(self.average, self.paradigms)
+        return self
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> Self:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from lrps.config.values import DecayShape, Float, Int, OptimizerStart, Quantity, Section, Share
+
+ReleasedState = Literal["branch", "main", "ema", "merge"]
+"""State that path switching releases as a version; see `PathSwitching.release`."""
 
 
 def _kind_may_come_from_the_name(schema: dict[str, Any]) -> None:
@@ -81,12 +85,27 @@ class PathSwitching(Mixing):
     """Shares of the sequences that the main path reads in every increment after the first; by default each new sequence
     once and nothing else. The number of steps stays the same, so added sequences replace new ones; the replaced ones
     come first when their increment is replayed."""
+    release: ReleasedState = "branch"
+    """State that is released as a version. `branch`: the end of a branch with a complete decay. The others cost no
+    branch: the main path at the end of the increment as it is (`main`), the exponential moving average of its weights
+    there (`ema`, needs `average.ema`), or the mean of 10 of its states over the last tenth of the steps so far
+    (`merge`, whose states are kept). For previews and cheap versions; docs/method.md, section 1.8, has what was
+    measured."""
+    release_per_version: dict[str, ReleasedState] = Field(default_factory=dict)
+    """Values of `release` for single versions, by name."""
     release_first: bool = True
-    """Whether version 1 is a branch with a decay; false: it is the main path itself after increment 1."""
+    """Whether version 1 is released as `release` says; false: it is the main path itself after increment 1, as with
+    release_per_version: {v1: main}."""
     branch_data: Literal["rest", "whole"] = "rest"
     """Sequences that a branch reads: those the main path would have read next (`rest`), or as many from a reshuffled
     pass over the whole increment (`whole`), some of which the main path has read."""
     optimizer: OptimizerStart = "carry"
+
+    def releases_of(self, versions: Sequence[str]) -> tuple[ReleasedState, ...]:
+        """Return the state that is released as each version. versions: names of all versions, oldest first."""
+        first: dict[str, ReleasedState] = {} if self.release_first else {versions[0]: "main"}
+        chosen = {**dict.fromkeys(versions, self.release), **first, **self.release_per_version}
+        return tuple(chosen[name] for name in versions)
 
 
 class Ptfs(Decaying):

@@ -1,11 +1,13 @@
-"""The `track` section of a config file: the trackers that get a copy of the metrics."""
+"""The `track` section of a config file: the trackers that get a copy of the metrics, and who is notified of events."""
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from lrps.base.addresses import SecretAddress, is_http
 from lrps.config.values import Int, Section
 
 
@@ -22,6 +24,29 @@ class WandbConfig(Section):
     """Tags of every run, beside those that lrps gives: the paradigms of the path, and the versions that it releases."""
 
 
+class NotifyConfig(Section):
+    """Webhook that is sent a JSON message when a version is finished, training fails or has a spike, or the budget is
+    spent. Training neither waits for it nor fails with it."""
+
+    url: SecretAddress | None = None
+    """Address that gets the messages, http:// or https://. It may be a secret, as that of a Slack webhook is: of it,
+    only the host is ever shown or written. By default the value of the variable that url_variable names."""
+    url_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "LRPS_NOTIFY_URL"
+    """Name of the environment variable with the address, for configs that other people read."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if url is not None and not is_http(url):
+            raise ValueError("the address of a webhook begins with http:// or https:// and a host")
+        return url
+
+    @property
+    def address(self) -> str | None:
+        """Address that gets the messages; None if neither the config nor the environment has one."""
+        return self.url or os.environ.get(self.url_variable) or None
+
+
 class TrackConfig(Section):
     """Logging and trackers. The local metrics.jsonl is always written."""
 
@@ -30,6 +55,13 @@ class TrackConfig(Section):
     """Names of the trackers that get a copy of the metrics; by default none. tensorboard and trackio are extras:
     `pip install 'lrps[tensorboard]'`."""
     wandb: WandbConfig = WandbConfig()
+    notify: NotifyConfig | None = None
+    """Webhook for events that a person should know of; by default none."""
+
+    @property
+    def notify_address(self) -> str | None:
+        """Address that gets notices; None if nobody is notified."""
+        return None if self.notify is None else self.notify.address
 
     @field_validator("trackers")
     @classmethod

@@ -1,4 +1,4 @@
-"""Versions and rehearsal sets of the data, the parts of their mixtures, and the shards that they consist of."""
+"""Versions, rehearsal and candidate sets of the data, the parts of their mixtures, and the shards of all of them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class MixturePart(Section):
 
 @dataclass(frozen=True)
 class ShardSet:
-    """Shards in one folder of data.root: those of a version or rehearsal set, or of one part of its mixture."""
+    """Shards in one folder of data.root: those of a version or another set, or of one part of its mixture."""
 
     name: str
     """Name of the folder: <version>, or <version>.<part>."""
     version: str
-    """Name of the version or rehearsal set."""
+    """Name of the version, rehearsal set or candidate set."""
     text: tuple[str, ...]
     """Text that the shards are made of: files, globs, directories and addresses."""
     url: str | None
@@ -121,3 +121,13 @@ class Rehearsal(Version):
     def synthesized(self) -> bool:
         """Whether models write its text."""
         return self.synthesis is not None
+
+
+class Candidate(Version):
+    """A candidate set: data that no version and no mix reads, so that a probe can show what it is worth."""
+
+    @model_validator(mode="after")
+    def _has_no_epochs(self) -> Self:
+        if self.epochs != 1:
+            raise ValueError("leave out epochs: a probe reads as many sequences as its steps and its share take")
+        return self

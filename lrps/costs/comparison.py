@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lrps import __version__
-from lrps.base.document import INLINE, OPTIONAL, key
+from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE, key
 from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
 from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
@@ -78,6 +79,8 @@ class Comparison:
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
     heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
     """Held-out losses of main paths while they were trained, by the name of the path."""
+    probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Losses of the probes beside their controls; the key is absent without probes."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -126,4 +129,5 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         heldout_curves=heldout_curves(plan, run.statuses),
+        probe_results=probe_results(plan, run, by_path) or None,
     )

@@ -118,10 +118,10 @@ def paradigm_costs(
     spendings: Mapping[str, PathSpending],
     run: RunRecords,
     estimate: Estimate,
-    scores: Mapping[tuple[str, int], Mapping[str, Score]],
+    scores: Mapping[tuple[str, int, str], Mapping[str, Score]],
     ratios: MeasuredRatios,
 ) -> ParadigmCosts:
-    """Return the costs of a paradigm. spendings: by path. scores: by (path, step), then by task."""
+    """Return the costs of a paradigm. spendings: by path. scores: by (path, step, form), then by task."""
     plan, statuses = run.plan, run.statuses
     versions = [increment.version for increment in plan.increments]
     costs = attributed_costs(paradigm, spendings, estimate)
@@ -130,7 +130,7 @@ def paradigm_costs(
             release,
             statuses[release.path],
             versions,
-            scores.get((release.path, release.step), {}),
+            scores.get((release.path, release.step, release.form), {}),
             costs.versions[release.version],
         )
         for release in paradigm.releases

@@ -15,7 +15,7 @@ from lrps.base.files import located
 from lrps.config.models import Config
 from lrps.data.sources import DataSource
 from lrps.paths.cost import CostModel, cost_model
-from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
 from lrps.paths.part_share import PartShare
 from lrps.plan.plan import Plan
 
@@ -33,6 +33,10 @@ class RecordedPlan(Plan):
 
     @cached_property
     def heldout(self) -> dict[str, DataSource]:
+        return {}
+
+    @cached_property
+    def candidate_heldout(self) -> dict[str, DataSource]:
         return {}
 
 
@@ -64,7 +68,9 @@ def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
     versions, sets = document["plan"]["versions"], document["plan"].get("rehearsal", ())
     increments = (Increment.of(v["name"], v["rows"], batch, epochs[v["name"]]) for v in versions)
     rehearsal = (RehearsalSet(r["name"], r["rows"], r["since"], epochs[r["name"]]) for r in sets)
-    mixtures = {each["name"]: _shares(each["parts"]) for each in (*versions, *sets) if each.get("parts")}
+    candidates = document["plan"].get("candidates", ())
+    mixed = (each for each in (*versions, *sets, *candidates) if each.get("parts"))
+    mixtures = {each["name"]: _shares(each["parts"]) for each in mixed}
     costs = document.get("costs")
     paradigms = {name: config.paradigms[name] for name in document.get("paradigms", config.paradigms)}
     return RecordedPlan(
@@ -74,6 +80,7 @@ def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
         {},
         tuple(rehearsal),
         mixtures,
+        tuple(CandidateSet(each["name"], each["rows"]) for each in candidates),
         recorded_costs=None if costs is None else CostModel(**costs),
     )
 

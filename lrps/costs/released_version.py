@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lrps.base.document import OPTIONAL
 from lrps.costs.heldout_loss import HeldoutLoss, heldout_loss, mean_loss
 from lrps.costs.version_costs import VersionCosts
+from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
 from lrps.plan.scores import Result, Score
 from lrps.plan.status import PathStatus
@@ -40,6 +42,13 @@ class ReleasedVersion:
     """Scores by task, as far as they were measured."""
     cost: VersionCosts
     """Cost of the version."""
+    form: str = field(default=RAW, metadata=OPTIONAL)
+    """Form of the weights: raw, ema (moving average) or merge (mean of several states)."""
+
+    @property
+    def label(self) -> str:
+        """Version with the form of its weights if they are not raw, such as `v3 (merge of 10 states)`."""
+        return Release(self.version, self.path, self.step, self.form).label
 
 
 def released_version(
@@ -54,7 +63,9 @@ def released_version(
     status: of the path. versions: names of all versions, oldest first. scores: of the released state, by task.
     """
     heldout = {
-        version: heldout_loss(found) for (step, version), found in status.evaluations.items() if step == release.step
+        key.heldout: heldout_loss(found)
+        for key, found in status.evaluations.items()
+        if (key.step, key.form) == (release.step, release.form)
     }
     seen = versions[: versions.index(release.version) + 1]
     return ReleasedVersion(
@@ -65,4 +76,5 @@ def released_version(
         seen_loss=mean_loss(heldout, seen),
         scores={task: TaskScore(score.results, score.examples) for task, score in scores.items()},
         cost=cost,
+        form=release.form,
     )

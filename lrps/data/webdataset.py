@@ -7,16 +7,14 @@ webdataset takes over a second to load, so it is imported inside the functions. 
 
 from __future__ import annotations
 
-import base64
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from lrps.base.addresses import redact
+from lrps.base.addresses import basic_login, redact
 
 PIECE_BYTES = 2**20
 """Number of bytes per read."""
@@ -87,12 +85,10 @@ def read_piece(file: Any) -> bytes:
 def _open_http(url: str, mode: str = "rb", *_: Any, **__: Any) -> HTTPResponse:
     if mode != "rb":
         raise ValueError(f"{redact(url)}: http addresses are only read")
-    parts = urlsplit(url)
-    user, _at, host = parts.netloc.rpartition("@")
-    request = Request(urlunsplit(parts._replace(netloc=host)), headers={"User-Agent": "lrps"})
-    if user:  # Unredirected: a host that the server redirects to must not get the password.
-        token = base64.b64encode(unquote(user).encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {token}")
+    plain, login = basic_login(url)
+    request = Request(plain, headers={"User-Agent": "lrps"})
+    if login:  # Unredirected: a host that the server redirects to must not get the password.
+        request.add_unredirected_header("Authorization", login)
     response: HTTPResponse = urlopen(request, timeout=STALL_SECONDS)
     return response
 

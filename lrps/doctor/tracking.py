@@ -1,35 +1,48 @@
-"""Checks of trackers: whether they are installed and wandb is logged in. Shows no secrets and sends nothing."""
+"""Checks of trackers and of the webhook: installed, logged in, addressed. Shows no secrets and sends nothing."""
 
 from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lrps.base.addresses import host_of
 from lrps.base.errors import ConfigError
 from lrps.config.tracking import TrackConfig
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 from lrps.track.trackers import check_trackers
+from lrps.track.webhook import check_webhook
 
 AREA = "tracking"
 
 
 def check_tracking(subject: Subject) -> Iterator[Finding]:
-    """Check the trackers of the config; without a config, only the login of wandb."""
+    """Check the trackers and the webhook of the config; without a config, only the login of wandb."""
     track = TrackConfig(trackers=("wandb",)) if subject.config is None else subject.config.track
     if not track.trackers:
         yield Finding(AREA, "trackers", "ok", "none; metrics.jsonl is always written")
     for name in track.trackers:
-        try:
-            check_trackers(TrackConfig(trackers=(name,)))
-        except ConfigError as error:
-            what, _, fix = str(error).partition("; ")
-            yield Finding(AREA, name, "fail", what, fix)
+        if (fault := _fault(name, partial(check_trackers, TrackConfig(trackers=(name,))))) is not None:
+            yield fault
         else:
             yield login(track) if name == "wandb" else Finding(AREA, name, "ok", "installed")
+    if track.notify is not None:
+        sent = Finding(AREA, "notify", "ok", f"messages go to {host_of(track.notify_address or '')}")
+        yield _fault("notify", partial(check_webhook, track)) or sent
+
+
+def _fault(name: str, check: Callable[[], None]) -> Finding | None:
+    """Return the fault that a check raises; None if it raises none."""
+    try:
+        check()
+    except ConfigError as error:
+        what, _, fix = str(error).partition("; ")
+        return Finding(AREA, name, "fail", what, fix)
+    return None
 
 
 def login(track: TrackConfig) -> Finding:

@@ -57,7 +57,8 @@ def save_checkpoint(engine: Engine, path_layout: PathLayout, step: int, identity
 class Snapshot:
     """Host memory for copies of one engine's fragments; each copy overwrites the previous one.
 
-    It takes as much memory as the rank's part of a checkpoint: 12 bytes for each parameter that the rank owns.
+    It takes as much memory as the rank's part of a checkpoint: 12 bytes for each parameter that the rank owns, or 16
+    with an average of the weights.
     """
 
     def __init__(self, live: Fragments) -> None:

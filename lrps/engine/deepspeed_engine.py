@@ -29,12 +29,14 @@ from torch.distributed.constants import default_pg_timeout
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
+from lrps.engine.averaged_weights import AveragedWeights
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
-from lrps.engine.update_gate import Judge, UpdateGate, set_clipping
+from lrps.engine.moving_average import MovingAverage
+from lrps.engine.update_gate import Judge, UpdateGate
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -91,11 +93,14 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
 class Engine:
     """A model under DeepSpeed ZeRO with AdamW. Methods are collective unless they say otherwise."""
 
-    def __init__(self, config: Config, model: nn.Module, document_end: int | None = None) -> None:
+    def __init__(
+        self, config: Config, model: nn.Module, document_end: int | None = None, average: MovingAverage | None = None
+    ) -> None:
         """Take over `model` (fp32, on the CPU).
 
-        document_end: EOS token, given if attention is to be limited to documents. Raises ConfigError if the model does
-        not support that, or if the batch cannot be divided among the processes.
+        document_end: EOS token, given if attention is to be limited to documents. average: rule of an average of the
+        weights, if one is kept beside them. Raises ConfigError if the model does not support documents, or if the batch
+        cannot be divided among the processes.
         """
         self._micro_rows, self._accumulation = _division(config)
         self._document_end = document_end
@@ -121,6 +126,7 @@ class Engine:
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
         self._unsynced: list[UnsyncedStep] = []
+        self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
 
     def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
@@ -219,35 +225,27 @@ class Engine:
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
     def train_step(
-        self,
-        rows: np.ndarray,
-        *,
-        lr: float,
-        seed: int,
-        step: int,
-        judge: Judge | None = None,
-        clip_grad_norm: float | None = None,
+        self, rows: np.ndarray, *, lr: float, seed: int, step: int, judge: Judge | None = None, clip: float = 0.0
     ) -> bool:
         """Take one optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
         The global random state becomes a function of (seed, step, rank); only dropout uses it. Every token of a row
         except the first is a target, including the first token of a document, which is predicted from the EOS token
         before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
-
-        judge: called before anything is changed; if it returns True, the step passes without an update, bit for bit as
-        if it had never been taken. Then non-finite values are no failure.
-        clip_grad_norm: largest gradient norm of this step; None for that of the config.
-        `sync_metrics` returns the results later. False, on all ranks, if the gradients are not finite: then no weight
-        was changed, and the next call must be `sync_metrics`, which returns the failure.
+        judge: called before anything is changed; if it returns True, the step passes without an update as if it had never
+        been taken, also one that is not finite. clip: largest gradient norm; 0 for the config's. `sync_metrics` returns
+        the results later. False, on all ranks, if the gradients are not finite: then no weight was changed, and the
+        next call must be `sync_metrics`, which returns the failure.
         """
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
+        self.average.refresh()
         self._seed(_derived_seed(seed, step, self.rank))
-        losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
-        loss = torch.stack(losses).double().mean()
-        self._gate.begin(judge, loss)
-        set_clipping(self._engine, clip_grad_norm)
+        micro_batches = _widened(rows).split(self._micro_rows)
+        loss = torch.stack([self._accumulate(micro) for micro in micro_batches]).double().mean()
+        self._gate.begin(judge, loss, clip)
         norm, taken = self._update(lr)
+        self.average.after_step(step + 1)
         self._unsynced.append(UnsyncedStep(step, loss, norm, taken, self._gate.passed))
         return taken or self._gate.passed
 
@@ -339,6 +337,7 @@ class Engine:
         batches = list(_widened(rows).split(self._eval_rows)) if len(rows) else []
         # ZeRO-3 gathers weights in every forward pass, so all ranks must run equally many.
         passes = max(ranks.gather(len(batches)))
+        self.average.refresh()
         padding = torch.zeros((1, length), dtype=torch.int64)
         total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
         means = [total.new_empty(0)]
@@ -371,10 +370,10 @@ class Engine:
 
     def own_fragments(self) -> fragments.Fragments:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
-        return fragments.own_fragments(self._engine)
+        return self.average.own_fragments()
 
     def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
-        """Set the state from fragments of any topology: weights and moments, or weights only (`reset`)."""
+        """Set the state from fragments of any topology: weights and optimizer, or weights only (`reset`)."""
         fragments.read_fragments(self._engine, directory, optimizer)
 
     def close(self) -> None:
@@ -382,6 +381,7 @@ class Engine:
         if self._engine is None:
             return
         self._engine.destroy()
+        self.average.release()
         _forget(self._engine.module)
         self._engine = None
         gc.collect()  # The engine contains reference cycles.

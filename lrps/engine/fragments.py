@@ -1,4 +1,4 @@
-"""The state in a checkpoint: fp32 weights and Adam moments, each rank the pieces that it owns.
+"""The state in a checkpoint: fp32 weights and states of the optimizer, each rank the pieces that it owns.
 
 There is one safetensors file per rank, `fragments-00000-of-00002.safetensors`, with 1-D fp32 tensors keyed
 `state|name|start`, where start is an offset into the flattened parameter. A loader of any world size, ZeRO stage and
@@ -26,11 +26,13 @@ from torch import Tensor
 from lrps.base.errors import CheckpointError
 from lrps.base.files import apply_umask
 from lrps.engine.ranks import failing_together, rank, world_size
+from lrps.paths import optimizer_states
+from lrps.paths.optimizer_states import AVERAGE, OptimizerState
 
 FORMAT = "lrps-fragments/1"
 FACTS = "lrps"
 WEIGHTS = "fp32"
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = tuple(state.name for state in optimizer_states.MOMENTS)
 
 
 @dataclass(frozen=True)
@@ -95,31 +97,58 @@ def own_fragments(engine: Any) -> Fragments:
 
 
 def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> None:
-    """Set weights, Adam moments and step count from fragments of any topology. Collective.
+    """Set weights, states of the optimizer and Adam's step count from fragments of any topology. Collective.
 
-    optimizer: `carry`, or `reset` for weights only, zero moments and step 0. Raises CheckpointError on all ranks:
+    optimizer: `carry`, or `reset` for zero moments and step 0. If the engine has an average of the weights, it is read
+    in both cases; it begins as a copy of the weights if the fragments have none. Raises CheckpointError on all ranks:
     before anything is changed if the fragments lack a range or are of another model, later if a file cannot be read.
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
     pieces = _pieces(engine)
-    wanted = (WEIGHTS, *MOMENTS) if optimizer == "carry" else (WEIGHTS,)
+    states = _states(engine)
     with ExitStack() as stack:
         with failing_together():
             source = _FragmentFiles(directory, stack)
             source.check_model(_shapes(engine))
+            read = [state for state in states if _is_read(state, optimizer, source)]
+            wanted = (WEIGHTS, *(state.name for state in read))
             plan = [(piece, state, list(source.ranges(state, piece))) for piece in pieces for state in wanted]
         with failing_together(), torch.no_grad():
             for piece, state, ranges in plan:
                 for start, values in ranges:
                     offset = start - piece.start
                     piece.states[state][offset : offset + values.stop - values.start].copy_(values.read())
-            if optimizer == "reset":
+            for new in (state for state in states if state not in read):
                 for piece in pieces:
-                    for state in MOMENTS:
-                        piece.states[state].zero_()
+                    _begin(new, piece.states[WEIGHTS], piece.states[new.name])
             _set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
-    _refresh_weights(engine)
+    refresh_weights(engine)
+
+
+def begin_average(engine: Any) -> None:
+    """Let the average of the weights begin as a copy of them; the optimizer has one from now on. Not collective."""
+    for flat in _flats(engine):
+        state = _adam_state(engine, flat)
+        state.setdefault(AVERAGE.name, torch.empty_like(flat.data)).copy_(flat.data)
+
+
+def weights_and_averages(engine: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the live fp32 tensors that Adam updates on this rank, each with its average."""
+    return ((flat.data, _adam_state(engine, flat)[AVERAGE.name]) for flat in _flats(engine))
+
+
+def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
+    """Return True if a state is read from fragments, False if it begins anew."""
+    return source.has(state.name) if state.averages_weights else optimizer == "carry"
+
+
+def _begin(state: OptimizerState, weights: Tensor, values: Tensor) -> None:
+    """Set the values with which a state begins."""
+    if state.averages_weights:
+        values.copy_(weights)
+    else:
+        values.zero_()
 
 
 # Reading
@@ -193,6 +222,10 @@ class _FragmentFiles:
                     f"model; {how_to_fix}"
                 )
 
+    def has(self, state: str) -> bool:
+        """Return True if there are values of this state."""
+        return any(state == stored for stored, _ in self._index)
+
     def ranges(self, state: str, piece: FlatPiece) -> Iterator[tuple[int, _Values]]:
         """Yield (offset into the parameter, values) that together cover the piece. Raises CheckpointError for a gap."""
         position = piece.start
@@ -211,8 +244,8 @@ class _FragmentFiles:
 class StateReader:
     """A reader of a checkpoint's state, one tensor at a time, without an engine."""
 
-    def __init__(self, source: _FragmentFiles) -> None:
-        self._source = source
+    def __init__(self, source: _FragmentFiles, weights: str = WEIGHTS) -> None:
+        self._source, self._weights = source, weights
 
     @property
     def shapes(self) -> Mapping[str, Sequence[int]]:
@@ -224,8 +257,12 @@ class StateReader:
         """Number of steps that Adam has taken."""
         return self._source.adam_step
 
-    def read(self, name: str, state: str = WEIGHTS) -> Tensor:
-        """Return a whole parameter, or one of its MOMENTS, in fp32. Raises CheckpointError for a gap."""
+    def read(self, name: str, state: str | None = None) -> Tensor:
+        """Return a whole parameter, or its values in a state of the optimizer, in fp32.
+
+        Raises CheckpointError for a gap.
+        """
+        state = state or self._weights
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
         piece = FlatPiece(name, 0, {WEIGHTS: whole.view(-1)})
         for start, values in self._source.ranges(state, piece):
@@ -234,13 +271,18 @@ class StateReader:
 
 
 @contextmanager
-def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -> Iterator[StateReader]:
-    """Open the state in fragments of any topology. Raises CheckpointError if the shapes are given and differ."""
+def open_state(
+    directory: Path, shapes: Mapping[str, list[int]] | None = None, weights: str = WEIGHTS
+) -> Iterator[StateReader]:
+    """Open the state in fragments of any topology. Raises CheckpointError if the shapes are given and differ.
+
+    weights: name of the state that is read as the weights, such as their average.
+    """
     with ExitStack() as stack:
         source = _FragmentFiles(directory, stack)
         if shapes is not None:
             source.check_model(shapes)
-        yield StateReader(source)
+        yield StateReader(source, weights)
 
 
 # Where DeepSpeed stores its state
@@ -249,16 +291,18 @@ def open_state(directory: Path, shapes: Mapping[str, list[int]] | None = None) -
 def _pieces(engine: Any) -> list[FlatPiece]:
     """Return the pieces of this rank in the order of parameters; Adam moments are created if they do not exist yet."""
     stage = engine.zero_optimization_stage()
-    moments = {id(flat): _adam_state(engine, flat) for flat in _flats(engine)}
+    names = [state.name for state in _states(engine)]
+    of_flat = {id(flat): _adam_state(engine, flat) for flat in _flats(engine)}
+    states = {key: {name: of_flat[key][name] for name in names} for key in of_flat}
     if stage == 0:
-        return [_piece(name, 0, p, moments[id(p)], 0, p.numel()) for name, p in engine.module.named_parameters()]
+        return [_piece(name, 0, p, states[id(p)], 0, p.numel()) for name, p in engine.module.named_parameters()]
     find = _find_partitioned if stage == 3 else _find_replicated
     pieces = []
     for name, parameter in engine.module.named_parameters():
         found = find(engine.optimizer, parameter)
         if found is not None:
             start, flat, offset, numel = found
-            pieces.append(_piece(name, start, flat, moments[id(flat)], offset, numel))
+            pieces.append(_piece(name, start, flat, states[id(flat)], offset, numel))
     return pieces
 
 
@@ -280,9 +324,9 @@ def _find_partitioned(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int,
     return (start, optimizer.fp32_partitioned_groups_flat[group], offset, numel) if numel > 0 else None
 
 
-def _piece(name: str, start: int, flat: Tensor, moments: Mapping[str, Tensor], offset: int, numel: int) -> FlatPiece:
-    states = {WEIGHTS: flat.data, **{state: moments[state] for state in MOMENTS}}
-    return FlatPiece(name, start, {state: tensor.view(-1).narrow(0, offset, numel) for state, tensor in states.items()})
+def _piece(name: str, start: int, flat: Tensor, states: Mapping[str, Tensor], offset: int, numel: int) -> FlatPiece:
+    whole = {WEIGHTS: flat.data, **states}
+    return FlatPiece(name, start, {state: tensor.view(-1).narrow(0, offset, numel) for state, tensor in whole.items()})
 
 
 def _flats(engine: Any) -> list[Tensor]:
@@ -306,6 +350,12 @@ def _adam_state(engine: Any, flat: Tensor) -> dict[str, Tensor]:
     return state
 
 
+def _states(engine: Any) -> tuple[OptimizerState, ...]:
+    """Return the states that the optimizer has beside the weights."""
+    averaged = any(AVERAGE.name in _adam_state(engine, flat) for flat in _flats(engine))
+    return (*optimizer_states.MOMENTS, AVERAGE) if averaged else optimizer_states.MOMENTS
+
+
 def _adam_step(engine: Any) -> float:
     return float(_adam_state(engine, _flats(engine)[0])["step"])
 
@@ -321,7 +371,7 @@ def _shapes(engine: Any) -> dict[str, list[int]]:
     return {name: list(getattr(p, "ds_shape", p.shape)) for name, p in engine.module.named_parameters()}
 
 
-def _refresh_weights(engine: Any) -> None:
+def refresh_weights(engine: Any) -> None:
     """Derive the weights of forward passes from the fp32 ones. Collective."""
     stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
     if stage in (1, 2):

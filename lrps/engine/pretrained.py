@@ -7,7 +7,7 @@ import deepspeed; imports transformers when called, because that takes seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from lrps.base.files import apply_umask
 from lrps.config.models import ModelConfig
-from lrps.engine.fragments import StateReader, open_state
+from lrps.engine.fragments import WEIGHTS, open_state
 from lrps.engine.loaded import untie_as_stored
+from lrps.engine.merge import WeightsReader, open_mean, shards_of
 from lrps.engine.model import build_model, build_skeleton
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -41,27 +42,30 @@ class Pretrained:
 def write_pretrained(
     model: ModelConfig,
     seed: int,
-    fragments: Path,
+    states: Sequence[Path],
     directory: Path,
     *,
     dtype: str,
     max_shard_bytes: int,
     document_end: int,
     begun: bool = False,
+    weights_of: str = WEIGHTS,
 ) -> Pretrained:
-    """Write the weights in the directory `fragments`, of any topology, as a Hugging Face model.
+    """Write the weights of a state as a Hugging Face model, or the mean of those of several states.
 
-    dtype: a key of DTYPES; bf16 is rounded as in torch. document_end: EOS token, at which generation stops and after
-    which it starts. begun: as for `build_model`. Raises ConfigError or CheckpointError if the model does not fit the
-    weights, OSError or SafetensorError if a file cannot be written.
+    states: directories of fragments, of any topology, in the order in which they are added up. dtype: a key of DTYPES;
+    bf16 is rounded as in torch. document_end: EOS token, at which generation stops and after which it starts. begun: as
+    for `build_model`. weights_of: name of the state in the fragments that is written, such as the average.
+    Raises ConfigError or CheckpointError if the model does not fit the weights, OSError or SafetensorError if a file
+    cannot be written.
     """
     skeleton: Any = build_skeleton(model, begun)
     if begun:
-        with open_state(fragments) as weights:
+        with open_state(states[0]) as weights:
             untie_as_stored(skeleton, weights.shapes.keys())
     parameters = dict(skeleton.named_parameters())
     buffers = _persistent_buffers(skeleton, model, seed, begun)
-    with open_state(fragments, {name: list(values.shape) for name, values in parameters.items()}) as weights:
+    with open_mean(states, {name: list(values.shape) for name, values in parameters.items()}, weights_of) as weights:
         stored = _Stored(skeleton, parameters, buffers, weights, DTYPES[dtype])
         _write_shards(stored, directory, max_shard_bytes)
     _write_config(skeleton, directory, DTYPES[dtype], document_end)
@@ -89,7 +93,7 @@ class _Stored:
     skeleton: nn.Module
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
-    weights: StateReader
+    weights: WeightsReader
     dtype: torch.dtype
 
     def sizes(self) -> dict[str, int]:
@@ -133,7 +137,7 @@ class _Stored:
 def _write_shards(stored: _Stored, directory: Path, max_shard_bytes: int) -> None:
     """Write model.safetensors, or model-00001-of-00003.safetensors and so on with their index."""
     sizes = stored.sizes()
-    shards = _shards(sizes, max_shard_bytes)
+    shards = shards_of(sizes, max_shard_bytes)
     files = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
     if len(shards) == 1:
         files = ["model.safetensors"]
@@ -148,19 +152,6 @@ def _write_shards(stored: _Stored, directory: Path, max_shard_bytes: int) -> Non
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
-
-
-def _shards(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
-    """Divide the names, in their order, into shards of at most `largest` bytes; a larger tensor is its own shard."""
-    shards: list[list[str]] = [[]]
-    bytes_in_shard = 0
-    for name, size in sizes.items():
-        if shards[-1] and bytes_in_shard + size > largest:
-            shards.append([])
-            bytes_in_shard = 0
-        shards[-1].append(name)
-        bytes_in_shard += size
-    return shards
 
 
 def _write_config(skeleton: Any, directory: Path, dtype: torch.dtype, document_end: int) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from lrps.config.evaluating import EvaluationConfig
 from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
-from lrps.export.states import PathState
+from lrps.export.states import PathState, released_state
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
-from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, run_scores
+from lrps.plan.released_state import checkpoint_digest
+from lrps.plan.scores import KIND, Result, Score, run_scores
 from lrps.plan.tasks import pair_digest, task_digest
 from lrps.store.layout import RELEASE_FACTS
 
@@ -54,22 +55,22 @@ def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[
     chosen = {r for p in plan.graph.paradigms if not paradigms or p.name in paradigms for r in p.releases}
     states, missing = [], []
     for release in sorted(chosen, key=lambda r: (versions.index(r.version), r.path)):
-        path = plan.graph.by_name[release.path]
-        if checkpoint_digest(plan, path, release.step) is None:
+        if checkpoint_digest(plan, release.path, release.step, release.form) is None:
             missing.append(release.path)
         else:
-            states.append(PathState(path, release.step, (release.version,)))
-    return tuple(states), tuple(missing)
+            states.append(released_state(plan, release))
+    return tuple(dict.fromkeys(states)), tuple(missing)
 
 
 def scoring_jobs(plan: Plan, states: Sequence[PathState], digests: Mapping[str, str]) -> tuple[ScoringJob, ...]:
     """Return the missing tasks of every state, without states that have all scores."""
-    done = {(score.checkpoint, score.task, score.task_sha256) for score in run_scores(plan)}
+    done = {(score.checkpoint, score.form, score.task, score.task_sha256) for score in run_scores(plan)}
     found = []
     for state in states:
-        checkpoint = checkpoint_digest(plan, state.path, state.step)
+        checkpoint = checkpoint_digest(plan, state.path.name, state.step, state.form)
         assert checkpoint is not None, "a trained state"
-        missing = tuple(task for task, digest in digests.items() if (checkpoint, task, digest) not in done)
+        known = {(task, digest) for made, form, task, digest in done if (made, form) == (checkpoint, state.form)}
+        missing = tuple(task for task, digest in digests.items() if (task, digest) not in known)
         if missing:
             found.append(ScoringJob(state, checkpoint, missing))
     return tuple(found)
@@ -112,7 +113,7 @@ def _score_model(
             results, examples = harness.score(generator.model, directory, task)
         # Measured from the previous result, so that loading a model is booked with its first result.
         now = time.monotonic()
-        score = Score(path, step, job.checkpoint, task, digests[task], results, examples)
+        score = Score(path, step, job.checkpoint, task, digests[task], results, examples, job.state.form)
         book_event(plan.layout.ledger, KIND, step, now - began, device=generator.device.type, **score.facts())
         report(f"{where}: {_results_text(results)} ({examples} examples, {now - began:.0f} s)")
         began = now

@@ -20,14 +20,15 @@ from lrps.base.numbers import amount, count, flops, loss, ratio
 from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import PathState
-from lrps.ledger.reader import evaluations, read_ledger, until
+from lrps.ledger.reader import EMA, MERGE, evaluations, read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
+from lrps.paths.optimizer_states import AVERAGE
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
-from lrps.store.checkpoints import Checkpoint
-from lrps.store.identity import SKIPPED
+from lrps.store.checkpoints import MERGED, Checkpoint
+from lrps.store.identity import AVERAGE_KEY, SKIPPED
 
 _TEMPLATE = "card.md.j2"
 _SUMMED = ("repeated_steps", "spent_tokens", "spent_flops", "device_hours", "training_hours", "money")
@@ -42,9 +43,17 @@ class _Leg:
 
 
 def card_document(
-    plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: TokenizerIdentity, model: Mapping[str, Any]
+    plan: Plan,
+    state: PathState,
+    checkpoints: Sequence[Checkpoint],
+    tokenizer: TokenizerIdentity,
+    model: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the card as JSON values. model: facts of the written weights. Unknown values are null."""
+    """Return the card as JSON values. Unknown values are null.
+
+    checkpoints: those whose weights were written, the newest one last. model: facts of the written weights.
+    """
+    checkpoint = checkpoints[-1]
     lineage = plan.graph.lineage(state.path)
     stops = [*(path.start for path in lineage[1:]), state.step]
     legs = [_Leg(path, stop) for path, stop in zip(lineage, stops, strict=True)]
@@ -57,6 +66,9 @@ def card_document(
         "step": state.step,
         "tokens": state.step * config.tokens_per_step,
         "versions": list(state.versions),
+        "form": state.form,
+        "average": checkpoint.identity[AVERAGE_KEY][AVERAGE.name] if state.form == EMA else None,
+        MERGED: _averaged(checkpoints),
         "paradigms": {p.name: p.kind for p in plan.graph.paradigms if any(q.name == state.path.name for q in p.paths)},
         "model": dict(model),
         "checkpoint": {
@@ -81,6 +93,13 @@ def card_document(
         "heldout": _heldout(plan, state, {source["name"] for source in data}),
         "cost": _cost(plan, legs),
     }
+
+
+def _averaged(checkpoints: Sequence[Checkpoint]) -> list[list[Any]]:
+    """Return [step, digest] of every state whose weights are averaged; none for a state that was trained."""
+    if len(checkpoints) > 1:
+        return [[each.step, each.digest] for each in checkpoints]
+    return [list(each) for each in checkpoints[0].merged]
 
 
 def render_card(document: Mapping[str, Any]) -> str:
@@ -149,13 +168,18 @@ def _data(plan: Plan, legs: Sequence[_Leg], stored: Sequence[Mapping[str, Any]])
 
 
 def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, Any]]:
-    """Return the newest evaluation of this state on each held-out set."""
+    """Return the newest evaluation of this state on each held-out set.
+
+    None for a merge that is no release: those in the ledger are of the released one, which averages other states.
+    """
+    if state.form == MERGE and not state.versions:
+        return []
     found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger, heartbeats=False))
     order = [increment.version for increment in plan.increments]
-    mine = [evaluation for (step, _), evaluation in found.items() if step == state.step]
+    mine = [evaluation for key, evaluation in found.items() if (key.step, key.form) == (state.step, state.form)]
     mine.sort(key=lambda evaluation: order.index(evaluation.heldout) if evaluation.heldout in order else len(order))
     facts = [asdict(evaluation) | {"trained": evaluation.heldout in trained} for evaluation in mine]
-    return [{key: value for key, value in each.items() if key != "initial_weights"} for each in facts]
+    return [{key: value for key, value in each.items() if key not in ("initial_weights", "form")} for each in facts]
 
 
 def _measured(plan: Plan, leg: _Leg) -> dict[str, Any]:

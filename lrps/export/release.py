@@ -13,17 +13,22 @@ from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_
 from lrps.config.model_directory import read_model_config
 from lrps.data.data_tokenizer import EOS_TOKENS, DataTokenizer, config_tokenizer
 from lrps.data.manifest import TokenizerIdentity, existing_manifests
+from lrps.engine.fragments import WEIGHTS
+from lrps.engine.merged_state import ensure_merged
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card
 from lrps.export.directory import finalize_directory, holds, new_directory
 from lrps.export.states import PathState
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.ledger.writer import book_event
+from lrps.paths.optimizer_states import AVERAGE
 from lrps.plan.initial import with_initial_weights
 from lrps.plan.plan import Plan
+from lrps.plan.released_state import merge_release
 from lrps.plan.status import check_run_dir
-from lrps.store.checkpoints import Checkpoint, find, verify_checkpoint
-from lrps.store.identity import check_identity, equal_digests, training_digest
+from lrps.store.checkpoints import MERGED, Checkpoint, find, verify_checkpoint
+from lrps.store.identity import AVERAGE_KEY, check_identity, equal_digests, training_digest
 
 
 @dataclass(frozen=True)
@@ -50,35 +55,67 @@ def export_state(plan: Plan, state: PathState, directory: Path, form: ExportForm
     neither GPU nor process group, and memory for about one shard. Raises CheckpointError if the directory has anything
     else, and an LrpsError if the state was not saved, is damaged, or is of another plan, model or tokenizer.
     """
-    checkpoint = find(plan.layout.path(state.path.name), state.step)
-    identity = {"checkpoint": checkpoint.manifest["digest"], **asdict(form)}
+    states = _checkpoints(plan, state)
+    checkpoint = states[-1]
+    identity: dict[str, Any] = {"checkpoint": checkpoint.digest, **asdict(form)}
+    if len(states) > 1:
+        identity[MERGED] = [[each.step, each.digest] for each in states]
+    if state.form == EMA:
+        identity["form"] = state.form
+        _check_average(checkpoint)
     if holds(directory, identity, force=force):
         return Exported(directory, False, sum(path.stat().st_size for path in directory.iterdir()))
     data = plan.config.data
     tokenizer = release_tokenizer(plan)
-    _check(plan, state, checkpoint, tokenizer.identity)
-    verify_checkpoint(checkpoint)
+    for each in states:
+        _check(plan, state, each, tokenizer.identity)
+        verify_checkpoint(each)
     began = time.monotonic()
     with new_directory(directory) as temporary:
         written = write_pretrained(
             plan.config.model,
             plan.config.seed,
-            checkpoint.directory,
+            [each.directory for each in states],
             temporary,
             dtype=form.dtype,
             max_shard_bytes=form.max_shard_bytes,
             document_end=tokenizer.identity.eos,
             begun=plan.begun,
+            weights_of=AVERAGE.name if state.form == EMA else WEIGHTS,
         )
         write_tokenizer(tokenizer, temporary, data.sequence_length)
         if plan.config.model.checkpoint is not None:
             carry_settings(plan.config.model.checkpoint, temporary, tokenizer.identity.eos)
-        card = card_document(plan, state, checkpoint, tokenizer.identity, {**asdict(written), "dtype": form.dtype})
+        card = card_document(plan, state, states, tokenizer.identity, {**asdict(written), "dtype": form.dtype})
         atomic_write_text(temporary / "README.md", render_card(card))
         size = finalize_directory(temporary, {"state": identity, **card})
     facts = {"path": state.path.name, "directory": str(directory), "bytes": size, "checkpoint": identity["checkpoint"]}
+    if state.form != RAW:
+        facts["form"] = state.form
     book_event(plan.layout.ledger, "export", state.step, time.monotonic() - began, **facts, dtype=form.dtype)
     return Exported(directory, True, size)
+
+
+def _check_average(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError if a checkpoint has no average of the weights."""
+    if AVERAGE.name not in checkpoint.identity.get(AVERAGE_KEY, {}):
+        raise CheckpointError(
+            f"{checkpoint.directory} has no moving average of the weights, because it was saved without average.ema; "
+            "export a later state with --step, or leave --ema out"
+        )
+
+
+def _checkpoints(plan: Plan, state: PathState) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints whose weights are exported, in the order of steps: several for a merge that is no release.
+
+    The merged state of a release is made if it does not exist.
+    """
+    release = merge_release(plan, state.path.name, state.step) if state.form == MERGE and state.versions else None
+    if release is not None:
+        check_run_dir(plan, [state.path])
+        return (ensure_merged(plan.layout, release),)
+    layout = plan.layout.path(state.path.name)
+    return tuple(find(layout, step) for step in state.averaged or (state.step,))
 
 
 def release_tokenizer(plan: Plan) -> DataTokenizer:
@@ -118,10 +155,10 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
             "config and the tokenizer that it was trained with"
         )
     named = (checkpoint.identity.get("path"), checkpoint.identity.get("step"))
-    if named != (state.path.name, state.step):
+    if named != (state.path.name, checkpoint.step):
         raise CheckpointError(
             f"{checkpoint.directory} is the state of path {named[0]} at step {named[1]}, not of {state.path.name} at "
-            f"step {state.step}: it was copied or moved here; put back the one that was trained here"
+            f"step {checkpoint.step}: it was copied or moved here; put back the one that was trained here"
         )
     model = plan.config.model
     if model.checkpoint is not None:

@@ -29,10 +29,11 @@ def unfinished_paths(plan: Plan, paradigms: Sequence[str] = ()) -> tuple[PathSta
 
 
 def plan_jobs(
-    plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str]
+    plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str], profile: int | None = None
 ) -> tuple[ProcessGroupJob, ...]:
     """Cut the unfinished paths `names` (parents before children) into jobs, parents before children.
 
+    profile: number of steps of which the first job writes a trace.
     Raises ConfigError if a hostfile is missing, or if the batch does not divide over the processes of a job.
     """
     launcher = launcher_of(plan.config.launch)
@@ -42,7 +43,8 @@ def plan_jobs(
         own = tuple(path.name for path in paths)
         needs = _needs(paths, {name for job in jobs for name in job.paths})
         after = tuple(job.name for job in jobs if any(fork.path in job.paths for fork in needs))
-        job = ProcessGroupJob(own, ("train", str(config_file), *settings, *own), resources, needs, after)
+        traced = ("--profile", str(profile)) if profile is not None and not jobs else ()
+        job = ProcessGroupJob(own, ("train", str(config_file), *traced, *settings, *own), resources, needs, after)
         if fault := plan.config.batch_fault(job.world_size):
             raise ConfigError(f"{job.name}, {job.nodes} nodes of {job.processes} processes: {fault}")
         jobs.append(job)

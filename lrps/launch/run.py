@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from lrps.base.clock import launch_stamp
@@ -34,6 +35,7 @@ from lrps.launch.supervise import GroupExit, Supervisor
 from lrps.ledger.reader import read_ledger
 from lrps.paths.graph import Fork
 from lrps.plan.budget import is_spent
+from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus, path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
@@ -48,6 +50,8 @@ PROGRESS_SECONDS = 60.0
 
 Echo = Callable[[str], None]
 """Prints a line for the user."""
+Notify = Callable[[str, Mapping[str, Any]], None]
+"""Reports an event to whoever does not watch: its kind (failure | budget), and facts such as its path."""
 
 
 def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher) -> str:
@@ -73,16 +77,18 @@ def run_jobs(
     launcher: HostLauncher,
     echo: Echo = print,
     progress: Callable[[], str] | None = None,
+    notify: Notify = lambda _kind, _facts: None,
 ) -> None:
     """Run the jobs, up to launch.at_once at a time, each as soon as the branch points that it needs are pinned.
 
     progress: returns a line about the whole plan, which is printed every minute while the output of jobs is in files.
+    notify: reports every job that fails, also one that was killed, and that the budget is spent.
     A job that fails prevents only the jobs that need what it did not save. Raises StoppedError if a request to stop
     came and all have saved, BudgetError if the budget is spent and all have saved, TrainingError if a job ended before
     its paths were complete, SpikeError if the guard stopped every job that failed, and LrpsError (a mistake of
     the user) if every job that failed had rejected its input.
     """
-    runner = _Runner(plan, jobs, launcher, echo)
+    runner = _Runner(plan, jobs, launcher, echo, notify)
     with Supervisor(plan.config.launch.grace_seconds) as supervisor:
         while True:
             runner.start_ready_jobs(supervisor)
@@ -120,8 +126,10 @@ class _Failure:
 class _Runner:
     """The jobs of a run: which wait, which run, and how the others ended."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher, echo: Echo) -> None:
-        self._plan, self._launcher, self._echo = plan, launcher, echo
+    def __init__(
+        self, plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher, echo: Echo, notify: Notify
+    ) -> None:
+        self._plan, self._launcher, self._echo, self._notify = plan, launcher, echo, notify
         self._waiting, self._running = list(jobs), dict[str, _RunningJob]()
         self._stopped: list[str] = []
         self._failures: list[_Failure] = []
@@ -174,6 +182,9 @@ class _Runner:
             by_guard = any(_stopped_by_guard(self._plan.layout.path(name)) for name in incomplete)
             failure = _Failure(NEEDS_DECISION if by_guard else group_exit.code, incomplete)
             self._failures.append(failure)
+            begun = [name for name in incomplete if statuses[name].totals.attempts > ended.attempts[name]]
+            failed = begun[-1] if begun else incomplete[0]
+            self._notify("failure", failure_facts(self._plan, failed, f"exit code {group_exit.code}"))
             if ended.log is not None:
                 self._echo("\n".join((f"{failure}. The end of {ended.log}:", *_last_lines(ended.log))))
 
@@ -196,6 +207,7 @@ class _Runner:
             also = f" ({failures})" if failures else ""
             names = ", ".join((*self._stopped, *not_started))
             if is_spent(self._plan):
+                self._notify("budget", {"path": names})
                 raise BudgetError(
                     f"the budget is spent; {names} not complete{also}. Raise `budget` in the config and run the same "
                     "command again to resume: it says how much is needed"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lrps.base.errors import LedgerError
 from lrps.base.tail import Tail
@@ -86,6 +86,25 @@ def until(records: Iterable[Record], stop: int) -> Iterator[Record]:
             yield record
 
 
+RAW = "raw"
+"""Form of a state as it was trained; records of its evaluations have no fact `form`."""
+EMA = "ema"
+"""Form of a state whose weights are the exponential moving average of the trained ones (`average.ema`)."""
+MERGE = "merge"
+"""Form of a state whose weights are the mean of those of several saved states; its step is that of the newest one."""
+
+
+class EvaluationKey(NamedTuple):
+    """What was evaluated, and on what. The forms of a state are never mistaken for each other."""
+
+    step: int
+    """Lineage step of the state."""
+    heldout: str
+    """Version of the held-out set."""
+    form: str = RAW
+    """Form of the weights: RAW, EMA or MERGE."""
+
+
 @dataclass(frozen=True)
 class HeldoutEvaluation:
     """The loss of a state on one held-out set: of a released one, or of a main path in between."""
@@ -105,6 +124,8 @@ class HeldoutEvaluation:
     """SHA-256 of the file with the loss of every sequence; None if an earlier version of lrps evaluated."""
     first_rows: Mapping[str, Any] | None = None
     """`rows` and `loss` on the first sequences, if main paths were evaluated on fewer than the state."""
+    form: str = RAW
+    """Form of the weights that were evaluated."""
 
 
 _MEASURED = ("heldout", "manifest_sha256", "loss", "bits_per_byte", "rows", "tokens")
@@ -114,16 +135,22 @@ _OTHERS = ("initial_weights", "row_losses_sha256", "first_rows")
 """Facts of some of these records."""
 
 
-def evaluations(records: Iterable[Record]) -> dict[tuple[int, str], HeldoutEvaluation]:
-    """Return the newest evaluation of every (step, held-out version), without those of states that were abandoned."""
-    found: dict[tuple[int, str], HeldoutEvaluation] = {}
+def evaluations(records: Iterable[Record]) -> dict[EvaluationKey, HeldoutEvaluation]:
+    """Return the newest evaluation of every state on every held-out set, each form of a state by itself.
+
+    Those of states that a rewind has abandoned are left out.
+    """
+    found: dict[EvaluationKey, HeldoutEvaluation] = {}
     for record in records:
         if record.kind == "rewind":
             found = {key: each for key, each in found.items() if each.step <= record.facts["to"]}
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
             others: dict[str, Any] = {key: record.facts.get(key) for key in _OTHERS}
-            found[record.step, facts["heldout"]] = HeldoutEvaluation(record.step, **facts, **others)
+            form = record.facts.get("form", RAW)
+            found[EvaluationKey(record.step, facts["heldout"], form)] = HeldoutEvaluation(
+                record.step, **facts, **others, form=form
+            )
     return found
 
 

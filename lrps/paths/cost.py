@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from lrps.config.hardware import HardwareConfig, PriceConfig
 from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
+from lrps.paths.optimizer_states import MAIN, saved_bytes
 
 PEAK_TFLOPS = {
     "A100": 312.0,
@@ -21,9 +22,6 @@ PEAK_TFLOPS = {
     "B200": 2250.0,
 }
 """Dense bf16 peak of one device in TFLOP/s, from the makers' data sheets. An unknown device is n/a, never 0."""
-
-BYTES_PER_PARAMETER = 12
-"""Bytes of a checkpoint for each parameter: the fp32 weight and two Adam moments."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class CostModel:
     currency: str | None
     """Currency of the price."""
     checkpoint_bytes: int | None
-    """Number of bytes of one checkpoint."""
+    """Number of bytes of one checkpoint; of one of the main path if that averages its weights."""
 
     def of(self, steps: int) -> Cost:
         """Return the cost of some steps."""
@@ -104,7 +102,7 @@ def cost_model(config: Config) -> CostModel:
         flops_per_device_hour=None if peak is None or hardware is None else peak * hardware.mfu * 3600,
         price_per_device_hour=price.amount if price else None,
         currency=price.currency if price else None,
-        checkpoint_bytes=None if total is None else total * BYTES_PER_PARAMETER,
+        checkpoint_bytes=None if total is None else total * saved_bytes(config, MAIN),
     )
 
 

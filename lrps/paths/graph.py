@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 
+from lrps.base.document import OPTIONAL
 from lrps.base.step_set import StepSet
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.paths.amendments import AmendedSchedule, Amendments, clip_at, scaled_to, skips
+from lrps.paths.merge_window import merge_steps
 from lrps.paths.schedule import Schedule
 
 
@@ -86,7 +89,8 @@ class TrainingPath:
 
     name: str
     kind: str
-    """Kind of the path: main | branch | ptfs | cpt | wsd-s; `job` in path.json. Training does not depend on it."""
+    """Kind of the path: main | branch | ptfs | cpt | wsd-s | probe; `job` in path.json. Training does not depend on
+    it."""
     parent: Fork | None
     """Fork that the path starts from, with parent.step == start; None for the initial weights."""
     start: int
@@ -176,6 +180,24 @@ class Release:
     """Name of the path."""
     step: int
     """Step of the lineage."""
+    form: str = field(default=RAW, metadata=OPTIONAL)
+    """Form of the weights: raw, the exponential moving average (ema), or the mean of several states (merge)."""
+
+    @property
+    def label(self) -> str:
+        """Version with the form of its weights if they are not raw, such as `v3 (merge of 10 states)`."""
+        words = form_in_words(self.form, len(self.states))
+        return f"{self.version} ({words})" if words else self.version
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """Steps whose states the release needs: its own, or those that a merge averages."""
+        return merge_steps(self.step) if self.form == MERGE else (self.step,)
+
+
+def form_in_words(form: str, states: int) -> str:
+    """Return the form of weights as people read it; empty for raw ones. states: number of states of a merge."""
+    return {RAW: "", EMA: "EMA", MERGE: f"merge of {states} states"}[form]
 
 
 @dataclass(frozen=True)
@@ -198,10 +220,28 @@ class Paradigm:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A short decay from the main path on data of interest, and its control. It belongs to no paradigm."""
+
+    name: str
+    """Name in the config."""
+    path: TrainingPath
+    """Decay on the data of the probe."""
+    control: TrainingPath
+    """The same decay from the same state on the rows that the main path would read next. It may be a branch."""
+
+    @property
+    def paths(self) -> tuple[TrainingPath, TrainingPath]:
+        """The control and the path of the probe."""
+        return self.control, self.path
+
+
+@dataclass(frozen=True)
 class Graph:
-    """The paths of several paradigms. A path that two paradigms share has one name and is trained once."""
+    """The paths of several paradigms, and probes. Paths that are equal have one name and are trained once."""
 
     paradigms: tuple[Paradigm, ...]
+    probes: tuple[Probe, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, TrainingPath]:
@@ -210,6 +250,8 @@ class Graph:
         for path in (path for paradigm in self.paradigms for path in paradigm.paths):
             if path.name not in longest or path.stop > longest[path.name].stop:
                 longest[path.name] = path
+        for path in (path for probe in self.probes for path in probe.paths):
+            longest.setdefault(path.name, path)
         return longest
 
     @property
@@ -228,17 +270,29 @@ class Graph:
         return tuple(dict.fromkeys(release for paradigm in self.paradigms for release in paradigm.releases))
 
     @cached_property
+    def probed(self) -> dict[str, tuple[str, ...]]:
+        """Mapping from path to the probes whose results its last state shows, as the probe's own path or control."""
+        paths = {path.name for probe in self.probes for path in probe.paths}
+        return {name: tuple(p.name for p in self.probes if name in [each.name for each in p.paths]) for name in paths}
+
+    @property
+    def probe_paths(self) -> tuple[TrainingPath, ...]:
+        """Paths that only probes need: they belong to no paradigm."""
+        owned = {path.name for paradigm in self.paradigms for path in paradigm.paths}
+        return tuple(path for path in self.paths if path.name not in owned)
+
+    @cached_property
     def _branch_points(self) -> dict[str, set[int]]:
         steps: dict[str, set[int]] = {name: set() for name in self.by_name}
         for path in self.paths:
             if path.parent:
                 steps[path.parent.path].add(path.parent.step)
         for release in self.releases:
-            steps[release.path].add(release.step)
+            steps[release.path].update(release.states)
         return steps
 
     def branch_points(self, name: str) -> tuple[int, ...]:
-        """Return the steps of a path at which other paths fork or a version is released, in ascending order."""
+        """Return the steps of a path at which other paths fork or that a release needs, in ascending order."""
         return tuple(sorted(self._branch_points[name]))
 
     def with_ancestors(self, paths: Iterable[TrainingPath]) -> tuple[TrainingPath, ...]:

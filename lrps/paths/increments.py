@@ -57,3 +57,13 @@ class RehearsalSet:
     def planned_rows(self) -> int:
         """Number of rows of its epochs together, repeated ones included."""
         return floor(self.epochs * self.rows)
+
+
+@dataclass(frozen=True)
+class CandidateSet:
+    """Rows that no version reads, for probes."""
+
+    name: str
+    """Name of the set."""
+    rows: int
+    """Number of rows of an epoch."""

@@ -70,6 +70,8 @@ class Setting:
     """Whether the loss is computed in chunks, without the logits of all tokens at once."""
     gloo: bool = False
     """Whether collectives run on CPUs, where a reduce-scatter copies its input."""
+    state_bytes: int = 2 * FP32
+    """Bytes of the optimizer's states for each parameter: two Adam moments, and the average of the weights if any."""
 
     @property
     def tokens(self) -> int:
@@ -87,7 +89,7 @@ class Memory:
     master: int = 0
     """fp32 master copy of the weights."""
     moments: int = 0
-    """Adam moments."""
+    """States of the optimizer: Adam moments, and the average of the weights if there is one."""
     buckets: int = 0
     """Buffers that gradients are copied to for communication."""
     activations: int = 0
@@ -176,8 +178,8 @@ def at_rest(decoder: Decoder, setting: Setting) -> Memory:
     stage, size, all_of_it = setting.zero_stage, BYTES[setting.precision], decoder.parameters
     share = ceil(all_of_it / setting.devices)
     if stage == 0:
-        return Memory(weights=size * all_of_it, moments=2 * FP32 * all_of_it)
-    memory = Memory(weights=size * all_of_it, master=FP32 * share, moments=2 * FP32 * share)
+        return Memory(weights=size * all_of_it, moments=setting.state_bytes * all_of_it)
+    memory = Memory(weights=size * all_of_it, master=FP32 * share, moments=setting.state_bytes * share)
     if stage < 3:
         return memory
     small = decoder.parameters_in_tensors_up_to(_STAYS_GATHERED) if setting.devices > 1 else 0

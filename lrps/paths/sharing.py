@@ -7,11 +7,11 @@ finished plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lrps.base.errors import ConfigError
-from lrps.paths.graph import Fork, Graph, Paradigm, TrainingPath
+from lrps.paths.graph import Fork, Graph, Paradigm, Probe, TrainingPath
 
 _Likeness = tuple[Fork | None, int, int | None]
 
@@ -23,7 +23,26 @@ def share(paradigms: Sequence[Paradigm], existing: Mapping[str, TrainingPath] | 
     """
     known = _Known(existing or {})
     graph = Graph(tuple(_rename(paradigm, known) for paradigm in paradigms))
-    _check_names(graph.paradigms)
+    _check_names(_paths_of(graph))
+    return graph
+
+
+def share_probes(graph: Graph, probes: Sequence[Probe], existing: Mapping[str, TrainingPath] | None = None) -> Graph:
+    """Return the graph of paradigms with probes, whose paths have the names of equal paths as `share` says.
+
+    The paths of the graph keep their names, also where an equal path of a probe is on disk under another one.
+    """
+    known = _Known({**(existing or {}), **graph.by_name})
+
+    def named(path: TrainingPath) -> TrainingPath:
+        twin = known.twin_of(path)
+        path = path if twin is None else replace(path, name=twin.name, kind=twin.kind)
+        known.add(path)
+        return path
+
+    shared = (Probe(probe.name, named(probe.path), named(probe.control)) for probe in probes)
+    graph = replace(graph, probes=tuple(shared))
+    _check_names(_paths_of(graph))
     return graph
 
 
@@ -82,20 +101,22 @@ def same(path: TrainingPath, other: TrainingPath) -> bool:
     return path.extends(other) or other.extends(path)
 
 
-def _check_names(paradigms: Sequence[Paradigm]) -> None:
+def _check_names(paths: Iterable[tuple[str, TrainingPath]]) -> None:
     """Raise ConfigError if two different paths would have the same directory, on any file system.
 
-    Names are compared without regard to case, as some file systems do.
+    paths: key of the config that a path comes from, and the path. Names are compared without regard to case, as some
+    file systems do.
     """
     seen: dict[str, tuple[TrainingPath, str]] = {}
-    for paradigm, path in _paths_of(paradigms):
-        other, owner = seen.setdefault(path.name.lower(), (path, paradigm))
+    for key, path in paths:
+        other, owner = seen.setdefault(path.name.lower(), (path, key))
         if path.name != other.name or not same(path, other):
             raise ConfigError(
-                f"paradigms.{paradigm} and paradigms.{owner} both call a path '{path.name}', but the paths differ; "
-                "rename one of the paradigms or versions"
+                f"{key} and {owner} both call a path '{path.name}', but the paths differ; "
+                "rename one of the paradigms, probes or versions"
             )
 
 
-def _paths_of(paradigms: Sequence[Paradigm]) -> Iterator[tuple[str, TrainingPath]]:
-    return ((paradigm.name, path) for paradigm in paradigms for path in paradigm.paths)
+def _paths_of(graph: Graph) -> Iterator[tuple[str, TrainingPath]]:
+    yield from ((f"paradigms.{paradigm.name}", path) for paradigm in graph.paradigms for path in paradigm.paths)
+    yield from ((f"probes.{probe.name}", path) for probe in graph.probes for path in probe.paths)

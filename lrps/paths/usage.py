@@ -1,6 +1,7 @@
 """Classification of the rows that a path trains on: unique, replayed or rehearsal.
 
-A row of a rehearsal set is rehearsal. A row of an increment is replayed if the increment ends at or before the start of
+A row of a rehearsal set is rehearsal. A row of a candidate set is replayed if it is read in a second or later epoch of
+the set. A row of an increment is replayed if the increment ends at or before the start of
 the path, or if the row is read in a second or later epoch: of its increment, or of its part where the increment is a
 mixture. All other rows are unique. So for a path
 from the initial weights only rows that it reads again are replayed. The rows of older increments that the mix of a main
@@ -15,7 +16,7 @@ from functools import cached_property, partial
 from itertools import accumulate
 
 from lrps.paths.graph import SourceRange, TrainingPath
-from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
 
 FirstReads = Callable[[int], int]
 """Function from a position n of a source's stream to the number of rows among the first n that no earlier one repeats.
@@ -40,12 +41,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class RowUsage:
-    """Classification of rows by the increments and rehearsal sets of a plan."""
+    """Classification of rows by the increments and the other sets of a plan."""
 
     increments: Sequence[Increment]
     rehearsal: Sequence[RehearsalSet]
     first_reads: Mapping[str, FirstReads]
-    """Function by increment, of those that are mixtures; any other has each row once in its first epoch."""
+    """Function by increment or set, of those that are mixtures; any other has each row once in its first epoch."""
+    candidates: Sequence[CandidateSet] = ()
 
     @cached_property
     def _ends(self) -> dict[str, int]:
@@ -60,7 +62,12 @@ class RowUsage:
     @cached_property
     def _first_reads(self) -> dict[str, FirstReads]:
         plain = {increment.version: partial(min, increment.rows) for increment in self.increments}
-        return {**plain, **self.first_reads}
+        sets = {each.name: partial(min, each.rows) for each in self.candidates}
+        return {**plain, **sets, **self.first_reads}
+
+    @cached_property
+    def _candidates(self) -> frozenset[str]:
+        return frozenset(each.name for each in self.candidates)
 
     def of(self, path: TrainingPath, taken: Iterable[tuple[SourceRange, int]]) -> Usage:
         """Return the usage of rows of a path. taken: (part of the path, number of rows read from its beginning)."""
@@ -70,7 +77,7 @@ class RowUsage:
                 rehearsed += rows
                 continue
             new = 0
-            if self._ends.get(part.source, 0) > path.start:
+            if part.source in self._candidates or self._ends.get(part.source, 0) > path.start:
                 first_reads, begin = self._first_reads[part.source], part.from_row
                 new = first_reads(begin + rows) - first_reads(begin)
             unique, replayed = unique + new, replayed + rows - new

@@ -29,9 +29,16 @@ def initial_checkpoint(model: ModelConfig) -> Checkpoint | None:
         hint = f"did you mean one of its folders: {inside}?" if inside else _how_to_fix(directory)
         raise CheckpointError(f"model.initial_state: {located(directory)} is no checkpoint; {hint}")
     try:
-        return open_checkpoint(directory)
+        found = open_checkpoint(directory)
     except CheckpointError as error:
         raise CheckpointError(f"model.initial_state: {error}") from None
+    if found.merged:
+        raise CheckpointError(
+            f"model.initial_state: {located(directory)} is a merge of the states of steps "
+            f"{', '.join(str(step) for step, _ in found.merged)}: it has weights only, without Adam's moments, and no "
+            "training continues from it; give one of these states, or export it and give the model as model.checkpoint"
+        )
+    return found
 
 
 def _how_to_fix(directory: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from fractions import Fraction
 from itertools import accumulate
 
-from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.reader import EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
 from lrps.paths.evaluation_steps import evaluation_steps
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -45,8 +45,8 @@ def curve_to_come(plan: Plan, path: TrainingPath, step: int) -> dict[int, tuple[
     return later
 
 
-Evaluations = Mapping[tuple[int, str], HeldoutEvaluation]
-"""Newest evaluation by step and held-out version."""
+Evaluations = Mapping[EvaluationKey, HeldoutEvaluation]
+"""Newest evaluation by step, held-out version and form of the weights."""
 
 
 def newest_evaluations(plan: Plan, path: TrainingPath) -> Evaluations:
@@ -58,7 +58,7 @@ def not_evaluated(plan: Plan, done: Evaluations, step: int, versions: Iterable[s
     """Return those of the versions on whose first held-out sequences there is no result of the state of a step."""
 
     def is_done(version: str) -> bool:
-        found = done.get((step, version))
+        found = done.get(EvaluationKey(step, version))
         wanted = (plan.heldout[version].sha256, curve_rows(plan, version))
         return found is not None and (found.manifest_sha256, found.rows) == wanted
 

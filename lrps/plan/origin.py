@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.ledger.reader import read_ledger
 from lrps.paths.graph import TrainingPath
-from lrps.store.checkpoints import Checkpoint, Skipped, directory_name, find, newest_intact
+from lrps.store.checkpoints import Checkpoint, Skipped, complete_checkpoints, directory_name, find, newest_intact
 from lrps.store.layout import PathLayout, RunLayout
 
 
@@ -86,13 +86,21 @@ def fork(path: TrainingPath, run: RunLayout) -> Origin:
         newest, _ = newest_checkpoint(parent)
         passed = newest is not None and newest.step > path.parent.step
         how_to_fix = (
-            "its parent has passed that step without a branch point there; choose an alpha whose fork is at or "
-            f"beyond step {newest.step if newest else 0}, or train under another plan name"
+            f"its parent has passed that step without a branch point there; {_other_fork(path, parent)}"
             if passed
             else f"train {path.parent.path} first (`lrps run` does)"
         )
         raise LineageError(f"{what}\n  {how_to_fix}") from None
     return Origin("fork", checkpoint.step, checkpoint, path.parent.optimizer)
+
+
+def _other_fork(path: TrainingPath, parent: PathLayout) -> str:
+    """Return which other fork is possible of a path whose parent has passed its fork without saving it."""
+    saved = {each.step for place in (parent.branch_points, parent.checkpoints) for each in complete_checkpoints(place)}
+    if path.kind == "probe":
+        nearest = min(saved, key=lambda step: (abs(step - path.start), step))
+        return f"choose `at: {{step: {nearest}}}`, the nearest step that is saved, or one beyond step {max(saved)}"
+    return f"choose an alpha whose fork is at or beyond step {max(saved)}, or train under another plan name"
 
 
 def origin_of(path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None) -> Origin:

@@ -23,11 +23,12 @@ from lrps.data.sources import DataSource, SourcePart
 from lrps.paths.amended import amended
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, TrainingPath
-from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.part_share import PartShare
 from lrps.paths.usage import FirstReads, RowUsage
-from lrps.plan.sizes import heldout_source, part_shares, plain_rows, wanted_rows
+from lrps.plan.probe_data import check_probe_data
+from lrps.plan.sizes import heldout_sources, part_shares, plain_rows, wanted_rows
 from lrps.store.abandoned import has_states
 from lrps.store.conventions import PADDING, conventions_of
 from lrps.store.identity import equal_digests, path_identity, read_path, training_digest
@@ -45,6 +46,8 @@ class Plan:
     rehearsal: tuple[RehearsalSet, ...] = ()
     mixtures: Mapping[str, tuple[PartShare, ...]] = field(default_factory=dict)
     """Mapping from mixed source to the rows of its parts in an epoch, in the order of the parts' names."""
+    candidates: tuple[CandidateSet, ...] = ()
+    """Candidate sets, which only probes read."""
     stated_price: PriceConfig | None = None
     """Price of a device-hour in place of that of the config and those that attempts recorded (`--price`)."""
 
@@ -90,13 +93,14 @@ class Plan:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Mapping from source to the number of sequences of an epoch: increments, then rehearsal sets."""
+        """Mapping from source to the number of sequences of an epoch: increments, rehearsal sets, candidate sets."""
         increments = {increment.version: increment.rows for increment in self.increments}
-        return increments | {each.name: each.rows for each in self.rehearsal}
+        rehearsal = {each.name: each.rows for each in self.rehearsal}
+        return increments | rehearsal | {each.name: each.rows for each in self.candidates}
 
     @cached_property
     def sources(self) -> dict[str, DataSource]:
-        """Training data by source, of the increments and rehearsal sets all of whose shards exist."""
+        """Training data by source, of the increments and other sets all of whose shards exist."""
         found: dict[str, DataSource] = {}
         for name, rows in self.rows.items():
             shares = self.mixtures.get(name)
@@ -115,7 +119,7 @@ class Plan:
     @cached_property
     def row_usage(self) -> RowUsage:
         """Classification of the rows that paths read."""
-        return RowUsage(self.increments, self.rehearsal, self.first_reads)
+        return RowUsage(self.increments, self.rehearsal, self.first_reads, self.candidates)
 
     @cached_property
     def heldout(self) -> dict[str, DataSource]:
@@ -124,8 +128,17 @@ class Plan:
         That of a mixed version is the largest mixture of its parts' held-out rows, at the weights of the version, in
         which no row is twice; it is left out if that has no row.
         """
-        found = {version.name: heldout_source(self.config, version) for version in self.config.data.versions}
-        return {name: source for name, source in found.items() if source is not None and source.rows}
+        return heldout_sources(self.config, self.config.data.versions)
+
+    @cached_property
+    def candidate_heldout(self) -> dict[str, DataSource]:
+        """Held-out data by candidate set, on which only probes are evaluated."""
+        return heldout_sources(self.config, self.config.data.candidates)
+
+    @cached_property
+    def all_heldout(self) -> dict[str, DataSource]:
+        """Held-out data by version, then by candidate set."""
+        return {**self.heldout, **self.candidate_heldout}
 
     @property
     def without_heldout(self) -> tuple[str, ...]:
@@ -137,7 +150,10 @@ class Plan:
 
         Sources whose shards do not exist yet are left out.
         """
-        tokenizers = {manifest.tokenizer.sha256 for manifest in self.manifests.values()}
+        # That of a candidate set has to be the same, which is checked before it is read; it identifies no other path.
+        only_probed = {shards.name for each in self.config.data.candidates for shards in each.shard_sets}
+        manifests = {name: manifest for name, manifest in self.manifests.items() if name not in only_probed}
+        tokenizers = {manifest.tokenizer.sha256 for manifest in manifests.values()}
         sources = {name: source.identity for name, source in self.sources.items()}
         return path_identity(path, self.config, ", ".join(sorted(tokenizers)) or None, sources, self.conventions)
 
@@ -152,8 +168,8 @@ class Plan:
         return equal_digests(self.config.run_dir, self.training_sha256) | {self.training_sha256}
 
     def heldout_rows(self, version: str) -> int:
-        """Return the number of sequences of a held-out set that versions are evaluated on."""
-        available = self.heldout[version].rows
+        """Return the number of sequences of a held-out set that models are evaluated on."""
+        available = self.all_heldout[version].rows
         return min(available, self.config.evaluation.max_rows or available)
 
     def heldout_versions(self, version: str) -> tuple[str, ...]:
@@ -183,12 +199,14 @@ def make_plan(config: Config) -> Plan:
     """Make the plan of a config from the manifests that exist.
 
     Raises DataError for a damaged manifest or one that is smaller than the config says, ConfigError for a version
-    with neither shards nor a planned number of tokens, and for a held-out share other than that of the shards.
+    with neither shards nor a planned number of tokens, and for a held-out share other than that of the shards. Raises
+    DataError if a probe would be trained on held-out text.
     """
     data = config.data
     files = {shards.name: manifest_path(data.root, shards.name, "train") for shards in data.shard_sets}
     manifests = {name: load_manifest(file) for name, file in files.items() if file.exists()}
     check_heldout_share(data, manifests)
+    check_probe_data(config, manifests)
     rows: dict[str, int] = {}
     mixtures: dict[str, tuple[PartShare, ...]] = {}
     for source in data.sources:  # The increments come first: what is synthetic may be a share of them.
@@ -202,7 +220,8 @@ def make_plan(config: Config) -> Plan:
     epochs = {source.name: Fraction(str(source.epochs)) for source in data.sources}
     increments = (Increment.of(v.name, rows[v.name], batch, epochs[v.name]) for v in data.versions)
     rehearsal = (RehearsalSet(each.name, rows[each.name], each.since, epochs[each.name]) for each in data.rehearsal)
-    return Plan(config, tuple(increments), manifests, tuple(rehearsal), mixtures)
+    candidates = (CandidateSet(each.name, rows[each.name]) for each in data.candidates)
+    return Plan(config, tuple(increments), manifests, tuple(rehearsal), mixtures, tuple(candidates))
 
 
 def _first_reads(shares: Sequence[PartShare]) -> FirstReads:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrps.base.errors import LineageError
+from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.locks import is_locked, path_lock
+from lrps.ledger.reader import MERGE
 from lrps.paths.amendments import generation
 from lrps.paths.graph import Fork, TrainingPath
 from lrps.plan.plan import Plan
@@ -26,6 +27,7 @@ from lrps.store.checkpoints import (
     fault,
     incomplete_checkpoints,
     leftovers,
+    open_checkpoint,
     remove,
     young,
 )
@@ -75,14 +77,18 @@ def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
 
 
 def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict[int, str]]:
-    """Return path -> step -> what needs that state: forks of planned and of stored paths, and releases."""
+    """Return path -> step -> what needs that state: forks of planned and stored paths, releases, merges, probes."""
     needs: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     known = {**stored, **plan.graph.by_name}
     for name, path in (*plan.graph.by_name.items(), *stored.items()):
         if path.parent is not None and _in_force(path.parent, known):
             needs[path.parent.path][path.parent.step].append(f"fork of {name}")
     for release in plan.graph.releases:
-        needs[release.path][release.step].append(f"release {release.version}")
+        for step in release.states:
+            what = "merge of" if release.form == MERGE else "release"
+            needs[release.path][step].append(f"{what} {release.version}")
+    for name, probes in plan.graph.probed.items():
+        needs[name][plan.graph.by_name[name].stop] += (f"result of probe {probe}" for probe in probes)
     return {
         name: {step: ", ".join(dict.fromkeys(reasons)) for step, reasons in steps.items()}
         for name, steps in needs.items()
@@ -111,7 +117,7 @@ def _stored_paths(plan: Plan) -> dict[str, TrainingPath]:
 
 def _names(plan: Plan) -> list[str]:
     """Return the names of paths that have checkpoints on disk: those of the plan first, in its order."""
-    kinds = ("checkpoints", "branch_points")
+    kinds = ("checkpoints", "branch_points", "merged")
     there = {directory.parent.name for kind in kinds for directory in plan.config.run_dir.glob(f"*/{kind}")}
     known = [name for name in plan.graph.by_name if name in there]
     return [*known, *sorted(there.difference(known))]
@@ -149,13 +155,14 @@ def _looking(directory: Path) -> Iterator[None]:
 def _alone(plan: Plan, name: str, reason: str) -> Pruning:
     """Return a path that is left alone as one candidate."""
     layout = plan.layout.path(name)
-    taken = _bytes((layout.checkpoints, layout.branch_points))
+    taken = _bytes((layout.checkpoints, layout.branch_points, layout.merged))
     return Pruning((PruneCandidate(name, layout.directory, None, False, reason, taken, 0),), 0)
 
 
 def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged: bool) -> Iterator[PruneCandidate]:
     """Yield the periodic checkpoints of a path, then its pins, then leftovers and damaged ones."""
     layout = plan.layout.path(path.name)
+    folders = (layout.checkpoints, layout.branch_points, layout.merged)
     known = _Faults(damaged)
     stays, faults = _decide(plan, path, referred, known)
     faults |= {step: why for step, _, why in incomplete_checkpoints(layout.checkpoints)}
@@ -178,10 +185,26 @@ def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged
         for each in (*complete_checkpoints(aside.checkpoints), *complete_checkpoints(aside.branch_points)):
             reason = f"abandoned by amendment {number}; nothing continues from it, remove it by hand to free it"
             yield _found(path.name, each.directory, each.step, False, reason)
-    for directory in (*leftovers(layout.checkpoints), *leftovers(layout.branch_points)):
-        yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin or removal")
-    for directory in (*damaged_ones(layout.checkpoints), *damaged_ones(layout.branch_points)):
+    yield from _merged(plan, path.name, known)
+    for directory in (each for folder in folders for each in leftovers(folder)):
+        yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin, merge or removal")
+    for directory in (each for folder in folders for each in damaged_ones(folder)):
         yield _found(path.name, directory, None, damaged, "damaged; set aside when the path was resumed")
+
+
+def _merged(plan: Plan, name: str, known: _Faults) -> Iterator[PruneCandidate]:
+    """Yield the merged states of a path, which are kept as pins are."""
+    folder = plan.layout.path(name).merged
+    released = {each.version for each in plan.graph.releases if (each.path, each.form) == (name, MERGE)}
+    for directory in sorted(each for each in folder.glob("*/") if not each.name.startswith(".")):
+        needed = f"release {directory.name}" if directory.name in released else "merged; no path of this plan needs it"
+        try:
+            found = open_checkpoint(directory)
+        except CheckpointError as error:
+            yield _found(name, directory, None, False, _fault(directory, str(error), needed))
+            continue
+        why = known.of(found)
+        yield _found(name, directory, found.step, False, needed if why is None else _fault(directory, why, needed))
 
 
 class _Faults:

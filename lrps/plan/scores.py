@@ -7,14 +7,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lrps.base.errors import CheckpointError, LrpsError
+from lrps.base.errors import LrpsError
 from lrps.config.evaluating import EvaluationConfig
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import RAW, read_ledger
 from lrps.ledger.records import Record
-from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
+from lrps.plan.released_state import checkpoint_digest
 from lrps.plan.tasks import pair_digest, task_digest, tasks_of
-from lrps.store.checkpoints import find
 
 KIND = "score"
 """Kind of the ledger records."""
@@ -47,10 +46,13 @@ class Score:
     """Mapping from metric to result; for a group of tasks from TASK/METRIC."""
     examples: int
     """Number of examples."""
+    form: str = RAW
+    """Form of the weights."""
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of the ledger record."""
-        return {key: value for key, value in asdict(self).items() if key != "step"}
+        """Return the facts of the ledger record; raw weights have no fact `form`."""
+        left_out = ("step", "form") if self.form == RAW else ("step",)
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
 def scores(records: Iterable[Record]) -> list[Score]:
@@ -62,7 +64,9 @@ def _score(record: Record) -> Score:
     facts = record.facts
     results = {metric: Result(**values) for metric, values in facts["results"].items()}
     names = ("path", "checkpoint", "task", "task_sha256")
-    return Score(step=record.step, results=results, examples=facts["examples"], **{name: facts[name] for name in names})
+    named = {name: facts[name] for name in names}
+    form = facts.get("form", RAW)
+    return Score(step=record.step, results=results, examples=facts["examples"], form=form, **named)
 
 
 def run_scores(plan: Plan) -> list[Score]:
@@ -70,8 +74,8 @@ def run_scores(plan: Plan) -> list[Score]:
     return scores(read_ledger(plan.layout.ledger)) if plan.layout.ledger.is_dir() else []
 
 
-def newest_scores(plan: Plan) -> dict[tuple[str, int], dict[str, Score]]:
-    """Return (path, step) -> task -> newest score, of the config's tasks and the states of the run.
+def newest_scores(plan: Plan) -> dict[tuple[str, int, str], dict[str, Score]]:
+    """Return (path, step, form) -> task -> newest score, of the config's tasks and the states of the run.
 
     If a task was changed, only scores of one form of it count, the config's or else the newest, so that numbers in one
     table are comparable. If a state exists on disk, only scores of that very state count; if only ledgers were copied,
@@ -82,10 +86,10 @@ def newest_scores(plan: Plan) -> dict[tuple[str, int], dict[str, Score]]:
         return {}
     known = run_scores(plan)
     forms = _forms(plan.config.evaluation, known)
-    found: dict[tuple[str, int], dict[str, Score]] = {}
+    found: dict[tuple[str, int, str], dict[str, Score]] = {}
     for score in known:
         if score.task in named and score.task_sha256 == forms[score.task] and _is_here(plan, score):
-            found.setdefault((score.path, score.step), {})[score.task] = score
+            found.setdefault((score.path, score.step, score.form), {})[score.task] = score
     return found
 
 
@@ -116,12 +120,4 @@ def _is_here(plan: Plan, score: Score) -> bool:
     path = plan.graph.by_name.get(score.path)
     if path is None or not plan.layout.path(path.name).ledger.is_dir():
         return False  # It belongs to another plan, or was deleted since.
-    return checkpoint_digest(plan, path, score.step) in (None, score.checkpoint)
-
-
-def checkpoint_digest(plan: Plan, path: TrainingPath, step: int) -> str | None:
-    """Return the digest of a saved state; None if it is not on disk."""
-    try:
-        return str(find(plan.layout.path(path.name), step).manifest["digest"])
-    except CheckpointError:
-        return None
+    return checkpoint_digest(plan, path.name, score.step, score.form) in (None, score.checkpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import floor
 from typing import NoReturn
@@ -10,7 +10,7 @@ from typing import NoReturn
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import located
 from lrps.config.models import Config
-from lrps.config.versions import MixturePart, Rehearsal, Version
+from lrps.config.versions import Candidate, MixturePart, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.sources import DataSource, SourcePart
 from lrps.paths.part_share import PartShare, PartSize, count_parts, largest_mixture, share_parts
@@ -39,7 +39,7 @@ def plain_rows(config: Config, version: Version, manifest: Manifest | None, want
     length = config.data.sequence_length
     rows = manifest.rows(length)
     if wanted is not None and wanted > rows:
-        where = "rehearsal" if isinstance(version, Rehearsal) else "versions"
+        where = {Rehearsal: "rehearsal", Candidate: "candidates"}.get(type(version), "versions")
         hint = "or leave it out to use all"
         if isinstance(version, Rehearsal) and version.synthesis is not None:
             hint = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"
@@ -62,6 +62,12 @@ def part_shares(
     if wanted is None and any(part.rows is None for part in found):
         _unmade(config, version)
     return share_parts(f"version {version.name}", found, wanted)
+
+
+def heldout_sources(config: Config, versions: Sequence[Version]) -> dict[str, DataSource]:
+    """Return the held-out data of versions or other sets by name, of those that have a whole held-out sequence."""
+    found = {version.name: heldout_source(config, version) for version in versions}
+    return {name: source for name, source in found.items() if source is not None and source.rows}
 
 
 def heldout_source(config: Config, version: Version) -> DataSource | None:

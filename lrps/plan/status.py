@@ -17,10 +17,10 @@ from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.files import located
 from lrps.base.locks import is_locked, last_host
 from lrps.ledger.metrics import Metrics, RecentMetrics
-from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.reader import MERGE, EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
 from lrps.ledger.records import Record
 from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
-from lrps.paths.graph import TrainingPath
+from lrps.paths.graph import Release, TrainingPath
 from lrps.plan.histories import unfinished
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
@@ -44,8 +44,8 @@ class PathStatus:
     step: int
     """Lineage step of the newest complete checkpoint; the path's start while there is none."""
     totals: Totals
-    evaluations: dict[tuple[int, str], HeldoutEvaluation]
-    """Newest evaluation by step and held-out version."""
+    evaluations: dict[EvaluationKey, HeldoutEvaluation]
+    """Newest evaluation by step, held-out version and form of the weights."""
     live_step: int
     """Lineage step that training has reached, by the newest record."""
     recent: tuple[Metrics, ...] = ()
@@ -253,24 +253,42 @@ def check_has_identity(layout: PathLayout) -> None:
 
 
 def missing_evaluations(plan: Plan, path: TrainingPath) -> dict[int, list[str]]:
-    """Return step -> held-out versions without an evaluation in the ledger, for every state that the path releases.
+    """Return step -> held-out sets without an evaluation in the ledger, for every state that the path releases.
 
-    An evaluation on other held-out rows than those of the plan counts as missing; versions without shards are left out.
+    The last state of a probe's path is evaluated on all of them. An evaluation on other held-out rows than those of the
+    plan counts as missing; versions without shards are left out. A state whose average is released counts under its
+    step; released merges are left out (`missing_of_form`).
     """
-    return _missing(plan, path, evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False)))
+    missing: dict[int, dict[str, None]] = {}
+    for key in _missing(plan, path, _evaluated(plan, path)):
+        if key.form != MERGE:
+            missing.setdefault(key.step, {})[key.heldout] = None
+    return {step: list(versions) for step, versions in missing.items()}
 
 
-def _missing(plan: Plan, path: TrainingPath, done: dict[tuple[int, str], HeldoutEvaluation]) -> dict[int, list[str]]:
+def missing_of_form(plan: Plan, path: TrainingPath, form: str) -> dict[Release, list[str]]:
+    """Return release -> held-out versions without an evaluation, of the path's releases in this form of the weights."""
+    missing = _missing(plan, path, _evaluated(plan, path))
+    releases = (each for each in plan.graph.releases if (each.path, each.form) == (path.name, form))
+    found = {each: [key.heldout for key in missing if (key.step, key.form) == (each.step, form)] for each in releases}
+    return {release: versions for release, versions in found.items() if versions}
+
+
+def _evaluated(plan: Plan, path: TrainingPath) -> dict[EvaluationKey, HeldoutEvaluation]:
+    return evaluations(read_ledger(plan.layout.path(path.name).ledger, heartbeats=False))
+
+
+def _missing(plan: Plan, path: TrainingPath, done: dict[EvaluationKey, HeldoutEvaluation]) -> list[EvaluationKey]:
+    """Return the evaluations that are missing, of all states that the path releases."""
     wanted = {
-        (release.step, version): (plan.heldout[version].sha256, plan.heldout_rows(version))
+        EvaluationKey(release.step, version, release.form): (plan.heldout[version].sha256, plan.heldout_rows(version))
         for release in plan.graph.releases
         if release.path == path.name
         for version in plan.heldout_versions(release.version)
         if version in plan.heldout
     }
-    missing: dict[int, list[str]] = {}
-    for (step, version), (sha256, rows) in wanted.items():
-        evaluation = done.get((step, version))
-        if evaluation is None or (evaluation.manifest_sha256, evaluation.rows) != (sha256, rows):
-            missing.setdefault(step, []).append(version)
-    return missing
+    if path.name in plan.graph.probed:
+        ends = plan.all_heldout.items()
+        wanted |= {EvaluationKey(path.stop, name): (source.sha256, plan.heldout_rows(name)) for name, source in ends}
+    have = {key: (evaluation.manifest_sha256, evaluation.rows) for key, evaluation in done.items()}
+    return [key for key, rows in wanted.items() if have.get(key) != rows]

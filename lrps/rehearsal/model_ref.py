@@ -14,6 +14,7 @@ from lrps.base.errors import CheckpointError, ConfigError, GenerationError
 from lrps.base.files import located, sha256_file
 from lrps.config.strategies import PathSwitching
 from lrps.config.versions import Rehearsal
+from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
@@ -89,7 +90,8 @@ def _resolve(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
         raise ConfigError(
             f"{where}: {name} is itself trained on {rehearsal.name}; take an earlier version, or raise `since`"
         )
-    return ModelRef(name, plan.layout.rehearsal(f".models/{release.path}-{release.step:08d}"), release)
+    form = "" if release.form == RAW else f"-{release.form}"
+    return ModelRef(name, plan.layout.rehearsal(f".models/{release.path}{form}-{release.step:08d}"), release)
 
 
 def _sources_of(plan: Plan, release: Release) -> set[str]:
@@ -135,9 +137,9 @@ def export_model(plan: Plan, model: ModelRef, name: str) -> None:
         )
     # Imported here, because torch takes seconds to load.
     from lrps.export.release import ExportFormat, export_state
-    from lrps.export.states import PathState
+    from lrps.export.states import released_state
 
-    state = PathState(plan.graph.by_name[model.release.path], model.release.step, (model.release.version,))
+    state = released_state(plan, model.release)
     form = ExportFormat(plan.config.engine.precision)
     try:
         export_state(plan, state, model.directory, form)

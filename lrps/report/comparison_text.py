@@ -11,6 +11,7 @@ from lrps.costs.heldout_loss import HeldoutLoss, mean_loss
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.rehearsal_cost import rehearsal_lines
 from lrps.costs.released_version import ReleasedVersion
+from lrps.ledger.reader import RAW
 from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.headline import headline
 from lrps.report.summary import ONE_RUN, noticed_steps, other_histories, still_to_do
@@ -18,6 +19,7 @@ from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table
 from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.probe_table import probe_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.totals_table import totals_table
 from lrps.report.tables.versions_table import version_costs_table
@@ -33,7 +35,7 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(paradigms_table(comparison))
     print_table(_losses_table(comparison))
     print_table(version_costs_table(comparison, for_terminal=True))
-    for table in (forgetting_table(comparison), task_table(comparison)):
+    for table in (forgetting_table(comparison), task_table(comparison), probe_table(comparison)):
         if table.rows:
             print_table(table)
     if any(paradigm.releases[-1].seen_loss is not None for paradigm in comparison.paradigms.values()):
@@ -53,7 +55,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         *totals.notes,
     ]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
-    tables = (forgetting_table(comparison), paired_table(comparison), task_table(comparison))
+    tables = (forgetting_table(comparison), paired_table(comparison), task_table(comparison), probe_table(comparison))
     measured = (table for table in tables if table.rows)
     mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
     for table in (*mixtures, version_costs_table(comparison), *measured):
@@ -113,12 +115,21 @@ def _losses_table(comparison: Comparison) -> Table:
         (
             "Loss: nats per token, mean over the held-out sets of all versions so far. In brackets: bits per byte on "
             "the version's own held-out set.",
+            *_forms_note(comparison),
         ),
     )
 
 
+def _forms_note(comparison: Comparison) -> Iterator[str]:
+    """Yield an explanation of versions whose weights are no state of a path, if there are any."""
+    releases = [each for paradigm in comparison.paradigms.values() for each in paradigm.releases]
+    if any(each.form != RAW for each in releases):
+        yield "ema: moving average of the main path's weights. merge: mean of several of its states."
+
+
 def _losses(release: ReleasedVersion) -> str | None:
-    return _loss_text(release.seen_loss, release.heldout.get(release.version))
+    text = _loss_text(release.seen_loss, release.heldout.get(release.version))
+    return text if text is None or release.form == RAW else f"{text} {release.form}"
 
 
 def _initial_losses(comparison: Comparison) -> Iterator[str | None]:

@@ -16,6 +16,7 @@ from lrps.report.figures.catalogue import figures
 from lrps.report.page import render_page
 from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.tables.paired_table import paired_records
+from lrps.report.tables.probe_table import probe_records, probe_table
 from lrps.report.tables.task_table import task_records, task_table
 from lrps.report.tables.totals_table import totals_table
 from lrps.report.tables.versions_table import version_costs_records, version_costs_table
@@ -43,6 +44,7 @@ def _csv(comparison: Comparison) -> Files:
         "matrix.csv": matrix_records(comparison).to_csv(),
         **({"paired.csv": paired_records(comparison).to_csv()} if comparison.heldout_curves else {}),
         **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
+        **({"probes.csv": probe_records(comparison).to_csv()} if comparison.probe_results else {}),
     }
 
 
@@ -52,6 +54,7 @@ def _tex(comparison: Comparison) -> Files:
         "versions.tex": version_costs_table(comparison).to_latex(),
         "forgetting.tex": forgetting_table(comparison).to_latex(),
         **({"tasks.tex": task_table(comparison).to_latex()} if comparison.tasks else {}),
+        **({"probes.tex": probe_table(comparison).to_latex()} if comparison.probe_results else {}),
     }
 
 

@@ -25,6 +25,7 @@ from lrps.report.summary import ONE_RUN, mixing, noticed_steps, other_histories,
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table, watching_notes
 from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.probe_table import probe_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.versions_table import UNRELEASED, WAYS_OF_COUNTING
 from lrps.report.tags import RATIOS, legend
@@ -58,7 +59,10 @@ def render_page(comparison: Comparison) -> str:
             ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
             parts=parts_table(comparison.plan),
-            measured_tables=[forgetting_table(comparison), paired_table(comparison), task_table(comparison)],
+            measured_tables=[
+                *(forgetting_table(comparison), paired_table(comparison)),
+                *(task_table(comparison), probe_table(comparison)),
+            ],
             chart_style=Markup(STYLE),
             slot_style=Markup(slot_style()),
             any_loss=any(release.heldout for p in comparison.paradigms.values() for release in p.releases),

@@ -9,10 +9,11 @@ from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownIn
 from lrps.costs.planned.main_watch import MainWatch
 from lrps.costs.planned.memory_forecast import MemoryForecast, StageMemory
 from lrps.costs.planned.path_plan import PathPlan, RowRange, ranges_of
-from lrps.costs.planned.plan_document import PlanDocument, PlannedCost
+from lrps.costs.planned.plan_document import CandidatePlan, ParadigmPlan, PlanDocument, PlannedCost, ProbesPlan
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.parts_table import parts_table
+from lrps.report.tables.probe_table import shares
 from lrps.report.terminal import print_sentence, print_table
 
 
@@ -48,11 +49,17 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
     yield _versions(document)
     if document.rehearsal:
         yield _rehearsal(document)
+    if document.candidates is not None:
+        yield _candidates(document.candidates)
     if (parts := parts_table(document)).rows:
         yield parts
     for name, paradigm in document.paradigms.items():
         rows = tuple(_path_row(path, ranges_of(path, paradigm.row_ranges)) for path in paradigm.paths)
-        yield Table(name, _PATH_COLUMNS, rows)
+        yield Table(name, _PATH_COLUMNS, rows, tuple(_released_without_branch(paradigm)))
+    if document.probes is not None:
+        yield _probes(document.probes)
+        rows = tuple(_path_row(path, ranges_of(path, document.probes.row_ranges)) for path in document.probes.paths)
+        yield Table("paths of probes, beside the paradigms", _PATH_COLUMNS, rows)
     mixes = {path.name: path.mix_tokens for paradigm in document.paradigms.values() for path in paradigm.paths}
     if mixed := {name: mix for name, mix in mixes.items() if mix.replay or mix.rehearsal}:
         columns = (text_column("path"), *(Column(use, short) for use in ("new", "replay", "rehearsal")))
@@ -93,6 +100,23 @@ def _rehearsal(document: PlanDocument) -> Table:
     return Table("rehearsal sets", columns, rows)
 
 
+def _candidates(candidates: Sequence[CandidatePlan]) -> Table:
+    columns = (text_column("candidate"), Column("sequences", count), Column("tokens", short))
+    rows = tuple((each.name, each.rows, each.tokens) for each in candidates)
+    notes = (
+        f"{each.name} holds out no whole sequence: all losses on it are n/a."
+        for each in candidates
+        if each.heldout_rows == 0
+    )
+    return Table("candidate sets, which only probes read", columns, rows, tuple(notes))
+
+
+def _probes(planned: ProbesPlan) -> Table:
+    columns = (text_column("probe"), text_column("data", wraps=True), text_column("path"), text_column("control"))
+    rows = tuple((each.name, shares(each.shares), each.path, each.control) for each in planned.probes)
+    return Table("probes", columns, rows)
+
+
 _PATH_COLUMNS = (
     text_column("path"),
     text_column("from", wraps=True),
@@ -105,6 +129,15 @@ _PATH_COLUMNS = (
     Column("LR last", "{:.2e}".format, priority=4),
     Column("done", ratio, priority=1),
 )
+
+
+def _released_without_branch(paradigm: ParadigmPlan) -> Iterator[str]:
+    """Yield a sentence for every version that the main path releases."""
+    main = {path.name for path in paradigm.paths if path.kind == "main"}
+    for release in (each for each in paradigm.releases if each.path in main):
+        first, last = release.states[0], release.states[-1]
+        merged = f"; the states that it averages, from step {first:,} to {last:,}, are kept" if first < last else ""
+        yield f"{release.label} is released from {release.path} at step {release.step:,}, without a branch{merged}."
 
 
 def _path_row(path: PathPlan, ranges: Sequence[RowRange]) -> tuple[str | float | None, ...]:
@@ -137,6 +170,8 @@ def _totals(document: PlanDocument) -> Table:
         (*_cost_cells(name, p.cost, currency), p.checkpoint_bytes, p.ratio_to_ptfs, p.ratio_to_cpt)
         for name, p in document.paradigms.items()
     ]
+    if document.probes is not None:
+        rows.append((*_cost_cells("probes", document.probes.cost, currency), None, None, None))
     rows.append((*_cost_cells("all, shared paths once", graph.cost, currency), graph.checkpoint_bytes, None, None))
     rows.append((*_cost_cells("still to do", to_do, currency), None, None, None))
     notes: tuple[str, ...] = ()

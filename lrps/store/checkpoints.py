@@ -27,6 +27,8 @@ from lrps.store.retention import retention, younger
 
 FORMAT = "lrps-checkpoint/1"
 MANIFEST = "manifest.json"
+MERGED = "merged"
+"""Key of the identity of a merged state: [step, digest] of every state whose weights it averages."""
 _TEMPORARY, _PRUNED, _DAMAGED = ".tmp-", ".pruned-", ".damaged-"
 _NAME = re.compile(r"step-([0-9]{8,})")
 _HOW_TO_FIX = (
@@ -50,6 +52,11 @@ class Checkpoint:
     def identity(self) -> Mapping[str, Any]:
         """Identity of the state: plan, path, its digest up to the step, tokens, data positions, versions."""
         return self.manifest["identity"]
+
+    @property
+    def merged(self) -> tuple[tuple[int, str], ...]:
+        """Step and digest of every state whose weights a merged one averages; empty for a state that was trained."""
+        return tuple((step, digest) for step, digest in self.identity.get(MERGED, ()))
 
     @property
     def digest(self) -> str:
@@ -87,9 +94,12 @@ def directory_name(step: int) -> str:
 # Writing
 
 
-def begin(checkpoints_dir: Path, step: int) -> Path:
-    """Create an empty temporary directory for the checkpoint of `step`, after removing the leftovers of a crash."""
-    temporary = checkpoints_dir / f"{_TEMPORARY}{directory_name(step)}"
+def begin(checkpoints_dir: Path, step: int, name: str | None = None) -> Path:
+    """Create an empty temporary directory for the checkpoint of `step`, after removing the leftovers of a crash.
+
+    name: final name of a merged state, the version that is released; by default `directory_name` of the step.
+    """
+    temporary = checkpoints_dir / f"{_TEMPORARY}{name or directory_name(step)}"
     with _explained(f"cannot start the checkpoint of step {step} in {checkpoints_dir}"):
         if temporary.exists():
             shutil.rmtree(temporary)
@@ -119,7 +129,7 @@ def publish(
                 f"{temporary / name} does not hold the {entry['bytes']} bytes that its writer reported; "
                 "the run directory must be one file system that all hosts share"
             )
-    final = temporary.with_name(directory_name(step))
+    final = temporary.with_name(temporary.name.removeprefix(_TEMPORARY))
     # Through JSON and back, so that the manifest that is read later renders to the same text despite tuples and
     # integer keys.
     stated = json.loads(json.dumps(dict(identity), allow_nan=False))
@@ -294,8 +304,8 @@ def remove(directory: Path) -> None:
 
 
 def leftovers(directory: Path) -> tuple[Path, ...]:
-    """Return the leftovers of interrupted saves, pins and removals; work in progress looks the same."""
-    names = (f"{_TEMPORARY}step-*", f"{_PRUNED}step-*")
+    """Return the leftovers of interrupted saves, pins, merges and removals; work in progress looks the same."""
+    names = (f"{_TEMPORARY}*", f"{_PRUNED}*")
     return tuple(sorted(path for name in names for path in directory.glob(name)))
 
 
@@ -350,12 +360,19 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
         )
-    if directory_name(manifest["step"]) != path.parent.name:
-        raise CheckpointError(f"{path.parent} holds step {manifest['step']}: give the directory its own name back")
+    if (name := _final_name(manifest)) != path.parent.name:
+        what = f"the merged state of {name}" if MERGED in manifest["identity"] else f"step {manifest['step']}"
+        raise CheckpointError(f"{path.parent} holds {what}: give the directory its own name back")
     for name in manifest["files"]:
         if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
             raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {_HOW_TO_FIX}")
     return manifest
+
+
+def _final_name(manifest: Mapping[str, Any]) -> str:
+    """Return the name of a checkpoint's directory: that of the version for a merged state."""
+    identity = manifest["identity"]
+    return str(identity["version"]) if MERGED in identity else directory_name(manifest["step"])
 
 
 def _read(directory: Path) -> Checkpoint:

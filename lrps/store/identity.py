@@ -2,7 +2,8 @@
 
 A path may grow, as the main path does with every version, or a shorter plan may contain only its beginning; on common
 steps it must be the same path. Settings that only change the speed of a step (world size, ZeRO stage, micro-batch) are
-not part of the identity.
+not part of the identity. An average of the weights changes nothing that is trained: a path may begin one later, or be
+continued without it, but two averages of one path must have the same rule.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
 from lrps.paths.amendments import amendments_from_json
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
+from lrps.paths.optimizer_states import averages
 from lrps.paths.schedule import Schedule, SchedulePiece
 from lrps.store.conventions import NEWEST
 
@@ -29,6 +31,8 @@ _HISTORY = "parent_generation"
 """Key of a path for the history of its parent that it forked from, see paths/amendments.py; left out if it is 0."""
 EQUAL_DIGESTS = "equal_training_sha256"
 """Key of a path.json with other training digests that checkpoints of the same training carry, see `lrps repair`."""
+AVERAGE_KEY = "average"
+"""Key of a path.json, and of the identity of a checkpoint, about averages of the path's weights; absent without one."""
 SKIPPED = "skipped"
 """Key of a checkpoint's identity with the steps of its lineage that passed without an update, as ranges
 [first, last]; left out where there are none."""
@@ -79,7 +83,14 @@ def path_identity(
         "path": path_to_json(path),
         "training": training,
         "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
+        **_averages(path, config),
     }
+
+
+def _averages(path: TrainingPath, config: Config) -> dict[str, Any]:
+    """Return what the identity of a path says about averages of its weights."""
+    average = averages(config, path.kind)
+    return {} if average is None else {AVERAGE_KEY: average.model_dump(mode="json")}
 
 
 def training_digest(identity: Mapping[str, Any]) -> str:
@@ -221,6 +232,8 @@ def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> l
     """
     old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
     differences = _differences("training", there["training"], here["training"])
+    if AVERAGE_KEY in there and AVERAGE_KEY in here:
+        differences += _differences(AVERAGE_KEY, there[AVERAGE_KEY], here[AVERAGE_KEY])
     for name in sorted(there["sources"].keys() & here["sources"].keys()):
         differences += _differences(f"sources.{name}", there["sources"][name], here["sources"][name])
     if not (new.extends(old) or old.extends(new)):

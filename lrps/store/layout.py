@@ -34,6 +34,11 @@ class PathLayout:
         return self.directory / "branch_points"
 
     @property
+    def merged(self) -> Path:
+        """Folder of released merges: means of the weights of several states, which nothing is trained from."""
+        return self.directory / "merged"
+
+    @property
     def ledger(self) -> Path:
         """Folder with one append-only file per attempt."""
         return self.directory / "ledger"
@@ -48,6 +53,11 @@ class PathLayout:
         return self.directory / HELDOUT / f"step-{step:08d}-{heldout}.f32"
 
     @property
+    def profile(self) -> Path:
+        """Folder of the traces of the profiler, which nothing reads, copies or removes."""
+        return self.directory / "profile"
+
+    @property
     def model(self) -> Path:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"
@@ -56,9 +66,12 @@ class PathLayout:
         """Return the layout of the states that an amendment of this number abandoned. Nothing else is there."""
         return PathLayout(self.directory / "abandoned" / str(amendment))
 
-    def model_of(self, step: int) -> Path:
-        """Return the folder of the exported model of a step that is no release, such as an undecayed branch point."""
-        return self.directory / f"model-step-{step:08d}"
+    def model_of(self, step: int, form: str | None = None) -> Path:
+        """Return the folder of the exported model of a step, such as an undecayed branch point.
+
+        form: form of the weights if they are not raw, such as `merge`.
+        """
+        return self.directory / f"model{'' if form is None else f'-{form}'}-step-{step:08d}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lrps.base.errors import ConfigError
 from lrps.base.units import hours
 from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import RAW, read_ledger
 from lrps.ledger.totals import total
 from lrps.paths.cost import mfu, peak_flops
 from lrps.paths.graph import Graph, TrainingPath
@@ -68,15 +68,16 @@ def train_values(metrics: Metrics, spent: Spent, rates: Rates) -> dict[str, floa
     return {key: value for key, value in values.items() if value is not None}
 
 
-def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def heldout_values(tokens: int, results: Mapping[str, Mapping[str, Any]], form: str = RAW) -> dict[str, float]:
     """Return the values to track for an evaluation. results: held-out version -> {loss, bits_per_byte, ..}.
 
-    A result with `first_rows` also gives the loss on the sequences that main paths are evaluated on.
+    A result with `first_rows` also gives the loss on the sequences that main paths are evaluated on. form: form of the
+    weights, as in lrps.ledger.reader.
     """
-    kinds = ("loss", "bits_per_byte")
-    named = {f"heldout/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
+    kinds, group = ("loss", "bits_per_byte"), "heldout" if form == RAW else f"heldout-{form}"
+    named = {f"{group}/{name}/{kind}": result.get(kind) for name, result in results.items() for kind in kinds}
     named |= {
-        f"heldout/{name}/first_rows/loss": r["first_rows"]["loss"] for name, r in results.items() if "first_rows" in r
+        f"{group}/{name}/first_rows/loss": r["first_rows"]["loss"] for name, r in results.items() if "first_rows" in r
     }
     return {"tokens": tokens, **{key: value for key, value in named.items() if value is not None}}
 
@@ -101,9 +102,9 @@ class Trackers:
         values = train_values(metrics, self._before + spent, self._rates)
         self._each(lambda tracker: tracker.log(metrics.step, values))
 
-    def log_evaluation(self, step: int, tokens: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Track an evaluation of the state after `step`. results: as in `heldout_values`."""
-        values = heldout_values(tokens, results)
+    def log_evaluation(self, step: int, tokens: int, results: Mapping[str, Mapping[str, Any]], form: str = RAW) -> None:
+        """Track an evaluation of the state after `step`. results, form: as in `heldout_values`."""
+        values = heldout_values(tokens, results, form)
         self._each(lambda tracker: tracker.log(step, values))
 
     def finish(self, exit_code: int, ledger_sha256: str) -> None:

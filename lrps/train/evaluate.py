@@ -17,6 +17,7 @@ from lrps.config.models import DataConfig
 from lrps.data.open_source import open_source
 from lrps.data.sources import DataSource
 from lrps.data.stream import Source
+from lrps.ledger.reader import EMA, RAW
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
@@ -63,6 +64,20 @@ def due_sets(heldout: Mapping[str, HeldoutSet], owed: Iterable[str], watched: It
     """
     whole = {version: heldout[version] for version in owed}
     return whole | {version: heldout[version].watched for version in watched if version not in whole}
+
+
+def evaluate_forms(
+    engine: Engine, sets: Mapping[str, HeldoutSet], *, averaged: bool
+) -> dict[str, dict[str, HeldoutResult]]:
+    """Evaluate the weights, and their average if `averaged`, on held-out sets. Collective.
+
+    Returns form -> version -> results, as in `evaluate_state`. The engine's state is as before at the end.
+    """
+    found = {RAW: evaluate_state(engine, sets)}
+    if averaged:
+        with engine.average.evaluated():
+            found[EMA] = evaluate_state(engine, sets)
+    return found
 
 
 def evaluate_state(engine: Engine, sets: Mapping[str, HeldoutSet]) -> dict[str, HeldoutResult]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -20,27 +21,49 @@ from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
+from lrps.launch.process_group import SUPERVISED
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
+from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
+from lrps.track.webhook import Webhook
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
+from lrps.train.path_average import average_rule
 from lrps.train.path_models import PathModels
+from lrps.train.path_notices import PathNotices
 from lrps.train.path_start import PathStart, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.saved_states import SavedSteps, start_with_saved_states
 from lrps.train.signals import StopRequest
+from lrps.train.step_profiler import StepProfiler
 from lrps.train.trainer import Trainer
 
 _SPENT = "the budget is spent, and everything is saved; `lrps run` says what is needed"
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What the paths of a process group share."""
+
+    models: PathModels
+    stop_request: StopRequest
+    clock: DeviceClock
+    console: TrainingConsole
+    webhook: Webhook
+    profiler: StepProfiler
+    begin: Callable[[TrainingPath], PathStart]
+    """Function that finds where a path starts, under its lock."""
+    budget: BudgetWatch | None
+    """On rank 0, if there is a budget."""
 
 
 def run_job(
@@ -50,11 +73,13 @@ def run_job(
     *,
     train: bool = True,
     saved_steps: SavedSteps | None = None,
+    profile: int | None = None,
 ) -> bool:
     """Start the process group and run the named paths in it; False if asked to stop before the end.
 
     train False evaluates only, and refuses a path that is not trained to its end, unless saved_steps names the states
-    to evaluate. Raises BudgetError on all ranks if the budget is spent before the end, once everything is saved.
+    to evaluate. profile: number of steps of which rank 0 writes a trace. Raises BudgetError on all ranks if the budget
+    is spent before the end, once everything is saved.
     """
     launched = since_launch(os.environ.pop(LAUNCHED_AT, None))
     clock = DeviceClock(time.monotonic() - launched.seconds, launched.stated_seconds)
@@ -62,7 +87,7 @@ def run_job(
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
     with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
-        return run_paths(plan, names, stop_request, clock, train=train, saved_steps=saved_steps)
+        return run_paths(plan, names, stop_request, clock, train=train, saved_steps=saved_steps, profile=profile)
 
 
 def run_paths(
@@ -73,11 +98,12 @@ def run_paths(
     *,
     train: bool = True,
     saved_steps: SavedSteps | None = None,
+    profile: int | None = None,
 ) -> bool:
     """Run the named paths in the order of the graph, on all ranks of the running process group.
 
-    clock: device time since its start is booked on the first path; by default from now. Raises BudgetError as `run_job`
-    does.
+    clock: device time since its start is booked on the first path; by default from now. train, saved_steps,
+    profile: as in `run_job`, which also says when BudgetError is raised.
     """
     clock = clock or DeviceClock()
     paths = plan.named_paths(names)
@@ -85,7 +111,8 @@ def run_paths(
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
     shown = None if progress is None else progress.text
-    with TrainingConsole(steps if train else 0, quiet=rank() != 0, progress=shown) as console:
+    all_steps, quiet = steps if train else 0, rank() != 0
+    with TrainingConsole(all_steps, quiet, progress=shown) as console, _webhook(plan, console) as webhook:
         models = PathModels(plan, console.say)
         if train and steps:
             ask_rank_zero(models.examine)
@@ -93,20 +120,39 @@ def run_paths(
         begin = partial(start_path, plan, say=console.say, train=train)
         if saved_steps is not None:
             begin = partial(start_with_saved_states, plan, say=console.say, steps=saved_steps)
-        finished = all(
-            not _stops(stop_request, budget)
-            and _run_path(plan, path, models, stop_request, budget, console, clock, begin)
-            for path in paths
-        )
+        profiler = StepProfiler(profile if rank() == 0 else None, console.say)
+        group = _Group(models, stop_request, clock, console, webhook, profiler, begin, budget)
+        finished = all(not _stops(stop_request, budget) and _run_path(plan, path, group) for path in paths)
         spent = budget is not None and budget.seen and not finished
         if spent:
             console.say(
                 f"{plan.config.name}: the budget is spent, and everything is saved; `lrps run` says what is needed"
             )
+            webhook.notify("budget", {"path": ", ".join(names)})
     # Ranks end together: the launcher gives the others 30 seconds once the first one has ended.
     if any(gather(spent)):
         raise BudgetError(_SPENT)
     return finished
+
+
+def _webhook(plan: Plan, console: TrainingConsole) -> Webhook:
+    """Return the webhook of rank 0; on other ranks, one that sends nothing.
+
+    `lrps run` reports the failures and the budget of the process groups that it supervises: it also sees a kill.
+    """
+    address = plan.config.track.notify_address if rank() == 0 else None
+    return Webhook(plan.config.name, address, console.say, ("failure", "budget") if SUPERVISED in os.environ else ())
+
+
+@contextmanager
+def _reporting(plan: Plan, path: TrainingPath, webhook: Webhook) -> Iterator[None]:
+    """Report an error inside the context, and raise it again."""
+    try:
+        yield
+    except Exception as error:
+        if rank() == 0:
+            webhook.notify("failure", failure_facts(plan, path.name, type(error).__name__))
+        raise
 
 
 def _stops(stop_request: StopRequest, budget: BudgetWatch | None) -> bool:
@@ -119,32 +165,24 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
     return path.stop - min(path.start if saved is None else saved, path.stop)
 
 
-def _run_path(
-    plan: Plan,
-    path: TrainingPath,
-    models: PathModels,
-    stop_request: StopRequest,
-    budget: BudgetWatch | None,
-    console: TrainingConsole,
-    clock: DeviceClock,
-    begin: Callable[[TrainingPath], PathStart],
-) -> bool:
-    """Run one path under its lock, from the start that `begin` finds; False if asked to stop before its end."""
-    with ExitStack() as resources:
+def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
+    """Run one path under its lock; False if asked to stop before its end."""
+    with _reporting(plan, path, group.webhook), ExitStack() as resources:
 
         def lock_and_start() -> PathStart:
             resources.enter_context(path_lock(plan.layout.path(path.name).directory))
-            return begin(path)
+            return group.begin(path)
 
         start = ask_rank_zero(lock_and_start)
         if start.complete:
             return True
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
-        model = models.build(path)
+        model = group.models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        engine = Engine(plan.config, model, _document_end(plan))
+        engine = Engine(plan.config, model, _document_end(plan), average_rule(plan.config, path))
         resources.callback(engine.close)
-        recorder = _open_recorder(plan, path, engine, data, console, clock) if engine.rank == 0 else None
+        resources.enter_context(group.profiler.tracing(plan.layout.path(path.name).profile))
+        recorder = _open_recorder(plan, path, engine, data, group) if engine.rank == 0 else None
         trainer = Trainer(
             plan.config,
             path,
@@ -155,15 +193,18 @@ def _run_path(
             training_sha256=plan.training_sha256,
             training_digests=plan.training_digests,
             heldout=_heldout_sets(plan),
-            stop_request=stop_request,
+            stop_request=group.stop_request,
             recorder=recorder,
-            budget=budget,
+            budget=group.budget,
+            before_step=group.profiler.before_step,
         )
         if recorder is None:
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(start.origin, attempt_facts(plan, path, digest, engine, parameters), start.stop)
+            recorder.start(
+                start.origin, attempt_facts(plan, path, start.origin, digest, engine, parameters), start.stop
+            )
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished
@@ -178,8 +219,8 @@ def _document_end(plan: Plan) -> int | None:
 
 def _heldout_sets(plan: Plan) -> dict[str, HeldoutSet]:
     data, watched = plan.config.data, plan.config.evaluation.main_max_rows
-    sets = plan.heldout.items()
-    return {version: HeldoutSet(source, data, plan.heldout_rows(version), watched) for version, source in sets}
+    sets = plan.all_heldout.items()
+    return {name: HeldoutSet(source, data, plan.heldout_rows(name), watched) for name, source in sets}
 
 
 def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
@@ -196,11 +237,9 @@ def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
     }
 
 
-def _open_recorder(
-    plan: Plan, path: TrainingPath, engine: Engine, data: PathData, console: TrainingConsole, clock: DeviceClock
-) -> Recorder:
+def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathData, group: _Group) -> Recorder:
     """Open the recorder of a new attempt, with the trackers that the config names."""
-    config, layout = plan.config, plan.layout.path(path.name)
+    config, layout, console = plan.config, plan.layout.path(path.name), group.console
     usage = usage_until(plan, path, data)
     rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, engine.world_size)
     lineage = lineage_facts(path, {name: plan.sources[name] for name in path.sources}, config.tokens_per_step)
@@ -208,7 +247,8 @@ def _open_recorder(
         path,
         layout,
         console,
-        open_account(path, layout.ledger, rate, clock, usage),
+        open_account(path, layout.ledger, rate, group.clock, usage),
         log_every_steps=config.track.log_every_steps,
         trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
+        notices=PathNotices(plan, path, group.webhook.notify),
     )

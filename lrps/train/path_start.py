@@ -14,7 +14,8 @@ from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.data.stream import PathData
-from lrps.paths.graph import TrainingPath
+from lrps.ledger.reader import EMA, MERGE
+from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
 from lrps.plan.initial_evaluation import missing_initial_evaluations
@@ -22,11 +23,12 @@ from lrps.plan.main_curve import curve_to_come
 from lrps.plan.origin import Origin, origin_of, resume
 from lrps.plan.plan import Plan
 from lrps.plan.rewind import check_amendments, finish_rewind
-from lrps.plan.status import check_has_identity, missing_evaluations, saved_step
+from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
-from lrps.store.identity import EQUAL_DIGESTS, check_identity, read_identity
+from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
+from lrps.train.path_average import check_released_averages
 
 Say = Callable[[str], None]
 """Function that shows a line to the user."""
@@ -53,14 +55,16 @@ class PathStart:
     """State that paths without a parent start from; None for drawn weights and for a Hugging Face checkpoint."""
     initial_weights: str | None = None
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
+    missing_merges: Mapping[Release, list[str]] = field(default_factory=dict)
+    """Held-out versions that released merges are still to be evaluated on. They are made once the path is trained."""
+    skips: StepSet = NO_STEPS
+    """Steps that the path lets pass without an update, and for which nothing is computed."""
     curve: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Lineage step -> held-out versions that a main path is evaluated on when training passes the step.
 
     They are never missing: a path that was trained without them is complete. If no step is trained, these are saved
     states to evaluate.
     """
-    skips: StepSet = NO_STEPS
-    """Steps that the path lets pass without an update, and for which nothing is computed."""
 
     @property
     def stop(self) -> int:
@@ -75,7 +79,7 @@ class PathStart:
     @property
     def complete(self) -> bool:
         """True if no step and no evaluation is left to do."""
-        return not (self.steps_to_train or self.missing_evaluations or self.curve)
+        return not (self.steps_to_train or self.missing_evaluations or self.missing_merges or self.curve)
 
 
 def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
@@ -83,8 +87,9 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, if the path was rewound since the plan was made, and
-    for a path that is not trained to its end if train is False; CheckpointError without a state to start from.
+    Raises LineageError if the directory belongs to another plan, if the path was rewound since the plan was made, for a
+    path that is not trained to its end if train is False, and if the path's average begins too late for a release that
+    is one; CheckpointError if there is no state to start from.
     """
     layout = plan.layout.path(path.name)
     check_amendments(plan, path)
@@ -104,11 +109,12 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    steps = max(0, path.stop - origin.step)
+    steps, merges = max(0, path.stop - origin.step), missing_of_form(plan, path, MERGE)
     if steps and not train:
         raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
+    check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
     curve = curve_to_come(plan, path, origin.step) if steps else {}
-    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, curve, path.skips)
+    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start
@@ -124,8 +130,14 @@ def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -
     begun = saved_step(layout) is not None
     if begun:
         check_has_identity(layout)
-    if not begun or check_identity(layout.path_json, identity).stop < path.stop:
+    if not begun or _is_more(layout, path, identity):
         atomic_write_json(layout.path_json, {**identity, **_kept(layout, identity)})
+
+
+def _is_more(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> bool:
+    """Return True if the path has grown beyond its path.json, or has an average from now on."""
+    grown = check_identity(layout.path_json, identity).stop < path.stop
+    return grown or AVERAGE_KEY in identity.keys() - read_identity(layout.path_json).keys()
 
 
 def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +147,7 @@ def _kept(layout: PathLayout, identity: Mapping[str, Any]) -> dict[str, Any]:
     except LineageError:
         return {MARK: new_mark()}
     there = read_identity(layout.path_json)
-    return {key: there[key] for key in (EQUAL_DIGESTS, MARK) if key in there}
+    return {key: there[key] for key in (EQUAL_DIGESTS, MARK, AVERAGE_KEY) if key in there}
 
 
 def clear_leftovers(layout: PathLayout, say: Say) -> None:

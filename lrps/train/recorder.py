@@ -13,6 +13,7 @@ from lrps.base.errors import LedgerError
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
 from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
@@ -27,6 +28,8 @@ from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
 from lrps.train.evaluate import HeldoutResult
+from lrps.train.path_average import average_facts
+from lrps.train.path_notices import PathNotices
 from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
@@ -56,12 +59,14 @@ class Recorder:
         *,
         log_every_steps: int,
         trackers: Trackers | None = None,
+        notices: PathNotices | None = None,
     ) -> None:
         self.path, self.console, self.account, self._layout = path, console, account, layout
         self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
         self._step, self._window = path.start, _Window()
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
+        self.notices = notices
 
     def start(self, origin: Origin, facts: Mapping[str, Any], stop: int | None = None) -> None:
         """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`.
@@ -160,31 +165,41 @@ class Recorder:
         if pinned:
             self._append("branch-point", saved_step=checkpoint.step, directory=checkpoint.directory.name)
         self._ledger.sync()
+        if self.notices is not None:
+            self.notices.saved(checkpoint.step)
 
     def warn(self, text: str) -> None:
         """Show what went wrong without ending the attempt."""
         self.console.say(f"{self.path.name}: {text}")
 
-    def evaluation(self, step: int, results: Mapping[str, HeldoutResult], initial_weights: str | None = None) -> None:
+    def evaluation(
+        self,
+        step: int,
+        results: Mapping[str, HeldoutResult],
+        initial_weights: str | None = None,
+        form: str = RAW,
+    ) -> None:
         """Record an evaluation: the losses of its sequences in files, everything else in the ledger.
 
         results: by held-out version. initial_weights: digest of the evaluated model if it is the one that the plan
-        starts from.
+        starts from. form: form of the weights, as in lrps.ledger.reader; only raw ones have files.
         """
         self._step = step
         whose = {} if initial_weights is None else {"initial_weights": initial_weights}
+        whose |= {} if form == RAW else {"form": form}
         for heldout, result in results.items():
-            self._append(
-                "evaluation", heldout=heldout, **result.facts, **self._row_losses(step, heldout, result), **whose
-            )
+            files = self._row_losses(step, heldout, result) if form == RAW else {}
+            self._append("evaluation", heldout=heldout, **result.facts, **files, **whose)
         self._ledger.sync()
         facts = {name: result.facts for name, result in results.items()}
         losses = {name: result["loss"] for name, result in facts.items()}
         self.console.say(
-            f"{self.path.name}: held-out loss at step {step}: "
+            f"{self.path.name}: held-out loss{'' if form == RAW else f' of the {form}'} at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        self._trackers.log_evaluation(step, step * self._tokens_per_step, facts)
+        self._trackers.log_evaluation(step, step * self._tokens_per_step, facts, form)
+        if self.notices is not None and form == RAW:
+            self.notices.evaluated(step, facts)
 
     def _row_losses(self, step: int, heldout: str, result: HeldoutResult) -> dict[str, str]:
         """Write the losses of single sequences, which only comparisons of states need, and return their digest."""
@@ -238,11 +253,12 @@ def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_
 
 
 def attempt_facts(
-    plan: Plan, path: TrainingPath, digest: PathDigest, engine: Engine, parameters: int
+    plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, engine: Engine, parameters: int
 ) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
-    digest: that of the path up to the step that the attempt begins at. parameters: number of parameters of the model.
+    origin: state that the attempt begins from. digest: that of the path up to its step.
+    parameters: number of parameters of the model.
     """
     config = plan.config
     identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
@@ -258,6 +274,7 @@ def attempt_facts(
         "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},
         "rows": {name: identity["rows"] for name, identity in identities.items()},
         **({"mixtures": mixtures} if mixtures else {}),
+        **average_facts(config, path, origin),
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
         **engine.facts,

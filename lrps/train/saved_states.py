@@ -35,6 +35,7 @@ def start_with_saved_states(plan: Plan, path: TrainingPath, say: Say, *, steps: 
             step: start.missing_evaluations[step] for step in chosen & start.missing_evaluations.keys()
         },
         curve={step: versions for step, versions in missing.items() if versions},
+        missing_merges={},
     )
     if start.complete:
         say(f"{path.name}: all of these states are evaluated already")

@@ -11,15 +11,18 @@ from lrps.base.errors import CheckpointError, NonFiniteLoss, SpikeError
 from lrps.config.models import Config
 from lrps.data.stream import PathData
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
+from lrps.engine.merged_state import ensure_merged
 from lrps.engine.metrics_sync import StepResult
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.amendments import GENERATION, generation
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
+from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin, prune_checkpoints
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
-from lrps.train.evaluate import HeldoutSet, due_sets, evaluate_state
+from lrps.train.evaluate import HeldoutSet, due_sets, evaluate_forms, evaluate_state
+from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.recorder import Recorder
@@ -48,18 +51,20 @@ class Trainer:
         stop_request: StopRequest,
         recorder: Recorder | None,
         budget: BudgetWatch | None = None,
+        before_step: Callable[[int], None] = lambda _step: None,
     ) -> None:
         """training_sha256: digest of what all paths of the plan share. heldout: held-out sets by version.
 
         training_digests: digests of the same training that checkpoints may carry. budget: on rank 0, if there is one.
+        before_step: called with the lineage step that every step begins at.
         """
         self.config, self.path, self.engine, self.data, self.start = config, path, engine, data, start
         self.training_sha256, self.training_digests, self.heldout = training_sha256, training_digests, heldout
-        self.stop_request, self.recorder, self.budget = stop_request, recorder, budget
+        self.stop_request, self.recorder, self.budget, self.before_step = stop_request, recorder, budget, before_step
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
         self.saver = Saver(engine, self.layout)
-        self.step = path.start
+        self.step, self.average = path.start, PathAverage.of(average_rule(config, path), start.first_state)
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
         self.watch = StepWatch(config.guard, path, start)
@@ -88,6 +93,7 @@ class Trainer:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
+            self._evaluate_merges()
         return finished
 
     def _load_origin(self) -> None:
@@ -98,11 +104,17 @@ class Trainer:
                 check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
+        self._loaded(origin)
+
+    def _loaded(self, origin: Origin) -> None:
+        """Continue from the state that the engine has just loaded."""
         self.step = origin.step
+        self.average = loaded_average(self.engine, average_rule(self.config, self.path), origin)
 
     def _train(self) -> bool:
         """Train to the path's last step; False if asked to stop before."""
         while self.step < self.path.stop:
+            self.before_step(self.step)
             stop = self._train_step()
             if stop or self._saves_now():
                 self._save(stop)
@@ -115,7 +127,7 @@ class Trainer:
         """Take one optimizer step; True if a sync was due and any rank was asked to stop."""
         self.pending.begin(time.monotonic())
         lr = self.path.rates.lr_at(self.step)
-        taken = self.watch.leaves_out(self.step) or self._compute_step(lr)
+        taken = self._leave_out_step() if self.watch.leaves_out(self.step) else self._compute_step(lr)
         note = self.watch.note_of(self.step)
         self.step += 1
         self.save_due = False
@@ -125,13 +137,16 @@ class Trainer:
         needed = logged or not taken or self._saves_now() or evaluated
         return self._sync_metrics() if needed or self.pending.sync_due else False
 
+    def _leave_out_step(self) -> bool:
+        """Let a step pass for which nothing is computed; an average of the weights counts it all the same."""
+        self.engine.average.after_step(self.step + 1)
+        return True
+
     def _compute_step(self, lr: float) -> bool:
         """Compute a step, and update the weights unless it is judged to pass; False if it ends the attempt."""
         rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
-        judge, clip = self.watch.judge_of(self.step), self.path.clip_at(self.step)
-        return self.engine.train_step(
-            rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge, clip_grad_norm=clip
-        )
+        judge, clip = self.watch.judge_of(self.step), self.path.clip_at(self.step) or 0.0
+        return self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge, clip=clip)
 
     def _sync_metrics(self) -> bool:
         """Record the steps since the last sync; True if any rank was asked to stop.
@@ -283,25 +298,40 @@ class Trainer:
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
             **({GENERATION: history} if (history := generation(self.path.amendments, self.step)) else {}),
+            **({} if self.average is None else self.average.identity),
             **self.watch.identity(),
         }
 
     def _evaluate(self) -> None:
-        """Evaluate the engine's state on the held-out sets that the current step still needs or is watched on."""
+        """Evaluate the engine's state, in every form that it has, on the sets that the step needs or is watched on."""
         owed, watched = self.missing_evaluations.pop(self.step, ()), self.curve.pop(self.step, ())
         sets = due_sets(self.heldout, owed, watched)
         if not sets:
             return
         with self._booking("evaluating_seconds"):
-            results = evaluate_state(self.engine, sets)
+            averaged = self.average is not None and self.average.covers(self.step)
+            forms = evaluate_forms(self.engine, sets, averaged=averaged)
         self._book_energy()
+        initial_weights = self.start.initial_weights if self.step == 0 else None
         if self.recorder is not None:
-            self.recorder.evaluation(self.step, results, self.start.initial_weights if self.step == 0 else None)
+            for form, results in forms.items():
+                self.recorder.evaluation(self.step, results, initial_weights, form)
 
     def _evaluate_earlier_states(self) -> None:
         """Evaluate saved states: those released before a held-out set existed, and those that were asked for."""
         for step in sorted({*self.missing_evaluations, *self.curve}):
             if step != self.step:
-                load_checkpoint(self.engine, find(self.layout, step))
-                self.step = step
+                checkpoint = find(self.layout, step)
+                load_checkpoint(self.engine, checkpoint)
+                self._loaded(Origin("resume", step, checkpoint))
             self._evaluate()
+
+    def _evaluate_merges(self) -> None:
+        """Make the merges that the path releases, and evaluate them. The engine has the weights of one at the end."""
+        for release, versions in self.start.missing_merges.items():
+            with self._booking("evaluating_seconds"):
+                load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
+                results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
+            self._book_energy()
+            if self.recorder is not None:
+                self.recorder.evaluation(release.step, results, form=release.form)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrps.base.addresses import conceal, redact, scheme_of
+from lrps.base.addresses import basic_login, conceal, conceal_paths, host_of, is_http, redact, scheme_of
 from lrps.config.models import Config
 from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import make_plan
@@ -38,6 +38,31 @@ def test_an_address_in_a_message_is_shown_without_its_secrets(text, shown):
     assert conceal(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://hooks.host/services/s3cret", "https://hooks.host"),
+        ("HTTP://me:s3/cr@et@host:8080/s3cret?s3cret#s3cret", "HTTP://host:8080"),
+        ("https://host?s3cret", "https://host"),
+        *((wrong, "...") for wrong in ("https:///s3cret", "https://h:s3cret/", "ftp://s3cret", "https://[s3cret", "")),
+    ],
+)
+def test_of_the_address_of_a_webhook_only_the_host_is_shown(url, host):
+    assert host_of(url) == host
+    assert is_http(url) == (host != "...")
+
+
+def test_paths_in_a_message_are_shown_without_secrets():
+    said = "got {'url': 'https://hooks.host/services/s3cret'}, \"http://me:s3/cret@host/s3cret\" or s3://lake/v1"
+    assert conceal_paths("a b: https://host:80/s3cret-1, http://host") == "a b: https://host:80/... http://host"
+    assert "s3cret" not in conceal_paths(said)
+
+
+def test_a_login_goes_into_a_header():
+    assert basic_login("https://me:se%2Fcret@host:80/a?b") == ("https://host:80/a?b", "Basic bWU6c2UvY3JldA==")
+    assert basic_login("https://host/a") == ("https://host/a", None)
+
+
 def test_schemes():
     assert [scheme_of(address) for address in ("S3://lake", "pipe:cat x", "/data/v:2", "data", "")] == [
         *("s3", "pipe", "", "", "")
@@ -48,9 +73,11 @@ def test_what_is_written_of_a_config_holds_no_secret(tmp_path):
     url = "https://me:pl4nted@host/v1?signature=s3cret"
     values = config_values(runs=str(tmp_path))
     values["data"]["versions"][0]["url"] = url
+    values["track"] = {"notify": {"url": "https://hooks.host/pl4nted/s3cret"}}
     config = Config.model_validate(values)
     write_plan_json(make_plan(config))
     written = "".join(path.read_text() for path in tmp_path.rglob("plan.json"))
     assert "https://host/v1?..." in written
+    assert "https://hooks.host/..." in written
     assert not {word for word in ("pl4nted", "s3cret") if word in written}
     assert config.data.versions[0].url == url == config.model_dump()["data"]["versions"][0]["url"]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from lrps.base.document import INLINE, key, to_json
+from lrps.base.document import INLINE, UNLESS_NONE, key, to_json
 from lrps.base.document_schema import json_schema
 
 
@@ -101,3 +101,16 @@ def test_a_type_without_a_json_form_has_no_schema() -> None:
 
     with pytest.raises(TypeError, match="bytes"):
         json_schema(Secret)
+
+
+def test_a_key_that_was_added_may_be_left_out_where_there_is_nothing_to_write() -> None:
+    @dataclass(frozen=True)
+    class Grown:
+        title: str | None
+        """Title."""
+        notes: tuple[str, ...] | None = field(default=None, metadata=UNLESS_NONE)
+        """Notes."""
+
+    assert to_json(Grown(None)) == {"title": None}
+    assert to_json(Grown("a", ())) == {"title": "a", "notes": []}
+    assert json_schema(Grown)["required"] == ["title"]

@@ -25,9 +25,10 @@ def test_a_dry_run_shows_scripts_and_commands_and_writes_nothing(tiny_config: Pa
     runs = tmp_path / "runs"
     # 30 s are spent, 20 of them on 500 of 9,400 steps: 8,900 more take 356 s.
     words = ["run", str(tiny_config), "--launcher", "slurm", "--dry-run", "--paradigm", "path-switching"]
-    done = CliRunner().invoke(app, [*words, "-s", f"runs={runs}"])
+    done = CliRunner().invoke(app, [*words, "-s", f"runs={runs}", "--profile", "3"])
     assert done.exit_code == 0, done.output
     assert done.output.count("#!/bin/bash") == 3
+    assert [" --profile 3 " in script for script in done.output.split("#!/bin/bash")[1:]] == [True, False, False]
     assert done.output.startswith(f"# Run directory: {runs}/tiny: nothing of this plan is trained there yet.\n")
     directory = runs / "tiny" / "slurm"
     assert re.search(rf"# sbatch --parsable --comment=lrps:\w+:main {directory / 'main.sbatch'}\n", done.output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -139,3 +140,37 @@ def test_an_override_reaches_into_a_hardware_file(tmp_path: Path, file: Path) ->
     hardware = load_config(file, ["hardware.devices=16"]).hardware
     assert hardware is not None
     assert (hardware.device, hardware.devices) == ("H100", 16)
+
+
+WEBHOOK = "https://hooks.host/services/s3cret"
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        {"notify": WEBHOOK},
+        {"notify": {"urll": WEBHOOK}},
+        {"notify": {"url": [WEBHOOK]}},
+        {"notify": {"url": WEBHOOK.replace("https", "ftp")}},
+        {"notify": {"url": "hooks.host/services/s3cret"}},
+        {"notify_url": WEBHOOK},
+        {"trackers": [WEBHOOK]},
+    ],
+)
+def test_no_message_shows_the_path_of_a_webhook(tmp_path: Path, track: dict[str, Any]) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config_values(track=track)))
+    with pytest.raises(ConfigError, match="track.") as wrong:
+        load_config(file)
+    assert "s3cret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("key", ["track.notify.url", "track.notify", "track"])
+def test_the_address_of_a_webhook_is_refused_on_a_command_line(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config_values()))
+    for value in (WEBHOOK, f"{{url: {WEBHOOK}}}", f"[{WEBHOOK}"):
+        with pytest.raises(ConfigError, match="write it into the config file, or into the environment") as wrong:
+            load_config(file, [f"{key}={value}"])
+        assert "s3cret" not in str(wrong.value)
+    assert load_config(file, ["track.notify={}"]).track.notify is not None

@@ -11,7 +11,11 @@ from lrps.base.document import to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.paradigm_costs import MeasuredRatios, MixShares
+from lrps.ledger.records import FORMAT, Counters
+from lrps.ledger.writer import LedgerWriter
 from lrps.paths.paradigms.compile import compile_paradigm
+from lrps.report.page import render_page
+from lrps.report.tables.versions_table import version_costs_table
 
 SECONDS_A_STEP, A_PATH = 0.036, 12.0
 """Of conftest.py: a step takes 0.036 device-seconds, an attempt 10 to start and 2 to save."""
@@ -170,3 +174,43 @@ def test_cumulative_steps_are_those_of_plans_that_end_earlier(make: Any) -> None
     for name in paradigms:
         ends = [compile_paradigm(plan.config, name, plan.increments[:n]).total_steps for n in (1, 2, 3, 4)]
         assert list(found[name].cumulative_steps.values()) == ends
+
+
+@pytest.mark.parametrize("release", ["main", "merge", "ema"])
+def test_four_equal_versions_without_a_branch_cost_two_fifths_of_ptfs(make: Any, formulas: Any, release: str) -> None:
+    average = {"average": {"ema": {}}} if release == "ema" else {}
+    plan = make(paradigms={"path-switching": {"release": release}, "ptfs": {}}, **average)
+    formulas.Run(plan).train([path.name for path in plan.graph.paths])
+    comparison = make_comparison(plan)
+    switching = comparison.paradigms["path-switching"]
+    assert switching.plan.ratio_to_ptfs == 0.4
+    assert switching.ratios.training_to_ptfs == pytest.approx(0.4, rel=1e-6)
+    assert [each.cost.marginal.steps for each in switching.releases] == [500] * 4
+    assert [each.cost.lineage.steps for each in switching.releases] == [500, 1000, 1500, 2000]
+    assert switching.unreleased is None
+    assert {each.form for each in switching.releases} == {"raw" if release == "main" else release}
+    assert all(each.seen_loss is not None for each in switching.releases)
+    words = {"main": "v3", "merge": "v3 (merge of 10 states)", "ema": "v3 (EMA)"}
+    assert switching.releases[2].label == words[release]
+    assert any(row[1] == words[release] for row in version_costs_table(comparison).rows)
+    page = render_page(comparison)
+    assert f'<td class="text">{words[release]}</td>' in page
+    assert comparison.plan.next["path-switching"].cost.steps == 500
+
+
+def test_a_merge_and_a_branch_of_one_version_are_side_by_side(make: Any, formulas: Any) -> None:
+    """Evaluations of the forms of one step of one path are kept apart, also where paradigms share the path."""
+    raw, merged = ({"kind": "path-switching", "release_per_version": {"v4": form}} for form in ("main", "merge"))
+    plan = make(paradigms={"raw": raw, "merged": merged})
+    formulas.Run(plan).train([path.name for path in plan.graph.paths])
+    ledger = LedgerWriter(plan.layout.path("raw-main").ledger)
+    start = {"format": FORMAT, "path": "raw-main", "path_start": 0, "device": "cpu", "processes": 1}
+    ledger.append("start", 2000, Counters(), **start)
+    for loss, form in ((3.0, {}), (2.0, {"form": "merge"})):
+        facts = {"heldout": "v4", "bits_per_byte": 1.0, "rows": 4, "tokens": 28, "manifest_sha256": "0" * 64}
+        ledger.append("evaluation", 2000, Counters(), loss=loss, **facts, **form)
+    ledger.close()
+    found = make_comparison(plan).paradigms
+    last = {name: found[name].releases[-1] for name in ("raw", "merged")}
+    assert {name: (each.path, each.step) for name, each in last.items()} == dict.fromkeys(last, ("raw-main", 2000))
+    assert [last[name].heldout["v4"].loss for name in ("raw", "merged")] == [3.0, 2.0]

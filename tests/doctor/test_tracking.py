@@ -60,3 +60,15 @@ def test_trackers_of_the_config(make_config: Callable[..., Config], monkeypatch:
     assert found("wandb", "tensorboard") == {"wandb": "ok", "tensorboard": "ok"}
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     assert found("wandb", "tensorboard") == {"wandb": "fail", "tensorboard": "fail"}
+
+
+def test_the_webhook_of_the_config(make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(**notify: str) -> tuple[str, str]:
+        subject = Subject(make_plan(make_config(track={"notify": notify})))
+        (finding,) = (each for each in tracking.check_tracking(subject) if each.name == "notify")
+        assert KEY not in str(finding)
+        return finding.state, finding.what
+
+    monkeypatch.delenv("LRPS_NOTIFY_URL", raising=False)
+    assert found(url=f"https://hooks.example.org/{KEY}") == ("ok", "messages go to https://hooks.example.org")
+    assert found() == ("fail", "track.notify: the environment variable LRPS_NOTIFY_URL is not set")

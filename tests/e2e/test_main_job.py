@@ -358,7 +358,7 @@ def test_a_released_model_has_the_losses_that_the_ledger_says(finished: Path, tm
     for name in ("branch-v2", "straight-v2", "cpt-v2"):
         model = AutoModelForCausalLM.from_pretrained(path_of(file, name).model)
         card = (path_of(file, name).model / "README.md").read_text()
-        for (step, version), evaluation in evaluations(read_ledger(path_of(file, name).ledger)).items():
+        for (step, version, _), evaluation in evaluations(read_ledger(path_of(file, name).ledger)).items():
             files = open_files(plan.config.data, version)
             source = TokenSource(plan.heldout[version].parts[0].manifest, files, sequence_length=16, seed=0)
             rows = torch.from_numpy(source.read(np.arange(evaluation.rows)).astype(np.int64))

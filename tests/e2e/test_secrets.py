@@ -27,11 +27,12 @@ ENVIRONMENT = {
 }
 PASSWORD, SIGNATURE, REMOTE = "Pl4nted:pass/word", "Pl4ntedSignature%2Bof+folder", "ghp_Pl4ntedInTheRemote"
 LOGIN = f"robot:{quote(PASSWORD, safe='')}"
+WEBHOOK = "T0/B0/Pl4ntedInTheWebhook"
 IN_JOBS = {"setup": "export KEY=Pl4ntedInTheSetup", "directives": ["--export=KEY=Pl4ntedInADirective"]}
 SECRETS = [
     *ENVIRONMENT.values(),
     *(PASSWORD, SIGNATURE, REMOTE, LOGIN),
-    *("Pl4ntedInTheSetup", "Pl4ntedInADirective"),
+    *("Pl4ntedInTheSetup", "Pl4ntedInADirective", WEBHOOK),
 ]
 
 Lrps = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,6 +60,9 @@ class Telltale(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_error(403, f"{self.path} {self.headers['Authorization']}")
+
+    def do_POST(self) -> None:
+        self.send_error(500, f"{self.path} {self.headers['Authorization']}")
 
     def log_message(self, *_: Any) -> None:
         """Nothing on standard error."""
@@ -108,6 +112,7 @@ def config(tiny_config: Path, place: Path, url: str) -> Callable[..., Path]:
         values = yaml.safe_load(tiny_config.read_text())
         values |= {"runs": str(place / "runs"), "paradigms": {"ptfs": {}}}
         values["track"]["trackers"] = ["wandb", "tensorboard", "trackio"]
+        values["track"]["notify"] = {"url": url.replace("/data?", f"/{WEBHOOK}?")}
         values["data"]["versions"] = [{"name": "v1", "tokens": 1280, "url": url}]
         values["data"] |= changes.pop("data", {})
         values["launch"] = {**values.get("launch", {}), "slurm": IN_JOBS}
@@ -121,7 +126,7 @@ def config(tiny_config: Path, place: Path, url: str) -> Callable[..., Path]:
 def finished(lrps: Lrps, config: Callable[..., Path]) -> Path:
     """The config of a plan that was run to its end, exported and reported in every format."""
     file = config("config.yaml")
-    lrps("run", file)
+    assert "track.notify: http://127.0.0.1:" in lrps("run", file).stdout, "the server refuses all messages"
     lrps("export", file, "--version", "v1")
     lrps("report", file, "--format", "html,md,csv,tex,json")
     return file
@@ -169,6 +174,7 @@ def test_mistakes_in_a_config_are_told_without_secrets(config: Callable[..., Pat
     for wrong in ({"urll": url}, {"url": [url]}, {"url": url, "tokens": url}, {"name": url}):
         file = config("wrong.yaml", data={"versions": [{"name": "v1", "tokens": 1280, **wrong}]})
         assert "wrong.yaml:" in lrps("plan", file, code=2).stderr
+    assert "wrong.yaml:" in lrps("plan", config("wrong.yaml", track={"notify": url}), code=2).stderr
     refused = lrps("plan", config("config.yaml"), "-s", f"data.versions.0.url={url}", code=2)
     assert "belongs in the config file" in refused.stderr
 

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 WORKER = Path(__file__).with_name("matrix_worker.py")
+AVERAGES = WORKER.with_name("average_worker.py")
 ROOT = WORKER.parents[2]
 
 
@@ -53,6 +54,24 @@ def elastic(matrix, matrix_directory):
 
 
 @pytest.fixture(scope="session")
+def averages(tmp_path_factory):
+    """Topology -> findings of average_worker.py on one rank, in some topologies."""
+    out = tmp_path_factory.mktemp("averages")
+    _run(out, 1, what=["quick"], worker=AVERAGES)
+    return json.loads((out / "quick-1.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def all_averages(tmp_path_factory):
+    """Findings of average_worker.py in every topology, by what it did and the number of ranks."""
+    out = tmp_path_factory.mktemp("averages")
+    for what in ("every", "crossed"):  # Both numbers of ranks have saved before one of them loads.
+        for world in (1, 2):
+            _run(out, world, what=[what], worker=AVERAGES)
+    return {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
+
+
+@pytest.fixture(scope="session")
 def gate(tmp_path_factory):
     """{1: findings, 2: findings} of steps that pass without an update, in every topology."""
     return _findings(tmp_path_factory.mktemp("gate"), 1, 2, what=["gate"])
@@ -67,7 +86,7 @@ def _findings(out, *worlds, what=()):
     return {world: json.loads(file.read_text()) for world, file in files.items()}
 
 
-def _run(out, *worlds, what=()):
+def _run(out, *worlds, what=(), worker=WORKER):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -76,7 +95,7 @@ def _run(out, *worlds, what=()):
         for rank in range(world):
             logs.append(out / f"log-{world}-{rank}.txt")
             with open(logs[-1], "wb") as log:
-                command = [sys.executable, str(WORKER), str(out), *what]
+                command = [sys.executable, str(worker), str(out), *what]
                 environment = _environment(world, rank, port)
                 workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
     try:

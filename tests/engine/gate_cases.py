@@ -59,7 +59,7 @@ class Poison:
         return output
 
 
-def run(config, judge=None, left_out=(), poison=None, clip=None):
+def run(config, judge=None, left_out=(), poison=None, clip=0.0):
     """Digest of the state after the steps, Adam's count, and what the engine and the judge said, on all ranks."""
     asked, going_on = [], []
 
@@ -75,7 +75,7 @@ def run(config, judge=None, left_out=(), poison=None, clip=None):
             engine._engine.module.register_forward_hook(poison)
         for step in STEPS:
             if step not in left_out:
-                more = {"lr": 1e-2, "seed": 5, "step": step, "judge": asking(step), "clip_grad_norm": clip}
+                more = {"lr": 1e-2, "seed": 5, "step": step, "judge": asking(step), "clip": clip}
                 going_on.append(engine.train_step(share(batch(step)), **more))
         sync = engine.sync_metrics()
         results = [(str(result.loss), str(result.grad_norm)) for result in sync.steps]

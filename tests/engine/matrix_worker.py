@@ -96,7 +96,7 @@ def load(out, sources_of):
                 for world, source in sources_of(topologies, position):
                     checkpoint = find(layout(out, world, kind, *source), STEPS)
                     load_checkpoint(engine, checkpoint)
-                    loss, _ = engine.evaluate(rows)
+                    loss = engine.evaluate(rows).total
                     now = state_of(engine, out)
                     if rank() == 0:
                         truth = assembled(checkpoint.directory)

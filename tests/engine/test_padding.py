@@ -97,7 +97,7 @@ def test_an_exported_model_has_the_same_logits(kind: str, begun: bool, tmp_path:
     (tmp_path / "out").mkdir()
     own_fragments(state).write(tmp_path / "fragments")
     write_pretrained(
-        described, 3, tmp_path / "fragments", tmp_path / "out", dtype="fp32", max_shard_bytes=10**9, document_end=0,
+        described, 3, [tmp_path / "fragments"], tmp_path / "out", dtype="fp32", max_shard_bytes=10**9, document_end=0,
         begun=begun,
     )  # fmt: skip
     there = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()

@@ -59,7 +59,7 @@ def saved(model: ModelConfig, directory, seed=5):
 def write(model, fragments, directory, **options):
     directory.mkdir(exist_ok=True)
     options = {"dtype": "fp32", "max_shard_bytes": 10**9, "document_end": END, **options}
-    return write_pretrained(model, 0, fragments, directory, **options)
+    return write_pretrained(model, 0, [fragments], directory, **options)
 
 
 def loaded(directory):

@@ -16,7 +16,8 @@ from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
-from lrps.plan.scores import KIND, Result, Score, checkpoint_digest, newest_scores, run_scores
+from lrps.plan.released_state import checkpoint_digest
+from lrps.plan.scores import KIND, Result, Score, newest_scores, run_scores
 from lrps.plan.status import plan_status
 
 pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'lrps[eval]'")
@@ -97,7 +98,7 @@ def test_a_changed_task_and_a_changed_model_are_scored_again(with_tasks: Callabl
 def examples_shown(plan: Plan) -> dict[str, set[int]]:
     """task -> examples behind its numbers, of the two versions of cpt."""
     shown = newest_scores(plan)
-    assert {path for path, _ in shown} == {"cpt-v1", "cpt-v2"}
+    assert {path for path, *_ in shown} == {"cpt-v1", "cpt-v2"}
     return {task: {of[task].examples for of in shown.values()} for task in ("pairs-v1", "pairs-v2")}
 
 
@@ -119,11 +120,11 @@ def test_scores_of_a_state_that_is_no_more_are_not_shown(with_tasks: Callable[..
     shutil.rmtree(layout.checkpoints)
     shutil.rmtree(layout.branch_points)
     shutil.copytree(other.branch_points, layout.branch_points)
-    assert {path for path, _ in newest_scores(plan)} == {"cpt-v1"}, "trained anew"
+    assert {path for path, *_ in newest_scores(plan)} == {"cpt-v1"}, "trained anew"
     shutil.rmtree(layout.branch_points)
-    assert {path for path, _ in newest_scores(plan)} == {"cpt-v1", "cpt-v2"}, "a copy of ledgers alone"
+    assert {path for path, *_ in newest_scores(plan)} == {"cpt-v1", "cpt-v2"}, "a copy of ledgers alone"
     shutil.rmtree(layout.directory)
-    assert {path for path, _ in newest_scores(plan)} == {"cpt-v1"}, "deleted, to be trained anew"
+    assert {path for path, *_ in newest_scores(plan)} == {"cpt-v1"}, "deleted, to be trained anew"
 
 
 def test_untrained_versions_are_left_out(with_tasks: Callable[..., Any]) -> None:
@@ -191,7 +192,7 @@ def test_numbers_of_two_forms_of_a_task_never_stand_in_one_table(with_tasks: Cal
     plan = with_tasks().plan
     for path, form in (("cpt-v1", "old"), ("cpt-v2", "old"), ("cpt-v2", "new")):
         (state,) = (state for state in score.released_states(plan)[0] if state.path.name == path)
-        checkpoint = checkpoint_digest(plan, state.path, state.step)
+        checkpoint = checkpoint_digest(plan, state.path.name, state.step)
         assert checkpoint is not None
         made = Score(path, state.step, checkpoint, "pairs-v1", form, {"rouge_l": Result(1.0, None, True)}, 3)
         book_event(plan.layout.ledger, KIND, state.step, 1.0, **made.facts())

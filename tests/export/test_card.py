@@ -26,7 +26,7 @@ PRICE = (
 def document(plan: Plan, name: str, step: int | None = None) -> dict[str, Any]:
     (state,) = chosen_states(plan, [name], step=step)
     checkpoint = find(plan.layout.path(name), state.step)
-    return card_document(plan, state, checkpoint, plan.manifests["v1"].tokenizer, MODEL)
+    return card_document(plan, state, [checkpoint], plan.manifests["v1"].tokenizer, MODEL)
 
 
 def test_the_lineage_and_its_data(plan: Plan) -> None:

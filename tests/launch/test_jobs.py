@@ -40,6 +40,16 @@ def test_a_job_is_what_every_worker_runs(make_config: MakeConfig) -> None:
     assert (job.name, job.nodes, job.processes, job.needs, job.after) == ("main", 1, 1, (), ())
 
 
+def test_the_first_job_is_profiled(make_config: MakeConfig) -> None:
+    plan = make_plan(make_config(launch={"paths_per_job": 1}))
+    jobs = plan_jobs(plan, ["main", "branch-v1", "branch-v2"], FILE, [], profile=3)
+    assert [job.arguments for job in jobs] == [
+        ("train", "c.yaml", "--profile", "3", "main"),
+        ("train", "c.yaml", "branch-v1"),
+        ("train", "c.yaml", "branch-v2"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("launch", "groups"),
     [

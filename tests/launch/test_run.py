@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,10 +49,14 @@ class PretendLauncher(LocalLauncher):
 
 
 class Run:
-    """A plan whose jobs do what a test says. printed: the lines for the user. allocations: of the jobs, by name."""
+    """A plan whose jobs do what a test says. printed: the lines for the user. allocations: of the jobs, by name.
+
+    notices: kind and facts of the events that were reported.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root, self.printed, self.allocations = root, list[str](), dict[str, Allocation]()
+        self.notices: list[tuple[str, Mapping[str, Any]]] = []
         self.budget: BudgetConfig | None = None
 
     def plan(self, **launch: object) -> Plan:
@@ -65,7 +70,12 @@ class Run:
         launcher = PretendLauncher(plan.config.launch, self.root, deeds)
         self.allocations = launcher.allocations
         run_jobs(
-            plan, plan_jobs(plan, list(deeds), Path("c.yaml"), []), launcher, self.printed.append, lambda: "so far"
+            plan,
+            plan_jobs(plan, list(deeds), Path("c.yaml"), []),
+            launcher,
+            self.printed.append,
+            lambda: "so far",
+            lambda kind, facts: self.notices.append((kind, facts)),
         )
 
     @property
@@ -136,6 +146,7 @@ def test_a_branch_point_that_was_saved_before_a_failure_serves(run: Run) -> None
     assert "ended with code 1 before main was complete; branch-v2 could not start; the reason is" in str(raised.value)
     (failure,) = (line for line in run.printed if "The end of" in line)
     assert failure.endswith("main.log:\n  out of memory")
+    assert run.notices == [("failure", {"path": "main", "step": 40, "error": "exit code 1"})]
 
 
 def test_of_a_flood_only_the_end_is_read(run: Run) -> None:
@@ -168,8 +179,16 @@ def test_after_a_group_saved_and_exited_no_other_starts(run: Run) -> None:
 def test_torchrun_hides_that_workers_saved_and_the_ledger_shows_it(run: Run) -> None:
     with pytest.raises(StoppedError, match="stopped; ptfs-v1 not complete"):
         run.jobs({"ptfs-v1": ["interrupt", "exit:1"]})
+    assert run.notices == [], "a request to stop is no failure"
     with pytest.raises(TrainingError, match="ended with code 1 before ptfs-v1"):
         run.jobs({"ptfs-v1": ["exit:1"]})  # What was interrupted is an earlier attempt.
+    assert run.notices == [("failure", {"path": "ptfs-v1", "step": 0, "error": "exit code 1"})]
+
+
+def test_of_a_group_of_several_paths_the_one_that_failed_is_reported(run: Run) -> None:
+    with pytest.raises(TrainingError):
+        run.jobs({"main": ["pin:40", "exit:9"], "branch-v1": []}, paths_per_job=2)
+    assert run.notices == [("failure", {"path": "main", "step": 40, "error": "exit code 9"})]
 
 
 @pytest.mark.parametrize("code", [0, 1, NEEDS_DECISION])
@@ -180,6 +199,8 @@ def test_a_spent_budget_stops_all_and_starts_none(run: Run, code: int) -> None:
     for left, names in ((set(), "ptfs-v1, ptfs-v2, ptfs-v3"), ({"ptfs-v1"}, "ptfs-v2, ptfs-v3")):
         with pytest.raises(BudgetError, match=f"the budget is spent; {names} not complete. Raise `budget`"):
             run.jobs({name: what for name, what in deeds.items() if name not in left})
+        assert run.notices.pop() == ("budget", {"path": names})
+        assert run.notices == []
     run.budget = BudgetConfig(device_hours=3.0)
     with pytest.raises(StoppedError, match="Run the same command again"):
         run.jobs({"ptfs-v3": ["interrupt", "exit:0"]})

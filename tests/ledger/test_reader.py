@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrps.base.errors import LedgerError
-from lrps.ledger.reader import FollowedLedger, evaluations, read_ledger, until
+from lrps.ledger.reader import EMA, RAW, EvaluationKey, FollowedLedger, evaluations, read_ledger, until
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.totals import Totals, total
 from lrps.ledger.writer import LedgerWriter
@@ -132,7 +132,21 @@ def test_the_newest_evaluation_counts(tmp_path: Path) -> None:
         facts = {"manifest_sha256": "m", "loss": loss, "bits_per_byte": 3.0, "rows": 1, "tokens": 7}
         writer.append("evaluation", 4, Counters(), heldout="v1", **facts)
     found = evaluations(read_ledger(tmp_path))
-    assert {key: evaluation.loss for key, evaluation in found.items()} == {(4, "v1"): 1.0}
+    assert {key: evaluation.loss for key, evaluation in found.items()} == {(4, "v1", RAW): 1.0}
+
+
+def test_evaluations_of_different_forms_of_a_state_do_not_replace_each_other(tmp_path: Path) -> None:
+    writer = LedgerWriter(tmp_path)
+    writer.append("start", 0, Counters(), format=FORMAT, path_start=0, device="cpu", processes=1)
+    for loss, form in ((2.0, {}), (1.5, {"form": EMA}), (1.0, {"form": EMA}), (3.0, {"form": "merge"})):
+        writer.append("evaluation", 4, Counters(), **{**EVALUATION, "loss": loss}, **form)
+    found = evaluations(read_ledger(tmp_path))
+    assert {key: evaluation.loss for key, evaluation in found.items()} == {
+        EvaluationKey(4, "v1"): 2.0,
+        EvaluationKey(4, "v1", EMA): 1.0,
+        EvaluationKey(4, "v1", "merge"): 3.0,
+    }
+    assert all(key.form == evaluation.form for key, evaluation in found.items())
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["stop", "failure", None])), max_size=4))

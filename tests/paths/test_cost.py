@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,8 @@ def test_a_parameter_count_replaces_an_unknown_model(make_config: Callable[..., 
     costs = cost_model(make_config(model=model))
     assert costs.flops_per_token == 6_000_000_000
     assert costs.checkpoint_bytes == 12_000_000_000
+    averaged = cost_model(make_config(model=model, average={"ema": {}}))
+    assert averaged == replace(costs, checkpoint_bytes=16_000_000_000), "4 bytes a parameter, and nothing else"
 
 
 def test_closed_forms() -> None:

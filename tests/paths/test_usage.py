@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
-from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
 from lrps.paths.schedule import constant
 from lrps.paths.usage import RowUsage, Usage
 
@@ -32,12 +32,13 @@ def path(start: int, *parts: SourceRange) -> TrainingPath:
         (10, SourceRange("v2", 0, 20), Usage(unique=20)),
         (14, SourceRange("v2", 20, 12), Usage(replayed=12)),
         (10, SourceRange("old", 0, 16), Usage(rehearsal=16)),
+        (10, SourceRange("code", 0, 16), Usage(unique=12, replayed=4)),
     ],
-    ids=["scratch", "two passes", "rest", "older increment", "own", "reshuffled pass", "set, twice"],
+    ids=["scratch", "two passes", "rest", "older increment", "own", "reshuffled pass", "set, twice", "candidate"],
 )
 def test_a_whole_part(start: int, part: SourceRange, expected: Usage) -> None:
     one = path(start, part)
-    assert RowUsage(INCREMENTS, SETS, {}).of(one, [(part, part.rows)]) == expected
+    assert RowUsage(INCREMENTS, SETS, {}, (CandidateSet("code", 12),)).of(one, [(part, part.rows)]) == expected
 
 
 def test_parts_that_were_read_to_some_row() -> None:

@@ -15,6 +15,7 @@ import pytest
 from lrps.base.files import atomic_write_json
 from lrps.config.models import Config
 from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
 from lrps.paths.graph import TrainingPath
@@ -136,7 +137,8 @@ class Run:
             for heldout in self.plan.heldout_versions(release.version):
                 loss = heldout_loss(path.kind, release.version, heldout)
                 facts = {"heldout": heldout, "loss": loss, "bits_per_byte": loss / 2, "rows": 1024, "tokens": 65_536}
-                ledger.append("evaluation", release.step, counters, manifest_sha256="0" * 64, **facts)
+                form = {} if release.form == RAW else {"form": release.form}
+                ledger.append("evaluation", release.step, counters, manifest_sha256="0" * 64, **facts, **form)
 
     def _evaluate_initial_model(self, ledger: LedgerWriter, counters: Counters) -> None:
         for heldout in (increment.version for increment in self.plan.increments):
@@ -160,7 +162,11 @@ def training_loss(path: TrainingPath, step: int) -> float:
 def heldout_loss(job: str, version: str, heldout: str) -> float:
     """Return a loss that falls with every version, is higher for data not seen yet, and with CPT for older data."""
     k, j = int(version[1:]), int(heldout[1:])
-    base = {"ptfs": 2.300, "branch": 2.312, "cpt": 2.330, "wsd-s": 2.321}[job] - 0.06 * (k - 1) + 0.02 * (j % 3)
+    base = (
+        {"ptfs": 2.300, "branch": 2.312, "main": 2.340, "cpt": 2.330, "wsd-s": 2.321}[job]
+        - 0.06 * (k - 1)
+        + 0.02 * (j % 3)
+    )
     forgotten = (k - j) * (0.05 if job == "cpt" else 0.006) if j < k else 0.0
     return base + forgotten + (0.11 if j > k else 0.0)
 

@@ -17,9 +17,11 @@ import pytest
 import torch
 
 from lrps.base.errors import NonFiniteLoss
-from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.averaged_weights import AveragedWeights
+from lrps.engine.fragments import read_fragments
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.moving_average import MovingAverage
 from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job
@@ -38,11 +40,14 @@ class PlainEngine:
     above: Callable[[int], float] = staticmethod(lambda step: 0.0)
     """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
-    def __init__(self, config: Any, model: torch.nn.Module, document_end: int | None) -> None:
+    def __init__(
+        self, config: Any, model: torch.nn.Module, document_end: int | None, average: MovingAverage | None = None
+    ) -> None:
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
         self._failure: NonFiniteLoss | None = None
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
+        self.average = AveragedWeights(self._held, average)
 
     def train_step(
         self,
@@ -52,7 +57,7 @@ class PlainEngine:
         seed: int,
         step: int,
         judge: Judge | None = None,
-        clip_grad_norm: float | None = None,
+        clip: float = 0.0,
     ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
@@ -60,17 +65,19 @@ class PlainEngine:
         reported = float(loss.detach()) + self.above(step)
         self._unsynced.append(StepResult(reported, 1.0))
         if judge is not None and judge(reported, 1.0):
+            self.average.after_step(step + 1)
             return True
         if not isfinite(reported):
             self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}")
             return False
         loss.backward()
-        if clip_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._held.module.parameters(), clip_grad_norm)
+        if clip:
+            torch.nn.utils.clip_grad_norm_(self._held.module.parameters(), clip)
         for group in self._held.optimizer.param_groups:
             group["lr"] = lr
         self._held.optimizer.step()
         self._held.optimizer.zero_grad()
+        self.average.after_step(step + 1)
         return True
 
     def sync_metrics(
@@ -102,7 +109,7 @@ class PlainEngine:
         return None
 
     def own_fragments(self) -> Any:
-        return own_fragments(self._held)
+        return self.average.own_fragments()
 
     def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
         read_fragments(self._held, directory, optimizer)
@@ -147,15 +154,17 @@ def run(
     stop_after: int | None = None,
     train: bool = True,
     saved_steps: SavedSteps | None = None,
+    profile: int | None = None,
 ) -> bool:
     """Run paths as `lrps train` does, or as `lrps evaluate` if train is False, and return False if asked to stop.
 
     saved_steps: steps of saved states, as in `lrps evaluate --steps`.
 
     Computes in one thread: more would only wait for each other on so small a model.
-    stop_after: number of steps after which the request to stop arrives; only for a single path.
+    stop_after: number of steps after which the request to stop arrives; only for a single path. profile: number of
+    steps to profile.
     """
     with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
         stop: Any = StopAfter(stop_after)
-        return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps)
+        return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps, profile=profile)

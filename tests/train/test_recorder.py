@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrps.ledger.metrics import read_metrics
-from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import constant
@@ -60,7 +60,7 @@ def test_an_attempt_is_booked_whole(tmp_path: Path) -> None:
     assert sums.spent.allocated_seconds > 200, "both processes, from the launch on"
     assert 200 < sums.spent.starting_seconds < sums.spent.allocated_seconds
     assert sums.spent.saving_seconds >= 0.02
-    found = evaluations(records)[7, "v1"]
+    found = evaluations(records)[EvaluationKey(7, "v1")]
     assert found.loss == 2.0
     losses = read_row_losses(layout.row_losses(7, "v1"), found.row_losses_sha256)
     assert losses is not None

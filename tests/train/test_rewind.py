@@ -46,11 +46,11 @@ def test_a_rewound_path_is_trained_as_amended_and_as_if_it_had_never_been_beyond
     assert run(gone, *PATHS)
     assert not run(never, "main", stop_after=8)
     before = states(gone)
-    asked: list[tuple[int, float, float | None]] = []
+    asked: list[tuple[int, float, float]] = []
     real = PlainEngine.train_step
 
     def train_step(engine: PlainEngine, *rows: Any, **more: Any) -> bool:
-        asked.append((more["step"], more["lr"], more["clip_grad_norm"]))
+        asked.append((more["step"], more["lr"], more["clip"]))
         return real(engine, *rows, **more)
 
     monkeypatch.setattr(PlainEngine, "train_step", train_step)

@@ -30,7 +30,7 @@ from lrps.data.open_source import open_source
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.engine.model import build_model
 from lrps.ledger.metrics import read_metrics
-from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.origin import Origin
 from lrps.plan.plan import make_plan
@@ -52,7 +52,7 @@ CASES: list[dict[str, Any]] = [
         (0, []),
         (1, []),
         (2, ["batch.micro_sequences=1"]),
-        (3, ["model.architecture.attention_dropout=0.2"]),
+        (3, ["model.architecture.attention_dropout=0.2", "average={ema: {}}"]),
     )
 ] + [
     {"name": "bf16", "settings": ["engine.precision=bf16", "checkpoint.asynchronous=false"]},
@@ -223,12 +223,12 @@ def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Laws) -> N
 def test_the_model_that_a_plan_starts_from_is_evaluated_and_nothing_else_changes(laws: Laws, case: str) -> None:
     run = laws.root / case / "runs" / "tiny"
     found = {name: evaluations(read_ledger(PathLayout(run / name).ledger)) for name in ("main", "straight-v1")}
-    assert [on for step, on in found["main"] if step == 0] == ["v1", "v2"]
+    assert [key.heldout for key in found["main"] if key.step == 0] == ["v1", "v2"]
     # So the law of the branch compares a lineage with the evaluation and a run without it.
-    assert [on for step, on in found["straight-v1"] if step == 0] == []
-    assert found["main"][0, "v1"].loss == pytest.approx(losses(PathLayout(run / "main"))[1], abs=0.5)
+    assert [key.heldout for key in found["straight-v1"] if key.step == 0] == []
+    assert found["main"][EvaluationKey(0, "v1")].loss == pytest.approx(losses(PathLayout(run / "main"))[1], abs=0.5)
     digest = json.loads((run / "main" / "path.json").read_text())["training"]["initial_weights"]
-    assert found["main"][0, "v1"].initial_weights == digest
+    assert found["main"][EvaluationKey(0, "v1")].initial_weights == digest
 
 
 def load_facts(directory: Path) -> dict[str, Any]:

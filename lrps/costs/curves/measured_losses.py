@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from lrps.ledger.reader import HeldoutEvaluation
+from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
 from lrps.store.row_losses import read_row_losses
@@ -27,6 +27,9 @@ def loss_on_first(plan: Plan, path: str, found: HeldoutEvaluation, rows: int) ->
 
 
 def states_of_path(status: PathStatus) -> Iterator[HeldoutEvaluation]:
-    """Yield the newest evaluations of the path's own states, by step; that of the initial model is not one of them."""
-    found = (each for each in status.evaluations.values() if each.initial_weights is None)
+    """Yield the newest evaluations of the path's own states as they were trained, by step.
+
+    That of the initial model is not one of them, and neither are those of averages.
+    """
+    found = (each for each in status.evaluations.values() if each.initial_weights is None and each.form == RAW)
     yield from sorted(found, key=lambda each: each.step)

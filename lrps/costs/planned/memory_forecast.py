@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lrps.config.models import Config
 from lrps.paths.decoder import Decoder, decoder_of
 from lrps.paths.memory import HEADROOM, Forecast, Setting, device_bytes, forecast
+from lrps.paths.optimizer_states import MAIN, state_bytes
 from lrps.plan.plan import Plan
 
 LEFT_OUT = (
@@ -30,7 +31,7 @@ class StageMemory:
     master_bytes: int
     """fp32 copy of the weights."""
     moments_bytes: int
-    """Both Adam moments."""
+    """Both Adam moments, and the average of the main path's weights if it has one."""
     buckets_bytes: int
     """Buffers that gradients are copied to for communication."""
     activations_bytes: int
@@ -147,5 +148,6 @@ def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows
         masked=not config.data.attention_across_documents,
         chunked=config.engine.cross_entropy != "full",
         gloo=config.hardware is not None and config.hardware.device.lower() == "cpu",
+        state_bytes=state_bytes(config, MAIN),
     )
     return forecast(decoder, setting)

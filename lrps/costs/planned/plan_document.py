@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from lrps.base.document import INLINE, OPTIONAL, key, to_json
+from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE, key, to_json
 from lrps.base.files import atomic_write_json
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval, checkpoint_interval
 from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
+from lrps.ledger.reader import MERGE
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
-from lrps.paths.increments import Increment, RehearsalSet
+from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
+from lrps.paths.optimizer_states import MAIN, WEIGHT_BYTES, saved_bytes
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -147,6 +149,56 @@ class ParadigmPlan:
 
 
 @dataclass(frozen=True)
+class CandidatePlan:
+    """A candidate set of the config, which only probes read."""
+
+    name: str
+    """Name in the config."""
+    rows: int
+    """Number of sequences of an epoch: those of its shards, or those that `tokens` limits them to."""
+    tokens: int
+    """Number of tokens of these sequences."""
+    manifest_sha256: str | None
+    """SHA-256 of the manifest of its shards, or of the description of its mixture; null before they are built."""
+    heldout_rows: int | None
+    """Number of held-out sequences that probes are evaluated on; 0: losses are n/a. Null before they are built."""
+    parts: tuple[PartPlan, ...]
+    """Parts of its mixture, in the order of their names; none without a mixture."""
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """A probe of the config."""
+
+    name: str
+    """Name in the config."""
+    path: str
+    """Name of its path."""
+    control: str
+    """Name of the path of its control, which may be a branch."""
+    step: int
+    """Step of the main path that both fork from."""
+    shares: Mapping[str, float]
+    """Share of its sequences of each set."""
+
+
+@dataclass(frozen=True)
+class ProbesPlan:
+    """The probes of a plan, which belong to no paradigm."""
+
+    probes: tuple[ProbePlan, ...]
+    """Probes in the order of the config."""
+    paths: tuple[PathPlan, ...]
+    """Paths that only they need: a control that is a branch is in its paradigm."""
+    cost: PlannedCost = field(metadata=INLINE)
+    """Cost of these paths."""
+    steps_to_do: int
+    """Number of their steps that are not trained yet."""
+    row_ranges: tuple[RowRange, ...]
+    """Rows that paths of more than 64 ranges read; the `data_slice` of a path says which of them are its own."""
+
+
+@dataclass(frozen=True)
 class PlanDocument:
     """A plan: its data, every path of every paradigm, and what they cost."""
 
@@ -179,6 +231,10 @@ class PlanDocument:
     """Memory of one device; null where it cannot be computed."""
     watching: Mapping[str, MainWatch] = field(default_factory=dict, metadata=OPTIONAL)
     """Evaluations of main paths while they are trained, by the name of the path; their cost is in no other cost."""
+    candidates: tuple[CandidatePlan, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Candidate sets; the key is absent without any."""
+    probes: ProbesPlan | None = field(default=None, metadata=UNLESS_NONE)
+    """Probes; the key is absent without any."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +274,8 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         checkpoint_interval=checkpoint_interval(plan),
         memory=memory_forecast(plan),
         watching=main_watches(plan),
+        candidates=tuple(_candidate(plan, each) for each in plan.candidates) or None,
+        probes=_probes(plan, done) if plan.graph.probes else None,
     )
 
 
@@ -250,13 +308,32 @@ def _version(plan: Plan, increment: Increment) -> VersionPlan:
 def _heldout_rows(plan: Plan, version: str) -> int | None:
     if version not in plan.sources:
         return None
-    return plan.heldout_rows(version) if version in plan.heldout else 0
+    return plan.heldout_rows(version) if version in plan.all_heldout else 0
 
 
 def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:
     tokens = each.rows * plan.config.data.sequence_length
     sha256, parts = _manifest_sha256(plan, each.name), _parts(plan, each.name)
     return RehearsalPlan(each.name, each.since, each.rows, tokens, sha256, float(each.epochs), parts)
+
+
+def _candidate(plan: Plan, each: CandidateSet) -> CandidatePlan:
+    tokens, sha256 = each.rows * plan.config.data.sequence_length, _manifest_sha256(plan, each.name)
+    return CandidatePlan(each.name, each.rows, tokens, sha256, _heldout_rows(plan, each.name), _parts(plan, each.name))
+
+
+def _probes(plan: Plan, done: Mapping[str, int]) -> ProbesPlan:
+    planner, paths = PathPlanner(plan, done), plan.graph.probe_paths
+    return ProbesPlan(
+        probes=tuple(
+            ProbePlan(each.name, each.path.name, each.control.name, each.path.start, plan.config.probes[each.name].data)
+            for each in plan.graph.probes
+        ),
+        paths=tuple(map(planner.plan_of, paths)),
+        cost=_cost(plan, sum(path.steps for path in paths)),
+        steps_to_do=sum(untrained_steps(path, done) for path in paths),
+        row_ranges=tuple(planner.row_ranges),
+    )
 
 
 def _parts(plan: Plan, source: str) -> tuple[PartPlan, ...]:
@@ -299,14 +376,20 @@ def _paradigm(plan: Plan, paradigm: Paradigm, done: Mapping[str, int]) -> Paradi
 def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
     """Return the bytes of the checkpoints that are kept for good, and of the periodic ones of one path at a time.
 
-    None if the size of a checkpoint is not known.
+    Merged states have weights only. None if the size of a checkpoint is not known.
     """
-    if plan.costs.checkpoint_bytes is None:
+    largest, settings = plan.costs.checkpoint_bytes, plan.config.checkpoint
+    if largest is None:
         return None
-    settings = plan.config.checkpoint
-    kept = sum(len(_kept_steps(graph, path, settings.keep_every_steps)) for path in graph.paths)
+
+    def kept(path: TrainingPath) -> int:
+        each = largest * saved_bytes(plan.config, path.kind) // saved_bytes(plan.config, MAIN)
+        return each * len(_kept_steps(graph, path, settings.keep_every_steps))
+
     periodic = settings.keep_last if settings.every_steps else 0
-    return (kept + periodic) * plan.costs.checkpoint_bytes
+    merged = sum(release.form == MERGE for release in graph.releases)
+    weights = largest * WEIGHT_BYTES // saved_bytes(plan.config, MAIN)
+    return sum(map(kept, graph.paths)) + periodic * largest + merged * weights
 
 
 def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:

@@ -191,7 +191,7 @@ def _is_built(data: DataConfig, version: str) -> bool:
 
 def _needed_heldout_tokens(data: DataConfig, shards: ShardSet) -> int:
     """Return the number of tokens that must be held out; of a rehearsal set none: nothing is evaluated on it."""
-    evaluated = shards.version in [version.name for version in data.versions]
+    evaluated = shards.version in [version.name for version in (*data.versions, *data.candidates)]
     return data.sequence_length if evaluated and data.heldout_share and not data.allow_empty_heldout else 0
 
 
@@ -227,7 +227,7 @@ def _finalize(text: VersionText, fingerprints: Mapping[Path, Fingerprint], data:
             manifests = finalize_version(text, fingerprints, progress)
         lines = [_summary(manifest, data.sequence_length) for manifest in manifests]
         lines += _left_out(manifests[0])
-    evaluated = [shards.name for version in data.versions for shards in version.shard_sets]
+    evaluated = [shards.name for version in (*data.versions, *data.candidates) for shards in version.shard_sets]
     if text.version in evaluated and not manifests[1].rows(data.sequence_length):
         lines.append(f"warning: {text.version} holds out no whole sequence, so all losses on it are n/a")
     lines += [f"warning: {text.version}: {note}" for note in _text_unknown(manifests)]

@@ -1,4 +1,4 @@
-"""Compilation of the paradigms of a config to one graph of paths.
+"""Compilation of the paradigms and probes of a config to one graph of paths.
 
 All paradigms compile to the same kind of graph, and nothing after this depends on the paradigm. A new paradigm is a
 module of this package, a strategy in lrps.config.strategies and an entry in PARADIGMS.
@@ -19,7 +19,8 @@ from lrps.paths.paradigms.cpt import check_rewarm, cpt
 from lrps.paths.paradigms.path_switching import path_switching
 from lrps.paths.paradigms.ptfs import ptfs
 from lrps.paths.paradigms.wsd_s import wsd_s
-from lrps.paths.sharing import share
+from lrps.paths.probes import PROBE, compile_probes
+from lrps.paths.sharing import share, share_probes
 
 PARADIGMS: Mapping[str, Callable[[Compiler, Any], Paradigm]] = {
     "path-switching": path_switching,
@@ -44,7 +45,7 @@ def compile_graph(
     existing: Mapping[str, TrainingPath] | None = None,
     rehearsal: Sequence[RehearsalSet] = (),
 ) -> Graph:
-    """Return the graph of all strategies of the config, in which equal paths are shared (lrps.paths.sharing).
+    """Return the graph of all strategies and probes of the config; equal paths are shared (lrps.paths.sharing).
 
     existing: name -> path of a run directory, perhaps made with other paradigms; equal paths keep these names.
     rehearsal: all rehearsal sets; those whose `since` is none of the increments are not read.
@@ -54,7 +55,10 @@ def compile_graph(
     _check_increments(config, increments)
     if empty := [each.name for each in rehearsal if each.planned_rows < 1]:
         raise ConfigError(f"rehearsal set {', '.join(empty)} has less than one sequence: add data, or leave it out")
-    return share(tuple(compile_paradigm(config, name, increments, rehearsal) for name in config.paradigms), existing)
+    paradigms = tuple(compile_paradigm(config, name, increments, rehearsal) for name in config.paradigms)
+    # A paradigm never takes the path of a probe: what it releases has a name of its own.
+    graph = share(paradigms, {name: path for name, path in (existing or {}).items() if path.kind != PROBE})
+    return share_probes(graph, compile_probes(config, graph, increments, rehearsal), existing)
 
 
 def _check_increments(config: Config, increments: Sequence[Increment]) -> None:

@@ -1,23 +1,28 @@
 """Learning-rate path switching: one main path at the maximal learning rate, and a branch for every version.
 
 Wang et al., EMNLP 2024, arXiv 2410.04103; docs/method.md, sections 1.2 and 1.3, has the geometry and the rows. The main
-path ends at the last fork, so the cost in steps is usually sum_k T_k + sum_{k<N} D_k.
+path ends at the last fork, so the cost in steps is usually sum_k T_k + sum_{k<N} D_k. A version that the main path
+itself releases has no branch, and the main path reaches the end of its increment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Mix, PathSwitching
+from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.paths.compiler import Compiler, after
 from lrps.paths.graph import Fork, Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.schedule import POWER_EXPONENT, Schedule, warmup_stable, warmup_stable_decay
 
+_FORMS = {"ema": EMA, "merge": MERGE}
+"""Forms of released states that are not raw, by the value of the key `release`."""
+
 
 def path_switching(compiler: Compiler, strategy: PathSwitching) -> Paradigm:
-    """Return a main path up to the last fork, and branches of D_k steps that end with their increments.
+    """Return a main path up to its last fork or release, and branches of D_k steps that end with their increments.
 
     The main path trains a branch's rows again, at the peak rate, when the next version is wanted. Raises ConfigError if
     `branch_data: whole` is combined with a decay that is longer than its increment.
@@ -28,27 +33,29 @@ def path_switching(compiler: Compiler, strategy: PathSwitching) -> Paradigm:
     main_name = "main" if compiler.name == strategy.kind else f"{compiler.name}-main"
     schedule = warmup_stable(compiler.peak, compiler.warmup, coefficient)
     versions = [increment.version for increment in compiler.increments]
-    branched = range(0 if strategy.release_first else 1, len(versions))
-    stops = compiler.edges[1:]
-    forks = [stops[k] - compiler.decay(k).steps for k in branched]
-    main_stop = max(forks + ([] if strategy.release_first else [stops[0]]))
-    segments, taken = _main_rows(compiler, strategy.main_mix, forks, main_stop)
-    branches = [
-        _branch(compiler, strategy, k, main_name, schedule, taken[fork])
-        for k, fork in zip(branched, forks, strict=True)
+    if not strategy.release_first and strategy.release_per_version.get(versions[0], "main") != "main":
+        raise ConfigError(
+            f"paradigms.{compiler.name}: release_first: false releases {versions[0]} as the main path, and "
+            f"release_per_version.{versions[0]} as {strategy.release_per_version[versions[0]]}; leave one of them out"
+        )
+    released, stops = strategy.releases_of(versions), compiler.edges[1:]
+    forks = {k: stops[k] - compiler.decay(k).steps for k, state in enumerate(released) if state == "branch"}
+    main_stop = max(forks.get(k, stop) for k, stop in enumerate(stops))
+    segments, taken = _main_rows(compiler, strategy.main_mix, forks.values(), main_stop)
+    branches = {k: _branch(compiler, strategy, k, main_name, schedule, taken[fork]) for k, fork in forks.items()}
+    releases = [
+        Release(versions[k], branches[k].name if k in branches else main_name, stops[k], _FORMS.get(state, RAW))
+        for k, state in enumerate(released)
     ]
-    releases = [Release(versions[k], branch.name, branch.stop) for k, branch in zip(branched, branches, strict=True)]
-    if not strategy.release_first:
-        releases.insert(0, Release(versions[0], main_name, stops[0]))
     # A branch as long as all steps so far has no main path to fork from: it starts from the initial weights.
     if not main_stop:
-        return Paradigm(compiler.name, strategy.kind, tuple(branches), tuple(releases))
+        return Paradigm(compiler.name, strategy.kind, tuple(branches.values()), tuple(releases))
     main = TrainingPath(main_name, "main", None, 0, main_stop, schedule, segments)
-    return Paradigm(compiler.name, strategy.kind, (main, *branches), tuple(releases))
+    return Paradigm(compiler.name, strategy.kind, (main, *branches.values()), tuple(releases))
 
 
 def _main_rows(
-    compiler: Compiler, mix: Mix, forks: Sequence[int], stop: int
+    compiler: Compiler, mix: Mix, forks: Collection[int], stop: int
 ) -> tuple[tuple[Segment, ...], dict[int, dict[str, int]]]:
     """Return the main path's segments up to step `stop`, and the rows read by each fork: step -> source -> rows.
 

@@ -39,7 +39,7 @@ def _rates(comparison: Comparison, slot: int, name: str, x: Axis, y: Axis) -> Li
             marks.insert(0, Mark(line[0], f"{path.plan.name} forks at step {path.plan.start_step:,}", True))
         series.append(Series(slot, (line,), tuple(marks), thick=path.plan.kind == "main", dashed=False))
     steps = _steps_text(paradigm)
-    versions = ", ".join(f"{release.version} after step {release.step:,}" for release in paradigm.releases)
+    versions = ", ".join(f"{release.label} after step {release.step:,}" for release in paradigm.releases)
     rings = any(is_branch(paradigm, path) for path in paradigm.paths)
     return LineChart(
         title=name,

@@ -88,5 +88,5 @@ def _releases(comparison: Comparison, path: GraphPath) -> list[Mark]:
     for name, paradigm in comparison.paradigms.items():
         for release in paradigm.releases:
             if release.path == path.name:
-                released.setdefault(release.step, []).append(f"{name} {release.version}")
+                released.setdefault(release.step, []).append(f"{name} {release.label}")
     return [Mark((step, 0.0), f"step {step:,}: {', '.join(names)}") for step, names in released.items()]

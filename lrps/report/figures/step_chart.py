@@ -31,7 +31,7 @@ def releases_of(paradigm: ParadigmCosts, path: PathCosts) -> list[ReleasedVersio
 
 def release_mark(release: ReleasedVersion, at: Point) -> Mark:
     """Return the mark of a released version."""
-    return Mark(at, f"{release.version}: {release.path} after step {release.step:,}")
+    return Mark(at, f"{release.label}: {release.path} after step {release.step:,}")
 
 
 def is_branch(paradigm: ParadigmCosts, path: PathCosts) -> bool:

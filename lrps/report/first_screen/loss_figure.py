@@ -18,7 +18,7 @@ def loss_figure(comparison: Comparison) -> Drawing | None:
     series = []
     for slot, (name, paradigm) in enumerate(comparison.paradigms.items()):
         points = [
-            (paradigm.cumulative_steps[release.version] * scale, release.seen_loss, release.version)
+            (paradigm.cumulative_steps[release.version] * scale, release.seen_loss, release.label)
             for release in paradigm.releases
             if release.seen_loss is not None
         ]

@@ -86,7 +86,7 @@ def _rates(comparison: Comparison, paradigm: ParadigmCosts, top: float, slot: in
         if is_branch(paradigm, path):
             marks += marker(*place(*rates[0]), slot, _fork_words(path), hollow=True)
         for release in releases_of(paradigm, path):
-            words = f"{release.version} released at step {count(release.step)}"
+            words = f"{release.label} released at step {count(release.step)}"
             marks += marker(*place(*point_at(rates, release.step)), slot, words)
     return lines + marks
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrps.base.numbers import amount, count, ratio, short
-from lrps.costs.planned.plan_document import PlanDocument, RehearsalPlan, VersionPlan
+from lrps.costs.planned.plan_document import CandidatePlan, PlanDocument, RehearsalPlan, VersionPlan
 from lrps.report.table import Column, Table, text_column
 
 _NOTE = (
@@ -13,13 +13,14 @@ _NOTE = (
 
 
 def parts_table(plan: PlanDocument) -> Table:
-    """Return the parts of all mixed versions and rehearsal sets; without rows if there are none."""
+    """Return the parts of all mixed versions and sets; without rows if there are none."""
     columns = (
         *(text_column("version"), text_column("part")),
         *(Column("share", ratio), Column("sequences", count), Column("tokens", short)),
         *(Column("of", count), Column("epochs", amount)),
     )
-    sources: tuple[VersionPlan | RehearsalPlan, ...] = (*plan.versions, *plan.rehearsal)
+    sources: tuple[VersionPlan | RehearsalPlan | CandidatePlan, ...]
+    sources = (*plan.versions, *plan.rehearsal, *(plan.candidates or ()))
     rows = tuple(
         (
             *(source.name, part.name.removeprefix(f"{source.name}.")),

@@ -98,7 +98,7 @@ def scored(comparison: Comparison) -> dict[str, Any]:
         "paradigms": {
             name: {
                 "releases": [
-                    {"version": r.version, "path": r.path, "step": r.step, "scores": to_json(r.scores)}
+                    {"version": r.version, "path": r.path, "step": r.step, "form": r.form, "scores": to_json(r.scores)}
                     for r in p.releases
                 ],
                 "rouge_l": to_json(p.matrices.get("rouge_l")),

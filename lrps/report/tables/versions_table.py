@@ -32,8 +32,13 @@ def version_costs_table(comparison: Comparison, *, for_terminal: bool = False) -
         for field, header, format, priority in amounts
         for way in _WAYS
     ]
+    labels = {(name, each.version): each.label for name, p in comparison.paradigms.items() for each in p.releases}
     rows = (
-        (paradigm, version, *(_cell(costs[way], field) for field, *_ in amounts for way in _WAYS))
+        (
+            paradigm,
+            labels.get((paradigm, version), version),
+            *(_cell(costs[way], field) for field, *_ in amounts for way in _WAYS),
+        )
         for paradigm, version, costs in _costs(comparison)
     )
     modelled = any(cost and cost.basis == "modelled" for *_, costs in _costs(comparison) for cost in costs.values())

@@ -30,7 +30,8 @@ READERS = 8
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._=+-]*"
 _STEP = r"step-[0-9]{8,}"
 _DIRECTORY = re.compile(
-    rf"(?P<directory>{_NAME}/(?:(?:abandoned/[0-9]+/)?(?:checkpoints|branch_points)/{_STEP}|model(?:-{_STEP})?))/"
+    rf"(?P<directory>{_NAME}/(?:(?:abandoned/[0-9]+/)?(?:checkpoints|branch_points)/{_STEP}|merged/{_NAME}|"
+    rf"model(?:(?:-(?:ema|merge))?-{_STEP})?))/"
     rf"(?P<file>{_NAME}|{re.escape(PENDING)})"
 )
 _IDENTITY = re.compile(rf"({_NAME})/path\.json")
@@ -50,7 +51,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class StateDirectory:
-    """A checkpoint or a released model: a directory that is finalized by its last file, which lists all others."""
+    """A checkpoint, merged state or released model: a directory that is finalized by its last file, a list of all."""
 
     name: str
     """Name such as `main/checkpoints/step-00000480`."""
@@ -71,9 +72,14 @@ class StateDirectory:
 
     @property
     def kind(self) -> str:
-        """Kind of the directory: `checkpoints`, `branch_points`, `abandoned` (by a rewind) or `model`."""
+        """Kind of the directory: `checkpoints`, `branch_points`, `abandoned` (by a rewind), `merged` or `model`."""
         place = self.name.split("/")[1]
-        return place if place in ("checkpoints", "branch_points", "abandoned") else "model"
+        return place if place in ("checkpoints", "branch_points", "abandoned", "merged") else "model"
+
+    @property
+    def is_release(self) -> bool:
+        """True for what is made of saved states: a merged state or an exported model."""
+        return self.kind in ("merged", "model")
 
     @property
     def step(self) -> int:

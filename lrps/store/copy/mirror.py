@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.base.files import json_bytes
-from lrps.paths.amendments import longer_list
+from lrps.paths.amendments import Amendments, longer_list
+from lrps.paths.graph import TrainingPath
 from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
 from lrps.store.copy.rewinds import ended_states, with_amendments
-from lrps.store.identity import identity_differences, path_from_json
+from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
 from lrps.store.layout import HELDOUT
 
 EXISTS = "exists already"
@@ -129,18 +131,29 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
                 f"{path} was taken back to other steps at {target.where} than at {source.where} (`lrps rewind`): keep "
                 "one of the two, and copy the run under another name or address"
             )
-        elif new.parent and old.parent and new.parent.generation != old.parent.generation and _begun(target, path):
+        elif new.parent and _history(new) != _history(old) and _begun(target, path):
             yield LineageError(
                 f"{path} was forked from another history of {new.parent.path} at {target.where} than at "
                 f"{source.where}: keep one of the two, or move {path} away on one side"
             )
-        elif new.stop >= old.stop and amendments == new.amendments:
-            yield _small(name, ours, theirs, "the path has grown" if new.stop > old.stop else "it was taken back")
-        elif new.stop <= old.stop and amendments == old.amendments:
-            yield _small(name, ours, ours)
         else:
-            longer = with_amendments(here if new.stop > old.stop else there, amendments)
-            yield _small(name, json_bytes(longer), theirs, "the path has grown, and was taken back")
+            grown = new.stop > old.stop or AVERAGE_KEY in here.keys() - there.keys() or _history(new) != _history(old)
+            yield _merged_identity(name, ours, theirs, (here if grown else there, there), amendments)
+
+
+def _merged_identity(
+    name: str, ours: bytes, theirs: bytes, identities: tuple[Any, Any], amendments: Amendments
+) -> CopyGroup:
+    """Return the copy of a path.json. identities: the one to keep and the target's. amendments: the longer list."""
+    kept, there = identities
+    content = json_bytes(with_amendments(kept, amendments))
+    if content == json_bytes(there):
+        return _small(name, ours, ours)
+    return _small(name, content, theirs, "the path has grown, or was taken back")
+
+
+def _history(path: TrainingPath) -> int:
+    return 0 if path.parent is None else path.parent.generation
 
 
 def _begun(inventory: Inventory, path: str) -> bool:
@@ -247,9 +260,8 @@ def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:
 
 
 def _order(each: StateDirectory) -> tuple[str, bool, int, str]:
-    """Return the sort key: path, then checkpoints by step with pins first (the most important), models last."""
-    model = each.kind == "model"
-    return each.path, model, 0 if model else each.step, each.name
+    """Return the sort key: path, then checkpoints by step with pins first (the most important), releases last."""
+    return each.path, each.is_release, 0 if each.is_release else each.step, each.name
 
 
 def _state(

@@ -54,6 +54,15 @@ def test_the_largest_that_fits_divides_the_share_and_leaves_room(make: Any) -> N
         assert document.stages[1].largest_micro_sequences == fits
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_an_average_takes_four_bytes_of_each_parameter_that_a_device_updates(make: Any, stage: int) -> None:
+    plans = make(), make(average={"ema": {}})
+    off, on = (memory_forecast(plan).stages[stage] for plan in plans)
+    parameters = decoder_of(plans[0].config.model).parameters
+    share = parameters if stage == 0 else -(-parameters // 2)
+    assert on.peak_bytes - off.peak_bytes == on.moments_bytes - off.moments_bytes == 4 * share
+
+
 def test_where_there_is_none(make: Any) -> None:
     assert memory_forecast(make(hardware=None)) is None
     assert memory_forecast(make(model={"architecture": {"model_type": "unheard-of", "vocab_size": 9}})) is None

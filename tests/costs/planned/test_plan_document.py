@@ -101,6 +101,17 @@ def test_the_disk_holds_what_is_kept(make: Any) -> None:
     assert states(every_steps=100, keep_last=3, keep_every_steps=300) == multiples + 3
 
 
+def test_only_checkpoints_of_the_main_path_have_an_average(make: Any) -> None:
+    off, on = make(), make(average={"ema": {}})
+    parameters = off.costs.checkpoint_bytes // 12
+    of_main = sum(
+        len({*on.graph.branch_points(path.name), path.stop}) for path in on.graph.paths if path.kind == "main"
+    )
+    sizes = [checkpoint_bytes(plan, plan.graph) for plan in (off, on)]
+    assert of_main > 1
+    assert sizes[1] - sizes[0] == 4 * parameters * of_main
+
+
 def test_unknown_costs_are_null(make: Any) -> None:
     unknown = plan_document(make(model={"architecture": {"model_type": "unheard-of", "vocab_size": 9}}))
     cost = unknown.graph.cost

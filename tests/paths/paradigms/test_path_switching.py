@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.paths.graph import Graph
 from lrps.paths.paradigms.compile import compile_graph
@@ -76,6 +77,59 @@ def test_the_first_version_can_be_released_undecayed() -> None:
     assert [(r.version, r.path, r.step) for r in paradigm.releases] == [("v1", "main", 100), ("v2", "branch-v2", 200)]
     assert paradigm.total_steps == 200
     assert Graph((paradigm,)).branch_points("main") == (100, 140)
+
+
+@pytest.mark.parametrize("release", ["main", "merge"])
+def test_versions_without_a_branch_cost_their_increments_alone(release: str) -> None:
+    paradigm = compiled([100, 100, 100, 100], release=release)
+    (main,) = paradigm.paths
+    assert (main.stop, paradigm.total_steps) == (400, 400)
+    assert paradigm.total_steps / compiled([100, 100, 100, 100], kind="ptfs").total_steps == 0.4
+    assert [(r.version, r.path, r.step) for r in paradigm.releases] == [(f"v{k}", "main", 100 * k) for k in range(1, 5)]
+    assert {r.form for r in paradigm.releases} == {"raw" if release == "main" else "merge"}
+
+
+@given(
+    steps=st.lists(st.integers(1, 300), min_size=1, max_size=6),
+    chosen=st.lists(st.sampled_from(["branch", "main", "merge"]), min_size=6, max_size=6),
+)
+@settings(deadline=None)
+def test_the_main_path_reaches_the_last_fork_and_the_end_of_increments_without_a_branch(
+    steps: list[int], chosen: list[str]
+) -> None:
+    per_version = {f"v{k}": release for k, release in enumerate(chosen[: len(steps)], 1)}
+    paradigm = compiled(steps, release_per_version=per_version)
+    decays = [
+        max(1, int(0.6 * t + 0.5)) if release == "branch" else 0 for t, release in zip(steps, chosen, strict=False)
+    ]
+    reached = max(sum(steps[: k + 1]) - decay for k, decay in enumerate(decays))
+    assert paradigm.total_steps == reached + sum(decays)
+    main = next((path for path in paradigm.paths if path.kind == "main"), None)
+    assert (main.stop if main else 0) == reached
+    assert [path.name for path in paradigm.paths if path.kind == "branch"] == [
+        f"branch-{version}" for version, release in per_version.items() if release == "branch"
+    ]
+    for release, kind in zip(paradigm.releases, chosen, strict=False):
+        assert release.path == (f"branch-{release.version}" if kind == "branch" else "main")
+        assert release.form == ("merge" if kind == "merge" else "raw")
+
+
+def test_release_first_is_another_spelling_of_one_version_that_is_the_main_path() -> None:
+    assert compiled([100, 50], release_first=False) == compiled([100, 50], release_per_version={"v1": "main"})
+    merged = compiled([100, 50], release_first=False, release="merge")
+    assert [(r.step, r.form) for r in merged.releases] == [(100, "raw"), (150, "merge")]
+    with pytest.raises(ConfigError, match="release_per_version.v1 as merge; leave one of them out"):
+        compiled([100, 50], release_first=False, release_per_version={"v1": "merge"})
+    with pytest.raises(ValueError, match="release_per_version.v7"):
+        compiled([100, 50], release_per_version={"v7": "main"})
+
+
+def test_the_states_of_a_merge_are_branch_points() -> None:
+    paradigm = compiled([100, 100], release_per_version={"v2": "merge"})
+    assert Graph((paradigm,)).branch_points("main") == (40, *range(182, 201, 2))
+    raw = compiled([100, 100], release_per_version={"v2": "main"})
+    assert Graph((raw,)).branch_points("main") == (40, 200)
+    assert len(Graph((paradigm, raw)).releases) == 3, "v1 is one branch; v2 is released in two forms"
 
 
 def test_whole_branch_data_is_a_reshuffled_pass_over_the_increment() -> None:

@@ -39,6 +39,8 @@ def steps_of(comparison: Comparison) -> list[tuple[int, int]]:
         ({"alpha": 0.3, "alpha_of": "steps-so-far"}, True),
         ({"alpha": 0.6, "release_first": False}, True),
         ({"alpha": 0.625}, False),
+        ({"release": "merge"}, False),
+        ({"release_per_version": {"v2": "main"}}, False),
         ({"alpha": 120, "alpha_of": "steps"}, False),
         ({"alpha": 0.6, "alpha_per_version": {"v2": 0.2}}, False),
     ],

@@ -1,0 +1,92 @@
+"""Means of the weights of several states, read one parameter at a time and written one file at a time.
+
+The mean is the plain one: an fp64 sum in the order of the states, divided by their number, rounded to fp32. The states
+may have been saved by any number of processes and ZeRO stage each. Needs no engine. Must not import deepspeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lrps.engine.fragments import FORMAT, WEIGHTS, Fragments, StateReader, file_name, open_state
+
+SHARD_BYTES = 5 * 10**9
+"""Largest size of a file of merged weights in bytes; a larger parameter has a file of its own."""
+
+
+class WeightsReader(Protocol):
+    """A reader of fp32 weights, one parameter at a time."""
+
+    @property
+    def shapes(self) -> Mapping[str, Sequence[int]]: ...
+
+    def read(self, name: str) -> Tensor: ...
+
+
+class MeanReader:
+    """A reader of the mean of the weights of several states."""
+
+    def __init__(self, states: Sequence[StateReader]) -> None:
+        self._states = states
+
+    @property
+    def shapes(self) -> Mapping[str, Sequence[int]]:
+        """Shapes of all parameters by name, in the model's order."""
+        return self._states[0].shapes
+
+    def read(self, name: str) -> Tensor:
+        """Return the mean of a parameter, in fp32; of one state its very weights."""
+        total = torch.zeros(tuple(self.shapes[name]), dtype=torch.float64)
+        for state in self._states:
+            total += state.read(name)
+        return (total / len(self._states)).float()
+
+
+@contextmanager
+def open_mean(
+    directories: Sequence[Path], shapes: Mapping[str, list[int]] | None = None, weights: str = WEIGHTS
+) -> Iterator[WeightsReader]:
+    """Open the mean of the states in these directories of fragments, or a single one. weights: as for `open_state`.
+
+    Raises CheckpointError if their shapes differ from each other, or from `shapes` if these are given.
+    """
+    with ExitStack() as stack:
+        first = stack.enter_context(open_state(directories[0], shapes, weights))
+        known = {name: list(shape) for name, shape in first.shapes.items()}
+        states = [first, *(stack.enter_context(open_state(each, known, weights)) for each in directories[1:])]
+        yield first if len(states) == 1 else MeanReader(states)
+
+
+def write_mean(directories: Sequence[Path], target: Path, rank: int = 0, world_size: int = 1) -> list[Path]:
+    """Write this rank's share of the files with the mean of some states, as fragments without moments; return them.
+
+    About one file of weights is in memory. Raises CheckpointError if a state cannot be read or a file not written.
+    """
+    with open_mean(directories) as mean:
+        sizes = {name: 4 * torch.Size(shape).numel() for name, shape in mean.shapes.items()}
+        shards = shards_of(sizes, SHARD_BYTES)
+        facts = {"format": FORMAT, "adam_step": 0.0, "shapes": {name: list(each) for name, each in mean.shapes.items()}}
+        written: list[Path] = []
+        for number in range(rank, len(shards), world_size):
+            tensors = {f"{WEIGHTS}|{name}|0": mean.read(name).view(-1) for name in shards[number]}
+            written += Fragments(file_name(number, len(shards)), tensors, facts).write(target)
+        return written
+
+
+def shards_of(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
+    """Divide names, in their order, into shards of at most `largest` bytes; a larger tensor is its own shard."""
+    shards: list[list[str]] = [[]]
+    bytes_in_shard = 0
+    for name, size in sizes.items():
+        if shards[-1] and bytes_in_shard + size > largest:
+            shards.append([])
+            bytes_in_shard = 0
+        shards[-1].append(name)
+        bytes_in_shard += size
+    return shards

@@ -1,0 +1,41 @@
+"""Notices about one path while it is trained: the events that a person who does not watch should know of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lrps.paths.graph import TrainingPath
+from lrps.plan.plan import Plan
+
+
+class PathNotices:
+    """Reports of a path to a webhook, on rank 0.
+
+    notify: function that reports an event: its kind (failure | version | spike | budget), and its facts.
+    """
+
+    def __init__(self, plan: Plan, path: TrainingPath, notify: Callable[[str, Mapping[str, Any]], None]) -> None:
+        self._path, self._notify, self._evaluated = path.name, notify, frozenset(plan.heldout)
+        self._releases = [release for release in plan.graph.releases if release.path == path.name]
+
+    def event(self, kind: str, step: int, **facts: Any) -> None:
+        """Report an event at a lineage step. facts: `loss` and others that belong to the event."""
+        self._notify(kind, {"path": self._path, "step": step, **facts})
+
+    def saved(self, step: int) -> None:
+        """Report the versions that the saved state of a step finishes: those without a held-out set of their own."""
+        for version in self._versions(step) - self._evaluated:
+            self.event("version", step, version=version)
+
+    def evaluated(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Report the versions that an evaluation of the state of a step finishes: those on whose own set it was made.
+
+        results: held-out version -> {loss, ..}. An evaluation on the sets of later versions finishes none.
+        """
+        for version in self._versions(step) & results.keys():
+            losses = {name: result["loss"] for name, result in results.items()}
+            self.event("version", step, version=version, loss=losses[version], heldout=losses)
+
+    def _versions(self, step: int) -> set[str]:
+        return {release.version for release in self._releases if release.step == step}
