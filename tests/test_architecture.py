@@ -17,7 +17,7 @@ FLOORS = (
     ("base", "charts"),
     ("config", "ledger"),
     ("paths",),
-    ("data",),
+    ("data", "forecast"),
     ("store",),
     ("plan", "engine", "audit"),
     ("track", "launch", "costs"),

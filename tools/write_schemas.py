@@ -12,6 +12,8 @@ from lrps.base.document_schema import json_schema
 from lrps.config.models import Config
 from lrps.costs.compare import CompareDocument
 from lrps.costs.comparison import Comparison
+from lrps.costs.forecasts.spend import SpendChoice
+from lrps.costs.forecasts.version_forecast import VersionForecast
 from lrps.costs.plan_forecast import PlanForecast
 from lrps.costs.planned.plan_document import PlanFile
 from lrps.costs.readers_document import ReadersDocument
@@ -22,6 +24,8 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS: dict[str, type] = {
     "compare": CompareDocument,
     "comparison": Comparison,
+    "forecast": VersionForecast,
+    "forecast-spend": SpendChoice,
     "plan": PlanForecast,
     "plan-file": PlanFile,
     "readers": ReadersDocument,

@@ -13,6 +13,7 @@ import typer
 from lrps import __version__
 from lrps.cli.data import data_app, rehearse
 from lrps.cli.doctor import doctor, doctor_worker
+from lrps.cli.forecast import forecast
 from lrps.cli.groups import GroupedVerbs
 from lrps.cli.ledger import ledger_app
 from lrps.cli.models import convert_app, export, score
@@ -77,6 +78,7 @@ app.command()(score)
 app.add_typer(convert_app, name="convert")
 app.command()(compare)
 app.command()(sweep)
+app.command()(forecast)
 app.command()(doctor)
 app.command()(rewind)
 app.add_typer(ledger_app, name="ledger")

@@ -11,7 +11,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Plan, train, compare": ("plan", "run", "status", "report"),
     "Data": ("data", "rehearse"),
     "Released models": ("export", "score", "convert"),
-    "Costs before and beside training": ("compare", "sweep"),
+    "Costs before and beside training": ("compare", "sweep", "forecast"),
     "Care of a run": ("doctor", "rewind", "ledger", "prune", "repair", "push", "pull", "cancel", "wandb"),
     "Started by launchers": ("train", "evaluate"),
     "Versions": ("version",),

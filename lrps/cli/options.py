@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -100,3 +100,16 @@ def run_of(run: Path, overrides: Sequence[str] | None) -> tuple[Path, Path | Non
 
 def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=1))
+
+
+def write_files(directory: Path, files: Mapping[str, str]) -> list[str]:
+    """Write the files (name -> text) and return their paths."""
+    from lrps.base.files import atomic_write_text
+
+    try:
+        for name, text in files.items():
+            directory.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(directory / name, text)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot write there: {error}; name another directory with --out") from None
+    return [str(directory / name) for name in files]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrps.base.errors import ConfigError
-from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json
+from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json, write_files
 
 if TYPE_CHECKING:
     from lrps.plan.plan import Plan
@@ -86,7 +86,7 @@ def compare(
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise ConfigError(f"--format: unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
     document = compare_runs([plan_of(run, overrides, price) for run in runs])
-    written = _write(out, {FORMATS[name][0]: FORMATS[name][1](document) for name in wanted})
+    written = write_files(out, {FORMATS[name][0]: FORMATS[name][1](document) for name in wanted})
     if as_json:
         print_json(to_json(document))
         return
@@ -133,7 +133,7 @@ def sweep(
     drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}
     records = sweep_records(found).to_csv(missing="")
     files = {"sweep.csv": records, "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
-    written = _write(out or made.layout.report_dir / "sweep", files)
+    written = write_files(out or made.layout.report_dir / "sweep", files)
     if as_json:
         print_json(document)
         return
@@ -142,16 +142,3 @@ def sweep(
     for line in sweep_remarks(found):
         print_sentence(line)
     typer.echo("\n".join(written))
-
-
-def _write(directory: Path, files: Mapping[str, str]) -> list[str]:
-    """Write the files (name -> text) and return their paths."""
-    from lrps.base.files import atomic_write_text
-
-    try:
-        for name, text in files.items():
-            directory.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(directory / name, text)
-    except OSError as error:
-        raise ConfigError(f"{directory}: cannot write there: {error}; name another directory with --out") from None
-    return [str(directory / name) for name in files]

@@ -14,6 +14,7 @@ import typer
 from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError, ConfigError
 from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
 from lrps.cli.report import print_and_write_report
+from lrps.cli.streams import print_exactly
 
 if TYPE_CHECKING:
     from lrps.costs.budget_state import BudgetState
@@ -163,7 +164,7 @@ def _show_jobs(made: Plan, names: Sequence[str], launcher: HostLauncher | SlurmL
     if isinstance(launcher, SlurmLauncher):
         show_scripts(made, names, jobs_of)
     elif jobs := jobs_of(names):
-        typer.echo(commands_of(made, jobs, launcher))
+        print_exactly(commands_of(made, jobs, launcher))
 
 
 def _run_here(
@@ -297,8 +298,8 @@ def show_scripts(plan: Plan, names: Sequence[str], jobs_of: JobsOf) -> None:
     for job in jobs_of([name for name in names if name not in ids]):
         after = jobs_to_wait_for(plan, job, ids)
         file = script_file(run_dir, job.name)
-        typer.echo(f"# {file}\n{script_text(plan, job)}")
-        typer.echo(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
+        print_exactly(f"# {file}\n{script_text(plan, job)}")
+        print_exactly(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
         ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
 
 

@@ -50,15 +50,17 @@ def prune(
     checkpoint.keep_hours.
 
     --damaged also removes damaged checkpoints of a path that has an intact one. A damaged state that is pinned, or
-    that a fork or a release refers to, is reported and kept. To replace it, delete it and fetch it from a copy (`lrps
-    pull`); or delete it with every later checkpoint of its path, in checkpoints/ and branch_points/, and `lrps run`
-    trains those steps again. States that training set aside (.damaged-step-N) are always listed, and removed with
-    --damaged only.
+    that a fork or a release refers to, is reported and kept. To replace it, move it out of the run and fetch it from a
+    copy (`lrps pull`); without a copy, move out every later checkpoint of its path as well, in checkpoints/ and
+    branch_points/, and `lrps run` trains those steps again. States that training set aside (.damaged-step-N) are
+    always listed, and removed with --damaged only.
 
     A path that is being trained is not touched, nor is one that the config does not know. The lock that shows this
     works on this machine, and between hosts where their file system supports locks.
 
-    To remove a branch point that no plan needs any more, delete <run>/<path>/branch_points/step-N.
+    A branch point that this plan does not need is listed as such and kept, because another plan of the same run may
+    fork there: a paradigm that is added shares the main path. If none ever will, move <run>/<path>/branch_points/step-N
+    out of the run.
     """
     from lrps.plan.prune import prune_run
     from lrps.report.prune_text import print_prune, prune_document

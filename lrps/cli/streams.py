@@ -34,6 +34,19 @@ class AsciiStream(io.TextIOWrapper):
     def write(self, text: str, /) -> int:
         return super().write(as_ascii(text))
 
+    def write_exactly(self, text: str) -> int:
+        """Write a text in UTF-8."""
+        return super().write(text)
+
+
+def print_exactly(text: str) -> None:
+    """Print a text that programs read, such as a script: in UTF-8 on every terminal, so that its paths are right."""
+    if isinstance(sys.stdout, AsciiStream):
+        sys.stdout.write_exactly(f"{text}\n")
+        sys.stdout.flush()
+    else:
+        print(text, flush=True)
+
 
 def as_ascii(text: str) -> str:
     r"""Return a text in ASCII: plain lines and arrows, and any other character as `\xe9`, so that names stay exact."""

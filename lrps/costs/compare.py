@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from lrps import __version__
-from lrps.base.document import key
+from lrps.base.document import OPTIONAL, key
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
 from lrps.costs.comparison import Comparison, make_comparison
@@ -106,6 +106,9 @@ class ComparedRun:
     """Device that its estimates are for; null if it is not known."""
     cost_model: CostRate
     """Cost of one token in estimates, and its basis."""
+    unequal_speed: float | None = field(default=None, metadata=OPTIONAL)
+    """Slowest over fastest cost of a FLOP among its paths, if they ran at unequal speeds; null if they did not. Ratios
+    of its device-hours then compare machines as well."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ def _run(name: str, plan: Plan, comparison: Comparison) -> ComparedRun:
         currency=comparison.plan.currency,
         device=comparison.cost_model.device,
         cost_model=comparison.cost_model,
+        unequal_speed=comparison.pace.spread if comparison.pace.unequal else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -96,7 +96,12 @@ class RunRecords:
     @classmethod
     def read(cls, plan: Plan) -> RunRecords:
         """Read the statuses and the ledgers of a run. Raises LedgerError for a ledger that was changed."""
-        statuses = {status.path.name: status for status in plan_status(plan)}
+        return cls.of(plan, plan_status(plan))
+
+    @classmethod
+    def of(cls, plan: Plan, found: Iterable[PathStatus]) -> RunRecords:
+        """Read the ledgers of the paths with these statuses. Raises LedgerError for a ledger that was changed."""
+        statuses = {status.path.name: status for status in found}
         begun = {name for name, status in statuses.items() if status.totals.attempts}
         ledgers = {
             name: tuple(read_ledger(plan.layout.path(name).ledger)) if name in begun else () for name in statuses

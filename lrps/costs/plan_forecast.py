@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from lrps.base.document import INLINE, OPTIONAL
+from lrps.costs.answers.pace import main_paradigm, pace_of
 from lrps.costs.budget_state import BudgetState, budget_state
+from lrps.costs.measured_cost import sum_measured
 from lrps.costs.planned.plan_document import AddedCost, ParadigmPlan, PlanDocument, PlannedCost, plan_document
 from lrps.costs.remaining import MeasuredSpeed, measured_speed
 from lrps.paths.cost import Cost
@@ -17,10 +19,13 @@ from lrps.plan.status import PathStatus
 
 @dataclass(frozen=True)
 class MeasuredPlan:
-    """Costs of a plan at the measured speed. Wall-clock hours are those with the processes of the newest attempt."""
+    """Costs of a plan at the one speed of the run, as in its report.
+
+    Wall-clock hours are those with the processes of the newest attempt.
+    """
 
     speed: MeasuredSpeed
-    """Speed that the device-hours are computed with."""
+    """The one speed of the run, of optimizer steps alone, that the device-hours are computed with."""
     paradigms: Mapping[str, PlannedCost]
     """Cost of each paradigm alone."""
     marginal: Mapping[str, AddedCost] | None
@@ -52,8 +57,24 @@ def plan_forecast(plan: Plan, done_steps: Mapping[str, int], begun: Sequence[Pat
     Raises LedgerError for a ledger that was changed.
     """
     speed, document = measured_speed(begun), plan_document(plan, done_steps)
-    measured = None if speed is None else _measured(at_speed(plan, document, speed), speed)
-    return PlanForecast(document, measured, budget_state(plan, document.to_do.steps, speed))
+    # The budget also pays for saves and evaluations, which the one speed of the report leaves out.
+    budget = budget_state(plan, document.to_do.steps, speed)
+    if speed is None or (seconds := _step_seconds(plan, begun)) is None:
+        return PlanForecast(document, None, budget)
+    one = replace(speed, device_seconds_per_step=seconds)
+    return PlanForecast(document, _measured(at_speed(plan, document, one), one), budget)
+
+
+def _step_seconds(plan: Plan, begun: Sequence[PathStatus]) -> float | None:
+    """Return the device-seconds of a step at the one speed of the run, as its report has it."""
+    from lrps.costs.path_spending import RunRecords  # Only a run that was begun needs these modules.
+
+    run = RunRecords.of(plan, begun)
+    costs = {status.path.name: run.spending(status.path).measured for status in begun}
+    name = main_paradigm({paradigm.name: paradigm.kind for paradigm in plan.graph.paradigms})
+    paths = next(paradigm.paths for paradigm in plan.graph.paradigms if paradigm.name == name)
+    mean = sum_measured(run.spending(path).measured for path in paths if path.name in costs)
+    return pace_of(costs, name, [path.name for path in paths], mean, None).device_seconds_per_step
 
 
 def _measured(document: PlanDocument, speed: MeasuredSpeed) -> MeasuredPlan:

@@ -229,9 +229,9 @@ def _json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Repair it, or remove it.") from None
+        raise DataError(f"{path}: cannot be read ({error}). Repair it, or move it away.") from None
     if not isinstance(found, dict):
-        raise DataError(f"{path}: not a JSON object. Repair it, or remove it.")
+        raise DataError(f"{path}: not a JSON object. Repair it, or move it away.")
     return found
 
 

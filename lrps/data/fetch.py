@@ -124,8 +124,8 @@ def _fetch_manifest(root: Path, source: ShardSet, split: str) -> Manifest | None
         atomic_write_bytes(place, content)
     elif place.read_bytes() != content:
         raise DataError(
-            f"{where} differs from {place}, and a version never changes: give the new data another name, or delete the "
-            "local manifest if nothing was trained on it"
+            f"{where} differs from {place}, and a version never changes: give the new data another name; or, if "
+            "nothing was trained on the old data, move the local manifest away"
         )
     return manifest
 

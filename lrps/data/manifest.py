@@ -30,7 +30,7 @@ names, so that no run resumes with other rows.
 
 SPLITS = ("train", "heldout")
 ITEM_BYTES = {"uint16": 2, "uint32": 4}
-_HINT = "Restore it from where it was copied, or delete it and run `lrps data build CONFIG`."
+_HINT = "Restore it from where it was copied, or move it away and run `lrps data build CONFIG`."
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _VERSION_NAME = re.compile(rf"{_NAME}(\.{_NAME})?")

@@ -80,7 +80,7 @@ def _tokenizer(plan: Plan) -> Iterator[Finding]:
         tokenizer = config_tokenizer(plan.config, plan.manifests.values())
         ours = tokenizer.identity
         if plan.config.data.train_vocabulary is not None:
-            fix, text = "delete it, or correct the config", training_text(plan.config.data)
+            fix, text = "correct the config, or move it away", training_text(plan.config.data)
             TrainedTokenizer(plan.config.data).check(ours.sha256, text, used=bool(plan.manifests))
     except LrpsError as error:
         if advice := download_advice(path, "tokenizer.json", "data.tokenizer"):

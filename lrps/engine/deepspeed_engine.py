@@ -232,8 +232,8 @@ class Engine:
         The global random state becomes a function of (seed, step, rank); only dropout uses it. Every token of a row
         except the first is a target, including the first token of a document, which is predicted from the EOS token
         before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
-        judge: called before anything is changed; if it returns True, the step passes without an update as if it had never
-        been taken, also one that is not finite. clip: largest gradient norm; 0 for the config's. `sync_metrics` returns
+        judge: called before anything is changed; if it returns True, the step passes without an update as if
+        never taken, also one that is not finite. clip: largest gradient norm; 0 for the config's. `sync_metrics` gives
         the results later. False, on all ranks, if the gradients are not finite: then no weight was changed, and the
         next call must be `sync_metrics`, which returns the failure.
         """

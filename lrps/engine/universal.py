@@ -33,7 +33,7 @@ def write_universal(fragments: Path, out: Path, step: int, samples: int, client_
     final = out / f"global_step{step}_universal"
     temporary = out / f".{final.name}.tmp"
     if final.exists():
-        raise CheckpointError(f"{final} exists already; remove it, or give another directory")
+        raise CheckpointError(f"{final} exists already; give another directory")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -74,7 +74,7 @@ def import_universal(model: ModelConfig, universal: Path, out: Path) -> Imported
     facts = _facts(source.tag)
     step = facts["global_step"] or int(adam_step)
     if (out / directory_name(step)).exists():
-        raise CheckpointError(f"{out / directory_name(step)} exists already; remove it, or give another directory")
+        raise CheckpointError(f"{out / directory_name(step)} exists already; give another directory")
     fragments = Fragments(file_name(0, 1), values, {"format": FORMAT, "adam_step": adam_step, "shapes": source.shapes})
     tag = {"format": "deepspeed-universal", "tag": source.tag.resolve().name, **facts}
     temporary = begin(out, step)

@@ -34,9 +34,7 @@ def holds(directory: Path, state: Mapping[str, Any], *, force: bool = False) -> 
         return False
     facts = _facts(directory)
     if not facts:
-        raise CheckpointError(
-            f"{directory} has files that `lrps export` did not write: give another --out, or remove it"
-        )
+        raise CheckpointError(f"{directory} has files that `lrps export` did not write: give another --out")
     if force:
         return False
     sizes = {name: entry["bytes"] for name, entry in facts["files"].items()}

@@ -166,7 +166,7 @@ def _check(plan: Plan, state: PathState, checkpoint: Checkpoint, tokenizer: Toke
         read_model_config(model.checkpoint)
     # The initial state of training may be gone; its hash is in path.json and in the card.
     if model.checkpoint is not None or (model.initial_state is not None and model.initial_state.exists()):
-        check_identity(path_json, with_initial_weights(identity, model))
+        check_identity(path_json, with_initial_weights(identity, model), plan.config)
 
 
 def write_tokenizer(tokenizer: DataTokenizer, directory: Path, row_tokens: int) -> None:

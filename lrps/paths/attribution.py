@@ -87,6 +87,17 @@ def attribute(paradigm: Paradigm) -> Attribution:
     )
 
 
+def steps_needed(paradigm: Paradigm, releases: Iterable[Release]) -> int:
+    """Return the number of steps that some of a paradigm's releases need, each counted once."""
+    furthest: dict[str, int] = {}
+    for release in releases:
+        furthest[release.path] = max(release.step, furthest.get(release.path, 0))
+    for path in reversed(paradigm.paths):  # children before parents
+        if path.name in furthest and path.parent is not None:
+            furthest[path.parent.path] = max(path.parent.step, furthest.get(path.parent.path, 0))
+    return sum(furthest[path.name] - path.start for path in paradigm.paths if path.name in furthest)
+
+
 def _between(path: str, steps: Iterable[int]) -> tuple[StepRange, ...]:
     return tuple(StepRange(path, start, stop) for start, stop in pairwise(sorted(steps)))
 

@@ -109,7 +109,7 @@ def _stored_paths(plan: Plan) -> dict[str, TrainingPath]:
         if path is None:
             raise LineageError(
                 f"{file} cannot be read, so what it forks from is unknown and nothing was removed; restore it from a "
-                "copy, or delete its directory"
+                "copy, or move its directory out of the run"
             )
         stored[file.parent.name] = path
     return stored

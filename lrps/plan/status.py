@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -174,7 +174,13 @@ def plan_status(plan: Plan) -> tuple[PathStatus, ...]:
 
 def begun_status(plan: Plan) -> tuple[PathStatus, ...]:
     """Return the status of every path that has a ledger, parents before children."""
-    return tuple(path_status(plan, path) for path in plan.graph.paths if plan.layout.path(path.name).ledger.is_dir())
+    return tuple(path_status(plan, path) for path in _there(plan) if plan.layout.path(path.name).ledger.is_dir())
+
+
+def _there(plan: Plan) -> Iterator[TrainingPath]:
+    """Return the paths of the plan that have a directory, parents before children."""
+    names = plan.layout.path_names()
+    return (path for path in plan.graph.paths if path.name in names)
 
 
 def saved_step(layout: PathLayout) -> int | None:
@@ -212,7 +218,7 @@ def is_foreign(plan: Plan, path: TrainingPath) -> bool:
 
 def done_steps(plan: Plan) -> dict[str, int]:
     """Return name -> saved step, of the paths of this plan that have one."""
-    saved = ((path, saved_step(plan.layout.path(path.name))) for path in plan.graph.paths)
+    saved = ((path, saved_step(plan.layout.path(path.name))) for path in _there(plan))
     return {path.name: step for path, step in saved if step is not None and not is_foreign(plan, path)}
 
 
@@ -221,8 +227,9 @@ def check_run_dir(plan: Plan, paths: Iterable[TrainingPath], *, rewinds: bool = 
 
     rewinds: raise it also if a crash has cut a rewind of it short, so that states are in place that count no longer.
     """
+    names = plan.layout.path_names()
     for ancestor in plan.graph.with_ancestors(paths):
-        if (error := _foreign(plan, ancestor)) is not None:
+        if ancestor.name in names and (error := _foreign(plan, ancestor)) is not None:
             raise error
         layout = plan.layout.path(ancestor.name)
         if rewinds and ancestor.amendments and unfinished(ancestor, read_ledger(layout.ledger, heartbeats=False)):
@@ -240,7 +247,7 @@ def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:
         return None  # Nothing was trained there.
     try:
         check_has_identity(layout)
-        check_identity(layout.path_json, plan.identity(path))
+        check_identity(layout.path_json, plan.identity(path), plan.config)
     except LineageError as error:
         return error
     return None

@@ -83,8 +83,8 @@ def _refuse_changed(stages: Stages, manifest: Manifest) -> None:
     if changed:
         name = stages.rehearsal.name
         raise DataError(
-            f"{name} was made with other {', '.join(changed)}, and a version never changes: give the new set another "
-            f"name, or delete {stages.plan.config.data.root / name} and everything that was trained on it"
+            f"{name} was made with other {', '.join(changed)}, and a version never changes: set the config back, or "
+            "give the new set another name"
         )
 
 

@@ -78,7 +78,9 @@ class StageFile:
             if any(_line(record) != line + b"\n" for record, line in zip(records, lines, strict=True)):
                 raise ValueError("a line is not as it was written")
         except ValueError as error:
-            raise GenerationError(f"{self.path} was changed ({error}); delete it to make it again") from None
+            raise GenerationError(
+                f"{self.path} was changed ({error}); restore it, or move it away to make it again"
+            ) from None
         return records
 
 

@@ -19,8 +19,8 @@ def _speed_lines(forecast: PlanForecast) -> list[str]:
         step = device_time(speed.seconds_per_step / 3600)
         processes = f"{count(speed.processes)} process{'' if speed.processes == 1 else 'es'}"
         return [
-            f"Device time is at the measured {step} a step ({processes}, {speed.device}), saves and evaluations "
-            "included, start-up not."
+            f"Device time is at the measured {step} a step ({processes}, {speed.device}), as in the report: saves, "
+            "evaluations and start-up come on top."
         ]
     if forecast.plan.graph.cost.device_hours is None:
         return []

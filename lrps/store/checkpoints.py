@@ -32,8 +32,8 @@ MERGED = "merged"
 _TEMPORARY, _PRUNED, _DAMAGED = ".tmp-", ".pruned-", ".damaged-"
 _NAME = re.compile(r"step-([0-9]{8,})")
 _HOW_TO_FIX = (
-    "remove it and fetch it from a copy (`lrps pull`), or remove it with every later checkpoint of that path, in "
-    "checkpoints/ and in branch_points/, so that `lrps run` trains them again"
+    "move it out of the run and fetch it from a copy (`lrps pull`); without a copy, move out every later checkpoint of "
+    "that path as well, in checkpoints/ and in branch_points/, and `lrps run` trains those steps again"
 )
 # Errors of os.link that mean "not on this file system"; files are copied then.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
@@ -238,7 +238,7 @@ def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
         else:
             raise CheckpointError(
                 f"{final} is pinned with another content than {checkpoint.directory}, and a pin never changes: "
-                "use another run name, or remove the pin together with the branches that forked from it"
+                "give the plan another `name`, or move the pin and the branches that forked from it out of the run"
             )
     temporary = begin(branch_points_dir, checkpoint.step)
     with _explained(f"cannot pin {checkpoint.directory}"):

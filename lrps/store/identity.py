@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,16 @@ from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.optimizer_states import averages
 from lrps.paths.schedule import Schedule, SchedulePiece
 from lrps.store.conventions import NEWEST
+from lrps.store.difference import (
+    TRAINING_KEYS,
+    Difference,
+    by_config_values,
+    source_differences,
+    training_differences,
+    value_differences,
+)
+from lrps.store.layout import RunLayout
+from lrps.store.path_difference import PathPair, path_differences
 
 FORMAT = "lrps-path/1"
 _HISTORY = "parent_generation"
@@ -38,10 +48,6 @@ SKIPPED = "skipped"
 [first, last]; left out where there are none."""
 GUARD = "guard"
 """Key of a checkpoint's identity with what the spike guard remembers, and of a path's training with what it skips."""
-_UNLESS_SAID = {"training.attention_across_documents": True, "training.initial_state": False}
-"""Values of keys that an identity leaves out, because they are the defaults."""
-_MAY_BE_UNKNOWN = ("training.tokenizer_sha256", "training.initial_weights")
-"""Keys that may be None on one side: a run may be copied without its data, and only training reads the weights."""
 
 
 def path_identity(
@@ -78,6 +84,7 @@ def path_identity(
     if config.guard is not None and config.guard.action == "skip":
         training[GUARD] = config.guard.model_dump(mode="json")
     training |= conventions
+    assert training.keys() <= TRAINING_KEYS.keys(), "every key needs words for users: lrps/store/difference.py"
     return {
         "format": FORMAT,
         "path": path_to_json(path),
@@ -183,23 +190,28 @@ def read_identity(path_json: Path) -> dict[str, Any]:
     return values
 
 
-def check_identity(path_json: Path, identity: Mapping[str, Any]) -> TrainingPath:
+def check_identity(path_json: Path, identity: Mapping[str, Any], config: Config | None = None) -> TrainingPath:
     """Compare the identity of a path with its path.json, and return the stored path, which may be longer.
 
-    Raises LineageError that names every difference.
+    config: the one that the identity is of; with it, differences have the values of its keys and of those in plan.json.
+    Raises LineageError that names every difference by its key.
     """
     there = read_identity(path_json)
     old = path_from_json(there["path"])
     try:
-        differences = identity_differences(there, identity)
+        differences = identity_differences(
+            there, identity, [each.name for each in config.data.rehearsal] if config else ()
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise LineageError(
             f"{path_json}: cannot be read as a path's identity ({error}); restore it from a copy"
         ) from None
     if differences:
+        if config is not None:
+            differences = _in_config_values(differences, path_json, config)
         raise LineageError(
             f"{path_json.parent}: was made by another plan:\n  "
-            + "\n  ".join(f"{each} in the config" for each in differences)
+            + "\n  ".join(map(str, differences))
             + "\n  change the config back, or give the plan another `name`; a changed paradigm can also be added "
             "beside the old one under a name of its own, and shares the main path where it is equal"
             + (_REPAIR if _may_be_filled(there, identity) else "")
@@ -224,72 +236,41 @@ def _may_be_filled(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
     )
 
 
-def identity_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Return the differences of two identities, each as `key: VALUE there, VALUE`, the latter being the one of `here`.
+def identity_differences(
+    there: Mapping[str, Any], here: Mapping[str, Any], sets: Iterable[str] = ()
+) -> list[Difference]:
+    """Return the differences of two identities in words; `there` is the one that was begun.
 
-    There are none if the paths are equal or one extends the other. Raises ValueError, KeyError or TypeError for
-    values that are no identity.
+    There are none if the paths are equal or one extends the other. sets: names of the config's rehearsal sets. Raises
+    ValueError, KeyError or TypeError for values that are no identity.
     """
     old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
-    differences = _differences("training", there["training"], here["training"])
+    trained, asked = there["training"], json.loads(json.dumps(here["training"]))
+    differences = list(training_differences(trained, asked))
     if AVERAGE_KEY in there and AVERAGE_KEY in here:
-        differences += _differences(AVERAGE_KEY, there[AVERAGE_KEY], here[AVERAGE_KEY])
+        average = json.loads(json.dumps(here[AVERAGE_KEY]))
+        differences += value_differences((AVERAGE_KEY,), there[AVERAGE_KEY], average)
     for name in sorted(there["sources"].keys() & here["sources"].keys()):
-        differences += _differences(f"sources.{name}", there["sources"][name], here["sources"][name])
+        key = ("data", "rehearsal" if name in sets else "versions", name)
+        differences += source_differences(key, there["sources"][name], here["sources"][name])
     if not (new.extends(old) or old.extends(new)):
-        data = _data_difference(old, new)
-        other = _differences("path", _comparable(old), _comparable(new)) or ["path: other rows or rates than"]
-        differences += [data, *(line for line in other if not line.startswith("path.segments["))] if data else other
+        batch = ("batch_sequences", "sequence_length")
+        same_batch = all(trained[key] == asked[key] for key in batch)
+        pair = PathPair(old, new, math.prod(asked[key] for key in batch), same_batch, frozenset(sets))
+        differences += path_differences(pair)
     return differences
 
 
-def _data_difference(old: TrainingPath, new: TrainingPath) -> str | None:
-    """Return the first difference of the data that two paths read, in words; None if one reads on from the other.
+def _in_config_values(differences: list[Difference], path_json: Path, config: Config) -> list[Difference]:
+    """Return the differences with the values of both configs; as they are if plan.json has none that can be read.
 
-    The words are those of `identity_differences`: what follows the last comma is about `new`.
+    plan.json has the config that the run accepted last: one that is refused for its differences is never written.
     """
-    for mine, theirs in zip(old.sources, new.sources, strict=False):
-        if mine == theirs:
-            continue
-        if mine not in new.sources:
-            return f"path: {mine} is read there before {theirs}, and is missing"
-        if theirs not in old.sources:
-            return f"path: {mine} comes next there, {theirs} comes before it"
-        return f"path: {mine} comes before {theirs} there, after it"
-    for number, (here, there) in enumerate(zip(new.segments, old.segments, strict=False), 1):
-        is_last = number in (len(new.segments), len(old.segments))
-        if here != there and not (is_last and (here.starts_with(there) or there.starts_with(here))):
-            return f"path: its segment {number} reads {_ranges(there)} there, {_ranges(here)}"
-    return None
-
-
-def _ranges(segment: Segment) -> str:
-    parts = " ".join(f"{part.source}[{part.from_row}:{part.to_row}]" for part in segment.parts)
-    return f"{parts} in {segment.steps} steps"
-
-
-def _comparable(path: TrainingPath) -> Any:
-    values = path_to_json(path)
-    return {key: value for key, value in values.items() if key not in ("name", "job", "stop", _HISTORY, "amendments")}
-
-
-def _differences(where: str, there: Any, here: Any) -> list[str]:
-    if there == here or (where in _MAY_BE_UNKNOWN and None in (there, here)):
-        return []
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = sorted(there.keys() | here.keys())
-        pairs = {key: [each.get(key, _UNLESS_SAID.get(f"{where}.{key}")) for each in (there, here)] for key in keys}
-        return [line for key, pair in pairs.items() for line in _differences(f"{where}.{key}", *pair)]
-    if isinstance(there, list) and isinstance(here, list):  # Long lists often begin alike: only what differs is shown.
-        elements = enumerate(zip_longest(there, here, fillvalue="nothing"))
-        number, pair = next((number, pair) for number, pair in elements if pair[0] != pair[1])
-        return _differences(f"{where}[{number}]", *pair)
-    return [f"{where}: {_short(there)} there, {_short(here)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    try:
+        recorded = json.loads(RunLayout(path_json.parent.parent).plan_json.read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return differences
+    return by_config_values(differences, recorded, config.model_dump(mode="json"))
 
 
 def weights_digest(checkpoint: Path) -> str:

@@ -1,7 +1,9 @@
-"""The names of all files and folders of a run directory. Nothing here reads or writes."""
+"""The names of all files and folders of a run directory. Nothing here reads a file or writes one."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +115,12 @@ class RunLayout:
     def rehearsal(self, name: str) -> Path:
         """Return the folder of the stages of a synthetic rehearsal set; the set itself is stored with the data."""
         return self.run_dir / "rehearsal" / name
+
+    def path_names(self) -> frozenset[str]:
+        """Return the names of the directories of paths that exist, in this plan or another; one look for them all."""
+        with suppress(FileNotFoundError), os.scandir(self.run_dir) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_dir())
+        return frozenset()
 
     def path(self, name: str) -> PathLayout:
         """Return the layout of path `name`. Raises ValueError for a name that leads out of the run directory."""

@@ -217,14 +217,15 @@ def check_origin(
     if identity.get("training_sha256") not in training_digests:
         raise CheckpointError(
             f"{where} is of another plan ({identity.get('plan')}, path {identity.get('path')}): its model, "
-            "tokenizer, optimizer, batch or seed differ; remove it. (If an earlier version of lrps saved it and "
-            "model.architecture has nested keys, `lrps repair CONFIG` finds out whether it is of this plan after all)"
+            "tokenizer, optimizer, batch or seed differ; move it back to the run that it is of. (If an earlier version "
+            "of lrps saved it and model.architecture has nested keys, `lrps repair CONFIG` finds out whether it is of "
+            "this plan after all)"
         )
     parent = path.parent if origin.verb == "fork" else None
     name = path.name if parent is None else parent.path
     if identity.get("path") != name:
         raise CheckpointError(
-            f"{where} is a state of path {identity.get('path')}, not of {name}; remove it, or put it where it was"
+            f"{where} is a state of path {identity.get('path')}, not of {name}; move it back to where it was"
         )
     if parent is None and step > path.stop:
         return
@@ -233,7 +234,7 @@ def check_origin(
         raise CheckpointError(
             f"{where} was trained with other values than {name} has in this plan up to step {step}: "
             f"{', '.join(differing)}; `lrps data audit` says which states differ; put back the states that were "
-            "trained here, or remove this one with every later checkpoint of its path"
+            "trained here (`lrps pull`), or move this one and every later checkpoint of its path out of the run"
         )
     if parent is not None:
         return
@@ -242,5 +243,6 @@ def check_origin(
         source = min(differing)
         raise CheckpointError(
             f"{where} is at row {there[source]} of {source}, where {name} is at row {here[source]} after step "
-            f"{step}: it was trained on other rows; remove it"
+            f"{step}: it was trained on other rows; put back the state that was trained here, or give the plan another "
+            "`name`"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lrps.cli.groups import GROUPS
-from lrps.cli.streams import as_ascii, shows_ascii_only
+from lrps.cli.streams import AsciiStream, as_ascii, print_exactly, shows_ascii_only
 from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import Plan
 from support.measured_run import formulas, make, trained
@@ -129,3 +130,11 @@ def test_which_terminals_show_ascii_only(encoding: str, variables: dict[str, str
 def test_texts_in_ascii() -> None:
     assert as_ascii("└─ v2 ▁▄█ 3 × 4 … → ✓") == "|- v2 _=# 3 x 4 ... -> +"
     assert as_ascii("caf\u00e9 \udcff \U0001f600") == "caf\\xe9 \\udcff \\U0001f600"
+
+
+def test_a_script_has_the_right_paths_on_every_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", AsciiStream(written, encoding="utf-8"))
+    print_exactly("cd /data/café")
+    print("of café", flush=True)
+    assert written.getvalue() == "cd /data/café\nof caf".encode() + rb"\xe9" + b"\n"

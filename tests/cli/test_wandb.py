@@ -22,6 +22,7 @@ def test_the_workspace_is_printed_without_a_server(repository: Path, monkeypatch
     assert done.exit_code == 0, done.output
     view = json.loads(done.stdout)
     assert (view["project"], view["displayName"]) == ("mine", "llama-1.2b: learning-rate paths")
+    assert "no mark yet" in done.stderr
 
 
 def test_link_is_given_the_plan_and_the_place(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -400,7 +400,7 @@ def test_another_plan_under_the_same_name_is_refused_before_anything_starts(fini
     done = lrps("run", finished, "-s", "seed=8")
     assert done.returncode == 2
     assert "was made by another plan" in done.stderr
-    assert "training.seed: 7 there, 8 in the config" in done.stderr
+    assert "`seed`: the run was begun with 7, the config says 8" in done.stderr
     assert {path["state"] for path in tables("status", finished, "-s", "seed=8")["paths"]} == {"foreign"}
 
 

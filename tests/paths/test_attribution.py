@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.config.models import Config
-from lrps.paths.attribution import Attribution, StepRange, attribute
+from lrps.paths.attribution import Attribution, StepRange, attribute, steps_needed
 from lrps.paths.graph import Paradigm, Release, Segment, SourceRange, TrainingPath
 from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_graph
@@ -91,6 +91,35 @@ def test_every_step_is_attributed_as_a_walk_finds_it(
         assert sum(marginal.values()) == sum(shared.values()) == paradigm.total_steps
         assert sum(step_range.steps for step_range in attribution.step_ranges) == paradigm.total_steps
         assert attribution.unreleased == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.integers(3, 30), min_size=2, max_size=6),
+    alphas=st.lists(st.sampled_from([0.1, 0.6, 1.0]), min_size=6, max_size=6),
+    release_first=st.booleans(),
+)
+def test_what_some_releases_need_is_what_a_plan_of_these_versions_trains(
+    steps: list[int], alphas: list[float], release_first: bool
+) -> None:
+    of_all, of_first = (
+        paradigms_of(
+            lengths,
+            **{
+                "path-switching": {
+                    "alpha_per_version": {f"v{k}": alpha for k, alpha in enumerate(alphas[: len(lengths)], 1)},
+                    "alpha_of": "steps-so-far",
+                    "release_first": release_first,
+                }
+            },
+            ptfs={},
+            cpt={},
+        )
+        for lengths in (steps, steps[:-1])
+    )
+    for whole, shorter in zip(of_all, of_first, strict=True):
+        assert steps_needed(whole, whole.releases) == whole.total_steps
+        assert steps_needed(whole, whole.releases[:-1]) == shorter.total_steps
 
 
 def test_four_equal_versions() -> None:

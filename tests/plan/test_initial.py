@@ -69,9 +69,11 @@ def test_a_run_that_began_elsewhere_is_not_one_from_the_seed(tmp_path, make_conf
     atomic_write_json(file, with_initial_weights(identity(make_config, state), model(state)))
     check_identity(file, with_initial_weights(identity(make_config, state), model(state)))
     check_identity(file, identity(make_config, state))
-    with pytest.raises(LineageError, match=r"training\.initial_weights"):
+    with pytest.raises(LineageError, match="`model.initial_state`: the run was begun with weights with SHA-256"):
         check_identity(file, with_initial_weights(identity(make_config, other), model(other)))
-    with pytest.raises(LineageError, match=r"training\.initial_state: true there, false in the config"):
+    with pytest.raises(
+        LineageError, match="`model.initial_state`: the run was begun with a complete state, the config says none"
+    ):
         check_identity(file, identity(make_config, None))
 
 

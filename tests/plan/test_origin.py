@@ -80,7 +80,9 @@ def test_a_damaged_checkpoint_is_skipped_with_the_reason(run: RunLayout) -> None
 def test_a_fork_point_that_is_incomplete_is_told_with_its_own_way_out(run: RunLayout) -> None:
     (save(run, "main", 10) / "data").unlink()
     save(run, "main", 20)
-    with pytest.raises(LineageError, match="data is missing or not 7 bytes long; remove it and fetch") as told:
+    with pytest.raises(
+        LineageError, match="data is missing or not 7 bytes long; move it out of the run and fetch"
+    ) as told:
         origin_of(BRANCH, run)
     assert "alpha" not in str(told.value)
 

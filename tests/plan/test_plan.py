@@ -74,11 +74,14 @@ def test_a_path_is_another_one_with_other_rehearsal_data(tiny_config: Path, tmp_
     path_json.write_text(json.dumps(second))
     check_identity(path_json, second)
     built_again = replace(plan, manifests=plan.manifests | {"v3": plan.manifests["v2"]})
-    with pytest.raises(LineageError, match=r"sources.v3.manifest_sha256"):
+    with pytest.raises(LineageError, match="`data.versions.v3`: the run was begun with shards"):
         check_identity(path_json, built_again.identity(plan.graph.by_name["cpt-v2"]))
     larger = make_plan(load_config(tiny_config, [mixed[0], mixed[1].replace("320", "480")]))
-    with pytest.raises(LineageError, match=r"sources.v3.rows: 20 there, 30 in the config"):
-        check_identity(path_json, larger.identity(larger.graph.by_name["cpt-v2"]))
+    with pytest.raises(
+        LineageError,
+        match="`data.rehearsal.v3.tokens`: the run was begun with 20 sequences in a pass, the config says 30",
+    ):
+        check_identity(path_json, larger.identity(larger.graph.by_name["cpt-v2"]), larger.config)
 
 
 def test_a_version_is_evaluated_on_all_so_far_and_the_next(make_config: MakeConfig) -> None:

@@ -68,7 +68,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: bytes) -> None:
     content = file.path.read_bytes()
     file.path.write_bytes(content.replace(change, b"  " + change, 1))
     assert file.path.read_bytes() != content
-    with pytest.raises(GenerationError, match="was changed .*; delete it to make it again"):
+    with pytest.raises(GenerationError, match="was changed .*; restore it, or move it away to make it again"):
         file.resume(2, 4)
 
 

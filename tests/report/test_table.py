@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from lrps.base.numbers import amount, count
-from lrps.report.table import Column, Marked, Table, text_column
+from lrps.report.table import Column, Marked, Table, text_column, wrap
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
 PRINTED = TEXT.map(lambda text: " ".join(text.split()))
@@ -162,3 +164,10 @@ def test_the_raw_values_are_in_the_csv() -> None:
 def test_a_row_has_a_cell_for_every_column() -> None:
     with pytest.raises(ValueError, match="a row of 1 cells under 2 columns"):
         Table("t", (text_column("a"), text_column("b")), (("x",),))
+
+
+@given(st.lists(st.text("ab.,:-(", min_size=1, max_size=9), min_size=1), st.integers(9, 40))
+def test_plain_words_are_wrapped_as_rich_wraps_them(words: list[str], width: int) -> None:
+    text = " ".join(words)
+    expected = [line.plain.rstrip() for line in Text(text).wrap(Console(), width, overflow="fold")]
+    assert wrap(text, width) == expected

@@ -57,52 +57,11 @@ def test_what_only_changes_the_speed_is_no_part_of_it(written: Path, make_config
     check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
 
 
-@pytest.mark.parametrize(
-    ("order", "told"),
-    [
-        (("v1", "v3"), "path: v2 is read there before v3, and is missing in the config"),
-        (("v1", "v3", "v2"), "path: v2 comes before v3 there, after it in the config"),
-        (("v1", "v0", "v2", "v3"), "path: v2 comes next there, v0 comes before it in the config"),
-    ],
-)
-def test_other_versions_are_named_in_words(
-    written: Path, make_config: MakeConfig, order: tuple[str, ...], told: str
-) -> None:
-    config = make_config()
-    increments = [Increment(name, 200, 100) for name in order]
-    main = compile_graph(config, increments).by_name["main"]
-    with pytest.raises(LineageError) as caught:
-        check_identity(written, path_identity(main, config, "tok", sources()))
-    assert told in str(caught.value)
-    assert "path.segments" not in str(caught.value)
-
-
-def test_other_sequences_of_the_same_versions_are_named_as_ranges(written: Path, make_config: MakeConfig) -> None:
-    config = make_config()
-    increments = [Increment("v1", 200, 100), Increment("v2", 160, 80), Increment("v3", 200, 100)]
-    main = compile_graph(config, increments).by_name["main"]
-    with pytest.raises(LineageError) as caught:
-        check_identity(written, path_identity(main, config, "tok", sources()))
-    there, here = "v2[0:200] in 100 steps there", "v2[0:160] in 80 steps in the config"
-    assert f"path: its segment 2 reads {there}, {here}" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"seed": 8}, "training.seed: 7 there, 8 in the config"),
-        ({"schedule": {"peak_lr": 2e-2, "warmup_steps": 5}}, "path.schedule.pieces[0].lr_stop: 0.01 there, 0.02 in"),
-        ({"optimizer": {"weight_decay": 0.0}}, "training.optimizer.weight_decay: 0.1 there, 0.0 in the config"),
-        ({"engine": {"precision": "bf16"}}, 'training.precision: "fp32" there, "bf16" in the config'),
-    ],
-)
-def test_another_plan_is_refused_with_the_difference(
-    written: Path, make_config: MakeConfig, changes: dict[str, Any], told: str
-) -> None:
-    config = make_config(**changes)
+def test_another_plan_is_refused_with_the_difference(written: Path, make_config: MakeConfig) -> None:
+    config = make_config(seed=8)
     with pytest.raises(LineageError) as caught:
         check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
-    assert told in str(caught.value)
+    assert "`seed`: the run was begun with 7, the config says 8" in str(caught.value)
     assert "give the plan another `name`" in str(caught.value)
 
 
@@ -115,22 +74,28 @@ def test_attention_within_documents_is_part_of_it_where_it_is_asked_for(
     plain = path_identity(paths(config, 3)["main"], config, "tok", sources())
     other = path_identity(paths(within, 3)["main"], within, "tok", sources())
     assert "attention_across_documents" not in plain["training"], "directories from before the key are not foreign"
-    with pytest.raises(LineageError, match="training.attention_across_documents: true there, false in the config"):
+    with pytest.raises(
+        LineageError, match="`data.attention_across_documents`: the run was begun with true, the config says false"
+    ):
         check_identity(written, other)
     written.write_text(json.dumps(other))
     check_identity(written, other)
-    with pytest.raises(LineageError, match="training.attention_across_documents: false there, true in the config"):
+    with pytest.raises(
+        LineageError, match="`data.attention_across_documents`: the run was begun with false, the config says true"
+    ):
         check_identity(written, plain)
 
 
 def test_other_data_or_another_tokenizer_is_refused(written: Path, make_config: MakeConfig) -> None:
     config = make_config()
     main = paths(config, 3)["main"]
-    with pytest.raises(LineageError, match=r'sources.v1.manifest_sha256: "m1" there, "other" in the config'):
+    with pytest.raises(
+        LineageError, match="`data.versions.v1`: the run was begun with shards whose manifest is one with SHA"
+    ):
         check_identity(
             written, path_identity(main, config, "tok", sources(v1={"manifest_sha256": "other", "rows": 200}))
         )
-    with pytest.raises(LineageError, match="training.tokenizer_sha256"):
+    with pytest.raises(LineageError, match="`data.tokenizer`"):
         check_identity(written, path_identity(main, config, "other", sources()))
 
 
@@ -143,7 +108,7 @@ def test_what_is_not_known_is_not_compared(written: Path, make_config: MakeConfi
     check_identity(written, known)
     written.write_text(json.dumps(known))
     known["training"]["initial_weights"] = "other"
-    with pytest.raises(LineageError, match="training.initial_weights"):
+    with pytest.raises(LineageError, match="`model.checkpoint`"):
         check_identity(written, known)
 
 

@@ -27,6 +27,14 @@ def test_names():
         assert getattr(path, name) == Path("runs/plan/branch-v2") / relative
 
 
+def test_the_directories_that_exist(tmp_path: Path) -> None:
+    run = RunLayout(tmp_path / "run")
+    assert run.path_names() == frozenset()
+    run.path("main").directory.mkdir(parents=True)
+    run.plan_json.write_text("{}")
+    assert run.path_names() == {"main"}
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", ".hidden"])
 def test_a_path_stays_inside_its_run(name):
     with pytest.raises(ValueError, match="is not a valid name of a path"):

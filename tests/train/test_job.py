@@ -127,7 +127,7 @@ def test_the_way_out_that_a_damaged_branch_point_tells(make: Make, tmp_path: Pat
     flip(find(main, 8))
     with pytest.raises(CheckpointError) as told:
         run(plan, "branch-v1")
-    assert "remove it and fetch it from a copy (`lrps pull`), or remove it with every later checkpoint" in str(
+    assert "move it out of the run and fetch it from a copy (`lrps pull`); without a copy, move out every later" in str(
         told.value
     )
     assert not plan.layout.path("branch-v1").checkpoints.exists(), "no step was trained from it"
@@ -172,7 +172,7 @@ def test_states_of_another_path_plan_or_rows_are_refused_before_they_are_loaded(
     assert not run(plan, "cpt-v1", stop_after=4)
     cpt = plan.layout.path("cpt-v1")
     put(find(plan.layout.path("straight-v1"), 20), cpt.checkpoints)
-    with pytest.raises(CheckpointError, match=r"is a state of path straight-v1, not of cpt-v1; remove it"):
+    with pytest.raises(CheckpointError, match=r"is a state of path straight-v1, not of cpt-v1; move it back"):
         run(plan, "cpt-v1")
     shutil.rmtree(cpt.checkpoints / "step-00000020")
     assert run(plan, "cpt-v1"), "the way out"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lrps.costs.answers.bill import Bill, bill_of
 from lrps.costs.answers.closed_formulas import PlannedDecays, planned_decays
-from lrps.costs.answers.pace import SpeedComparison, pace_of
+from lrps.costs.answers.pace import SpeedComparison, main_paradigm, pace_of
 from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.paradigm_costs import ParadigmCosts
 from lrps.costs.planned.plan_document import PlanDocument
@@ -121,11 +121,6 @@ def budget_answers(
         bill=_bill(main),
         run_bill=None if run is None else bill_of(run, paths),
     )
-
-
-def main_paradigm(kinds: Mapping[str, str]) -> str:
-    """Return the first path switching, or else the first paradigm. kinds: by the name of the paradigm."""
-    return next((name for name, kind in kinds.items() if kind == "path-switching"), next(iter(kinds)))
 
 
 def _bill(main: ParadigmCosts) -> Bill | None:

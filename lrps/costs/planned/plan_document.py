@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
 from lrps.ledger.reader import MERGE
+from lrps.paths.attribution import steps_needed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release, TrainingPath
 from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
@@ -400,26 +401,21 @@ def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]
 def _marginal(plan: Plan) -> dict[str, AddedCost] | None:
     if len(plan.increments) < 2:
         return None
-    *before, last = plan.increments
-    steps = _total_steps(plan, before)
-    return {
-        paradigm.name: AddedCost(last.version, _cost(plan, paradigm.total_steps - steps[paradigm.name]))
+    added = {
+        paradigm.name: paradigm.total_steps - steps_needed(paradigm, paradigm.releases[:-1])
         for paradigm in plan.graph.paradigms
     }
+    return {name: AddedCost(plan.increments[-1].version, _cost(plan, steps)) for name, steps in added.items()}
 
 
 def _next(plan: Plan) -> dict[str, AddedCost]:
-    steps = _total_steps(plan, (*plan.increments, replace(plan.increments[-1], version=NEXT)))
+    increments = (*plan.increments, replace(plan.increments[-1], version=NEXT))
+    # Which names the paths share does not matter here.
+    longer = {name: compile_paradigm(plan.config, name, increments, plan.rehearsal) for name in plan.config.paradigms}
     return {
-        paradigm.name: AddedCost(NEXT, _cost(plan, steps[paradigm.name] - paradigm.total_steps))
+        paradigm.name: AddedCost(NEXT, _cost(plan, longer[paradigm.name].total_steps - paradigm.total_steps))
         for paradigm in plan.graph.paradigms
     }
-
-
-def _total_steps(plan: Plan, increments: Sequence[Increment]) -> dict[str, int]:
-    """Return paradigm -> steps of a plan with other increments. Which names its paths share does not matter."""
-    config, rehearsal = plan.config, plan.rehearsal
-    return {name: compile_paradigm(config, name, increments, rehearsal).total_steps for name in config.paradigms}
 
 
 def write_plan_json(plan: Plan) -> None:

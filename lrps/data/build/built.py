@@ -37,8 +37,7 @@ def check_built(path: Path, manifest: Manifest, wanted: Mapping[str, Any], token
     if settings := " and ".join(each for each in asked[IGNORED_SETTINGS] if each not in made[IGNORED_SETTINGS]):
         raise DataError(
             f"{path} was built while {settings} of its tokenizer cut, padded or changed its tokens; they are off now, "
-            "and a version never changes: build the text as another version, or delete this one with everything that "
-            "was trained on it"
+            "and a version never changes: build the text as another version, or under another data.root"
         )
     keys = asked.keys() - {"inputs", *(() if whole else _READING)}
     differences = [
@@ -53,7 +52,7 @@ def check_built(path: Path, manifest: Manifest, wanted: Mapping[str, Any], token
     if differences:
         raise DataError(
             f"{path} was made with other {', '.join(differences)}, and a version never changes: set the config back, "
-            "build the new data as another version, or delete this one with everything that was trained on it"
+            "or build the new data as another version, or under another data.root"
         )
 
 

@@ -78,8 +78,8 @@ class TrainedTokenizer:
             if not used:
                 raise DataError(
                     f"{self._path}: data.train_vocabulary asks for a tokenizer that lrps trains, but this one has no "
-                    "record of its training, and no version was built with it. Delete it, and the build trains one; or "
-                    "remove data.train_vocabulary to use it as it is."
+                    "record of its training, and no version was built with it. Remove data.train_vocabulary to use it "
+                    "as it is; or move it away, and the build trains one."
                 )
             return
         changed = [key for key, value in self._wanted().items() if record.get(key) != value]
@@ -92,8 +92,8 @@ class TrainedTokenizer:
         if not used and (changed or _differ(record.get("inputs"), _entries(inputs, fingerprints))):
             what = ", ".join(f"data.{key} {record.get(key)}" for key in changed) or "other text of the first version"
             raise DataError(
-                f"{self._path} was trained with {what}, and nothing was built with it. Delete it, and the build trains "
-                "another one."
+                f"{self._path} was trained with {what}, and nothing was built with it. Move it away, and the build "
+                "trains another one."
             )
 
     def _wanted(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from lrps.base.amounts import factor
 from lrps.base.document import json_key
 from lrps.base.numbers import amount, count, device_time, flops, loss, ratio, short
 from lrps.costs.compare import CompareDocument, ComparedValue, ComparedValues
@@ -75,6 +76,12 @@ def _notes(document: CompareDocument) -> Iterator[str]:
         yield "Where no device-hours are known, ratios of training time are those of steps."
     if "measured" in bases:
         yield START_UP
+    for run in document.runs:
+        if run.unequal_speed is not None:
+            yield (
+                f"{run.name}: speeds of its paths differed {factor(run.unequal_speed)}-fold, so that ratios of its "
+                "device time compare machines as well; `lrps report` has the ratios at one speed"
+            )
     yield from document.notes
 
 

@@ -122,10 +122,8 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             )
             continue
         if differences:
-            yield LineageError(
-                f"{path} is another path at {target.where} than at {source.where} ({differences[0]} here); give the "
-                "plan another `name`, or another address"
-            )
+            words = differences[0].between(target.where, source.where)
+            yield LineageError(f"{path} is another path: {words}; give the plan another `name`, or another address")
         elif (amendments := longer_list(new.amendments, old.amendments)) is None:
             yield LineageError(
                 f"{path} was taken back to other steps at {target.where} than at {source.where} (`lrps rewind`): keep "

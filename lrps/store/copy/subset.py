@@ -110,7 +110,7 @@ def check_same_training(inventory: Inventory, config: Config) -> Inventory:
         if differences := identity_differences(there, path_identity(path, config, None, {}, conventions_in(there))):
             raise LineageError(
                 f"{name} of {inventory.where} was made by another plan:\n  "
-                + "\n  ".join(f"{each} in the config" for each in differences)
+                + "\n  ".join(map(str, differences))
                 + "\n  give the config that made it, or another address"
             )
     return inventory

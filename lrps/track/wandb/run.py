@@ -10,6 +10,7 @@ from typing import Any
 from lrps.config.tracking import WandbConfig
 from lrps.store.marks import with_mark
 from lrps.track.tracker import TrackedPath
+from lrps.track.wandb.concealment import ConcealedStreams, secrets_in
 
 INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 60.0
@@ -32,6 +33,8 @@ def unless_in_environment(**settings: Any) -> dict[str, Any]:
 class WandbRun:
     """A path as one run, with the same id in every attempt, grouped by plan; what rank 0 prints is its console log.
 
+    Secrets of the environment are concealed in what is printed meanwhile.
+
     The lineage is in the run's config, since artifacts cannot be used offline (`lrps wandb link` adds them later).
     wandb drops rows whose step decreases, as it does when a path resumes from before its last logged step. So every
     call of `log` is a new row, and the axes are the values `tokens` and `step`.
@@ -42,6 +45,7 @@ class WandbRun:
     def __init__(self, settings: WandbConfig, path: TrackedPath, say: Callable[[str], None]) -> None:
         self._settings, self._path, self._say = settings, path, say
         self._run: Any = None
+        self._streams: ConcealedStreams | None = None
 
     def start(self, _step: int) -> None:
         import wandb
@@ -60,6 +64,7 @@ class WandbRun:
                 mode = "offline"
             self._run = self._init(mode)
         self._run.define_metric("*", step_metric="tokens")
+        self._streams = ConcealedStreams(secrets_in(os.environ))
 
     def _init(self, mode: str) -> Any:
         import wandb
@@ -94,5 +99,7 @@ class WandbRun:
         self._run.log({"step": step, **values})
 
     def finish(self, exit_code: int, ledger_sha256: str) -> None:
+        if self._streams is not None:
+            self._streams.restore()
         self._run.summary["ledger_sha256"] = ledger_sha256
         self._run.finish(exit_code=exit_code)

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from lrps.costs.answers.bill import bill_of
+from lrps.costs.compare import compare_runs
 from lrps.costs.comparison import Comparison, make_comparison
+from lrps.costs.plan_forecast import plan_forecast
+from lrps.plan.status import begun_status, done_steps
 
 PARADIGMS = {
     "path-switching": {"alpha": 0.6},
@@ -81,6 +84,22 @@ def test_ratios_at_one_speed_are_beside_those_as_it_ran(uneven: Any) -> None:
     assert ways["path-switching"].unequal_to_cpt
     assert not ways["ptfs"].unequal_to_ptfs, "itself"
     assert ways["cpt"].slowness == pytest.approx((1 + 5.5 + 8.1 + 8.5) / 4)
+
+
+def test_plan_and_report_agree_on_the_next_version(uneven: Any) -> None:
+    answers = make_comparison(uneven).answers
+    forecast = plan_forecast(uneven, done_steps(uneven), begun_status(uneven))
+    assert forecast.measured is not None
+    for way in answers.ways:
+        planned = forecast.measured.next[way.name].cost
+        assert (planned.device_hours, planned.money) == (way.next_version.device_hours, way.next_version.money)
+        assert forecast.measured.paradigms[way.name].device_hours == way.all_versions.device_hours
+
+
+def test_compare_says_that_speeds_were_unequal(uneven: Any, trained: Any) -> None:
+    document, equal = compare_runs([uneven]), compare_runs([trained])
+    assert document.runs[0].unequal_speed == make_comparison(uneven).pace.spread
+    assert equal.runs[0].unequal_speed is None
 
 
 def test_the_uses_add_up_and_the_paths_are_the_invoice(uneven: Any) -> None:

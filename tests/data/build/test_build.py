@@ -289,7 +289,7 @@ def test_other_text_of_a_mixture_than_the_tokenizer_was_trained_on_is_refused(
         shutil.rmtree(made.data.root / version)
     code = tmp_path / "code.jsonl"
     code.write_text(code.read_text().replace("x =", "y ="))  # of the same size
-    with pytest.raises(DataError, match=r"trained with other text of the first version.*Delete it"):
+    with pytest.raises(DataError, match=r"trained with other text of the first version.*Move it away"):
         build_data(made, names)
 
 
@@ -388,7 +388,7 @@ def test_a_tokenizer_of_other_text_is_refused_before_anything_is_built(tmp_path:
     text = (tmp_path / "v1.jsonl").read_text()
     (tmp_path / "v1.jsonl").write_text(text[::-1].replace("9", "8")[::-1])  # of the same size
     for build in (build_data, finalize_data):
-        with pytest.raises(DataError, match="trained with other text of the first version.*Delete it"):
+        with pytest.raises(DataError, match="trained with other text of the first version.*Move it away"):
             build(config(tmp_path, 2))
     (tmp_path / "v1.jsonl").write_text(text)
     build_data(config(tmp_path, 2))

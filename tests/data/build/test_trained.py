@@ -15,7 +15,7 @@ from lrps.data.tokenizer import read_tokenizer
 
 
 def data(root: Path, vocabulary: int | None = 300, **changes: str) -> DataConfig:
-    text = Version(name="v1", text=(root / "v1.jsonl",))
+    text = Version(name="v1", text=(str(root / "v1.jsonl"),))
     return DataConfig(root=root, train_vocabulary=vocabulary, sequence_length=8, versions=(text,), **changes)
 
 
@@ -43,6 +43,7 @@ def test_the_record_says_what_the_tokenizer_was_made_of(tmp_path: Path, inputs: 
         "inputs": [entry],
         "sha256": sha256,
         "text_key": "text",
+        "documents": "file",
         "train_vocabulary": 300,
         "version": "v1",
     }
@@ -58,7 +59,9 @@ def test_the_same_text_and_size_are_accepted(used: bool, tmp_path: Path, inputs:
 
 def test_another_size_is_refused(tmp_path: Path, inputs: list[Path], sha256: str) -> None:
     other = TrainedTokenizer(data(tmp_path, 500))
-    with pytest.raises(DataError, match=r"with data\.train_vocabulary 300, and nothing was built with it\. Delete it"):
+    with pytest.raises(
+        DataError, match=r"with data\.train_vocabulary 300, and nothing was built with it\. Move it away"
+    ):
         other.check(sha256, inputs, used=False)
     with pytest.raises(DataError, match=r"train_vocabulary 300, the config has 500, .* were built .* Set it back"):
         other.check(sha256, inputs, used=True)
@@ -83,7 +86,7 @@ def test_other_text_is_refused_until_something_is_built(tmp_path: Path, inputs: 
 def test_a_tokenizer_without_a_record_is_valid_where_it_was_used(tmp_path: Path, inputs: list[Path]) -> None:
     trained = TrainedTokenizer(data(tmp_path))
     trained.check("0" * 64, inputs, used=True)
-    with pytest.raises(DataError, match=r"no record of its training.*Delete it.*or remove data\.train_vocabulary"):
+    with pytest.raises(DataError, match=r"no record of its training.*Remove data\.train_vocabulary.*or move it away"):
         trained.check("0" * 64, inputs, used=False)
 
 

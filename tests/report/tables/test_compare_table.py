@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 from lrps.costs.compare import compare_runs
@@ -73,3 +74,10 @@ def test_the_notes_say_what_ratios_and_hours_are_of(trained: Any, make: Any, for
     assert "measured over 5 paths (2,900 steps) of half on 2 x cpu" in " ".join(
         compare_table(compare_runs([half])).notes
     )
+
+
+def test_unequal_speeds_are_noted(trained: Any) -> None:
+    document = compare_runs([trained])
+    assert not any("speeds" in note for note in compare_table(document).notes)
+    slow = replace(document, runs=(replace(document.runs[0], unequal_speed=8.5),))
+    assert any("speeds of its paths differed 8.5-fold" in note for note in compare_table(slow).notes)

@@ -87,15 +87,20 @@ def test_a_path_begun_without_a_mark_keeps_its_id(wandb_here: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_what_is_printed_meanwhile_is_the_console_log(wandb_here: pytest.MonkeyPatch, tracked: TrackedPath) -> None:
+    wandb_here.setenv("STORE_SECRET_KEY", "canary-5ea1-key")
+    wandb_here.setenv("STORE_PASSWORD", "short")
     run = WandbRun(WandbConfig(), tracked, print)
     print("before it starts")
     run.start(40)
     print("branch-v2: step 48/60")
+    print("opened with canary-5ea1-key, short")
     print("a warning", file=sys.stderr)
     run.finish(0, "5ea1")
     print("after it has ended")
     (file,) = run_files(tracked.directory)
-    assert console(file) == ["branch-v2: step 48/60", "a warning"]
+    assert console(file) == ["branch-v2: step 48/60", "opened with ..., short", "a warning"]
+    files = [each for each in tracked.directory.rglob("*") if each.is_file()]
+    assert not [each for each in files if b"canary-5ea1" in each.read_bytes()]
     wandb_here.setenv("WANDB_CONSOLE", "off")
     time.sleep(1)  # wandb names the folder of an attempt by the second.
     attempt(tracked, "offline", SECOND)

@@ -1,0 +1,105 @@
+"""Known losses of a path switching run, by held-out set, as lrps.forecast takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lrps.base.errors import ConfigError
+from lrps.config.strategies import PathSwitching
+from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.forecast import Branch
+from lrps.forecast.main_curve import Point
+from lrps.forecast.refusal import ForecastRefused
+from lrps.paths.graph import Paradigm, TrainingPath
+from lrps.plan.plan import Plan
+
+FEWEST_STEPS = 600
+"""Number of steps of an increment below which nothing is forecast: the fit begins at step 1,000."""
+
+
+@dataclass(frozen=True)
+class Switching:
+    """Path switching of a plan: its main path, its branches, and the decay that the config gives them."""
+
+    paradigm: Paradigm
+    """Paradigm with its releases."""
+    strategy: PathSwitching
+    """Section of the config."""
+    main: TrainingPath
+    """Main path."""
+    branches: Mapping[str, TrainingPath]
+    """Branches by the version that they release, oldest first."""
+    final: float
+    """Rate at the end of a decay as a share of the peak."""
+
+
+@dataclass(frozen=True)
+class KnownLosses:
+    """Losses on one held-out set that a forecast is based on."""
+
+    main: tuple[Point, ...]
+    """Steps and losses of the main path."""
+    branches: tuple[Branch, ...]
+    """Finished branches, oldest first."""
+
+
+def switching_of(plan: Plan, name: str | None = None) -> Switching:
+    """Return the path switching of a plan: the paradigm `name`, or the first of that kind.
+
+    Raises ConfigError if there is none, ForecastRefused for a main path whose rate is not constant.
+    """
+    found = [each for each in plan.graph.paradigms if each.kind == "path-switching" and name in (None, each.name)]
+    if not found:
+        raise ConfigError("a forecast needs a paradigm of the kind path-switching; the config has none of that name")
+    paradigm = found[0]
+    strategy = plan.config.paradigms[paradigm.name]
+    assert isinstance(strategy, PathSwitching)
+    if plan.config.schedule.power_coefficient is not None:
+        raise ForecastRefused(
+            "schedule", "schedule.power_coefficient: the law was tested on main paths at one constant rate only"
+        )
+    by_name = plan.graph.by_name
+    branches = {each.version: by_name[each.path] for each in paradigm.releases if by_name[each.path].parent}
+    mains = {path.parent.path for path in branches.values() if path.parent}
+    if len(mains) != 1:
+        raise ConfigError(
+            f"paradigms.{paradigm.name}: no branch forks from a main path, so there is nothing to forecast"
+        )
+    final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
+    return Switching(paradigm, strategy, by_name[mains.pop()], branches, final / plan.config.schedule.peak_lr)
+
+
+def known_losses(
+    switching: Switching, curve: HeldoutCurve, until: TrainingPath, trained: bool
+) -> dict[str, KnownLosses]:
+    """Return the known losses by held-out set, for the forecast of a branch.
+
+    until: the branch that is forecast; branches that end no earlier are left out. trained: whether it is trained, so
+    that the main path counts up to its fork only, as it was known when the branch began.
+    """
+    points: dict[str, list[Point]] = {}
+    for point in curve.points:
+        if not trained or point.step <= until.start:
+            points.setdefault(point.version, []).append((point.step, point.loss))
+    decay = switching.strategy.decay
+    history: dict[str, list[Branch]] = {}
+    for end in sorted(curve.branch_ends, key=lambda each: each.step):
+        path = switching.branches.get(end.released)
+        if path is not None and path.name == end.path and path.stop < until.stop:
+            branch = Branch(path.start, path.steps, decay, switching.final, end.loss)
+            history.setdefault(end.version, []).append(branch)
+    return {
+        version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()
+    }
+
+
+def check_version_length(plan: Plan, version: str) -> None:
+    """Raise ForecastRefused for a version that adds too few steps."""
+    steps = next(each.steps for each in plan.increments if each.version == version)
+    if steps < FEWEST_STEPS:
+        raise ForecastRefused(
+            "version-steps",
+            f"version {version} adds {steps:,} steps, and a forecast needs about {FEWEST_STEPS}: the curve of the main "
+            "path is fitted from step 1,000 on, and the losses of so short a run wobble by more than versions differ",
+        )

@@ -1,0 +1,271 @@
+"""Forecast of a version: losses and costs over the length and the shape of its branch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import ClassVar
+
+from lrps.base.errors import ConfigError
+from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.known_losses import (
+    KnownLosses,
+    Switching,
+    check_version_length,
+    known_losses,
+    switching_of,
+)
+from lrps.costs.price import Price
+from lrps.forecast import Forecast, ForecastRefused, forecast_branch
+from lrps.forecast.branch import BranchPlan
+from lrps.forecast.main_curve import MainCurve
+from lrps.plan.plan import Plan
+
+SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
+"""Lengths of the table by default, as multiples of the length that the config gives the branch."""
+SHAPES = ("linear", "1-sqrt")
+"""Shapes of the table, beside that of the config."""
+
+
+@dataclass(frozen=True)
+class ForecastLoss:
+    """Forecast loss on one held-out set, or the reason why there is none."""
+
+    loss: float | None
+    """Loss in nats per predicted token; null if it is refused."""
+    half_width: float | None
+    """Half-width of the 90 % band, in nats per token."""
+    repeat_last_drop: float | None
+    """Loss by the simplest rule, that the branch falls as far below its fork as the last one did; null without one."""
+    branches: int
+    """Number of finished branches with a loss on this set that the forecast is based on."""
+    known_to: int | None
+    """Last step of the main path with a loss on this set; null without one."""
+    outcome: float | None
+    """Measured loss, if the branch is the one of the config and is trained; null otherwise."""
+    curve: MainCurve | None
+    """Curve that was fitted to the main path's losses; null if the forecast is refused."""
+    refused: str | None
+    """Reason why the forecast is refused, in words; null if it is not."""
+
+
+@dataclass(frozen=True)
+class ForecastRow:
+    """One possible branch of the version."""
+
+    alpha: float
+    """Length in the unit of the config's `alpha_of`."""
+    steps: int
+    """Number of optimizer steps of the branch: what the version costs beyond the main path."""
+    fork: int
+    """Step of the main path at which it forks."""
+    shape: str
+    """Shape of the decay."""
+    is_planned: bool
+    """Whether it is the branch of the config."""
+    device_hours: float | None
+    """Device-hours of the branch at the run's one speed; null if that is not known."""
+    money: float | None
+    """Cost of the branch in the currency of the price; null without a price or a speed."""
+    mean_loss: float | None
+    """Mean of the forecasts over the held-out sets; null if one of them is refused."""
+    mean_half_width: float | None
+    """Half-width of the mean's 90 % band: the mean of the half-widths, since errors of the sets go together."""
+    losses: Mapping[str, ForecastLoss]
+    """Forecasts by the version of the held-out set."""
+
+
+@dataclass(frozen=True)
+class VersionForecast:
+    """Forecast of a version over the length and the shape of its branch."""
+
+    FORMAT: ClassVar[str] = "lrps-forecast/1"
+    name: str
+    """Name of the run."""
+    version: str
+    """Version that is forecast."""
+    trained: bool
+    """Whether it is trained already: then the forecast is the one that was possible when its branch began."""
+    alpha_of: str
+    """Unit of alpha."""
+    currency: str | None
+    """Currency of money; null without a price."""
+    rows: tuple[ForecastRow, ...]
+    """Possible branches, by shape and length."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Everything that forecasts of a run are based on."""
+
+    plan: Plan
+    """Plan of the run."""
+    switching: Switching
+    """Path switching of the plan."""
+    curve: HeldoutCurve
+    """Held-out losses of the main path and of its branches."""
+    pace: SpeedComparison
+    """Speed of the run."""
+    price: Price | None
+    """Price of a device-hour."""
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Versions whose branches were evaluated."""
+        return frozenset(end.released for end in self.curve.branch_ends)
+
+    def next_version(self) -> str:
+        """Return the first version that is not trained. Raises ConfigError if all are."""
+        left = [version for version in self.switching.branches if version not in self.trained]
+        if not left:
+            raise ConfigError(
+                "all versions of the plan are trained: add the next one to data.versions (`tokens` is enough to plan "
+                "it), or name one with --version to see what its forecast would have been"
+            )
+        return left[0]
+
+    def end_of(self, version: str) -> int:
+        """Return the step at which a version's increment ends."""
+        edges = accumulate(increment.steps for increment in self.plan.increments)
+        return dict(zip((increment.version for increment in self.plan.increments), edges, strict=True))[version]
+
+    def steps_of(self, version: str) -> int:
+        """Return the number of steps of a version's increment."""
+        return next(each.steps for each in self.plan.increments if each.version == version)
+
+    def unit_of(self, version: str) -> Fraction:
+        """Return the number of steps of alpha = 1."""
+        of_tokens = Fraction(1, self.plan.config.tokens_per_step)
+        units: dict[str, int | Fraction] = {"increment": self.steps_of(version), "steps-so-far": self.end_of(version)}
+        units |= {"steps": 1, "tokens": of_tokens}
+        return Fraction(units[self.switching.strategy.alpha_of])
+
+
+def outlook(
+    plan: Plan, curves: Mapping[str, HeldoutCurve], pace: SpeedComparison, price: Price | None, name: str | None = None
+) -> Outlook:
+    """Return what forecasts of a plan's path switching are based on.
+
+    curves, pace, price: those of its comparison. name: paradigm. Raises ConfigError without path switching and
+    ForecastRefused if the main path was never evaluated.
+    """
+    switching = switching_of(plan, name)
+    curve = curves.get(switching.main.name)
+    if curve is None:
+        raise ForecastRefused(
+            "points",
+            f"{switching.main.name} was never evaluated on held-out data. `evaluation.main_every_steps` evaluates it "
+            f"while it is trained, `lrps evaluate CONFIG {switching.main.name} --steps all` its saved states now",
+        )
+    return Outlook(plan, switching, curve, pace, price)
+
+
+def version_forecast(
+    look: Outlook, version: str | None = None, alphas: Sequence[Fraction] | None = None
+) -> VersionForecast:
+    """Return the forecast of a version over lengths and shapes.
+
+    version: by default the next one. alphas: lengths in the unit of the config; by default SHARES of the config's.
+    Raises ConfigError for a version without a branch or an alpha that is too long, and ForecastRefused where nothing
+    can be forecast for any branch.
+    """
+    version = version or look.next_version()
+    path = look.switching.branches.get(version)
+    if path is None:
+        raise ConfigError(f"--version {version}: the plan has branches of {', '.join(look.switching.branches)}")
+    check_version_length(look.plan, version)
+    end, unit = look.end_of(version), look.unit_of(version)
+    lengths = [share * path.steps for share in SHARES] if alphas is None else [alpha * unit for alpha in alphas]
+    shape = look.switching.strategy.decay
+    final = look.switching.final
+    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
+    if not sets:
+        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    rows = []
+    for each in dict.fromkeys((shape, *SHAPES)):
+        for length in lengths:
+            steps = max(1, round(length))
+            if steps < end:
+                branch = BranchPlan(end - steps, steps, each, final)
+                rows.append(_row(look, version, branch, sets, float(steps / unit)))
+    if not rows:
+        raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
+    currency = look.price.currency if look.price else None
+    trained = version in look.trained
+    name, unit_name = look.plan.config.name, look.switching.strategy.alpha_of
+    return VersionForecast(name, version, trained, unit_name, currency, tuple(rows))
+
+
+def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
+    """Return the function from a branch of a version to its forecasts by held-out set.
+
+    It raises ForecastRefused if the forecast on one of the sets is refused.
+    """
+    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
+    if not sets:
+        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    return lambda branch: {each: _forecast(look, version, branch, known) for each, known in sets.items()}
+
+
+def _known(look: Outlook, version: str) -> dict[str, KnownLosses]:
+    return known_losses(look.switching, look.curve, look.switching.branches[version], version in look.trained)
+
+
+def _is_set_of(plan: Plan, version: str, heldout: str) -> bool:
+    """Return whether a version is measured on a held-out set."""
+    return heldout in plan.heldout_versions(version)
+
+
+def _forecast(look: Outlook, version: str, branch: BranchPlan, known: KnownLosses) -> Forecast:
+    begin = look.end_of(version) - look.steps_of(version)
+    schedule = look.plan.config.schedule
+    return forecast_branch(
+        known.main,
+        known.branches,
+        fork=branch.fork,
+        steps=branch.steps,
+        shape=branch.shape,
+        final=branch.final,
+        peak=schedule.peak_lr,
+        warmup=schedule.warmup_steps,
+        drift_from=begin if begin and known.main[0][0] <= begin else None,
+    )
+
+
+def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, KnownLosses], alpha: float) -> ForecastRow:
+    path = look.switching.branches[version]
+    planned = (branch.fork, branch.steps, branch.shape) == (path.start, path.steps, look.switching.strategy.decay)
+    losses = {each: _loss(look, version, branch, each, known, planned) for each, known in sets.items()}
+    values = [each.loss for each in losses.values() if each.loss is not None]
+    widths = [each.half_width for each in losses.values() if each.half_width is not None]
+    whole = len(values) == len(losses)
+    hours = look.pace.hours(branch.steps)
+    return ForecastRow(
+        alpha=alpha,
+        steps=branch.steps,
+        fork=branch.fork,
+        shape=branch.shape,
+        is_planned=planned,
+        device_hours=hours,
+        money=None if hours is None or look.price is None else hours * look.price.amount,
+        mean_loss=sum(values) / len(values) if whole else None,
+        mean_half_width=sum(widths) / len(widths) if whole else None,
+        losses=losses,
+    )
+
+
+def _loss(
+    look: Outlook, version: str, branch: BranchPlan, heldout: str, known: KnownLosses, planned: bool
+) -> ForecastLoss:
+    ends = {(end.released, end.version): end.loss for end in look.curve.branch_ends}
+    outcome = ends.get((version, heldout)) if planned else None
+    known_to = round(known.main[-1][0]) if known.main else None
+    try:
+        found = _forecast(look, version, branch, known)
+    except ForecastRefused as refusal:
+        return ForecastLoss(None, None, None, len(known.branches), known_to, outcome, None, str(refusal))
+    basis = (found.repeat_last_drop, found.branches, known_to)
+    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None)

@@ -1,0 +1,95 @@
+"""A forecast as tables and sentences for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lrps.base.amounts import bill_time
+from lrps.base.numbers import amount, count
+from lrps.costs.forecasts.spend import SpendChoice
+from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
+from lrps.report.table import Column, Table, text_column
+
+
+def forecast_table(forecast: VersionForecast) -> Table:
+    """Return a row for every possible branch: its cost, and its forecast losses with their 90 % bands."""
+    sets = list(forecast.rows[0].losses)
+    columns = (
+        text_column("shape"),
+        Column("alpha", "{:g}".format),
+        Column("steps", count),
+        Column("fork", count),
+        Column("device time", bill_time, priority=1),
+        Column("cost", amount, unit=forecast.currency or "", priority=2),
+        Column("mean loss"),
+        *(Column(f"on {each}", priority=3 + index) for index, each in enumerate(sets)),
+        text_column("", key="planned"),
+    )
+    rows = tuple(
+        (
+            *(row.shape, round(row.alpha, 4), row.steps, row.fork, row.device_hours, row.money),
+            _banded(row.mean_loss, row.mean_half_width),
+            *(_banded(row.losses[each].loss, row.losses[each].half_width) for each in sets),
+            "<- config" if row.is_planned else "",
+        )
+        for row in forecast.rows
+    )
+    made = "as it was possible when its branch began" if forecast.trained else "before its branch is trained"
+    return Table(f"forecast of {forecast.version}, {made}", columns, rows)
+
+
+def _banded(loss: float | None, half_width: float | None) -> str:
+    return "refused" if loss is None or half_width is None else f"{loss:.4f} +-{half_width:.4f}"
+
+
+def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
+    """Yield the sentences on what the forecast is based on, what a simpler rule says, and why sets are refused."""
+    row = next((row for row in forecast.rows if row.is_planned), forecast.rows[0])
+    yield (
+        "The cost is that of the branch, beyond the main path that later versions need anyway. +- is the 90 % band. "
+        f"alpha is in the unit `{forecast.alpha_of}` of the config."
+    )
+    for name, found in row.losses.items():
+        yield f"{name}: {_basis(row, found)}"
+
+
+def _basis(row: ForecastRow, found: ForecastLoss) -> str:
+    branches = {0: "no finished branch", 1: "one finished branch"}.get(
+        found.branches, f"{found.branches} finished branches"
+    )
+    known = (
+        "the main path was never evaluated" if found.known_to is None else f"main path known to step {found.known_to:,}"
+    )
+    parts = [f"{branches}, {known}"]
+    if found.refused is not None:
+        parts.append(f"refused: {found.refused}")
+    if found.repeat_last_drop is not None and found.loss is not None:
+        parts.append(f"`repeat the last drop` says {found.repeat_last_drop:.4f} for {row.steps:,} steps")
+    if found.outcome is not None:
+        off = "" if found.loss is None else f", {found.outcome - found.loss:+.4f} from the forecast"
+        parts.append(f"measured: {found.outcome:.4f}{off}")
+    return "; ".join(parts) + "."
+
+
+def spend_table(choice: SpendChoice) -> Table:
+    """Return a row for every version to come: the chosen branch beside that of the config."""
+    columns = (
+        text_column("version"),
+        Column("alpha", "{:g}".format),
+        *(Column("steps", count), Column("fork", count), Column("loss")),
+        *(Column("config's steps", count), Column("config's loss", "{:.4f}".format)),
+    )
+    rows = tuple(
+        (each.version, each.alpha, each.steps, each.fork, _banded(each.loss, each.half_width),
+         each.planned_steps, each.planned_loss)
+        for each in choice.versions
+    )  # fmt: skip
+    return Table(f"branches for a budget of {choice.budget}", columns, rows)
+
+
+def spend_remarks(choice: SpendChoice) -> Iterator[str]:
+    """Yield the costs of the choice, and the lines for the config."""
+    yield (
+        f"{choice.steps:,} steps in all, {choice.planned_steps:,} with the config as it is; the budget is "
+        f"{choice.budget_steps:,.0f} steps. Losses are means over the held-out sets. For the config:"
+    )

@@ -1,0 +1,172 @@
+"""Forecasts of a plan's versions, and the choice of branch lengths, on a curve that follows the law exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+
+from lrps.base.errors import ConfigError
+from lrps.config.models import Config
+from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
+from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
+from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
+from lrps.costs.price import Price
+from lrps.forecast import ForecastRefused
+from lrps.forecast.branch import BranchPlan
+from lrps.plan.plan import Plan, make_plan
+from lrps.report.figures.forecast_chart import forecast_charts
+from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
+
+STEPS = 4_000
+"""Steps of an increment: 64,000 tokens of 16 a step."""
+SETS = {"v1": 2.8, "v2": 2.9, "v3": 3.0, "v4": 3.1}
+"""Held-out set -> limit of the main path's loss on it."""
+
+
+def main_loss(version: str, step: float) -> float:
+    return SETS[version] + 12 * step**-0.5
+
+
+def branch_loss(version: str, fork: int, steps: int, shape: str = "linear") -> float:
+    branch = BranchPlan(fork, steps, shape)
+    return main_loss(version, branch.main_step) - 0.06 * branch.gain_factor
+
+
+def curve(plan: Plan, trained: int, known: int) -> HeldoutCurve:
+    """Losses of the main path every 250 steps up to `known`, and of the first `trained` branches."""
+    points = [
+        CurvePoint(t, version, main_loss(version, t), 100) for version in SETS for t in range(250, known + 1, 250)
+    ]
+    paths = [plan.graph.by_name[f"branch-v{k}"] for k in range(1, trained + 1)]
+    ends = [
+        BranchEnd(path.name.removeprefix("branch-"), path.name, path.stop, version,
+                  branch_loss(version, path.start, path.steps))
+        for path in paths for version in SETS
+    ]  # fmt: skip
+    return HeldoutCurve(tuple(points), tuple(ends), (), 0.0)
+
+
+@pytest.fixture(scope="module")
+def plan(make_config: Callable[..., Config]) -> Plan:
+    versions = [{"name": f"v{k}", "tokens": 16 * STEPS} for k in (1, 2, 3, 4)]
+    data = {"root": "nowhere", "sequence_length": 8, "versions": versions}
+    return make_plan(make_config(data=data, schedule={"peak_lr": 1e-2, "warmup_steps": 100}))
+
+
+def look_at(plan: Plan, trained: int = 3, known: int = 13_600, seconds: float | None = 36.0) -> Outlook:
+    """The outlook of a run of which some versions are trained; v4's branch forks at 13,600."""
+    pace = SpeedComparison("measured", "path-switching", seconds, seconds, seconds, None, False, {})
+    price = Price(2.0, "USD", "test", "2026-01-01")
+    return outlook(plan, {"main": curve(plan, trained, known)}, pace, price)
+
+
+def test_the_next_version_is_forecast_as_the_law_says(plan: Plan) -> None:
+    forecast = version_forecast(look_at(plan))
+    assert (forecast.version, forecast.trained) == ("v4", False)
+    (planned,) = (row for row in forecast.rows if row.is_planned)
+    assert (planned.alpha, planned.steps, planned.fork) == (0.6, 2400, 13_600)
+    for version, found in planned.losses.items():
+        assert found.loss == pytest.approx(branch_loss(version, 13_600, 2_400), abs=2e-3)
+        assert (found.branches, found.known_to, found.refused, found.outcome) == (3, 13_500, None, None)
+    assert planned.mean_loss == pytest.approx(sum(f.loss for f in planned.losses.values() if f.loss) / 4)
+    assert planned.device_hours == pytest.approx(24)
+    assert planned.money == pytest.approx(48)
+    assert {row.shape for row in forecast.rows} == {"linear", "1-sqrt"}
+    assert sorted({row.steps for row in forecast.rows}) == [600, 1200, 2400, 3600, 4800]
+
+
+def test_a_trained_version_is_forecast_from_what_was_known_then(plan: Plan) -> None:
+    forecast = version_forecast(look_at(plan, trained=4), "v4", [Fraction(3, 5)])
+    found = forecast.rows[0].losses["v4"]
+    assert forecast.trained
+    assert (found.branches, found.known_to) == (3, 13_500)
+    assert found.outcome == branch_loss("v4", 13_600, 2_400)
+    assert "from the forecast" in " ".join(forecast_remarks(forecast))
+
+
+def test_sets_are_refused_one_by_one(plan: Plan) -> None:
+    """On v4 the main path was evaluated from step 12,000 on, six times."""
+    look = look_at(plan)
+    points = tuple(p for p in look.curve.points if p.version != "v4" or p.step > 12_000)
+    late = Outlook(plan, look.switching, HeldoutCurve(points, look.curve.branch_ends, (), 0.0), look.pace, look.price)
+    row = next(row for row in version_forecast(late).rows if row.is_planned)
+    assert row.losses["v3"].refused is None
+    assert "6 held-out losses" in str(row.losses["v4"].refused)
+    assert row.mean_loss is None
+    assert "refused" in forecast_table(version_forecast(late)).to_text(200)
+
+
+def test_short_versions_and_runs_that_were_never_evaluated_are_refused(
+    plan: Plan, make_config: Callable[..., Config]
+) -> None:
+    short = make_plan(make_config())
+    pace = SpeedComparison(None, None, None, None, None, None, False, {})
+    with pytest.raises(ForecastRefused, match="adds 100 steps"):
+        version_forecast(outlook(short, {"main": HeldoutCurve((), (), (), 0.0)}, pace, None), "v2")
+    with pytest.raises(ForecastRefused, match="lrps evaluate CONFIG main --steps all"):
+        outlook(plan, {}, pace, None)
+
+
+def test_mistakes_name_what_there_is(plan: Plan) -> None:
+    with pytest.raises(ConfigError, match="branches of v1, v2, v3, v4"):
+        version_forecast(look_at(plan), "v9")
+    with pytest.raises(ConfigError, match="all versions of the plan are trained"):
+        version_forecast(look_at(plan, trained=4))
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"), [("0.5ptfs", 20_000), ("200h", 20_000), ("400", 20_000), ("9000steps", 9_000)]
+)
+def test_budgets_are_steps(plan: Plan, text: str, steps: float) -> None:
+    assert budget_in_steps(look_at(plan), text) == pytest.approx(steps)
+
+
+@pytest.mark.parametrize("text", ["", "0h", "much", "3 weeks"])
+def test_a_budget_that_cannot_be_read_is_refused(plan: Plan, text: str) -> None:
+    with pytest.raises(ConfigError, match="0.52ptfs"):
+        budget_in_steps(look_at(plan), text)
+
+
+def test_hours_need_a_measured_speed(plan: Plan) -> None:
+    with pytest.raises(ConfigError, match="no measured speed"):
+        budget_in_steps(look_at(plan, seconds=None), "800h")
+
+
+def test_chosen_lengths_are_no_worse_within_the_same_budget(plan: Plan) -> None:
+    """One branch is trained."""
+    look = look_at(plan, trained=1, known=12_000)
+    choice = spend_choice(look, "0.75ptfs", frozenset(), 1_600)
+    assert [each.version for each in choice.versions] == ["v2", "v3", "v4"]
+    alphas = {each.version: each.alpha for each in choice.versions}
+    assert choice.steps == compiled_steps(plan, "path-switching", alphas) <= choice.budget_steps == 30_000
+    assert sum(each.loss for each in choice.versions) < sum(each.planned_loss for each in choice.versions)
+    for each in choice.versions:
+        assert each.alpha == alpha_for(look, each.version, each.steps)
+        assert each.fork + each.steps == look.end_of(each.version)
+    assert choice.config_lines[-1].startswith("    alpha_per_version: {v2: ")
+    assert "steps in all" in " ".join(spend_remarks(choice))
+    assert len(spend_table(choice).rows) == 3
+
+
+def test_a_fork_behind_the_main_path_is_a_saved_state(plan: Plan) -> None:
+    look = look_at(plan, trained=1, known=12_000)
+    choice = spend_choice(look, "0.75ptfs", frozenset({5_000, 8_500}), 12_000)
+    assert [each.fork for each in choice.versions[:2]] == [5_000, 8_500]
+    assert all(each.fork in (5_000, 8_500) or each.fork >= 12_000 for each in choice.versions)
+
+
+def test_nothing_is_chosen_without_a_finished_branch_or_beyond_the_budget(plan: Plan) -> None:
+    with pytest.raises(ForecastRefused, match="only after a branch was finished"):
+        spend_choice(look_at(plan, trained=0), "0.6ptfs", frozenset(), 0)
+    with pytest.raises(ForecastRefused, match="more than the budget"):
+        spend_choice(look_at(plan, trained=1), "17000steps", frozenset(), 1_600)
+
+
+def test_charts_show_the_curve_and_the_forecast(plan: Plan) -> None:
+    look = look_at(plan)
+    charts = forecast_charts(version_forecast(look), look.curve)
+    assert sorted(charts) == [f"forecast-v4-on-v{k}.svg" for k in (1, 2, 3, 4)]
+    assert all("its curve" in svg and "forecast: " in svg for svg in charts.values())

@@ -1,0 +1,183 @@
+"""The forecast of a branch: exact on data that follows its law, within its band under noise, and refused elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrps.forecast import Branch, Forecast, ForecastRefused, forecast_branch
+from lrps.forecast.band import half_width, share_of_gain
+from lrps.forecast.branch import BranchPlan
+from lrps.forecast.decay_integrals import decay_integrals
+from lrps.forecast.drift import drift_step
+from lrps.forecast.main_curve import fit_main_curve, points_to_fit
+
+LIMIT, SCALE, EXPONENT, GAIN = 2.8, 12.0, 0.5, 0.06
+
+
+def main_loss(step: float) -> float:
+    return LIMIT + SCALE * step**-EXPONENT
+
+
+def main_points(stop: int, every: int = 500, noise: float = 0.0, seed: int = 0) -> list[tuple[int, float]]:
+    rng = np.random.default_rng(seed)
+    return [(t, main_loss(t) + noise * rng.standard_normal()) for t in range(every, stop + 1, every)]
+
+
+def trained(fork: int, steps: int, shape: str = "linear", final: float = 0.0) -> Branch:
+    """A branch whose loss is exactly the law's."""
+    plan = BranchPlan(fork, steps, shape, final)
+    return Branch(fork, steps, shape, final, main_loss(plan.main_step) - GAIN * plan.gain_factor)
+
+
+HISTORY = [trained(8_000, 2_000), trained(16_000, 4_000)]
+
+
+def ask(**changes: object) -> Forecast:
+    given_ = {"fork": 24_000, "steps": 6_000, "shape": "linear", **changes}
+    return forecast_branch(main_points(24_000), HISTORY, **given_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shape", "final", "progress", "gain"),
+    [
+        ("linear", 0.0, 0.6667, 0.7682), ("cosine", 0.0, 0.6366, 0.7559), ("1-sqrt", 0.0, 0.5333, 0.7993),
+        ("linear", 0.1, 0.7173, 0.7154), ("cosine", 0.1, 0.7033, 0.7183), ("exponential", 0.1, 0.5939, 0.7500),
+        ("inverse", 0.1, 0.4805, 0.7654),
+    ],
+)  # fmt: skip
+def test_integrals_of_the_shapes(shape: str, final: float, progress: float, gain: float) -> None:
+    assert decay_integrals(shape, final) == pytest.approx((progress, gain), abs=6e-5)
+
+
+def test_a_multi_step_decay_is_integrated_over_its_levels() -> None:
+    """80 % at the peak, 10 % at .316, 10 % at .1 of it; the fall at the end of the last level is none."""
+    progress, gain = decay_integrals("multi-step")
+    assert progress == pytest.approx(0.8 + 0.1 * 0.316**0.5 + 0.1 * 0.1**0.5, abs=2e-4)
+    left = 0.1 * 0.316**0.5 + 0.1 * 0.1**0.5
+    assert gain == pytest.approx(0.684 * left**0.15 + 0.216 * (0.1 * 0.1**0.5) ** 0.15, abs=2e-3)
+
+
+@pytest.mark.parametrize(("shape", "final"), [("exponential", 0.0), ("inverse", 0.0), ("zigzag", 0.0)])
+def test_a_shape_without_a_finite_rate_is_an_error(shape: str, final: float) -> None:
+    with pytest.raises(ValueError, match="no decay of"):
+        decay_integrals(shape, final)
+
+
+def test_the_fit_finds_the_curve() -> None:
+    curve = fit_main_curve(main_points(24_000))
+    assert curve.exponent == pytest.approx(EXPONENT, rel=0.02)
+    assert max(abs(curve.at(t) - main_loss(t)) for t in (2_000, 10_000, 40_000)) < 5e-4
+    assert (curve.first, curve.known) == (2_000, 24_000)
+
+
+@given(st.integers(10, 400), st.integers(50, 3_000))
+def test_the_fit_uses_late_points_that_are_evenly_spread(count: int, every: int) -> None:
+    points = main_points(count * every, every)
+    used = points_to_fit(points, warmup=300)
+    assert len(used) <= 150
+    assert all(step >= 1000 for step, _ in used)
+    assert set(used) <= set(points)
+    if used:
+        assert used[-1] == points[-1]
+
+
+@pytest.mark.parametrize("shape", ["linear", "1-sqrt", "cosine", "multi-step"])
+def test_a_branch_that_follows_the_law_is_forecast_exactly(shape: str) -> None:
+    forecast = ask(shape=shape)
+    assert forecast.loss == pytest.approx(trained(24_000, 6_000, shape).loss, abs=1e-3)
+    assert forecast.branches == 2
+    assert forecast.repeat_last_drop is not None
+
+
+@given(st.integers(0, 1_000_000))
+def test_noise_leaves_the_loss_within_the_band(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    history = [replace(branch, loss=branch.loss + 0.001 * rng.standard_normal()) for branch in HISTORY]
+    forecast = forecast_branch(
+        main_points(24_000, noise=0.002, seed=seed), history, fork=24_000, steps=6_000, shape="linear"
+    )
+    assert abs(forecast.loss - trained(24_000, 6_000).loss) < 3 * forecast.half_width
+
+
+def test_inside_a_branch_the_forecast_goes_from_the_fork_to_the_end() -> None:
+    forecast = ask()
+    assert forecast.at(0.0) == forecast.curve.at(24_000)
+    assert forecast.at(1.0) == pytest.approx(forecast.loss)
+    losses = [forecast.at(p) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_the_band_widens_with_what_is_new() -> None:
+    known = {"length_ratio": 1.0, "horizon_ratio": 1.0, "new_shape": False}
+    plain = half_width(0.1, 2, **known)  # type: ignore[arg-type]
+    assert plain == pytest.approx(0.1 * 0.02 + 0.001)
+    assert half_width(0.1, 0, **known) == pytest.approx(0.1 * 0.25 + 0.001)  # type: ignore[arg-type]
+    assert half_width(0.1, 2, **{**known, "length_ratio": 2.0}) == pytest.approx(plain + 0.1 * 0.015 * math.log(2))  # type: ignore[arg-type]
+    assert half_width(0.1, 2, **{**known, "horizon_ratio": 2.0}) == pytest.approx(plain + 0.1 * 0.03 * math.log(2))  # type: ignore[arg-type]
+    assert half_width(0.1, 2, **{**known, "new_shape": True}) == pytest.approx(plain + 0.004)  # type: ignore[arg-type]
+
+
+def test_eight_outcomes_set_the_width() -> None:
+    errors = [(0.001 * n, 0.1) for n in range(1, 9)]
+    assert share_of_gain(errors[:7]) is None
+    assert share_of_gain(errors) == pytest.approx(0.073)
+    assert ask(errors=errors).half_width > ask().half_width
+
+
+@pytest.mark.parametrize(
+    ("points", "changes", "reason", "words"),
+    [
+        (main_points(24_000)[:5], {}, "points", "main_every_steps"),
+        ([*main_points(24_000), (24_500, math.nan)], {}, "not-finite", "not finite at step 24,500"),
+        (main_points(24_000), {"steps": 20_000}, "length", "outside 500 to 16,000"),
+        (main_points(10_000), {}, "horizon", "known to step 10,000"),
+    ],
+)
+def test_a_forecast_outside_what_was_tested_is_refused(
+    points: list[tuple[int, float]], changes: dict[str, int], reason: str, words: str
+) -> None:
+    with pytest.raises(ForecastRefused, match=words) as refused:
+        forecast_branch(points, HISTORY, **{"fork": 24_000, "steps": 6_000, "shape": "linear", **changes})  # type: ignore[arg-type]
+    assert refused.value.reason == reason
+
+
+def test_a_branch_that_gained_nothing_is_refused() -> None:
+    worse = replace(HISTORY[0], loss=9.0)
+    with pytest.raises(ForecastRefused, match="no better than the main path"):
+        forecast_branch(main_points(24_000), [worse], fork=24_000, steps=2_000, shape="linear")
+
+
+def test_without_a_branch_the_peak_rate_gives_a_wide_band() -> None:
+    with pytest.raises(ForecastRefused, match="peak learning rate"):
+        forecast_branch(main_points(24_000), [], fork=24_000, steps=6_000, shape="linear")
+    first = forecast_branch(main_points(24_000), [], fork=24_000, steps=6_000, shape="linear", peak=1e-3)
+    assert first.half_width > 5 * ask().half_width
+    assert first.repeat_last_drop is None
+
+
+def drifting(start: int, shift: float, stop: int = 24_000) -> list[tuple[int, float]]:
+    return [(t, loss + (shift if t > start else 0.0)) for t, loss in main_points(stop)]
+
+
+@pytest.mark.parametrize("shift", [0.05, -0.05])
+def test_drift_after_new_data_is_refused(shift: float) -> None:
+    points = drifting(18_000, shift)
+    assert drift_step(points, 18_000) == 18_500
+    with pytest.raises(ForecastRefused, match=r"left its curve at step 18,500") as refused:
+        forecast_branch(points, HISTORY, fork=24_000, steps=6_000, shape="linear", drift_from=18_000)
+    assert refused.value.reason == "drift"
+
+
+def test_two_points_off_the_curve_or_points_on_both_sides_are_no_drift() -> None:
+    points = main_points(24_000)
+    two = [(t, loss + (0.05 if t in (19_000, 19_500, 21_000) else 0.0)) for t, loss in points]
+    sides = [(t, loss + (0.05 * (-1) ** (t // 500) if t > 18_000 else 0.0)) for t, loss in points]
+    assert drift_step(points, 18_000) is None
+    assert drift_step(two, 18_000) is None
+    assert drift_step(sides, 18_000) is None
