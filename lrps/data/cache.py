@@ -25,7 +25,7 @@ from pathlib import Path
 from lrps.base.addresses import redact
 from lrps.base.errors import DataError
 from lrps.base.files import fsync_directory
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.data.files import LocalFiles, ShardFiles
 from lrps.data.manifest import Shard
 from lrps.data.remote import TransientError, read_pieces, resolve, with_retries

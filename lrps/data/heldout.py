@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate, islice
 
 from lrps.base.errors import ConfigError
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.data.manifest import Manifest
 
 LARGEST_SHARE = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.data.cache import open_files
 from lrps.data.sources import DataSource
 from lrps.data.stream import MixedSource, Source, TokenSource

@@ -71,12 +71,7 @@ def card_document(
         MERGED: _averaged(checkpoints),
         "paradigms": {p.name: p.kind for p in plan.graph.paradigms if any(q.name == state.path.name for q in p.paths)},
         "model": dict(model),
-        "checkpoint": {
-            "directory": str(checkpoint.directory.relative_to(plan.layout.run_dir)),
-            "digest": checkpoint.manifest["digest"],
-            **{key: checkpoint.identity[key] for key in ("training_sha256", "precision", "zero_stage", "world_size")},
-            "versions": dict(checkpoint.identity["versions"]),
-        },
+        "checkpoint": _checkpoint(plan, checkpoint),
         "learning_rate": {"peak": config.schedule.peak_lr, "reached": state.path.rates.lr_after(state.step)},
         "initial_weights": stored[0]["training"].get("initial_weights"),
         "initial_state": stored[0].get("initial_state"),
@@ -100,6 +95,15 @@ def _averaged(checkpoints: Sequence[Checkpoint]) -> list[list[Any]]:
     if len(checkpoints) > 1:
         return [[each.step, each.digest] for each in checkpoints]
     return [list(each) for each in checkpoints[0].merged]
+
+
+def _checkpoint(plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "directory": str(checkpoint.directory.relative_to(plan.layout.run_dir)),
+        "digest": checkpoint.manifest["digest"],
+        **{key: checkpoint.identity[key] for key in ("training_sha256", "precision", "zero_stage", "world_size")},
+        "versions": dict(checkpoint.identity["versions"]),
+    }
 
 
 def render_card(document: Mapping[str, Any]) -> str:

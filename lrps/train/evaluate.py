@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.data.open_source import open_source
 from lrps.data.sources import DataSource
 from lrps.data.stream import Source

@@ -70,7 +70,7 @@ def test_one_state_of_one_path(config_file: Path, tmp_path: Path) -> None:
     [
         (["pull", "THERE", "--step", "50"], "--step takes the state of one path"),
         (["pull", "THERE", "--path", "branch-v9"], "has no path branch-v9; its paths: branch-v1, main"),
-        (["pull", "THERE", "-s", "seed=8"], "training.seed: 7 there, 8 in the config"),
+        (["pull", "THERE", "-s", "seed=8"], "`seed`: the run was begun with 7, the config says 8"),
         (["pull", "THERE", "-s", "name=other"], "is a run of plan 'small'"),
         (["push", "s3://key:pl4nted@bucket"], "give credentials in the environment"),
         (["push", "nosuch://x"], "Protocol not known"),

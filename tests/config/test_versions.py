@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.config.versions import Rehearsal, Version
 
 WEB, CODE = {"text": ["web.jsonl"], "weight": 3}, {"url": "https://host/code", "weight": 1, "epochs": 2}

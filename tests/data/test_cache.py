@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from lrps.base.errors import DataError
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.data import cache as cache_module
 from lrps.data.cache import CachedFiles, open_files
 from lrps.data.files import LocalFiles

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_refused(plan: Plan, damaged: Callable[..., Path
 
 
 def test_another_plan_is_refused(make: Callable[..., Plan]) -> None:
-    with pytest.raises(LineageError, match="training.seed: 7 there, 8 in the config"):
+    with pytest.raises(LineageError, match="`seed`: the run was begun with 7, the config says 8"):
         export(make("seed=8"), "branch-v2")
 
 
@@ -237,7 +237,7 @@ def test_a_model_that_began_elsewhere_is_known_by_its_files(
     assert f"SHA-256 of its config and weights `{weights_digest(began)}`" in (exported / "README.md").read_text()
     config = json.loads((began / "config.json").read_text())
     (began / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
-    with pytest.raises(LineageError, match="training.initial_weights"):
+    with pytest.raises(LineageError, match="`model.(checkpoint|initial_state)`: the run was begun with weights"):
         export(plan, "main", 28)
     shutil.rmtree(began)
     with pytest.raises(ConfigError, match=r"model.checkpoint: .* is no directory; give the local directory"):
@@ -264,9 +264,9 @@ def test_a_lineage_that_began_with_a_state_from_elsewhere_says_so(
     other = find(make().layout.path("main"), 28)
     shutil.copytree(other.directory, tmp_path / "other" / other.directory.name)
     changed = make("name=grown", f"model.initial_state={tmp_path / 'other' / other.directory.name}")
-    with pytest.raises(LineageError, match="training.initial_weights"):
+    with pytest.raises(LineageError, match="`model.(checkpoint|initial_state)`: the run was begun with weights"):
         export(changed, "main", 8)
-    with pytest.raises(LineageError, match="training.initial_state: true there, false in the config"):
+    with pytest.raises(LineageError, match="`model.initial_state`: the run was begun with"):
         export(make("name=grown"), "main", 8)
     shutil.rmtree(began)
     assert export(plan, "main", 8).made, "what it began with need not be there any more"

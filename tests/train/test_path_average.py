@@ -168,7 +168,9 @@ def test_a_path_with_one_is_continued_without_it(make: Make) -> None:
 def test_the_rule_of_an_average_never_changes(make: Make) -> None:
     on = make(ON)
     assert not run(on, main(on), stop_after=7)
-    with pytest.raises(LineageError, match=r"average\.ema\.horizon: 0\.5 there, 0\.1 in the config"):
+    with pytest.raises(
+        LineageError, match=r"`average\.ema\.horizon`: the run was begun with 0\.5, the config says 0\.1"
+    ):
         run(make("average={ema: {horizon: 0.1}}"), main(on))
     assert path_status(make("average={ema: {}}"), on.graph.by_name[main(on)]).state == "foreign"
 

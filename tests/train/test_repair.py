@@ -67,7 +67,10 @@ def damage(plan: Plan, make: Make) -> None:
 def test_a_damaged_run_says_how_to_repair_it_and_continues(make: Make) -> None:
     plan, longer = make(ROPE), make(ROPE, "data.versions.2={name: v3, tokens: 640}")
     damage(plan, make)
-    with pytest.raises(LineageError, match=r"(?s)rope_theta: 10000.0 there, null in the config.*`lrps repair CONFIG`"):
+    with pytest.raises(
+        LineageError,
+        match=r"(?s)rope_theta`: the run was begun with 10000.0, the config says null.*`lrps repair CONFIG`",
+    ):
         check_run_dir(plan, plan.graph.paths)
     with pytest.raises(CheckpointError, match=r"is of another plan.*`lrps repair CONFIG`"):
         run(longer, "main")
@@ -87,5 +90,5 @@ def test_another_architecture_is_not_taken_for_a_damaged_record(make: Make) -> N
     before = training(plan)
     assert repair_run(make(ROPE)) == []
     assert training(plan) == before
-    with pytest.raises(LineageError, match="rope_theta: 500000.0 there, null in the config"):
+    with pytest.raises(LineageError, match="rope_theta`: the run was begun with 500000.0, the config says null"):
         check_run_dir(make(ROPE), plan.graph.paths)

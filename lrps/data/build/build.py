@@ -17,8 +17,9 @@ from rich.console import Console
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import located
 from lrps.base.progress import byte_progress
+from lrps.config.data import DataConfig
 from lrps.config.model_directory import refuse_lfs_pointer
-from lrps.config.models import Config, DataConfig
+from lrps.config.models import Config
 from lrps.config.versions import ShardSet
 from lrps.data.build.encode import Encoder, check_encodes_all
 from lrps.data.build.file_range import Progress, file_size

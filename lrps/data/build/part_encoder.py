@@ -13,7 +13,7 @@ import numpy as np
 
 from lrps.base.errors import DataError
 from lrps.base.numbers import size
-from lrps.config.models import LONGEST_DOCUMENT, UNKNOWN_SHARE
+from lrps.config.data import LONGEST_DOCUMENT, UNKNOWN_SHARE
 from lrps.data.build.encode import Encoder, UnencodableTextError
 
 

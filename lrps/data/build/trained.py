@@ -14,7 +14,7 @@ from typing import Any
 
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json
-from lrps.config.models import DataConfig
+from lrps.config.data import DataConfig
 from lrps.config.versions import ShardSet
 from lrps.data.build.bad_document import readable
 from lrps.data.build.documents import Reading, parts_of, read_documents

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lrps.base.errors import DataError
-from lrps.config.models import DataConfig, Version
+from lrps.config.data import DataConfig
+from lrps.config.models import Version
 from lrps.data.build.fingerprint import fingerprint_inputs
 from lrps.data.build.trained import TrainedTokenizer
 from lrps.data.tokenizer import read_tokenizer

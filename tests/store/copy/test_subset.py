@@ -124,5 +124,5 @@ def test_what_was_let_go_here_is_not_fetched_again(plan: Plan, tmp_path: Path) -
 def test_another_training_is_told_before_anything_is_fetched(plan: Plan, tmp_path: Path) -> None:
     assert check_same_training(taken(plan), plan.config) == taken(plan)
     other = small_plan(tmp_path / "other", seed=8)
-    with pytest.raises(LineageError, match="training.seed: 7 there, 8 in the config"):
+    with pytest.raises(LineageError, match="`seed`: the run was begun with 7, the config says 8"):
         check_same_training(taken(plan), other.config)
