@@ -8,7 +8,7 @@ they read do not count as used twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -44,6 +44,18 @@ class RecordedStart:
     """Digest of the path up to the step; None in records of earlier versions of lrps."""
     parent_state: str | None
     """Digest of the manifest of the parent's state, if the attempt forked from it; None in earlier records."""
+    history: int = 0
+    """Number of the newest amendment of the path when the attempt began; 0 before the first one."""
+
+
+@dataclass(frozen=True)
+class SavedStates:
+    """The states that a path had at one time."""
+
+    saves: Mapping[int, tuple[TrainedSteps, ...]]
+    """As in `AttemptChain`."""
+    state_digests: Mapping[int, str]
+    """As in `AttemptChain`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,18 @@ class AttemptChain:
     """Starts of the attempts that saved a state."""
     state_digests: Mapping[int, str] = field(default_factory=dict)
     """Lineage step -> digest of the manifest of its newest state, of the states whose record has one."""
+    abandoned: Mapping[int, SavedStates] = field(default_factory=dict)
+    """Number of an amendment -> states that the path had just before it was taken back, in the order of numbers."""
+
+    def of_history(self, history: int | None) -> AttemptChain:
+        """Return the chain with the states of an older history; of the newest one for None.
+
+        history: number of its newest amendment, 0 before the first one.
+        """
+        if history is None:
+            return self
+        then = next((states for number, states in self.abandoned.items() if number > history), None)
+        return self if then is None else replace(self, saves=then.saves, state_digests=then.state_digests)
 
     def tokens(self, step: int) -> int:
         """Return the tokens that the ledger counts for the path's own steps up to a saved state, each step once."""
@@ -150,6 +174,7 @@ class _ChainBuilder:
         self.attempts: list[_Attempt] = []
         self.differences: list[Difference] = []
         self.state_digests: dict[int, str] = {}
+        self.abandoned: dict[int, SavedStates] = {}
 
     @property
     def file(self) -> Path:
@@ -166,6 +191,8 @@ class _ChainBuilder:
         attempt.steps, attempt.tokens = record.counters.steps, record.counters.tokens
         if record.kind in ("heartbeat", "skip", "failure"):
             attempt.heartbeats[attempt.reached] = attempt.tokens
+        if record.kind == "rewind":
+            self._rewind(record, attempt)
         if record.kind == "skip":
             self._add_skip(record, attempt)
         if record.kind in ("heartbeat", "skip"):  # If this state is saved too, it replaces an earlier one of the step.
@@ -175,6 +202,26 @@ class _ChainBuilder:
             self._save(attempt, record.saved_step)
             if digest := record.facts.get("digest"):
                 self.state_digests[record.saved_step] = digest
+
+    def _rewind(self, record: Record, attempt: _Attempt) -> None:
+        """Keep the states so far as those of an older history, and continue with those up to the step."""
+        number, to, states = len(self.abandoned) + 1, record.facts.get("to"), record.facts.get("abandoned")
+        amended = [each.at for each in self.path.amendments][number - 1 : number]
+        if (record.facts.get("amendment"), [to]) != (number, amended) or to != record.step:
+            what = "the ledger says that the path was taken back, and path.json has another amendment or none"
+            self._differ(what, attempt, record.step, [number, *amended], [record.facts.get("amendment"), to])
+        digests = dict(states) if isinstance(states, list) and all(map(_is_state, states)) else {}
+        if (
+            len(self.attempts) > 1
+        ):  # The attempt before may have died between the publication of a state and its record.
+            self._add_unrecorded_saves(digests, self.attempts[-2])
+        for step, digest in digests.items():
+            if (recorded := self.state_digests.get(step, digest)) != digest:
+                what = "the abandoned state is not the one that the ledger has a record of: it was replaced"
+                self._differ(what, attempt, step, recorded, digest)
+        self.abandoned[number] = SavedStates(dict(self.saves), {**digests, **self.state_digests})
+        self.saves = {step: steps for step, steps in self.saves.items() if step <= record.step}
+        self.state_digests = {step: each for step, each in self.state_digests.items() if step <= record.step}
 
     def _add_skip(self, record: Record, attempt: _Attempt) -> None:
         """Add steps that passed without an update, which must be the last ones that the attempt has reached."""
@@ -196,7 +243,7 @@ class _ChainBuilder:
             start=record.step,
             tokens_per_step=facts.get("tokens_per_step", 0),
             base=self.saves.get(record.step, ()),
-            recorded=RecordedStart(file, record.step, facts.get(PATH_DIGEST), parent_state),
+            recorded=RecordedStart(file, record.step, facts.get(PATH_DIGEST), parent_state, len(self.abandoned)),
             pending=[],
         )
         if record.step not in self.saves:
@@ -247,18 +294,22 @@ class _ChainBuilder:
         self.saves[step] = attempt.history(step)
         attempt.heartbeats = {later: tokens for later, tokens in attempt.heartbeats.items() if later > step}
 
-    def _add_unrecorded_saves(self, on_disk: Collection[int]) -> None:
+    def _add_unrecorded_saves(self, on_disk: Collection[int], attempt: _Attempt | None = None) -> None:
         """Add the states of the newest attempt that are on disk but have no record, as it may have died between.
 
         The heartbeat of a step is on disk before its checkpoint, and more heartbeats may follow while that is written.
         """
-        for step in sorted(self.attempts[-1].heartbeats) if self.attempts else ():
-            if step in on_disk and step not in self.saves:
-                self._save(self.attempts[-1], step)
+        attempt = attempt or (self.attempts[-1] if self.attempts else None)
+        for step in sorted(attempt.heartbeats) if attempt is not None else ():
+            if attempt is not None and step in on_disk and step not in self.saves:
+                self._save(attempt, step)
 
     def chain(self, on_disk: Collection[int]) -> AttemptChain:
         """Return the chain after the last record. on_disk: lineage steps of complete checkpoints."""
         self._add_unrecorded_saves(on_disk)
+        for number, amendment in enumerate(self.path.amendments[len(self.abandoned) :], len(self.abandoned) + 1):
+            what = f"its rewind to this step, amendment {number}, was cut short: `lrps run` completes it"
+            self.differences.append(Difference(what, self.path.name, self.file, amendment.at))
         end = self.path.start
         if self.attempts:
             last = self.attempts[-1]
@@ -273,6 +324,7 @@ class _ChainBuilder:
             tuple(self.differences),
             tuple(attempt.recorded for attempt in self.attempts if attempt.saved),
             self.state_digests,
+            self.abandoned,
         )
 
     def _differ(self, what: str, attempt: _Attempt, step: int, expected: Any, found: Any) -> None:
@@ -282,3 +334,8 @@ class _ChainBuilder:
         self, what: str, attempt: _Attempt, step: int, expected: Any, found: Any, source: str | None = None
     ) -> Difference:
         return Difference(what, self.path.name, attempt.file, step, source, expected, found)
+
+
+def _is_state(value: Any) -> bool:
+    """Return whether a JSON value is the step and the digest of a state."""
+    return isinstance(value, list) and len(value) == 2 and type(value[0]) is int and isinstance(value[1], str)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lrps.base.files import located
 from lrps.data.sources import mixture_sha256
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
+from lrps.paths.amended import forked
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
 from lrps.store.identity import EQUAL_DIGESTS, path_from_json, training_digest
@@ -117,6 +118,10 @@ def read_run(run_dir: Path) -> tuple[tuple[PathEvidence, ...], tuple[Difference,
     read = [_read_path(PathLayout(directory)) for directory in directories]
     paths = [one for one in read if isinstance(one, PathEvidence)]
     paths.sort(key=lambda one: (one.path.start, one.path.name))
+    amended: dict[str, TrainingPath] = {}
+    for one in paths:
+        amended[one.path.name] = forked(one.path, amended)
+    paths = [replace(one, path=amended[one.path.name]) for one in paths]
     return tuple(paths), tuple(one for one in read if isinstance(one, Difference))
 
 

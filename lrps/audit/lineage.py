@@ -11,8 +11,9 @@ from typing import Any
 
 from lrps.audit.evidence import PartFacts, PathEvidence, SourceFacts
 from lrps.audit.result import Difference, Leg, Lineage, Use
-from lrps.audit.skipped import ranges_skipped
+from lrps.audit.skipped import chain_of, ranges_skipped
 from lrps.data.mixture import Mixture
+from lrps.paths.amendments import abandoned_by
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
 
 
@@ -62,7 +63,8 @@ def lineage_legs(run: Mapping[str, PathEvidence], name: str) -> tuple[Leg, ...] 
         ancestor = run.get(parent.path)
         if ancestor is None or not ancestor.path.start < parent.step <= ancestor.path.stop:
             return None
-        found.append(Leg(parent.path, ancestor.path.start, parent.step))
+        ended = abandoned_by(ancestor.path.amendments, parent.generation, parent.step)
+        found.append(Leg(parent.path, ancestor.path.start, parent.step, parent.generation, ended))
     return tuple(reversed(found))
 
 
@@ -116,7 +118,7 @@ def audit_lineage(run: Mapping[str, PathEvidence], lineage: tuple[Leg, ...]) -> 
     uses = _uses(used, facts, _skipped_rows(run, lineage, facts))
     tip = run[lineage[-1].path]
     tokens = sum(entry.rows for entry in uses) * tip.training.sequence_length
-    ledger_tokens = sum(run[leg.path].chain.tokens(leg.stop) for leg in lineage)
+    ledger_tokens = sum(chain_of(run, leg).tokens(leg.stop) for leg in lineage)
     return Lineage(lineage, tip.path.stop, uses, tokens, ledger_tokens), tuple(differences)
 
 
@@ -126,7 +128,7 @@ def _skipped_rows(
     """Return (set of shards, epoch) -> number of its rows that the skipped steps of a lineage read."""
     found: dict[tuple[str, int], int] = {}
     for leg in lineage:
-        for read in ranges_skipped(run[leg.path].path, run[leg.path].chain.skipped(leg.stop)):
+        for read in ranges_skipped(run[leg.path].path, chain_of(run, leg).skipped(leg.stop)):
             if read.rows and read.source in facts:
                 source = facts[read.source]
                 for epoch, first, count in _by_epoch(read, source.rows):

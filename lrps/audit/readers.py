@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrps.audit.evidence import PathEvidence
 from lrps.audit.lineage import lineage_legs, ranges_read
@@ -46,7 +46,7 @@ def source_read(run: Mapping[str, PathEvidence], name: str, step: int, source: s
     step: at most that of the path's newest saved state. An ancestor that is not in the run is left out.
     """
     found = lineage_legs(run, name) or (Leg(name, run[name].path.start, step),)
-    legs = [Leg(leg.path, leg.start, min(leg.stop, step)) for leg in found]
+    legs = [replace(leg, stop=min(leg.stop, step)) for leg in found]
     read = {leg: rows for leg in legs if (rows := rows_read(run[leg.path].path, leg.stop, source))}
     if not read:
         return None

@@ -69,6 +69,10 @@ class Leg:
     path: str
     start: int
     stop: int
+    history: int | None = None
+    """Number of the path's newest amendment then, see paths/amendments.py; None for its newest history."""
+    before_amendment: int | None = None
+    """Number of the amendment that has ended this history; None if it is in force."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from lrps.audit.evidence import PathEvidence, read_run
 from lrps.audit.lineage import audit_lineage, lineage_legs, next_positions, ranges_read
 from lrps.audit.result import Audit, Difference, Lineage
 from lrps.audit.rows import Progress, recompute
-from lrps.audit.skipped import check_skipped
+from lrps.audit.skipped import chain_of, check_skipped
 from lrps.data.manifest import MIXTURE, ORDER
+from lrps.paths.amendments import GENERATION, generation
 from lrps.store.checkpoints import MANIFEST, Checkpoint
 
 
@@ -40,7 +41,7 @@ def audit_paths(run_dir: Path, paths: tuple[PathEvidence, ...], unreadable: tupl
         differences += [*evidence.differences, *evidence.chain.differences]
         differences += [*_check_plan(evidence), *_check_checkpoints(evidence), *_check_fork(run, evidence)]
         lineage = lineage_legs(run, name)
-        if lineage is None or any(leg.stop not in run[leg.path].chain.saves for leg in lineage):
+        if lineage is None or any(leg.stop not in chain_of(run, leg).saves for leg in lineage):
             continue  # The reason is among the differences already.
         differences += [*_check_ancestors([run[leg.path] for leg in lineage]), *check_skipped(run, lineage)]
         if evidence.chain.end > evidence.path.start:
@@ -107,8 +108,9 @@ def _check_checkpoint(evidence: PathEvidence, checkpoint: Checkpoint) -> Iterato
     tokens, training = step * evidence.training.tokens_per_step, evidence.training.sha256
     if identity.get("training_sha256") in evidence.training.equal:
         training = identity["training_sha256"]
-    for key, expected in {"path": path.name, "tokens": tokens, "training_sha256": training}.items():
-        if (found := identity.get(key)) != expected:
+    facts = {"path": path.name, "tokens": tokens, "training_sha256": training}
+    for key, expected in (facts | {GENERATION: generation(path.amendments, step)}).items():
+        if (found := identity.get(key, 0 if key == GENERATION else None)) != expected:
             what = f"the checkpoint's `{key}` is not what path.json gives"
             yield Difference(what, path.name, file, step, expected=expected, found=found)
     found_positions = identity["positions"]
@@ -135,13 +137,14 @@ def _check_fork(run: Mapping[str, PathEvidence], child: PathEvidence) -> Iterato
         yield Difference("its parent is not in the run", name, child.path_json, fork.step, expected=fork.path)
         return
     start, stop = parent.path.start, parent.path.stop
+    saved = parent.chain.of_history(fork.generation).saves
     if not start < fork.step <= stop:
         what = f"the fork is not within {fork.path}"
         yield Difference(
             what, name, child.path_json, fork.step, expected=f"after {start}, up to {stop}", found=fork.step
         )
-    elif child.chain.attempts and fork.step not in parent.chain.saves:
-        saves = sorted(parent.chain.saves.keys() - {start})
+    elif child.chain.attempts and fork.step not in saved:
+        saves = sorted(saved.keys() - {start})
         what = f"the path was forked from {fork.path} at a step that was never saved"
         yield Difference(what, name, child.path_json, fork.step, expected=f"one of {saves}", found=fork.step)
     yield from check_parent_state(parent, child)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 
+from lrps.audit.attempts import AttemptChain
 from lrps.audit.evidence import PathEvidence
 from lrps.audit.result import Difference, Leg
 from lrps.base.step_set import NO_STEPS, StepSet
@@ -15,9 +16,14 @@ from lrps.store.checkpoints import MANIFEST
 from lrps.store.identity import SKIPPED
 
 
+def chain_of(run: Mapping[str, PathEvidence], leg: Leg) -> AttemptChain:
+    """Return the attempts that trained a leg, with the states of its history."""
+    return run[leg.path].chain.of_history(leg.history)
+
+
 def lineage_skipped(run: Mapping[str, PathEvidence], legs: Sequence[Leg]) -> StepSet:
     """Return the steps of a lineage that passed without an update, by its ledgers."""
-    return reduce(or_, (run[leg.path].chain.skipped(leg.stop) for leg in legs), NO_STEPS)
+    return reduce(or_, (chain_of(run, leg).skipped(leg.stop) for leg in legs), NO_STEPS)
 
 
 def check_skipped(run: Mapping[str, PathEvidence], legs: Sequence[Leg]) -> Iterator[Difference]:
@@ -35,6 +41,10 @@ def check_skipped(run: Mapping[str, PathEvidence], legs: Sequence[Leg]) -> Itera
             what = "the checkpoint says that other steps passed without an update than the ledgers of its lineage"
             file = checkpoint.directory / MANIFEST
             yield Difference(what, evidence.path.name, file, checkpoint.step, expected=expected, found=found)
+        amended = evidence.path.skips.within(evidence.path.start, checkpoint.step)
+        if trained := [step for step in amended if step not in evidence.chain.skipped(checkpoint.step)]:
+            what = "steps that an amendment lets pass without an update were trained"
+            yield Difference(what, evidence.path.name, evidence.path_json, trained[0], found=trained)
 
 
 def ranges_skipped(path: TrainingPath, skipped: StepSet) -> Iterator[SourceRange]:

@@ -70,9 +70,14 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return the content of a JSON file as `atomic_write_json` writes it."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def atomic_write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys; NaN and infinity are refused with ValueError."""
-    atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write_bytes(path, json_bytes(value))
 
 
 def write_once(path: Path, text: str) -> None:

@@ -25,6 +25,8 @@ _PATTERNS: Mapping[str, str] = {
     "level": '<path class="stripe" d="M0 1.5H6M0 4.5H6"/>',
     "crossed": '<path class="stripe" d="M0 0L6 6M6 0L0 6"/>',
     "plus": '<path class="stripe" d="M3 1V5M1 3H5"/>',
+    "rings": '<circle class="stripe" cx="3" cy="3" r="1.8" fill="none"/>',
+    "zigzag": '<path class="stripe" fill="none" d="M0 4L1.5 1.5L3 4L4.5 1.5L6 4"/>',
     "checked": '<path class="ink" d="M0 0H3V3H0ZM3 3H6V6H3Z"/>',
 }
 

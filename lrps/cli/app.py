@@ -19,6 +19,7 @@ from lrps.cli.ledger import ledger_app
 from lrps.cli.models import convert_app, export, score
 from lrps.cli.plan import plan, status
 from lrps.cli.report import compare, report, sweep
+from lrps.cli.rewind import rewind
 from lrps.cli.run import cancel, evaluate, run, train
 from lrps.cli.store import prune, pull, push, repair
 from lrps.cli.wandb import wandb_app
@@ -79,6 +80,7 @@ app.command()(compare)
 app.command()(sweep)
 app.command()(forecast)
 app.command()(doctor)
+app.command()(rewind)
 app.add_typer(ledger_app, name="ledger")
 app.command()(prune)
 app.command()(repair)

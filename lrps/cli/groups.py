@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("data", "rehearse"),
     "Released models": ("export", "score", "convert"),
     "Costs before and beside training": ("compare", "sweep", "forecast"),
-    "Care of a run": ("doctor", "ledger", "prune", "repair", "push", "pull", "cancel", "wandb"),
+    "Care of a run": ("doctor", "rewind", "ledger", "prune", "repair", "push", "pull", "cancel", "wandb"),
     "Started by launchers": ("train", "evaluate"),
     "Versions": ("version",),
 }

@@ -67,8 +67,7 @@ def run(
     from lrps.launch.preflight import check_shards, check_written, waiting_text
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
-    made = load_plan(config_file, overrides)
-    check_paradigms(made, paradigm)
+    made = _loaded(config_file, overrides, paradigm, dry_run=dry_run)
     names, waiting = _missing(made, paradigm or ())
     chosen = launcher_of(made.config.launch)
     jobs_of = partial(plan_jobs, made, config_file=config_file, overrides=overrides, profile=profile)
@@ -91,6 +90,17 @@ def run(
     else:
         _run_here(made, names, waiting, chosen, jobs_of)
     check_written(waiting, config_file, overrides)
+
+
+def _loaded(config_file: Path, overrides: Sequence[str], paradigms: Sequence[str] | None, *, dry_run: bool) -> Plan:
+    """Return the plan to run. Unless dry_run, rewinds that a crash has cut short are completed first."""
+    from lrps.plan.rewind import finish_rewinds
+
+    made = load_plan(config_file, overrides)
+    check_paradigms(made, paradigms)
+    if not dry_run:
+        finish_rewinds(made)
+    return made
 
 
 def _run_lines(made: Plan, budget: BudgetState | None) -> list[str]:

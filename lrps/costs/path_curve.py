@@ -39,15 +39,16 @@ class PathCurve:
 def path_curve(plan: Plan, path: TrainingPath) -> PathCurve:
     """Return the curve of a path, whether it was trained or not."""
     edges = {path.start, path.stop}
-    for piece in path.schedule.clipped(path.start, path.stop):
+    for piece in path.rates.base.clipped(path.start, path.stop):
         begin, end = max(piece.start, path.start), min(piece.stop or path.stop, path.stop)
         edges |= {begin, max(begin, end - 1), end}  # a fall between two pieces takes one step: it is not a slope
+    edges |= {step for step in path.rates.changes if path.start <= step <= path.stop}
     steps = sorted(edges | set(range(path.start, path.stop, max(1, path.steps // _POINTS))))
     losses = read_losses(plan.layout.path(path.name).metrics)
     return PathCurve(
         parent=path.parent.path if path.parent else None,
         steps=tuple(steps),
-        lr=(*(path.schedule.lr_at(step) for step in steps[:-1]), path.lr_stop),
+        lr=(*(path.rates.lr_at(step) for step in steps[:-1]), path.lr_stop),
         loss_steps=tuple(step for step, _ in losses.points),
         loss=tuple(loss for _, loss in losses.points),
         mean_steps=tuple(mean.step for mean in losses.means),

@@ -224,25 +224,26 @@ class Engine:
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
         return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
 
-    def train_step(self, rows: np.ndarray, *, lr: float, seed: int, step: int, judge: Judge | None = None) -> bool:
+    def train_step(
+        self, rows: np.ndarray, *, lr: float, seed: int, step: int, judge: Judge | None = None, clip: float = 0.0
+    ) -> bool:
         """Take one optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
         The global random state becomes a function of (seed, step, rank); only dropout uses it. Every token of a row
         except the first is a target, including the first token of a document, which is predicted from the EOS token
         before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
-
-        judge: called before anything is changed; if it returns True, the step passes without an update, bit for bit as
-        if it had never been taken. Then non-finite values are no failure.
-        `sync_metrics` returns the results later. False, on all ranks, if the gradients are not finite: then no weight
-        was changed, and the next call must be `sync_metrics`, which returns the failure.
+        judge: called before anything is changed; if it returns True, the step passes without an update as if
+        never taken, also one that is not finite. clip: largest gradient norm; 0 for the config's. `sync_metrics` gives
+        the results later. False, on all ranks, if the gradients are not finite: then no weight was changed, and the
+        next call must be `sync_metrics`, which returns the failure.
         """
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self.average.refresh()
         self._seed(_derived_seed(seed, step, self.rank))
-        losses = [self._accumulate(micro) for micro in _widened(rows).split(self._micro_rows)]
-        loss = torch.stack(losses).double().mean()
-        self._gate.begin(judge, loss)
+        micro_batches = _widened(rows).split(self._micro_rows)
+        loss = torch.stack([self._accumulate(micro) for micro in micro_batches]).double().mean()
+        self._gate.begin(judge, loss, clip)
         norm, taken = self._update(lr)
         self.average.after_step(step + 1)
         self._unsynced.append(UnsyncedStep(step, loss, norm, taken, self._gate.passed))

@@ -48,8 +48,16 @@ class UpdateGate:
             update_scale = optimizer._update_scale
             optimizer._update_scale = lambda overflow=False: update_scale(self._is_fault(overflow))
 
-    def begin(self, judge: Judge | None, loss: Tensor) -> None:
-        """Begin the update of a step. loss: mean loss of this rank, in fp64. Collective if there is a judge."""
+    def begin(self, judge: Judge | None, loss: Tensor, clip: float = 0.0) -> None:
+        """Begin the update of a step. loss: mean loss of this rank, in fp64. Collective if there is a judge.
+
+        clip: largest gradient norm, which DeepSpeed reads in every step; 0 for that of the engine's config.
+        """
+        clip = clip or self._engine._config._param_dict["gradient_clipping"]
+        if self._engine.zero_optimization_stage() == 0:
+            self._engine._config.gradient_clipping = clip
+        else:
+            self._engine.optimizer.clip_grad = clip
         self._judge, self.norm, self.passed = judge, None, False
         if judge is not None:
             self._losses = loss.new_empty(dist.get_world_size())

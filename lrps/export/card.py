@@ -72,7 +72,7 @@ def card_document(
         "paradigms": {p.name: p.kind for p in plan.graph.paradigms if any(q.name == state.path.name for q in p.paths)},
         "model": dict(model),
         "checkpoint": _checkpoint(plan, checkpoint),
-        "learning_rate": {"peak": config.schedule.peak_lr, "reached": state.path.schedule.lr_after(state.step)},
+        "learning_rate": {"peak": config.schedule.peak_lr, "reached": state.path.rates.lr_after(state.step)},
         "initial_weights": stored[0]["training"].get("initial_weights"),
         "initial_state": stored[0].get("initial_state"),
         "lineage": [_described(leg) for leg in legs],
@@ -132,10 +132,10 @@ def _described(leg: _Leg) -> dict[str, Any]:
         "start_step": path.start,
         "stop_step": stop,
         "lr_start": path.lr_start,
-        "lr_stop": path.schedule.lr_after(stop),
+        "lr_stop": path.rates.lr_after(stop),
         "pieces": [
             {"shape": piece.shape, "from_step": max(piece.start, path.start), "to_step": min(piece.stop or stop, stop)}
-            for piece in path.schedule.clipped(path.start, stop)
+            for piece in path.rates.base.clipped(path.start, stop)
         ],
     }
 

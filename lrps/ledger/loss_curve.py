@@ -11,14 +11,14 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from operator import itemgetter, lt
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from lrps.ledger.metrics import parse_metrics
+from lrps.ledger.metrics import parse_metrics, rewound_to
 
 MOST_POINTS = 1024
 """Largest number of losses that are all kept."""
@@ -48,6 +48,12 @@ class _Points(NamedTuple):
         if all(map(lt, self.steps, self.steps[1:])):
             return self
         return _Points.of(sorted(dict(zip(self.steps, self.losses, strict=True)).items()))
+
+    def until(self, last: float) -> _Points:
+        """Return the points up to a step."""
+        if last == inf:
+            return self
+        return _Points.of([point for point in zip(self.steps, self.losses, strict=True) if point[0] <= last])
 
     def finite(self) -> _Points:
         """Return the points whose losses are finite."""
@@ -87,18 +93,25 @@ class LossCurve:
 def read_losses(file: Path) -> LossCurve:
     """Return the finite losses of a metrics.jsonl: all if they are at most MOST_POINTS, else at most four times that.
 
-    The last line of a repeated step counts; damaged lines are left out, as `read_metrics` does. The first, the last,
-    the lowest and the highest loss of the file are always kept.
+    The last line of a repeated step counts; lines that a rewind abandoned and damaged lines are left out, as
+    `read_metrics` does. The first, the last, the lowest and the highest of the losses that count are always kept.
     """
-    thinned, seen = _Thinned(), _Seen()
-    for points in _pieces_backwards(file):
-        steps, losses = seen.add(points.ascending()).finite()
-        thinned.add(_Points(steps[::-1], losses[::-1]))
+    thinned, seen, last = _Thinned(), _Seen(), inf
+    for piece, rewound in _pieces_backwards(file):
+        points = piece.until(last)
+        last = min(last, rewound)
+        if points.steps:
+            steps, losses = seen.add(points.ascending()).finite()
+            thinned.add(_Points(steps[::-1], losses[::-1]))
     return thinned.curve()
 
 
-def _pieces_backwards(file: Path) -> Iterator[_Points]:
-    """Yield the points of the file in pieces: the last piece first, in each the lines in their order."""
+def _pieces_backwards(file: Path) -> Iterator[tuple[_Points, float]]:
+    """Yield the points of the file in pieces: the last piece first, in each the lines in their order.
+
+    Beside the points of a piece is the lowest step that the path was taken back to within it, or else infinity: points
+    of earlier pieces beyond it were abandoned.
+    """
     with suppress(FileNotFoundError), open(file, "rb") as lines:
         end, rest = lines.seek(0, os.SEEK_END), b""
         while end:
@@ -107,22 +120,25 @@ def _pieces_backwards(file: Path) -> Iterator[_Points]:
             piece = lines.read(end - begin) + rest
             cut = piece.find(b"\n") + 1 if begin else 0
             rest = piece[:cut]
-            if (points := _points(piece[cut:])).steps:
-                yield points
+            yield _points(piece[cut:])
             end = begin
 
 
-def _points(text: bytes) -> _Points:
+def _points(text: bytes) -> tuple[_Points, float]:
     found: list[tuple[str, str]] = _LINE.findall(text.decode("latin-1"))
     if found and len(found) == text.count(b"\n") and text.endswith(b"\n"):
         steps, losses = zip(*found, strict=True)
-        return _Points(_numbers(steps), list(map(float, _numbers(losses))))
-    points = []
+        return _Points(_numbers(steps), list(map(float, _numbers(losses)))), inf
+    points: list[Point] = []
+    lowest = inf
     for line in text.split(b"\n"):
+        if (to := rewound_to(line)) is not None:
+            points, lowest = [point for point in points if point[0] <= to], min(lowest, to)
+            continue
         with suppress(ValueError):
             metrics = parse_metrics(line)
             points.append((metrics.step, metrics.loss))
-    return _Points.of(points)
+    return _Points.of(points), lowest
 
 
 def _numbers(texts: Iterable[str]) -> list[Any]:

@@ -15,6 +15,8 @@ from lrps.base.tail import Tail
 
 KEPT = 30
 """Number of logged steps that `RecentMetrics` keeps: enough for a small curve."""
+_REWIND = "rewound_to"
+"""Only key of a line that is no metrics: it says that the path was taken back."""
 _NEWEST_BYTES = 2**15
 """Size of the end of a file that is read at first: it contains more than KEPT lines."""
 
@@ -52,6 +54,16 @@ class MetricsWriter:
         with self._writing():
             self._file.append((json.dumps(asdict(metrics)) + "\n").encode())
 
+    def rewind(self, step: int) -> None:
+        """Write that the path was taken back to lineage step `step`: earlier lines of later steps no longer count.
+
+        Idempotent: nothing is written if that is the last line.
+        """
+        line = (json.dumps({_REWIND: step}) + "\n").encode()
+        with self._writing():
+            if not self._path.read_bytes().endswith(line):
+                self._file.append(line)
+
     def close(self) -> None:
         self._file.close()
 
@@ -61,6 +73,18 @@ class MetricsWriter:
             yield
         except OSError as error:
             raise LedgerError(f"{self._path}: cannot write the metrics: {error}; free space, then rerun") from None
+
+
+def rewound_to(line: bytes) -> int | None:
+    """Return the lineage step that a path was taken back to, of a line that says so; None for any other line."""
+    if _REWIND.encode() not in line:
+        return None
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = values.get(_REWIND) if isinstance(values, dict) and len(values) == 1 else None
+    return step if type(step) is int else None
 
 
 def parse_metrics(line: bytes) -> Metrics:
@@ -84,6 +108,9 @@ def read_metrics(path: Path) -> list[Metrics]:
     newest: dict[int, Metrics] = {}
     with suppress(FileNotFoundError), open(path, "rb") as lines:
         for line in lines:
+            if (to := rewound_to(line)) is not None:
+                newest = {step: metrics for step, metrics in newest.items() if step <= to}
+                continue
             with suppress(ValueError):
                 metrics = parse_metrics(line)
                 newest[metrics.step] = metrics
@@ -104,10 +131,14 @@ class RecentMetrics:
         """Return the metrics with the lines that are new in the file. Lines that are torn or invalid are left out."""
         tail, lines, restarted = self.tail.read(file, _NEWEST_BYTES)
         newest = [] if restarted else list(self.newest)
-        for metrics in filter(None, map(_parsed, lines)):
-            while newest and newest[-1].step >= metrics.step:
-                newest.pop()  # A later attempt has repeated the step.
-            newest.append(metrics)
+        for line in lines:
+            to, metrics = rewound_to(line), _parsed(line)
+            # A later attempt has repeated the step, or a rewind has abandoned it.
+            last = to if to is not None else metrics.step - 1 if metrics is not None else None
+            while last is not None and newest and newest[-1].step > last:
+                newest.pop()
+            if metrics is not None:
+                newest.append(metrics)
         return RecentMetrics(tail, tuple(newest[-KEPT:]))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lrps.base.errors import LedgerError
 from lrps.ledger.check import ledger_dirs
-from lrps.ledger.metrics import parse_metrics
+from lrps.ledger.metrics import parse_metrics, rewound_to
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 
@@ -57,7 +57,7 @@ def metrics_fault(file: Path, ledger_dir: Path) -> str | None:
     faults: list[str] = []
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n") or line.isspace():
+            if not line.endswith(b"\n") or line.isspace() or rewound_to(line) is not None:
                 continue
             try:
                 metrics = parse_metrics(line)

@@ -136,9 +136,14 @@ _OTHERS = ("initial_weights", "row_losses_sha256", "first_rows")
 
 
 def evaluations(records: Iterable[Record]) -> dict[EvaluationKey, HeldoutEvaluation]:
-    """Return the newest evaluation of every state on every held-out set, each form of a state by itself."""
-    found = {}
+    """Return the newest evaluation of every state on every held-out set, each form of a state by itself.
+
+    Those of states that a rewind has abandoned are left out.
+    """
+    found: dict[EvaluationKey, HeldoutEvaluation] = {}
     for record in records:
+        if record.kind == "rewind":
+            found = {key: each for key, each in found.items() if each.step <= record.facts["to"]}
         if record.kind == "evaluation":
             facts: dict[str, Any] = {key: record.facts[key] for key in _MEASURED}
             others: dict[str, Any] = {key: record.facts.get(key) for key in _OTHERS}

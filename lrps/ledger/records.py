@@ -9,9 +9,9 @@ cost of the attempt up to its time.
 Kinds and their main facts: start (format, path, path_start, parent, path_digest, origin, device, processes, price),
 heartbeat (loss), skip (first, last, cause, loss, norm, z, seconds, unique_tokens), spike (first, cause, loss, norm, z),
 checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..), stop (outcome),
-failure (error); of the run's own ledger: start (format, job, device, processes), export (path, ..),
-rehearsal (set, tokens, device_seconds, ..), score (path, task, results, ..),
-merge (path, version, merged, bytes), stop.
+failure (error), rewind (to, amendment, abandoned), in an attempt of its own that trains nothing; of the run's own
+ledger: start (format, job, device, processes), export (path, ..), rehearsal (set, tokens, device_seconds, ..),
+score (path, task, results, ..), merge (path, version, merged, bytes), stop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lrps.base.errors import LedgerError
 
 FORMAT = "lrps-ledger/2"
 KINDS = (
-    *("start", "heartbeat", "skip", "spike", "checkpoint", "branch-point", "evaluation", "stop", "failure"),
+    *("start", "heartbeat", "skip", "spike", "checkpoint", "branch-point", "evaluation", "stop", "failure", "rewind"),
     *("export", "rehearsal", "score", "merge"),
 )
 NO_LINE = "0" * 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import reduce
@@ -17,6 +18,8 @@ _CAUSES = {"running": "kill", "failed": "failure"}
 """Mapping from the state that an attempt ended in to the reason why the next one repeats steps."""
 _DOUBT = "doubt"
 """Reason to repeat steps that led to a doubtful state."""
+REWIND = "rewind"
+"""Cause of repeated steps that `lrps rewind` abandoned."""
 
 
 class RecordedPrice(NamedTuple):
@@ -41,10 +44,13 @@ class Totals:
     """Lineage step at which the path began."""
     last_step: int = 0
     """Highest lineage step that any attempt reached."""
+    current_step: int = 0
+    """Highest lineage step that was reached in the history that counts: since the path was last taken back."""
     spent: Counters = field(default_factory=Counters)
     """Sums of the counters over the attempts, repeated steps included; energy is None if an attempt has none."""
     abandoned_seconds: float = 0.0
-    """Device-seconds of training in attempts that saved nothing before the path was replaced by another one."""
+    """Device-seconds of training in attempts that saved nothing before the path was replaced by another one, and in
+    steps that a rewind abandoned and that are not trained again yet."""
     skipped: StepSet = NO_STEPS
     """Steps of the path that passed without an update."""
     skipped_seconds: float = 0.0
@@ -54,20 +60,26 @@ class Totals:
     spikes: StepSet = NO_STEPS
     """Steps of the path that were judged spikes and trained all the same."""
     repeating_by_cause: dict[str, float] = field(default_factory=dict)
-    """Mapping from the cause of lost steps (kill | failure | damage | doubt) to device-seconds of repeating them."""
+    """Mapping from the cause of lost steps (kill | failure | damage | doubt | rewind) to device-seconds of repeating
+    them."""
+    repeated_by_cause: dict[str, int] = field(default_factory=dict)
+    """Mapping from the cause of lost steps to their number: trained again, or abandoned by a rewind."""
     prices: dict[RecordedPrice | None, float] = field(default_factory=dict)
     """Mapping from the price that attempts recorded, None if they recorded none, to device-hours at that price."""
     device: str = "n/a"
     processes: int = 0
     state: str = "planned"
-    """State by the last record: planned | running | interrupted | failed | complete."""
+    """State by the last record: planned | running | interrupted | failed | complete | rewound."""
     updated: str | None = None
     """Time of the last record."""
 
     @property
     def useful_steps(self) -> int:
-        """Number of steps of the path that its attempts have reached, each counted once, skipped ones included."""
-        return 0 if self.first_step is None else self.last_step - self.first_step
+        """Number of steps of the path that its attempts have reached, each counted once, skipped ones included.
+
+        Steps that a rewind abandoned are no useful ones.
+        """
+        return 0 if self.first_step is None else self.current_step - self.first_step
 
     @property
     def repeated_steps(self) -> int:
@@ -133,49 +145,110 @@ class Totals:
 
 def total(records: Iterable[Record]) -> Totals:
     """Add up the attempts in the records of one path."""
-    totals, attempt, last = Totals(), _Attempt("", None), None
+    totals, attempt, last, history = Totals(), _Attempt("", None, 0), None, _History()
     for record in records:
         if record.kind == "start":
             if last is not None:
                 _close(totals, attempt, last)
-            lost = _CAUSES.get(totals.state, "damage")
-            attempt = _Attempt(_DOUBT if record.facts.get("doubtful") else lost, recorded_price(record))
-            _open(totals, record)
+            _open(totals, record, history)
+            lost = _DOUBT if record.facts.get("doubtful") else _CAUSES.get(totals.state, "damage")
+            attempt = _Attempt(lost, recorded_price(record), totals.current_step)
         elif record.kind == "skip":
-            _skip(totals, record)
+            totals.skipped |= StepSet.of([(record.facts["first"], record.facts["last"])])
+            history.skips.append(record)
         elif record.kind == "spike":
             totals.spikes |= StepSet.of([(record.facts["first"], record.facts["first"])])
-        if record.step > totals.last_step:
-            totals.last_step = record.step
+        elif record.kind == REWIND:
+            totals.current_step = record.facts["to"]
+            history.skips = [skip for skip in history.skips if skip.step <= totals.current_step]
+        totals.last_step = max(totals.last_step, record.step)
+        totals.current_step = max(totals.current_step, record.step)
+        attempt.add(record)
+        history.add(record.step, totals.spent.training_seconds + record.counters.training_seconds)
         last = record
     if last is not None:
         _close(totals, attempt, last)
+    _book_history(totals, history)
     return totals
 
 
-@dataclass(frozen=True)
+class _History:
+    """Device-seconds of training until the attempts of a path first reached a step, and its skipped steps."""
+
+    def __init__(self) -> None:
+        self.begin(0, 0.0)
+
+    def begin(self, step: int, seconds: float) -> None:
+        """Begin at the first step of the path. seconds: spent on another path before it was replaced by this one."""
+        self._steps, self._seconds = [step], [seconds]
+        self.skips: list[Record] = []
+
+    def add(self, step: int, seconds: float) -> None:
+        """Note the seconds at a step, if it is the first time that it is reached."""
+        if step > self._steps[-1]:
+            self._steps.append(step)
+            self._seconds.append(seconds)
+
+    def since(self, step: int) -> float:
+        """Return the seconds from a step to the last one. Between records, steps count as equally long."""
+        after = bisect_left(self._steps, step)
+        if after == len(self._steps):
+            return 0.0
+        at = self._seconds[after]
+        if after and self._steps[after] > step:
+            (begin, end), (low, high) = self._steps[after - 1 : after + 1], self._seconds[after - 1 : after + 1]
+            at = low + (high - low) * (step - begin) / (end - begin)
+        return self._seconds[-1] - at
+
+
+def _book_history(totals: Totals, history: _History) -> None:
+    """Book the skipped steps, and those that a rewind abandoned and that are not trained again yet."""
+    totals.skipped_seconds = sum(skip.facts["seconds"] for skip in history.skips)
+    totals.skipped_unique_tokens = sum(skip.facts["unique_tokens"] for skip in history.skips)
+    if (steps := totals.last_step - totals.current_step) > 0:
+        totals.abandoned_seconds += history.since(totals.current_step)
+        totals.repeated_by_cause[REWIND] = totals.repeated_by_cause.get(REWIND, 0) + steps
+
+
+@dataclass
 class _Attempt:
+    """What an attempt repeats: up to `lost_until` steps of its own history, beyond it what a rewind abandoned."""
+
     cause: str
-    """Reason for the steps that it repeats, if any."""
+    """Reason for the steps of its own history that it repeats, if any."""
     price: RecordedPrice | None
+    lost_until: int
+    """Lineage step that the history had reached when the attempt began."""
+    repeated: tuple[int, float] = (0, 0.0)
+    """Steps of its own history that it repeated, and device-seconds of them."""
+    _newest: Record | None = None
+    _passed: bool = False
+
+    def add(self, record: Record) -> None:
+        """Add the next record of the attempt."""
+        if self._passed:
+            return
+        steps, seconds = record.counters.repeated_steps, record.counters.repeating_seconds
+        self._passed = record.step > self.lost_until
+        if self._passed and (before := self._newest) is not None:
+            known = before.counters
+            own = min(steps - known.repeated_steps, max(0, self.lost_until - before.step))
+            share = own / (steps - known.repeated_steps) if own else 0.0
+            steps = known.repeated_steps + own
+            seconds = known.repeating_seconds + share * (seconds - known.repeating_seconds)
+        self.repeated, self._newest = (steps, seconds), record
 
 
-def _open(totals: Totals, start: Record) -> None:
+def _open(totals: Totals, start: Record, history: _History) -> None:
     totals.attempts += 1
     totals.device, totals.processes = start.facts["device"], start.facts["processes"]
     if totals.first_step != start.facts["path_start"]:
         # The first attempt, or one after attempts that saved nothing, when the path may have been replaced.
-        totals.first_step = totals.last_step = start.facts["path_start"]
+        totals.first_step = totals.last_step = totals.current_step = start.facts["path_start"]
         totals.abandoned_seconds = totals.spent.training_seconds
-        totals.skipped_seconds, totals.skipped_unique_tokens = 0.0, 0
+        history.begin(totals.first_step, totals.abandoned_seconds)
     # Steps after the state that it begins from are decided again.
     totals.skipped, totals.spikes = (each.within(0, start.step) for each in (totals.skipped, totals.spikes))
-
-
-def _skip(totals: Totals, skip: Record) -> None:
-    totals.skipped |= StepSet.of([(skip.facts["first"], skip.facts["last"])])
-    totals.skipped_seconds += skip.facts["seconds"]
-    totals.skipped_unique_tokens += skip.facts["unique_tokens"]
 
 
 def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:
@@ -184,9 +257,16 @@ def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:
     totals.state = last.facts.get("outcome") or _ENDINGS.get(last.kind, "running")
     totals.updated = last.time
     totals.spent = _sum(totals.spent, counters) if totals.attempts > 1 else counters
-    if counters.repeating_seconds:
-        known = totals.repeating_by_cause.get(attempt.cause, 0.0)
-        totals.repeating_by_cause[attempt.cause] = known + counters.repeating_seconds
+    steps, seconds = attempt.repeated
+    causes = {
+        attempt.cause: attempt.repeated,
+        REWIND: (counters.repeated_steps - steps, counters.repeating_seconds - seconds),
+    }
+    for cause, (steps, seconds) in causes.items():
+        if seconds:
+            totals.repeating_by_cause[cause] = totals.repeating_by_cause.get(cause, 0.0) + seconds
+        if steps:
+            totals.repeated_by_cause[cause] = totals.repeated_by_cause.get(cause, 0) + steps
     totals.prices[attempt.price] = totals.prices.get(attempt.price, 0.0) + hours(counters.allocated_seconds)
 
 

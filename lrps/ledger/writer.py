@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import LedgerError
+from lrps.base.files import atomic_write_bytes
 from lrps.base.line_file import LineFile
 from lrps.base.locks import path_lock
 from lrps.ledger.records import FORMAT, KINDS, NO_LINE, Counters, Record, attempt_files, line_hash, render
@@ -85,6 +86,24 @@ def _rounded(counters: Counters) -> Counters:
 
 
 _SECONDS = tuple(name for name in Counters.__annotations__ if name.endswith("_seconds"))
+
+
+def write_attempt(ledger_dir: Path, records: Sequence[tuple[str, int, Mapping[str, Any]]]) -> None:
+    """Write an attempt that spends nothing, with all of its records at once: after a crash it is there or not.
+
+    records: (kind, step, facts) of each, the first one a start. Raises LedgerError if it cannot be written.
+    """
+    earlier = attempt_files(ledger_dir)
+    file = ledger_dir / f"{int(earlier[-1].stem) + 1 if earlier else 0:03d}.jsonl"
+    previous, lines = last_line_hash(earlier), list[bytes]()
+    for kind, step, facts in records:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        lines.append(render(kind, step, now, Counters(), dict(facts), previous))
+        previous = line_hash(lines[-1])
+    try:
+        atomic_write_bytes(file, b"".join(lines))
+    except OSError as error:
+        raise LedgerError(f"{file}: cannot write the ledger: {error}; free space, then rerun") from None
 
 
 def book_event(

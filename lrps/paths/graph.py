@@ -7,12 +7,14 @@ config into them; the trainer executes them, the ledger accounts for them and th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 
 from lrps.base.document import OPTIONAL
+from lrps.base.step_set import StepSet
 from lrps.ledger.reader import EMA, MERGE, RAW
+from lrps.paths.amendments import AmendedSchedule, Amendments, clip_at, scaled_to, skips
 from lrps.paths.merge_window import merge_steps
 from lrps.paths.schedule import Schedule
 
@@ -76,6 +78,9 @@ class Fork:
     step: int
     optimizer: str = "carry"
     """Start of the optimizer: `carry` the Adam moments and their step count, or `reset` them."""
+    generation: int = field(default=0, compare=False)
+    """History of the other path that the state belongs to, see paths/amendments.py. It is no part of the plan: forks
+    are compared without it."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,13 @@ class TrainingPath:
     start: int
     stop: int
     schedule: Schedule
-    """Learning rate of every step."""
+    """Learning rate of every step by the plan, without amendments."""
     segments: tuple[Segment, ...]
     """Rows of the steps, in the order in which they are trained."""
+    amendments: Amendments = ()
+    """Everything that `lrps rewind` has changed, oldest first. It is no part of the plan: `extends` ignores it."""
+    rate_at_fork: tuple[float, float] | None = None
+    """Rate of the parent at the fork by the plan, and with its amendments, if these differ; see paths/amended.py."""
 
     def __post_init__(self) -> None:
         if self.start != (self.parent.step if self.parent else 0):
@@ -106,15 +115,34 @@ class TrainingPath:
         """Number of the path's own steps."""
         return self.stop - self.start
 
+    @cached_property
+    def rates(self) -> AmendedSchedule:
+        """Learning rate of every step with the amendments of the path and of its parent: what is trained with."""
+        base = self.schedule if self.rate_at_fork is None else scaled_to(self.schedule, *self.rate_at_fork)
+        return AmendedSchedule(base, self.amendments)
+
     @property
     def lr_start(self) -> float:
         """Learning rate of the first step."""
-        return self.schedule.lr_at(self.start)
+        return self.rates.lr_at(self.start)
 
     @property
     def lr_stop(self) -> float:
         """Learning rate that the path ends at: the limit after its last step."""
-        return self.schedule.lr_after(self.stop)
+        return self.rates.lr_after(self.stop)
+
+    @property
+    def skips(self) -> StepSet:
+        """Steps that pass without an update, by amendments."""
+        return skips(self.amendments)
+
+    def clip_at(self, step: int) -> float | None:
+        """Return the largest gradient norm that amendments set for a step; None if it is that of the config."""
+        return clip_at(self.amendments, step)
+
+    def of_history(self, history: int) -> TrainingPath:
+        """Return the path as it was in one of its histories: with the amendments up to that number."""
+        return self if len(self.amendments) <= history else replace(self, amendments=self.amendments[:history])
 
     @property
     def rows(self) -> int:
@@ -127,7 +155,10 @@ class TrainingPath:
         return tuple(dict.fromkeys(part.source for segment in self.segments for part in segment.parts))
 
     def extends(self, other: TrainingPath) -> bool:
-        """Return whether this path, cut at other.stop, equals `other` step for step. Names and kinds do not count."""
+        """Return whether this path, cut at other.stop, equals `other` step for step.
+
+        Names, kinds and amendments do not count.
+        """
         if (self.parent, self.start) != (other.parent, other.start) or self.stop < other.stop:
             return False
         if self.schedule.clipped(other.start, other.stop) != other.schedule.clipped(other.start, other.stop):
@@ -279,8 +310,8 @@ class Graph:
         return tuple(found.values())
 
     def lineage(self, path: TrainingPath) -> tuple[TrainingPath, ...]:
-        """Return the path and its ancestors, oldest first."""
+        """Return the path and its ancestors, oldest first, each in the history that the next one forked from."""
         chain = [path]
         while (parent := chain[-1].parent) is not None:
-            chain.append(self.by_name[parent.path])
+            chain.append(self.by_name[parent.path].of_history(parent.generation))
         return tuple(reversed(chain))

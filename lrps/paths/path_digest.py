@@ -13,11 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lrps.paths.amendments import in_force
 from lrps.paths.graph import TrainingPath
 
 PATH_DIGEST = "path_digest"
 """Key of the digest in a checkpoint's identity and in the ledger's start records."""
-_KINDS = {"parent": "the history of its parent", "rates": "the learning rates", "data": "the rows that were read"}
+_KINDS = {
+    "parent": "the history of its parent",
+    "rates": "the learning rates",
+    "data": "the rows that were read",
+    "amendments": "the amendments (`lrps rewind`)",
+}
 """Words for each hash of a digest."""
 
 
@@ -36,10 +42,13 @@ class PathDigest:
     """Hash over the learning rates of the path's own steps, as pieces of the schedule."""
     data: str
     """Hash over the ranges of rows that the path's own steps read, and the number of rows of a step."""
+    amendments: str | None = None
+    """Hash over the numbers and values of the path's amendments before the step; None if there are none."""
 
     def to_json(self) -> dict[str, str | None]:
-        """Return the recorded form of the digest."""
-        return asdict(self)
+        """Return the recorded form of the digest. Without amendments their key is left out."""
+        values = asdict(self)
+        return values if self.amendments else {key: each for key, each in values.items() if key != "amendments"}
 
 
 def path_digest(path: TrainingPath, step: int, parent: PathDigest | None) -> PathDigest:
@@ -52,11 +61,12 @@ def path_digest(path: TrainingPath, step: int, parent: PathDigest | None) -> Pat
         raise ValueError(f"{path.name}: step {step} is not one of steps {path.start} to {path.stop}")
     if (parent is None) != (path.parent is None):
         raise ValueError(f"{path.name}: forks from {path.parent}, but the digest there is {parent}")
-    # Amendments of a path, once there are any, belong here: as a further hash, left out where there are none.
+    amended = [[number, *each.changed] for number, each in in_force(path.amendments) if each.at < step]
     return PathDigest(
         None if parent is None or path.parent is None else _hash([parent.to_json(), path.start, path.parent.optimizer]),
         _hash(list(_rates(path, step))),
         _hash(list(_ranges(path, step))),
+        _hash(amended) if amended else None,
     )
 
 
@@ -74,7 +84,7 @@ def differences(recorded: Any, planned: PathDigest) -> list[str]:
 def lineage_digest(lineage: Sequence[TrainingPath], step: int) -> PathDigest:
     """Return the digest of the last path of a lineage up to `step`.
 
-    lineage: the path and its ancestors, oldest first.
+    lineage: the path and its ancestors, oldest first, each in the history that the next one forked from.
     """
     digest = None
     for path, stop in zip(lineage, [*(child.start for child in lineage[1:]), step], strict=True):
@@ -86,7 +96,7 @@ def lineage_digest(lineage: Sequence[TrainingPath], step: int) -> PathDigest:
 def _rates(path: TrainingPath, step: int) -> Iterator[list[Any]]:
     """Yield the pieces that determine the rates of steps [path.start, step)."""
     yield [path.start, step]
-    for piece in path.schedule.clipped(path.start, step) if step > path.start else ():
+    for piece in path.rates.base.clipped(path.start, step) if step > path.start else ():
         # As float, because a rate that was given as a whole number is the same rate.
         yield [piece.shape, piece.start, piece.stop, *map(float, (piece.lr_start, piece.lr_stop, piece.coefficient))]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from lrps.base.errors import CheckpointError
 from lrps.ledger.records import Record
 from lrps.paths.graph import TrainingPath
+from lrps.plan.histories import older_history
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import find
 
@@ -28,9 +29,12 @@ def forked_state(records: Iterable[Record]) -> str | None:
 def other_parent(plan: Plan, path: TrainingPath, records: Iterable[Record]) -> str | None:
     """Return a description of the fork if its parent has another state at that step now; None if it has the same one.
 
-    None too if either state is not known: without the parent's checkpoint, or in a ledger of an earlier version of
-    lrps. records: those of a path that has saved a state.
+    A parent or another ancestor that `lrps rewind` has taken back to an earlier step has another state too. None if
+    either state is not known: without the parent's checkpoint, or in a ledger of an earlier version of lrps. records:
+    those of a path that has saved a state.
     """
+    if (older := older_history(plan, path)) is not None:
+        return older
     recorded = forked_state(records)
     if path.parent is None or recorded is None:
         return None

@@ -20,6 +20,7 @@ from lrps.config.models import Config
 from lrps.data.heldout import check_heldout_share
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.sources import DataSource, SourcePart
+from lrps.paths.amended import amended
 from lrps.paths.cost import CostModel, cost_model
 from lrps.paths.graph import Graph, TrainingPath
 from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
@@ -28,6 +29,7 @@ from lrps.paths.part_share import PartShare
 from lrps.paths.usage import FirstReads, RowUsage
 from lrps.plan.probe_data import check_probe_data
 from lrps.plan.sizes import heldout_sources, part_shares, plain_rows, wanted_rows
+from lrps.store.abandoned import has_states
 from lrps.store.conventions import PADDING, conventions_of
 from lrps.store.identity import equal_digests, path_identity, read_path, training_digest
 from lrps.store.layout import RunLayout
@@ -51,7 +53,9 @@ class Plan:
 
     @cached_property
     def graph(self) -> Graph:
-        return compile_graph(self.config, self.increments, self.existing, self.rehearsal)
+        """Paths of the config, with the amendments that the run directory records."""
+        graph = compile_graph(self.config, self.increments, self.existing, self.rehearsal)
+        return amended(graph, self.existing, lambda name: has_states(self.layout.path(name)))
 
     @cached_property
     def existing(self) -> dict[str, TrainingPath]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.base.locks import is_locked, path_lock
 from lrps.ledger.reader import MERGE
-from lrps.paths.graph import TrainingPath
+from lrps.paths.amendments import generation
+from lrps.paths.graph import Fork, TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import path_states
 from lrps.plan.status import check_run_dir
@@ -80,8 +81,9 @@ def prune_run(plan: Plan, *, dry_run: bool, damaged: bool = False) -> Pruning:
 def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict[int, str]]:
     """Return path -> step -> what needs that state: forks of planned and stored paths, releases, merges, probes."""
     needs: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    known = {**stored, **plan.graph.by_name}
     for name, path in (*plan.graph.by_name.items(), *stored.items()):
-        if path.parent is not None:
+        if path.parent is not None and _in_force(path.parent, known):
             needs[path.parent.path][path.parent.step].append(f"fork of {name}")
     for release in plan.graph.releases:
         for step in release.states:
@@ -93,6 +95,12 @@ def references(plan: Plan, stored: Mapping[str, TrainingPath]) -> dict[str, dict
         name: {step: ", ".join(dict.fromkeys(reasons)) for step, reasons in steps.items()}
         for name, steps in needs.items()
     }
+
+
+def _in_force(fork: Fork, known: Mapping[str, TrainingPath]) -> bool:
+    """Return whether the state that a path forked from is still one of its parent: no rewind has ended its history."""
+    parent = known.get(fork.path)
+    return parent is None or generation(parent.amendments, fork.step) == fork.generation
 
 
 def _stored_paths(plan: Plan) -> dict[str, TrainingPath]:
@@ -174,6 +182,11 @@ def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged
         yield _found(path.name, pinned.directory, pinned.step, False, reason)
     for step, directory, why in incomplete_checkpoints(layout.branch_points):
         yield _found(path.name, directory, step, False, _fault(directory, why, referred.get(step)))
+    for number in range(1, len(path.amendments) + 1):
+        aside = layout.abandoned(number)
+        for each in (*complete_checkpoints(aside.checkpoints), *complete_checkpoints(aside.branch_points)):
+            reason = f"abandoned by amendment {number}; nothing continues from it, remove it by hand to free it"
+            yield _found(path.name, each.directory, each.step, False, reason)
     yield from _merged(plan, path.name, known)
     for directory in (each for folder in folders for each in leftovers(folder)):
         yield _found(path.name, directory, None, damaged, "left by an interrupted save, pin, merge or removal")

@@ -22,6 +22,7 @@ from lrps.ledger.reader import MERGE, EvaluationKey, HeldoutEvaluation, evaluati
 from lrps.ledger.records import Record
 from lrps.ledger.totals import AttemptPace, Totals, attempt_paces, total
 from lrps.paths.graph import Release, TrainingPath
+from lrps.plan.histories import unfinished
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import saved_steps, what_follows, with_children
@@ -106,6 +107,9 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     if findings.foreign:
         return PathStatus(path, "foreign", path.start, Totals(), {}, path.start)
     records, saved, layout = findings.records, findings.saved, plan.layout.path(path.name)
+    cut_short = [path.amendments[number - 1].at for number in unfinished(path, records)]
+    if cut_short and saved is not None:
+        saved = min(saved, *cut_short)  # States beyond it count no longer, and are not moved yet.
     totals, found = total(records), evaluations(records)
     if locked or (totals.state == "running" and (is_locked(layout.directory) or _runs_elsewhere(plan, layout, totals))):
         state = "running"
@@ -114,7 +118,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     elif totals.state == "running" or saved in findings.states.doubtful:
         state = "failed"  # The last record is a heartbeat and no process holds the lock: it was killed.
     else:
-        state = "planned" if totals.state == "complete" else totals.state
+        state = _UNFINISHED.get(totals.state, totals.state)
     step = path.start if saved is None else saved
     live_step, logging = _live_step(records, findings.recent, step)
     recent = tuple(metrics for metrics in findings.recent if metrics.step <= live_step)
@@ -135,6 +139,8 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     )
 
 
+_UNFINISHED = {"complete": "planned", "rewound": "interrupted"}
+"""State of a path with steps to train, by how its newest attempt ended, if that is another one."""
 _KINDS_AT_LIVE_STEP = ("start", "heartbeat", "skip", "checkpoint")
 """Kinds of records whose step training had reached; an evaluation may be of an earlier state."""
 
@@ -230,12 +236,22 @@ def done_steps(plan: Plan) -> dict[str, int]:
     return {path.name: step for path, step in saved if step is not None and not is_foreign(plan, path)}
 
 
-def check_run_dir(plan: Plan, paths: Iterable[TrainingPath]) -> None:
-    """Raise LineageError if the directory of one of `paths` or of their ancestors belongs to another plan."""
+def check_run_dir(plan: Plan, paths: Iterable[TrainingPath], *, rewinds: bool = True) -> None:
+    """Raise LineageError if the directory of one of `paths` or of their ancestors belongs to another plan.
+
+    rewinds: raise it also if a crash has cut a rewind of it short, so that states are in place that count no longer.
+    """
     names = plan.layout.path_names()
     for ancestor in plan.graph.with_ancestors(paths):
         if ancestor.name in names and (error := _foreign(plan, ancestor)) is not None:
             raise error
+        layout = plan.layout.path(ancestor.name)
+        if rewinds and ancestor.amendments and unfinished(ancestor, read_ledger(layout.ledger, heartbeats=False)):
+            at = ancestor.amendments[-1].at
+            raise LineageError(
+                f"{layout.directory}: its rewind to step {at} was cut short; `lrps run` completes it, and so does the "
+                f"same `lrps rewind CONFIG {ancestor.name} --to {at}` again"
+            )
 
 
 def _foreign(plan: Plan, path: TrainingPath) -> LineageError | None:

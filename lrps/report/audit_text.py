@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrps.audit.result import Audit, Difference, Lineage, Use
+from lrps.audit.result import Audit, Difference, Leg, Lineage, Use
 from lrps.base.numbers import count, ratio, short
 from lrps.report.table import Column, Table, text_column
 from lrps.report.terminal import print_sentence, print_table
@@ -34,7 +34,7 @@ def audit_document(audit: Audit) -> dict[str, Any]:
 def _lineage(lineage: Lineage) -> dict[str, Any]:
     return {
         "path": lineage.path,
-        "legs": [{"path": leg.path, "start_step": leg.start, "stop_step": leg.stop} for leg in lineage.legs],
+        "legs": [_leg(leg) for leg in lineage.legs],
         "step": lineage.stop,
         "stop_step": lineage.planned_stop,
         "rows": lineage.rows,
@@ -43,6 +43,12 @@ def _lineage(lineage: Lineage) -> dict[str, Any]:
         "ledger_tokens": lineage.ledger_tokens,
         "used": [_use(use, _row_tokens(lineage)) for use in lineage.uses],
     }
+
+
+def _leg(leg: Leg) -> dict[str, Any]:
+    """Return a leg; with the amendment that has ended its history, if one has."""
+    ended = {} if leg.before_amendment is None else {"before_amendment": leg.before_amendment}
+    return {"path": leg.path, "start_step": leg.start, "stop_step": leg.stop, **ended}
 
 
 def _row_tokens(lineage: Lineage) -> int:
@@ -75,7 +81,7 @@ def print_audit(audit: Audit) -> None:
 
 def lineage_table(lineage: Lineage) -> Table:
     """Return the rows that a lineage used of every epoch of every source as a table."""
-    legs = ", ".join(f"{leg.path} to step {leg.stop:,}" for leg in lineage.legs)
+    legs = ", ".join(f"{leg.path} to step {leg.stop:,}{_ended(leg)}" for leg in lineage.legs)
     unfinished = "" if lineage.stop == lineage.planned_stop else f" of {lineage.planned_stop:,}"
     columns = (
         text_column("source"),
@@ -93,6 +99,10 @@ def lineage_table(lineage: Lineage) -> Table:
         columns,
         tuple(_row(lineage, use) for use in lineage.uses),
     )
+
+
+def _ended(leg: Leg) -> str:
+    return "" if leg.before_amendment is None else f" before its amendment {leg.before_amendment}"
 
 
 def _row(lineage: Lineage, use: Use) -> tuple[Any, ...]:

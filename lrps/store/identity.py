@@ -20,6 +20,7 @@ from lrps.base.errors import LineageError
 from lrps.base.files import sha256_file
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
+from lrps.paths.amendments import amendments_from_json
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.optimizer_states import averages
 from lrps.paths.schedule import Schedule, SchedulePiece
@@ -36,6 +37,8 @@ from lrps.store.layout import RunLayout
 from lrps.store.path_difference import PathPair, path_differences
 
 FORMAT = "lrps-path/1"
+_HISTORY = "parent_generation"
+"""Key of a path for the history of its parent that it forked from, see paths/amendments.py; left out if it is 0."""
 EQUAL_DIGESTS = "equal_training_sha256"
 """Key of a path.json with other training digests that checkpoints of the same training carry, see `lrps repair`."""
 AVERAGE_KEY = "average"
@@ -120,11 +123,18 @@ def equal_digests(run_dir: Path, training_sha256: str) -> frozenset[str]:
 
 
 def path_to_json(path: TrainingPath) -> dict[str, Any]:
-    """Return a path with the keys of format lrps-path/1, which differ from the names of attributes."""
+    """Return a path with the keys of format lrps-path/1, which differ from the names of attributes.
+
+    Amendments and the history that the path forked from have keys only where there are any, within the path: earlier
+    versions of lrps refuse such a path and do not train it without its amendments.
+    """
+    fork = path.parent
+    history = {} if fork is None or not fork.generation else {_HISTORY: fork.generation}
+    amendments = {"amendments": [each.to_json() for each in path.amendments]} if path.amendments else {}
     return {
         "name": path.name,
         "job": path.kind,
-        "parent": None if path.parent is None else asdict(path.parent),
+        "parent": None if fork is None else {"path": fork.path, "step": fork.step, "optimizer": fork.optimizer},
         "start": path.start,
         "stop": path.stop,
         "schedule": {"pieces": [asdict(piece) for piece in path.schedule.pieces]},
@@ -138,6 +148,8 @@ def path_to_json(path: TrainingPath) -> dict[str, Any]:
             }
             for segment in path.segments
         ],
+        **history,
+        **amendments,
     }
 
 
@@ -151,8 +163,11 @@ def path_from_json(values: Mapping[str, Any]) -> TrainingPath:
         for segment in values["segments"]
     )
     schedule = Schedule(tuple(SchedulePiece(**piece) for piece in values["schedule"]["pieces"]))
-    parent = None if values["parent"] is None else Fork(**values["parent"])
-    return TrainingPath(values["name"], values["job"], parent, values["start"], values["stop"], schedule, segments)
+    parent = None if values["parent"] is None else Fork(**values["parent"], generation=int(values.get(_HISTORY, 0)))
+    amendments = amendments_from_json(values.get("amendments", ()))
+    return TrainingPath(
+        values["name"], values["job"], parent, values["start"], values["stop"], schedule, segments, amendments
+    )
 
 
 def read_path(path_json: Path) -> TrainingPath | None:

@@ -64,6 +64,10 @@ class PathLayout:
         """Folder of the released model in the format of Hugging Face."""
         return self.directory / "model"
 
+    def abandoned(self, amendment: int) -> PathLayout:
+        """Return the layout of the states that an amendment of this number abandoned. Nothing else is there."""
+        return PathLayout(self.directory / "abandoned" / str(amendment))
+
     def model_of(self, step: int, form: str | None = None) -> Path:
         """Return the folder of the exported model of a step, such as an undecayed branch point.
 

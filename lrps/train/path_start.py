@@ -23,6 +23,7 @@ from lrps.plan.main_curve import curve_to_come
 from lrps.plan.origin import Origin, newest_checkpoint, origin_of
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import check_recoverable, path_states
+from lrps.plan.rewind import check_amendments, finish_rewind
 from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
@@ -87,12 +88,15 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
 
     Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
-    Raises LineageError if the directory belongs to another plan, for a path that is not trained to its end if train is
-    False, and if the path's average begins too late for a release that is one; CheckpointError if there is no state to
-    start from; RepeatedFailureError if a step has failed twice and would be trained again.
+    Raises LineageError if the directory belongs to another plan, if the path was rewound since the plan was made, for a
+    path that is not trained to its end if train is False, and if the path's average begins too late for a release that
+    is one; CheckpointError if there is no state to start from; RepeatedFailureError if a step has failed twice and
+    would be trained again.
     """
     layout, children = plan.layout.path(path.name), plan.graph.children(path.name)
+    check_amendments(plan, path)
     clear_leftovers(layout, lambda text: say(f"{path.name}: {text}"))
+    finish_rewind(layout)
     identity = with_initial_weights(plan.identity(path), plan.config.model)
     initial = initial_checkpoint(plan.config.model)
     if saved_step(layout) is None:
@@ -114,7 +118,7 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
         raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
     check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
     curve = curve_to_come(plan, path, origin.step) if steps else {}
-    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges, curve=curve)
+    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve)
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

@@ -14,6 +14,7 @@ from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.merged_state import ensure_merged
 from lrps.engine.metrics_sync import StepResult
 from lrps.engine.ranks import ask_rank_zero
+from lrps.paths.amendments import GENERATION, generation
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, path_digest
 from lrps.plan.origin import Origin
@@ -127,7 +128,7 @@ class Trainer:
     def _train_step(self) -> bool:
         """Take one optimizer step; True if a sync was due and any rank was asked to stop."""
         self.pending.begin(time.monotonic())
-        lr = self.path.schedule.lr_at(self.step)
+        lr = self.path.rates.lr_at(self.step)
         taken = self._leave_out_step() if self.watch.leaves_out(self.step) else self._compute_step(lr)
         note = self.watch.note_of(self.step)
         self.step += 1
@@ -146,8 +147,8 @@ class Trainer:
     def _compute_step(self, lr: float) -> bool:
         """Compute a step, and update the weights unless it is judged to pass; False if it ends the attempt."""
         rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
-        judge = self.watch.judge_of(self.step)
-        return self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge)
+        judge, clip = self.watch.judge_of(self.step), self.path.clip_at(self.step) or 0.0
+        return self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge, clip=clip)
 
     def _sync_metrics(self) -> bool:
         """Record the steps since the last sync; True if any rank was asked to stop.
@@ -286,6 +287,7 @@ class Trainer:
             PATH_DIGEST: path_digest(self.path, self.step, self.start.parent_digest).to_json(),
             "tokens": self.step * self.config.tokens_per_step,
             "positions": self.data.positions(self.step - self.path.start),
+            **({GENERATION: history} if (history := generation(self.path.amendments, self.step)) else {}),
             **({} if self.average is None else self.average.identity),
             **self.watch.identity(),
         }

@@ -12,6 +12,8 @@ from lrps.engine.ranks import gather, rank, world_size
 
 STEPS, PASSED = range(5), {0, 3, 4}
 """The first step, before Adam has a state, and two in a row up to the last one."""
+CLIP = 0.05
+"""A gradient norm below those of all steps."""
 QUICK = [(1, "fp32", 1), (3, "bf16", None)]
 POISONED = ("loss first", "loss last", "gradients first", "gradients last")
 """What is NaN in which micro-batch: the first of rank 0, or the last of the last rank."""
@@ -57,7 +59,7 @@ class Poison:
         return output
 
 
-def run(config, judge=None, left_out=(), poison=None):
+def run(config, judge=None, left_out=(), poison=None, clip=0.0):
     """Digest of the state after the steps, Adam's count, and what the engine and the judge said, on all ranks."""
     asked, going_on = [], []
 
@@ -73,7 +75,7 @@ def run(config, judge=None, left_out=(), poison=None):
             engine._engine.module.register_forward_hook(poison)
         for step in STEPS:
             if step not in left_out:
-                more = {"lr": 1e-2, "seed": 5, "step": step, "judge": asking(step)}
+                more = {"lr": 1e-2, "seed": 5, "step": step, "judge": asking(step), "clip": clip}
                 going_on.append(engine.train_step(share(batch(step)), **more))
         sync = engine.sync_metrics()
         results = [(str(result.loss), str(result.grad_norm)) for result in sync.steps]
@@ -108,7 +110,9 @@ def name(stage, precision, micro):
 def _runs(stage, precision, micro, poisoned):
     config = make_config("llama", stage, precision, micro)
     batches = 1 if micro is None else ROWS // world_size() // micro
-    runs = {"never": run(config, left_out=PASSED), "judged": run(config, lambda step, *_: step in PASSED)}
+    made = make_config("llama", stage, precision, micro, clip_grad_norm=CLIP)
+    clipped = {"clipped": run(config, clip=CLIP), "made to clip": run(made), "not clipped": run(config)}
+    runs = clipped | {"never": run(config, left_out=PASSED), "judged": run(config, lambda step, *_: step in PASSED)}
     for how in poisoned:
         where, position = how.split()
         of_rank, of_micro = (0, 0) if position == "first" else (world_size() - 1, -1)

@@ -53,6 +53,12 @@ def test_what_is_not_finite_reaches_the_judge_as_such(cases):
             assert all(loss != "nan" for loss, _ in asked.values()), case
 
 
+def test_a_step_that_is_clipped_otherwise_is_that_of_an_engine_made_to_clip_so(cases):
+    for name, world, runs in cases:
+        assert runs["clipped"]["state"] == runs["made to clip"]["state"], f"{name} on {world}"
+        assert runs["clipped"]["state"] != runs["not clipped"]["state"], f"{name} on {world}"
+
+
 @pytest.mark.long
 def test_a_judge_that_lets_nothing_pass_changes_nothing(gate):
     for world in (1, 2):

@@ -23,6 +23,12 @@ def write(file: Path, *points: tuple[int, float]) -> None:
     writer.close()
 
 
+def rewind(file: Path, step: int) -> None:
+    writer = MetricsWriter(file)
+    writer.rewind(step)
+    writer.close()
+
+
 def attempts(file: Path, chance: random.Random, most: int) -> None:
     """Write some attempts, each from a step that the one before may have passed, some with damaged lines."""
     step = 0
@@ -32,12 +38,15 @@ def attempts(file: Path, chance: random.Random, most: int) -> None:
         for _ in range(chance.randrange(1, most)):
             step += interval if chance.random() < 0.99 else 2 * interval
             write(file, (step, nan if chance.random() < 0.01 else chance.choice((1e-7, 3.0, 40.0)) * chance.random()))
+        if chance.random() < 0.3:
+            step = chance.randrange(step + 1)
+            rewind(file, step)
         if chance.random() < 0.5:
             with open(file, "ab") as lines:
                 lines.write(chance.choice((b'{"step": 3, "tok', b'{"step": 007}\n', b"\xff\n", b"\n", b"[]\n", b"{}")))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_few_losses_are_all_kept_and_of_many_the_first_last_lowest_and_highest(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

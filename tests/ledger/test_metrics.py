@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lrps.ledger.metrics import KEPT, Metrics, MetricsWriter, RecentMetrics, read_metrics
+from lrps.ledger.metrics import KEPT, Metrics, MetricsWriter, RecentMetrics, read_metrics, rewound_to
 
 POINT = Metrics(step=10, tokens=160, loss=2.5, lr=1e-3, grad_norm=None, tokens_per_second=9.0)
 
@@ -83,3 +83,26 @@ def test_a_loss_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     writer.write(replace(POINT, loss=float("nan")))
     assert RecentMetrics().refreshed(tmp_path / "metrics.jsonl").newest == ()
     assert RecentMetrics().refreshed(tmp_path / "nowhere").newest == ()
+
+
+# Rewinds
+
+
+def test_lines_that_a_rewind_abandoned_count_no_more_also_between_new_ones(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    write(file, *range(1, 13))
+    recent = RecentMetrics().refreshed(file)
+    writer = MetricsWriter(file)
+    writer.rewind(4)
+    writer.close()
+    assert [m.step for m in read_metrics(file)] == [1, 2, 3, 4]
+    assert [m.step for m in recent.refreshed(file).newest] == [1, 2, 3, 4]
+    write(file, 6, 9)
+    for newest in (read_metrics(file), recent.refreshed(file).newest, RecentMetrics().refreshed(file).newest):
+        assert [m.step for m in newest] == [1, 2, 3, 4, 6, 9]
+
+
+def test_a_line_about_a_rewind_is_no_metrics_and_has_one_key() -> None:
+    assert rewound_to(b'{"rewound_to": 40}') == 40
+    for line in (b'{"rewound_to": "40"}', b'{"rewound_to": 40, "step": 3}', b'{"rewound_to": 4', b'{"step": 4}', b"[]"):
+        assert rewound_to(line) is None

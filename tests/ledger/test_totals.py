@@ -145,6 +145,80 @@ def test_energy_is_known_where_every_attempt_counted_it() -> None:
     assert total(records([*counted, Attempt(2, 3, "kill")])).spent.energy_joules is None
 
 
+# Rewinds
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """The path is taken back to a step."""
+
+    to: int
+
+
+def with_rewinds(events: list[Attempt | Rewind]) -> list[Record]:
+    """What the trainer and `lrps rewind` would write."""
+    out: list[Record] = []
+    for index, event in enumerate(events):
+        if isinstance(event, Attempt):
+            before = [each for each in events[:index] if isinstance(each, Attempt)]
+            whole = records([*before, event])
+            out += whole[len(records(before)) :]
+            continue
+        facts = {"format": FORMAT, "path_start": 0, "device": "cpu", "processes": 2, "price_per_device_hour": None}
+        out.append(_record("start", event.to, Counters(), **facts))
+        out.append(_record("rewind", event.to, Counters(), to=event.to, amendment=1, abandoned=[]))
+        out.append(_record("stop", event.to, Counters(), outcome="rewound"))
+    return out
+
+
+@st.composite
+def steered(draw: st.DrawFn) -> list[Attempt | Rewind]:
+    """Attempts and rewinds in turns, as kills, resumes and people make them."""
+    events: list[Attempt | Rewind] = []
+    here = 0
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, here))
+        if events and draw(st.booleans()):
+            events.append(Rewind(start))
+            here = start
+            continue
+        stop = draw(st.integers(start, start + 9))
+        events.append(Attempt(start, stop, draw(st.sampled_from(["kill", "failure", "interrupted"]))))
+        here = max(here, stop)
+    return events
+
+
+@given(steered())
+def test_executed_steps_are_useful_ones_and_repeated_ones_by_cause(events: list[Attempt | Rewind]) -> None:
+    totals = total(with_rewinds(events))
+    here = reached = executed = 0
+    causes: Counter[str] = Counter()
+    ending = ""
+    for event in events:
+        if isinstance(event, Rewind):
+            here, ending = event.to, ""
+            continue
+        why = {"kill": "kill", "failure": "failure", "interrupted": "damage", "": "damage"}[ending]
+        for step in range(event.start, event.stop):
+            executed += 1
+            if step < reached:
+                causes[why if step < here else "rewind"] += 1
+        reached, here, ending = max(reached, event.stop), max(here, event.stop), event.ending
+    seconds = {f"repeating after {why}": steps * STEP for why, steps in causes.items()}
+    assert {use: each for use, each in totals.uses.items() if use.startswith("repeating")} == pytest.approx(seconds)
+    causes["rewind"] += reached - here
+    assert totals.repeated_by_cause == dict(+causes)
+    assert executed == totals.spent.steps == totals.useful_steps + sum(causes.values())
+    assert (totals.useful_steps, totals.repeated_steps) == (here, causes.total())
+    assert totals.productive_seconds == pytest.approx(here * STEP)
+    assert sum(totals.uses.values()) == pytest.approx(totals.spent.allocated_seconds)
+
+
+def test_a_rewind_changes_no_price_and_is_a_state_of_its_own() -> None:
+    events = with_rewinds([Attempt(0, 5, "interrupted"), Rewind(2)])
+    assert total(events).state == "rewound"
+
+
 # Pace of attempts
 
 

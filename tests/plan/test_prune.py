@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,11 +18,14 @@ from lrps.base.errors import LineageError
 from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.config.models import Config
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import PruneCandidate, prune_run, references
+from lrps.plan.rewind import rewind
 from lrps.report.prune_text import print_prune, prune_document
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, pin, verify_checkpoint
+from support.synthetic_run import plan_of, train
 from support.values import config_values
 
 SIZE = 5000
@@ -307,3 +311,16 @@ def test_the_table_and_the_json_say_the_same(plan: Plan, capsys: pytest.CaptureF
     assert "1 of 4 would go and free 5." in told
     assert [each["goes"] for each in document["checkpoints"]] == [False, True, False, False]
     assert document["freed_bytes"] == sum(each["freed_bytes"] for each in document["checkpoints"] if each["goes"])
+
+
+def test_states_that_a_rewind_abandoned_are_listed_and_need_no_state_of_the_new_history(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [10, 12], {"path-switching": {"alpha": 0.6}})
+    train(plan)
+    rewind(plan, "main", Amendment(4, peak_lr=0.5))
+    train(dataclasses.replace(plan), names=["main"])
+    pruning = prune_run(dataclasses.replace(plan), dry_run=False)
+    main = {str(each.directory.relative_to(plan.layout.run_dir)): each for each in pruning.found if each.path == "main"}
+    old, new = (main[f"main/{place}branch_points/step-00000015"] for place in ("abandoned/1/", ""))
+    assert (old.goes, old.reason.partition(";")[0]) == (False, "abandoned by amendment 1")
+    assert "fork of branch-v2" not in new.reason, "branch-v2 forked from the older history"
+    assert old.directory.is_dir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from lrps.base.errors import LineageError
 from lrps.config.models import Config
+from lrps.paths.amendments import Amendment
 from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_graph
@@ -115,3 +117,38 @@ def test_a_damaged_identity_is_refused(written: Path, make_config: MakeConfig) -
     config = make_config()
     with pytest.raises(LineageError, match="cannot be read"):
         check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
+
+
+def test_amendments_are_recorded_within_the_path_and_compared_nowhere(written: Path, make_config: MakeConfig) -> None:
+    config = make_config()
+    main = replace(paths(config, 3)["main"], amendments=(Amendment(4, skip=2, reason="spike"),))
+    amended = path_identity(main, config, "tok", sources())
+    assert path_from_json(json.loads(json.dumps(amended["path"]))) == main
+    check_identity(written, amended)
+    written.write_text(json.dumps(amended))
+    check_identity(written, path_identity(paths(config, 4)["main"], config, "tok", sources()))
+
+
+def test_the_history_that_a_branch_forked_from_is_recorded_where_there_is_one(make_config: MakeConfig) -> None:
+    config = make_config()
+    branch = paths(config, 3)["branch-v2"]
+    assert branch.parent is not None
+    plain = path_identity(branch, config, "tok", sources())
+    assert "parent_generation" not in plain["path"]
+    assert "amendments" not in plain["path"]
+    later = replace(branch, parent=replace(branch.parent, generation=2))
+    values = path_identity(later, config, "tok", sources())
+    read = path_from_json(json.loads(json.dumps(values["path"])))
+    assert read.parent is not None
+    assert read.parent.generation == 2
+    assert {key: value for key, value in values["path"].items() if key != "parent_generation"} == plain["path"]
+
+
+def test_amendments_of_a_later_version_are_refused(written: Path, make_config: MakeConfig) -> None:
+    config = make_config()
+    main = paths(config, 3)["main"]
+    values = path_identity(main, config, "tok", sources())
+    values["path"]["amendments"] = [{"at": 4, "something": "new"}]
+    written.write_text(json.dumps(values))
+    with pytest.raises(LineageError, match="cannot be read"):
+        check_identity(written, path_identity(main, config, "tok", sources()))

@@ -59,6 +59,7 @@ class PlainEngine:
         seed: int,
         step: int,
         judge: Judge | None = None,
+        clip: float = 0.0,
     ) -> bool:
         self.before(step)
         ids = torch.from_numpy(rows.astype(np.int64))
@@ -72,6 +73,8 @@ class PlainEngine:
             self._failure = NonFiniteLoss(f"step {step}: the loss is {reported}", at=step)
             return False
         loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(self._held.module.parameters(), clip)
         for group in self._held.optimizer.param_groups:
             group["lr"] = self.rates.get(step, lr)
         self._held.optimizer.step()

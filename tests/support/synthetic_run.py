@@ -21,6 +21,7 @@ from lrps.data.stream import PathData, Source
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import Record, attempt_files
 from lrps.ledger.writer import LedgerWriter
+from lrps.paths.amendments import GENERATION, generation
 from lrps.paths.graph import TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.part_share import PartShare, PartSize, share_parts
@@ -105,6 +106,7 @@ def save(plan: Plan, path: TrainingPath, stage: PathData, step: int) -> Checkpoi
         PATH_DIGEST: lineage_digest(plan.graph.lineage(path), step).to_json(),
         "tokens": step * plan.config.tokens_per_step,
         "positions": stage.positions(step - path.start),
+        **({GENERATION: history} if (history := generation(path.amendments, step)) else {}),
     }
     checkpoint = publish(temporary, step, {"state.bin": fsync_and_hash(temporary / "state.bin")}, identity)
     if step in plan.graph.branch_points(path.name):

@@ -19,6 +19,8 @@ USES = {
     "repeating after kill": "crossed",
     "repeating after failure": "falling",
     "repeating after damage": "level",
+    "repeating after doubt": "rings",
+    "repeating after rewind": "zigzag",
     "skipped": "plus",
     "abandoned": "checked",
     "other": "blank",
@@ -41,8 +43,8 @@ def goodput(comparison: Comparison) -> Figure | None:
     ).draw()
     caption = (
         "Allocated device-hours by use, all attempts. Solid: optimizer steps that count; their share of the bar, the "
-        "goodput, is the number at its end. Repeating: training again what was lost with a killed process, a failure "
-        "or a damaged checkpoint. Skipped: steps that passed without an update. Abandoned: trained, never saved. "
+        "goodput, is the number at its end. Repeating: training again what was lost with a killed process, a failure, "
+        "a damaged or doubtful checkpoint, or a rewind. Skipped: steps that passed without an update. Abandoned: trained, never saved. "
         "Other: reading data, waiting for other processes, logging."
     )
     return Figure("goodput", "Goodput", caption, (("goodput", drawing),))

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from lrps.base.errors import CheckpointError, LrpsError
+from lrps.paths.amendments import GENERATION
 from lrps.store.checkpoints import MANIFEST, read_manifest
 from lrps.store.copy.attempts import in_order, is_ledger
 from lrps.store.layout import HELDOUT, RELEASE_FACTS
@@ -29,7 +30,7 @@ READERS = 8
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._=+-]*"
 _STEP = r"step-[0-9]{8,}"
 _DIRECTORY = re.compile(
-    rf"(?P<directory>{_NAME}/(?:checkpoints/{_STEP}|branch_points/{_STEP}|merged/{_NAME}|"
+    rf"(?P<directory>{_NAME}/(?:(?:abandoned/[0-9]+/)?(?:checkpoints|branch_points)/{_STEP}|merged/{_NAME}|"
     rf"model(?:(?:-(?:ema|merge))?-{_STEP})?))/"
     rf"(?P<file>{_NAME}|{re.escape(PENDING)})"
 )
@@ -71,9 +72,9 @@ class StateDirectory:
 
     @property
     def kind(self) -> str:
-        """Kind of the directory: `checkpoints`, `branch_points`, `merged` or `model`."""
+        """Kind of the directory: `checkpoints`, `branch_points`, `abandoned` (by a rewind), `merged` or `model`."""
         place = self.name.split("/")[1]
-        return place if place in ("checkpoints", "branch_points", "merged") else "model"
+        return place if place in ("checkpoints", "branch_points", "abandoned", "merged") else "model"
 
     @property
     def is_release(self) -> bool:
@@ -84,6 +85,11 @@ class StateDirectory:
     def step(self) -> int:
         """Step of a checkpoint."""
         return int(self.name.rpartition("-")[2])
+
+    @property
+    def history(self) -> int:
+        """Number of the history of a complete checkpoint, see paths/amendments.py."""
+        return int(json.loads(self.listing)["identity"].get(GENERATION, 0))
 
     @property
     def last(self) -> str:

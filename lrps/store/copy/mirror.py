@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
+from lrps.base.files import json_bytes
+from lrps.paths.amendments import Amendments, longer_list
+from lrps.paths.graph import TrainingPath
 from lrps.store.copy.attempts import attempt_records, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
+from lrps.store.copy.rewinds import ended_states, with_amendments
 from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
 from lrps.store.layout import HELDOUT
 
 EXISTS = "exists already"
+MOVED = "a rewind has ended its history: moved to abandoned/"
+"""Reason of a group whose directory is removed, once its copy is complete."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,7 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
         try:
             here, there = json.loads(ours), json.loads(theirs)
             differences = identity_differences(there, here)
-            longer = path_from_json(here["path"]).stop > path_from_json(there["path"]).stop
-            longer = longer or AVERAGE_KEY in here.keys() - there.keys()
+            old, new = path_from_json(there["path"]), path_from_json(here["path"])
         except (ValueError, KeyError, TypeError) as error:
             yield LineageError(
                 f"{name} of {source.where} or {target.where} cannot be read as a path's identity: {error}"
@@ -118,8 +124,38 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
         if differences:
             words = differences[0].between(target.where, source.where)
             yield LineageError(f"{path} is another path: {words}; give the plan another `name`, or another address")
+        elif (amendments := longer_list(new.amendments, old.amendments)) is None:
+            yield LineageError(
+                f"{path} was taken back to other steps at {target.where} than at {source.where} (`lrps rewind`): keep "
+                "one of the two, and copy the run under another name or address"
+            )
+        elif new.parent and _history(new) != _history(old) and _begun(target, path):
+            yield LineageError(
+                f"{path} was forked from another history of {new.parent.path} at {target.where} than at "
+                f"{source.where}: keep one of the two, or move {path} away on one side"
+            )
         else:
-            yield _small(name, ours, None if longer else ours, "the path has grown")
+            grown = new.stop > old.stop or AVERAGE_KEY in here.keys() - there.keys() or _history(new) != _history(old)
+            yield _merged_identity(name, ours, theirs, (here if grown else there, there), amendments)
+
+
+def _merged_identity(
+    name: str, ours: bytes, theirs: bytes, identities: tuple[Any, Any], amendments: Amendments
+) -> CopyGroup:
+    """Return the copy of a path.json. identities: the one to keep and the target's. amendments: the longer list."""
+    kept, there = identities
+    content = json_bytes(with_amendments(kept, amendments))
+    if content == json_bytes(there):
+        return _small(name, ours, ours)
+    return _small(name, content, theirs, "the path has grown, or was taken back")
+
+
+def _history(path: TrainingPath) -> int:
+    return 0 if path.parent is None else path.parent.generation
+
+
+def _begun(inventory: Inventory, path: str) -> bool:
+    return any(inventory.complete(path, kind) for kind in ("checkpoints", "branch_points"))
 
 
 def _ledgers(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
@@ -161,16 +197,31 @@ def _grown(name: str, ours: bytes, theirs: bytes | None, source: Inventory, targ
 
 
 def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsError]:
-    """Yield the groups of checkpoints and released models. Equal files are sent once and then copied at the target."""
+    """Yield the groups of checkpoints and released models. Equal files are sent once and then copied at the target.
+
+    States whose history a rewind has ended move at the target first, so that none of them contradicts a new one.
+    """
+    moved = {each.name: aside for each, aside in ended_states(target, source)}
+    for name, aside in moved.items():
+        yield from _move(target, name, aside)
+    target = replace(target, directories={n: each for n, each in target.directories.items() if n not in moved})
+    ended = {each.name for each, _ in ended_states(source, target)}
     known = {
         entry["sha256"]: f"{each.name}/{file}"
         for each in target.directories.values()
         if each.fault is None and source.directories.get(each.name, each).listing == each.listing
         for file, entry in each.files.items()
     }
+    asides = {aside.name: aside for aside in moved.values()}
+    known |= {entry["sha256"]: f"{name}/{file}" for name, each in asides.items() for file, entry in each.files.items()}
     for ours in sorted(source.directories.values(), key=_order):
         if ours.fault is not None:
             yield CopyGroup(ours.name, (), f"left out: {ours.fault}")
+            continue
+        if ours.name in asides:
+            continue  # It has just been moved there.
+        if ours.name in ended:
+            yield CopyGroup(ours.name, (), f"left out: {target.where} was taken back (`lrps rewind`)")
             continue
         theirs = target.directories.get(ours.name)
         try:
@@ -182,6 +233,19 @@ def _states(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsEr
             known |= {entry["sha256"]: f"{ours.name}/{file}" for file, entry in ours.files.items()}
         yield group
     yield from _abandoned(source, target)
+
+
+def _move(target: Inventory, name: str, aside: StateDirectory) -> Iterator[CopyGroup]:
+    """Yield the groups that move a state at the target: a copy under another name, then the removal of the old one."""
+    there = target.directories.get(aside.name)
+    if there is None or there.fault is not None or there.listing != aside.listing:
+        files = tuple(
+            CopyFile(f"{aside.name}/{file}", entry["bytes"], "copy", entry["sha256"], f"{name}/{file}")
+            for file, entry in sorted(aside.files.items())
+        )
+        yield CopyGroup(aside.name, files, "its history was ended by a rewind", aside)
+    left = sorted(target.directories[name].present, key=lambda file: file != aside.last)
+    yield CopyGroup(name, (), f"{MOVED}{aside.name.split('/')[2]}", stale=tuple(f"{name}/{file}" for file in left))
 
 
 def _abandoned(source: Inventory, target: Inventory) -> Iterator[CopyGroup]:

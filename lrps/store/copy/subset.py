@@ -45,6 +45,9 @@ def snapshot_at_last_checkpoint(inventory: Inventory, path: str) -> Inventory:
     recorded: set[int] = set()
     end: tuple[str, int] | None = None
     for name, number, record in attempt_records(ledger):
+        if record.kind == "rewind":
+            recorded = {step for step in recorded if step <= record.facts["to"]}
+            end = (name, number + 1)
         if record.kind in ("checkpoint", "branch-point") and record.saved_step in found:
             recorded.add(record.saved_step)
             end = (name, number + 1)
@@ -56,7 +59,7 @@ def snapshot_at_last_checkpoint(inventory: Inventory, path: str) -> Inventory:
     left_out = {
         each.name: replace(each, fault="its record is not in the ledger yet")
         for each in inventory.directories.values()
-        if each.path == path and not each.is_release and each.step not in recorded
+        if each.path == path and each.kind in ("checkpoints", "branch_points") and each.step not in recorded
     }
     return replace(inventory, directories={**inventory.directories, **left_out}, logs=logs)
 
@@ -144,12 +147,10 @@ def _kept(
             for step, each in periodic.items()
             if reasons[step] is not None and (step >= passed or each.name in here.directories)
         }
-    found = {
-        each.name: each for each in there.directories.values() if each.path == path.name and each.kind != "checkpoints"
-    }
-    broken = {
-        each.name: each for each in there.directories.values() if each.path == path.name and each.fault is not None
-    }
+    # States that a rewind abandoned stay where they are: nothing continues from them.
+    own = {n: each for n, each in there.directories.items() if each.path == path.name and each.kind != "abandoned"}
+    found = {n: each for n, each in own.items() if each.kind != "checkpoints"}
+    broken = {n: each for n, each in own.items() if each.fault is not None}
     return found | broken | {each.name: each for each in periodic.values()}
 
 

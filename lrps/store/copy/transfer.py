@@ -22,7 +22,7 @@ from lrps.base.locks import is_locked, path_lock
 from lrps.base.progress import byte_progress
 from lrps.store import checkpoints
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory, list_inventory
-from lrps.store.copy.mirror import CopyFile, CopyGroup, compare_inventories
+from lrps.store.copy.mirror import MOVED, CopyFile, CopyGroup, compare_inventories
 from lrps.store.copy.run_store import (
     DirectoryStore,
     ReportBytes,
@@ -173,6 +173,8 @@ def _check(path: Path, file: CopyFile, fault: str) -> None:
 
 def _pull(group: CopyGroup, run_dir: Path, store: RunStore, pool: ThreadPoolExecutor, advance: ReportBytes) -> None:
     if group.action == "skip":
+        if group.why.startswith(MOVED):
+            checkpoints.remove(run_dir / group.name)
         return
     if group.directory is not None:
         _pull_state(group, group.directory, run_dir, store, pool, advance)

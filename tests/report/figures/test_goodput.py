@@ -61,8 +61,9 @@ def test_uses_differ_without_colour_and_only_those_that_occur_are_explained(trai
 
 
 def test_every_use_that_a_ledger_knows_is_drawn() -> None:
-    causes = dict.fromkeys(("kill", "failure", "damage"), 1.0)
-    assert set(Totals(abandoned_seconds=1.0, repeating_by_cause=causes).uses) == set(USES)
+    causes = dict.fromkeys(("kill", "failure", "damage", "doubt", "rewind"), 1.0)
+    totals = Totals(abandoned_seconds=1.0, skipped_seconds=1.0, repeating_by_cause=causes)
+    assert set(totals.uses) == set(USES)
 
 
 def test_one_paradigm_has_a_bar_a_path(make: Any, formulas: Any) -> None:
