@@ -84,7 +84,11 @@ def test_resumed_is_straight_after_a_rewind(tiny_config: Path, tmp_path: Path, s
         assert not run(replace(resumed), "main", stop_after=stop)
     assert run(replace(straight), *PATHS)
     assert run(replace(resumed), *PATHS)
-    assert {key: states(resumed)[key] for key in states(straight)} == states(straight)
+    # A run that was stopped has saved at other steps, so that retention keeps other states; pins are kept by both.
+    there, here = states(straight), states(resumed)
+    common = there.keys() & here.keys()
+    assert {("main", 8), ("main", 28), ("branch-v1", 20), ("branch-v2", 40)} <= common
+    assert {key: here[key] for key in common} == {key: there[key] for key in common}
     audit = audit_run(resumed.layout.run_dir, Path(resumed.config.data.root))
     assert audit.ok, audit.differences
     assert audit.skipped_steps == 3

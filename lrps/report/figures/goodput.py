@@ -44,8 +44,8 @@ def goodput(comparison: Comparison) -> Figure | None:
     caption = (
         "Allocated device-hours by use, all attempts. Solid: optimizer steps that count; their share of the bar, the "
         "goodput, is the number at its end. Repeating: training again what was lost with a killed process, a failure, "
-        "a damaged or doubtful checkpoint, or a rewind. Skipped: steps that passed without an update. Abandoned: trained, never saved. "
-        "Other: reading data, waiting for other processes, logging."
+        "a damaged or doubtful checkpoint, or a rewind. Skipped: steps that passed without an update. "
+        "Abandoned: trained, never saved. Other: reading data, waiting for other processes, logging."
     )
     return Figure("goodput", "Goodput", caption, (("goodput", drawing),))
 
