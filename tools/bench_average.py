@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lrps.config.models import Config
+from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.checkpointing import Snapshot
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.fragments import Fragments
 from lrps.engine.model import build_model
-from lrps.engine.moving_average import MovingAverage
 from lrps.engine.ranks import rank, world_size
 from lrps.paths.optimizer_states import AVERAGE
 

@@ -22,7 +22,7 @@ from live_bytes import LiveBytes
 
 from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
-from lrps.paths.memory import Setting, forecast
+from lrps.paths.memory import Setting, memory_need
 
 _SMALL = {"model_type": "llama", "num_attention_heads": 4, "num_hidden_layers": 4, "max_position_embeddings": 2048}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -86,7 +86,7 @@ class Case:
             chunked=self.cross_entropy != "full",
             gloo=not on_gpu,
         )
-        return forecast(decoder, setting).peak.total
+        return memory_need(decoder, setting).peak.total
 
 
 class Peak:

@@ -49,13 +49,13 @@ class RecordedStart:
 
 
 @dataclass(frozen=True)
-class SavedStates:
+class StatesAtOneTime:
     """The states that a path had at one time."""
 
     saves: Mapping[int, tuple[TrainedSteps, ...]]
-    """As in `AttemptChain`."""
+    """Same as the field of `AttemptChain`."""
     state_digests: Mapping[int, str]
-    """As in `AttemptChain`."""
+    """Same as the field of `AttemptChain`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class AttemptChain:
     """Starts of the attempts that saved a state."""
     state_digests: Mapping[int, str] = field(default_factory=dict)
     """Lineage step -> digest of the manifest of its newest state, of the states whose record has one."""
-    abandoned: Mapping[int, SavedStates] = field(default_factory=dict)
+    abandoned: Mapping[int, StatesAtOneTime] = field(default_factory=dict)
     """Number of an amendment -> states that the path had just before it was taken back, in the order of numbers."""
 
     def of_history(self, history: int | None) -> AttemptChain:
@@ -174,7 +174,7 @@ class _ChainBuilder:
         self.attempts: list[_Attempt] = []
         self.differences: list[Difference] = []
         self.state_digests: dict[int, str] = {}
-        self.abandoned: dict[int, SavedStates] = {}
+        self.abandoned: dict[int, StatesAtOneTime] = {}
 
     @property
     def file(self) -> Path:
@@ -219,7 +219,7 @@ class _ChainBuilder:
             if (recorded := self.state_digests.get(step, digest)) != digest:
                 what = "the abandoned state is not the one that the ledger has a record of: it was replaced"
                 self._differ(what, attempt, step, recorded, digest)
-        self.abandoned[number] = SavedStates(dict(self.saves), {**digests, **self.state_digests})
+        self.abandoned[number] = StatesAtOneTime(dict(self.saves), {**digests, **self.state_digests})
         self.saves = {step: steps for step, steps in self.saves.items() if step <= record.step}
         self.state_digests = {step: each for step, each in self.state_digests.items() if step <= record.step}
 

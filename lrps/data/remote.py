@@ -81,7 +81,7 @@ def read_pieces(url: str) -> Generator[bytes, None, None]:
             while piece := read_piece(file):
                 yield piece
     except Exception as error:
-        raise explained(error, url) from None
+        raise transfer_fault(error, url) from None
 
 
 def with_retries(action: Callable[[], _T]) -> _T:
@@ -95,7 +95,7 @@ def with_retries(action: Callable[[], _T]) -> _T:
     return action()
 
 
-def explained(error: Exception, url: str) -> DataError:
+def transfer_fault(error: Exception, url: str) -> DataError:
     """Return the error as a DataError whose message shows no secret."""
     where = redact(url)
     if isinstance(error, DataError):

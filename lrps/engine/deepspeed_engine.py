@@ -29,13 +29,13 @@ from torch.distributed.constants import default_pg_timeout
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
-from lrps.engine.averaged_weights import AveragedWeights
+from lrps.engine.averages.averaged_weights import AveragedWeights
+from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
-from lrps.engine.moving_average import MovingAverage
 from lrps.engine.update_gate import Judge, UpdateGate
 
 if not torch.cuda.is_available():

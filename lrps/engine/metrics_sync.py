@@ -80,7 +80,7 @@ def sync_metrics(
     numbers = torch.cat([everyone, *(norm.reshape(1) for norm in norms)]).tolist()
     table = [numbers[begin : begin + len(mine)] for begin in range(0, len(everyone), len(mine))]
     *losses, all_stop, all_written, all_save_due, all_steps_until_sync = zip(*table, strict=True)
-    means = [mean_loss(column) for column in losses]
+    means = [mean_of_ranks(column) for column in losses]
     results = [StepResult(*each) for each in zip(means, numbers[len(everyone) :], strict=True)]
     bad = next((i for i, mean in enumerate(means) if _failed(steps[i], mean)), None)
     return MetricsSync(
@@ -93,7 +93,7 @@ def sync_metrics(
     )
 
 
-def mean_loss(losses: Sequence[float]) -> float:
+def mean_of_ranks(losses: Sequence[float]) -> float:
     """Return the mean of the losses of all ranks; NaN or infinity if one of them is not finite.
 
     It is summed exactly: neither the order of ranks nor the number of steps in a sync changes the last bit.

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lrps.engine.metrics_sync import mean_loss
+from lrps.engine.metrics_sync import mean_of_ranks
 
 Judge = Callable[[float, float], bool]
 """Function from the loss and the gradient norm of a step to True if the step is to pass without an update.
@@ -104,5 +104,5 @@ class UpdateGate:
             return False
         number = torch.as_tensor(norm, dtype=self._losses.dtype, device=self._losses.device)
         *losses, self.norm = torch.cat([self._losses, number.reshape(1)]).tolist()
-        self.passed = self._judge(mean_loss(losses), self.norm)
+        self.passed = self._judge(mean_of_ranks(losses), self.norm)
         return self.passed

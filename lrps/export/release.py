@@ -13,8 +13,8 @@ from lrps.base.files import atomic_write_bytes, atomic_write_json, atomic_write_
 from lrps.config.model_directory import read_model_config
 from lrps.data.data_tokenizer import EOS_TOKENS, DataTokenizer, config_tokenizer
 from lrps.data.manifest import TokenizerIdentity, existing_manifests
+from lrps.engine.averages.merged_state import ensure_merged
 from lrps.engine.fragments import WEIGHTS
-from lrps.engine.merged_state import ensure_merged
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card

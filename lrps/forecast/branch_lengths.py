@@ -21,7 +21,7 @@ BISECTIONS = 60
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PricedBranch:
     """One possible branch of a version, with its forecast and its cost."""
 
     branch: BranchPlan
@@ -38,7 +38,7 @@ class Candidate:
 class Choice:
     """Chosen branches, one for each version."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[PricedBranch, ...]
     """Chosen branch of each version."""
     cost: float
     """Sum of their costs."""
@@ -64,7 +64,7 @@ def candidates_of(
     branches: Iterable[BranchPlan],
     forecast: Callable[[BranchPlan], tuple[float, float]],
     cost: Callable[[BranchPlan], float],
-) -> list[Candidate]:
+) -> list[PricedBranch]:
     """Return the branches that can be forecast, with loss and cost. Raises ForecastRefused if none can be.
 
     forecast: returns loss and half-width, or raises ForecastRefused.
@@ -76,7 +76,7 @@ def candidates_of(
         except ForecastRefused as error:
             refusal = error
             continue
-        found.append(Candidate(branch, loss, half_width, cost(branch)))
+        found.append(PricedBranch(branch, loss, half_width, cost(branch)))
     if not found:
         raise refusal or ForecastRefused(
             "length", "no saved state and no step ahead of the main path allows a branch of a tested length"
@@ -84,7 +84,7 @@ def candidates_of(
     return found
 
 
-def choose(versions: Sequence[Sequence[Candidate]], weights: Sequence[float], budget: float) -> Choice:
+def choose(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[float], budget: float) -> Choice:
     """Return the choice with the least weighted loss whose cost is at most the budget.
 
     A price is put on a unit of cost, every version takes its best candidate at that price, and the price is halved
@@ -114,7 +114,7 @@ def choose(versions: Sequence[Sequence[Candidate]], weights: Sequence[float], bu
     return cheap
 
 
-def _at_price(versions: Sequence[Sequence[Candidate]], weights: Sequence[float], price: float) -> Choice:
+def _at_price(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[float], price: float) -> Choice:
     """Return the best choice if a unit of cost is worth `price` of weighted loss; of equal ones the cheapest."""
     best = tuple(
         min(candidates, key=lambda one, weight=weight: (weight * one.loss + price * one.cost, one.cost))  # type: ignore[misc]

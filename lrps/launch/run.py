@@ -38,7 +38,7 @@ from lrps.paths.graph import Fork
 from lrps.plan.budget import is_spent
 from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
-from lrps.plan.recovery import refusal
+from lrps.plan.recovery import repeated_failure_of
 from lrps.plan.status import PathStatus, path_status
 from lrps.store.checkpoints import MANIFEST, directory_name
 from lrps.store.layout import PathLayout
@@ -198,7 +198,7 @@ class _Runner:
         """Yield why paths that failed are not trained again before a person has chosen what changes."""
         graph = self._plan.graph
         for name in dict.fromkeys(name for failure in self._failures for name in failure.incomplete):
-            if (error := refusal(graph.by_name[name], self._plan.layout, graph.children(name))) is not None:
+            if (error := repeated_failure_of(graph.by_name[name], self._plan.layout, graph.children(name))) is not None:
                 yield error
 
     def progress_is_due(self) -> bool:

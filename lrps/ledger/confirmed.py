@@ -106,7 +106,7 @@ class SavedStates:
 
 @dataclass
 class _Attempt:
-    """What the records of one attempt say about steps and states."""
+    """Steps and states in the records of one attempt."""
 
     start: int
     """Lineage step of the state that the attempt started from."""

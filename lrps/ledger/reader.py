@@ -95,7 +95,7 @@ MERGE = "merge"
 
 
 class EvaluationKey(NamedTuple):
-    """What was evaluated, and on what. The forms of a state are never mistaken for each other."""
+    """Key of an evaluation: the state, the form of its weights, and the held-out set."""
 
     step: int
     """Lineage step of the state."""

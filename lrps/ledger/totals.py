@@ -212,7 +212,7 @@ def _book_history(totals: Totals, history: _History) -> None:
 
 @dataclass
 class _Attempt:
-    """What an attempt repeats: up to `lost_until` steps of its own history, beyond it what a rewind abandoned."""
+    """Repeated steps of an attempt: up to `lost_until` steps of its own history, beyond it what a rewind abandoned."""
 
     cause: str
     """Reason for the steps of its own history that it repeats, if any."""

@@ -107,7 +107,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class MemoryNeed:
     """Memory at the moments of a step at which it can be largest."""
 
     loss: Memory
@@ -144,7 +144,7 @@ def device_bytes(hardware: HardwareConfig) -> int | None:
     return None if gigabytes is None else int(gigabytes * 10**9)
 
 
-def forecast(decoder: Decoder, setting: Setting) -> Forecast:
+def memory_need(decoder: Decoder, setting: Setting) -> MemoryNeed:
     """Return the forecast for the rank with the most memory, for any step but the first."""
     size, bucket = BYTES[setting.precision], _bucket(decoder, setting)
     filled = at_rest(decoder, setting).plus(**_of_earlier_micro_batches(decoder, setting))
@@ -160,7 +160,7 @@ def forecast(decoder: Decoder, setting: Setting) -> Forecast:
     )
     shallow = _kept_by_layer(decoder, setting) + decoder.passing_through_mlp(setting.precision)
     whole = size * (decoder.parameters - sum(decoder.layer_tensors))
-    return Forecast(
+    return MemoryNeed(
         loss=gathered.plus(activations=kept + norm, logits=_of_loss(decoder, setting), buckets=first_bucket * waiting),
         backward=gathered.plus(activations=kept + deep, gradients=size * decoder.head, buckets=first_bucket),
         first_layer=filled.plus(

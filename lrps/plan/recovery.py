@@ -89,14 +89,16 @@ def repeated_failure(path: TrainingPath, states: SavedStates, on_disk: Iterable[
     )
 
 
-def refusal(path: TrainingPath, run: RunLayout, children: Iterable[TrainingPath]) -> RepeatedFailureError | None:
+def repeated_failure_of(
+    path: TrainingPath, run: RunLayout, children: Iterable[TrainingPath]
+) -> RepeatedFailureError | None:
     """Return the error of the next attempt at a path if that would fail as the last two did; else None."""
     return repeated_failure(path, path_states(path.name, run, children), saved_steps(run.path(path.name)))
 
 
 def check_recoverable(path: TrainingPath, run: RunLayout, children: Iterable[TrainingPath]) -> None:
     """Raise RepeatedFailureError if another attempt at a path would fail as the last two did."""
-    if (error := refusal(path, run, children)) is not None:
+    if (error := repeated_failure_of(path, run, children)) is not None:
         raise error
 
 

@@ -48,7 +48,7 @@ class AffectedPath:
 
 @dataclass(frozen=True)
 class Rewind:
-    """What taking a path back does, or has done."""
+    """Effects of taking a path back, before or after it is done."""
 
     path: TrainingPath
     amendment: Amendment

@@ -1,4 +1,4 @@
-"""What taking a path back does, in sentences."""
+"""Effects of taking a path back, in sentences."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True)
-class Difference:
+class IdentityDifference:
     """One difference between the identity of a path that was begun and the one that a config gives it."""
 
     keys: tuple[Key, ...]
@@ -49,7 +49,7 @@ class Difference:
     note: str = ""
     """How to fix it, if that is not to change the key back."""
     subject: str = ""
-    """What differs, where no config key is its cause."""
+    """Name of what differs, where no config key is its cause."""
 
     @property
     def what(self) -> str:
@@ -72,7 +72,7 @@ def value_words(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[Difference]:
+def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[IdentityDifference]:
     """Yield the differences between `training` of two identities. there: the one that the run was begun with."""
     for name in sorted(there.keys() | here.keys()):
         old, new = (each.get(name, _UNLESS_SAID.get(name)) for each in (there, here))
@@ -81,9 +81,11 @@ def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> I
         key = TRAINING_KEYS.get(name)
         if name == "architecture" and None in (old, new):
             before, after = ("a directory" if value is None else "none, but `architecture`" for value in (old, new))
-            yield Difference((("model", "checkpoint"),), before, after)
+            yield IdentityDifference((("model", "checkpoint"),), before, after)
         elif name == "initial_state":
-            yield Difference((TRAINING_KEYS[name],), *("a complete state" if each else "none" for each in (old, new)))
+            yield IdentityDifference(
+                (TRAINING_KEYS[name],), *("a complete state" if each else "none" for each in (old, new))
+            )
         elif name in _MAY_BE_UNKNOWN:
             yield _files(name, str(old), str(new), bool(here.get("initial_state")))
         elif key:
@@ -91,16 +93,16 @@ def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> I
         else:
             subject = _PROGRAM.get(name, f"{name}, which this version of lrps does not know")
             words = value_words(old), f"nothing of it, and this version of lrps has {value_words(new)}"
-            yield Difference((), *words, "use the version of lrps that began the run", subject)
+            yield IdentityDifference((), *words, "use the version of lrps that began the run", subject)
 
 
-def _files(name: str, old: str, new: str, is_state: bool) -> Difference:
+def _files(name: str, old: str, new: str, is_state: bool) -> IdentityDifference:
     """Return the difference of a tokenizer or of initial weights, which are known by their hashes."""
     if name == "tokenizer_sha256":
         keys, note = (TRAINING_KEYS[name],), "put back the tokenizer that the run's shards were built with"
-        return Difference(keys, f"a tokenizer {_hash(old)}", f"another one, {_hash(new)}", note)
+        return IdentityDifference(keys, f"a tokenizer {_hash(old)}", f"another one, {_hash(new)}", note)
     key = ("model", "initial_state") if is_state else TRAINING_KEYS[name]
-    return Difference(
+    return IdentityDifference(
         (key,), f"weights {_hash(old)}", f"other ones, {_hash(new)}", "put back the files that were there"
     )
 
@@ -109,7 +111,7 @@ def _hash(digest: str) -> str:
     return f"with SHA-256 {digest[:12]}"
 
 
-def value_differences(key: Key, old: Any, new: Any) -> Iterator[Difference]:
+def value_differences(key: Key, old: Any, new: Any) -> Iterator[IdentityDifference]:
     """Yield the differences of two JSON values, one for each key of nested mappings."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
@@ -122,15 +124,15 @@ def value_differences(key: Key, old: Any, new: Any) -> Iterator[Difference]:
         pairs = enumerate(zip_longest(old, new, fillvalue="nothing"), 1)
         number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
         words = (f"{value_words(pair[0])} in place {number}", value_words(pair[1]))
-    yield Difference((key,), *words)
+    yield IdentityDifference((key,), *words)
 
 
-def source_differences(key: Key, there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[Difference]:
+def source_differences(key: Key, there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[IdentityDifference]:
     """Yield the differences between two entries of a source. key: that of the version or rehearsal set."""
     old, new = ({part["name"]: part for part in each.get("parts", ())} for each in (there, here))
     mixture = (*key, "mixture")
     if old.keys() != new.keys():
-        yield Difference((mixture,), _names(old), _names(new))
+        yield IdentityDifference((mixture,), _names(old), _names(new))
     elif old:
         for name in sorted(old):
             part = (*mixture, name.removeprefix(f"{key[-1]}."))
@@ -138,39 +140,39 @@ def source_differences(key: Key, there: Mapping[str, Any], here: Mapping[str, An
             counts = [(each["count"], each["rows"]) for each in (old[name], new[name])]
             if counts[0] != counts[1]:
                 words = (f"{count} sequences, of {rows} that its shards give" for count, rows in counts)
-                yield Difference(((*part, "weight"), (*part, "epochs"), (*key, "tokens"), mixture), *words)
+                yield IdentityDifference(((*part, "weight"), (*part, "epochs"), (*key, "tokens"), mixture), *words)
     else:
         yield from _shards(key, there, here)
     if there["rows"] != here["rows"]:
         words = (f"{each['rows']} sequences in a pass" for each in (there, here))
-        yield Difference(((*key, "tokens"), mixture), *words)
+        yield IdentityDifference(((*key, "tokens"), mixture), *words)
 
 
 def _names(parts: Iterable[str]) -> str:
     return f"a mixture of {', '.join(sorted(parts))}" if parts else "no mixture"
 
 
-def _shards(key: Key, there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[Difference]:
+def _shards(key: Key, there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[IdentityDifference]:
     if there["manifest_sha256"] != here["manifest_sha256"]:
         words = (_hash(each["manifest_sha256"]) for each in (there, here))
         begun, wanted = (f"shards whose manifest is one {each}" for each in words)
         note = "a version never changes: put its shards back, or give the other text a version of its own"
-        yield Difference((key,), begun, wanted, note)
+        yield IdentityDifference((key,), begun, wanted, note)
 
 
 def by_config_values(
-    differences: Sequence[Difference], recorded: Mapping[str, Any], wanted: Mapping[str, Any]
-) -> list[Difference]:
+    differences: Sequence[IdentityDifference], recorded: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> list[IdentityDifference]:
     """Return the differences with the values of the config keys that caused them, as far as both configs differ there.
 
     recorded, wanted: the config that the run recorded, and the one that does not fit it, as JSON values. A difference
     that no changed key explains stays as it is. Each key is named once.
     """
-    found: dict[str, Difference] = {}
+    found: dict[str, IdentityDifference] = {}
     for difference in differences:
         values = ((key, _value(recorded, key), _value(wanted, key)) for key in difference.keys)
         changed = [
-            Difference((key,), value_words(old), value_words(new), difference.note)
+            IdentityDifference((key,), value_words(old), value_words(new), difference.note)
             for key, old, new in values
             if old != new and _UNKNOWN not in (old, new)
         ]

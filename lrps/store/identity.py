@@ -27,7 +27,7 @@ from lrps.paths.schedule import Schedule, SchedulePiece
 from lrps.store.conventions import NEWEST
 from lrps.store.difference import (
     TRAINING_KEYS,
-    Difference,
+    IdentityDifference,
     by_config_values,
     source_differences,
     training_differences,
@@ -238,7 +238,7 @@ def _may_be_filled(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
 
 def identity_differences(
     there: Mapping[str, Any], here: Mapping[str, Any], sets: Iterable[str] = ()
-) -> list[Difference]:
+) -> list[IdentityDifference]:
     """Return the differences of two identities in words; `there` is the one that was begun.
 
     There are none if the paths are equal or one extends the other. sets: names of the config's rehearsal sets. Raises
@@ -261,7 +261,9 @@ def identity_differences(
     return differences
 
 
-def _in_config_values(differences: list[Difference], path_json: Path, config: Config) -> list[Difference]:
+def _in_config_values(
+    differences: list[IdentityDifference], path_json: Path, config: Config
+) -> list[IdentityDifference]:
     """Return the differences with the values of both configs; as they are if plan.json has none that can be read.
 
     plan.json has the config that the run accepted last: one that is refused for its differences is never written.

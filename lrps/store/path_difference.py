@@ -12,7 +12,7 @@ from functools import cached_property
 
 from lrps.paths.graph import Segment, TrainingPath
 from lrps.paths.schedule import POWER_EXPONENT, SchedulePiece
-from lrps.store.difference import Difference, Key
+from lrps.store.difference import IdentityDifference, Key
 
 _DEFAULT_NAMES = {"main": "path-switching", "branch": "path-switching"}
 """Paradigm whose paths are named by what they are instead of by the paradigm."""
@@ -52,11 +52,11 @@ class PathPair:
         """Return a key of the paradigm."""
         return ("paradigms", self.paradigm, *names)
 
-    def difference(self, words: Iterable[object], key: Key, *others: Key, note: str = "") -> Difference:
+    def difference(self, words: Iterable[object], key: Key, *others: Key, note: str = "") -> IdentityDifference:
         """Return a difference. words: the value that was begun and the wanted one. others: further possible causes."""
         begun, wanted = map(str, words)
         keys = (each for first in (key, *others) for each in self._with_own_value(first))
-        return Difference(tuple(keys), begun, wanted, note)
+        return IdentityDifference(tuple(keys), begun, wanted, note)
 
     def _with_own_value(self, key: Key) -> tuple[Key, ...]:
         """Return a key, and where the path's version can have a value of its own, the key of that."""
@@ -114,7 +114,7 @@ def _decay(pieces: tuple[SchedulePiece, ...]) -> SchedulePiece | None:
     return falling
 
 
-def path_differences(pair: PathPair) -> list[Difference]:
+def path_differences(pair: PathPair) -> list[IdentityDifference]:
     """Return the differences between two paths, most likely causes first: at least one, unless the batch differs."""
     rates = tuple(_rate_differences(pair))
     fork = tuple(_fork_differences(pair))
@@ -132,7 +132,7 @@ def _summary(path: TrainingPath) -> str:
     return f"steps {path.start} to {path.stop} from {origin}, with {rates}, on {', '.join(path.sources)}"
 
 
-def _rate_differences(pair: PathPair) -> Iterator[Difference]:
+def _rate_differences(pair: PathPair) -> Iterator[IdentityDifference]:
     old, new = both = tuple(_rates(path) for path in pair.both)
     peak, final, warmup = (("schedule", name) for name in ("peak_lr", "final_lr", "warmup_steps"))
     if pair.wanted.kind == "cpt" and None in (old.shape, new.shape) and (old.shape, old.peak) != (new.shape, new.peak):
@@ -160,7 +160,7 @@ def _of_tokens(coefficient: float | None, tokens_per_step: int) -> str:
     return "null" if coefficient is None else f"{coefficient / tokens_per_step**POWER_EXPONENT:.6g}"
 
 
-def _decay_differences(pair: PathPair, old: _Rates, new: _Rates) -> Iterator[Difference]:
+def _decay_differences(pair: PathPair, old: _Rates, new: _Rates) -> Iterator[IdentityDifference]:
     """Yield differences of shape, length and final rate. Lengths follow from alpha only if all else is equal."""
     if old.shape != new.shape:
         yield pair.difference((each.shape or "no decay" for each in (old, new)), pair.key("decay"))
@@ -177,7 +177,7 @@ def _decay_differences(pair: PathPair, old: _Rates, new: _Rates) -> Iterator[Dif
         yield pair.difference((f"{each[place]:g}" for each in ends), ("schedule", "final_lr"), pair.key("final_lr"))
 
 
-def _fork_differences(pair: PathPair) -> Iterator[Difference]:
+def _fork_differences(pair: PathPair) -> Iterator[IdentityDifference]:
     old, new = (path.parent for path in pair.both)
     if old is not None and new is not None:
         if old.optimizer != new.optimizer:
@@ -186,7 +186,7 @@ def _fork_differences(pair: PathPair) -> Iterator[Difference]:
             yield pair.difference((f"a fork of {each.path}" for each in (old, new)), ("paradigms", pair.paradigm))
 
 
-def _data_differences(pair: PathPair) -> Iterator[Difference]:
+def _data_differences(pair: PathPair) -> Iterator[IdentityDifference]:
     """Yield the first difference of the data that two paths read; nothing if one reads on from the other."""
     old, new = pair.both
     order = _order_difference(pair)
@@ -201,10 +201,10 @@ def _data_differences(pair: PathPair) -> Iterator[Difference]:
     if old.stop != new.stop and new.kind != "main":
         # Its own data is equal, so that what was read before it is longer or shorter.
         words = (f"{path.stop} steps up to the end of {path.name}" for path in pair.both)
-        yield Difference((("data", "versions"),), *words)
+        yield IdentityDifference((("data", "versions"),), *words)
 
 
-def _order_difference(pair: PathPair) -> Difference | None:
+def _order_difference(pair: PathPair) -> IdentityDifference | None:
     """Return the first difference of the names of what two paths read, by their first use."""
     old, new = (path.sources for path in pair.both)
     for place, (there, here) in enumerate(zip(old, new, strict=False)):
@@ -223,7 +223,7 @@ def _order_difference(pair: PathPair) -> Difference | None:
     return _names_difference(pair, place, new[place], f"{new[place]} is new")
 
 
-def _names_difference(pair: PathPair, place: int, name: str, note: str) -> Difference:
+def _names_difference(pair: PathPair, place: int, name: str, note: str) -> IdentityDifference:
     """Return the difference of the names of sources, with those around the first one that differs."""
     shown = slice(max(0, place - 1), place + 2)
     words = (", ".join(path.sources[shown]) or "nothing" for path in pair.both)
@@ -246,7 +246,7 @@ def _size_keys(source: str) -> tuple[Key, ...]:
     return tuple(("data", "versions", source, name) for name in ("tokens", "epochs", "mixture"))
 
 
-def _segment_difference(pair: PathPair, there: Segment, here: Segment) -> Difference:
+def _segment_difference(pair: PathPair, there: Segment, here: Segment) -> IdentityDifference:
     """Return the difference between the first segments of two paths that differ."""
     both, fresh = (there, here), here.parts[0].source
     if max(len(each.parts) for each in both) > 1 and pair.wanted.kind in _MIXING:
@@ -259,7 +259,7 @@ def _segment_difference(pair: PathPair, there: Segment, here: Segment) -> Differ
     return pair.difference((f"{_ranges(each)} ({each.steps} steps)" for each in both), *_size_keys(changed))
 
 
-def _mix_difference(pair: PathPair, there: Segment, here: Segment) -> Difference:
+def _mix_difference(pair: PathPair, there: Segment, here: Segment) -> IdentityDifference:
     """Return the difference between two segments one of which is mixed: in its steps, or in its shares."""
     both, sizes = (there, here), _size_keys(here.parts[0].source)
     if there.steps == here.steps:

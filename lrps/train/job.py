@@ -53,7 +53,7 @@ _SPENT = "the budget is spent, and everything is saved; `lrps run` says what is 
 
 @dataclass(frozen=True)
 class _Group:
-    """What the paths of a process group share."""
+    """Settings and connections that the paths of a process group share."""
 
     models: PathModels
     stop_request: StopRequest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrps.base.errors import LineageError
 from lrps.config.models import Config
-from lrps.engine.moving_average import MovingAverage
+from lrps.engine.averages.moving_average import MovingAverage
 from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.optimizer_states import AVERAGE, averages
 from lrps.plan.origin import Origin
@@ -49,7 +49,7 @@ class PathAverage:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the identity of a checkpoint says about the average in it."""
+        """Facts about the average in a checkpoint, from its identity."""
         facts = {"horizon": self.rule.horizon, "every": self.rule.every, "since": self.since}
         return {AVERAGE_KEY: {AVERAGE.name: facts}}
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lrps.base.errors import NonFiniteLoss, SpikeError
 from lrps.config.models import Config
 from lrps.data.stream import PathData
+from lrps.engine.averages.merged_state import ensure_merged
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
-from lrps.engine.merged_state import ensure_merged
 from lrps.engine.metrics_sync import StepResult
 from lrps.engine.ranks import ask_rank_zero
 from lrps.paths.amendments import GENERATION, generation

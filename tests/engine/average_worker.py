@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from matrix_state import assembled, batch, different, losses, make_config, plain_loss, share, state_of, train
 
+from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
-from lrps.engine.moving_average import MovingAverage
 from lrps.engine.ranks import gather, rank, world_size
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout

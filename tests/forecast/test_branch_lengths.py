@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from lrps.forecast import ForecastRefused
 from lrps.forecast.branch import BranchPlan
-from lrps.forecast.branch_lengths import Candidate, Choice, branches_to_try, candidates_of, check_decided, choose
+from lrps.forecast.branch_lengths import Choice, PricedBranch, branches_to_try, candidates_of, check_decided, choose
 
 CANDIDATE = st.tuples(st.integers(1, 50), st.integers(0, 1000)).map(
-    lambda pair: Candidate(BranchPlan(100, pair[0], "linear"), pair[1] / 100, 0.01, float(pair[0]))
+    lambda pair: PricedBranch(BranchPlan(100, pair[0], "linear"), pair[1] / 100, 0.01, float(pair[0]))
 )
 VERSIONS = st.lists(st.lists(CANDIDATE, min_size=1, max_size=6), min_size=1, max_size=4)
 
 
 @given(VERSIONS, st.integers(4, 200), st.lists(st.integers(1, 5), min_size=4, max_size=4))
 def test_no_choice_that_costs_as_little_is_better(
-    versions: list[list[Candidate]], budget: int, weights: list[int]
+    versions: list[list[PricedBranch]], budget: int, weights: list[int]
 ) -> None:
     parts = [float(weight) for weight in weights[: len(versions)]]
     cheapest = sum(min(one.cost for one in candidates) for candidates in versions)
@@ -57,7 +57,7 @@ def test_a_version_without_any_possible_branch_is_refused_with_the_reason() -> N
 
 def test_choices_within_half_the_band_are_not_told_apart() -> None:
     def choice(loss: float) -> Choice:
-        return Choice((Candidate(BranchPlan(10, 5, "linear"), loss, 0.01, 1.0),), 1.0, loss)
+        return Choice((PricedBranch(BranchPlan(10, 5, "linear"), loss, 0.01, 1.0),), 1.0, loss)
 
     check_decided(choice(2.0), choice(2.006), [1.0])
     with pytest.raises(ForecastRefused, match="cannot tell"):

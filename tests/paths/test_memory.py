@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lrps.config.hardware import HardwareConfig
 from lrps.config.models import Config, ModelConfig
 from lrps.paths.decoder import Decoder, decoder_of
-from lrps.paths.memory import LARGEST_BUCKET, Forecast, Memory, Setting, at_rest, device_bytes, forecast
+from lrps.paths.memory import LARGEST_BUCKET, Memory, MemoryNeed, Setting, at_rest, device_bytes, memory_need
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -58,13 +58,13 @@ SETTINGS = st.builds(
 )
 
 
-def every_moment(found: Forecast) -> list[int]:
+def every_moment(found: MemoryNeed) -> list[int]:
     return [memory.total for _, memory in found.moments()]
 
 
 @given(DECODERS, SETTINGS)
 def test_the_peak_is_the_fullest_moment_and_the_sum_of_its_parts(model: Decoder, setting: Setting) -> None:
-    found = forecast(model, setting)
+    found = memory_need(model, setting)
     assert found.peak.total == max(every_moment(found))
     for _, memory in found.moments():
         parts = [getattr(memory, part.name) for part in fields(Memory)]
@@ -76,7 +76,7 @@ def test_the_peak_is_the_fullest_moment_and_the_sum_of_its_parts(model: Decoder,
 
 @given(DECODERS, SETTINGS, st.integers(1, 32))
 def test_more_rows_hold_more(model: Decoder, setting: Setting, more: int) -> None:
-    fewer, greater = forecast(model, setting), forecast(model, replace(setting, rows=setting.rows + more))
+    fewer, greater = memory_need(model, setting), memory_need(model, replace(setting, rows=setting.rows + more))
     assert greater.peak.total >= fewer.peak.total
     assert greater.backward.activations > fewer.backward.activations
 
@@ -85,7 +85,7 @@ def test_more_rows_hold_more(model: Decoder, setting: Setting, more: int) -> Non
 def test_more_devices_hold_less_each(model: Decoder, setting: Setting, times: int) -> None:
     assume(setting.devices > 1)  # One device gathers nothing.
     more = replace(setting, devices=setting.devices * times)
-    assert forecast(model, more).peak.total <= forecast(model, setting).peak.total
+    assert memory_need(model, more).peak.total <= memory_need(model, setting).peak.total
 
 
 @given(DECODERS, SETTINGS)
@@ -103,7 +103,7 @@ def test_memory_between_steps_falls_with_the_stage(model: Decoder, setting: Sett
 def test_the_gradients_in_backward_fall_with_the_stage(model: Decoder, setting: Setting) -> None:
     """With two or more devices, stages 2 and 3 sum a share in fp32, and stage 1 keeps all of them in half of that."""
     assume(setting.devices > 1)
-    found = [forecast(model, replace(setting, zero_stage=stage, micro_batches=4)).loss for stage in (1, 2, 3)]
+    found = [memory_need(model, replace(setting, zero_stage=stage, micro_batches=4)).loss for stage in (1, 2, 3)]
     one, two, three = (memory.gradients for memory in found)
     assert one >= two - 4
     assert two == three
@@ -113,12 +113,12 @@ def test_the_gradients_in_backward_fall_with_the_stage(model: Decoder, setting: 
 @given(DECODERS, SETTINGS)
 def test_switches_that_save(model: Decoder, setting: Setting) -> None:
     plain = replace(setting, checkpointing=False, chunked=False, attention="sdpa", masked=False)
-    peak = forecast(model, plain)
-    assert forecast(
+    peak = memory_need(model, plain)
+    assert memory_need(
         model, replace(plain, chunked=True)
     ).loss.logits <= peak.loss.logits + 40 * 2**25 + 8 * model.head + (4 * plain.tokens * model.width)
-    assert forecast(model, replace(plain, attention="eager")).peak.total >= peak.peak.total
-    assert forecast(model, replace(plain, checkpointing=True)).loss.activations <= peak.loss.activations
+    assert memory_need(model, replace(plain, attention="eager")).peak.total >= peak.peak.total
+    assert memory_need(model, replace(plain, checkpointing=True)).loss.activations <= peak.loss.activations
 
 
 def test_states_by_hand() -> None:
@@ -127,7 +127,7 @@ def test_states_by_hand() -> None:
     share = -(-model.parameters // 64)
     setting = Setting(1, "bf16", 64, 1, 2, 2048)
     assert at_rest(model, setting) == Memory(weights=2 * model.parameters, master=4 * share, moments=8 * share)
-    assert forecast(model, setting).loss.gradients == 2 * model.parameters
+    assert memory_need(model, setting).loss.gradients == 2 * model.parameters
     three = at_rest(model, replace(setting, zero_stage=3))
     assert three.weights == pytest.approx(2 * share, rel=0.01)
     assert (three.gradients, three.master, three.moments) == (4 * share, 4 * share, 8 * share)
@@ -180,4 +180,4 @@ def test_a_real_engine_holds_what_was_forecast(
     setting = Setting(2, "bf16", 1, 4, 2, 64, gloo=True)
     model = decoder_of(config.model)
     assert model is not None
-    assert forecast(model, setting).peak.total == pytest.approx(measured, rel=0.02)
+    assert memory_need(model, setting).peak.total == pytest.approx(measured, rel=0.02)

@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from lrps.base.errors import NonFiniteLoss
-from lrps.engine.averaged_weights import AveragedWeights
+from lrps.engine.averages.averaged_weights import AveragedWeights
+from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.fragments import read_fragments
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
-from lrps.engine.moving_average import MovingAverage
 from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
 from lrps.train import job

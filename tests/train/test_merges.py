@@ -15,9 +15,9 @@ from lrps.base.errors import CheckpointError
 from lrps.config.loader import load_config
 from lrps.costs.comparison import make_comparison
 from lrps.data.open_source import open_source
-from lrps.engine import merged_state
+from lrps.engine.averages import merged_state
+from lrps.engine.averages.merged_state import ensure_merged
 from lrps.engine.fragments import open_state
-from lrps.engine.merged_state import ensure_merged
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.ledger.check import check_run

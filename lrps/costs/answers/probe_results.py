@@ -31,7 +31,7 @@ class ProbeLoss:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe shows about its data."""
+    """Result of a probe: what its data is worth beside the control."""
 
     name: str
     """Name in the config."""

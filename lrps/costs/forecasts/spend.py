@@ -13,8 +13,8 @@ from lrps.config.strategies import PathSwitching
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.branch_lengths import (
-    Candidate,
     Choice,
+    PricedBranch,
     branches_to_try,
     candidates_of,
     check_decided,
@@ -119,7 +119,7 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
     return _document(look, text, budget, versions, best, default)
 
 
-def _candidates(look: Outlook, version: str, saved: frozenset[int], reached: int) -> list[Candidate]:
+def _candidates(look: Outlook, version: str, saved: frozenset[int], reached: int) -> list[PricedBranch]:
     forecast = forecaster(look, version)
 
     def mean(branch: BranchPlan) -> tuple[float, float]:
@@ -158,7 +158,7 @@ def _default(look: Outlook, versions: list[str]) -> Choice:
         mean, width = (
             sum(values) / len(losses) for values in ([e.loss for e in losses], [e.half_width for e in losses])
         )
-        found.append(Candidate(branch, mean, width, _cost(look, version, branch, 0)))
+        found.append(PricedBranch(branch, mean, width, _cost(look, version, branch, 0)))
     return Choice(tuple(found), sum(each.cost for each in found), sum(each.loss for each in found))
 
 

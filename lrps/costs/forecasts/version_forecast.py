@@ -65,7 +65,7 @@ class ForecastRow:
     shape: str
     """Shape of the decay."""
     is_planned: bool
-    """Whether it is the branch of the config."""
+    """True for the branch of the config."""
     device_hours: float | None
     """Device-hours of the branch at the run's one speed; null if that is not known."""
     money: float | None
@@ -88,7 +88,7 @@ class VersionForecast:
     version: str
     """Version that is forecast."""
     trained: bool
-    """Whether it is trained already: then the forecast is the one that was possible when its branch began."""
+    """True for a trained version, whose forecast is the one that was possible when its branch began."""
     alpha_of: str
     """Unit of alpha."""
     currency: str | None

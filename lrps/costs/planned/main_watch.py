@@ -33,7 +33,7 @@ class MainWatch:
 
     @property
     def is_dear(self) -> bool:
-        """Whether it costs more than 1 % of the path."""
+        """True if it costs more than 1 % of the path."""
         return self.share_of_path > LARGEST_SHARE
 
 

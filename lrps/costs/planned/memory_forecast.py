@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrps.config.models import Config
 from lrps.paths.decoder import Decoder, decoder_of
-from lrps.paths.memory import HEADROOM, Forecast, Setting, device_bytes, forecast
+from lrps.paths.memory import HEADROOM, MemoryNeed, Setting, device_bytes, memory_need
 from lrps.paths.optimizer_states import MAIN, state_bytes
 from lrps.plan.plan import Plan
 
@@ -135,7 +135,7 @@ def _largest(config: Config, decoder: Decoder, stage: int, processes: int, memor
     return next((n for n in sizes if _forecast(config, decoder, stage, processes, n).peak.total <= available), None)
 
 
-def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> Forecast:
+def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> MemoryNeed:
     setting = Setting(
         zero_stage=stage,
         precision=config.engine.precision,
@@ -150,4 +150,4 @@ def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows
         gloo=config.hardware is not None and config.hardware.device.lower() == "cpu",
         state_bytes=state_bytes(config, MAIN),
     )
-    return forecast(decoder, setting)
+    return memory_need(decoder, setting)

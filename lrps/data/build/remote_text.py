@@ -21,7 +21,7 @@ from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_json, fsync_file
 from lrps.data.build.kinds import READABLE, find_kind, kind_of
-from lrps.data.remote import MissingError, TransientError, explained, read_pieces, with_retries
+from lrps.data.remote import MissingError, TransientError, read_pieces, transfer_fault, with_retries
 
 INDEX = "files.json"
 PIECE_BYTES = 2**20
@@ -91,7 +91,7 @@ def _listed(address: str) -> tuple[list[tuple[str, Any]], list[str]]:
     try:
         paths, others, system = _search(address)
     except Exception as error:
-        raise explained(error, address) from None
+        raise transfer_fault(error, address) from None
     if not paths:
         raise DataError(f"{redact(address)}: no file of {READABLE} there; correct the `text` of the version")
     paths.sort(key=lambda path: path.split("/"))  # As local paths are sorted.
@@ -157,4 +157,4 @@ def _pieces(system: Any, path: str) -> Iterator[bytes]:
         if announced is not None and came != announced:
             raise ConnectionError(f"{came:,} of {announced:,} bytes came")
     except Exception as error:
-        raise explained(error, system.unstrip_protocol(path)) from None
+        raise transfer_fault(error, system.unstrip_protocol(path)) from None

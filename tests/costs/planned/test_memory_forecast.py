@@ -11,7 +11,7 @@ import pytest
 from lrps.config.models import Config
 from lrps.costs.planned.memory_forecast import memory_forecast
 from lrps.paths.decoder import decoder_of
-from lrps.paths.memory import Setting, forecast
+from lrps.paths.memory import Setting, memory_need
 from lrps.plan.plan import make_plan
 
 
@@ -30,7 +30,7 @@ def test_it_is_the_forecast_of_the_config(make: Any) -> None:
     assert document is not None
     assert decoder is not None
     assert list(document.stages) == [0, 1, 2, 3]
-    peak = forecast(decoder, Setting(3, "fp32", 2, 2, 2, 8, chunked=False)).peak
+    peak = memory_need(decoder, Setting(3, "fp32", 2, 2, 2, 8, chunked=False)).peak
     own = document.own_stage
     assert own == document.stages[3]
     assert own.peak_bytes == peak.total == sum(getattr(own, f"{part}_bytes") for part in vars(peak))
@@ -46,7 +46,7 @@ def test_the_largest_that_fits_divides_the_share_and_leaves_room(make: Any) -> N
     plan = make(batch={"sequences": 24})  # 12 rows a process
     decoder = decoder_of(plan.config.model)
     assert decoder is not None
-    bytes_of_four = forecast(decoder, Setting(1, "fp32", 2, 4, 3, 8)).peak.total
+    bytes_of_four = memory_need(decoder, Setting(1, "fp32", 2, 4, 3, 8)).peak.total
     for memory, fits in [(1.0001 * bytes_of_four / 0.9, 4), (0.9999 * bytes_of_four / 0.9, 3)]:
         hardware = {"device": "other", "memory_gb": memory / 1e9}
         document = memory_forecast(make(batch={"sequences": 24}, hardware=hardware))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lrps.engine import fragments
-from lrps.engine.moving_average import MovingAverage, exchange, update
+from lrps.engine.averages.moving_average import MovingAverage, exchange, update
 
 
 class AveragedWeights:

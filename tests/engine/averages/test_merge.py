@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lrps.base.errors import CheckpointError
-from lrps.engine import merge
+from lrps.engine.averages import merge
+from lrps.engine.averages.merge import open_mean, shards_of, write_mean
 from lrps.engine.fragments import FORMAT, Fragments, file_name, open_state
-from lrps.engine.merge import open_mean, shards_of, write_mean
 
 SHAPES = {"embed.weight": [33, 8], "layer.0.weight": [8, 8], "norm.weight": [8], "scale": []}
 

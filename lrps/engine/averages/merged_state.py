@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from lrps.base.errors import CheckpointError
 from lrps.base.locks import path_lock
-from lrps.engine.merge import write_mean
+from lrps.engine.averages.merge import write_mean
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
 from lrps.ledger.writer import book_event
 from lrps.paths.graph import Release

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.engine.moving_average import EVERY, MovingAverage, exchange, update
+from lrps.engine.averages.moving_average import EVERY, MovingAverage, exchange, update
 
 
 @given(st.floats(0.001, 0.999), st.integers(1, 10**6), st.integers(1, 100))
@@ -48,7 +48,7 @@ def test_the_bits_do_not_depend_on_where_tensors_are_cut(size: int, weight: floa
 
 
 def test_an_exchange_moves_values_and_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrps.engine.moving_average._CHUNK", 4)
+    monkeypatch.setattr("lrps.engine.averages.moving_average._CHUNK", 4)
     values = torch.tensor([0.0, -0.0, 1.0, math.inf, 5e-324, 2.0, 3.0, math.pi, 1e38]), torch.arange(9.0)
     weights, average = (each.clone() for each in values)
     places = weights.data_ptr(), average.data_ptr()
