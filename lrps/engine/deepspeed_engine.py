@@ -118,6 +118,8 @@ class Engine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
         )
+        self.average = AveragedWeights(self._engine, average)
+        self._gate = UpdateGate(self._engine)
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
         if document_end is not None:
             self._check_documents(model, document_end)
@@ -126,8 +128,6 @@ class Engine:
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
         self._unsynced: list[UnsyncedStep] = []
-        self.average = AveragedWeights(self._engine, average)
-        self._gate = UpdateGate(self._engine)
 
     def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
         """Return the DeepSpeed config: without scheduler and optimizer, and with batch sizes that lrps computed."""

@@ -41,7 +41,12 @@ def drift_step(points: Sequence[Point], start: float, warmup: int = 0) -> float 
 
 def check_drift(points: Sequence[Point], start: float, warmup: int = 0) -> None:
     """Raise ForecastRefused if the losses drift after the step `start` (`drift_step`)."""
-    step = drift_step(points, start, warmup)
+    try:
+        step = drift_step(points, start, warmup)
+    except ForecastRefused as error:
+        raise ForecastRefused(
+            error.reason, f"whether the losses drifted since step {start:,.0f} cannot be told: before it {error}"
+        ) from None
     if step is not None:
         raise ForecastRefused(
             "drift",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from fractions import Fraction
 from itertools import accumulate
 
-from lrps.ledger.reader import EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.reader import MERGE, EvaluationKey, HeldoutEvaluation, evaluations, read_ledger
 from lrps.paths.evaluation_steps import evaluation_steps
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -66,8 +66,9 @@ def not_evaluated(plan: Plan, done: Evaluations, step: int, versions: Iterable[s
 
 
 def released_steps(plan: Plan, path: TrainingPath) -> frozenset[int]:
-    """Return the steps of the path after which its state is a released version."""
-    return frozenset(release.step for release in plan.graph.releases if release.path == path.name)
+    """Return the steps of the path after which its own state, or the average in it, is a released version."""
+    found = (each for each in plan.graph.releases if each.path == path.name and each.form != MERGE)
+    return frozenset(release.step for release in found)
 
 
 def heldout_after(plan: Plan, path: TrainingPath) -> Callable[[int], tuple[str, ...]]:
@@ -113,4 +114,6 @@ def cost_in_steps(plan: Plan, versions: Collection[str]) -> Fraction:
     A sequence costs a forward pass: a third of what it costs in a step, or with activation checkpointing a fourth.
     """
     passes = 4 if plan.config.engine.activation_checkpointing else 3
-    return Fraction(sum(curve_rows(plan, version) for version in versions), passes * plan.config.batch.sequences)
+    forms = 1 if plan.config.average is None else 2  # The average is evaluated beside the weights.
+    rows = forms * sum(curve_rows(plan, version) for version in versions)
+    return Fraction(rows, passes * plan.config.batch.sequences)

@@ -6,6 +6,7 @@ from lrps.base.errors import CheckpointError
 from lrps.ledger.reader import MERGE, RAW
 from lrps.paths.graph import Release
 from lrps.plan.plan import Plan
+from lrps.store.abandoned import averages_abandoned
 from lrps.store.checkpoints import Checkpoint, find, open_checkpoint
 
 
@@ -26,7 +27,12 @@ def find_state(plan: Plan, path: str, step: int, form: str = RAW) -> Checkpoint:
     release = merge_release(plan, path, step)
     if release is None:
         raise CheckpointError(f"{path} releases no merge at step {step}")
-    return open_checkpoint(layout.merged / release.version)
+    merged = open_checkpoint(layout.merged / release.version)
+    if averages_abandoned(merged, plan.graph.by_name[path].amendments):
+        raise CheckpointError(
+            f"{merged.directory} averages states that a rewind has abandoned; `lrps run` makes it anew"
+        )
+    return merged
 
 
 def checkpoint_digest(plan: Plan, path: str, step: int, form: str = RAW) -> str | None:

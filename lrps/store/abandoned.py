@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import fsync_directory
+from lrps.paths.amendments import GENERATION, Amendments, abandoned_by
+from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
 
 _NAME = re.compile(r"step-([0-9]{8,})")
@@ -16,6 +18,11 @@ _NAME = re.compile(r"step-([0-9]{8,})")
 def has_states(layout: PathLayout) -> bool:
     """Return whether a path has a checkpoint by name, complete or not."""
     return any(_beyond(place, -1) for place in (layout.checkpoints, layout.branch_points))
+
+
+def averages_abandoned(merged: Checkpoint, amendments: Amendments) -> bool:
+    """Return whether a merged state averages states that a rewind has abandoned since. amendments: of its path."""
+    return abandoned_by(amendments, int(merged.identity.get(GENERATION, 0)), merged.step) is not None
 
 
 def abandon(layout: PathLayout, step: int, amendment: int) -> None:

@@ -116,6 +116,11 @@ def _decay(pieces: tuple[SchedulePiece, ...]) -> SchedulePiece | None:
 
 def path_differences(pair: PathPair) -> list[IdentityDifference]:
     """Return the differences between two paths, most likely causes first: at least one, unless the batch differs."""
+    if pair.wanted.kind == "probe":
+        probe = ("probes", pair.wanted.name.removeprefix("probe-"))
+        note = "a probe that was trained keeps its data and steps: give the changed one another name"
+        keys = ((*probe, key) for key in ("data", "steps", "decay", "at"))
+        return [pair.difference(map(_summary, pair.both), *keys, note=note)]
     rates = tuple(_rate_differences(pair))
     fork = tuple(_fork_differences(pair))
     moved = any(each.keys[0] == pair.key("alpha") for each in rates)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lrps.ledger.reader import EMA, RAW
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 
@@ -25,17 +26,17 @@ class PathNotices:
 
     def saved(self, step: int) -> None:
         """Report the versions that the saved state of a step finishes: those without a held-out set of their own."""
-        for version in self._versions(step) - self._evaluated:
+        for version in self._versions(step, RAW, EMA) - self._evaluated:
             self.event("version", step, version=version)
 
-    def evaluated(self, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
+    def evaluated(self, step: int, results: Mapping[str, Mapping[str, Any]], form: str = RAW) -> None:
         """Report the versions that an evaluation of the state of a step finishes: those on whose own set it was made.
 
         results: held-out version -> {loss, ..}. An evaluation on the sets of later versions finishes none.
         """
-        for version in self._versions(step) & results.keys():
+        for version in self._versions(step, form) & results.keys():
             losses = {name: result["loss"] for name, result in results.items()}
             self.event("version", step, version=version, loss=losses[version], heldout=losses)
 
-    def _versions(self, step: int) -> set[str]:
-        return {release.version for release in self._releases if release.step == step}
+    def _versions(self, step: int, *forms: str) -> set[str]:
+        return {each.version for each in self._releases if each.step == step and each.form in forms}

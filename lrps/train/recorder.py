@@ -199,8 +199,8 @@ class Recorder:
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
         self._trackers.log_evaluation(step, step * self._tokens_per_step, facts, form)
-        if self.notices is not None and form == RAW:
-            self.notices.evaluated(step, facts)
+        if self.notices is not None:
+            self.notices.evaluated(step, facts, form)
 
     def _row_losses(self, step: int, heldout: str, result: HeldoutResult) -> dict[str, str]:
         """Write the losses of single sequences, which only comparisons of states need, and return their digest."""

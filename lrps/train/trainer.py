@@ -94,7 +94,8 @@ class Trainer:
             self.saver.close()
         if finished:
             self._evaluate_earlier_states()
-            ask_rank_zero(lambda: self.pruner.prune(self.path.stop))  # The evaluation has confirmed the last state.
+            newest = min(self.start.stop, self.path.stop)  # Saved states of an unfinished path are evaluated as well.
+            ask_rank_zero(lambda: self.pruner.prune(newest))  # The evaluation has confirmed the last state.
             self._evaluate_merges()
         return finished
 

@@ -15,7 +15,7 @@ from lrps.config.loader import load_config
 from lrps.data.open_source import open_source
 from lrps.engine.model import build_model
 from lrps.ledger.metrics import read_metrics
-from lrps.ledger.reader import HeldoutEvaluation, evaluations, read_ledger
+from lrps.ledger.reader import HeldoutEvaluation, read_ledger
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.plan.main_curve import main_curve
@@ -24,6 +24,7 @@ from lrps.plan.status import path_status
 from lrps.store.checkpoints import find
 from lrps.store.row_losses import read_row_losses
 from support.plain_engine import run
+from support.raw_evaluations import raw_evaluations
 from support.synthetic_run import rewrite
 
 Make = Callable[..., Plan]
@@ -45,7 +46,7 @@ def records(plan: Plan, name: str = "main") -> list[Record]:
 
 
 def curve(plan: Plan) -> dict[tuple[int, str], HeldoutEvaluation]:
-    return evaluations(records(plan))
+    return raw_evaluations(records(plan))
 
 
 def state_of(plan: Plan) -> str:
@@ -135,13 +136,13 @@ def test_a_cap_takes_the_first_sequences_and_leaves_releases_whole(make: Make) -
         assert first is not None
         np.testing.assert_allclose(first, losses[:3], rtol=1e-6)
         assert found.loss == pytest.approx(sum(first) / 3, rel=1e-6)
-    branch = evaluations(records(capped, "branch-v1"))
+    branch = raw_evaluations(records(capped, "branch-v1"))
     assert {found.rows for found in branch.values()} == {capped.heldout_rows("v1"), capped.heldout_rows("v2")}
     for (step, version), found in branch.items():
         losses = read_row_losses(capped.layout.path("branch-v1").row_losses(step, version), found.row_losses_sha256)
         assert losses is not None
         assert found.first_rows == {"rows": 3, "loss": pytest.approx(sum(losses[:3]) / 3, rel=1e-6)}
-    assert {found.first_rows for found in evaluations(records(whole, "branch-v1")).values()} == {None}
+    assert {found.first_rows for found in raw_evaluations(records(whole, "branch-v1")).values()} == {None}
 
 
 def test_the_losses_of_sequences_are_those_of_a_plain_model(make: Make) -> None:
@@ -154,7 +155,7 @@ def test_the_losses_of_sequences_are_those_of_a_plain_model(make: Make) -> None:
         with torch.no_grad():
             expected = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
         for name, step in (("main", 8), ("branch-v1", 20)):
-            found = evaluations(records(plan, name))[step, version]
+            found = raw_evaluations(records(plan, name))[step, version]
             losses = read_row_losses(plan.layout.path(name).row_losses(step, version), found.row_losses_sha256)
             assert losses is not None
             np.testing.assert_allclose(losses, expected, rtol=1e-5)

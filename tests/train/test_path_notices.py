@@ -10,9 +10,10 @@ import pytest
 
 from lrps.base.errors import BudgetError, DataError
 from lrps.config.loader import load_config
-from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from support.plain_engine import before_steps, run
+from support.raw_evaluations import raw_evaluations
 from support.webhooks import Receiver, receiver
 
 
@@ -36,7 +37,7 @@ def test_a_version_is_finished_once_it_is_evaluated(tiny_config: Path, tmp_path:
     (body,) = hook.received
     stop = plan.graph.by_name["branch-v1"].stop
     assert hook.events == [("version", "branch-v1", "v1", stop)]
-    found = evaluations(read_ledger(plan.layout.path("branch-v1").ledger))
+    found = raw_evaluations(read_ledger(plan.layout.path("branch-v1").ledger))
     assert body["heldout"] == {version: evaluation.loss for (_, version), evaluation in found.items()}
     assert body["loss"] == body["heldout"]["v1"]
     assert body["text"] == f"tiny: version v1 is finished: branch-v1 at step {stop}, loss {body['loss']:.4f}"

@@ -143,8 +143,8 @@ def test_evaluations_of_the_main_path_are_recorded_sequence_by_sequence(laws: La
     """That they change no bit is what `test_resume_is_exact` shows: the runs that it compares differ in them."""
     for case in laws.cases:
         whole, resumed = (PathLayout(laws.root / case / runs / "tiny" / "main") for runs in ("runs", "resumed"))
-        assert [step for step, _ in evaluations(read_ledger(whole.ledger)) if step] == [], case
-        found = evaluations(read_ledger(resumed.ledger))
+        assert [step for step, _ in raw_evaluations(read_ledger(whole.ledger)) if step] == [], case
+        found = raw_evaluations(read_ledger(resumed.ledger))
         assert sorted({step for step, _ in found if step}) == [3, 6, 8, 9, 12, 15, 18, 21, 24, 27, 28], case
         for (step, version), each in found.items():
             losses = read_row_losses(resumed.row_losses(step, version), each.row_losses_sha256)
@@ -164,7 +164,7 @@ def test_losses_of_sequences_are_in_the_order_of_the_set_on_any_number_of_ranks(
         ids = open_source(plan.heldout["v2"], config.data, seed=0).read(np.arange(plan.heldout_rows("v2")))
         rows = torch.from_numpy(ids.astype(np.int64))
         expected = [float(model(input_ids=row[None], labels=row[None]).loss) for row in rows]
-    sha256 = evaluations(read_ledger(layout.ledger))[8, "v2"].row_losses_sha256
+    sha256 = raw_evaluations(read_ledger(layout.ledger))[8, "v2"].row_losses_sha256
     np.testing.assert_allclose(read_row_losses(layout.row_losses(8, "v2"), sha256), expected, rtol=1e-5)
 
 

@@ -182,7 +182,9 @@ def _document(
         )
         for version, one, other in zip(versions, best.candidates, default.candidates, strict=True)
     )  # fmt: skip
-    values = ", ".join(f"{version}: {alpha:g}" for version, alpha in alphas.items())
+    # The line replaces the whole key, so that it repeats what the config says of other versions.
+    whole = {**look.switching.strategy.alpha_per_version, **alphas}
+    values = ", ".join(f"{version}: {alpha!r}" for version, alpha in whole.items())
     lines = ("paradigms:", f"  {name}:", f"    alpha_per_version: {{{values}}}")
     return SpendChoice(text, budget, compiled, look.switching.paradigm.total_steps, chosen, lines)
 

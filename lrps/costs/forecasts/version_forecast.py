@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
-from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
@@ -113,9 +113,15 @@ class Outlook:
     """Price of a device-hour."""
 
     @property
+    def ends(self) -> tuple[BranchEnd, ...]:
+        """Ends of the paradigm's own branches: others may fork from the same main path."""
+        own = {version: path.name for version, path in self.switching.branches.items()}
+        return tuple(end for end in self.curve.branch_ends if own.get(end.released) == end.path)
+
+    @property
     def trained(self) -> frozenset[str]:
         """Versions whose branches were evaluated."""
-        return frozenset(end.released for end in self.curve.branch_ends)
+        return frozenset(end.released for end in self.ends)
 
     def next_version(self) -> str:
         """Return the first version that is not trained. Raises ConfigError if all are."""
@@ -260,7 +266,7 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
 def _loss(
     look: Outlook, version: str, branch: BranchPlan, heldout: str, known: KnownLosses, planned: bool
 ) -> ForecastLoss:
-    ends = {(end.released, end.version): end.loss for end in look.curve.branch_ends}
+    ends = {(end.released, end.version): end.loss for end in look.ends}
     outcome = ends.get((version, heldout)) if planned else None
     known_to = round(known.main[-1][0]) if known.main else None
     try:

@@ -16,6 +16,7 @@ from lrps.engine.averages.merge import write_mean
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
 from lrps.ledger.writer import book_event
 from lrps.paths.graph import Release
+from lrps.store.abandoned import averages_abandoned
 from lrps.store.checkpoints import (
     MERGED,
     Checkpoint,
@@ -29,7 +30,7 @@ from lrps.store.checkpoints import (
     remove,
     verify_checkpoint,
 )
-from lrps.store.identity import AVERAGE_KEY
+from lrps.store.identity import AVERAGE_KEY, read_path
 from lrps.store.layout import RunLayout
 
 
@@ -62,7 +63,11 @@ def _existing(run: RunLayout, release: Release) -> Checkpoint | None:
     try:
         current = [(step, find(layout, step).digest) for step in release.states]
     except CheckpointError:
-        current = list(found.merged)  # The states are away; what was made of them stays released.
+        # The states are away. What was made of them stays released, unless a rewind has abandoned them.
+        path = read_path(layout.path_json)
+        if path is not None and averages_abandoned(found, path.amendments):
+            return None
+        current = list(found.merged)
     return found if list(found.merged) == current and fault(found) is None else None
 
 
