@@ -40,6 +40,7 @@ from lrps.store.layout import PathLayout
 from lrps.store.row_losses import read_row_losses
 from lrps.train.path_start import PathStart
 from lrps.train.trainer import Trainer
+from support.raw_evaluations import raw_evaluations
 
 pytestmark = pytest.mark.slow
 
