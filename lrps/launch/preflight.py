@@ -13,6 +13,7 @@ from lrps.engine.model_config import check_model_config
 from lrps.plan.initial import initial_checkpoint
 from lrps.plan.origin import fork
 from lrps.plan.plan import Plan
+from lrps.plan.recovery import path_states
 from lrps.plan.status import PathStatus, saved_step
 from lrps.store.layout import RunLayout
 
@@ -68,7 +69,9 @@ def check_forks(plan: Plan, statuses: Sequence[PathStatus]) -> None:
         if parent is None or status.totals.attempts:
             continue
         saved = saved_step(plan.layout.path(parent.path))
-        if saved is not None and saved >= parent.step:
+        # A state that may be broken is not forked from: the parent goes back first, and saves it again.
+        doubtful = path_states(parent.path, plan.layout, [status.path]).doubtful
+        if saved is not None and saved >= parent.step and parent.step not in doubtful:
             fork(status.path, plan.layout)
 
 

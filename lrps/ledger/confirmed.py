@@ -90,7 +90,8 @@ class SavedStates:
                 only_evaluated=self.only_evaluated - {fork},
                 doubtful=self.doubtful - {fork},
             )
-        failed = child.failures if fork in child.doubtful else ()
+        # What a child has shown of an earlier state of the step says nothing of this one.
+        failed = child.failures if fork in child.doubtful and not other_state else ()
         # This path has gone back for some of them already: they are of an earlier state of the step.
         if len(failed) <= self.given_up.count(fork):
             return self

@@ -138,10 +138,12 @@ _OTHERS = ("initial_weights", "row_losses_sha256", "first_rows")
 def evaluations(records: Iterable[Record]) -> dict[EvaluationKey, HeldoutEvaluation]:
     """Return the newest evaluation of every state on every held-out set, each form of a state by itself.
 
-    Those of states that a rewind has abandoned are left out.
+    Those of states that a rewind has abandoned, or that were given up as doubtful, are left out.
     """
     found: dict[EvaluationKey, HeldoutEvaluation] = {}
     for record in records:
+        if record.kind == "start" and record.facts.get("doubtful"):  # What follows is trained again.
+            found = {key: each for key, each in found.items() if each.step <= record.step}
         if record.kind == "rewind":
             found = {key: each for key, each in found.items() if each.step <= record.facts["to"]}
         if record.kind == "evaluation":

@@ -31,7 +31,13 @@ def amended(graph: Graph, stored: Mapping[str, TrainingPath], begun: Callable[[s
             newest = generation(found[fork.path].amendments, fork.step)
             path = replace(path, parent=replace(fork, generation=newest if recorded is None else recorded))
         found[name] = forked(path, found)
-    return Graph(tuple(_with(paradigm, found) for paradigm in graph.paradigms))
+    probes = tuple(
+        replace(
+            each, path=_like(each.path, found[each.path.name]), control=_like(each.control, found[each.control.name])
+        )
+        for each in graph.probes
+    )
+    return Graph(tuple(_with(paradigm, found) for paradigm in graph.paradigms), probes)
 
 
 def forked(path: TrainingPath, others: Mapping[str, TrainingPath]) -> TrainingPath:

@@ -22,7 +22,7 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import FORMAT, Counters, Record
 from lrps.ledger.totals import REWIND, Totals, total
 from lrps.ledger.writer import write_attempt
-from lrps.paths.amendments import Amendment
+from lrps.paths.amendments import Amendment, in_force
 from lrps.paths.graph import TrainingPath
 from lrps.plan.histories import unfinished
 from lrps.plan.plan import Plan
@@ -88,13 +88,15 @@ def _examine(plan: Plan, path: TrainingPath, amendment: Amendment) -> Rewind:
         affected = _affected(plan, name, last.at)
         return Rewind(path, last, len(path.amendments), (), 0, 0.0, affected, done=not unfinished(path, records))
     _check_amendment(path, amendment)
-    _check_state(layout, name, amendment.at, path_states(name, plan.layout).doubtful)
+    if amendment.at != path.start:  # At its start a path needs no state of its own.
+        _check_state(layout, name, amendment.at, path_states(name, plan.layout).doubtful)
     if not records:
         raise LedgerError(f"{layout.ledger}: {name} was trained and has no ledger; restore it from a copy first")
     beyond = {each.step: each for each in _states(layout) if each.step > amendment.at}
     states = tuple(beyond[step] for step in sorted(beyond))
     steps, seconds = _abandoned(records, amendment.at)
-    if not (states or steps or any(amendment.changed[1:])):
+    ended = any(each.at >= amendment.at and any(each.changed[1:]) for _, each in in_force(path.amendments))
+    if not (states or steps or ended or any(amendment.changed[1:])):
         raise ConfigError(f"{name} is at step {amendment.at}: the rewind would change nothing; say what shall change")
     affected = _affected(plan, name, amendment.at)
     return Rewind(path, amendment, len(path.amendments) + 1, states, steps, seconds, affected)
@@ -121,6 +123,10 @@ def finish_rewind(layout: PathLayout) -> None:
     if path is None or not path.amendments:
         return
     records = tuple(read_ledger(layout.ledger, heartbeats=False))
+    if not records:
+        raise LedgerError(
+            f"{layout.ledger}: {path.name} was taken back and has no ledger; complete the copy (`lrps pull`)"
+        )
     for number in unfinished(path, records):
         amendment = path.amendments[number - 1]
         abandon(layout, amendment.at, number)

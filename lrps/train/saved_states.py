@@ -25,6 +25,7 @@ def start_with_saved_states(plan: Plan, path: TrainingPath, say: Say, *, steps: 
     """
     chosen = _chosen(plan.layout.path(path.name), path.name, steps)
     start = start_path(plan, path, say)
+    chosen -= {each.step for each in start.origin.skipped}  # These are about to be set aside.
     heldout, released = heldout_after(plan, path), released_steps(plan, path)
     done = newest_evaluations(plan, path)
     missing = {step: not_evaluated(plan, done, step, heldout(step)) for step in chosen if step not in released}

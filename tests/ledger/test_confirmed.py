@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -133,6 +134,10 @@ def test_a_child_confirms_the_state_that_it_starts_from_or_puts_it_in_doubt() ->
     assert [each.at for each in gone_back.with_child(50, again).failures] == [50, 50]
     other = saved_states(attempt(50, 51, path_start=50, parent=fork | {"digest": "of another state"}))
     assert main.with_child(50, other) == main, "it started from an older state of that step"
+    anew = replace(main, digests={50: "of the new state"})
+    old = fork | {"digest": "of the old state"}
+    failed_before = saved_states(attempt(50, 50, path_start=50, failed="non-finite", parent=old))
+    assert anew.with_child(50, failed_before) == anew, "it failed on an older state of that step"
     confirmed = saved_states(attempt(0, 55, (40, 50)))
     assert confirmed.with_child(50, failed) == confirmed, "a confirmed state is not to blame for a child's failure"
 

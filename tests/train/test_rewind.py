@@ -129,3 +129,28 @@ def test_a_process_group_with_an_outdated_plan_is_refused(tiny_config: Path, tmp
     with before_steps(computed.append), pytest.raises(LineageError, match="was taken back"):
         run(old, "main", "branch-v2")
     assert not computed
+
+
+def test_a_path_is_taken_back_to_its_start_and_a_mistaken_rewind_is_replaced(tiny_config: Path, tmp_path: Path) -> None:
+    plan = planned(tiny_config, tmp_path)
+    assert not run(plan, "main", stop_after=12)
+    rewind(plan, "main", Amendment(15, skip=13))
+    rewind(replace(plan), "main", Amendment(15))
+    rewind(replace(plan), "main", Amendment(0, peak_lr=1e-3))
+    assert states(plan, "main") == {}
+    assert run(replace(plan), *PATHS)
+    audit = audit_run(plan.layout.run_dir, Path(plan.config.data.root))
+    assert audit.ok, audit.differences
+    assert audit.skipped_steps == 0
+
+
+def test_probes_stay_in_a_plan_whose_main_path_was_taken_back(tiny_config: Path, tmp_path: Path) -> None:
+    probe = "probes={p: {at: {step: 20}, steps: 4, data: {v2: 1.0}}}"
+    plan = planned(tiny_config, tmp_path, probe)
+    assert not run(plan, "main", stop_after=12)
+    before = set(plan.graph.by_name)
+    rewind(plan, "main", Amendment(15, peak_lr=1e-3))
+    again = replace(plan)
+    assert set(again.graph.by_name) == before >= {"probe-p"}
+    assert [each.path.name for each in again.graph.probes] == ["probe-p"]
+    assert run(again, "main", *(path.name for path in again.graph.probes[0].paths))

@@ -271,7 +271,7 @@ def _state(
             mark = (f"{ours.name}/{PENDING}",) if theirs.pending else ()
             return CopyGroup(ours.name, _files(ours, set(ours.files), {}), EXISTS, ours, mark)
         if theirs.files and theirs.listing != ours.listing:
-            newer = _newer(ours, source, target)
+            newer = _newer_merge(ours, theirs) if ours.kind == "merged" else _newer(ours, source, target)
             if newer == "target":
                 return CopyGroup(ours.name, (), "the target's was saved later")
             if newer is None:
@@ -316,6 +316,13 @@ def _newer(ours: StateDirectory, source: Inventory, target: Inventory) -> str | 
     if other is not None and other[1] >= here.get(other[0], b"").count(b"\n"):
         return "target"
     return None
+
+
+def _newer_merge(ours: StateDirectory, theirs: StateDirectory) -> str | None:
+    """Return the side whose merged state is of the newer history; None if both are of the same one."""
+    if ours.history == theirs.history:
+        return None
+    return "source" if ours.history > theirs.history else "target"
 
 
 def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[CopyGroup]:
