@@ -16,6 +16,7 @@ from lrps.ledger.confirmed import (
     failed_step,
     saved_states,
 )
+from lrps.ledger.reader import evaluations
 from lrps.ledger.records import Counters, Record
 
 
@@ -93,6 +94,14 @@ def test_a_failure_soon_after_a_state_outweighs_its_evaluation() -> None:
     child = saved_states(attempt(50, 51, path_start=50, failed="non-finite"))
     assert saved_states(evaluated).with_child(50, child).doubtful == {50}
     assert saved_states([*evaluated, *attempt(50, 60, failed="non-finite")]).confirmed == {0, 40, 50}
+
+
+def test_evaluations_of_a_state_that_was_given_up_do_not_count() -> None:
+    facts = {"heldout": "v1", "manifest_sha256": "x", "bits_per_byte": None, "rows": 1, "tokens": 1}
+    taken = tuple(record("evaluation", step, step, loss=5.5, **facts) for step in (40, 50))
+    broken = [*attempt(0, 50, (40, 50), more=taken), *attempt(50, 51, failed="non-finite")]
+    assert {key.step for key in evaluations(broken)} == {40, 50}
+    assert {key.step for key in evaluations([*broken, *attempt(40, 45, doubtful=[50])])} == {40}
 
 
 def test_an_evaluation_that_is_not_finite_makes_only_an_unconfirmed_state_doubtful() -> None:
