@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -167,6 +168,17 @@ def test_a_broken_state_heals_once_and_a_fault_that_repeats_names_the_command(
     assert codes == [OUR_FAULT, NEEDS_DECISION, NEEDS_DECISION]
     assert attempt.told().count("lrps rewind CONFIG main --to 8 --skip-from 9 --skip-steps") == 2
     assert len(list(PathLayout(attempt.run_dir / "main").ledger.iterdir())) == 2, "the third attempt was refused"
+    named = re.search(r"lrps rewind CONFIG (main --to 8 --skip-from 9 --skip-steps [0-9]+)", attempt.told())
+    assert named is not None
+    subprocess.run([sys.executable, "-m", "lrps", "rewind", repeats, *named[1].split(), "--yes"], check=True)
+    past = Attempt(server, repeats, ranks=1, plants={0: broken})
+    assert not past.end(), "main passes the step; branch-v1, which trains a step of this number too, meets the fault"
+    assert total(read_ledger(PathLayout(past.run_dir / "main").ledger)).state == "complete"
+    last = Attempt(server, repeats, ranks=1)
+    assert last.end(), last.told()
+    audit = audit_run(last.run_dir)
+    assert audit.ok, audit.differences
+    assert audit.skipped_steps == int(named[1].split()[-1])
 
 
 def test_a_stuck_rank_ends_the_run(server: ForkServerContext, tiny_config: Path, tmp_path: Path) -> None:
