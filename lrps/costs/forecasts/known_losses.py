@@ -66,8 +66,13 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
         raise ConfigError(
             f"paradigms.{paradigm.name}: no branch forks from a main path, so there is nothing to forecast"
         )
+    main = by_name[mains.pop()]
+    if any(each.peak_lr is not None for each in main.amendments):
+        raise ForecastRefused(
+            "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
+        )
     final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return Switching(paradigm, strategy, by_name[mains.pop()], branches, final / plan.config.schedule.peak_lr)
+    return Switching(paradigm, strategy, main, branches, final / plan.config.schedule.peak_lr)
 
 
 def known_losses(

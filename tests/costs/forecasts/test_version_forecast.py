@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,11 +12,14 @@ from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
+from lrps.costs.forecasts.known_losses import switching_of
 from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.costs.price import Price
 from lrps.forecast import ForecastRefused
 from lrps.forecast.branch import BranchPlan
+from lrps.paths.amended import amended
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.report.figures.forecast_chart import forecast_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
@@ -108,6 +112,18 @@ def test_short_versions_and_runs_that_were_never_evaluated_are_refused(
         version_forecast(outlook(short, {"main": HeldoutCurve((), (), (), 0.0)}, pace, None), "v2")
     with pytest.raises(ForecastRefused, match="lrps evaluate CONFIG main --steps all"):
         outlook(plan, {}, pace, None)
+
+
+def test_a_main_path_of_several_rates_is_refused(plan: Plan, make_config: Callable[..., Config]) -> None:
+    law = make_plan(make_config(schedule={"peak_lr": 1e-2, "power_coefficient": 1.0}))
+    with pytest.raises(ForecastRefused, match="power_coefficient"):
+        switching_of(law)
+    paths = {name: replace(path, amendments=()) for name, path in plan.graph.by_name.items()}
+    paths["main"] = replace(paths["main"], amendments=(Amendment(2_000, peak_lr=1e-3),))
+    rewound = replace(plan)
+    rewound.__dict__["graph"] = amended(plan.graph, paths, lambda _: True)
+    with pytest.raises(ForecastRefused, match="taken back with another peak rate"):
+        switching_of(rewound)
 
 
 def test_mistakes_name_what_there_is(plan: Plan) -> None:
