@@ -51,7 +51,10 @@ def test_a_run_moves_through_a_bucket(config_file: Path, tmp_path: Path, s3: Cal
     came = files(tmp_path / "fresh" / "small")
     ours = files(tmp_path / "runs" / "small")
     assert came == {name: ours[name] for name in came}
-    assert {name.split("/")[2] for name in came if "main/checkpoints" in name} == {"step-00000050", "step-00000060"}
+    assert {name.split("/")[2] for name in came if "main/checkpoints" in name} == {
+        *("step-00000050", "step-00000060"),  # the newest two
+        "step-00000040",  # to rewind to
+    }
     status = json.loads(lrps("status", config_file, "-s", f"runs={tmp_path / 'fresh'}", "--json").stdout)
     assert {each["name"]: each["step"] for each in status["paths"]}["main"] == 60
 

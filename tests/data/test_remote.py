@@ -205,11 +205,11 @@ def test_a_secret_is_never_shown(url, web, s3, monkeypatch, caplog, capfd):
 def test_a_header_that_a_server_repeats_is_scrubbed():
     header = base64.b64encode(f"me:{SECRET}".encode()).decode()
     error = HTTPError("http://host/a.tar", 403, f"not for Basic {header}", Message(), None)
-    assert "not for Basic ***" in str(remote.explained(error, "http://me:pl4nted%2Bsecret@host/a.tar"))
+    assert "not for Basic ***" in str(remote.transfer_fault(error, "http://me:pl4nted%2Bsecret@host/a.tar"))
 
 
 def test_what_a_library_says_of_the_environment_is_scrubbed(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    error = remote.explained(RuntimeError(f"this is false: {SECRET}"), "hf://datasets/me/set/a.tar")
+    error = remote.transfer_fault(RuntimeError(f"this is false: {SECRET}"), "hf://datasets/me/set/a.tar")
     assert str(error) == "hf://datasets/me/set/a.tar: this is false: ***"

@@ -44,6 +44,7 @@ def trained(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Trai
         "runs": str(directory / "runs"),
         "paradigms": {"path-switching": {"alpha": 0.6}},
         "launch": {"processes": 1},
+        "evaluation": {"main_every_steps": None},
         "track": {"log_every_steps": 1, "trackers": ["wandb", "tensorboard", "trackio"]},
     }
     file = directory / "config.yaml"

@@ -293,7 +293,7 @@ def test_what_cannot_be_pruned_is_told_once_and_ends_nothing(
     assert [r.kind for r in read_ledger(main.ledger)][-1] == "stop"
     monkeypatch.undo()
     assert run(plan, "main")
-    assert steps(main.checkpoints) == [25, 28]
+    assert steps(main.checkpoints) == [28]
 
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:

@@ -18,6 +18,7 @@ from lrps.costs.planned.plan_document import plan_document, write_plan_json
 from lrps.costs.recorded_plan import recorded_plan
 from lrps.launch.jobs import unfinished_paths
 from lrps.launch.preflight import check_forks
+from lrps.ledger.reader import EvaluationKey
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import prune_run
 from lrps.plan.status import path_status, plan_status
@@ -71,8 +72,10 @@ def test_a_probe_in_a_begun_run_changes_no_other_path(finished: tuple[Plan, dict
 def test_a_probe_is_evaluated_on_every_held_out_set(finished: tuple[Plan, dict[str, bytes]]) -> None:
     plan, _ = finished
     for name in ("probe-p", "probe-control-28-6-linear"):
-        assert sorted(path_status(plan, plan.graph.by_name[name]).evaluations) == [(34, "v1"), (34, "v2"), (34, "v3")]
-    assert sorted(path_status(plan, plan.graph.by_name["branch-v2"]).evaluations) == [(40, "v1"), (40, "v2")]
+        evaluated = sorted(path_status(plan, plan.graph.by_name[name]).evaluations)
+        assert evaluated == [EvaluationKey(34, version) for version in ("v1", "v2", "v3")]
+    evaluated = sorted(path_status(plan, plan.graph.by_name["branch-v2"]).evaluations)
+    assert evaluated == [EvaluationKey(40, version) for version in ("v1", "v2")]
 
 
 def test_a_probe_that_was_interrupted_is_that_of_a_straight_run(
@@ -100,7 +103,7 @@ def test_the_table_says_what_the_data_is_worth(finished: tuple[Plan, dict[str, b
     names = (result.path, result.control)
     ends = [path_status(plan, plan.graph.by_name[name]).evaluations for name in names]
     for heldout, loss in result.heldout.items():
-        own, control = (found[34, heldout].loss for found in ends)
+        own, control = (found[EvaluationKey(34, heldout)].loss for found in ends)
         assert (loss.loss, loss.control_loss, loss.difference) == (own, control, own - control)
         rows = [np.fromfile(plan.layout.path(name).row_losses(34, heldout), "<f4") for name in names]
         pairs = rows[0].astype(float) - rows[1]
@@ -161,7 +164,7 @@ def test_a_step_that_was_passed_without_a_state_names_the_nearest(
     plan, _ = finished
     late = plan_of(tiny_config, plan.config.runs.parent, {"late": {**PROBES["p"], "at": {"step": 20}}})
     message = (
-        r"(?s)forks from main at step 20: .*choose `at: \{step: 28\}`, the nearest step that is saved, or one beyond"
+        r"(?s)forks from main at step 20: .*choose `at: \{step: 15\}`, the nearest step that is saved, or one beyond"
     )
     with pytest.raises(LineageError, match=message):
         check_forks(late, plan_status(late))

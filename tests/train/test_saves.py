@@ -81,7 +81,9 @@ def test_a_kill_leaves_the_previous_checkpoint_and_the_rerun_is_the_same_run(sav
     assert saves["again"]["killed"] == "nothing"
     assert [record.step for record in of_kind(layout, "start")] == [0, 8]
     assert_equal_ends(saves, "killed")
-    assert [path.name for path in layout.checkpoints.iterdir()] == ["step-00000028"], "the leftover is gone"
+    names = {path.name for path in layout.checkpoints.iterdir()}
+    assert "step-00000028" in names
+    assert not any(name.startswith(".") for name in names), "the leftover is gone"
 
 
 def test_a_record_says_what_was_saved_and_stands_where_training_stood(saves: dict[str, Any]) -> None:
@@ -125,7 +127,7 @@ def test_what_goes_wrong_in_the_thread_ends_the_attempt(
 
 
 def test_a_loss_that_is_not_finite_does_not_lose_the_save_in_flight(saves: dict[str, Any]) -> None:
-    assert saves["first"]["not_finite"] == "NonFiniteLoss: step 6: the loss is nan"
+    assert saves["first"]["not_finite"].startswith("NonFiniteLoss: main: step 6: the loss is nan; ")
     layout = main_path(saves["root"], "not-finite")
     assert [checkpoint.step for checkpoint in complete_checkpoints(layout.checkpoints)] == [5]
     saved, failure = of_kind(layout, "checkpoint", "failure")

@@ -44,7 +44,7 @@ def content(run_dir: Path) -> dict[str, bytes]:
 
 
 def everything(there: Inventory, here: Inventory) -> Inventory:
-    return needed_to_resume(there, here, keep_last=9, keep_every_steps=None)
+    return needed_to_resume(there, here, keep_last=9, keep_every_steps=None, keeps_for_rewind=lambda _: False)
 
 
 def test_a_push_after_a_rewind_moves_the_old_states_there_and_sends_the_new_ones(plan: Plan, tmp_path: Path) -> None:
