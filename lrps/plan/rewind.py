@@ -88,7 +88,7 @@ def _examine(plan: Plan, path: TrainingPath, amendment: Amendment) -> Rewind:
         affected = _affected(plan, name, last.at)
         return Rewind(path, last, len(path.amendments), (), 0, 0.0, affected, done=not unfinished(path, records))
     _check_amendment(path, amendment)
-    if amendment.at != path.start:  # At its start a path needs no state of its own.
+    if amendment.at != path.start or not _states(layout):  # At its start a path needs no state of its own.
         _check_state(layout, name, amendment.at, path_states(name, plan.layout).doubtful)
     if not records:
         raise LedgerError(f"{layout.ledger}: {name} was trained and has no ledger; restore it from a copy first")
