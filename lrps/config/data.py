@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lrps.config.text import BadDocuments, Documents
 from lrps.config.values import Bytes, Float, Int, Section, Share
-from lrps.config.versions import Candidate, Rehearsal, ShardSet, Version
+from lrps.config.versions import CandidateData, Rehearsal, ShardSet, Version
 
 LONGEST_DOCUMENT = 10**9
 UNKNOWN_SHARE = 0.05
@@ -79,8 +79,8 @@ class DataConfig(Section):
     """Increments, oldest first: at least one."""
     rehearsal: tuple[Rehearsal, ...] = ()
     """Rehearsal sets, which `mix: {rehearsal: 0.1}` reads."""
-    candidates: tuple[Candidate, ...] = ()
-    """Candidate sets, which no version reads; `probes` name them."""
+    candidates: tuple[CandidateData, ...] = ()
+    """CandidateData sets, which no version reads; `probes` name them."""
 
     @property
     def cache_path(self) -> Path:

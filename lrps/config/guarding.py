@@ -22,7 +22,7 @@ class GuardConfig(Section):
     of every path and cannot be added to a run that was begun without it. `stop`: training ends with exit code 76, and
     nothing after the last checkpoint is saved."""
     window: Annotated[Int, Field(ge=JUDGED_FROM, le=10_000)] = 200
-    """Number of steps that a step is compared with. A window begins anew at every segment of a path, where other text
+    """Number of steps that a step is compared with. A new window begins at every segment of a path, where other text
     may have another loss, and steps are judged from 32 values on."""
     z: Annotated[Float, Field(gt=0)] = 8.0
     """Robust deviations above the median of the window, (value - median) / (1.4826 MAD), from which on a step is a

@@ -87,7 +87,7 @@ class PathSwitching(Mixing):
     come first when their increment is replayed."""
     release: ReleasedState = "branch"
     """State that is released as a version. `branch`: the end of a branch with a complete decay. The others cost no
-    branch: the main path at the end of the increment as it is (`main`), the exponential moving average of its weights
+    branch: the undecayed main path at the end of the increment (`main`), the exponential moving average of its weights
     there (`ema`, needs `average.ema`), or the mean of 10 of its states over the last tenth of the steps so far
     (`merge`, whose states are kept). For previews and cheap versions; docs/method.md, section 1.8, has what was
     measured."""

@@ -123,7 +123,7 @@ class Rehearsal(Version):
         return self.synthesis is not None
 
 
-class Candidate(Version):
+class CandidateData(Version):
     """A candidate set: data that no version and no mix reads, so that a probe can show what it is worth."""
 
     @model_validator(mode="after")

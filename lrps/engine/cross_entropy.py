@@ -29,7 +29,7 @@ def chunked_cross_entropy(
     of logits per chunk. Backward may be called once.
     """
     if not torch.is_grad_enabled():
-        return mean_loss(chunked_token_losses(hidden, weight, bias, targets, elements), targets)
+        return mean_of_targets(chunked_token_losses(hidden, weight, bias, targets, elements), targets)
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, _rows(elements, weight))
     return loss
 
@@ -51,7 +51,7 @@ def chunked_token_losses(
     return losses
 
 
-def mean_loss(losses: Tensor, targets: Tensor) -> Tensor:
+def mean_of_targets(losses: Tensor, targets: Tensor) -> Tensor:
     """Return the mean of token losses over the targets, in fp32. losses, targets: (tokens,)."""
     return (losses.double() * _share(targets)).sum().float()
 
@@ -96,7 +96,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 of_bias += gradient.sum(0, dtype=torch.float32)
         of_bias = None if of_bias is None else of_bias.to(weight.dtype)
         ctx.save_for_backward(of_hidden, of_weight.to(weight.dtype), of_bias)
-        return mean_loss(losses, targets)
+        return mean_of_targets(losses, targets)
 
     @staticmethod
     @once_differentiable

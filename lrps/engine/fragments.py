@@ -139,7 +139,7 @@ def weights_and_averages(engine: Any) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
-    """Return True if a state is read from fragments, False if it begins anew."""
+    """Return True if a state is read from fragments, False if it restarts from its first value."""
     return source.has(state.name) if state.averages_weights else optimizer == "carry"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrps.engine.cross_entropy import CHUNK_ELEMENTS, chunked_cross_entropy, chunked_token_losses, mean_loss
+from lrps.engine.cross_entropy import CHUNK_ELEMENTS, chunked_cross_entropy, chunked_token_losses, mean_of_targets
 from lrps.engine.packing import NOT_PREDICTED
 
 _SCALES = (1.0, 100.0)
@@ -36,7 +36,7 @@ class LossHead(nn.Linear):
             if training:
                 return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
             self.token_losses = chunked_token_losses(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
-            return mean_loss(self.token_losses, targets)
+            return mean_of_targets(self.token_losses, targets)
         # Few logits are computed at once, exactly as in transformers.
         logits = nn.functional.linear(hidden, self.weight, self.bias).float()
         if not training:

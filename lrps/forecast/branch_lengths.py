@@ -125,12 +125,12 @@ def _at_price(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[floa
 
 
 def check_decided(choice: Choice, default: Choice, weights: Sequence[float]) -> None:
-    """Raise ForecastRefused if the forecast cannot tell the chosen branches from the default ones.
+    """Raise ForecastRefused if the chosen branches are not clearly better than the default ones.
 
-    That is when their weighted losses differ by less than half the width of the weighted band.
+    That is when their weighted losses differ by less than the half-width of the weighted band.
     """
     width = sum(weight * one.half_width for one, weight in zip(choice.candidates, weights, strict=True))
-    if abs(default.loss - choice.loss) < width / 2:
+    if abs(default.loss - choice.loss) < width:
         raise ForecastRefused(
             "undecided",
             f"the forecast cannot tell the best lengths from the config's: their losses differ by "

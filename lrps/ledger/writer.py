@@ -89,7 +89,7 @@ _SECONDS = tuple(name for name in Counters.__annotations__ if name.endswith("_se
 
 
 def write_attempt(ledger_dir: Path, records: Sequence[tuple[str, int, Mapping[str, Any]]]) -> None:
-    """Write an attempt that spends nothing, with all of its records at once: after a crash it is there or not.
+    """Write an attempt that spends nothing, with all of its records at once: a crash leaves all of them or none.
 
     records: (kind, step, facts) of each, the first one a start. Raises LedgerError if it cannot be written.
     """

@@ -25,7 +25,7 @@ class OptimizerState:
     bytes: int = 4
     """Bytes of the value of one parameter."""
     averages_weights: bool = False
-    """Whether it is an average of the weights. Such a state begins as a copy of them, also where a checkpoint has none,
+    """True for an average of the weights. Such a state begins as a copy of them, also where a checkpoint has none,
     and `optimizer: reset` keeps it. The others begin as zeros, and a checkpoint must have them."""
 
 

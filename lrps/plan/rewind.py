@@ -43,7 +43,7 @@ class AffectedPath:
 
     path: TrainingPath
     begun: bool
-    """True if it has saved a state: it stays as it is. False: it will fork from the new history."""
+    """True if it has saved a state and therefore keeps its history; False if it will fork from the new one."""
 
 
 @dataclass(frozen=True)

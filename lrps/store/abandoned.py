@@ -29,7 +29,7 @@ def abandon(layout: PathLayout, step: int, amendment: int) -> None:
     """Move the states of a path beyond lineage step `step` to the folder of the amendment that abandoned them.
 
     Complete or not; each by a rename, so that a crash leaves every state in one of the two places. Raises
-    CheckpointError if a state cannot be moved, or if one of the same step is there already.
+    CheckpointError if a state cannot be moved, or if that folder already has one of the same step.
     """
     target = layout.abandoned(amendment)
     for place, aside in ((layout.checkpoints, target.checkpoints), (layout.branch_points, target.branch_points)):

@@ -166,7 +166,7 @@ def by_config_values(
     """Return the differences with the values of the config keys that caused them, as far as both configs differ there.
 
     recorded, wanted: the config that the run recorded, and the one that does not fit it, as JSON values. A difference
-    that no changed key explains stays as it is. Each key is named once.
+    that no changed key explains is returned unchanged. Each key is named once.
     """
     found: dict[str, IdentityDifference] = {}
     for difference in differences:

@@ -65,7 +65,7 @@ class PathLayout:
         return self.directory / "model"
 
     def abandoned(self, amendment: int) -> PathLayout:
-        """Return the layout of the states that an amendment of this number abandoned. Nothing else is there."""
+        """Return the layout of the states that an amendment of this number abandoned; its folder has nothing else."""
         return PathLayout(self.directory / "abandoned" / str(amendment))
 
     def model_of(self, step: int, form: str | None = None) -> Path:

@@ -19,7 +19,7 @@ class PendingStep(NamedTuple):
     """Lineage step of the state after it."""
     lr: float
     note: StepNote | None
-    """Note of the step as far as it is known before its metrics are synced."""
+    """Note of the step, with what is known before its metrics are synced."""
 
     @property
     def computed(self) -> bool:

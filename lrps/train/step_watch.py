@@ -41,7 +41,7 @@ class StepWatch:
         return lambda loss, norm: self._judge(step, loss, norm)
 
     def note_of(self, step: int) -> StepNote | None:
-        """Return the note of the step that was just taken or left out, as far as it is known before a metrics sync."""
+        """Return the note of the step that was just taken or left out, with what is known before a metrics sync."""
         note, self._note = LEFT_OUT if self.leaves_out(step) else self._note, None
         if note is not None and note.skipped:
             self._skipped |= StepSet.of([(step, step)])

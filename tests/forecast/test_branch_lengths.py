@@ -59,6 +59,6 @@ def test_choices_within_half_the_band_are_not_told_apart() -> None:
     def choice(loss: float) -> Choice:
         return Choice((PricedBranch(BranchPlan(10, 5, "linear"), loss, 0.01, 1.0),), 1.0, loss)
 
-    check_decided(choice(2.0), choice(2.006), [1.0])
+    check_decided(choice(2.0), choice(2.011), [1.0])
     with pytest.raises(ForecastRefused, match="cannot tell"):
-        check_decided(choice(2.0), choice(2.004), [1.0])
+        check_decided(choice(2.0), choice(2.009), [1.0])

@@ -61,7 +61,7 @@ class SpendChoice:
     steps: int
     """Number of steps of the paradigm with the chosen branches, compiled."""
     planned_steps: int
-    """Number of steps of the paradigm by the config as it is."""
+    """Number of steps of the paradigm by the unchanged config."""
     versions: tuple[ChosenVersion, ...]
     """Chosen branches, oldest first."""
     config_lines: tuple[str, ...]
@@ -99,8 +99,8 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
     """Return the best branch lengths of the versions that are not trained, for the budget `text`.
 
     saved: steps of saved states of the main path. reached: step that it has reached; a fork before that must be one of
-    them. Raises ForecastRefused where no branch is finished, nothing fits the budget, or the best choice cannot be told
-    from the config's.
+    them. Raises ForecastRefused where no branch is finished, nothing fits the budget, or the best choice is not
+    clearly better than that of the config.
     """
     budget = budget_in_steps(look, text)
     if not look.trained:

@@ -26,7 +26,7 @@ class AveragedWeights:
             self.begin()
 
     def begin(self) -> None:
-        """Let the average begin anew, as a copy of the weights. Not collective."""
+        """Restart the average as a copy of the weights. Not collective."""
         fragments.begin_average(self._engine)
 
     def after_step(self, step: int) -> None:

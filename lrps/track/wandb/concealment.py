@@ -36,7 +36,7 @@ class ConcealedStreams:
             stream.write = _concealing(stream.write, pattern)  # type: ignore[method-assign]
 
     def restore(self) -> None:
-        """Let the streams write everything as it is."""
+        """Let the streams write everything unchanged."""
         for stream, write in self._originals:
             stream.write = write
         self._originals = []
