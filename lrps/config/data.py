@@ -80,7 +80,7 @@ class DataConfig(Section):
     rehearsal: tuple[Rehearsal, ...] = ()
     """Rehearsal sets, which `mix: {rehearsal: 0.1}` reads."""
     candidates: tuple[CandidateData, ...] = ()
-    """CandidateData sets, which no version reads; `probes` name them."""
+    """Candidate sets, which no version reads; `probes` name them."""
 
     @property
     def cache_path(self) -> Path:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import located
 from lrps.config.models import Config
-from lrps.config.versions import Candidate, MixturePart, Rehearsal, Version
+from lrps.config.versions import CandidateData, MixturePart, Rehearsal, Version
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
 from lrps.data.sources import DataSource, SourcePart
 from lrps.paths.part_share import PartShare, PartSize, count_parts, largest_mixture, share_parts
@@ -39,7 +39,7 @@ def plain_rows(config: Config, version: Version, manifest: Manifest | None, want
     length = config.data.sequence_length
     rows = manifest.rows(length)
     if wanted is not None and wanted > rows:
-        where = {Rehearsal: "rehearsal", Candidate: "candidates"}.get(type(version), "versions")
+        where = {Rehearsal: "rehearsal", CandidateData: "candidates"}.get(type(version), "versions")
         hint = "or leave it out to use all"
         if isinstance(version, Rehearsal) and version.synthesis is not None:
             hint = "or its synthesis.ratio; a set that is made never grows: a larger one takes another name"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lrps.engine.cross_entropy import chunked_cross_entropy, chunked_token_losses, mean_loss
+from lrps.engine.cross_entropy import chunked_cross_entropy, chunked_token_losses, mean_of_targets
 from lrps.engine.packing import NOT_PREDICTED
 
 
@@ -76,7 +76,7 @@ def test_the_losses_of_tokens_are_those_of_all_logits_at_once(rows: int) -> None
     expected = nn.functional.cross_entropy(nn.functional.linear(hidden, weight, bias), targets, reduction="none")
     predicted = targets != NOT_PREDICTED
     torch.testing.assert_close(losses[predicted], expected[predicted], rtol=1e-6, atol=2e-6)
-    assert torch.equal(mean_loss(losses, targets), in_chunks(hidden, weight, bias, targets, rows=rows).detach())
+    assert torch.equal(mean_of_targets(losses, targets), in_chunks(hidden, weight, bias, targets, rows=rows).detach())
 
 
 def test_never_are_all_logits_there() -> None:
