@@ -21,7 +21,7 @@ from lrps.ledger.totals import total
 from lrps.plan.main_curve import main_curve
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import path_status
-from lrps.store.checkpoints import find
+from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.row_losses import read_row_losses
 from support.plain_engine import run
 from support.raw_evaluations import raw_evaluations
@@ -168,8 +168,11 @@ def test_saved_states_can_be_evaluated_afterwards(make: Make) -> None:
     plan = make(OFF, "checkpoint.keep_last=20")
     assert not run(plan, "main", stop_after=17)
     assert curve(plan) == {}
+    layout = plan.layout.path("main")
+    before = [saved.step for saved in complete_checkpoints(layout.checkpoints)]
     assert run(plan, "main", train=False, saved_steps=(5, 10))
     assert steps(plan) == [5, 10]
+    assert [saved.step for saved in complete_checkpoints(layout.checkpoints)] == before, "an unfinished path keeps them"
     assert state_of(plan) == "interrupted"
     assert run(plan, "main", train=False, saved_steps="all")
     assert steps(plan) == [5, 8, 10, 15, 17]
@@ -192,3 +195,9 @@ def test_a_step_without_a_state_is_an_error_that_names_those_with_one(make: Make
     with pytest.raises(CheckpointError, match="no saved state of step 6; it has those of steps 5, 8, 10, 11"):
         run(plan, "main", train=False, saved_steps=(8, 6))
     assert curve(plan) == {}
+
+
+def test_a_merge_leaves_the_state_at_its_step_to_the_curve(make: Make) -> None:
+    """The merge is another model: the state itself is evaluated too, to compare them."""
+    plan = make("evaluation.main_every_steps=10", "paradigms={path-switching: {release: merge}}")
+    assert set(main_curve(plan, plan.graph.by_name["main"])) == {10, 20, 30, 40}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,19 @@ from lrps.engine.fragments import open_state
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.ledger.check import check_run
-from lrps.ledger.reader import evaluations, read_ledger
+from lrps.ledger.reader import MERGE, evaluations, read_ledger
 from lrps.ledger.records import Record
+from lrps.paths.amendments import Amendment
 from lrps.plan.initial import initial_checkpoint
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import prune_run
+from lrps.plan.released_state import find_state
+from lrps.plan.rewind import rewind
 from lrps.plan.status import missing_of_form, path_status
 from lrps.store.checkpoints import Checkpoint, find, open_checkpoint
 from lrps.store.copy.inventory import list_inventory
 from lrps.store.copy.mirror import compare_inventories
+from lrps.store.copy.transfer import push_run
 from support.plain_engine import run
 from support.run_builder import files
 
@@ -234,3 +239,20 @@ def inventory(contents: dict[str, bytes]) -> object:
             return contents.get(name)
 
     return list_inventory(Held())
+
+
+def test_a_merge_of_states_that_a_rewind_abandoned_is_no_release(make: Make, tmp_path: Path) -> None:
+    plan = make()
+    assert run(plan, "main")
+    there, before = tmp_path / "there", merged(plan, "v2").merged
+    push_run(plan.layout.run_dir, str(there))
+    rewind(plan, "main", Amendment(20, peak_lr=1e-3))
+    again = replace(plan)
+    with pytest.raises(CheckpointError, match="a rewind has abandoned"):
+        find_state(again, "main", 40, MERGE)
+    assert find_state(again, "main", 20, MERGE).merged == merged(plan, "v1").merged, "its states are in force"
+    assert run(again, "main")
+    assert merged(again, "v2").merged != before
+    assert find_state(again, "main", 40, MERGE).step == 40
+    push_run(plan.layout.run_dir, str(there))
+    assert open_checkpoint(there / "main" / "merged" / "v2").merged == merged(again, "v2").merged

@@ -10,8 +10,9 @@ import pytest
 
 from lrps.base.errors import BudgetError, DataError
 from lrps.config.loader import load_config
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import EMA, RAW, read_ledger
 from lrps.plan.plan import Plan, make_plan
+from lrps.train.path_notices import PathNotices
 from support.plain_engine import before_steps, run
 from support.raw_evaluations import raw_evaluations
 from support.webhooks import Receiver, receiver
@@ -100,3 +101,13 @@ def test_a_server_that_is_down_changes_nothing_of_training(
     said = capsys.readouterr().out
     assert said.count("track.notify: http://127.0.0.1:9 got no message") == 1
     assert "s3cret" not in said
+
+
+def test_the_loss_of_a_finished_version_is_that_of_the_form_that_is_released(tiny_config: Path) -> None:
+    settings = ["average={ema: {}}", "paradigms={path-switching: {release: ema}}"]
+    plan = make_plan(load_config(tiny_config, settings))
+    told: list[Any] = []
+    notices = PathNotices(plan, plan.graph.by_name["main"], lambda kind, facts: told.append((kind, facts["loss"])))
+    notices.evaluated(20, {"v1": {"loss": 3.0}}, RAW)
+    notices.evaluated(20, {"v1": {"loss": 2.0}}, EMA)
+    assert told == [("version", 2.0)]

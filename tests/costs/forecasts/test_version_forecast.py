@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+import yaml
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
@@ -186,3 +187,30 @@ def test_charts_show_the_curve_and_the_forecast(plan: Plan) -> None:
     charts = forecast_charts(version_forecast(look), look.curve)
     assert sorted(charts) == [f"forecast-v4-on-v{k}.svg" for k in (1, 2, 3, 4)]
     assert all("its curve" in svg and "forecast: " in svg for svg in charts.values())
+
+
+def test_branches_of_another_paradigm_on_the_same_main_path_do_not_count(make_config: Callable[..., Config]) -> None:
+    versions = [{"name": f"v{k}", "tokens": 16 * STEPS} for k in (1, 2, 3, 4)]
+    data = {"root": "nowhere", "sequence_length": 8, "versions": versions}
+    other = {"kind": "path-switching", "decay": "1-sqrt"}
+    paradigms = {"path-switching": {}, "other": other}
+    both = make_plan(make_config(data=data, schedule={"peak_lr": 1e-2, "warmup_steps": 100}, paradigms=paradigms))
+    ours = curve(both, 1, 12_000)
+    theirs = tuple(BranchEnd(f"v{k}", f"other-v{k}", k * STEPS, version, 1.0) for k in (1, 2, 3) for version in SETS)
+    pace = SpeedComparison("measured", "path-switching", 36.0, 36.0, 36.0, None, False, {})
+    mixed = HeldoutCurve(ours.points, (*ours.branch_ends, *theirs), (), 0.0)
+    look = outlook(both, {"main": mixed}, pace, None, "path-switching")
+    assert (look.trained, look.next_version()) == ({"v1"}, "v2")
+    assert version_forecast(look, "v1", [Fraction(3, 5)]).rows[0].losses["v1"].outcome != 1.0
+    choice = spend_choice(look, "0.75ptfs", frozenset(), 1_600)
+    assert [each.version for each in choice.versions] == ["v2", "v3", "v4"]
+
+
+def test_the_config_lines_keep_the_lengths_of_other_versions(make_config: Callable[..., Config]) -> None:
+    versions = [{"name": f"v{k}", "tokens": 16 * STEPS} for k in (1, 2, 3, 4)]
+    data = {"root": "nowhere", "sequence_length": 8, "versions": versions}
+    paradigms = {"path-switching": {"alpha_per_version": {"v1": 0.5}}}
+    plan = make_plan(make_config(data=data, schedule={"peak_lr": 1e-2, "warmup_steps": 100}, paradigms=paradigms))
+    choice = spend_choice(look_at(plan, trained=1, known=12_000), "0.75ptfs", frozenset(), 2_000)
+    values = yaml.safe_load("\n".join(choice.config_lines))["paradigms"]["path-switching"]["alpha_per_version"]
+    assert values == {"v1": 0.5, **{each.version: each.alpha for each in choice.versions}}

@@ -50,3 +50,12 @@ def test_off_costs_nothing_and_before_the_shards_it_is_not_known(
 def test_other_values_are_refused(tiny_config: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="evaluation.main_every_steps"):
         load_config(tiny_config, [f"evaluation.main_every_steps={value}"])
+
+
+def test_an_average_is_evaluated_beside_the_weights_and_costs_as_much(tiny_config: Path) -> None:
+    every = "evaluation={main_every_steps: 7, main_max_rows: 5}"
+    plain, averaged = (
+        main_watches(make_plan(load_config(tiny_config, [every, *more])))["main"]
+        for more in ([], ["average={ema: {}}"])
+    )
+    assert averaged.steps == 2 * plain.steps
