@@ -23,6 +23,7 @@ from lrps.export.states import PathState
 from lrps.ledger.reader import EMA, MERGE, evaluations, read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
+from lrps.paths.amendments import in_force
 from lrps.paths.graph import TrainingPath
 from lrps.paths.optimizer_states import AVERAGE
 from lrps.plan.parent_state import other_parent
@@ -77,6 +78,7 @@ def card_document(
         "initial_state": stored[0].get("initial_state"),
         "lineage": [_described(leg) for leg in legs],
         "other_parents": _other_parents(plan, legs),
+        "amendments": [each for leg in legs for each in _amendments(leg)],
         "skipped": checkpoint.identity.get(SKIPPED, []),
         "data": data,
         "tokenizer": asdict(tokenizer),
@@ -122,6 +124,15 @@ def render_card(document: Mapping[str, Any]) -> str:
 
 def _lr(rate: float) -> str:
     return f"{rate:.4g}"
+
+
+def _amendments(leg: _Leg) -> list[dict[str, Any]]:
+    """Return what `lrps rewind` changed on the steps of a leg: rates, clipping and steps that were left out."""
+    return [
+        {"path": leg.path.name, "number": number, **each.to_json()}
+        for number, each in in_force(leg.path.amendments)
+        if each.at < leg.stop
+    ]
 
 
 def _described(leg: _Leg) -> dict[str, Any]:

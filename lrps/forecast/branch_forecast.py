@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrps.forecast.band import half_width, share_of_gain
+from lrps.forecast.band import half_width
 from lrps.forecast.branch import Branch, BranchPlan
-from lrps.forecast.decay_integrals import decay_integrals
 from lrps.forecast.drift import check_drift
 from lrps.forecast.gain import gain_constant
 from lrps.forecast.main_curve import MainCurve, Point, fit_main_curve
@@ -43,15 +42,6 @@ class Forecast:
     branches: int
     """Number of finished branches that it is based on."""
 
-    def at(self, progress: float) -> float:
-        """Return the forecast loss inside the branch, at the share `progress` of its steps."""
-        if progress <= 0:
-            return self.curve.at(self.branch.fork)
-        partial = decay_integrals(self.branch.shape, self.branch.final, progress)
-        whole = self.branch.integrals
-        gained = self.gain * partial.gain / whole.gain if whole.gain else 0.0
-        return self.curve.at(self.branch.fork + partial.progress * self.branch.steps) - gained
-
 
 def forecast_branch(
     main_points: Sequence[Point],
@@ -64,15 +54,13 @@ def forecast_branch(
     warmup: int = 0,
     final: float = 0.0,
     drift_from: int | None = None,
-    errors: Sequence[tuple[float, float]] = (),
 ) -> Forecast:
     """Return the forecast of a branch from the main path's held-out losses and the finished branches.
 
     main_points: (step, loss) that are known so far. history: finished branches, oldest first, losses on the same
     held-out set. peak: peak learning rate, needed without a finished branch. warmup: steps of the main path's warm-up.
     final: rate at the end as a share of the peak. drift_from: start of the increment that the version adds, after which
-    the points are tested for drift. errors: (outcome - forecast, gain) of the run's earlier forecasts, which set the
-    width of the band from eight on.
+    the points are tested for drift.
 
     Raises ForecastRefused where the law is known not to hold.
     """
@@ -90,7 +78,6 @@ def forecast_branch(
         length_ratio=steps / last.steps if last else 1.0,
         horizon_ratio=branch.main_step / curve.known,
         new_shape=bool(history) and shape not in {past.shape for past in history},
-        share=share_of_gain(errors),
     )
     repeated = curve.at(fork) - (curve.at(last.fork) - last.loss) if last else None
     return Forecast(branch, main_loss - gain, width, main_loss, gain, repeated, curve, len(history))

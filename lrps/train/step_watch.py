@@ -57,7 +57,7 @@ class StepWatch:
 
     def error_at(self, step: PendingStep, note: StepNote | None) -> SpikeError | None:
         """Return the error that ends the attempt after a step; None if training continues."""
-        if note is None or self._guard is None or self._guard.action != "stop":
+        if note is None or note.skipped or self._guard is None or self._guard.action != "stop":
             return None
         return SpikeError(
             f"step {step.first} is a spike: {note}; nothing after the last checkpoint is saved. Look at the rows of "

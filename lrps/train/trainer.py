@@ -326,5 +326,6 @@ class Trainer:
                 load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
                 results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
             self._book_energy()
+            check_finite(results, release.step)
             if self.recorder is not None:
                 self.recorder.evaluation(release.step, results, form=release.form)

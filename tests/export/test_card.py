@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from lrps.export.card import card_document, render_card
 from lrps.export.states import chosen_states
 from lrps.ledger.check import check_run
 from lrps.ledger.records import Record
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan
+from lrps.plan.rewind import rewind
 from lrps.store.checkpoints import find
+from support.plain_engine import run
 from support.synthetic_run import rewrite
 
 MODEL = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}
@@ -153,3 +157,19 @@ def test_a_state_that_another_trainer_wrote_is_named(plan: Plan) -> None:
     )
     assert "the initial weights" not in lineage
     assert "None" not in render_card({**card, "initial_state": {"step": 480, "origin": {**origin, "deepspeed": None}}})
+
+
+def test_what_a_rewind_changed_is_on_the_card(make: Callable[..., Plan]) -> None:
+    plan = make()
+    rewind(plan, "main", Amendment(8, skip=2, peak_lr=0.005, clip_grad_norm=0.5, reason="spike"))
+    assert run(replace(plan), "main")
+    card = document(replace(plan), "main", 28)
+    assert [(each["path"], each["number"], each["at"]) for each in card["amendments"]] == [("main", 1, 8)]
+    text = render_card(card)
+    assert (
+        "**main was taken back to step 8** (spike), and trained from there at a peak learning rate of 0.005, with"
+        in text
+    )
+    assert "the gradient norm clipped at 0.5." in text
+    assert text.count("changed as said under Lineage") == 2
+    assert document(replace(plan), "main", 8)["amendments"] == [], "the state of that step is of the older history"

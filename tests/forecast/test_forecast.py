@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.forecast import Branch, Forecast, ForecastRefused, forecast_branch
-from lrps.forecast.band import half_width, share_of_gain
+from lrps.forecast.band import half_width
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.decay_integrals import decay_integrals
 from lrps.forecast.drift import drift_step
@@ -105,14 +105,6 @@ def test_noise_leaves_the_loss_within_the_band(seed: int) -> None:
     assert abs(forecast.loss - trained(24_000, 6_000).loss) < 3 * forecast.half_width
 
 
-def test_inside_a_branch_the_forecast_goes_from_the_fork_to_the_end() -> None:
-    forecast = ask()
-    assert forecast.at(0.0) == forecast.curve.at(24_000)
-    assert forecast.at(1.0) == pytest.approx(forecast.loss)
-    losses = [forecast.at(p) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    assert losses == sorted(losses, reverse=True)
-
-
 def test_the_band_widens_with_what_is_new() -> None:
     known = {"length_ratio": 1.0, "horizon_ratio": 1.0, "new_shape": False}
     plain = half_width(0.1, 2, **known)  # type: ignore[arg-type]
@@ -121,13 +113,6 @@ def test_the_band_widens_with_what_is_new() -> None:
     assert half_width(0.1, 2, **{**known, "length_ratio": 2.0}) == pytest.approx(plain + 0.1 * 0.015 * math.log(2))  # type: ignore[arg-type]
     assert half_width(0.1, 2, **{**known, "horizon_ratio": 2.0}) == pytest.approx(plain + 0.1 * 0.03 * math.log(2))  # type: ignore[arg-type]
     assert half_width(0.1, 2, **{**known, "new_shape": True}) == pytest.approx(plain + 0.004)  # type: ignore[arg-type]
-
-
-def test_eight_outcomes_set_the_width() -> None:
-    errors = [(0.001 * n, 0.1) for n in range(1, 9)]
-    assert share_of_gain(errors[:7]) is None
-    assert share_of_gain(errors) == pytest.approx(0.073)
-    assert ask(errors=errors).half_width > ask().half_width
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,14 @@ from lrps.base.step_set import StepSet
 from lrps.config.loader import load_config
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
+from lrps.plan.rewind import rewind
 from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.identity import GUARD, SKIPPED
 from lrps.train import job, spike_guard
 from support.plain_engine import PlainEngine, before_steps, run
+from support.webhooks import receiver
 
 PATHS = ("main", "branch-v1", "branch-v2")
 BAD = {0: nan, 4: inf, 5: nan, 7: nan, 14: 40.0, 19: 40.0, 20: 40.0, 26: 40.0, 27: 40.0, 30: nan, 39: 40.0}
@@ -195,3 +198,23 @@ def test_skip_is_part_of_the_identity(tiny_config: Path, tmp_path: Path) -> None
     with pytest.raises(LineageError, match="`guard`: the run was begun with null, the config says .*skip"):
         run(planned(tiny_config, tmp_path, "skip"), "main")
     assert run(planned(tiny_config, tmp_path, "stop"), *PATHS)
+
+
+def test_a_guard_that_stops_passes_the_steps_that_an_amendment_leaves_out(tiny_config: Path, tmp_path: Path) -> None:
+    plan = planned(tiny_config, tmp_path, "stop")
+    with losses_above({19: 40.0}):
+        with pytest.raises(SpikeError, match="step 19 is a spike"):
+            run(plan, "main")
+        rewind(plan, "main", Amendment(15, skip_from=19, skip=1))
+        assert run(replace(plan), "main")
+    assert audit_run(plan.layout.run_dir).skipped_steps == 1
+
+
+@pytest.mark.parametrize(("action", "expected"), [("warn", [14, 19, 26, 27]), ("skip", [14, 19, 26, 27])])
+def test_a_webhook_hears_of_spikes(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, expected: list[int]
+) -> None:
+    with receiver() as hook, losses_above({step: above for step, above in BAD.items() if above == 40.0}):
+        monkeypatch.setenv("LRPS_NOTIFY_URL", hook.url)
+        assert run(planned(tiny_config, tmp_path, action, "track.notify={}"), "main")
+        assert [body["step"] for body in hook.received if body["event"] == "spike"] == expected

@@ -237,7 +237,7 @@ def _forecast(look: Outlook, version: str, branch: BranchPlan, known: KnownLosse
         final=branch.final,
         peak=schedule.peak_lr,
         warmup=schedule.warmup_steps,
-        drift_from=begin if begin and known.main[0][0] <= begin else None,
+        drift_from=begin or None,
     )
 
 

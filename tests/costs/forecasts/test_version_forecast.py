@@ -93,13 +93,17 @@ def test_a_trained_version_is_forecast_from_what_was_known_then(plan: Plan) -> N
 
 
 def test_sets_are_refused_one_by_one(plan: Plan) -> None:
-    """On v4 the main path was evaluated from step 12,000 on, six times."""
+    """On v4 the main path was evaluated after step 12,000 only, when the increment had begun: drift cannot be told."""
     look = look_at(plan)
     points = tuple(p for p in look.curve.points if p.version != "v4" or p.step > 12_000)
     late = Outlook(plan, look.switching, HeldoutCurve(points, look.curve.branch_ends, (), 0.0), look.pace, look.price)
     row = next(row for row in version_forecast(late).rows if row.is_planned)
     assert row.losses["v3"].refused is None
     assert "6 held-out losses" in str(row.losses["v4"].refused)
+    early = tuple(p for p in look.curve.points if p.version != "v4" or p.step > 11_000)
+    some = Outlook(plan, look.switching, HeldoutCurve(early, look.curve.branch_ends, (), 0.0), look.pace, look.price)
+    (planned,) = (row for row in version_forecast(some).rows if row.is_planned)
+    assert "whether the losses drifted since step 12,000 cannot be told" in str(planned.losses["v4"].refused)
     assert row.mean_loss is None
     assert "refused" in forecast_table(version_forecast(late)).to_text(200)
 
