@@ -1,4 +1,4 @@
-"""Choice of the branch lengths of the versions to come: least weighted loss for a budget."""
+"""Choice of the branch lengths of the versions to come: the least sum of their losses for a budget."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Choice:
     cost: float
     """Sum of their costs."""
     loss: float
-    """Sum of their losses by the versions' weights."""
+    """Sum of their losses."""
 
 
 def branches_to_try(
@@ -84,19 +84,19 @@ def candidates_of(
     return found
 
 
-def choose(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[float], budget: float) -> Choice:
-    """Return the choice with the least weighted loss whose cost is at most the budget.
+def choose(versions: Sequence[Sequence[PricedBranch]], budget: float) -> Choice:
+    """Return the choice with the least sum of losses whose cost is at most the budget.
 
     A price is put on a unit of cost, every version takes its best candidate at that price, and the price is halved
     until the budget is met as closely as possible. No other choice that costs as little has a lower loss (Everett
     1963); one that costs a little more, but still no more than the budget, may have. Raises ForecastRefused if the
     cheapest choice costs more than the budget.
     """
-    dear = _at_price(versions, weights, 0.0)
+    dear = _at_price(versions, 0.0)
     if dear.cost <= budget:
         return dear
     high = 1.0
-    while (cheap := _at_price(versions, weights, high)).cost > budget:
+    while (cheap := _at_price(versions, high)).cost > budget:
         if high > 1e30:
             raise ForecastRefused(
                 "budget",
@@ -106,7 +106,7 @@ def choose(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[float],
     low = 0.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        found = _at_price(versions, weights, middle)
+        found = _at_price(versions, middle)
         if found.cost > budget:
             low = middle
         else:
@@ -114,22 +114,18 @@ def choose(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[float],
     return cheap
 
 
-def _at_price(versions: Sequence[Sequence[PricedBranch]], weights: Sequence[float], price: float) -> Choice:
-    """Return the best choice if a unit of cost is worth `price` of weighted loss; of equal ones the cheapest."""
-    best = tuple(
-        min(candidates, key=lambda one, weight=weight: (weight * one.loss + price * one.cost, one.cost))  # type: ignore[misc]
-        for candidates, weight in zip(versions, weights, strict=True)
-    )
-    loss = sum(weight * one.loss for one, weight in zip(best, weights, strict=True))
-    return Choice(best, sum(one.cost for one in best), loss)
+def _at_price(versions: Sequence[Sequence[PricedBranch]], price: float) -> Choice:
+    """Return the best choice if a unit of cost is worth `price` of loss; of equal ones the cheapest."""
+    best = tuple(min(each, key=lambda one: (one.loss + price * one.cost, one.cost)) for each in versions)
+    return Choice(best, sum(one.cost for one in best), sum(one.loss for one in best))
 
 
-def check_decided(choice: Choice, default: Choice, weights: Sequence[float]) -> None:
+def check_decided(choice: Choice, default: Choice) -> None:
     """Raise ForecastRefused if the chosen branches are not clearly better than the default ones.
 
-    That is when their weighted losses differ by less than the half-width of the weighted band.
+    That is when the sums of their losses differ by less than the sum of the half-widths.
     """
-    width = sum(weight * one.half_width for one, weight in zip(choice.candidates, weights, strict=True))
+    width = sum(one.half_width for one in choice.candidates)
     if abs(default.loss - choice.loss) < width:
         raise ForecastRefused(
             "undecided",

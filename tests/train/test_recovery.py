@@ -13,14 +13,18 @@ import pytest
 from lrps.audit.run import audit_run
 from lrps.base.errors import NEEDS_DECISION, LineageError, NonFiniteLoss, RepeatedFailureError
 from lrps.config.loader import load_config
+from lrps.launch.jobs import unfinished_paths
+from lrps.launch.preflight import check_forks
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import prune_run
+from lrps.plan.recovery import path_states
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 from support.plain_engine import PlainEngine, before_steps, broken_updates, run
+from support.raw_evaluations import raw_evaluations
 
 Make = Callable[..., Plan]
 PATHS = ("main", "branch-v1", "branch-v2")
@@ -207,3 +211,22 @@ def test_random_faults_end_as_undisturbed(make: Make, undisturbed: Plan) -> None
         run(plan, *PATHS)  # The last update of main was broken.
     assert run(plan, *PATHS)
     assert_as_undisturbed(plan, undisturbed)
+
+
+def test_a_branch_that_waits_for_a_doubtful_fork_keeps_nobody_from_healing_it(make: Make) -> None:
+    """`lrps run` checks forks before it starts anything, and the parent goes back only once it is started."""
+    plan = make("waits")
+    with broken_updates(7), pytest.raises(NonFiniteLoss):
+        run(plan, "main")
+    assert path_states("main", plan.layout).doubtful == {8}
+    check_forks(plan, unfinished_paths(plan))
+    assert run(plan, *PATHS)
+
+
+def test_evaluating_all_saved_states_leaves_out_the_one_that_may_be_broken(make: Make) -> None:
+    plan = make("evaluated", "evaluation.main_every_steps=null", "checkpoint.keep_last=9")
+    with broken_updates(14), pytest.raises(NonFiniteLoss):
+        run(plan, "main")
+    assert run(plan, "main", train=False, saved_steps="all")
+    found = raw_evaluations(read_ledger(plan.layout.path("main").ledger))
+    assert sorted({step for step, _ in found}) == [5, 8, 10]

@@ -111,11 +111,10 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
     versions = [version for version in branches if version == first or version not in look.trained]
     trained = sum(branches[version].steps for version in look.trained)
     base = look.end_of(look.plan.increments[-1].version) + trained
-    weights = [1.0] * len(versions)
     # The shape is one key for all branches, and trained ones have it.
-    best = choose([_candidates(look, version, saved, reached) for version in versions], weights, budget - base)
+    best = choose([_candidates(look, version, saved, reached) for version in versions], budget - base)
     default = _default(look, versions)
-    check_decided(best, default, weights)
+    check_decided(best, default)
     return _document(look, text, budget, versions, best, default)
 
 
