@@ -32,6 +32,14 @@ def test_no_choice_that_costs_as_little_is_better(versions: list[list[PricedBran
             assert chosen.loss <= sum(one.loss for one in combination) + 1e-9
 
 
+def test_the_budget_goes_to_the_version_that_gains_more_from_it() -> None:
+    def candidates(*pairs: tuple[int, float]) -> list[PricedBranch]:
+        return [PricedBranch(BranchPlan(100, steps, "linear"), loss, 0.01, float(steps)) for steps, loss in pairs]
+
+    chosen = choose([candidates((1, 10.0), (2, 7.0)), candidates((1, 4.0), (2, 0.0))], 3)
+    assert [one.cost for one in chosen.candidates] == [1.0, 2.0]
+
+
 def test_branches_end_where_the_version_ends_and_fork_where_they_can() -> None:
     found = branches_to_try(10_000, reached=7_000, saved={6_123, 900})
     assert {branch.shape for branch in found} == {"linear", "1-sqrt"}
