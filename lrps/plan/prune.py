@@ -185,7 +185,7 @@ def _survey(plan: Plan, path: TrainingPath, referred: Mapping[int, str], damaged
     for number in range(1, len(path.amendments) + 1):
         aside = layout.abandoned(number)
         for each in (*complete_checkpoints(aside.checkpoints), *complete_checkpoints(aside.branch_points)):
-            reason = f"abandoned by amendment {number}; nothing continues from it, remove it by hand to free it"
+            reason = f"abandoned by amendment {number}; nothing continues from it, and prune leaves it to you"
             yield _found(path.name, each.directory, each.step, False, reason)
     yield from _merged(plan, path.name, known)
     for directory in (each for folder in folders for each in leftovers(folder)):

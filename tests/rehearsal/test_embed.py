@@ -46,7 +46,8 @@ def test_weights_that_are_missing_are_told_and_a_head_too_many_is_not(
     base_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     embed(base_model, ["a"], 1, lambda _: None)
-    assert not caplog.records
+    # Libraries that other tests have started may log in threads of their own.
+    assert not [record for record in caplog.records if record.name.split(".")[0] in ("lrps", "transformers")]
     cut = tmp_path / "cut"
     shutil.copytree(base_model, cut)
     weights = load_file(cut / "model.safetensors")
