@@ -12,12 +12,13 @@ from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
-from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.estimate import CostRate, Estimate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
 from lrps.costs.path_curve import PathCurve, path_curve
-from lrps.costs.path_spending import RunRecords
+from lrps.costs.path_spending import PathSpending, RunRecords
+from lrps.costs.planned.path_amendment import PathAmendment, path_amendments
 from lrps.costs.planned.plan_document import GraphCost, PlanDocument, plan_document
 from lrps.costs.price import Price, price_of
 from lrps.costs.provenance import Provenance, provenance
@@ -80,6 +81,8 @@ class Comparison:
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
     failures: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
     """Descriptions of failed steps and of what has to follow, by the name of the path."""
+    amendments: Mapping[str, tuple[PathAmendment, ...]] = field(default_factory=dict, metadata=OPTIONAL)
+    """Amendments of each path that `lrps rewind` took back, oldest first, by its name (docs/steering.md)."""
     unconfirmed: Mapping[str, int] = field(default_factory=dict, metadata=OPTIONAL)
     """Step of the last state of each complete path of which nothing confirms it yet (docs/steering.md), by name."""
     heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
@@ -102,20 +105,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     by_path = {name: spending.measured for name, spending in whole.items()}
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
-    ratios = measured_ratios(plan.graph.paradigms, spendings, run)
-    scores = newest_scores(plan)
-    paradigms = {
-        paradigm.name: paradigm_costs(
-            paradigm,
-            planned.paradigms[paradigm.name],
-            spendings[paradigm.name],
-            run,
-            model,
-            scores,
-            ratios[paradigm.name],
-        )
-        for paradigm in plan.graph.paradigms
-    }
+    paradigms = _paradigms(planned, spendings, run, model)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     return Comparison(
         plan=planned,
@@ -134,10 +124,25 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
+        amendments={path.name: path_amendments(path) for path in plan.graph.paths if path.amendments},
         unconfirmed=_unconfirmed(run.statuses.values()),
         heldout_curves=heldout_curves(plan, run.statuses),
         probe_results=probe_results(plan, run, by_path) or None,
     )
+
+
+def _paradigms(
+    planned: PlanDocument, spendings: Mapping[str, Mapping[str, PathSpending]], run: RunRecords, model: Estimate
+) -> dict[str, ParadigmCosts]:
+    """Return the costs of every paradigm, by name. spendings: by paradigm, then by path."""
+    paradigms = run.plan.graph.paradigms
+    ratios, scores = measured_ratios(paradigms, spendings, run), newest_scores(run.plan)
+    return {
+        each.name: paradigm_costs(
+            each, planned.paradigms[each.name], spendings[each.name], run, model, scores, ratios[each.name]
+        )
+        for each in paradigms
+    }
 
 
 def _unconfirmed(statuses: Iterable[PathStatus]) -> dict[str, int]:
