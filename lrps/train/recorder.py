@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrps.base.errors import LedgerError, NonFiniteLoss
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
+from lrps.ledger.heldout_metrics import HeldoutMetrics
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Record
@@ -205,7 +206,9 @@ class Recorder:
             f"{self.path.name}: held-out loss{'' if form == RAW else f' of the {form}'} at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        self._trackers.log_evaluation(step, step * self._tokens_per_step, facts, form)
+        tokens = step * self._tokens_per_step
+        self._metrics.write_heldout(HeldoutMetrics.of(step, tokens, form, facts))
+        self._trackers.log_evaluation(step, tokens, facts, form)
         if self.notices is not None:
             self.notices.evaluated(step, facts, form)
 
