@@ -11,6 +11,7 @@ from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE, key
 from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
+from lrps.costs.curves.average_beside_branch import AverageBesideBranch, averages_beside_branches
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, Estimate, estimate
 from lrps.costs.heldout_loss import HeldoutLoss
@@ -87,6 +88,8 @@ class Comparison:
     """Step of the last state of each complete path of which nothing confirms it yet (docs/steering.md), by name."""
     heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
     """Held-out losses of main paths while they were trained, by the name of the path."""
+    averages_beside_branches: tuple[AverageBesideBranch, ...] = field(default=(), metadata=OPTIONAL)
+    """Averages of a main path's weights beside the branch of the same version, on the same held-out sequences."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
 
@@ -127,6 +130,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         amendments={path.name: path_amendments(path) for path in plan.graph.paths if path.amendments},
         unconfirmed=_unconfirmed(run.statuses.values()),
         heldout_curves=heldout_curves(plan, run.statuses),
+        averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
         probe_results=probe_results(plan, run, by_path) or None,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrps.costs.curves.measured_losses import loss_on_first, states_of_path
 from lrps.costs.curves.paired_difference import PairedDifference, paired_differences
-from lrps.ledger.reader import HeldoutEvaluation
+from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.paths.graph import Fork, Release, TrainingPath
 from lrps.plan.main_curve import released_steps
 from lrps.plan.plan import Plan
@@ -53,7 +53,8 @@ class HeldoutCurve:
     branch_ends: tuple[BranchEnd, ...]
     """Losses of the versions that branch from it."""
     differences: tuple[PairedDifference, ...]
-    """Differences between these versions and the main path, sequence by sequence."""
+    """Differences between the main path and the versions made from it, sequence by sequence: those that branch from
+    it, at the fork and at their own step, and released averages of its weights, at their step."""
     device_hours: float
     """Allocated device-hours of all evaluations of the main path."""
 
@@ -71,8 +72,11 @@ def _curve(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus]) -
     branches = list(_branches(plan, path))
     differences = (
         each
-        for release, fork in branches
-        for each in paired_differences(plan, release, fork, statuses[release.path], status)
+        for release, steps in [
+            *((branch, (fork.step, branch.step)) for branch, fork in branches),
+            *_averages(plan, path),
+        ]
+        for each in paired_differences(plan, release, steps, statuses[release.path], status)
     )
     return HeldoutCurve(
         points=tuple(
@@ -115,3 +119,10 @@ def _branches(plan: Plan, main: TrainingPath) -> Iterator[tuple[Release, Fork]]:
         parent = plan.graph.by_name[release.path].parent
         if parent is not None and parent.path == main.name:
             yield release, parent
+
+
+def _averages(plan: Plan, main: TrainingPath) -> Iterator[tuple[Release, tuple[int]]]:
+    """Yield the releases of a main path that are averages of its weights, each with its step."""
+    for release in plan.graph.releases:
+        if release.path == main.name and release.form != RAW:
+            yield release, (release.step,)

@@ -134,6 +134,84 @@ def test_status_shows_the_newest_losses_of_the_main_path(plan: Plan) -> None:
     assert heldout_lines(document) == [f"main: held-out loss at step 28: {losses}"]
 
 
+def of_form(plan: Plan, name: str, step: int, version: str, form: str) -> list[float]:
+    """Losses of sequences by the name of their file, checked against the loss and the digest in the ledger."""
+    found = evaluations(read_ledger(plan.layout.path(name).ledger))[EvaluationKey(step, version, form)]
+    file = f"step-{step:08d}{'' if form == 'raw' else f'.{form}'}-{version}.f32"
+    losses = read_row_losses(plan.layout.run_dir / name / "heldout" / file, found.row_losses_sha256)
+    assert losses is not None
+    assert fmean(losses) == pytest.approx(found.loss, rel=1e-6)
+    return list(losses)
+
+
+def assert_paired(difference: float, error: float | None, one: list[float], other: list[float]) -> None:
+    pairs = [a - b for a, b in zip(one, other, strict=True)]
+    assert difference == pytest.approx(fmean(pairs), abs=1e-6)
+    assert error == pytest.approx(stdev(pairs) / len(pairs) ** 0.5, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def averaged(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A trained run: v2 as a branch, as the average of the main path and as a merge of its states."""
+    root = tmp_path_factory.mktemp("averaged")
+    versions = "{branches: {kind: path-switching, alpha: 0.6}, e: {kind: path-switching, release: ema}, "
+    paradigms = f"paradigms={versions}m: {{kind: path-switching, release: merge}}}}"
+    plan = make_plan(load_config(tiny_config, [f"runs={root}", EVERY, "average={ema: {}}", paradigms]))
+    assert run(plan, *(path.name for path in plan.graph.paths))
+    return plan
+
+
+def test_averages_have_paired_differences_from_the_weights_that_they_average(averaged: Plan) -> None:
+    found = {
+        (d.released, d.form, d.version): d
+        for d in make_comparison(averaged).heldout_curves["branches-main"].differences
+        if d.form != "raw"
+    }
+    assert {key[:2] for key in found} == {(version, form) for version in ("v1", "v2") for form in ("ema", "merge")}
+    for (_, form, heldout), each in found.items():
+        assert (each.path, each.step) == ("branches-main", each.main_step)
+        own = of_form(averaged, "branches-main", each.step, heldout, form)
+        assert_paired(
+            each.difference, each.standard_error, own, of_form(averaged, "branches-main", each.step, heldout, "raw")
+        )
+
+
+def test_averages_are_beside_the_branch_of_their_version(averaged: Plan) -> None:
+    found = make_comparison(averaged).averages_beside_branches
+    seen = {(each.version, each.form, each.step, each.released, each.branch) for each in found}
+    assert seen == {
+        *(("v1", form, 20, True, "branches-v1") for form in ("ema", "merge")),
+        *(("v2", form, 40, True, "branches-v2") for form in ("ema", "merge")),
+        ("v2", "ema", 28, False, "branches-v2"),  # The average of the state that the branch forked from.
+    }
+    for each in found:
+        own = of_form(averaged, each.path, each.step, each.heldout, each.form)
+        branch = of_form(averaged, each.branch, each.branch_step, each.heldout, "raw")
+        assert_paired(each.difference, each.standard_error, own, branch)
+        assert each.difference == each.loss - each.branch_loss
+        assert each.rows == len(own)
+
+
+def test_an_average_without_losses_of_sequences_has_a_difference_and_no_error(averaged: Plan) -> None:
+    """As evaluated by an earlier version of lrps, which kept no files for averages."""
+    file = averaged.layout.path("branches-main").row_losses(40, "v2", "ema")
+    content = file.read_bytes()
+    file.unlink()
+    try:
+        comparison = make_comparison(averaged)
+    finally:
+        file.write_bytes(content)
+    (one,) = [
+        each
+        for each in comparison.averages_beside_branches
+        if (each.version, each.form, each.step, each.heldout) == ("v2", "ema", 40, "v2")
+    ]
+    assert one.standard_error is None
+    assert one.difference == one.loss - one.branch_loss
+    differences = comparison.heldout_curves["branches-main"].differences
+    assert not [d for d in differences if (d.form, d.step, d.version) == ("ema", 40, "v2")]
+
+
 def test_a_single_sequence_has_no_standard_error() -> None:
     assert mean_and_error([2.0]) == (2.0, None)
     assert mean_and_error([1.0, 3.0]) == (2.0, 1.0)
