@@ -14,6 +14,7 @@ from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures
 from lrps.report.page import render_page
+from lrps.report.tables.average_table import average_records
 from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.tables.paired_table import paired_records
 from lrps.report.tables.probe_table import probe_records, probe_table
@@ -43,6 +44,7 @@ def _csv(comparison: Comparison) -> Files:
         "forgetting.csv": forgetting_records(comparison).to_csv(),
         "matrix.csv": matrix_records(comparison).to_csv(),
         **({"paired.csv": paired_records(comparison).to_csv()} if comparison.heldout_curves else {}),
+        **({"averages.csv": average_records(comparison).to_csv()} if comparison.averages_beside_branches else {}),
         **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
         **({"probes.csv": probe_records(comparison).to_csv()} if comparison.probe_results else {}),
     }

@@ -192,6 +192,21 @@ def test_averages_are_beside_the_branch_of_their_version(averaged: Plan) -> None
         assert each.rows == len(own)
 
 
+def test_reports_have_the_averages_beside_the_branches(averaged: Plan, tmp_path: Path) -> None:
+    comparison = make_comparison(averaged)
+    write_report(averaged, comparison, ("html", "md", "csv"), tmp_path)
+    lines = (tmp_path / "averages.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(comparison.averages_beside_branches) > 8
+    assert {"paired-branches-main-fork.svg", "paired-branches-main-step.svg"} <= {
+        file.name for file in (tmp_path / "figures").iterdir()
+    }
+    for text in ((tmp_path / "index.html").read_text(), (tmp_path / "comparison.md").read_text()):
+        assert "Averages beside branches" in text
+        assert "merge of branches-main @ 40" in text
+        assert "ema of branches-main @ 28, at the fork" in text
+        assert "branches-v2 @ 40" in text
+
+
 def test_an_average_without_losses_of_sequences_has_a_difference_and_no_error(averaged: Plan) -> None:
     """As evaluated by an earlier version of lrps, which kept no files for averages."""
     file = averaged.layout.path("branches-main").row_losses(40, "v2", "ema")
