@@ -9,12 +9,16 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
+from lrps.base.document import to_json
 from lrps.config.loader import load_config
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.curves.paired_difference import mean_and_error
 from lrps.costs.status_document import status_document
+from lrps.export.card import card_document, render_card
+from lrps.export.states import chosen_states
 from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.plan.plan import Plan, make_plan
+from lrps.plan.released_state import find_state
 from lrps.plan.status import plan_status
 from lrps.report.files import write_report
 from lrps.report.status_lines import heldout_lines
@@ -205,6 +209,32 @@ def test_reports_have_the_averages_beside_the_branches(averaged: Plan, tmp_path:
         assert "merge of branches-main @ 40" in text
         assert "ema of branches-main @ 28, at the fork" in text
         assert "branches-v2 @ 40" in text
+
+
+@pytest.mark.parametrize("form", ["ema", "merge"])
+def test_the_card_of_an_average_has_the_branch_beside_it(averaged: Plan, form: str) -> None:
+    states = {state.form: state for state in chosen_states(averaged, ["branches-main"], "v2")}
+    checkpoints = [find_state(averaged, "branches-main", 40, form)]
+    model = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}
+    card = card_document(averaged, states[form], checkpoints, averaged.manifests["v1"].tokenizer, model)
+    wanted = [
+        each for each in make_comparison(averaged).averages_beside_branches if (each.step, each.form) == (40, form)
+    ]
+    assert [each["heldout"] for each in card["branches"]] == ["v1", "v2"]
+    assert card["branches"] == [to_json(each) for each in wanted]
+    section = render_card(card).split("### Beside the branch of the same version")[1].split("## Cost")[0]
+    for each in wanted:
+        losses = f"{each.loss:.4f} | branches-v2, step 40 | {each.branch_loss:.4f} | {each.difference:+.4f}"
+        assert f"| v2 | {each.heldout} | {losses} | {each.standard_error:.4f} | {each.rows} |" in section
+
+
+def test_the_card_of_a_branch_has_no_such_section(averaged: Plan) -> None:
+    (state,) = chosen_states(averaged, ["branches-v2"])
+    found = find_state(averaged, "branches-v2", 40)
+    model = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}
+    card = card_document(averaged, state, [found], averaged.manifests["v1"].tokenizer, model)
+    assert card["branches"] == []
+    assert "Beside the branch" not in render_card(card)
 
 
 def test_an_average_without_losses_of_sequences_has_a_difference_and_no_error(averaged: Plan) -> None:
