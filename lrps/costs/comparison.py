@@ -26,7 +26,7 @@ from lrps.costs.provenance import Provenance, provenance
 from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost
 from lrps.costs.sample import Sample
 from lrps.plan.plan import Plan
-from lrps.plan.scores import newest_scores
+from lrps.plan.scores import ScoresOfStates, newest_scores
 from lrps.plan.status import PathStatus
 from lrps.plan.tasks import tasks_of
 
@@ -108,7 +108,8 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     by_path = {name: spending.measured for name, spending in whole.items()}
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
-    paradigms = _paradigms(planned, spendings, run, model)
+    scores = newest_scores(plan)
+    paradigms = _paradigms(planned, spendings, run, model, scores)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     return Comparison(
         plan=planned,
@@ -131,16 +132,20 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         unconfirmed=_unconfirmed(run.statuses.values()),
         heldout_curves=heldout_curves(plan, run.statuses),
         averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
-        probe_results=probe_results(plan, run, by_path) or None,
+        probe_results=probe_results(plan, run, by_path, scores) or None,
     )
 
 
 def _paradigms(
-    planned: PlanDocument, spendings: Mapping[str, Mapping[str, PathSpending]], run: RunRecords, model: Estimate
+    planned: PlanDocument,
+    spendings: Mapping[str, Mapping[str, PathSpending]],
+    run: RunRecords,
+    model: Estimate,
+    scores: ScoresOfStates,
 ) -> dict[str, ParadigmCosts]:
     """Return the costs of every paradigm, by name. spendings: by paradigm, then by path."""
     paradigms = run.plan.graph.paradigms
-    ratios, scores = measured_ratios(paradigms, spendings, run), newest_scores(run.plan)
+    ratios = measured_ratios(paradigms, spendings, run)
     return {
         each.name: paradigm_costs(
             each, planned.paradigms[each.name], spendings[each.name], run, model, scores, ratios[each.name]

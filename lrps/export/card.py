@@ -70,6 +70,7 @@ def card_document(
         "step": state.step,
         "tokens": state.step * config.tokens_per_step,
         "versions": list(state.versions),
+        "probes": list(plan.graph.probed.get(state.path.name, ())) if state.step == state.path.stop else [],
         "form": state.form,
         "average": checkpoint.identity[AVERAGE_KEY][AVERAGE.name] if state.form == EMA else None,
         MERGED: _averaged(checkpoints),

@@ -17,7 +17,7 @@ from lrps.report.page import render_page
 from lrps.report.tables.average_table import average_records
 from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.tables.paired_table import paired_records
-from lrps.report.tables.probe_table import probe_records, probe_table
+from lrps.report.tables.probe_table import probe_records, probe_score_records, probe_table
 from lrps.report.tables.task_table import task_records, task_table
 from lrps.report.tables.totals_table import totals_table
 from lrps.report.tables.versions_table import version_costs_records, version_costs_table
@@ -47,7 +47,12 @@ def _csv(comparison: Comparison) -> Files:
         **({"averages.csv": average_records(comparison).to_csv()} if comparison.averages_beside_branches else {}),
         **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
         **({"probes.csv": probe_records(comparison).to_csv()} if comparison.probe_results else {}),
+        **({"probe_tasks.csv": probe_score_records(comparison).to_csv()} if _probes_scored(comparison) else {}),
     }
+
+
+def _probes_scored(comparison: Comparison) -> bool:
+    return any(result.scores for result in comparison.probe_results or ())
 
 
 def _tex(comparison: Comparison) -> Files:
