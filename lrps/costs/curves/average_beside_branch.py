@@ -9,6 +9,7 @@ from lrps.costs.curves.measured_losses import loss_on_first
 from lrps.costs.curves.paired_difference import differences_of_rows, mean_and_error
 from lrps.ledger.reader import EMA, RAW, EvaluationKey, HeldoutEvaluation
 from lrps.paths.graph import Fork, Release
+from lrps.plan.histories import older_history
 from lrps.plan.plan import Plan
 
 Evaluations = Mapping[EvaluationKey, HeldoutEvaluation]
@@ -67,7 +68,8 @@ def _averages(plan: Plan, branch: Release, fork: Fork) -> Iterator[tuple[Release
     of_version = [each for each in plan.graph.releases if each.version == branch.version and each.form != RAW]
     yield from ((each, True) for each in of_version)
     at_fork = Release(branch.version, fork.path, fork.step, EMA)
-    if at_fork not in of_version:
+    # After a rewind the main path may have another state at that step now than the one that the branch forked from.
+    if at_fork not in of_version and older_history(plan, plan.graph.by_name[branch.path]) is None:
         yield at_fork, False
 
 

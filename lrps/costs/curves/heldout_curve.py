@@ -70,12 +70,10 @@ def _curve(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus]) -
     status = statuses[path.name]
     newest = _newest(plan, status)
     branches = list(_branches(plan, path))
+    compared = [(release, _compared_steps(release, fork, statuses)) for release, fork in branches]
     differences = (
         each
-        for release, steps in [
-            *((branch, (fork.step, branch.step)) for branch, fork in branches),
-            *_averages(plan, path),
-        ]
+        for release, steps in (*compared, *_averages(plan, path))
         for each in paired_differences(plan, release, steps, statuses[release.path], status)
     )
     return HeldoutCurve(
@@ -119,6 +117,14 @@ def _branches(plan: Plan, main: TrainingPath) -> Iterator[tuple[Release, Fork]]:
         parent = plan.graph.by_name[release.path].parent
         if parent is not None and parent.path == main.name:
             yield release, parent
+
+
+def _compared_steps(branch: Release, fork: Fork, statuses: Mapping[str, PathStatus]) -> tuple[int, ...]:
+    """Return the steps of the main path that a branch is compared at.
+
+    The fork is left out if the main path has another state there now: the branch gained nothing over that one.
+    """
+    return (fork.step, branch.step) if statuses[branch.path].other_parent is None else (branch.step,)
 
 
 def _averages(plan: Plan, main: TrainingPath) -> Iterator[tuple[Release, tuple[int]]]:

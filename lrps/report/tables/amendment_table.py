@@ -53,7 +53,7 @@ def _changes(amendment: PathAmendment) -> Iterator[str]:
     if clip := _clip(amendment):
         yield f"gradients clipped to a norm of {clip}"
     if skipped := _skipped(amendment):
-        yield f"steps passed without an update: {skipped}"
+        yield f"steps that pass without an update: {skipped}"
 
 
 def _rate(amendment: PathAmendment) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -17,8 +19,10 @@ from lrps.costs.status_document import status_document
 from lrps.export.card import card_document, render_card
 from lrps.export.states import chosen_states
 from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.released_state import find_state
+from lrps.plan.rewind import rewind
 from lrps.plan.status import plan_status
 from lrps.report.files import write_report
 from lrps.report.status_lines import heldout_lines
@@ -235,6 +239,24 @@ def test_the_card_of_a_branch_has_no_such_section(averaged: Plan) -> None:
     card = card_document(averaged, state, [found], averaged.manifests["v1"].tokenizer, model)
     assert card["branches"] == []
     assert "Beside the branch" not in render_card(card)
+
+
+def test_a_branch_is_not_compared_with_another_history_of_its_fork(averaged: Plan, tmp_path: Path) -> None:
+    shutil.copytree(averaged.layout.run_dir, tmp_path / averaged.layout.run_dir.name)
+    plan = make_plan(averaged.config.model_copy(update={"runs": tmp_path}))
+
+    def forks(plan: Plan) -> set[tuple[str, int]]:
+        comparison = make_comparison(plan)
+        found = {(d.released, d.main_step) for d in comparison.heldout_curves["branches-main"].differences}
+        return found | {(a.version, a.step) for a in comparison.averages_beside_branches if not a.released}
+
+    assert ("v2", 28) in forks(plan)
+    rewind(plan, "branches-main", Amendment(8, peak_lr=1e-3))
+    assert run(replace(plan), "branches-main")
+    after = forks(replace(plan))
+    assert ("v1", 8) in after, "the state of that step is of the older history"
+    assert ("v2", 28) not in after
+    assert ("v2", 40) in after, "as many steps, if of another history"
 
 
 def test_an_average_without_losses_of_sequences_has_a_difference_and_no_error(averaged: Plan) -> None:

@@ -68,7 +68,7 @@ def test_the_status_has_a_line_for_each_amendment_in_force(rewound: Plan) -> Non
     when = document.paths[0].amendments[1].when
     assert (
         f"note: main: amendment 2 ({when}): taken back to step 800 (spike <1>); peak rate 0.0002 for 500 steps; "
-        "gradients clipped to a norm of 0.5; steps passed without an update: 810 to 812"
+        "gradients clipped to a norm of 0.5; steps that pass without an update: 810 to 812"
     ) in lines
     assert not any("main: amendment 1 " in line for line in lines)
     (mark,) = [line for line in lines if line.startswith("warning: branch-v3: forked from main before its amendment 1")]
