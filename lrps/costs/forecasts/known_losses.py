@@ -9,6 +9,7 @@ from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
 from lrps.costs.curves.heldout_curve import HeldoutCurve
 from lrps.forecast import Branch
+from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import Point
 from lrps.forecast.refusal import ForecastRefused
 from lrps.paths.graph import Paradigm, TrainingPath
@@ -71,21 +72,34 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
         raise ForecastRefused(
             "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
         )
+    return Switching(paradigm, strategy, main, branches, final_share(plan, strategy))
+
+
+def final_share(plan: Plan, strategy: PathSwitching) -> float:
+    """Return the rate at the end of the branches as a share of the peak."""
     final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return Switching(paradigm, strategy, main, branches, final / plan.config.schedule.peak_lr)
+    return final / plan.config.schedule.peak_lr
+
+
+def planned_branch(plan: Plan, paradigm: str, path: TrainingPath) -> BranchPlan:
+    """Return the fork, length and shape of a branch of path switching."""
+    strategy = plan.config.paradigms[paradigm]
+    assert isinstance(strategy, PathSwitching)
+    return BranchPlan(path.start, path.steps, strategy.decay, final_share(plan, strategy))
 
 
 def known_losses(
-    switching: Switching, curve: HeldoutCurve, until: TrainingPath, trained: bool
+    switching: Switching, curve: HeldoutCurve, until: TrainingPath, last: int, trained: bool
 ) -> dict[str, KnownLosses]:
     """Return the known losses by held-out set, for the forecast of a branch.
 
-    until: the branch that is forecast; branches that end no earlier are left out. trained: whether it is trained, so
-    that the main path counts up to its fork only, as it was known when the branch began.
+    until: the branch that is forecast; branches that end no earlier are left out. last: step at which the version's
+    increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained,
+    so that the main path counts up to its fork only, as it was known when the branch began.
     """
     points: dict[str, list[Point]] = {}
     for point in curve.points:
-        if not trained or point.step <= until.start:
+        if point.step <= (until.start if trained else last):
             points.setdefault(point.version, []).append((point.step, point.loss))
     decay = switching.strategy.decay
     history: dict[str, list[Branch]] = {}

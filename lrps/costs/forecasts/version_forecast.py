@@ -16,6 +16,7 @@ from lrps.costs.forecasts.known_losses import (
     Switching,
     check_version_length,
     known_losses,
+    planned_branch,
     switching_of,
 )
 from lrps.costs.price import Price
@@ -205,6 +206,17 @@ def version_forecast(
     return VersionForecast(name, version, trained, unit_name, currency, tuple(rows))
 
 
+def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
+    """Return the forecast of a version's branch as the config has it, by held-out set of the version.
+
+    Sets on which the main path was never evaluated are left out. Raises ForecastRefused for a version of too few steps.
+    """
+    check_version_length(look.plan, version)
+    branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
+    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
+    return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items()}
+
+
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
     """Return the function from a branch of a version to its forecasts by held-out set.
 
@@ -217,7 +229,8 @@ def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, 
 
 
 def _known(look: Outlook, version: str) -> dict[str, KnownLosses]:
-    return known_losses(look.switching, look.curve, look.switching.branches[version], version in look.trained)
+    branch = look.switching.branches[version]
+    return known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
 
 
 def _is_set_of(plan: Plan, version: str, heldout: str) -> bool:
@@ -272,6 +285,22 @@ def _loss(
     try:
         found = _forecast(look, version, branch, known)
     except ForecastRefused as refusal:
-        return ForecastLoss(None, None, None, len(known.branches), known_to, outcome, None, str(refusal))
+        return refused_loss(str(refusal), branches=len(known.branches), known_to=known_to, outcome=outcome)
     basis = (found.repeat_last_drop, found.branches, known_to)
     return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None)
+
+
+def refused_loss(
+    reason: str, *, branches: int = 0, known_to: int | None = None, outcome: float | None = None
+) -> ForecastLoss:
+    """Return what is known of a loss whose forecast is refused."""
+    return ForecastLoss(
+        loss=None,
+        half_width=None,
+        repeat_last_drop=None,
+        branches=branches,
+        known_to=known_to,
+        outcome=outcome,
+        curve=None,
+        refused=reason,
+    )
