@@ -13,6 +13,8 @@ from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
+from lrps.costs.forecasts.track_record import track_record
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
@@ -86,6 +88,8 @@ class Comparison:
     """Held-out losses of main paths while they were trained, by the name of the path."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
+    track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -116,6 +120,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         )
         for paradigm in plan.graph.paradigms
     }
+    curves = heldout_curves(plan, run.statuses)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     return Comparison(
         plan=planned,
@@ -135,8 +140,9 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         unconfirmed=_unconfirmed(run.statuses.values()),
-        heldout_curves=heldout_curves(plan, run.statuses),
+        heldout_curves=curves,
         probe_results=probe_results(plan, run, by_path) or None,
+        track_record=track_record(plan, curves) or None,
     )
 
 

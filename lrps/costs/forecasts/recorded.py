@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from lrps.base.document import to_json
+from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import losses_alone
+from lrps.costs.forecasts.forecast_outcome import WhenRecorded
 from lrps.costs.forecasts.known_losses import planned_branch, switching_of
 from lrps.costs.forecasts.version_forecast import ForecastLoss, Outlook, planned_losses, refused_loss
 from lrps.forecast import ForecastRefused
@@ -16,15 +19,13 @@ from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import MainCurve
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
+from lrps.ledger.writer import book_event
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import path_status
 
 KIND = "forecast"
 """Kind of the ledger records."""
-
-WhenRecorded = Literal["start", "request"]
-"""Occasion of a record: the branch started, or `lrps forecast --record` was run before."""
 
 _NO_PACE = SpeedComparison(None, None, None, None, None, None, False, {})
 """Speed of a run for forecasts of losses alone."""
@@ -144,3 +145,19 @@ def _losses_now(plan: Plan, paradigm: str) -> Outlook:
     if switching.main.name not in statuses:
         raise ForecastRefused("points", f"{switching.main.name} has no ledger here, so that its losses are not known")
     return Outlook(plan, switching, losses_alone(plan, switching.main, statuses), _NO_PACE, None)
+
+
+def record_on_request(plan: Plan, path: TrainingPath) -> None:
+    """Write the present forecast of a branch that was not begun into the run's own ledger.
+
+    Raises ConfigError for a branch that was begun: its forecast was recorded when it started.
+    """
+    began = time.monotonic()
+    if plan.layout.path(path.name).ledger.is_dir():
+        raise ConfigError(
+            f"--record: {path.name} was begun already, so that a forecast recorded now would prove nothing; the run "
+            "has recorded the one that stood when it started (`lrps ledger show CONFIG --kind forecast`)"
+        )
+    found = forecast_now(plan, path, "request", None)
+    assert found is not None, "the branches of a forecast are those of path switching"
+    book_event(plan.layout.ledger, KIND, path.start, time.monotonic() - began, **found.facts())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
 from typing import ClassVar
 
+from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
@@ -96,6 +98,8 @@ class VersionForecast:
     """Currency of money; null without a price."""
     rows: tuple[ForecastRow, ...]
     """Possible branches, by shape and length."""
+    track_record: tuple[ForecastOutcome, ...] = field(default=(), metadata=OPTIONAL)
+    """Forecasts of all versions that were recorded when their branches started, beside the outcomes."""
 
 
 @dataclass(frozen=True)
