@@ -70,7 +70,7 @@ def forecast(
     lrps forecast configs/small.yaml --spend 0.52ptfs
     """
     from lrps.costs.comparison import make_comparison
-    from lrps.costs.forecasts.recorded import record_on_request
+    from lrps.costs.forecasts.standing import record_on_request
     from lrps.costs.forecasts.version_forecast import outlook, version_forecast
     from lrps.costs.sweep import parse_values
 

@@ -104,23 +104,18 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     }
     whole = {path.name: run.spending(path) for path in plan.graph.paths}
     by_path = {name: spending.measured for name, spending in whole.items()}
+    watched = heldout_curves(plan, run.statuses)
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
     ratios = measured_ratios(plan.graph.paradigms, spendings, run)
     scores = newest_scores(plan)
     paradigms = {
         paradigm.name: paradigm_costs(
-            paradigm,
-            planned.paradigms[paradigm.name],
-            spendings[paradigm.name],
-            run,
-            model,
-            scores,
+            *(paradigm, planned.paradigms[paradigm.name], spendings[paradigm.name], run, model, scores),
             ratios[paradigm.name],
         )
         for paradigm in plan.graph.paradigms
     }
-    curves = heldout_curves(plan, run.statuses)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     return Comparison(
         plan=planned,
@@ -140,9 +135,9 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         unconfirmed=_unconfirmed(run.statuses.values()),
-        heldout_curves=curves,
+        heldout_curves=watched,
         probe_results=probe_results(plan, run, by_path) or None,
-        track_record=track_record(plan, curves) or None,
+        track_record=track_record(plan, watched) or None,
     )
 
 

@@ -61,6 +61,8 @@ def _basis(row: ForecastRow, found: ForecastLoss) -> str:
         "the main path was never evaluated" if found.known_to is None else f"main path known to step {found.known_to:,}"
     )
     parts = [f"{branches}, {known}"]
+    if found.band_branches:
+        parts.append(f"band from this run's own {found.band_branches} branches")
     if found.refused is not None:
         parts.append(f"refused: {found.refused}")
     if found.repeat_last_drop is not None and found.loss is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from lrps.costs.forecasts.recorded import KIND, forecast_now, recorded_forecasts, version_of
+from lrps.costs.forecasts.recorded import KIND, recorded_forecasts, version_of
+from lrps.costs.forecasts.standing import forecast_now
 from lrps.ledger.writer import book_event
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan

@@ -41,9 +41,9 @@ def test_a_branch_records_its_forecast_once(make: Make) -> None:
     assert not run(plan, "branch-v1", stop_after=2)
     (found,) = recorded(plan)
     assert (found.version, found.path, found.recorded) == ("v1", "branch-v1", "start")
-    assert (found.branch.fork, found.branch.steps, found.branch.shape) == (8, 12, "linear")
-    assert list(found.losses) == ["v1", "v2"]
-    assert all(loss.loss is None and "adds 20 steps" in str(loss.refused) for loss in found.losses.values())
+    assert (found.fork, found.steps, found.shape) == (8, 12, "linear")
+    assert list(found.sets) == ["v1", "v2"]
+    assert all(loss.loss is None and "adds 20 steps" in str(loss.refused) for loss in found.sets.values())
     assert run(plan, "branch-v1")
     assert len(recorded(plan)) == 1, "a resumed branch records nothing"
     assert run(plan, "branch-v2")

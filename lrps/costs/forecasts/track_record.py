@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lrps.costs.curves.heldout_curve import HeldoutCurve
 from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
-from lrps.costs.forecasts.recorded import RecordedForecast, standing_forecasts
-from lrps.costs.forecasts.version_forecast import ForecastLoss
+from lrps.costs.forecasts.recorded import RecordedForecast, RecordedLoss, standing_forecasts
 from lrps.plan.plan import Plan
 
 
@@ -29,11 +28,11 @@ def outcomes(recorded: RecordedForecast, curve: HeldoutCurve | None) -> Iterator
     """Yield a recorded forecast beside the measured losses, by held-out set. curve: that of the main path."""
     ends = () if curve is None else curve.branch_ends
     measured = {end.version: end.loss for end in ends if (end.path, end.released) == (recorded.path, recorded.version)}
-    for heldout, loss in recorded.losses.items():
+    for heldout, loss in recorded.sets.items():
         yield _outcome(recorded, heldout, loss, measured.get(heldout))
 
 
-def _outcome(recorded: RecordedForecast, heldout: str, loss: ForecastLoss, outcome: float | None) -> ForecastOutcome:
+def _outcome(recorded: RecordedForecast, heldout: str, loss: RecordedLoss, outcome: float | None) -> ForecastOutcome:
     error = _difference(outcome, loss.loss)
     widths = None if error is None or loss.half_width is None else error / loss.half_width
     return ForecastOutcome(

@@ -53,6 +53,8 @@ class ForecastLoss:
     """Curve that was fitted to the main path's losses; null if the forecast is refused."""
     refused: str | None
     """Reason why the forecast is refused, in words; null if it is not."""
+    band_branches: int = field(default=0, metadata=OPTIONAL)
+    """Number of the run's finished branches whose errors the band comes from; 0 for the band of the public curves."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def _loss(
     except ForecastRefused as refusal:
         return refused_loss(str(refusal), branches=len(known.branches), known_to=known_to, outcome=outcome)
     basis = (found.repeat_last_drop, found.branches, known_to)
-    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None)
+    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches)
 
 
 def refused_loss(

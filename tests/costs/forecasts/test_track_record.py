@@ -15,15 +15,13 @@ from lrps.costs.comparison import make_comparison
 from lrps.costs.forecasts.recorded import (
     KIND,
     RecordedForecast,
-    forecast_now,
+    RecordedLoss,
     forecast_of,
-    record_on_request,
     recorded_forecasts,
     standing_forecasts,
 )
-from lrps.costs.forecasts.version_forecast import ForecastLoss, outlook, refused_loss, version_forecast
-from lrps.forecast.branch import BranchPlan
-from lrps.forecast.main_curve import MainCurve
+from lrps.costs.forecasts.standing import forecast_now, record_on_request
+from lrps.costs.forecasts.version_forecast import outlook, version_forecast
 from lrps.ledger.check import check_run
 from lrps.ledger.records import Counters, Record
 from lrps.ledger.writer import book_event
@@ -57,9 +55,10 @@ def test_the_record_is_what_lrps_forecast_says(begun: Plan) -> None:
     comparison = make_comparison(begun)
     look = outlook(begun, comparison.heldout_curves, comparison.pace, None)
     (row,) = (row for row in version_forecast(look, "v4").rows if row.is_planned)
-    assert found.losses == row.losses
-    assert found.branch == BranchPlan(13_600, 2_400, "linear", 0.0)
-    for heldout, loss in found.losses.items():
+    shown = {name: (loss.loss, loss.half_width, loss.repeat_last_drop) for name, loss in row.losses.items()}
+    assert {name: (loss.loss, loss.half_width, loss.repeat_last_drop) for name, loss in found.sets.items()} == shown
+    assert (found.fork, found.steps, found.shape, found.final) == (13_600, 2_400, "linear", 0.0)
+    for heldout, loss in found.sets.items():
         assert loss.loss == pytest.approx(branch_loss(heldout, 13_600, 2_400), abs=2e-3)
         assert (loss.branches, loss.known_to) == ({"v1": 3, "v2": 3, "v3": 2, "v4": 1}[heldout], 13_500)
     assert recorded_forecasts(begun) == (found,)
@@ -104,11 +103,11 @@ def test_a_run_without_records_has_no_track_record(begun: Plan) -> None:
 def test_a_refusal_is_recorded_with_its_reason(tmp_path: Path) -> None:
     plan = forecast_plan(tmp_path)
     alone = book(plan, "v1")
-    assert {str(loss.refused) for loss in alone.losses.values()} == {
+    assert {str(loss.refused) for loss in alone.sets.values()} == {
         "main has no ledger here, so that its losses are not known"
     }
     write_losses(plan, "main", [(1_000, {"v1": 3.0})])
-    losses = book(plan, "v1").losses
+    losses = book(plan, "v1").sets
     assert "1 held-out losses from which its curve can be fitted" in str(losses["v1"].refused)
     assert losses["v2"].refused == "the main path was never evaluated on this held-out set"
     record = make_comparison(plan).track_record
@@ -125,7 +124,7 @@ def test_the_forecast_at_the_start_counts_and_the_newest_of_them(begun: Plan) ->
     assert standing_forecasts(begun) == {"branch-v4": start}
     again = book(begun, "v4", "b" * 64)
     assert standing_forecasts(begun) == {"branch-v4": again}
-    other = replace(again, branch=replace(again.branch, steps=800, fork=15_200))
+    other = replace(again, steps=800, fork=15_200)
     book_event(begun.layout.ledger, KIND, 15_200, 0.01, **other.facts())
     assert standing_forecasts(begun) == {"branch-v4": again}, "that of another length is none of the plan's branch"
 
@@ -139,14 +138,16 @@ def test_a_request_comes_before_the_branch(begun: Plan) -> None:
 
 
 numbers = st.floats(0.1, 10)
-curves = st.builds(MainCurve, *[numbers] * 6)
-made = st.builds(ForecastLoss, numbers, numbers, st.none() | numbers, st.integers(0, 9), st.integers(1, 9), st.none(),
-                 curves, st.none())  # fmt: skip
-refused = st.builds(refused_loss, st.text(min_size=1))
+curves = st.fixed_dictionaries({"limit": numbers, "scale": numbers, "exponent": numbers})
+made = st.builds(
+    RecordedLoss, numbers, numbers, st.none() | numbers, st.integers(0, 9), st.integers(1, 9), curves, st.none()
+)
+refused = st.builds(RecordedLoss, refused=st.text(min_size=1))
 
 
 @given(st.dictionaries(st.sampled_from(["v1", "v2", "v3"]), made | refused), st.none() | st.just("a" * 64))
-def test_a_record_is_read_as_it_was_written(losses: dict[str, ForecastLoss], state: str | None) -> None:
-    written = RecordedForecast("v1", "branch-v1", BranchPlan(8, 12, "1-sqrt", 0.1), "start", state, losses)
+def test_a_record_is_read_as_it_was_written(losses: dict[str, RecordedLoss], state: str | None) -> None:
+    written = RecordedForecast("v1", "branch-v1", 8, 12, "1-sqrt", 0.1, "start", state, losses)
     facts = written.facts() | {"added_later": 1}
+    facts["sets"] = {name: {**values, "added_later": 1} for name, values in facts["sets"].items()}
     assert forecast_of(Record(KIND, 8, "", Counters(), facts, "")) == written
