@@ -13,6 +13,7 @@ from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.forecasts.branch_alert import branch_alerts
 from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.track_record import track_record
 from lrps.costs.heldout_loss import HeldoutLoss
@@ -90,6 +91,8 @@ class Comparison:
     """Losses of the probes beside their controls; the key is absent without probes."""
     track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
+    off_forecast: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of how branches have left the forecasts that stood when they started, by the name of the path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -138,6 +141,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         heldout_curves=watched,
         probe_results=probe_results(plan, run, by_path) or None,
         track_record=track_record(plan, watched) or None,
+        off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )
 
 

@@ -18,6 +18,9 @@ from lrps.plan.plan import Plan
 FEWEST_STEPS = 600
 """Number of steps of an increment below which nothing is forecast: the fit begins at step 1,000."""
 
+AT_THE_END = 0.1
+"""Share of an increment, at its end, in which an evaluation of the main path counts as one at the end."""
+
 
 @dataclass(frozen=True)
 class Switching:
@@ -111,6 +114,15 @@ def known_losses(
     return {
         version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()
     }
+
+
+def losses_at_end(curve: HeldoutCurve, begin: int, end: int) -> dict[str, float]:
+    """Return held-out set -> loss of the main path at the end of an increment from step `begin` to `end`.
+
+    That is the last evaluation within the last tenth of the increment; sets without one are left out.
+    """
+    first = end - AT_THE_END * (end - begin)
+    return {point.version: point.loss for point in curve.points if first <= point.step <= end}
 
 
 def check_version_length(plan: Plan, version: str) -> None:

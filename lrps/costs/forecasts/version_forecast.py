@@ -18,12 +18,14 @@ from lrps.costs.forecasts.known_losses import (
     Switching,
     check_version_length,
     known_losses,
+    losses_at_end,
     planned_branch,
     switching_of,
 )
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
+from lrps.forecast.fallback import Fallback, VersionLosses, fallback
 from lrps.forecast.main_curve import MainCurve
 from lrps.plan.plan import Plan
 
@@ -55,6 +57,9 @@ class ForecastLoss:
     """Reason why the forecast is refused, in words; null if it is not."""
     band_branches: int = field(default=0, metadata=OPTIONAL)
     """Number of the run's finished branches whose errors the band comes from; 0 for the band of the public curves."""
+    fallback: Fallback | None = field(default=None, metadata=OPTIONAL)
+    """What is offered where the forecast of the config's branch is refused for drift, once the main path was evaluated
+    at the end of the increment; null otherwise."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,17 @@ class Outlook:
         units: dict[str, int | Fraction] = {"increment": self.steps_of(version), "steps-so-far": self.end_of(version)}
         units |= {"steps": 1, "tokens": of_tokens}
         return Fraction(units[self.switching.strategy.alpha_of])
+
+    def fallback(self, version: str, heldout: str) -> Fallback | None:
+        """Return the forecast of a version from the end of its increment, without the law; None where it has none."""
+        ends = {each: self.end_of(each) for each in self.switching.branches}
+        main = {each: losses_at_end(self.curve, end - self.steps_of(each), end) for each, end in ends.items()}
+        branch: dict[str, dict[str, float]] = {each: {} for each in ends}
+        for end in self.ends:
+            branch[end.released][end.version] = end.loss
+        order = [increment.version for increment in self.plan.increments]
+        known = [VersionLosses(each, main[each], branch[each]) for each in order if each in ends]
+        return fallback(order, known, version, heldout)
 
 
 def outlook(
@@ -291,22 +307,17 @@ def _loss(
     try:
         found = _forecast(look, version, branch, known)
     except ForecastRefused as refusal:
-        return refused_loss(str(refusal), branches=len(known.branches), known_to=known_to, outcome=outcome)
+        drifts = planned and refusal.reason == "drift"
+        return ForecastLoss(
+            loss=None,
+            half_width=None,
+            repeat_last_drop=None,
+            branches=len(known.branches),
+            known_to=known_to,
+            outcome=outcome,
+            curve=None,
+            refused=str(refusal),
+            fallback=look.fallback(version, heldout) if drifts else None,
+        )
     basis = (found.repeat_last_drop, found.branches, known_to)
     return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches)
-
-
-def refused_loss(
-    reason: str, *, branches: int = 0, known_to: int | None = None, outcome: float | None = None
-) -> ForecastLoss:
-    """Return what is known of a loss whose forecast is refused."""
-    return ForecastLoss(
-        loss=None,
-        half_width=None,
-        repeat_last_drop=None,
-        branches=branches,
-        known_to=known_to,
-        outcome=outcome,
-        curve=None,
-        refused=reason,
-    )
