@@ -81,7 +81,7 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
 def final_share(plan: Plan, strategy: PathSwitching) -> float:
     """Return the rate at the end of the branches as a share of the peak."""
     final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return final / plan.config.schedule.peak_lr
+    return final / plan.config.peak_lr_of(strategy)
 
 
 def planned_branch(plan: Plan, paradigm: str, path: TrainingPath) -> BranchPlan:
