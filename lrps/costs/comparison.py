@@ -14,6 +14,9 @@ from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.average_beside_branch import AverageBesideBranch, averages_beside_branches
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, Estimate, estimate
+from lrps.costs.forecasts.branch_alert import branch_alerts
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
+from lrps.costs.forecasts.track_record import track_record
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
@@ -92,6 +95,10 @@ class Comparison:
     """Averages of a main path's weights beside the branch of the same version, on the same held-out sequences."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
+    track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
+    off_forecast: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of how branches have left the forecasts that stood when they started, by the name of the path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -106,6 +113,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     }
     whole = {path.name: run.spending(path) for path in plan.graph.paths}
     by_path = {name: spending.measured for name, spending in whole.items()}
+    watched = heldout_curves(plan, run.statuses)
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
     scores = newest_scores(plan)
@@ -130,9 +138,11 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         amendments={path.name: path_amendments(path) for path in plan.graph.paths if path.amendments},
         unconfirmed=_unconfirmed(run.statuses.values()),
-        heldout_curves=heldout_curves(plan, run.statuses),
+        heldout_curves=watched,
         averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
         probe_results=probe_results(plan, run, by_path, scores) or None,
+        track_record=track_record(plan, watched) or None,
+        off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )
 
 
