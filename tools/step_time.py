@@ -2,8 +2,8 @@
 
 Bytes by ZeRO stage: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models, SC 2020,
 section 7, for weights and gradients in bf16 (N parameters). Stages 1 and 2 of DeepSpeed 0.19.8 average gradients by
-all-reduce (use_multi_rank_bucket_allreduce), 4 N bytes, at stage 2 in every micro-batch, and gather updated weights, 2 N;
-stage 3 gathers weights for the forward and the backward pass, 2 N each, and scatters gradients, 2 N, in every
+all-reduce (use_multi_rank_bucket_allreduce), 4 N bytes, at stage 2 in every micro-batch, and gather updated weights,
+2 N; stage 3 gathers weights for the forward and the backward pass, 2 N each, and scatters gradients, 2 N, in every
 micro-batch. A ring sends (w - 1) / w of that from each of w GPUs (Patarasuk and Yuan, 2009). Latency, stragglers and
 congestion are left out.
 
