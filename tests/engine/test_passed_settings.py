@@ -45,6 +45,5 @@ def test_checkpoints_record_the_settings_that_change_last_digits(passed):
 def test_stage_1_sums_micro_batches_in_fp32(matrix, world):
     """The one rounding to bf16 that is left is that of every gradient which is sent."""
     found = matrix[world]["gradient_sums"]
-    assert found["fp32"]["error"] < 2**-8
-    assert found["bf16"]["error"] > 1.5 * found["fp32"]["error"]
-    assert abs(found["fp32"]["norm"] - 1) < 2e-4
+    assert found["fp32"] < 2**-8
+    assert found["bf16"] > 1.5 * found["fp32"]
