@@ -109,7 +109,7 @@ def gradient_sums(out):
     """Errors of the gradient of a step of many micro-batches, by the way in which it is summed."""
     rows = np.concatenate([batch(step) for step in range(4 * world_size())])
     config = make_config("gpt2", 1, "bf16", micro=1, sequences=len(rows), clip_grad_norm=None)
-    exact = exact_gradient(config, rows)
+    exact = exact_gradient(config, rows) if rank() == 0 else {}
     found = {}
     for name, conventions in {"fp32": deepspeed_engine.NEWEST, "bf16": {"padding": "none"}}.items():
         model = build_model(config.model, 0)
