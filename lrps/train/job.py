@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError, NonFiniteLoss
+from lrps.base.errors import BudgetError, DataError, NonFiniteLoss, SpikeError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -27,7 +27,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
 from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
-from lrps.plan.recovery import after_failure
+from lrps.plan.recovery import after_failure, after_spike
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
@@ -215,13 +215,18 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
 def _naming_what_follows(plan: Plan, path: TrainingPath) -> Iterator[None]:
     """Add to the error of a failed step what the same command does next, or raise RepeatedFailureError.
 
-    Collective: a failed step is raised on all ranks, and the ledger is closed by then.
+    To that of a spike it adds what a person can choose from. Collective: a failed step is raised on all ranks, and the
+    ledger is closed by then.
     """
     try:
         yield
     except NonFiniteLoss as failure:
         follows = ask_rank_zero(lambda: after_failure(path, plan.graph, plan.layout))
         raise NonFiniteLoss(f"{path.name}: {failure}; {follows}", at=failure.at, cause=failure.cause) from None
+    except SpikeError as spike:
+        step = spike.at or 0
+        choices = ask_rank_zero(lambda: after_spike(path, plan.layout, step))
+        raise SpikeError(f"{path.name}: {spike}. {choices}", at=step) from None
 
 
 def _document_end(plan: Plan) -> int | None:

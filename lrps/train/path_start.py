@@ -29,6 +29,7 @@ from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, left
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
+from lrps.train.fork_check import sets_to_check
 from lrps.train.path_average import check_released_averages
 
 Say = Callable[[str], None]
@@ -66,6 +67,9 @@ class PathStart:
     They are never missing: a path that was trained without them is complete. If no step is trained, these are saved
     states to evaluate.
     """
+    fork_check: tuple[str, ...] | None = None
+    """Held-out versions on which the state that the path forks from is evaluated before its first step; None if that
+    state is confirmed. See lrps/train/fork_check.py."""
 
     @property
     def stop(self) -> int:
@@ -118,7 +122,10 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
         raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
     check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
     curve = curve_to_come(plan, path, origin.step) if steps else {}
-    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve)
+    fork_check = sets_to_check(plan, path) if origin.verb == "fork" else None
+    start = PathStart(
+        origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve, fork_check
+    )
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

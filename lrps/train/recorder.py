@@ -67,6 +67,8 @@ class Recorder:
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
         self.notices = notices
+        self.parent_loss: float | None = None
+        """Finite loss of the state that the path has forked from, if it was evaluated before the first step."""
 
     def start(self, origin: Origin, facts: Mapping[str, Any], stop: int | None = None) -> None:
         """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`.
@@ -233,7 +235,7 @@ class Recorder:
         # Only the name, because a tracker may keep a console log and send it: texts of errors may contain addresses.
         self.console.say(f"{self.path.name}: {type(error).__name__} at step {self._step}")
         with suppress(LedgerError, OSError):
-            self._append("failure", error=f"{type(error).__name__}: {error}", **_failed_step(error))
+            self._append("failure", error=f"{type(error).__name__}: {error}", **_failed_step(error, self.parent_loss))
             self._close(1)
 
     def _append(self, kind: str, **facts: Any) -> Record:
@@ -246,11 +248,11 @@ class Recorder:
         self._trackers.finish(exit_code, self._ledger.last_sha256)
 
 
-def _failed_step(error: BaseException) -> dict[str, Any]:
+def _failed_step(error: BaseException, parent_loss: float | None) -> dict[str, Any]:
     """Return the step that an attempt failed at and why, as facts of its `failure` record; none of another failure."""
     if not isinstance(error, NonFiniteLoss) or error.at is None:
         return {}
-    return {"at": error.at, "cause": error.cause}
+    return {"at": error.at, "cause": error.cause, **({} if parent_loss is None else {"parent_loss": parent_loss})}
 
 
 def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_per_step: int) -> dict[str, Any]:

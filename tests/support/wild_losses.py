@@ -13,13 +13,14 @@ from lrps.engine.deepspeed_engine import Engine
 @contextmanager
 def losses_times(factor_of: Callable[[int], float]) -> Iterator[None]:
     """Within the context, multiply the training loss of this rank at each lineage step by `factor_of(step)`."""
-    train_step, accumulate, loss_of, now = Engine.train_step, Engine._accumulate, Engine._loss, [1.0]
+    train_step, accumulate, now = Engine.train_step, Engine._accumulate, [1.0]
 
     def step(engine: Engine, *rows: Any, **more: Any) -> bool:
         now[0] = factor_of(more["step"])
         return train_step(engine, *rows, **more)
 
     def accumulated(engine: Engine, micro: Any) -> Any:
+        loss_of = Engine._loss
         with patch.object(Engine, "_loss", lambda *inputs: loss_of(*inputs) * now[0]):
             return accumulate(engine, micro)
 

@@ -203,7 +203,8 @@ def test_skip_is_part_of_the_identity(tiny_config: Path, tmp_path: Path) -> None
 def test_a_guard_that_stops_passes_the_steps_that_an_amendment_leaves_out(tiny_config: Path, tmp_path: Path) -> None:
     plan = planned(tiny_config, tmp_path, "stop")
     with losses_above({19: 40.0}):
-        with pytest.raises(SpikeError, match="step 19 is a spike"):
+        named = r"(?s)main: step 19 is a spike.*lrps rewind CONFIG main --to 15 --skip-from 19 --skip-steps 1\n"
+        with pytest.raises(SpikeError, match=named):
             run(plan, "main")
         rewind(plan, "main", Amendment(15, skip_from=19, skip=1))
         assert run(replace(plan), "main")
