@@ -23,6 +23,8 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
 from lrps.launch.process_group import SUPERVISED
 from lrps.launch.rendezvous import LAUNCHED_AT
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
 from lrps.plan.failure import failure_facts
@@ -261,6 +263,7 @@ def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathDat
     config, layout, console = plan.config, plan.layout.path(path.name), group.console
     usage = usage_until(plan, path, data)
     rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, engine.world_size)
+    before = total(read_ledger(layout.ledger, heartbeats=False))
     lineage = lineage_facts(path, {name: plan.sources[name] for name in path.sources}, config.tokens_per_step)
     return Recorder(
         path,
@@ -269,5 +272,5 @@ def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathDat
         open_account(path, layout.ledger, rate, group.clock, usage),
         log_every_steps=config.track.log_every_steps,
         trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
-        notices=PathNotices(plan, path, group.webhook.notify),
+        notices=PathNotices(plan, path, group.webhook.notify, before.passed_by_guard, before.current_step),
     )

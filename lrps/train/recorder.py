@@ -124,8 +124,8 @@ class Recorder:
         self._append("skip", first=first, last=step - 1, cause=note.cause, **values, **booked)
         steps = f"step {first}" if step == first + 1 else f"steps {first} to {step - 1}"
         self.warn(f"{steps} passed without an update: {note}")
-        if note.computed:  # What an amendment leaves out is no event.
-            self._notify_spike(first, note)
+        if note.computed and self.notices is not None:  # What an amendment leaves out is no event.
+            self.notices.passed(step, cause=note.cause, loss=note.loss, norm=note.norm)
         if step % self._log_every == 0 and self._window.steps:
             self._log()
 
@@ -133,11 +133,8 @@ class Recorder:
         """Record that a step, which was recorded as the others, is a spike."""
         self._append("spike", first=step, cause=note.cause, loss=note.loss, norm=note.norm, z=note.z)
         self.warn(f"step {step} is a spike: {note}")
-        self._notify_spike(step, note)
-
-    def _notify_spike(self, step: int, note: StepNote) -> None:
         if self.notices is not None:
-            self.notices.event("spike", step, cause=note.cause, loss=note.loss, norm=note.norm, skipped=note.skipped)
+            self.notices.event("spike", step, cause=note.cause, loss=note.loss, norm=note.norm, skipped=False)
 
     def before_save(self) -> None:
         """Write everything that a checkpoint will contain to the ledger before the checkpoint exists.

@@ -335,7 +335,10 @@ class Trainer:
         """Make the merges that the path releases, and evaluate them. The engine has the weights of one at the end."""
         for release, versions in self.start.missing_merges.items():
             with self._booking("evaluating_seconds"):
-                load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
+                made = ensure_merged(self.run_layout, release)
+                if not versions:  # There is no held-out set.
+                    continue
+                load_checkpoint(self.engine, made, "reset")
                 results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
             self._book_energy()
             check_finite(results, release.step)

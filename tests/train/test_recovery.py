@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from lrps.plan.prune import prune_run
 from lrps.plan.recovery import path_states
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
 from support.plain_engine import PlainEngine, before_steps, broken_updates, run
 from support.raw_evaluations import raw_evaluations
@@ -181,6 +183,36 @@ def test_the_last_state_of_a_branch_is_put_in_doubt_by_its_evaluation(make: Make
     assert status.confirmed_step == 15
     assert run(plan, *PATHS)
     assert_as_undisturbed(plan, undisturbed)
+
+
+def test_what_was_pushed_before_it_was_given_up_is_replaced_there(
+    make: Make, tiny_config: Path, tmp_path: Path
+) -> None:
+    """The last state of main is pinned for a merge, and pushed with it; it turns out to be broken once main grows."""
+    merge = "paradigms={path-switching: {release_per_version: {v2: merge}}}"
+    third = f"data.versions.2={{name: v3, text: [{tiny_config.parent / 'v3.jsonl'}], tokens: 1280}}"
+    plan, there = make("run", merge), tmp_path / "there"
+    with broken_updates(39):
+        assert run(plan, "main")
+    run_dir, early = plan.layout.run_dir, tmp_path / "early"
+    shutil.copytree(run_dir, early)
+    push_run(run_dir, str(there))
+    grown = make("run", merge, third)
+    with pytest.raises(NonFiniteLoss, match="state 40 may be broken"):
+        run(grown, "main")
+    assert run(make("run", merge, third), "main")
+    assert ".doubtful-step-00000040" in aside(plan.layout.path("main"))
+    push_run(run_dir, str(there))
+    assert released(there) == released(run_dir) != released(early)
+    assert {each.action for each in push_run(run_dir, str(there)).groups} == {"skip"}
+    push_run(early, str(there))
+    assert released(there) == released(run_dir), "an older copy replaces nothing"
+
+
+def released(run_dir: Path) -> dict[str, bytes]:
+    """Return the files of all pinned and merged states below a run directory."""
+    files = [file for kind in ("branch_points/step-*", "merged/v*") for file in run_dir.glob(f"main/{kind}/*")]
+    return {file.relative_to(run_dir).as_posix(): file.read_bytes() for file in files}
 
 
 @pytest.mark.parametrize("heldout", [True, False])
