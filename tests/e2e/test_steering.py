@@ -54,7 +54,7 @@ def test_single_steps_are_skipped_and_the_named_command_passes_a_fault_that_repe
     (tmp_path / "sitecustomize.py").write_text(PLANT)
     values = {**yaml.safe_load(tiny_config.read_text()), "runs": str(tmp_path / "runs")}
     values |= {"guard": {"action": "skip"}, "paradigms": {"path-switching": {"alpha": 0.6}}}
-    values |= {"average": {"ema": {"horizon": 0.5}}, "launch": {"launcher": "deepspeed", "processes": 2}}
+    values |= {"average": {"ema": {"horizon": 0.5}}, "launch": {"processes": 2}}
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(values, sort_keys=False))
     wild = [3, 12, 13, 14, 15, 22]
