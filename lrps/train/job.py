@@ -183,7 +183,8 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = group.models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        engine = Engine(plan.config, model, _document_end(plan), average_rule(plan.config, path))
+        rule = average_rule(plan.config, path)
+        engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
         resources.callback(engine.close)
         resources.enter_context(group.profiler.tracing(plan.layout.path(path.name).profile))
         recorder = _open_recorder(plan, path, engine, data, group) if engine.rank == 0 else None

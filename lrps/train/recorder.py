@@ -27,6 +27,7 @@ from lrps.store.row_losses import write_row_losses
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.continuation import changed_engine
 from lrps.train.evaluate import HeldoutResult
 from lrps.train.path_average import average_facts
 from lrps.train.path_notices import PathNotices
@@ -175,6 +176,11 @@ class Recorder:
         self._ledger.sync()
         if self.notices is not None:
             self.notices.saved(checkpoint.step)
+
+    def resumed(self, saved: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
+        """Show how the engine differs from the one that trained the state. saved: identity of its checkpoint."""
+        if (change := changed_engine(saved, engine)) is not None:
+            self.warn(change)
 
     def warn(self, text: str) -> None:
         """Show what went wrong without ending the attempt."""

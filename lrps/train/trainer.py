@@ -109,6 +109,8 @@ class Trainer:
                 check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
+            if origin.verb == "resume" and self.recorder is not None:
+                self.recorder.resumed(origin.checkpoint.identity, self.engine.facts)
         self._loaded(origin)
 
     def _loaded(self, origin: Origin) -> None:
