@@ -28,7 +28,7 @@ from torch.distributed.constants import default_pg_timeout
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.engine import fragments, packing, ranks
+from lrps.engine import flat_pieces, fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.heldout_losses import HeldoutLosses
@@ -104,7 +104,7 @@ class Engine:
         """
         self._micro_rows, self._accumulation = _division(config)
         self._document_end = document_end
-        self._flat = document_end is not None and _takes_cu_seqlens(model)
+        self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
         optimizer = torch.optim.AdamW(
@@ -121,6 +121,11 @@ class Engine:
         self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
+        try:
+            flat_pieces.check_names(self._engine)
+        except ConfigError:
+            self.close()
+            raise
         if document_end is not None:
             self._check_documents(model, document_end)
         self._engine.train()
@@ -393,12 +398,6 @@ def _set_collective_timeout(timeout: timedelta) -> None:
     """Set the timeout of all process groups: DeepSpeed creates its own with torch's default."""
     for group in dist.distributed_c10d._world.pg_map:
         dist.distributed_c10d._set_pg_timeout(timeout, group)
-
-
-def _takes_cu_seqlens(model: nn.Module) -> bool:
-    from transformers.utils.generic import is_flash_attention_requested
-
-    return bool(is_flash_attention_requested(model.config))
 
 
 def _division(config: Config) -> tuple[int, int]:

@@ -4,14 +4,12 @@ There is one safetensors file per rank, `fragments-00000-of-00002.safetensors`, 
 `state|name|start`, where start is an offset into the flattened parameter. A loader of any world size, ZeRO stage and
 precision reads the ranges of elements that it needs, exactly. bf16 weights are rounded fp32 ones and are not stored.
 
-This module depends on where DeepSpeed 0.19 stores its optimizer state, but gets the engine as an argument and must not
-import deepspeed. Learning rate, betas, eps and weight decay are not state: they come from the config.
+Learning rate, betas, eps and weight decay are not state: they come from the config. Must not import deepspeed.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,28 +23,22 @@ from torch import Tensor
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import apply_umask
+from lrps.engine.flat_pieces import (
+    WEIGHTS,
+    FlatPiece,
+    adam_step,
+    check_names,
+    own_pieces,
+    refresh_weights,
+    set_adam_step,
+    shapes_of,
+    states_of,
+)
 from lrps.engine.ranks import failing_together, rank, world_size
-from lrps.paths import optimizer_states
-from lrps.paths.optimizer_states import AVERAGE, OptimizerState
+from lrps.paths.optimizer_states import OptimizerState
 
 FORMAT = "lrps-fragments/1"
 FACTS = "lrps"
-WEIGHTS = "fp32"
-MOMENTS = tuple(state.name for state in optimizer_states.MOMENTS)
-
-
-@dataclass(frozen=True)
-class FlatPiece:
-    """A range of one flattened parameter that this rank owns. states: 1-D views of the live memory, by state."""
-
-    name: str
-    start: int
-    states: Mapping[str, Tensor]
-
-    @property
-    def stop(self) -> int:
-        """End of the range."""
-        return self.start + self.states[WEIGHTS].numel()
 
 
 def file_name(index: int, count: int) -> str:
@@ -84,7 +76,7 @@ class Fragments:
 
 def own_fragments(engine: Any) -> Fragments:
     """Return this rank's part of the state as views of the live memory, which the next step changes. Not collective."""
-    pieces = _pieces(engine)
+    pieces = own_pieces(engine)
     if engine.zero_optimization_stage() == 0:  # Every rank has the whole state: distribute the parameters.
         pieces = pieces[rank() :: world_size()]
     tensors = {
@@ -92,7 +84,7 @@ def own_fragments(engine: Any) -> Fragments:
         for piece in pieces
         for state, tensor in piece.states.items()
     }
-    facts = {"format": FORMAT, "adam_step": _adam_step(engine), "shapes": _shapes(engine)}
+    facts = {"format": FORMAT, "adam_step": adam_step(engine), "shapes": shapes_of(engine)}
     return Fragments(file_name(rank(), world_size()), tensors, facts)
 
 
@@ -105,12 +97,12 @@ def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> No
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
-    pieces = _pieces(engine)
-    states = _states(engine)
+    pieces = own_pieces(engine)
+    states = states_of(engine)
     with ExitStack() as stack:
         with failing_together():
             source = _FragmentFiles(directory, stack)
-            source.check_model(_shapes(engine))
+            source.check_model(shapes_of(engine))
             read = [state for state in states if _is_read(state, optimizer, source)]
             wanted = (WEIGHTS, *(state.name for state in read))
             plan = [(piece, state, list(source.ranges(state, piece))) for piece in pieces for state in wanted]
@@ -122,20 +114,9 @@ def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> No
             for new in (state for state in states if state not in read):
                 for piece in pieces:
                     _begin(new, piece.states[WEIGHTS], piece.states[new.name])
-            _set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
+            set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
     refresh_weights(engine)
-
-
-def begin_average(engine: Any) -> None:
-    """Let the average of the weights begin as a copy of them; the optimizer has one from now on. Not collective."""
-    for flat in _flats(engine):
-        state = _adam_state(engine, flat)
-        state.setdefault(AVERAGE.name, torch.empty_like(flat.data)).copy_(flat.data)
-
-
-def weights_and_averages(engine: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the live fp32 tensors that Adam updates on this rank, each with its average."""
-    return ((flat.data, _adam_state(engine, flat)[AVERAGE.name]) for flat in _flats(engine))
+    check_names(engine)  # At the start the weights may not have been drawn, and then they show nothing.
 
 
 def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
@@ -283,106 +264,3 @@ def open_state(
         if shapes is not None:
             source.check_model(shapes)
         yield StateReader(source, weights)
-
-
-# Where DeepSpeed stores its state
-
-
-def _pieces(engine: Any) -> list[FlatPiece]:
-    """Return the pieces of this rank in the order of parameters; Adam moments are created if they do not exist yet."""
-    stage = engine.zero_optimization_stage()
-    names = [state.name for state in _states(engine)]
-    of_flat = {id(flat): _adam_state(engine, flat) for flat in _flats(engine)}
-    states = {key: {name: of_flat[key][name] for name in names} for key in of_flat}
-    if stage == 0:
-        return [_piece(name, 0, p, states[id(p)], 0, p.numel()) for name, p in engine.module.named_parameters()]
-    find = _find_partitioned if stage == 3 else _find_replicated
-    pieces = []
-    for name, parameter in engine.module.named_parameters():
-        found = find(engine.optimizer, parameter)
-        if found is not None:
-            start, flat, offset, numel = found
-            pieces.append(_piece(name, start, flat, states[id(flat)], offset, numel))
-    return pieces
-
-
-def _find_replicated(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, int] | None:
-    """Return (start in the parameter, flat fp32 tensor, offset in it, numel) of this rank's part: stages 1 and 2."""
-    mapping = parameter._hp_mapping
-    if mapping is None:
-        return None
-    here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
-    return here.start, optimizer.single_partition_of_fp32_groups[mapping.param_group_index], there.start, here.numel
-
-
-def _find_partitioned(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, int] | None:
-    """Return the same for stage 3, which divides every parameter equally; the last parts may be short or empty."""
-    group, offset, _ = optimizer.grad_position[optimizer.get_param_id(parameter)]
-    share = math.ceil(parameter.ds_numel / world_size())
-    start = rank() * share
-    numel = min(share, parameter.ds_numel - start)
-    return (start, optimizer.fp32_partitioned_groups_flat[group], offset, numel) if numel > 0 else None
-
-
-def _piece(name: str, start: int, flat: Tensor, states: Mapping[str, Tensor], offset: int, numel: int) -> FlatPiece:
-    whole = {WEIGHTS: flat.data, **states}
-    return FlatPiece(name, start, {state: tensor.view(-1).narrow(0, offset, numel) for state, tensor in whole.items()})
-
-
-def _flats(engine: Any) -> list[Tensor]:
-    """Return the fp32 tensors that Adam updates on this rank."""
-    stage = engine.zero_optimization_stage()
-    if stage == 0:
-        return list(engine.module.parameters())
-    if stage == 3:
-        return list(engine.optimizer.fp32_partitioned_groups_flat)
-    return list(engine.optimizer.single_partition_of_fp32_groups)
-
-
-def _adam_state(engine: Any, flat: Tensor) -> dict[str, Tensor]:
-    """Return Adam's state of a flat tensor; if there is none yet, create it as AdamW does at its first step."""
-    adam = engine.optimizer if engine.zero_optimization_stage() == 0 else engine.optimizer.optimizer
-    state = adam.state[flat]
-    if not state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=flat.device)
-        for moment in MOMENTS:
-            state[moment] = torch.zeros_like(flat.data)
-    return state
-
-
-def _states(engine: Any) -> tuple[OptimizerState, ...]:
-    """Return the states that the optimizer has beside the weights."""
-    averaged = any(AVERAGE.name in _adam_state(engine, flat) for flat in _flats(engine))
-    return (*optimizer_states.MOMENTS, AVERAGE) if averaged else optimizer_states.MOMENTS
-
-
-def _adam_step(engine: Any) -> float:
-    return float(_adam_state(engine, _flats(engine)[0])["step"])
-
-
-def _set_adam_step(engine: Any, step: float) -> None:
-    # A separate tensor for every state, since AdamW increments each one in place.
-    for flat in _flats(engine):
-        state = _adam_state(engine, flat)
-        state["step"] = torch.full_like(state["step"], step)
-
-
-def _shapes(engine: Any) -> dict[str, list[int]]:
-    return {name: list(getattr(p, "ds_shape", p.shape)) for name, p in engine.module.named_parameters()}
-
-
-def refresh_weights(engine: Any) -> None:
-    """Derive the weights of forward passes from the fp32 ones. Collective."""
-    stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
-    if stage in (1, 2):
-        optimizer.update_lp_params()
-    if stage == 3:
-        # The prologue releases gathered parameters; the epilogue gathers the small, persistent ones again.
-        optimizer.checkpoint_event_prologue()
-        for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
-            low = optimizer.fp16_partitioned_groups_flat[index]
-            low.data.copy_(flat.data)
-            group = optimizer.fp16_partitioned_groups[index]
-            for partition, view in zip(group, optimizer.unflatten(low, group), strict=True):
-                partition.data = view.data
-        optimizer.checkpoint_event_epilogue()

@@ -42,7 +42,7 @@ from packed_cases import DEPENDING, END, loss_alone, packed_rows, with_reference
 from universal_cases import imported, universal
 
 from lrps.base.errors import CheckpointError, ConfigError, NonFiniteLoss
-from lrps.engine import deepspeed_engine, fragments, loss_head
+from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.model import build_model, parameter_groups
@@ -259,7 +259,7 @@ def elastic(out):
             source = save_checkpoint(engine, PathLayout(out / f"elastic-{stage}"), STEPS, {})
             found[f"s{stage}"] = {
                 "different": different(truth, now) if now else [],
-                "adam_step": fragments._adam_step(engine._engine),
+                "adam_step": flat_pieces.adam_step(engine._engine),
                 "files": sorted(source.manifest["files"]),
                 "step": losses(train(engine, [STEPS])),
             }
@@ -289,7 +289,7 @@ def reset(out):
             checkpoint = find(layout(out, world_size(), "llama", 1, "fp32"), STEPS)
             load_checkpoint(engine, checkpoint, optimizer="reset")
             now = state_of(engine, out)
-            adam_step = fragments._adam_step(engine._engine)
+            adam_step = flat_pieces.adam_step(engine._engine)
             moments = [key for key, value in now.items() if not key.startswith("fp32") and value.any()]
             truth = assembled(checkpoint.directory)
             weights = [key for key in now if key.startswith("fp32") and not torch.equal(now[key], truth[key])]
@@ -389,14 +389,37 @@ def refusals(out):
         found["changed"] = different(before, state_of(engine, out))
     for kind in DEPENDING:
         found[kind] = expect(ConfigError, lambda kind=kind: within_documents(kind))
+    found["misnamed"] = {f"s{stage} {precision}": misnamed(out, stage, precision)
+                         for stage, precision in ((1, "bf16"), (2, "fp32"))}  # fmt: skip
     found["one rank's logits"] = one_ranks_logits(last)
     found["indivisible"] = expect(ConfigError, lambda: running(make_config(sequences=5, micro=2)).__enter__())
     return found
 
 
+def misnamed(out, stage, precision):
+    """Errors of an engine whose flat buffers DeepSpeed reorders: at its start, and after a load where it starts."""
+    initialize = deepspeed_engine.deepspeed.initialize
+
+    def reordered(**arguments):
+        arguments["config"]["zero_optimization"]["round_robin_gradients"] = True
+        return initialize(**arguments)
+
+    config = make_config("llama", stage, precision)
+    with patch.object(deepspeed_engine.deepspeed, "initialize", reordered):
+        at_start = expect(ConfigError, lambda: started(config))
+        with patch.object(flat_pieces, "check_names", lambda engine: None), running(config) as engine:
+            source = find(layout(out, world_size(), "llama", stage, precision), STEPS)
+            return at_start, expect(ConfigError, lambda: load_checkpoint(engine, source))
+
+
 def within_documents(kind):
     """Make an engine whose attention stays within documents, and close it."""
-    with running(make_config(kind, 3), document_end=END):
+    started(make_config(kind, 3), document_end=END)
+
+
+def started(config, **arguments):
+    """Make an engine, and close it."""
+    with running(config, **arguments):
         pass
 
 
