@@ -33,9 +33,10 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, rank, world_size
 from lrps.engine.universal import write_universal
-from lrps.store.checkpoints import Checkpoint, find, newest_intact, pin
+from lrps.store.checkpoints import Checkpoint, find, pin
 from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 
 EXAMPLE = "example: python tools/bench_checkpoint.py --sizes 10M 50M 125M --out data/bench-checkpoint.json"
 VOCABULARY, LENGTH = 8192, 32

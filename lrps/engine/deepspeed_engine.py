@@ -14,7 +14,7 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -377,9 +377,9 @@ class Engine:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
-        """Set the state from fragments of any topology: weights and optimizer, or weights only (`reset`)."""
-        fragments.read_fragments(self._engine, directory, optimizer)
+    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
+        """Set the state from fragments, see lrps.engine.fragments; return the SHA-256 of the files `hashed`."""
+        return fragments.read_fragments(self._engine, directory, optimizer, hashed)
 
     def close(self) -> None:
         """Release hooks and memory, so that the process can run another engine. Not collective; idempotent."""

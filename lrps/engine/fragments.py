@@ -10,7 +10,8 @@ Learning rate, betas, eps and weight decay are not state: they come from the con
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError
-from lrps.base.files import apply_umask
+from lrps.base.files import apply_umask, sha256_file
 from lrps.engine.flat_pieces import (
     WEIGHTS,
     FlatPiece,
@@ -88,12 +89,16 @@ def own_fragments(engine: Any) -> Fragments:
     return Fragments(file_name(rank(), world_size()), tensors, facts)
 
 
-def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> None:
+def read_fragments(
+    engine: Any, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()
+) -> dict[str, str]:
     """Set weights, states of the optimizer and Adam's step count from fragments of any topology. Collective.
 
     optimizer: `carry`, or `reset` for zero moments and step 0. If the engine has an average of the weights, it is read
-    in both cases; it begins as a copy of the weights if the fragments have none. Raises CheckpointError on all ranks:
-    before anything is changed if the fragments lack a range or are of another model, later if a file cannot be read.
+    in both cases; it begins as a copy of the weights if the fragments have none. hashed: names of files in the
+    directory that this rank reads as a whole; what it needs of them is taken from the same read, and their SHA-256 is
+    returned by name. Raises CheckpointError on all ranks: before anything is changed if the fragments lack a range or
+    are of another model, later if a file cannot be read.
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
@@ -105,18 +110,16 @@ def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> No
             source.check_model(shapes_of(engine))
             read = [state for state in states if _is_read(state, optimizer, source)]
             wanted = (WEIGHTS, *(state.name for state in read))
-            plan = [(piece, state, list(source.ranges(state, piece))) for piece in pieces for state in wanted]
+            copies = [copy for piece in pieces for state in wanted for copy in source.copies(state, piece)]
         with failing_together(), torch.no_grad():
-            for piece, state, ranges in plan:
-                for start, values in ranges:
-                    offset = start - piece.start
-                    piece.states[state][offset : offset + values.stop - values.start].copy_(values.read())
+            digests = _read(directory, copies, hashed)
             for new in (state for state in states if state not in read):
                 for piece in pieces:
                     _begin(new, piece.states[WEIGHTS], piece.states[new.name])
             set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
     refresh_weights(engine)
     check_names(engine)  # At the start the weights may not have been drawn, and then they show nothing.
+    return digests
 
 
 def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
@@ -136,17 +139,58 @@ def _begin(state: OptimizerState, weights: Tensor, values: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class _Values:
-    """Elements [start, stop) of one stored tensor, which `read` loads."""
+class _Copy:
+    """Elements of one stored tensor, from `start` on, and the live memory that they are read into: 1-D, fp32."""
 
+    path: Path
     file: Any
     key: str
     start: int
-    stop: int
+    target: Tensor
 
-    def read(self) -> Tensor:
-        """Load the elements."""
-        return self.file.get_slice(self.key)[self.start : self.stop]
+    def read(self) -> None:
+        """Read these elements alone."""
+        self.target.copy_(self.file.get_slice(self.key)[self.start : self.start + self.target.numel()])
+
+
+def _read(directory: Path, copies: Iterable[_Copy], hashed: Collection[str]) -> dict[str, str]:
+    """Read what `copies` say; return the SHA-256 of the files `hashed`, which are read once, as a whole."""
+    of_whole: dict[str, list[_Copy]] = {name: [] for name in hashed}
+    for copy in copies:
+        if copy.path.name in of_whole:
+            of_whole[copy.path.name].append(copy)
+        else:
+            copy.read()
+    return {name: _read_whole(directory / name, wanted) for name, wanted in of_whole.items()}
+
+
+def _read_whole(path: Path, copies: Sequence[_Copy]) -> str:
+    """Read a file once, copy values out of it, and return its SHA-256."""
+    try:
+        offsets = _data_offsets(path) if copies else {}
+        begins = ((offsets[copy.key] + 4 * copy.start, copy.target.view(torch.uint8)) for copy in copies)
+        places = deque(sorted(begins, key=lambda place: place[0]))
+
+        def receive(offset: int, piece: memoryview) -> None:
+            stop = offset + len(piece)
+            while places and places[0][0] < stop:
+                begin, target = places.popleft()
+                some = target[: stop - begin]
+                some.copy_(torch.frombuffer(piece, dtype=torch.uint8, offset=begin - offset, count=len(some)))
+                if len(some) < len(target):  # The next piece of the file has the rest.
+                    places.appendleft((stop, target[len(some) :]))
+
+        return sha256_file(path, receive)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); use an older checkpoint") from error
+
+
+def _data_offsets(path: Path) -> dict[str, int]:
+    """Return where the values of each tensor of a safetensors file begin, in bytes."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items() if key != "__metadata__"}
 
 
 class _FragmentFiles:
@@ -154,7 +198,7 @@ class _FragmentFiles:
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.directory = directory
-        self._index: dict[tuple[str, str], list[tuple[int, int, Any, str]]] = {}
+        self._index: dict[tuple[str, str], list[tuple[int, int, Path, Any, str]]] = {}
         self.shapes: dict[str, list[int]] = {}
         self.adam_step = 0.0
         for path in self._files():
@@ -190,7 +234,7 @@ class _FragmentFiles:
             if stored.get_dtype() != "F32":
                 raise CheckpointError(f"{path}: {key} is {stored.get_dtype()}, not F32; use an older checkpoint")
             entries = self._index.setdefault((state, name), [])
-            entries.append((int(start), int(start) + stored.get_shape()[0], file, key))
+            entries.append((int(start), int(start) + stored.get_shape()[0], path, file, key))
 
     def check_model(self, shapes: Mapping[str, list[int]]) -> None:
         """Raise CheckpointError if names or shapes are those of another model."""
@@ -207,13 +251,14 @@ class _FragmentFiles:
         """Return True if there are values of this state."""
         return any(state == stored for stored, _ in self._index)
 
-    def ranges(self, state: str, piece: FlatPiece) -> Iterator[tuple[int, _Values]]:
-        """Yield (offset into the parameter, values) that together cover the piece. Raises CheckpointError for a gap."""
-        position = piece.start
-        for start, stop, file, key in self._index.get((state, piece.name), []):
+    def copies(self, state: str, piece: FlatPiece) -> Iterator[_Copy]:
+        """Yield copies that together fill a state of the piece. Raises CheckpointError for a gap."""
+        target, position = piece.states[state], piece.start
+        for start, stop, path, file, key in self._index.get((state, piece.name), []):
             if start <= position < min(stop, piece.stop):
                 until = min(stop, piece.stop)
-                yield position, _Values(file, key, position - start, until - start)
+                part = target[position - piece.start : until - piece.start]
+                yield _Copy(path, file, key, position - start, part)
                 position = until
         if position < piece.stop:
             raise CheckpointError(
@@ -245,9 +290,9 @@ class StateReader:
         """
         state = state or self._weights
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
-        piece = FlatPiece(name, 0, {WEIGHTS: whole.view(-1)})
-        for start, values in self._source.ranges(state, piece):
-            piece.states[WEIGHTS][start : start + values.stop - values.start].copy_(values.read())
+        flat = whole.view(-1)
+        for copy in self._source.copies(state, FlatPiece(name, 0, {WEIGHTS: flat, state: flat})):
+            copy.read()
         return whole
 
 
