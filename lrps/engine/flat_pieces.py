@@ -20,6 +20,7 @@ from lrps.paths.optimizer_states import AVERAGE, OptimizerState
 
 WEIGHTS = "fp32"
 MOMENTS = tuple(state.name for state in optimizer_states.MOMENTS)
+_PART = 2**20
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,12 @@ def _forward_weights(parameter: Any, start: int, numel: int) -> Tensor:
 
 def _rounds_to(master: Tensor, weights: Tensor) -> bool:
     """Return True if fp32 values rounded to the type of `weights` equal them; NaN equals NaN."""
-    rounded = master.to(weights.device, weights.dtype)
-    return torch.equal(rounded, weights) or torch.allclose(rounded, weights, rtol=0, atol=0, equal_nan=True)
+    # In parts that fit into a processor's cache, which takes half of the time and little memory.
+    for some, expected in zip(master.split(_PART), weights.split(_PART), strict=True):
+        rounded = some.to(expected.device, expected.dtype)
+        if not (torch.equal(rounded, expected) or torch.allclose(rounded, expected, rtol=0, atol=0, equal_nan=True)):
+            return False
+    return True
 
 
 _Place = tuple[int, Tensor, int, int]
