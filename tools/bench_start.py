@@ -40,7 +40,7 @@ from lrps.store.newest import newest_intact
 BUILD, INITIALIZE, NAMES = "build the model", "initialize", "check names"
 SHARED, RANK_0_FIRST, DEEPSPEED = "load, shared", "load, rank 0 first", "load, DeepSpeed"
 LOADS = (SHARED, RANK_0_FIRST, DEEPSPEED)
-_EVERY_SECONDS = 0.005
+_EVERY_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
