@@ -5,7 +5,7 @@ torchrun --nproc-per-node 2 tools/bench_start.py [--sizes 50M 300M] [--stage 1] 
 A real engine is built as a job does it, trains a step, and saves. Then three ways to load take turns: `shared`, as a
 resume loads, each rank hashing the file that it reads; `rank 0 first`, as before that: rank 0 reads and hashes
 everything, and then all ranks load; and DeepSpeed's load of what DeepSpeed has saved, which hashes nothing. Files are
-in the page cache. Seconds are those of the slowest process, CPU seconds are of all processes, memory is that of the
+in the page cache. Seconds are those of the slowest process, CPU seconds those of the busiest, memory is that of the
 process that grew most. Of several turns the least counts, because other work on the machine only adds.
 """
 
@@ -50,7 +50,7 @@ class Use:
     seconds: float
     """Seconds of the slowest process."""
     cpu_seconds: float
-    """CPU seconds of all processes."""
+    """CPU seconds of the busiest process: what it would take if each had a core of its own."""
     gigabytes: float
     """Peak of the anonymous memory above what there was before, of the process that grew most."""
 
@@ -71,7 +71,7 @@ class Uses:
             yield
         mine = (time.perf_counter() - began, time.process_time() - cpu, max(peak) - before)
         seconds, cpus, gigabytes = zip(*gather(mine), strict=True)
-        self.by_name.setdefault(name, []).append(Use(max(seconds), sum(cpus), max(gigabytes)))
+        self.by_name.setdefault(name, []).append(Use(max(seconds), max(cpus), max(gigabytes)))
 
     def least(self, name: str) -> Use:
         """Return the least seconds and CPU seconds of an action, and its largest growth of memory."""
