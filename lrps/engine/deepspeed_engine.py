@@ -7,7 +7,6 @@ lrps.engine. Depends on internals of deepspeed 0.19.8 (see the comments).
 from __future__ import annotations
 
 import gc
-import hashlib
 import inspect
 import logging
 import math
@@ -31,11 +30,13 @@ from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
-from lrps.engine.heldout_losses import HeldoutLosses
+from lrps.engine.build.placement import Placement, placement_for
+from lrps.engine.heldout_losses import HeldoutLosses, token_losses
 from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.seeds import derived_seed
 from lrps.engine.update_gate import Judge, UpdateGate
 
 if not torch.cuda.is_available():
@@ -90,13 +91,18 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
             os.environ.pop(key, None)
 
 
+def placement(config: Config) -> Placement:
+    """Return where this rank keeps the parameters of a model that is built for an engine of this config."""
+    return placement_for(config.engine, ranks.rank(), deepspeed.zero.Init)
+
+
 class Engine:
     """A model under DeepSpeed ZeRO with AdamW. Methods are collective unless they say otherwise."""
 
     def __init__(
         self, config: Config, model: nn.Module, document_end: int | None = None, average: MovingAverage | None = None
     ) -> None:
-        """Take over `model` (fp32, on the CPU).
+        """Take over `model`: placed as `placement` says, or in fp32 on the CPU.
 
         document_end: EOS token, given if attention is to be limited to documents. average: rule of an average of the
         weights, if one is kept beside them. Raises ConfigError if the model does not support documents, or if the batch
@@ -114,9 +120,10 @@ class Engine:
             eps=config.optimizer.eps,
             fused=True,
         )
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        # Parameters that are divided among the ranks are empty.
+        self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
         self._engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
+            model=model, optimizer=optimizer, config=self._settings(config, self.parameters), dist_init_required=False
         )
         self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
@@ -240,7 +247,7 @@ class Engine:
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self.average.refresh()
-        self._seed(_derived_seed(seed, step, self.rank))
+        self._seed(derived_seed(seed, step, self.rank))
         micro_batches = _widened(rows).split(self._micro_rows)
         loss = torch.stack([self._accumulate(micro) for micro in micro_batches]).double().mean()
         self._gate.begin(judge, loss, clip)
@@ -359,7 +366,7 @@ class Engine:
             losses: Tensor = self._engine.module.get_output_embeddings().token_losses
             return total, losses.reshape(rows.shape)[:, :-1].double().mean(1)
         logits = self._logits(rows)
-        losses = _token_losses(logits, rows.to(logits.device)).double()
+        losses = token_losses(logits, rows.to(logits.device)).double()
         return losses.sum(), losses.reshape(len(rows), -1).mean(1)
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
@@ -432,16 +439,6 @@ def _forget(module: nn.Module) -> None:
 def _widened(rows: np.ndarray) -> Tensor:
     """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
     return torch.from_numpy(np.ascontiguousarray(rows)).long()
-
-
-def _token_losses(logits: Tensor, rows: Tensor) -> Tensor:
-    logits, targets = logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten()
-    return nn.functional.cross_entropy(logits, targets, reduction="none")
-
-
-def _derived_seed(seed: int, step: int, rank: int) -> int:
-    # Hashed, because neighbouring seeds of a generator need not give unrelated numbers.
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")
 
 
 def _free_port() -> int:

@@ -16,9 +16,14 @@ from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 
 PADDING = "padding"
-NEWEST: Mapping[str, str] = {PADDING: "none"}
-"""Every convention with its newest value. `padding: none`: no embedding has a padding row, because sequences are never
-padded; before, the row of `pad_token_id` was not trained."""
+INITIALISATION = "initialisation"
+NEWEST: Mapping[str, str] = {PADDING: "none", INITIALISATION: "by-module"}
+"""Every convention with its newest value.
+
+`padding: none`: no embedding has a padding row, because sequences are never padded; before, the row of `pad_token_id`
+was not trained. `initialisation: by-module`: the new weights of a module are a function of the seed and of the module's
+name; before, one random generator drew all weights of the model in their order.
+"""
 
 
 def conventions_of(run_dir: Path) -> dict[str, str]:

@@ -26,9 +26,14 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "initial_state": ("model", "initial_state"),
     "guard": ("guard",),
     "padding": (),
+    "initialisation": (),
 }
 """Config key of every key of `training` in an identity; empty for those that the version of lrps decides."""
-_PROGRAM = {"row_order": "the order of sequences", "padding": "the embedding of the padding token"}
+_PROGRAM = {
+    "row_order": "the order of sequences",
+    "padding": "the embedding of the padding token",
+    "initialisation": "the drawing of new weights",
+}
 _UNLESS_SAID = {"attention_across_documents": True, "initial_state": False}
 """Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("tokenizer_sha256", "initial_weights")

@@ -19,7 +19,7 @@ from lrps.base.errors import BudgetError, DataError, NonFiniteLoss
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
-from lrps.engine.deepspeed_engine import Engine, process_group
+from lrps.engine.deepspeed_engine import Engine, placement, process_group
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
 from lrps.launch.process_group import SUPERVISED
 from lrps.launch.rendezvous import LAUNCHED_AT
@@ -178,8 +178,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
         if start.complete:
             return True
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
-        model = group.models.build(path)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        model = group.models.build(path, placement(plan.config), loaded=start.first_state.checkpoint is not None)
         engine = Engine(plan.config, model, _document_end(plan), average_rule(plan.config, path))
         resources.callback(engine.close)
         resources.enter_context(group.profiler.tracing(plan.layout.path(path.name).profile))
@@ -203,9 +202,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(
-                start.origin, attempt_facts(plan, path, start.origin, digest, engine, parameters), start.stop
-            )
+            recorder.start(start.origin, attempt_facts(plan, path, start.origin, digest, engine), start.stop)
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished
