@@ -53,23 +53,24 @@ class PathModels:
 
     def _build(self, path: TrainingPath, placement: Placement, loaded: bool) -> Any:
         plan = self._plan
-        model, seed = plan.config.model, plan.config.seed
-        if model.checkpoint is None:
-            if loaded or INITIALISATION in plan.conventions:
-                try:
-                    return build_placed(self._config, seed, placement, loaded=loaded, keeps_padding=plan.begun)
-                except UnfitError as reason:
-                    self._say(
-                        f"{path.name}: every process builds the whole model in fp32 in its host memory: a "
-                        f"{self._config.model_type} model cannot be built in parts, as {reason}"
-                    )
-            else:
-                self._say(
-                    f"{path.name}: every process draws the whole model in fp32 in its host memory: the run was begun "
-                    "when weights were drawn so, and all of its paths begin alike; a plan with another `name` draws "
-                    "them in parts"
+        model, seed, begun = plan.config.model, plan.config.seed, plan.begun
+        if model.checkpoint is None and not loaded and INITIALISATION not in plan.conventions:
+            self._say(
+                f"{path.name}: every process draws the whole model in fp32 in its host memory: the run was begun when "
+                "weights were drawn so, and all of its paths begin alike; a plan with another `name` draws them in "
+                "parts"
+            )
+        elif model.checkpoint is None or not begun:  # A begun run accepts weights that are refused now.
+            try:
+                return build_placed(
+                    self._config, seed, placement, loaded=loaded, checkpoint=model.checkpoint, keeps_padding=begun
                 )
-        return build_model(model, seed, begun=plan.begun, config=self._config)
+            except UnfitError as reason:
+                self._say(
+                    f"{path.name}: every process builds the whole model in fp32 in its host memory: this "
+                    f"{self._config.model_type} model cannot be built in parts, as {reason}"
+                )
+        return build_model(model, seed, begun=begun, config=self._config)
 
     @cached_property
     def _config(self) -> Any:

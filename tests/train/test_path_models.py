@@ -82,7 +82,7 @@ def test_a_type_that_cannot_be_built_in_parts_is_built_whole_and_said(
     model, said = built(plan, loaded)
     assert equal(model, build_model(plan.config.model, plan.config.seed))
     assert len(said) == 1
-    assert "a apertus model cannot be built in parts, as its initialisation does not set" in said[0]
+    assert "this apertus model cannot be built in parts, as its initialisation does not set" in said[0]
 
 
 @pytest.mark.parametrize("conventions", [BEFORE, {}, None], ids=["drawn whole", "with padding rows", "newest"])

@@ -37,13 +37,13 @@ def small_config(kind: str) -> Any:
     except Exception as error:
         pytest.skip(f"no default config: {type(error).__name__}")
     for values in shrunken(config, 2):
-        small = type(config).from_dict(values)
         try:
+            small = type(config).from_dict(values)
             with torch.device("meta"):
                 size = sum(each.numel() for each in initialised(copy.deepcopy(small), 0).parameters())
         except Exception:  # Whatever a class of transformers raises for sizes that do not fit.
             continue
-        if size < 2e8:
+        if size < 1e8:
             return small
     pytest.skip("transformers builds no copy")
 
@@ -55,7 +55,9 @@ def compare(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[st
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or (one == 0).sum() != (other == 0).sum():
+    # Among millions of random numbers in fp32 a few are zero.
+    zeros = abs(int((one == 0).sum()) - int((other == 0).sum()))
+    if one.shape != other.shape or zeros > _ERRORS * (2e-6 * other.numel()) ** 0.5:
         return False
     if not other.numel() or torch.equal(one, other):
         return True
