@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
 
 def placement(config: Config) -> Placement:
     """Return where this rank keeps the parameters of a model that is built for an engine of this config."""
-    return placement_for(config.engine, ranks.rank(), deepspeed.zero.Init)
+    settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": config.engine.zero_stage}}
+    zero_init = partial(deepspeed.zero.Init, config_dict_or_path=settings)
+    return placement_for(config.engine, ranks.rank(), zero_init)
 
 
 class Engine:

@@ -5,7 +5,7 @@ Must not import deepspeed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,28 +52,27 @@ class ZeroPartition:
     One object of DeepSpeed divides all parameters of a model, because each one creates process groups.
     """
 
-    def __init__(self, zero_init: Callable[..., Any], settings: Mapping[str, Any], dtype: torch.dtype) -> None:
-        """zero_init: the class `deepspeed.zero.Init`. settings: those of the engine. dtype: that of the parameters."""
-        self._zero_init, self._settings, self._dtype = zero_init, dict(settings), dtype
+    def __init__(self, zero_init: Callable[..., Any], dtype: torch.dtype) -> None:
+        """zero_init: `deepspeed.zero.Init` with the settings of the engine. dtype: that of the parameters."""
+        self._zero_init, self._dtype = zero_init, dtype
         self._first: Any = None
 
     def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
         """Divide the parameters. Collective."""
         if self._first is None:
             self._first = parameters[0]
-            self._zero_init(nn.ParameterList(parameters), config_dict_or_path=self._settings, dtype=self._dtype)
+            self._zero_init(module=nn.ParameterList(parameters), dtype=self._dtype)
         else:
             self._first.convert_to_zero_parameters(param_list=parameters)
 
 
 def placement_for(engine: EngineConfig, rank: int, zero_init: Callable[..., Any]) -> Placement:
-    """Return where a rank keeps the parameters of a model under these settings. zero_init: `deepspeed.zero.Init`."""
+    """Return where a rank keeps the parameters of a model. zero_init: as for `ZeroPartition`."""
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
-    settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": engine.zero_stage}}
     return Placement(
         torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu"),
         dtype,
         fills=rank == 0,
-        partition=ZeroPartition(zero_init, settings, dtype) if engine.zero_stage == 3 else None,
+        partition=ZeroPartition(zero_init, dtype) if engine.zero_stage == 3 else None,
     )
