@@ -13,6 +13,9 @@ from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.forecasts.branch_alert import branch_alerts
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
+from lrps.costs.forecasts.track_record import track_record
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
@@ -86,6 +89,10 @@ class Comparison:
     """Held-out losses of main paths while they were trained, by the name of the path."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
+    track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
+    off_forecast: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of how branches have left the forecasts that stood when they started, by the name of the path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -100,18 +107,14 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     }
     whole = {path.name: run.spending(path) for path in plan.graph.paths}
     by_path = {name: spending.measured for name, spending in whole.items()}
+    watched = heldout_curves(plan, run.statuses)
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
     ratios = measured_ratios(plan.graph.paradigms, spendings, run)
     scores = newest_scores(plan)
     paradigms = {
         paradigm.name: paradigm_costs(
-            paradigm,
-            planned.paradigms[paradigm.name],
-            spendings[paradigm.name],
-            run,
-            model,
-            scores,
+            *(paradigm, planned.paradigms[paradigm.name], spendings[paradigm.name], run, model, scores),
             ratios[paradigm.name],
         )
         for paradigm in plan.graph.paradigms
@@ -135,8 +138,10 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         unconfirmed=_unconfirmed(run.statuses.values()),
-        heldout_curves=heldout_curves(plan, run.statuses),
+        heldout_curves=watched,
         probe_results=probe_results(plan, run, by_path) or None,
+        track_record=track_record(plan, watched) or None,
+        off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
 from typing import ClassVar
 
+from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
     check_version_length,
     known_losses,
+    losses_at_end,
+    planned_branch,
     switching_of,
 )
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
+from lrps.forecast.fallback import Fallback, VersionLosses, fallback
 from lrps.forecast.main_curve import MainCurve
 from lrps.plan.plan import Plan
 
@@ -50,6 +55,11 @@ class ForecastLoss:
     """Curve that was fitted to the main path's losses; null if the forecast is refused."""
     refused: str | None
     """Reason why the forecast is refused, in words; null if it is not."""
+    band_branches: int = field(default=0, metadata=OPTIONAL)
+    """Number of the run's finished branches whose errors the band comes from; 0 for the band of the public curves."""
+    fallback: Fallback | None = field(default=None, metadata=OPTIONAL)
+    """What is offered where the forecast of the config's branch is refused for drift, once the main path was evaluated
+    at the end of the increment; null otherwise."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,8 @@ class VersionForecast:
     """Currency of money; null without a price."""
     rows: tuple[ForecastRow, ...]
     """Possible branches, by shape and length."""
+    track_record: tuple[ForecastOutcome, ...] = field(default=(), metadata=OPTIONAL)
+    """Forecasts of all versions that were recorded when their branches started, beside the outcomes."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +160,17 @@ class Outlook:
         units: dict[str, int | Fraction] = {"increment": self.steps_of(version), "steps-so-far": self.end_of(version)}
         units |= {"steps": 1, "tokens": of_tokens}
         return Fraction(units[self.switching.strategy.alpha_of])
+
+    def fallback(self, version: str, heldout: str) -> Fallback | None:
+        """Return the forecast of a version from the end of its increment, without the law; None where it has none."""
+        ends = {each: self.end_of(each) for each in self.switching.branches}
+        main = {each: losses_at_end(self.curve, end - self.steps_of(each), end) for each, end in ends.items()}
+        branch: dict[str, dict[str, float]] = {each: {} for each in ends}
+        for end in self.ends:
+            branch[end.released][end.version] = end.loss
+        order = [increment.version for increment in self.plan.increments]
+        known = [VersionLosses(each, main[each], branch[each]) for each in order if each in ends]
+        return fallback(order, known, version, heldout)
 
 
 def outlook(
@@ -205,6 +228,17 @@ def version_forecast(
     return VersionForecast(name, version, trained, unit_name, currency, tuple(rows))
 
 
+def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
+    """Return the forecast of a version's branch as the config has it, by held-out set of the version.
+
+    Sets on which the main path was never evaluated are left out. Raises ForecastRefused for a version of too few steps.
+    """
+    check_version_length(look.plan, version)
+    branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
+    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
+    return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items()}
+
+
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
     """Return the function from a branch of a version to its forecasts by held-out set.
 
@@ -217,7 +251,8 @@ def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, 
 
 
 def _known(look: Outlook, version: str) -> dict[str, KnownLosses]:
-    return known_losses(look.switching, look.curve, look.switching.branches[version], version in look.trained)
+    branch = look.switching.branches[version]
+    return known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
 
 
 def _is_set_of(plan: Plan, version: str, heldout: str) -> bool:
@@ -272,6 +307,17 @@ def _loss(
     try:
         found = _forecast(look, version, branch, known)
     except ForecastRefused as refusal:
-        return ForecastLoss(None, None, None, len(known.branches), known_to, outcome, None, str(refusal))
+        drifts = planned and refusal.reason == "drift"
+        return ForecastLoss(
+            loss=None,
+            half_width=None,
+            repeat_last_drop=None,
+            branches=len(known.branches),
+            known_to=known_to,
+            outcome=outcome,
+            curve=None,
+            refused=str(refusal),
+            fallback=look.fallback(version, heldout) if drifts else None,
+        )
     basis = (found.repeat_last_drop, found.branches, known_to)
-    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None)
+    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches)
