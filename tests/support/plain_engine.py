@@ -44,8 +44,14 @@ class PlainEngine:
     """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
     def __init__(
-        self, config: Any, model: torch.nn.Module, document_end: int | None, average: MovingAverage | None = None
+        self,
+        config: Any,
+        model: torch.nn.Module,
+        document_end: int | None,
+        average: MovingAverage | None,
+        conventions: Mapping[str, str],
     ) -> None:
+        del document_end, conventions
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
