@@ -94,11 +94,14 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
 
 def placement(config: Config) -> Placement:
     """Return where this rank keeps the parameters of a model that is built for an engine of this config."""
+    zero_init = partial(deepspeed.zero.Init, config_dict_or_path=_settings(config, 1))
+    return placement_for(config.engine, ranks.rank(), zero_init)
+
+
+def _settings(config: Config, parameters: int, own_sums: bool = False) -> dict[str, Any]:
     processes, on_gpu = ranks.world_size(), torch.cuda.is_available()
     divided = division(config, processes)
-    settings = deepspeed_settings(config, divided, 1, processes=processes, on_gpu=on_gpu, own_sums=False)
-    zero_init = partial(deepspeed.zero.Init, config_dict_or_path=settings)
-    return placement_for(config.engine, ranks.rank(), zero_init)
+    return deepspeed_settings(config, divided, parameters, processes=processes, on_gpu=on_gpu, own_sums=own_sums)
 
 
 class Engine:
@@ -133,14 +136,7 @@ class Engine:
         )
         # Parameters that are divided among the ranks are empty.
         self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
-        settings = deepspeed_settings(
-            config,
-            divided,
-            self.parameters,
-            processes=ranks.world_size(),
-            on_gpu=torch.cuda.is_available(),
-            own_sums=own_sums,
-        )
+        settings = _settings(config, self.parameters, own_sums)
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=settings, dist_init_required=False
         )
