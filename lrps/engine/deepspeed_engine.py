@@ -145,6 +145,14 @@ class Engine:
         self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
+        self._check_start(model, document_end)
+        self._fused_loss = self._enable_fused_loss(model, config.engine.cross_entropy)
+        if config.engine.compile and not compile_layers(model):
+            self._engine.compile()
+        self._unsynced: list[UnsyncedStep] = []
+
+    def _check_start(self, model: nn.Module, document_end: int | None) -> None:
+        """Check what DeepSpeed has made of the model, and let it train. Raises ConfigError, with the engine closed."""
         try:
             flat_pieces.check_names(self._engine)
         except ConfigError:
@@ -153,10 +161,6 @@ class Engine:
         if document_end is not None:
             self._check_documents(model, document_end)
         self._engine.train()
-        self._fused_loss = self._enable_fused_loss(model, config.engine.cross_entropy)
-        if config.engine.compile and not compile_layers(model):
-            self._engine.compile()
-        self._unsynced: list[UnsyncedStep] = []
 
     @torch.no_grad()
     def _check_documents(self, model: nn.Module, end: int) -> None:
