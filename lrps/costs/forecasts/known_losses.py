@@ -92,7 +92,7 @@ def known_losses(
     for end in sorted(curve.branch_ends, key=lambda each: each.step):
         path = switching.branches.get(end.released)
         if path is not None and path.name == end.path and path.stop < until.stop:
-            branch = Branch(path.start, path.steps, decay, switching.final, end.loss)
+            branch = Branch(path.start, path.steps, decay, end.loss, final=switching.final)
             history.setdefault(end.version, []).append(branch)
     return {
         version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()

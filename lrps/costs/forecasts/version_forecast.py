@@ -195,7 +195,7 @@ def version_forecast(
         for length in lengths:
             steps = max(1, round(length))
             if steps < end:
-                branch = BranchPlan(end - steps, steps, each, final)
+                branch = BranchPlan(end - steps, steps, each, final=final)
                 rows.append(_row(look, version, branch, sets, float(steps / unit)))
     if not rows:
         raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
