@@ -35,7 +35,12 @@ NamedParadigm = Annotated[
     str | None, typer.Option("--paradigm", metavar="NAME", help="Path switching to forecast, if there are several.")
 ]
 Charts = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Also write a chart (SVG) for each held-out set there.")
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Also write charts (SVG) there: loss over lengths, and each held-out set.",
+    ),
 ]
 
 
@@ -78,12 +83,14 @@ def _forecast_version(look: Outlook, version: str | None, alpha: str | None, out
     from lrps.base.document import to_json
     from lrps.costs.forecasts.version_forecast import version_forecast
     from lrps.costs.sweep import parse_values
-    from lrps.report.figures.forecast_chart import forecast_charts
+    from lrps.report.figures.forecast_chart import length_chart, set_charts
     from lrps.report.forecast_text import forecast_remarks, forecast_table
     from lrps.report.terminal import print_sentence, print_table
 
     document = version_forecast(look, version, None if alpha is None else parse_values(alpha, "--alpha"))
-    written = [] if out is None else write_files(out, forecast_charts(document, look.curve))
+    drawn = {} if out is None else length_chart(document) | set_charts(document, look.curve)
+    files = {f"{name}.svg": drawing.standalone() for name, drawing in drawn.items()}
+    written = [] if out is None else write_files(out, files)
     if as_json:
         print_json(to_json(document))
         return

@@ -13,6 +13,8 @@ from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.forecasts.newest_forecast import newest_forecast
+from lrps.costs.forecasts.version_forecast import VersionForecast
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
@@ -86,6 +88,8 @@ class Comparison:
     """Held-out losses of main paths while they were trained, by the name of the path."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
+    forecast: VersionForecast | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecast of the next version, or of the last one if all are trained; the key is absent where there is none."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -117,6 +121,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         for paradigm in plan.graph.paradigms
     }
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
+    curves, price = heldout_curves(plan, run.statuses), price_of(plan)
     return Comparison(
         plan=planned,
         paradigms=paradigms,
@@ -127,7 +132,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         rehearsal_cost=rehearsal_cost(plan),
         curves={path.name: path_curve(plan, path) for path in plan.graph.paths},
         updated=max((s.totals.updated for s in run.statuses.values() if s.totals.updated), default=None),
-        price=price_of(plan),
+        price=price,
         lrps_version=__version__,
         provenance=provenance(plan, [spending.totals for spending in whole.values()]),
         pace=pace,
@@ -135,8 +140,9 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         unconfirmed=_unconfirmed(run.statuses.values()),
-        heldout_curves=heldout_curves(plan, run.statuses),
+        heldout_curves=curves,
         probe_results=probe_results(plan, run, by_path) or None,
+        forecast=newest_forecast(plan, curves, pace, price),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def fit_main_curve(points: Sequence[Point], warmup: int = 0) -> MainCurve:
             f"the main path's held-out loss is not finite at step {bad[0]:,.0f}; "
             "`lrps status` shows where it failed, and `lrps rewind` brings it back",
         )
-    usable = points_to_fit(points, warmup)
+    usable = tuple(points_to_fit(points, warmup))
     if len(usable) < MIN_POINTS:
         raise ForecastRefused(
             "points",
@@ -83,7 +84,13 @@ def fit_main_curve(points: Sequence[Point], warmup: int = 0) -> MainCurve:
             "needed: points before step 1,000 and inside the warm-up do not count. Evaluate it more often "
             "(`evaluation.main_every_steps`), or its saved states now: `lrps evaluate CONFIG main --steps all`",
         )
-    steps, losses = np.array(usable, dtype=float).T
+    return _fit(usable)
+
+
+@lru_cache(maxsize=1024)
+def _fit(points: tuple[Point, ...]) -> MainCurve:
+    """Return the curve through these points. Cached, because all possible branches of a version share it."""
+    steps, losses = np.array(points, dtype=float).T
     best = min((_fit_exponent(steps, losses, a) for a in EXPONENTS), key=lambda found: found[0])
     _, limit, scale, exponent, rms = best
     return MainCurve(limit, scale, exponent, rms, float(steps[0]), float(steps[-1]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
 from typing import ClassVar
 
+from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
@@ -22,6 +23,7 @@ from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import MainCurve
+from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 
 SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
@@ -79,6 +81,20 @@ class ForecastRow:
 
 
 @dataclass(frozen=True)
+class FinishedBranch:
+    """Branch that was finished when a forecast was made."""
+
+    version: str
+    """Version that it releases."""
+    path: str
+    """Name of its path."""
+    fork: int
+    """Step of the main path at which it forks."""
+    steps: int
+    """Number of optimizer steps of the branch."""
+
+
+@dataclass(frozen=True)
 class VersionForecast:
     """Forecast of a version over the length and the shape of its branch."""
 
@@ -95,6 +111,10 @@ class VersionForecast:
     """Currency of money; null without a price."""
     rows: tuple[ForecastRow, ...]
     """Possible branches, by shape and length."""
+    main_path: str = field(metadata=OPTIONAL)
+    """Name of the main path."""
+    finished: tuple[FinishedBranch, ...] = field(metadata=OPTIONAL)
+    """Finished branches that the forecast is based on, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +142,13 @@ class Outlook:
     def trained(self) -> frozenset[str]:
         """Versions whose branches were evaluated."""
         return frozenset(end.released for end in self.ends)
+
+    def finished_before(self, version: str) -> list[tuple[str, TrainingPath]]:
+        """Return the trained versions whose branches end before that of a version, with the branches, oldest first."""
+        branches = self.switching.branches
+        last = branches[version].stop
+        found = [(each, path) for each, path in branches.items() if each in self.trained and path.stop < last]
+        return sorted(found, key=lambda item: item[1].stop)
 
     def next_version(self) -> str:
         """Return the first version that is not trained. Raises ConfigError if all are."""
@@ -202,7 +229,10 @@ def version_forecast(
     currency = look.price.currency if look.price else None
     trained = version in look.trained
     name, unit_name = look.plan.config.name, look.switching.strategy.alpha_of
-    return VersionForecast(name, version, trained, unit_name, currency, tuple(rows))
+    finished = tuple(
+        FinishedBranch(each, past.name, past.start, past.steps) for each, past in look.finished_before(version)
+    )
+    return VersionForecast(name, version, trained, unit_name, currency, tuple(rows), look.switching.main.name, finished)
 
 
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:

@@ -12,8 +12,10 @@ import yaml
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.comparison import make_comparison
 from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
 from lrps.costs.forecasts.known_losses import switching_of
+from lrps.costs.forecasts.newest_forecast import newest_forecast
 from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.costs.price import Price
@@ -22,7 +24,7 @@ from lrps.forecast.branch import BranchPlan
 from lrps.paths.amended import amended
 from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
-from lrps.report.figures.forecast_chart import forecast_charts
+from lrps.report.figures.forecast_chart import forecast_figure, length_chart, set_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
 
 STEPS = 4_000
@@ -188,9 +190,57 @@ def test_nothing_is_chosen_without_a_finished_branch_or_beyond_the_budget(plan: 
 
 def test_charts_show_the_curve_and_the_forecast(plan: Plan) -> None:
     look = look_at(plan)
-    charts = forecast_charts(version_forecast(look), look.curve)
-    assert sorted(charts) == [f"forecast-v4-on-v{k}.svg" for k in (1, 2, 3, 4)]
-    assert all("its curve" in svg and "forecast: " in svg for svg in charts.values())
+    forecast = version_forecast(look)
+    charts = set_charts(forecast, look.curve)
+    assert sorted(charts) == [f"forecast-v4-on-v{k}" for k in (1, 2, 3, 4)]
+    for heldout, drawing in zip(SETS, charts.values(), strict=True):
+        assert "its curve" in drawing.body
+        for k in (1, 2, 3):
+            branch = plan.graph.by_name[f"branch-v{k}"]
+            end = branch_loss(heldout, branch.start, branch.steps)
+            assert f"v{k}, measured: {end:.4f}" in drawing.body
+        row = next(row for row in forecast.rows if row.is_planned)
+        assert f"v4, forecast: {row.losses[heldout].loss:.4f}, 90 % band" in drawing.body
+
+
+def test_the_chart_over_lengths_has_every_row_and_rings_the_branch_of_the_config(plan: Plan) -> None:
+    forecast = version_forecast(look_at(plan))
+    ((name, drawing),) = length_chart(forecast).items()
+    assert name == "forecast-v4-lengths"
+    for row in forecast.rows:
+        words = f"{row.shape}, {row.steps:,} steps{' as in the config' if row.is_planned else ''}: {row.mean_loss:.4f}"
+        assert words in drawing.body
+    assert drawing.body.count("hollow") == 1
+    refused = replace(forecast.rows[0].losses["v2"], loss=None, half_width=None, curve=None)
+    rows = [replace(r, mean_loss=None, mean_half_width=None, losses={**r.losses, "v2": refused}) for r in forecast.rows]
+    (on_newest,) = length_chart(replace(forecast, rows=tuple(rows))).values()
+    assert "on v4, because other sets are refused" in on_newest.body
+    nothing = [replace(row, losses=dict.fromkeys(SETS, refused)) for row in rows]
+    assert length_chart(replace(forecast, rows=tuple(nothing))) == {}
+
+
+def test_the_report_has_the_charts_of_the_newest_forecast(plan: Plan) -> None:
+    look, planned = look_at(plan), make_comparison(plan)
+    assert (planned.forecast, forecast_figure(planned)) == (None, None)
+    forecast = newest_forecast(plan, {"main": look.curve}, look.pace, look.price)
+    assert forecast is not None
+    assert forecast == version_forecast(look)
+    figure = forecast_figure(replace(planned, forecast=forecast, heldout_curves={"main": look.curve}))
+    assert figure is not None
+    assert [name for name, _ in figure.panels] == ["forecast-v4-lengths", *(f"forecast-v4-on-{each}" for each in SETS)]
+    assert "before its branch is trained" in figure.caption
+
+
+def test_a_run_whose_versions_are_all_trained_shows_the_last_forecast_beside_its_outcome(plan: Plan) -> None:
+    look = look_at(plan, trained=4)
+    forecast = newest_forecast(plan, {"main": look.curve}, look.pace, None)
+    assert forecast is not None
+    assert (forecast.version, forecast.trained) == ("v4", True)
+    assert [each.version for each in forecast.finished] == ["v1", "v2", "v3"]
+    end = branch_loss("v4", 13_600, 2_400)
+    assert f"measured: {end:.4f}" in set_charts(forecast, look.curve)["forecast-v4-on-v4"].body
+    early = look_at(plan, known=750)
+    assert newest_forecast(plan, {"main": early.curve}, early.pace, None) is None
 
 
 def test_branches_of_another_paradigm_on_the_same_main_path_do_not_count(make_config: Callable[..., Config]) -> None:
