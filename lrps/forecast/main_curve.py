@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -76,7 +75,7 @@ def fit_main_curve(points: Sequence[Point], warmup: int = 0) -> MainCurve:
             f"the main path's held-out loss is not finite at step {bad[0]:,.0f}; "
             "`lrps status` shows where it failed, and `lrps rewind` brings it back",
         )
-    usable = tuple(points_to_fit(points, warmup))
+    usable = points_to_fit(points, warmup)
     if len(usable) < MIN_POINTS:
         raise ForecastRefused(
             "points",
@@ -87,20 +86,17 @@ def fit_main_curve(points: Sequence[Point], warmup: int = 0) -> MainCurve:
     return _fit(usable)
 
 
-@lru_cache(maxsize=1024)
-def _fit(points: tuple[Point, ...]) -> MainCurve:
-    """Return the curve through these points. Cached, because all possible branches of a version share it."""
+def _fit(points: Sequence[Point]) -> MainCurve:
+    """Return the curve through these points: a line in t^-a for every exponent at once, of which the best is taken."""
     steps, losses = np.array(points, dtype=float).T
-    best = min((_fit_exponent(steps, losses, a) for a in EXPONENTS), key=lambda found: found[0])
-    _, limit, scale, exponent, rms = best
-    return MainCurve(limit, scale, exponent, rms, float(steps[0]), float(steps[-1]))
-
-
-def _fit_exponent(steps: np.ndarray, losses: np.ndarray, exponent: float) -> tuple[float, float, float, float, float]:
-    """Return (cost, c0, c1, a, rms) of the least-squares fit with one exponent."""
-    powers = steps**-exponent
-    design = np.stack([np.ones_like(powers), powers], axis=1)
-    (limit, scale), *_ = np.linalg.lstsq(design, losses, rcond=None)
-    squares = float(np.sum((design @ (limit, scale) - losses) ** 2))
-    prior = ((np.log(exponent) - np.log(PRIOR_EXPONENT)) / PRIOR_WIDTH) ** 2
-    return squares / NOISE**2 + float(prior), float(limit), float(scale), float(exponent), (squares / len(steps)) ** 0.5
+    powers = steps ** -EXPONENTS[:, None]
+    means = powers.mean(axis=1)
+    centred = powers - means[:, None]
+    spread = np.sum(centred**2, axis=1)
+    scales = np.divide(centred @ (losses - losses.mean()), spread, out=np.zeros_like(spread), where=spread > 0)
+    limits = losses.mean() - scales * means
+    squares = np.sum((limits[:, None] + scales[:, None] * powers - losses) ** 2, axis=1)
+    best = int(np.argmin(squares / NOISE**2 + (np.log(EXPONENTS / PRIOR_EXPONENT) / PRIOR_WIDTH) ** 2))
+    rms = float(squares[best] / len(steps)) ** 0.5
+    ends = float(steps[0]), float(steps[-1])
+    return MainCurve(float(limits[best]), float(scales[best]), float(EXPONENTS[best]), rms, *ends)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrps.costs.curves.measured_losses import loss_on_first, states_of_path
 from lrps.costs.curves.paired_difference import PairedDifference, paired_differences
@@ -66,14 +66,21 @@ def heldout_curves(plan: Plan, statuses: Mapping[str, PathStatus]) -> dict[str, 
 
 
 def _curve(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus]) -> HeldoutCurve:
-    status = statuses[path.name]
-    newest = _newest(plan, status)
-    branches = list(_branches(plan, path))
     differences = (
         each
-        for release, fork in branches
-        for each in paired_differences(plan, release, fork, statuses[release.path], status)
+        for release, fork in _branches(plan, path)
+        for each in paired_differences(plan, release, fork, statuses[release.path], statuses[path.name])
     )
+    return replace(losses_alone(plan, path, statuses), differences=tuple(differences))
+
+
+def losses_alone(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus]) -> HeldoutCurve:
+    """Return the curve of a main path without paired differences, which need the losses of single sequences.
+
+    statuses: by path. A branch without one is left out.
+    """
+    status = statuses[path.name]
+    newest = _newest(plan, status)
     return HeldoutCurve(
         points=tuple(
             CurvePoint(found.step, found.heldout, loss, newest[found.heldout].rows)
@@ -81,11 +88,12 @@ def _curve(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus]) -
         ),
         branch_ends=tuple(
             BranchEnd(release.version, release.path, release.step, found.heldout, loss)
-            for release, _ in branches
+            for release, _ in _branches(plan, path)
+            if release.path in statuses
             for found, loss in _comparable(plan, statuses[release.path], newest)
             if found.step == release.step
         ),
-        differences=tuple(differences),
+        differences=(),
         device_hours=status.totals.spent.evaluating_seconds / 3600,
     )
 

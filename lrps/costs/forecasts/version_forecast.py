@@ -73,7 +73,7 @@ class ForecastRow:
     money: float | None
     """Cost of the branch in the currency of the price; null without a price or a speed."""
     mean_loss: float | None
-    """Mean of the forecasts over the held-out sets; null if one of them is refused."""
+    """Mean of the forecasts over the held-out sets of the versions so far; null if one of them is refused."""
     mean_half_width: float | None
     """Half-width of the mean's 90 % band: the mean of the half-widths, since errors of the sets go together."""
     losses: Mapping[str, ForecastLoss]
@@ -214,9 +214,7 @@ def version_forecast(
     lengths = [share * path.steps for share in SHARES] if alphas is None else [alpha * unit for alpha in alphas]
     shape = look.switching.strategy.decay
     final = look.switching.final
-    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
-    if not sets:
-        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    sets = _sets_of(look, version)
     rows = []
     for each in dict.fromkeys((shape, *SHAPES)):
         for length in lengths:
@@ -236,23 +234,30 @@ def version_forecast(
 
 
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
-    """Return the function from a branch of a version to its forecasts by held-out set.
+    """Return the function from a branch of a version to its forecasts by held-out set, of the versions so far.
 
     It raises ForecastRefused if the forecast on one of the sets is refused.
     """
-    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
-    if not sets:
-        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    sets = {each: known for each, known in _sets_of(look, version).items() if is_so_far(look.plan, version, each)}
     return lambda branch: {each: _forecast(look, version, branch, known) for each, known in sets.items()}
 
 
-def _known(look: Outlook, version: str) -> dict[str, KnownLosses]:
-    return known_losses(look.switching, look.curve, look.switching.branches[version], version in look.trained)
+def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
+    """Return the held-out sets that a version is measured on, with the losses that are known; maybe none.
+
+    Raises ForecastRefused if the main path was evaluated on none of the versions so far.
+    """
+    known = known_losses(look.switching, look.curve, look.switching.branches[version], version in look.trained)
+    sets = [each for each in look.plan.heldout_versions(version) if each in known or each in look.plan.heldout]
+    if not any(each in known and is_so_far(look.plan, version, each) for each in sets):
+        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    return {each: known.get(each, KnownLosses((), ())) for each in sets}
 
 
-def _is_set_of(plan: Plan, version: str, heldout: str) -> bool:
-    """Return whether a version is measured on a held-out set."""
-    return heldout in plan.heldout_versions(version)
+def is_so_far(plan: Plan, version: str, heldout: str) -> bool:
+    """Return whether a held-out set is that of a version or of an earlier one, and not of the next one."""
+    names = [increment.version for increment in plan.increments]
+    return names.index(heldout) <= names.index(version)
 
 
 def _forecast(look: Outlook, version: str, branch: BranchPlan, known: KnownLosses) -> Forecast:
@@ -275,9 +280,10 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
     path = look.switching.branches[version]
     planned = (branch.fork, branch.steps, branch.shape) == (path.start, path.steps, look.switching.strategy.decay)
     losses = {each: _loss(look, version, branch, each, known, planned) for each, known in sets.items()}
-    values = [each.loss for each in losses.values() if each.loss is not None]
-    widths = [each.half_width for each in losses.values() if each.half_width is not None]
-    whole = len(values) == len(losses)
+    so_far = [found for heldout, found in losses.items() if is_so_far(look.plan, version, heldout)]
+    values = [each.loss for each in so_far if each.loss is not None]
+    widths = [each.half_width for each in so_far if each.half_width is not None]
+    whole = len(values) == len(so_far)
     hours = look.pace.hours(branch.steps)
     return ForecastRow(
         alpha=alpha,

@@ -16,6 +16,8 @@ from lrps.costs.comparison import make_comparison
 from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
 from lrps.costs.forecasts.known_losses import switching_of
 from lrps.costs.forecasts.newest_forecast import newest_forecast
+from lrps.costs.forecasts.plan_losses import branch_losses, planned_losses
+from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.costs.price import Price
@@ -26,6 +28,7 @@ from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.report.figures.forecast_chart import forecast_figure, length_chart, set_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
+from lrps.report.tables.loss_column import loss_cell
 
 STEPS = 4_000
 """Steps of an increment: 64,000 tokens of 16 a step."""
@@ -92,6 +95,39 @@ def test_a_trained_version_is_forecast_from_what_was_known_then(plan: Plan) -> N
     assert (found.branches, found.known_to) == (3, 13_500)
     assert found.outcome == branch_loss("v4", 13_600, 2_400)
     assert "from the forecast" in " ".join(forecast_remarks(forecast))
+
+
+def test_the_losses_of_a_plan_are_measured_forecast_or_refused(plan: Plan) -> None:
+    """Two versions are trained and the main path is known to step 7,500: v3 can be forecast, v4 is too far ahead."""
+    look = look_at(plan, trained=2, known=9_500)
+    losses = planned_losses(look)
+    second = [branch_loss(each, 5_600, 2_400) for each in ("v1", "v2")]
+    assert losses["branch-v2"] == PlannedLoss(pytest.approx(sum(second) / 2), None, None, None)  # type: ignore[arg-type]
+    third = losses["branch-v3"]
+    assert third.forecast == pytest.approx(sum(branch_loss(f"v{k}", 9_600, 2_400) for k in (1, 2, 3)) / 3, abs=2e-3)
+    assert third.half_width is not None
+    assert loss_cell(third) == f"{third.forecast:.4f} +-{third.half_width:.4f}"
+    early = planned_losses(look_at(plan, trained=1, known=5_500))
+    assert (early["branch-v4"].refused, loss_cell(early["branch-v4"])) == ("too far ahead", "- too far ahead")
+    assert branch_losses(look)(9_600, 2_400) == third
+    assert branch_losses(look)(30_000, 2_400).refused == "too far ahead"
+
+
+def test_the_mean_is_over_the_versions_so_far_and_needs_them_all(plan: Plan) -> None:
+    """v2 is measured on v3 too, which does not count; without losses on v1 there is no mean and no plan's loss."""
+    look = look_at(plan, trained=1, known=5_500)
+    (row,) = (row for row in version_forecast(look, "v2").rows if row.is_planned)
+    assert list(row.losses) == ["v1", "v2", "v3"]
+    assert row.mean_loss == pytest.approx(sum(row.losses[each].loss or 0.0 for each in ("v1", "v2")) / 2)
+    with_v3 = tuple(p for p in look.curve.points if p.version != "v3" or p.step > 4_000)
+    late = replace(look, curve=replace(look.curve, points=with_v3))
+    (unchanged,) = (each for each in version_forecast(late, "v2").rows if each.is_planned)
+    assert (unchanged.losses["v3"].loss, unchanged.mean_loss) == (None, row.mean_loss)
+    without_v1 = tuple(p for p in look.curve.points if p.version != "v1" or p.step > 4_000)
+    assert (
+        planned_losses(replace(look, curve=replace(look.curve, points=without_v1)))["branch-v2"].refused
+        == "too few losses"
+    )
 
 
 def test_sets_are_refused_one_by_one(plan: Plan) -> None:
