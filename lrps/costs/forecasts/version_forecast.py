@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
@@ -12,6 +12,7 @@ from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
+from lrps.costs.forecasts.average_rows import AverageRow, LastBranch, average_rows
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
@@ -23,7 +24,6 @@ from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import MainCurve
-from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 
 SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
@@ -115,6 +115,8 @@ class VersionForecast:
     """Name of the main path."""
     finished: tuple[FinishedBranch, ...] = field(metadata=OPTIONAL)
     """Finished branches that the forecast is based on, oldest first."""
+    averages: tuple[AverageRow, ...] = field(metadata=OPTIONAL)
+    """Averages of the main path that were evaluated at the end of the version's increment."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,15 @@ class Outlook:
         """Versions whose branches were evaluated."""
         return frozenset(end.released for end in self.ends)
 
-    def finished_before(self, version: str) -> list[tuple[str, TrainingPath]]:
-        """Return the trained versions whose branches end before that of a version, with the branches, oldest first."""
+    def finished_before(self, version: str) -> tuple[FinishedBranch, ...]:
+        """Return the branches of trained versions that end before that of a version, oldest first."""
         branches = self.switching.branches
         last = branches[version].stop
         found = [(each, path) for each, path in branches.items() if each in self.trained and path.stop < last]
-        return sorted(found, key=lambda item: item[1].stop)
+        return tuple(
+            FinishedBranch(each, path.name, path.start, path.steps)
+            for each, path in sorted(found, key=lambda item: item[1].stop)
+        )
 
     def next_version(self) -> str:
         """Return the first version that is not trained. Raises ConfigError if all are."""
@@ -224,13 +229,26 @@ def version_forecast(
                 rows.append(_row(look, version, branch, sets, float(steps / unit)))
     if not rows:
         raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
-    currency = look.price.currency if look.price else None
-    trained = version in look.trained
-    name, unit_name = look.plan.config.name, look.switching.strategy.alpha_of
-    finished = tuple(
-        FinishedBranch(each, past.name, past.start, past.steps) for each, past in look.finished_before(version)
+    return VersionForecast(
+        name=look.plan.config.name,
+        version=version,
+        trained=version in look.trained,
+        alpha_of=look.switching.strategy.alpha_of,
+        currency=look.price.currency if look.price else None,
+        rows=tuple(rows),
+        main_path=look.switching.main.name,
+        finished=look.finished_before(version),
+        averages=tuple(_averages(look, version)),
     )
-    return VersionForecast(name, version, trained, unit_name, currency, tuple(rows), look.switching.main.name, finished)
+
+
+def _averages(look: Outlook, version: str) -> Iterator[AverageRow]:
+    """Yield the averages of the main path at the end of a version's increment."""
+    finished = look.finished_before(version)
+    last = LastBranch(finished[-1].path, finished[-1].steps, look.end_of(finished[-1].version)) if finished else None
+    so_far = frozenset(each for each in _sets_of(look, version) if is_so_far(look.plan, version, each))
+    steps = look.switching.branches[version].steps
+    yield from average_rows(look.curve, look.end_of(version), steps, last, so_far)
 
 
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:

@@ -13,7 +13,7 @@ from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.comparison import make_comparison
-from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
+from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, CurvePoint, HeldoutCurve
 from lrps.costs.forecasts.known_losses import switching_of
 from lrps.costs.forecasts.newest_forecast import newest_forecast
 from lrps.costs.forecasts.plan_losses import branch_losses, planned_losses
@@ -95,6 +95,32 @@ def test_a_trained_version_is_forecast_from_what_was_known_then(plan: Plan) -> N
     assert (found.branches, found.known_to) == (3, 13_500)
     assert found.outcome == branch_loss("v4", 13_600, 2_400)
     assert "from the forecast" in " ".join(forecast_remarks(forecast))
+
+
+def test_an_average_is_a_row_of_the_table(plan: Plan) -> None:
+    """Each average is .05 above the branch of its version, so that the offset rule is exact."""
+    look = look_at(plan)
+    ends = ((12_000, 9_600), (16_000, 13_600))
+    averages = tuple(
+        AveragePoint(end, "ema", each, branch_loss(each, fork, 2_400) + 0.05) for end, fork in ends for each in SETS
+    )
+    forecast = version_forecast(replace(look, curve=replace(look.curve, averages=averages)))
+    (row,) = forecast.averages
+    mean = sum(branch_loss(each, 13_600, 2_400) for each in SETS) / 4
+    assert (row.mean_loss, row.mean_branch) == (pytest.approx(mean + 0.05), pytest.approx(mean))
+    cells = forecast_table(forecast).texts[-1]
+    assert (cells[0], cells[2], cells[3], cells[6]) == ("ema", "0", "16,000", f"{mean + 0.05:.4f}")
+    assert any(f"the mean loss {mean:.4f}" in line for line in forecast_remarks(forecast))
+
+
+def test_noise_that_the_band_leaves_out_is_named(plan: Plan) -> None:
+    look = look_at(plan)
+    noisy = tuple(replace(p, loss=p.loss + 0.02 * (-1) ** (p.step // 250)) for p in look.curve.points)
+    words = [
+        " ".join(forecast_remarks(version_forecast(replace(look, curve=replace(look.curve, points=points)))))
+        for points in (look.curve.points, noisy)
+    ]
+    assert ["noise that the band leaves out" in each for each in words] == [False, True]
 
 
 def test_the_losses_of_a_plan_are_measured_forecast_or_refused(plan: Plan) -> None:
