@@ -25,7 +25,7 @@ _CAPTION = (
     "Loss of {version} as it is forecast {when}, by the law of docs/forecast.md. First: the loss against what the "
     "branch costs beyond the main path, over its length and shape; the ring is the branch of the config. Then, on the "
     "newest held-out sets: losses of the main path with the fitted curve, finished branches from fork to end, and the "
-    "forecast. Bars are 90 % bands; the axes of the loss do not begin at 0."
+    "forecast; rings are measured. Bars are 90 % bands; the axes of the loss do not begin at 0."
 )
 
 
