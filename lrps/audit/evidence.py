@@ -22,7 +22,7 @@ from lrps.ledger.records import attempt_files
 from lrps.paths.amended import forked
 from lrps.paths.graph import TrainingPath
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
-from lrps.store.identity import EQUAL_DIGESTS, path_from_json, training_digest
+from lrps.store.identity import EQUAL_DIGESTS, ORDER_SEED, path_from_json, training_digest
 from lrps.store.layout import PathLayout
 
 
@@ -61,6 +61,7 @@ class Training:
     """Training settings in path.json that decide which rows a step reads."""
 
     seed: int
+    """Seed of the order of rows."""
     order: str
     """Extent of the shuffle: `full` or `window`."""
     batch_sequences: int
@@ -164,10 +165,11 @@ def _source_facts(facts: Mapping[str, Any]) -> SourceFacts:
 
 def _training(values: Mapping[str, Any]) -> Training:
     facts = values["training"]
-    known = {key: facts[key] for key in ("seed", "order", "batch_sequences", "sequence_length")}
+    known = {key: facts[key] for key in ("order", "batch_sequences", "sequence_length")}
+    seed = facts.get(ORDER_SEED, facts["seed"])
     order, initial = tuple(facts.get("row_order", ())), facts["initial_weights"] if facts.get("initial_state") else None
     equal = frozenset(values.get(EQUAL_DIGESTS, ()))
-    return Training(**known, row_order=order, sha256=training_digest(values), equal=equal, initial_state=initial)
+    return Training(seed, **known, row_order=order, sha256=training_digest(values), equal=equal, initial_state=initial)
 
 
 def _read_checkpoints(layout: PathLayout, name: str) -> tuple[tuple[Checkpoint, ...], tuple[Difference, ...]]:

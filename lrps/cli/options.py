@@ -90,6 +90,16 @@ def check_paradigms(plan: Plan, names: Sequence[str] | None) -> None:
             raise ConfigError(f"--paradigm {name}: the config has {', '.join(plan.config.paradigms)}")
 
 
+def check_versions(plan: Plan, names: Sequence[str] | None) -> None:
+    """Raise ConfigError if `--version` names one that the config does not have."""
+    from lrps.config.data import no_version
+
+    known = [version.name for version in plan.config.data.versions]
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"--version: {no_version(name, known)}")
+
+
 def run_of(run: Path, overrides: Sequence[str] | None) -> tuple[Path, Path | None]:
     """Return the directory of a run and, if a config names it, the folder of its data."""
     if run.is_dir():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError, ConfigError
-from lrps.cli.options import ConfigFile, Overrides, check_paradigms, load_plan
+from lrps.cli.options import ConfigFile, Overrides, check_paradigms, check_versions, load_plan
 from lrps.cli.report import print_and_write_report
 from lrps.cli.streams import print_exactly
 
@@ -34,6 +34,14 @@ OnlyParadigms = Annotated[
 ]
 
 
+OnlyVersions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--version", metavar="NAME", help="Only the releases of this version and their ancestors. May be repeated."
+    ),
+]
+
+
 ProfiledSteps = Annotated[
     int | None,
     typer.Option("--profile", metavar="STEPS", min=1, help="Write a torch profiler trace of this many steps."),
@@ -47,6 +55,7 @@ def run(
     config_file: ConfigFile,
     overrides: Overrides = None,
     paradigm: OnlyParadigms = None,
+    version: OnlyVersions = None,
     launcher: Annotated[
         str | None,
         typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Replaces launch.launcher of the config."),
@@ -58,6 +67,7 @@ def run(
 
     With launcher slurm it submits jobs for what is missing and not yet queued, and returns. Paths that read a
     rehearsal set with `synthesis` wait until `lrps rehearse` has written it; then the same command trains them.
+    With --version a main path is trained as far as the plan takes it.
     """
     from lrps.costs.budget_state import budget_refusal, check_budget
     from lrps.costs.planned.plan_document import write_plan_json
@@ -68,7 +78,8 @@ def run(
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
     made = _loaded(config_file, overrides, paradigm, dry_run=dry_run)
-    names, waiting = _missing(made, paradigm or ())
+    check_versions(made, version)
+    names, waiting = _missing(made, paradigm or (), version or ())
     chosen = launcher_of(made.config.launch)
     jobs_of = partial(plan_jobs, made, config_file=config_file, overrides=overrides, profile=profile)
     budget = _budget(made, {*names, *waiting})
@@ -131,7 +142,7 @@ def _budget(made: Plan, names: Collection[str]) -> BudgetState | None:
     return budget_state(made, steps, measured_speed(statuses))
 
 
-def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str, set[str]]]:
+def _missing(made: Plan, paradigms: Sequence[str], versions: Sequence[str]) -> tuple[list[str], dict[str, set[str]]]:
     """Return the paths to train now, and those that wait: name -> rehearsal sets that are not written yet.
 
     Raises an LrpsError if the run directory, a branch point, a tracker or the model would make training fail.
@@ -143,7 +154,7 @@ def _missing(made: Plan, paradigms: Sequence[str]) -> tuple[list[str], dict[str,
     from lrps.track.trackers import check_trackers
     from lrps.track.webhook import check_webhook
 
-    missing = unfinished_paths(made, paradigms)
+    missing = unfinished_paths(made, paradigms, versions)
     check_run_dir(made, [status.path for status in missing])
     check_forks(made, missing)
     check_trackers(made.config.track)
@@ -199,7 +210,10 @@ def _run_here(
 def train(
     config_file: ConfigFile, paths: PathNames, overrides: Overrides = None, profile: ProfiledSteps = None
 ) -> None:
-    """Train these paths one after the other, as one process group. Started by `deepspeed`, `torchrun` or `srun`."""
+    """Train these paths one after the other, in the order of the plan, as one process group.
+
+    Started by `deepspeed`, `torchrun` or `srun`.
+    """
     _run_job(config_file, paths, overrides, train=True, profile=profile)
 
 
@@ -238,7 +252,7 @@ def _run_job(
     saved_steps: SavedSteps | None = None,
     profile: int | None = None,
 ) -> None:
-    from lrps.launch.process_group import SUPERVISED
+    from lrps.launch.process_group import SUPERVISED, THREADS
     from lrps.launch.rendezvous import rendezvous
     from lrps.track.trackers import check_trackers
     from lrps.train.signals import StopRequest
@@ -247,6 +261,8 @@ def _run_job(
     os.environ.update(rendezvous(os.environ))
     made = load_plan(config_file, overrides)
     check_trackers(made.config.track)
+    if (threads := made.config.launch.threads) is not None:
+        os.environ[THREADS] = str(threads)  # Read when torch is imported.
 
     # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
     from lrps.train.job import run_job

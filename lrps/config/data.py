@@ -49,6 +49,9 @@ class DataConfig(Section):
     order: Literal["full", "window"] = "full"
     """Extent of the shuffle: `full`, the whole increment; `window`, some shards at a time, for data larger than
     memory."""
+    order_seed: Annotated[Int, Field(ge=0)] | None = None
+    """Seed of the order of sequences, by default `seed`. Runs that differ in it alone have the same initial weights.
+    The order of held-out sequences does not follow it."""
     heldout_share: Annotated[Float, Field(ge=0, lt=0.5)] = 0.01
     """Share of documents held out for evaluation, chosen by a hash of the text. 0: none, and every held-out loss is
     n/a. It cannot change once a version is built."""

@@ -71,7 +71,11 @@ class LaunchConfig(Section):
     branch."""
     at_once: Annotated[Int, Field(ge=1)] = 1
     """Number of process groups that may train independent paths at the same time, on devices of their own: a branch
-    starts as soon as its branch point is saved, while the main path continues. With Slurm the cluster decides."""
+    starts as soon as its branch point is saved, while the main path continues. The group that leads to the most steps
+    starts first. With Slurm the cluster decides."""
+    threads: Annotated[Int, Field(ge=1)] | None = None
+    """Number of CPU threads of each process, in place of OMP_NUM_THREADS; by default what the environment says, or on
+    CPUs of this machine the cores divided by the processes. Last digits of losses on CPUs depend on it."""
     paths_per_job: Annotated[Int, Field(ge=1)] | None = None
     """Number of paths that one process group trains one after the other; by default all with the same resources, or one
     if `at_once` is above 1 and with Slurm. Starting a group costs seconds."""

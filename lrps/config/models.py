@@ -233,6 +233,15 @@ class Config(Section):
     def tokens_per_step(self) -> int:
         return self.batch.sequences * self.data.sequence_length
 
+    @property
+    def order_seed(self) -> int:
+        """Seed of the order of sequences."""
+        return self.seed if self.data.order_seed is None else self.data.order_seed
+
+    def peak_lr_of(self, strategy: Strategy) -> float:
+        """Return the maximal learning rate of a paradigm."""
+        return self.schedule.peak_lr if strategy.peak_lr is None else strategy.peak_lr
+
     @field_validator("paradigms", mode="before")
     @classmethod
     def _kind_from_name(cls, value: Any) -> Any:
@@ -248,7 +257,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
         names = [version.name for version in self.data.versions]
-        keys = ("alpha_per_version", "mix_per_version", "release_per_version")
+        keys = ("alpha_per_version", "mix_per_version", "release_per_version", "peak_lr_per_version")
         paradigms = self.paradigms.items()
         named = ((f"{name}.{key}", getattr(strategy, key, {})) for name, strategy in paradigms for key in keys)
         for where, of_versions in named:

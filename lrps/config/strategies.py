@@ -30,6 +30,8 @@ class Decaying(Section):
     tokens."""
     alpha_per_version: dict[str, Quantity] = Field(default_factory=dict)
     """Values of `alpha` for single versions, by name."""
+    peak_lr: Annotated[Float, Field(gt=0)] | None = None
+    """Maximal learning rate of this paradigm; by default schedule.peak_lr."""
     decay: DecayShape = "linear"
     final_lr: Annotated[Float, Field(ge=0)] | None = None
     """Final learning rate of this paradigm's decays; by default schedule.final_lr."""
@@ -108,7 +110,14 @@ class PathSwitching(Mixing):
         return tuple(chosen[name] for name in versions)
 
 
-class Ptfs(Decaying):
+class PeakPerVersion(Section):
+    """Key of paradigms whose versions do not hang on one path at the peak rate."""
+
+    peak_lr_per_version: dict[str, Annotated[Float, Field(gt=0)]] = Field(default_factory=dict)
+    """Values of `peak_lr` for single versions, by name."""
+
+
+class Ptfs(Decaying, PeakPerVersion):
     """Every version trained from scratch on all data so far, by default with a decay over the whole run."""
 
     kind: Literal["ptfs"]
@@ -117,13 +126,14 @@ class Ptfs(Decaying):
     decay: DecayShape = "cosine"
 
 
-class Cpt(Mixing):
+class Cpt(Mixing, PeakPerVersion):
     """Every version trained from the last one's final state on its own increment."""
 
     kind: Literal["cpt"]
-    restart: Literal["rewarm", "continue", "constant"] = "rewarm"
-    """Learning rate at the start of a version. `rewarm`: back to peak_lr, then decay. `continue`: the last version's
-    final rate. `constant`: all versions at peak_lr, none decayed."""
+    restart: Literal["rewarm", "autoregressive", "continue", "constant"] = "rewarm"
+    """Learning rate at the start of a version. `rewarm`: back to peak_lr, then decay. `autoregressive`: the same, with
+    peaks of later versions on one cosine that falls to the final rate (TiC-LM, arXiv 2504.02107). `continue`: the last
+    version's final rate. `constant`: all versions at peak_lr, none decayed."""
     rewarm_steps: Annotated[Int, Field(ge=0)] | None = None
     """Number of steps of the re-warm-up; by default schedule.warmup_steps."""
     alpha: Quantity = 1.0
@@ -135,6 +145,10 @@ class Cpt(Mixing):
         of_a_decay = {"alpha", "alpha_of", "alpha_per_version", "decay", "final_lr", "rewarm_steps"}
         if self.restart == "constant" and (ignored := sorted(of_a_decay & self.model_fields_set)):
             raise ValueError(f"restart: constant decays nothing; leave out {', '.join(ignored)}")
+        if self.restart != "rewarm" and self.peak_lr_per_version:
+            raise ValueError(
+                f"peak_lr_per_version needs restart: rewarm; with restart: {self.restart} the peaks follow from peak_lr"
+            )
         return self
 
 

@@ -25,6 +25,18 @@ class RecordedPriceUse:
 
 
 @dataclass(frozen=True)
+class Processor:
+    """A processor that attempts without a GPU ran on."""
+
+    model: str
+    """Name that the processor gives itself."""
+    instructions: str
+    """Instruction set that torch used, such as AVX512."""
+    threads: int
+    """Number of threads of each process."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Evidence of how a run came about, from its plan and its ledgers."""
 
@@ -32,6 +44,8 @@ class Provenance:
     """SHA-256 of the model, optimizer, batch and seed that all paths share; also recorded in every checkpoint."""
     software: Mapping[str, tuple[str, ...]]
     """Versions of each package that attempts recorded, oldest first."""
+    processors: tuple[Processor, ...]
+    """Processors that attempts without a GPU recorded, oldest first; last digits of losses depend on them."""
     prices: tuple[RecordedPriceUse, ...]
     """Prices of a device-hour that attempts recorded, and the device-hours at each."""
     ledger_format: str
@@ -44,14 +58,19 @@ def provenance(plan: Plan, totals: Iterable[Totals]) -> Provenance:
     Raises LedgerError for an attempt whose first line is not a record.
     """
     software: dict[str, dict[str, None]] = {}
+    processors: dict[Processor, None] = {}
     for path in plan.graph.paths:
         for file in attempt_files(plan.layout.path(path.name).ledger):
             start = next(iter(read_attempt(file)), None)
             for package, version in (start.facts.get("versions", {}) if start else {}).items():
                 software.setdefault(package, {})[version] = None
+            if start is not None and "processor" in start.facts:
+                found = start.facts["processor"]
+                processors[Processor(found["model"], found["instructions"], found["threads"])] = None
     return Provenance(
         training_sha256=plan.training_sha256,
         software={package: tuple(versions) for package, versions in software.items()},
+        processors=tuple(processors),
         prices=_prices(totals),
         ledger_format=FORMAT,
     )

@@ -18,20 +18,32 @@ from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus, plan_status
 
 
-def unfinished_paths(plan: Plan, paradigms: Sequence[str] = ()) -> tuple[PathStatus, ...]:
-    """Return the paths that are not complete, parents before children. paradigms: names; by default all of them."""
-    wanted = {p.name for paradigm in plan.graph.paradigms if paradigm.name in paradigms for p in paradigm.paths}
-    return tuple(
-        status
-        for status in plan_status(plan)
-        if status.state != "complete" and (not paradigms or status.path.name in wanted)
-    )
+def unfinished_paths(plan: Plan, paradigms: Sequence[str] = (), versions: Sequence[str] = ()) -> tuple[PathStatus, ...]:
+    """Return the paths that are not complete, parents before children.
+
+    paradigms: names; by default all of them. versions: names of those whose releases are wanted, with all ancestors of
+    their paths; by default every path, probes included.
+    """
+    unfinished = tuple(status for status in plan_status(plan) if status.state != "complete")
+    if not paradigms and not versions:
+        return unfinished
+    graph = plan.graph
+    chosen = [each for each in graph.paradigms if not paradigms or each.name in paradigms]
+    if versions:
+        released = [each.path for paradigm in chosen for each in paradigm.releases if each.version in versions]
+        paths = graph.with_ancestors(graph.by_name[name] for name in released)
+    else:
+        paths = tuple(path for paradigm in chosen for path in paradigm.paths)
+    wanted = {path.name for path in paths}
+    return tuple(status for status in unfinished if status.path.name in wanted)
 
 
 def plan_jobs(
     plan: Plan, names: Sequence[str], config_file: Path, overrides: Sequence[str], profile: int | None = None
 ) -> tuple[ProcessGroupJob, ...]:
     """Cut the unfinished paths `names` (parents before children) into jobs, parents before children.
+
+    Where several run at a time, the one that leads to the most steps comes first, so that all end early.
 
     profile: number of steps of which the first job writes a trace.
     Raises ConfigError if a hostfile is missing, or if the batch does not divide over the processes of a job.
@@ -48,7 +60,16 @@ def plan_jobs(
         if fault := plan.config.batch_fault(job.world_size):
             raise ConfigError(f"{job.name}, {job.nodes} nodes of {job.processes} processes: {fault}")
         jobs.append(job)
-    return tuple(jobs)
+    return _longest_first(jobs, plan) if plan.config.launch.at_once > 1 else tuple(jobs)
+
+
+def _longest_first(jobs: Sequence[ProcessGroupJob], plan: Plan) -> tuple[ProcessGroupJob, ...]:
+    """Return jobs by the steps of each and of the longest chain of jobs that wait for it; parents stay first."""
+    steps: dict[str, int] = {}
+    for job in reversed(jobs):  # Children before parents.
+        waiting = max((steps[child.name] for child in jobs if job.name in child.after), default=0)
+        steps[job.name] = waiting + sum(plan.graph.by_name[name].steps for name in job.paths)
+    return tuple(sorted(jobs, key=lambda job: -steps[job.name]))
 
 
 def _grouped(launcher: Launcher, paths: Sequence[TrainingPath]) -> list[tuple[Resources, list[TrainingPath]]]:

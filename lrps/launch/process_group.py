@@ -20,6 +20,9 @@ SUPERVISED = "LRPS_SUPERVISED"
 """Environment variable of workers that `lrps run` waits for. They exit with 0 once they have saved as they were asked
 to: it reads from the run directory what is complete, and for any other code deepspeed's launcher prints an error."""
 
+THREADS = "OMP_NUM_THREADS"
+"""Environment variable for the number of CPU threads of a process."""
+
 
 @dataclass(frozen=True)
 class ProcessGroupJob:

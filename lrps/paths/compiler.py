@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.config.strategies import Decaying, Mix, Strategy
+from lrps.config.strategies import Decaying, Mix, PeakPerVersion, Strategy
 from lrps.paths.graph import Segment, SourceRange
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay
@@ -39,8 +39,13 @@ class Compiler:
 
     @property
     def peak(self) -> float:
-        """Maximal learning rate."""
-        return self.config.schedule.peak_lr
+        """Maximal learning rate of the paradigm."""
+        return self.config.peak_lr_of(self.strategy)
+
+    def peak_of(self, k: int) -> float:
+        """Return the maximal learning rate of version k, where versions may have rates of their own."""
+        own = self.strategy.peak_lr_per_version if isinstance(self.strategy, PeakPerVersion) else {}
+        return own.get(self.increments[k].version, self.peak)
 
     @property
     def warmup(self) -> int:
@@ -71,8 +76,11 @@ class Compiler:
         strategy: Decaying = self.strategy
         version = self.increments[k]
         final = self.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-        if final > self.peak:
-            raise ConfigError(f"paradigms.{self.name}.final_lr {final:g} is above schedule.peak_lr {self.peak:g}")
+        if final > (peak := self.peak_of(k)):
+            raise ConfigError(
+                f"paradigms.{self.name}: the final rate {final:g} is above the peak rate {peak:g} of version "
+                f"{version.version}; lower final_lr, or raise peak_lr"
+            )
         if strategy.decay in NEEDS_POSITIVE_FINAL and final == 0:
             raise ConfigError(
                 f"paradigms.{self.name}: a decay of shape '{strategy.decay}' never reaches 0; "

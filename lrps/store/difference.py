@@ -18,6 +18,7 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "batch_sequences": ("batch", "sequences"),
     "sequence_length": ("data", "sequence_length"),
     "order": ("data", "order"),
+    "order_seed": ("data", "order_seed"),
     "row_order": (),
     "precision": ("engine", "precision"),
     "tokenizer_sha256": ("data", "tokenizer"),
@@ -75,7 +76,7 @@ def value_words(value: Any) -> str:
 def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[IdentityDifference]:
     """Yield the differences between `training` of two identities. there: the one that the run was begun with."""
     for name in sorted(there.keys() | here.keys()):
-        old, new = (each.get(name, _UNLESS_SAID.get(name)) for each in (there, here))
+        old, new = (each.get(name, _unless_said(each, name)) for each in (there, here))
         if old == new or (name in _MAY_BE_UNKNOWN and None in (old, new)):
             continue
         key = TRAINING_KEYS.get(name)
@@ -94,6 +95,11 @@ def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> I
             subject = _PROGRAM.get(name, f"{name}, which this version of lrps does not know")
             words = value_words(old), f"nothing of it, and this version of lrps has {value_words(new)}"
             yield IdentityDifference((), *words, "use the version of lrps that began the run", subject)
+
+
+def _unless_said(training: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a key that `training` leaves out because it is the default."""
+    return training.get("seed") if name == "order_seed" else _UNLESS_SAID.get(name)
 
 
 def _files(name: str, old: str, new: str, is_state: bool) -> IdentityDifference:

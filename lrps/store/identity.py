@@ -41,6 +41,8 @@ _HISTORY = "parent_generation"
 """Key of a path for the history of its parent that it forked from, see paths/amendments.py; left out if it is 0."""
 EQUAL_DIGESTS = "equal_training_sha256"
 """Key of a path.json with other training digests that checkpoints of the same training carry, see `lrps repair`."""
+ORDER_SEED = "order_seed"
+"""Key of `training` for the seed of the order of sequences; left out where it is the seed of everything."""
 AVERAGE_KEY = "average"
 """Key of a path.json, and of the identity of a checkpoint, about averages of the path's weights; absent without one."""
 SKIPPED = "skipped"
@@ -81,6 +83,8 @@ def path_identity(
     if config.model.initial_state is not None:
         # `initial_weights` says which state; this key says that the seed is not used.
         training["initial_state"] = True
+    if config.order_seed != config.seed:
+        training[ORDER_SEED] = config.order_seed
     if config.guard is not None and config.guard.action == "skip":
         training[GUARD] = config.guard.model_dump(mode="json")
     training |= conventions

@@ -60,7 +60,7 @@ class PathPair:
 
     def _with_own_value(self, key: Key) -> tuple[Key, ...]:
         """Return a key, and where the path's version can have a value of its own, the key of that."""
-        if key[-1] not in ("alpha", "mix") or not self.version:
+        if key[-1] not in ("alpha", "mix", "peak_lr") or not self.version:
             return (key,)
         return (key, (*key[:-1], f"{key[-1]}_per_version", self.version))
 
@@ -145,7 +145,8 @@ def _rate_differences(pair: PathPair) -> Iterator[IdentityDifference]:
         return
     # A branch's first rate follows from its fork, if the main path has a power law.
     if old.peak != new.peak and not (pair.wanted.kind == "branch" and old.length != new.length):
-        yield pair.difference((f"{each.peak:g}" for each in both), peak, ("schedule", "power_coefficient"))
+        words = (f"{each.peak:g}" for each in both)
+        yield pair.difference(words, peak, pair.key("peak_lr"), ("schedule", "power_coefficient"))
     if old.warmup != new.warmup:
         is_restarted = pair.wanted.kind == "cpt" and pair.wanted.parent is not None
         keys = (pair.key("rewarm_steps"), warmup) if is_restarted else (warmup,)

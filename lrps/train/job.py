@@ -246,9 +246,8 @@ def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
     for shards in data.shard_sets:
         if shards.version in path.sources and shards.name not in plan.manifests:
             raise DataError(f"{path.name} reads version {shards.name}, which has no shards yet; run `{shards.command}`")
-    return {
-        name: open_source(plan.sources[name], data, seed=plan.config.seed, order=data.order) for name in path.sources
-    }
+    seed = plan.config.order_seed
+    return {name: open_source(plan.sources[name], data, seed=seed, order=data.order) for name in path.sources}
 
 
 def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathData, group: _Group) -> Recorder:

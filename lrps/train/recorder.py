@@ -30,6 +30,7 @@ from lrps.train.account import Account
 from lrps.train.evaluate import HeldoutResult
 from lrps.train.path_average import average_facts
 from lrps.train.path_notices import PathNotices
+from lrps.train.processor import processor_facts
 from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
@@ -284,6 +285,7 @@ def attempt_facts(
         "plan": config.name,
         PATH_DIGEST: digest.to_json(),
         "device": engine.device_name,
+        **processor_facts(engine.device_name),
         "parameters": parameters,
         "initial_state": initial_weights(config.model) if config.model.initial_state else None,
         "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},

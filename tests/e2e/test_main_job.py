@@ -58,6 +58,7 @@ def finished(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The config file of a plan of two versions that was run to its end."""
     file = tmp_path_factory.mktemp("finished") / "config.yaml"
     values = yaml.safe_load(tiny_config.read_text())
+    values["launch"] |= {"threads": 1}
     file.write_text(yaml.safe_dump({**values, "runs": str(file.parent / "runs")}, sort_keys=False))
     watching = [*LRPS, "status", str(file), "--watch", "--every", "0.3", "--json"]
     with open(file.with_name("watched.jsonl"), "w") as seen, subprocess.Popen(watching, stdout=seen) as watcher:
@@ -73,6 +74,12 @@ def run_dir(file: Path) -> Path:
 
 def path_of(file: Path, name: str) -> PathLayout:
     return PathLayout(run_dir(file) / name)
+
+
+def test_processes_have_the_threads_of_the_config(finished: Path) -> None:
+    start, *_ = read_ledger(path_of(finished, "main").ledger)
+    assert start.facts["processor"]["threads"] == 1
+    assert start.facts["processor"]["instructions"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_everything_is_complete(finished: Path) -> None:

@@ -64,7 +64,8 @@ def test_a_device_is_allocated_once(wanted: list[tuple[int, int, bool]]) -> None
 def test_jobs_share_out_the_gpus(make_config: MakeConfig) -> None:
     launch = {"at_once": 3, "processes": 2, "resources": {"branch": {"processes": 1}}}
     config = make_config(launch=launch)
-    (main, branch, ptfs), pool = jobs_of(config), allocator(config, {})
+    jobs, pool = {job.name: job for job in jobs_of(config)}, allocator(config, {})
+    main, branch, ptfs = jobs["main"], jobs["branch-v1"], jobs["ptfs-v1"]
     first, second = pool.allocate(main), pool.allocate(branch)
     assert first is not None
     assert second is not None
@@ -113,6 +114,8 @@ def test_processes_on_the_cpu_share_it(make_config: MakeConfig, monkeypatch: pyt
     assert chosen.worker_environment == {"TOKENIZERS_PARALLELISM": "false"}, "the user's settings take precedence"
     alone = allocator(make_config(launch={"processes": 2}), {})
     assert alone.worker_environment["OMP_NUM_THREADS"] == "8"
+    config = make_config(launch={"processes": 2, "threads": 3})
+    assert allocator(config, {"OMP_NUM_THREADS": "7"}).worker_environment["OMP_NUM_THREADS"] == "3", "the config's are"
 
 
 def test_groups_meet_at_ports_of_their_own(make_config: MakeConfig) -> None:

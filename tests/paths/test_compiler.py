@@ -45,7 +45,7 @@ def test_an_inverse_decay_to_zero_is_refused() -> None:
 
 
 def test_a_final_rate_above_the_peak_is_refused() -> None:
-    with pytest.raises(ConfigError, match="above schedule.peak_lr"):
+    with pytest.raises(ConfigError, match="final rate 2 is above the peak rate 1 of version v1"):
         compiled([100], final_lr=2.0)
 
 

@@ -18,6 +18,7 @@ from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.forgetting_matrix import forgetting_matrices
 from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.price import parse_price
+from lrps.costs.provenance import Processor
 from lrps.costs.released_version import TaskScore
 from lrps.plan.scores import Result
 from lrps.report.figures.catalogue import figures
@@ -151,10 +152,13 @@ def test_tokens_are_told_by_kind(page: str) -> None:
 
 def test_provenance_is_shown_where_it_is_known(trained: Any, page: str) -> None:
     comparison = make_comparison(trained)
-    made = replace(comparison.provenance, software={"torch": ("2.9",), "deepspeed": ("0.18.1", "0.18.2")})
+    processors = (Processor("A Processor", "AVX512", 1),)
+    software = {"torch": ("2.9",), "deepspeed": ("0.18.1", "0.18.2")}
+    made = replace(comparison.provenance, software=software, processors=processors)
     text = words(render_page(replace(comparison, provenance=made)))
     assert f"fingerprint of model, optimizer, batch and seed {trained.training_sha256[:16]} " in text
     assert "torch 2.9, deepspeed 0.18.1, 0.18.2" in text
+    assert "processors A Processor (AVX512, 1 threads a process)" in text
     assert "lrps ledger verify CONFIG checks every line" in words(page)
     assert comparison.graph.measured is not None
     hours = amount(comparison.graph.measured.device_hours)

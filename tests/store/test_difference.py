@@ -28,6 +28,7 @@ SETS = [{"name": "r1", "tokens": 800, "since": "v2"}]
 Changes = dict[str, Any]
 """Dotted key of a config -> value; None removes the key."""
 
+PEAKS = "peak_lr_per_version"
 KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
     # path, what the run was begun with, what the config says, key, both values as the two configs have them
     ("main", {}, {"seed": 8}, "seed", "7", "8"),
@@ -42,6 +43,8 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
     ("main", {}, {"batch.sequences": 4}, "batch.sequences", "2", "4"),
     ("main", {}, {"data.sequence_length": 16}, "data.sequence_length", "8", "16"),
     ("main", {}, {"data.order": "window"}, "data.order", "full", "window"),
+    ("main", {}, {"data.order_seed": 9}, "data.order_seed", "null", "9"),
+    ("main", {"data.order_seed": 9}, {"data.order_seed": 7}, "data.order_seed", "9", "7"),
     ("main", {}, {"engine.precision": "bf16"}, "engine.precision", "fp32", "bf16"),
     (
         "main",
@@ -83,6 +86,14 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
         "schedule.power_coefficient",
         "0.1",
         "0.05",
+    ),
+    *(
+        (name, {}, {f"paradigms.{paradigm}.peak_lr": 2e-2}, f"paradigms.{paradigm}.peak_lr", "null", "0.02")
+        for name, paradigm in (("main", "path-switching"), ("ptfs-v2", "ptfs"), ("cpt-v2", "cpt"), ("w-v2", "w"))
+    ),
+    *(
+        (f"{name}-v2", {}, {f"paradigms.{name}.{PEAKS}": {"v2": 2e-2}}, f"paradigms.{name}.{PEAKS}.v2", "unset", "0.02")
+        for name in ("ptfs", "cpt")
     ),
     ("branch-v2", {}, {"paradigms.path-switching.alpha": 0.5}, "paradigms.path-switching.alpha", "0.6", "0.5"),
     (

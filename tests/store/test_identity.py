@@ -57,6 +57,15 @@ def test_what_only_changes_the_speed_is_no_part_of_it(written: Path, make_config
     check_identity(written, path_identity(paths(config, 3)["main"], config, "tok", sources()))
 
 
+def test_the_seed_of_the_order_is_part_of_it_where_it_is_another(written: Path, make_config: MakeConfig) -> None:
+    data = make_config().data.model_dump(mode="json", exclude_none=True)
+    same, other = (make_config(data={**data, "order_seed": seed}) for seed in (7, 8))
+    assert make_config().seed == 7
+    check_identity(written, path_identity(paths(same, 3)["main"], same, "tok", sources()))
+    with pytest.raises(LineageError, match="`data.order_seed`: the run was begun with 7, the config says 8"):
+        check_identity(written, path_identity(paths(other, 3)["main"], other, "tok", sources()))
+
+
 def test_another_plan_is_refused_with_the_difference(written: Path, make_config: MakeConfig) -> None:
     config = make_config(seed=8)
     with pytest.raises(LineageError) as caught:

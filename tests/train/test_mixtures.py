@@ -52,6 +52,17 @@ def test_parts_are_built_and_verified_like_versions(plan: Plan) -> None:
     assert shards == ["v1.code-heldout-000000.tar", "v1.code-train-000000.tar"]
 
 
+def test_another_order_seed_is_another_order_of_as_many_rows(plan: Plan) -> None:
+    data = plan.config.data.model_copy(update={"order_seed": plan.config.seed + 1})
+    other = make_plan(plan.config.model_copy(update={"data": data}))
+    same = make_plan(plan.config.model_copy(update={"data": data.model_copy(update={"order_seed": plan.config.seed})}))
+    rows = rows_read(plan, "ptfs-v2")
+    assert rows_read(same, "ptfs-v2") == rows
+    assert rows_read(other, "ptfs-v2") != rows
+    of_source = [Counter(name for name, _, _ in read) for read in (rows_read(other, "ptfs-v2"), rows)]
+    assert of_source[0] == of_source[1]
+
+
 def test_plan_and_readers_know_the_mixture_by_its_own_identity(plan: Plan) -> None:
     versions = {version.name: version for version in plan_document(plan, {}).versions}
     assert versions["v1"].heldout_rows == plan.heldout_rows("v1") > 0

@@ -72,7 +72,7 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
             "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
         )
     final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return Switching(paradigm, strategy, main, branches, final / plan.config.schedule.peak_lr)
+    return Switching(paradigm, strategy, main, branches, final / plan.config.peak_lr_of(strategy))
 
 
 def known_losses(

@@ -288,7 +288,7 @@ def _forecast(look: Outlook, version: str, branch: BranchPlan, known: KnownLosse
         steps=branch.steps,
         shape=branch.shape,
         final=branch.final,
-        peak=schedule.peak_lr,
+        peak=look.plan.config.peak_lr_of(look.switching.strategy),
         warmup=schedule.warmup_steps,
         drift_from=begin or None,
     )

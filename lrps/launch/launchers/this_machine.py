@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from lrps.launch.hosts import LOCAL, Devices, devices_here
 from lrps.launch.launchers.launcher import HostLauncher
+from lrps.launch.process_group import THREADS
 
 
 class ThisMachineLauncher(HostLauncher):
@@ -25,6 +26,8 @@ class ThisMachineLauncher(HostLauncher):
         added = {"TOKENIZERS_PARALLELISM": "false"}
         if cpu_processes is not None:
             threads = max(1, (os.cpu_count() or 1) // cpu_processes)
-            shared = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
+            shared = {"DS_ACCELERATOR": "cpu", THREADS: str(threads)}
             added |= {name: value for name, value in shared.items() if name not in environment}
+        if self.launch.threads is not None:
+            added[THREADS] = str(self.launch.threads)
         return added

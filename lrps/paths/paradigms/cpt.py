@@ -1,11 +1,12 @@
 """Continual pre-training (CPT): every version continues from the previous one's final state, on its own increment.
 
-The three kinds of `restart` follow the baselines of Ibrahim et al. 2024 (docs/method.md, section 1.7). Cost in steps:
-sum_k T_k.
+Three kinds of `restart` follow the baselines of Ibrahim et al. 2024, `autoregressive` follows TiC-LM (docs/method.md,
+section 1.7). Cost in steps: sum_k T_k.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -23,9 +24,9 @@ def cpt(compiler: Compiler, strategy: Cpt) -> Paradigm:
 
     Raises ConfigError if versions would continue at a final rate of 0.
     """
-    peak = compiler.peak
     schedules: list[Schedule] = []
     for k, (start, stop) in enumerate(pairwise(compiler.edges)):
+        peak = _peak(compiler, strategy, k)
         if strategy.restart == "constant":
             schedules.append(constant(start, stop, peak) if k else warmup_stable(peak, compiler.warmup))
         elif strategy.restart == "continue" and k:
@@ -37,12 +38,27 @@ def cpt(compiler: Compiler, strategy: Cpt) -> Paradigm:
     return chain(compiler, schedules, strategy.optimizer)
 
 
+def _peak(compiler: Compiler, strategy: Cpt, k: int) -> float:
+    """Return the maximal rate of version k.
+
+    Autoregressive peaks (TiC-LM, arXiv 2504.02107) lie on one cosine from the first version's peak eta_0 to the final
+    rate eta_end: with P_k steps before version k, T_k steps of it, and w and w_0 warm-up steps of it and of version 1,
+    eta_k = eta_end + (eta_0 - eta_end) (1 + cos(pi (P_k + w - w_0) / (P_k + T_k - w_0))) / 2.
+    """
+    if strategy.restart != "autoregressive" or k == 0:
+        return compiler.peak_of(k)
+    first, end = compiler.warmup, compiler.decay(k).final
+    begin, stop = compiler.edges[k], compiler.edges[k + 1]
+    done = (begin + _rewarm_steps(strategy, first) - first) / (stop - first)
+    return end + (compiler.peak - end) * (1 + math.cos(math.pi * done)) / 2
+
+
 def check_rewarm(name: str, strategy: Cpt, warmup: int, increments: Sequence[Increment]) -> None:
     """Raise ConfigError if a re-warm-up leaves no step of a version for its decay.
 
     name: that of the strategy in the config. warmup: steps of the first version's warm-up.
     """
-    if strategy.restart != "rewarm":
+    if strategy.restart not in ("rewarm", "autoregressive"):
         return
     rewarm = _rewarm_steps(strategy, warmup)
     for increment in increments[1:]:

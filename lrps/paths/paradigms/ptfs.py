@@ -14,11 +14,11 @@ from lrps.paths.schedule import warmup_stable_decay
 
 def ptfs(compiler: Compiler, strategy: Ptfs) -> Paradigm:
     """Return one path per version from the initial weights; that of version k mixes increments 1..k evenly."""
-    warmup, peak = compiler.warmup, compiler.peak
+    warmup = compiler.warmup
     parts = tuple(part for k in range(len(compiler.increments)) for part in compiler.whole(k).parts)
     paths = []
     for k, stop in enumerate(compiler.edges[1:]):
-        decay = compiler.decay(k)
+        peak, decay = compiler.peak_of(k), compiler.decay(k)
         schedule = warmup_stable_decay(0, stop, warmup=warmup, lr_start=0.0, peak=peak, decay=decay)
         segments = (Segment(stop, parts[: k + 1]),)
         paths.append(TrainingPath(compiler.path_name(k), strategy.kind, None, 0, stop, schedule, segments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -35,6 +36,35 @@ def test_cpt_at_the_final_rate_zero_is_refused() -> None:
 def test_cpt_can_stay_at_the_peak() -> None:
     first, second = compiled([100, 100], kind="cpt", restart="constant").paths
     assert first.schedule.lr_at(99) == second.schedule.lr_at(150) == 1.0
+
+
+def test_autoregressive_peaks_lie_on_one_cosine_from_the_first_peak_to_the_final_rate() -> None:
+    paths = compiled([100, 100, 300], kind="cpt", restart="autoregressive", final_lr=0.1, rewarm_steps=20).paths
+    warmup = 5
+    first = paths[0].schedule.lr_at(warmup)
+    assert first == 1.0
+    for path in paths[1:]:
+        done = (path.start + 20 - warmup) / (path.stop - warmup)
+        peak = 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2
+        assert max(path.schedule.lr_at(step) for step in range(path.start, path.stop)) == pytest.approx(peak)
+        assert path.schedule.lr_at(path.start + 19) == pytest.approx(peak), "the re-warm-up ends at the peak"
+        assert path.lr_stop == 0.1
+    assert paths[1].parent is not None
+
+
+def test_versions_of_cpt_may_have_peaks_of_their_own() -> None:
+    paths = compiled([100, 100, 100], kind="cpt", peak_lr=0.8, peak_lr_per_version={"v3": 0.5}).paths
+    assert [max(path.schedule.lr_at(step) for step in range(path.start, path.stop)) for path in paths] == [
+        0.8,
+        0.8,
+        0.5,
+    ]
+
+
+@pytest.mark.parametrize("restart", ["autoregressive", "continue", "constant"])
+def test_peaks_that_follow_from_the_first_cannot_be_given(restart: str) -> None:
+    with pytest.raises(ValueError, match="peak_lr_per_version needs restart: rewarm"):
+        compiled([100, 100], kind="cpt", restart=restart, peak_lr_per_version={"v2": 0.5})
 
 
 def test_cpt_continues_at_the_rate_that_a_multi_step_decay_ends_at() -> None:

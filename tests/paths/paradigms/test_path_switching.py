@@ -184,3 +184,9 @@ def test_main_paths_of_another_alpha_are_one_unless_they_are_mixed(make_config: 
         config = make_config(paradigms={"path-switching": mix, "long": long})
         graph = compile_graph(config, increments(100, 100))
         assert [path.kind for path in graph.paths].count("main") == mains
+
+
+def test_a_peak_of_the_paradigm_is_that_of_main_path_and_branches() -> None:
+    main, *branches = compiled([100, 100], peak_lr=0.5).paths
+    assert main.schedule.lr_at(90) == 0.5
+    assert [branch.lr_start for branch in branches] == [0.5, 0.5]
