@@ -115,9 +115,8 @@ def sweep(
     """Show what path switching would cost, over alpha, the number of versions and the growth of increments.
 
     Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, in device-hours where the config
-    names the hardware (`-s hardware.mfu=0.5`), and in money where there is a price as well. Where the run has held-out
-    losses of its main path, also the forecast loss of the last version. Prints tables; writes charts (SVG), CSV and
-    JSON.
+    names the hardware (`-s hardware.mfu=0.5`), in money where there is a price as well; and the forecast loss of the
+    last version where the run has held-out losses. Prints tables; writes charts (SVG), CSV and JSON.
     """
     from lrps.base.document import to_json
     from lrps.costs.forecasts.plan_losses import branch_losses, losses_outlook
@@ -135,9 +134,8 @@ def sweep(
     found = sweep_costs(made, grid, None if look is None else branch_losses(look))
     document = to_json(found)
     drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}
-    records = sweep_records(found).to_csv(missing="")
-    files = {"sweep.csv": records, "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
-    written = write_files(out or made.layout.report_dir / "sweep", files)
+    tables = {"sweep.csv": sweep_records(found).to_csv(missing=""), "sweep.json": json.dumps(document, indent=1) + "\n"}
+    written = write_files(out or made.layout.report_dir / "sweep", tables | drawings)
     if as_json:
         print_json(document)
         return

@@ -109,16 +109,10 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     ratios = measured_ratios(plan.graph.paradigms, spendings, run)
     scores = newest_scores(plan)
     paradigms = {
-        paradigm.name: paradigm_costs(
-            paradigm,
-            planned.paradigms[paradigm.name],
-            spendings[paradigm.name],
-            run,
-            model,
-            scores,
-            ratios[paradigm.name],
+        each.name: paradigm_costs(
+            each, planned.paradigms[each.name], spendings[each.name], run, model, scores, ratios[each.name]
         )
-        for paradigm in plan.graph.paradigms
+        for each in plan.graph.paradigms
     }
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     curves, price = heldout_curves(plan, run.statuses), price_of(plan)
