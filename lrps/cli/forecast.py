@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from lrps.base.errors import ConfigError
 from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json, write_files
 
 if TYPE_CHECKING:
-    from lrps.costs.forecasts.version_forecast import Outlook
+    from lrps.costs.forecasts.version_forecast import Outlook, VersionForecast
 
 Version = Annotated[
     str | None, typer.Option("--version", metavar="NAME", help="Version to forecast; by default the next one.")
@@ -42,6 +43,12 @@ Charts = Annotated[
         help="Also write charts (SVG) there: loss over lengths, and each held-out set.",
     ),
 ]
+Record = Annotated[
+    bool,
+    typer.Option(
+        "--record", help="Also write the forecast of the config's branch into the run's ledger, before it is trained."
+    ),
+]
 
 
 def forecast(
@@ -53,41 +60,48 @@ def forecast(
     overrides: Overrides = None,
     out: Charts = None,
     price: PriceOption = None,
+    record: Record = False,
     as_json: AsJson = False,
 ) -> None:
     """Forecast the loss of the next version, over the length and shape of its branch, before anybody pays for it.
 
     From the main path's held-out losses and the branches that are finished. A version that is trained already is
     forecast as it was possible when its branch began, with the measured loss beside it. Where the law is known not to
-    hold, the forecast is refused with the reason. Nothing is trained.
+    hold, the forecast is refused with the reason. Nothing is trained, and only --record writes anything: the run itself
+    records the forecast of every branch when the branch starts.
 
     lrps forecast configs/small.yaml --version v4 --alpha 0.2:0.8:0.2
 
     lrps forecast configs/small.yaml --spend 0.52ptfs
     """
     from lrps.costs.comparison import make_comparison
-    from lrps.costs.forecasts.version_forecast import outlook
+    from lrps.costs.forecasts.standing import record_on_request
+    from lrps.costs.forecasts.version_forecast import outlook, version_forecast
+    from lrps.costs.sweep import parse_values
 
-    if spend is not None and (version is not None or alpha is not None or out is not None):
-        raise ConfigError("--spend chooses the lengths of all versions to come; leave out --version, --alpha and --out")
+    if spend is not None and (version is not None or alpha is not None or out is not None or record):
+        others = "--version, --alpha, --out and --record"
+        raise ConfigError(f"--spend chooses the lengths of all versions to come; leave out {others}")
     made = plan_of(run, overrides, price)
     comparison = make_comparison(made)
     look = outlook(made, comparison.heldout_curves, comparison.pace, comparison.price, paradigm)
     if spend is not None:
         _choose_lengths(look, spend, as_json)
-    else:
-        _forecast_version(look, version, alpha, out, as_json)
+        return
+    alphas = None if alpha is None else parse_values(alpha, "--alpha")
+    document = replace(version_forecast(look, version, alphas), track_record=comparison.track_record or ())
+    if record:
+        record_on_request(look.plan, look.switching.branches[document.version])
+    _show_version(look, document, out, as_json)
 
 
-def _forecast_version(look: Outlook, version: str | None, alpha: str | None, out: Path | None, as_json: bool) -> None:
+def _show_version(look: Outlook, document: VersionForecast, out: Path | None, as_json: bool) -> None:
     from lrps.base.document import to_json
-    from lrps.costs.forecasts.version_forecast import version_forecast
-    from lrps.costs.sweep import parse_values
     from lrps.report.figures.forecast_chart import length_chart, set_charts
     from lrps.report.forecast_text import forecast_remarks, forecast_table
+    from lrps.report.tables.track_record_table import track_record_table
     from lrps.report.terminal import print_sentence, print_table
 
-    document = version_forecast(look, version, None if alpha is None else parse_values(alpha, "--alpha"))
     drawn = {} if out is None else length_chart(document) | set_charts(document, look.curve)
     files = {f"{name}.svg": drawing.standalone() for name, drawing in drawn.items()}
     written = [] if out is None else write_files(out, files)
@@ -97,6 +111,8 @@ def _forecast_version(look: Outlook, version: str | None, alpha: str | None, out
     print_table(forecast_table(document))
     for line in forecast_remarks(document):
         print_sentence(line)
+    if (known := track_record_table(document.track_record)).rows:
+        print_table(known)
     for file in written:
         typer.echo(file)
 

@@ -13,7 +13,10 @@ from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.forecasts.branch_alert import branch_alerts
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.newest_forecast import newest_forecast
+from lrps.costs.forecasts.track_record import track_record
 from lrps.costs.forecasts.version_forecast import VersionForecast
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
@@ -90,6 +93,10 @@ class Comparison:
     """Losses of the probes beside their controls; the key is absent without probes."""
     forecast: VersionForecast | None = field(default=None, metadata=UNLESS_NONE)
     """Forecast of the next version, or of the last one if all are trained; the key is absent where there is none."""
+    track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
+    off_forecast: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
+    """Descriptions of how branches have left the forecasts that stood when they started, by the name of the path."""
 
 
 def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
@@ -104,6 +111,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     }
     whole = {path.name: run.spending(path) for path in plan.graph.paths}
     by_path = {name: spending.measured for name, spending in whole.items()}
+    watched = heldout_curves(plan, run.statuses)
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
     ratios = measured_ratios(plan.graph.paradigms, spendings, run)
@@ -115,7 +123,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         for each in plan.graph.paradigms
     }
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
-    curves, price = heldout_curves(plan, run.statuses), price_of(plan)
+    price = price_of(plan)
     return Comparison(
         plan=planned,
         paradigms=paradigms,
@@ -134,9 +142,11 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
         unconfirmed=_unconfirmed(run.statuses.values()),
-        heldout_curves=curves,
+        heldout_curves=watched,
         probe_results=probe_results(plan, run, by_path) or None,
-        forecast=newest_forecast(plan, curves, pace, price),
+        forecast=newest_forecast(plan, watched, pace, price),
+        track_record=track_record(plan, watched) or None,
+        off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )
 
 

@@ -74,10 +74,11 @@ def _losses(plan: Plan, begun: Sequence[PathStatus]) -> dict[str, PlannedLoss] |
     """Return the losses of the branches of a plan; None where no main path was evaluated."""
     if not any(status.path.kind == "main" and status.evaluations for status in begun):
         return None
-    from lrps.costs.forecasts.plan_losses import losses_outlook, planned_losses  # Only a run that was begun needs it.
+    # Only a run that was begun needs it.
+    from lrps.costs.forecasts.plan_losses import losses_of_branches, losses_outlook
 
     look = losses_outlook(plan, begun)
-    return None if look is None else planned_losses(look) or None
+    return None if look is None else losses_of_branches(look) or None
 
 
 def _step_seconds(plan: Plan, begun: Sequence[PathStatus]) -> float | None:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from lrps.base.document import OPTIONAL, key
 from lrps.base.numbers import duration
 from lrps.costs.curves.measured_losses import states_of_path
+from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alerts
 from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
 from lrps.costs.planned.path_plan import ParentStep, parent_step
@@ -101,6 +102,8 @@ class PathProgress:
     """Lineage step of the newest confirmed state that was saved (docs/steering.md); null if there is none."""
     newest_heldout: StateLosses | None = field(default=None, metadata=OPTIONAL)
     """Losses of the last evaluated state of a main path; null for other paths and before its first evaluation."""
+    off_forecast: str | None = field(default=None, metadata=OPTIONAL)
+    """Description of how a branch has left the forecast that stood when it started; null if it has not."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,11 @@ def status_document(
 ) -> StatusDocument:
     """Return the status of a plan. jobs: newest Slurm job of a path, by the name of the path."""
     speeds = measured_speeds(statuses)
-    paths = tuple(_path(plan, status, speeds, (jobs or {}).get(status.path.name)) for status in statuses)
+    alerts = branch_alerts(plan, statuses)
+    paths = tuple(
+        _path(plan, status, speeds, (jobs or {}).get(status.path.name), alerts.get(status.path.name))
+        for status in statuses
+    )
     return StatusDocument(
         name=plan.config.name,
         run_dir=str(plan.layout.run_dir),
@@ -183,7 +190,9 @@ def _spent(plan: Plan, measured: Sequence[MeasuredCost]) -> SpentCost:
     )
 
 
-def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: SlurmJob | None) -> PathProgress:
+def _path(
+    plan: Plan, status: PathStatus, speeds: Speeds, job: SlurmJob | None, alert: BranchAlert | None
+) -> PathProgress:
     path = status.path
     return PathProgress(
         name=path.name,
@@ -206,6 +215,7 @@ def _path(plan: Plan, status: PathStatus, speeds: Speeds, job: SlurmJob | None) 
         to_come=remaining_cost(plan, steps_to_do(status), speeds),
         confirmed_step=status.confirmed_step,
         newest_heldout=_newest_heldout(status) if path.kind == "main" else None,
+        off_forecast=None if alert is None else str(alert),
     )
 
 

@@ -13,12 +13,8 @@ from lrps.forecast.branch import Branch, BranchPlan
 from lrps.forecast.drift import check_drift
 from lrps.forecast.gain import gain_constant
 from lrps.forecast.main_curve import MainCurve, Point, fit_main_curve
-from lrps.forecast.refusal import ForecastRefused
-
-LENGTHS = (0.25, 4.0)
-"""Least and largest length of a branch, as a multiple of the shortest and the longest finished one."""
-HORIZON = 2.0
-"""Largest step of a branch on the main curve, as a multiple of the last known step."""
+from lrps.forecast.own_band import own_share
+from lrps.forecast.tested_range import check_range
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,8 @@ class Forecast:
     """Curve of the main path."""
     branches: int
     """Number of finished branches that it is based on."""
+    band_branches: int = 0
+    """Number of these if the band is that of their own errors; 0 for the band of the public curves."""
 
 
 def forecast_branch(
@@ -70,34 +68,19 @@ def forecast_branch(
     curve = fit_main_curve(main_points, warmup)
     if drift_from is not None:
         check_drift(main_points, drift_from, warmup)
-    _check_range(branch, curve, history)
+    check_range(branch, curve, history)
     gain = gain_constant(curve, history, branch, peak) * branch.gain_factor
     main_loss = curve.at(branch.main_step)
     last = history[-1] if history else None
+    share = own_share(main_points, history, warmup)
     width = half_width(
         gain,
         len(history),
+        own_share=share,
         length_ratio=steps / last.steps if last else 1.0,
         horizon_ratio=branch.main_step / curve.known,
         new_shape=bool(history) and shape not in {past.shape for past in history},
     )
     repeated = curve.at(fork) - (curve.at(last.fork) - last.loss) if last else None
-    return Forecast(branch, main_loss - gain, width, main_loss, gain, repeated, curve, len(history))
-
-
-def _check_range(branch: BranchPlan, curve: MainCurve, history: Sequence[Branch]) -> None:
-    """Raise ForecastRefused for a branch outside the range that the law was tested in."""
-    if branch.main_step > HORIZON * curve.known:
-        raise ForecastRefused(
-            "horizon",
-            f"the branch would end at step {branch.main_step:,.0f} of the main path's curve, which is known to step "
-            f"{curve.known:,.0f}: more than {HORIZON:g} times as far. Forecast an earlier version, or train on first",
-        )
-    if history:
-        low, high = LENGTHS[0] * min(p.steps for p in history), LENGTHS[1] * max(p.steps for p in history)
-        if not low <= branch.steps <= high:
-            raise ForecastRefused(
-                "length",
-                f"a branch of {branch.steps:,} steps is outside {low:,.0f} to {high:,.0f}, the range that the finished "
-                "branches allow a forecast for",
-            )
+    own = 0 if share is None else len(history)
+    return Forecast(branch, main_loss - gain, width, main_loss, gain, repeated, curve, len(history), own)

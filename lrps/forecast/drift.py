@@ -1,18 +1,21 @@
-"""Drift: held-out losses of a main path that leave their curve after new data began; and the forecast that is left."""
+"""Drift: held-out losses of a main path that leave their curve after new data began."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from lrps.forecast.main_curve import Point, fit_main_curve
+import numpy as np
+
+from lrps.forecast.fallback import FALLBACK_HALF_WIDTH
+from lrps.forecast.main_curve import Point, fit_main_curve, points_to_fit
 from lrps.forecast.refusal import ForecastRefused
 
 IN_A_ROW = 3
 """Number of successive points off the curve that prove a drift."""
 LEAST_DISTANCE = 0.01
 """Distance from the curve, in nats a token, that is never a drift."""
-FALLBACK_HALF_WIDTH = 0.07
-"""Half-width of the fallback's 90 % band in nats a token; its mean error was .03."""
+NOISE_FACTOR = 4
+"""Distance from the curve, in units of the points' noise, that is never a drift."""
 
 
 def drift_step(points: Sequence[Point], start: float, warmup: int = 0) -> float | None:
@@ -22,12 +25,28 @@ def drift_step(points: Sequence[Point], start: float, warmup: int = 0) -> float 
     Raises ForecastRefused if the points up to `start` are too few for a curve.
     """
     curve = fit_main_curve([point for point in points if point[0] <= start], warmup)
-    limit = max(LEAST_DISTANCE, 4 * curve.rms)
+    later = sorted(point for point in points if point[0] > start)
+    return _first_in_a_row(((step, loss - curve.at(step)) for step, loss in later), NOISE_FACTOR * curve.rms)
+
+
+def earlier_drift_step(points: Sequence[Point], warmup: int = 0) -> float | None:
+    """Return the step at which the losses leave the curve that is fitted to all of them; None if they follow it.
+
+    This finds the drift of earlier increments. It widens the fit's rms, so that the noise is taken from the differences
+    of successive points.
+    """
+    curve = fit_main_curve(points, warmup)
+    distances = [(step, loss - curve.at(step)) for step, loss in points_to_fit(points, warmup)]
+    noise = float(np.sqrt(np.mean(np.diff([distance for _, distance in distances]) ** 2) / 2))
+    return _first_in_a_row(distances, NOISE_FACTOR * noise)
+
+
+def _first_in_a_row(distances: Iterable[Point], limit: float) -> float | None:
+    """Return the first step of IN_A_ROW successive distances beyond the limit, at least LEAST_DISTANCE, to one side."""
     off: list[float] = []
     side = 0.0
-    for step, loss in sorted(point for point in points if point[0] > start):
-        distance = loss - curve.at(step)
-        if abs(distance) <= limit:
+    for step, distance in distances:
+        if abs(distance) <= max(LEAST_DISTANCE, limit):
             off = []
             continue
         if distance * side <= 0:
@@ -40,18 +59,21 @@ def drift_step(points: Sequence[Point], start: float, warmup: int = 0) -> float 
 
 
 def check_drift(points: Sequence[Point], start: float, warmup: int = 0) -> None:
-    """Raise ForecastRefused if the losses drift after the step `start` (`drift_step`)."""
+    """Raise ForecastRefused if the losses drift after the step `start`, or drifted before it."""
     try:
         step = drift_step(points, start, warmup)
     except ForecastRefused as error:
         raise ForecastRefused(
             error.reason, f"whether the losses drifted since step {start:,.0f} cannot be told: before it {error}"
         ) from None
+    when = f"after the new data began at step {start:,.0f}"
+    if step is None:
+        step, when = earlier_drift_step(points, warmup), "where the data of an earlier version may have changed"
     if step is not None:
         raise ForecastRefused(
             "drift",
-            f"the main path's loss on this held-out set left its curve at step {step:,.0f}, after the new data "
-            f"began at step {start:,.0f}: the law is worthless here. Evaluate the main path at its end and "
-            "subtract the last version's gain of the same role (new, previous or older text): in tests that was right "
-            f"within {FALLBACK_HALF_WIDTH} nats",
+            f"the main path's loss on this held-out set left its curve at step {step:,.0f}, {when}: the law is "
+            "worthless here. What is left is the main path's loss at the end of the increment, once it is evaluated "
+            "there, less the last version's gain on text of the same role (new, previous, older or next): in tests "
+            f"that was right within {FALLBACK_HALF_WIDTH} nats",
         )

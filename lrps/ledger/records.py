@@ -11,7 +11,8 @@ heartbeat (loss), skip (first, last, cause, loss, norm, z, seconds, unique_token
 checkpoint (saved_step, bytes, digest), branch-point (saved_step), evaluation (heldout, loss, ..), stop (outcome),
 failure (error), rewind (to, amendment, abandoned), in an attempt of its own that trains nothing; of the run's own
 ledger: start (format, job, device, processes), export (path, ..), rehearsal (set, tokens, device_seconds, ..),
-score (path, task, results, ..), merge (path, version, merged, bytes), stop.
+score (path, task, results, ..), merge (path, version, merged, bytes), forecast (path, version, fork, steps, shape,
+final, recorded, state, sets), stop.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from lrps.base.errors import LedgerError
 FORMAT = "lrps-ledger/2"
 KINDS = (
     *("start", "heartbeat", "skip", "spike", "checkpoint", "branch-point", "evaluation", "stop", "failure", "rewind"),
-    *("export", "rehearsal", "score", "merge"),
+    *("export", "rehearsal", "score", "merge", "forecast"),
 )
 NO_LINE = "0" * 64
 LINE_START = b'{"sha256":"'

@@ -22,6 +22,7 @@ from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.probe_table import probe_table
 from lrps.report.tables.task_table import task_table
 from lrps.report.tables.totals_table import totals_table
+from lrps.report.tables.track_record_table import track_record_table
 from lrps.report.tables.versions_table import version_costs_table
 from lrps.report.tags import RATIOS, marked
 from lrps.report.terminal import print_sentence, print_table
@@ -36,7 +37,8 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(paradigms_table(comparison))
     print_table(_losses_table(comparison))
     print_table(version_costs_table(comparison, for_terminal=True))
-    for table in (forgetting_table(comparison), task_table(comparison), probe_table(comparison)):
+    track_record = track_record_table(comparison.track_record or ())
+    for table in (forgetting_table(comparison), task_table(comparison), probe_table(comparison), track_record):
         if table.rows:
             print_table(table)
     if any(paradigm.releases[-1].seen_loss is not None for paradigm in comparison.paradigms.values()):
@@ -57,7 +59,10 @@ def comparison_markdown(comparison: Comparison) -> str:
         *totals.notes,
     ]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
-    tables = (forgetting_table(comparison), paired_table(comparison), task_table(comparison), probe_table(comparison))
+    tables = (
+        *(forgetting_table(comparison), paired_table(comparison), task_table(comparison), probe_table(comparison)),
+        track_record_table(comparison.track_record or ()),
+    )
     measured = (table for table in tables if table.rows)
     mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
     for table in (*mixtures, version_costs_table(comparison), *measured):

@@ -19,6 +19,7 @@ from lrps.report.tables.paired_table import paired_records
 from lrps.report.tables.probe_table import probe_records, probe_table
 from lrps.report.tables.task_table import task_records, task_table
 from lrps.report.tables.totals_table import totals_table
+from lrps.report.tables.track_record_table import track_record_records
 from lrps.report.tables.versions_table import version_costs_records, version_costs_table
 
 Files = dict[str, str]
@@ -45,6 +46,9 @@ def _csv(comparison: Comparison) -> Files:
         **({"paired.csv": paired_records(comparison).to_csv()} if comparison.heldout_curves else {}),
         **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
         **({"probes.csv": probe_records(comparison).to_csv()} if comparison.probe_results else {}),
+        **(
+            {"forecasts.csv": track_record_records(comparison.track_record).to_csv()} if comparison.track_record else {}
+        ),
     }
 
 

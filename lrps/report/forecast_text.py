@@ -9,6 +9,7 @@ from lrps.base.numbers import amount, count
 from lrps.costs.forecasts.average_rows import AverageRow
 from lrps.costs.forecasts.spend import SpendChoice
 from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
+from lrps.forecast.fallback import Fallback
 from lrps.report.table import Column, Table, text_column
 
 
@@ -76,8 +77,12 @@ def _basis(row: ForecastRow, found: ForecastLoss) -> str:
         "the main path was never evaluated" if found.known_to is None else f"main path known to step {found.known_to:,}"
     )
     parts = [f"{branches}, {known}"]
+    if found.band_branches:
+        parts.append(f"band from this run's own {found.band_branches} branches")
     if found.refused is not None:
         parts.append(f"refused: {found.refused}")
+    if found.fallback is not None:
+        parts.append(_fallback(found.fallback))
     if found.repeat_last_drop is not None and found.loss is not None:
         parts.append(f"`repeat the last drop` says {found.repeat_last_drop:.4f} for {row.steps:,} steps")
     if found.curve is not None and found.half_width is not None and found.curve.rms > found.half_width:
@@ -88,6 +93,17 @@ def _basis(row: ForecastRow, found: ForecastLoss) -> str:
         off = "" if found.loss is None else f", {found.outcome - found.loss:+.4f} from the forecast"
         parts.append(f"measured: {found.outcome:.4f}{off}")
     return "; ".join(parts) + "."
+
+
+def _fallback(found: Fallback) -> str:
+    text = (
+        f"instead: {found.loss:.4f} +-{found.half_width:.2f}, the main path at the end of the increment "
+        f"({found.main_loss:.4f}) less the gain of {found.of_version} on its {found.role} text ({found.gain:.4f})"
+    )
+    if found.mean_error is None:
+        return f"{text}; no earlier version of this run could test it"
+    losses = "one measured loss" if found.checked == 1 else f"{found.checked} measured losses"
+    return f"{text}; for earlier versions of this run it was off by {found.mean_error:.4f} on average ({losses})"
 
 
 def spend_table(choice: SpendChoice) -> Table:

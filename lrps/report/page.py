@@ -27,6 +27,7 @@ from lrps.report.tables.paired_table import paired_table, watching_notes
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.probe_table import probe_table
 from lrps.report.tables.task_table import task_table
+from lrps.report.tables.track_record_table import track_record_table
 from lrps.report.tables.versions_table import UNRELEASED, WAYS_OF_COUNTING
 from lrps.report.tags import RATIOS, legend
 from lrps.report.tree import graph_paths, tree_rows
@@ -62,6 +63,7 @@ def render_page(comparison: Comparison) -> str:
             measured_tables=[
                 *(forgetting_table(comparison), paired_table(comparison)),
                 *(task_table(comparison), probe_table(comparison)),
+                track_record_table(comparison.track_record or ()),
             ],
             chart_style=Markup(STYLE),
             slot_style=Markup(slot_style()),

@@ -60,6 +60,7 @@ def heldout_lines(document: StatusDocument) -> list[str]:
 def warning_lines(document: StatusDocument) -> list[str]:
     """Return the lines below the totals: warnings and noticed steps of paths, versions that cannot be evaluated."""
     lines = [f"warning: {path.name}: {path.warning}" for path in document.paths if path.warning]
+    lines += [f"warning: {path.name}: {path.off_forecast}" for path in document.paths if path.off_forecast]
     lines += [f"note: {path.name}: {noticed}" for path in document.paths if (noticed := path.measured.noticed)]
     empty = (f"{version} holds out no whole sequence: all losses on it are n/a" for version in document.without_heldout)
     return [*lines, *(f"note: {line}" for line in empty)]

@@ -43,13 +43,16 @@ def other_histories(comparison: Comparison) -> list[str]:
 
 
 def doubts(comparison: Comparison) -> list[str]:
-    """Return a sentence for each path whose training has failed, and for each last state that nothing confirms yet."""
+    """Return a sentence for each path whose training has failed, for each branch that has left its forecast, and for
+    each last state that nothing confirms yet."""
     failed = [f"Warning: {name}: {what.splitlines()[0]}" for name, what in comparison.failures.items()]
-    return failed + [
+    off = [f"Warning: {name}: {what}." for name, what in comparison.off_forecast.items()]
+    unconfirmed = [
         f"The last state of {name}, step {count(step)}, is not confirmed yet: no path was trained from it, and it was "
         "not evaluated."
         for name, step in comparison.unconfirmed.items()
     ]
+    return failed + off + unconfirmed
 
 
 def noticed_steps(comparison: Comparison) -> list[str]:

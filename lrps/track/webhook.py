@@ -56,6 +56,7 @@ def _sentence(kind: str, facts: Mapping[str, Any]) -> str:
         "failure": "training failed",
         "version": f"version {facts.get('version')} is finished",
         "spike": "spike",
+        "forecast": "a branch has left its forecast",
         "budget": "the budget is spent, and everything is saved",
     }.get(kind, kind)
     path, step, loss = facts.get("path"), facts.get("step"), facts.get("loss")

@@ -35,6 +35,7 @@ from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
 from lrps.track.webhook import Webhook
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
+from lrps.train.branch_watch import record_forecast
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
 from lrps.train.path_average import average_rule
@@ -206,6 +207,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             recorder.start(
                 start.origin, attempt_facts(plan, path, start.origin, digest, engine, parameters), start.stop
             )
+            record_forecast(plan, path, start, group.console.say)
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
             return finished

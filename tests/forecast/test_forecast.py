@@ -19,7 +19,7 @@ from lrps.forecast import Branch, Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.band import half_width
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.decay_integrals import decay_integrals
-from lrps.forecast.drift import drift_step
+from lrps.forecast.drift import drift_step, earlier_drift_step
 from lrps.forecast.main_curve import fit_main_curve, points_to_fit
 
 LIMIT, SCALE, EXPONENT, GAIN = 2.8, 12.0, 0.5, 0.06
@@ -206,3 +206,13 @@ def test_two_points_off_the_curve_or_points_on_both_sides_are_no_drift() -> None
     assert drift_step(points, 18_000) is None
     assert drift_step(two, 18_000) is None
     assert drift_step(sides, 18_000) is None
+
+
+def test_an_earlier_drift_is_found_in_the_fit_of_all_points() -> None:
+    """It widens the rms of the fit, so that the test for drift in the present increment sees nothing."""
+    points = [(t, loss + 0.1 * min(1.0, max(0.0, (t - 12_000) / 3_000))) for t, loss in main_points(24_000)]
+    assert drift_step(points, 20_000) is None
+    assert earlier_drift_step(points) is not None
+    assert earlier_drift_step(main_points(24_000, noise=0.003)) is None
+    with pytest.raises(ForecastRefused, match="earlier version may have changed"):
+        forecast_branch(points, HISTORY, fork=24_000, steps=6_000, shape="linear", drift_from=20_000)

@@ -9,6 +9,7 @@ from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
 from lrps.costs.curves.heldout_curve import HeldoutCurve
 from lrps.forecast import Branch
+from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import Point
 from lrps.forecast.refusal import ForecastRefused
 from lrps.paths.graph import Paradigm, TrainingPath
@@ -16,6 +17,9 @@ from lrps.plan.plan import Plan
 
 FEWEST_STEPS = 600
 """Number of steps of an increment below which nothing is forecast: the fit begins at step 1,000."""
+
+AT_THE_END = 0.1
+"""Share of an increment, at its end, in which an evaluation of the main path counts as one at the end."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,34 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
         raise ForecastRefused(
             "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
         )
+    return Switching(paradigm, strategy, main, branches, final_share(plan, strategy))
+
+
+def final_share(plan: Plan, strategy: PathSwitching) -> float:
+    """Return the rate at the end of the branches as a share of the peak."""
     final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return Switching(paradigm, strategy, main, branches, final / plan.config.peak_lr_of(strategy))
+    return final / plan.config.peak_lr_of(strategy)
+
+
+def planned_branch(plan: Plan, paradigm: str, path: TrainingPath) -> BranchPlan:
+    """Return the fork, length and shape of a branch of path switching."""
+    strategy = plan.config.paradigms[paradigm]
+    assert isinstance(strategy, PathSwitching)
+    return BranchPlan(path.start, path.steps, strategy.decay, final=final_share(plan, strategy))
 
 
 def known_losses(
-    switching: Switching, curve: HeldoutCurve, until: TrainingPath, trained: bool
+    switching: Switching, curve: HeldoutCurve, until: TrainingPath, last: int, trained: bool
 ) -> dict[str, KnownLosses]:
     """Return the known losses by held-out set, for the forecast of a branch.
 
-    until: the branch that is forecast; branches that end no earlier are left out. trained: whether it is trained, so
-    that the main path counts up to its fork only, as it was known when the branch began.
+    until: the branch that is forecast; branches that end no earlier are left out. last: step at which the version's
+    increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained,
+    so that the main path counts up to its fork only, as it was known when the branch began.
     """
     points: dict[str, list[Point]] = {}
     for point in curve.points:
-        if not trained or point.step <= until.start:
+        if point.step <= (until.start if trained else last):
             points.setdefault(point.version, []).append((point.step, point.loss))
     decay = switching.strategy.decay
     history: dict[str, list[Branch]] = {}
@@ -97,6 +114,15 @@ def known_losses(
     return {
         version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()
     }
+
+
+def losses_at_end(curve: HeldoutCurve, begin: int, end: int) -> dict[str, float]:
+    """Return held-out set -> loss of the main path at the end of an increment from step `begin` to `end`.
+
+    That is the last evaluation within the last tenth of the increment; sets without one are left out.
+    """
+    first = end - AT_THE_END * (end - begin)
+    return {point.version: point.loss for point in curve.points if first <= point.step <= end}
 
 
 def check_version_length(plan: Plan, version: str) -> None:

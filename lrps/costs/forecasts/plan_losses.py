@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lrps.base.errors import ConfigError
-from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.curves.heldout_curve import losses_alone
 from lrps.costs.forecasts.known_losses import check_version_length, switching_of
 from lrps.costs.forecasts.planned_loss import PlannedLoss
@@ -28,8 +28,6 @@ _WORDS = {
     "history": "no branch yet",
 }
 """Reason of a refusal -> its short words for tables."""
-_NO_PACE = SpeedComparison(None, None, None, None, None, None, False, {})
-"""Speed of a run for forecasts of losses alone."""
 
 
 def refused_loss(refusal: ForecastRefused) -> PlannedLoss:
@@ -64,10 +62,10 @@ def losses_outlook(plan: Plan, begun: Sequence[PathStatus]) -> Outlook | None:
     if switching.main.name not in statuses:
         return None
     curve = losses_alone(plan, switching.main, statuses)
-    return Outlook(plan, switching, curve, _NO_PACE, None) if curve.points else None
+    return Outlook(plan, switching, curve, UNKNOWN_PACE, None) if curve.points else None
 
 
-def planned_losses(look: Outlook) -> dict[str, PlannedLoss]:
+def losses_of_branches(look: Outlook) -> dict[str, PlannedLoss]:
     """Return branch -> loss of its version, for the finished branches and the next ones of a plan's path switching."""
     found = {}
     to_come = [version for version in look.switching.branches if version not in look.trained][:MOST_VERSIONS]

@@ -13,16 +13,20 @@ from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
 from lrps.costs.forecasts.average_rows import AverageRow, LastBranch, average_rows
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
     check_version_length,
     known_losses,
+    losses_at_end,
+    planned_branch,
     switching_of,
 )
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
+from lrps.forecast.fallback import Fallback, VersionLosses, fallback
 from lrps.forecast.main_curve import MainCurve
 from lrps.plan.plan import Plan
 
@@ -52,6 +56,11 @@ class ForecastLoss:
     """Curve that was fitted to the main path's losses; null if the forecast is refused."""
     refused: str | None
     """Reason why the forecast is refused, in words; null if it is not."""
+    band_branches: int = field(default=0, metadata=OPTIONAL)
+    """Number of the run's finished branches whose errors the band comes from; 0 for the band of the public curves."""
+    fallback: Fallback | None = field(default=None, metadata=OPTIONAL)
+    """What is offered where the forecast of the config's branch is refused for drift, once the main path was evaluated
+    at the end of the increment; null otherwise."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ class VersionForecast:
     """Finished branches that the forecast is based on, oldest first."""
     averages: tuple[AverageRow, ...] = field(metadata=OPTIONAL)
     """Averages of the main path that were evaluated at the end of the version's increment."""
+    track_record: tuple[ForecastOutcome, ...] = field(default=(), metadata=OPTIONAL)
+    """Forecasts of all versions that were recorded when their branches started, beside the outcomes."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +191,17 @@ class Outlook:
         units: dict[str, int | Fraction] = {"increment": self.steps_of(version), "steps-so-far": self.end_of(version)}
         units |= {"steps": 1, "tokens": of_tokens}
         return Fraction(units[self.switching.strategy.alpha_of])
+
+    def fallback(self, version: str, heldout: str) -> Fallback | None:
+        """Return the forecast of a version from the end of its increment, without the law; None where it has none."""
+        ends = {each: self.end_of(each) for each in self.switching.branches}
+        main = {each: losses_at_end(self.curve, end - self.steps_of(each), end) for each, end in ends.items()}
+        branch: dict[str, dict[str, float]] = {each: {} for each in ends}
+        for end in self.ends:
+            branch[end.released][end.version] = end.loss
+        order = [increment.version for increment in self.plan.increments]
+        known = [VersionLosses(each, main[each], branch[each]) for each in order if each in ends]
+        return fallback(order, known, version, heldout)
 
 
 def outlook(
@@ -251,6 +273,18 @@ def _averages(look: Outlook, version: str) -> Iterator[AverageRow]:
     yield from average_rows(look.curve, look.end_of(version), steps, last, so_far)
 
 
+def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
+    """Return the forecast of a version's branch as the config has it, by held-out set of the version.
+
+    Sets on which the main path was never evaluated are left out. Raises ForecastRefused for a version of too few steps,
+    and where no set is left.
+    """
+    check_version_length(look.plan, version)
+    branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
+    sets = _sets_of(look, version)
+    return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items() if known.main}
+
+
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
     """Return the function from a branch of a version to its forecasts by held-out set, of the versions so far.
 
@@ -265,7 +299,8 @@ def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
 
     Raises ForecastRefused if the main path was evaluated on none of the versions so far.
     """
-    known = known_losses(look.switching, look.curve, look.switching.branches[version], version in look.trained)
+    branch = look.switching.branches[version]
+    known = known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
     sets = [each for each in look.plan.heldout_versions(version) if each in known or each in look.plan.heldout]
     if not any(each in known and is_so_far(look.plan, version, each) for each in sets):
         raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
@@ -326,6 +361,17 @@ def _loss(
     try:
         found = _forecast(look, version, branch, known)
     except ForecastRefused as refusal:
-        return ForecastLoss(None, None, None, len(known.branches), known_to, outcome, None, str(refusal))
+        drifts = planned and refusal.reason == "drift"
+        return ForecastLoss(
+            loss=None,
+            half_width=None,
+            repeat_last_drop=None,
+            branches=len(known.branches),
+            known_to=known_to,
+            outcome=outcome,
+            curve=None,
+            refused=str(refusal),
+            fallback=look.fallback(version, heldout) if drifts else None,
+        )
     basis = (found.repeat_last_drop, found.branches, known_to)
-    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None)
+    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches)

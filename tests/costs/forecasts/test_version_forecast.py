@@ -16,7 +16,7 @@ from lrps.costs.comparison import make_comparison
 from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, CurvePoint, HeldoutCurve
 from lrps.costs.forecasts.known_losses import switching_of
 from lrps.costs.forecasts.newest_forecast import newest_forecast
-from lrps.costs.forecasts.plan_losses import branch_losses, planned_losses
+from lrps.costs.forecasts.plan_losses import branch_losses, losses_of_branches
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
@@ -126,14 +126,14 @@ def test_noise_that_the_band_leaves_out_is_named(plan: Plan) -> None:
 def test_the_losses_of_a_plan_are_measured_forecast_or_refused(plan: Plan) -> None:
     """Two versions are trained and the main path is known to step 7,500: v3 can be forecast, v4 is too far ahead."""
     look = look_at(plan, trained=2, known=9_500)
-    losses = planned_losses(look)
+    losses = losses_of_branches(look)
     second = [branch_loss(each, 5_600, 2_400) for each in ("v1", "v2")]
     assert losses["branch-v2"] == PlannedLoss(pytest.approx(sum(second) / 2), None, None, None)  # type: ignore[arg-type]
     third = losses["branch-v3"]
     assert third.forecast == pytest.approx(sum(branch_loss(f"v{k}", 9_600, 2_400) for k in (1, 2, 3)) / 3, abs=2e-3)
     assert third.half_width is not None
     assert loss_cell(third) == f"{third.forecast:.4f} +-{third.half_width:.4f}"
-    early = planned_losses(look_at(plan, trained=1, known=5_500))
+    early = losses_of_branches(look_at(plan, trained=1, known=5_500))
     assert (early["branch-v4"].refused, loss_cell(early["branch-v4"])) == ("too far ahead", "- too far ahead")
     assert branch_losses(look)(9_600, 2_400) == third
     assert branch_losses(look)(30_000, 2_400).refused == "too far ahead"
@@ -151,7 +151,7 @@ def test_the_mean_is_over_the_versions_so_far_and_needs_them_all(plan: Plan) -> 
     assert (unchanged.losses["v3"].loss, unchanged.mean_loss) == (None, row.mean_loss)
     without_v1 = tuple(p for p in look.curve.points if p.version != "v1" or p.step > 4_000)
     assert (
-        planned_losses(replace(look, curve=replace(look.curve, points=without_v1)))["branch-v2"].refused
+        losses_of_branches(replace(look, curve=replace(look.curve, points=without_v1)))["branch-v2"].refused
         == "too few losses"
     )
 

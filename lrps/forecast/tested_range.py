@@ -1,0 +1,32 @@
+"""Range of branches that the law was tested in: lengths like those that are finished, ends that are not far ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lrps.forecast.branch import Branch, BranchPlan
+from lrps.forecast.main_curve import MainCurve
+from lrps.forecast.refusal import ForecastRefused
+
+LENGTHS = (0.25, 4.0)
+"""Least and largest length of a branch, as a multiple of the shortest and the longest finished one."""
+HORIZON = 2.0
+"""Largest step of a branch on the main curve, as a multiple of the last known step."""
+
+
+def check_range(branch: BranchPlan, curve: MainCurve, history: Sequence[Branch]) -> None:
+    """Raise ForecastRefused for a branch outside the range that the law was tested in."""
+    if branch.main_step > HORIZON * curve.known:
+        raise ForecastRefused(
+            "horizon",
+            f"the branch would end at step {branch.main_step:,.0f} of the main path's curve, which is known to step "
+            f"{curve.known:,.0f}: more than {HORIZON:g} times as far. Forecast an earlier version, or train on first",
+        )
+    if history:
+        low, high = LENGTHS[0] * min(p.steps for p in history), LENGTHS[1] * max(p.steps for p in history)
+        if not low <= branch.steps <= high:
+            raise ForecastRefused(
+                "length",
+                f"a branch of {branch.steps:,} steps is outside {low:,.0f} to {high:,.0f}, the range that the finished "
+                "branches allow a forecast for",
+            )

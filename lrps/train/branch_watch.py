@@ -1,0 +1,46 @@
+"""Watch over the forecast of a branch, on rank 0: recorded when the branch starts, compared with its evaluations."""
+
+from __future__ import annotations
+
+import time
+
+from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alert
+from lrps.costs.forecasts.recorded import KIND, recorded_forecasts, standing_forecasts, version_of
+from lrps.costs.forecasts.standing import forecast_now
+from lrps.ledger.writer import book_event
+from lrps.paths.graph import TrainingPath
+from lrps.plan.main_curve import newest_evaluations
+from lrps.plan.plan import Plan
+from lrps.train.path_start import PathStart, Say
+
+
+def record_forecast(plan: Plan, path: TrainingPath, start: PathStart, say: Say) -> None:
+    """Write the forecast of a branch into the run's own ledger when the branch forks, once for the state it forks from.
+
+    Where the law refuses, the reason is recorded. Does nothing for a path that is no branch of path switching, and for
+    one that is resumed. Whatever fails is shown, and training continues.
+    """
+    origin, began = start.origin, time.monotonic()
+    if origin.verb != "fork" or not start.steps_to_train or version_of(plan, path) is None:
+        return
+    state = None if origin.checkpoint is None else origin.checkpoint.digest
+    try:
+        if any(each.is_start_of(path, state) for each in recorded_forecasts(plan)):
+            return
+        found = forecast_now(plan, path, "start", state)
+        if found is not None:
+            book_event(plan.layout.ledger, KIND, path.start, time.monotonic() - began, **found.facts())
+    except Exception as error:  # A forecast is a service: no fault of it may cost training.
+        say(f"{path.name}: its forecast is not recorded ({type(error).__name__}: {error}); training continues")
+
+
+def alert_at(plan: Plan, path: TrainingPath, step: int) -> BranchAlert | None:
+    """Return the alert that the evaluation of the state of a step gives; None if there is none, or an earlier one."""
+    if version_of(plan, path) is None:
+        return None
+    try:
+        standing = standing_forecasts(plan).get(path.name)
+        found = None if standing is None else branch_alert(plan, standing, newest_evaluations(plan, path).values())
+    except Exception:  # As above; `lrps status` and `lrps report` read the same files, and report what is wrong.
+        return None
+    return found if found is not None and found.step == step else None
