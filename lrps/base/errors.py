@@ -74,6 +74,11 @@ class SpikeError(TrainingError):
 
     exit_code = NEEDS_DECISION
 
+    def __init__(self, message: str, *, at: int | None = None) -> None:
+        """at: lineage step of the state that the step was taken from."""
+        super().__init__(message)
+        self.at = at
+
 
 class GenerationError(LrpsError):
     """A generation of text that failed, or gave too little usable text.

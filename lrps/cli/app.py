@@ -15,6 +15,7 @@ from lrps.cli.data import data_app, rehearse
 from lrps.cli.doctor import doctor, doctor_worker
 from lrps.cli.forecast import forecast
 from lrps.cli.groups import GroupedVerbs
+from lrps.cli.init import init
 from lrps.cli.ledger import ledger_app
 from lrps.cli.models import convert_app, export, score
 from lrps.cli.plan import plan, status
@@ -67,6 +68,7 @@ def version() -> None:
         typer.echo(f"{name} {installed(name)}")
 
 
+app.command()(init)
 app.command()(plan)
 app.command()(run)
 app.command()(status)

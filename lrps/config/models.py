@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.data import DataConfig, no_version
+from lrps.config.deepspeed.settings import DeepSpeedSettings, stage_fault
 from lrps.config.evaluating import EvaluationConfig
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
@@ -128,6 +129,21 @@ class EngineConfig(Section):
     """Number of steps between two reads of losses and gradient norms and agreements on stopping; between them nothing
     waits for a GPU. By default as many steps as take a second. Values are also read before a log, save or evaluation,
     so metrics and ledger do not depend on it."""
+    deepspeed: DeepSpeedSettings | None = None
+    """Settings that are passed to DeepSpeed, by DeepSpeed's names; by default none (docs/performance.md)."""
+
+    @property
+    def passed(self) -> DeepSpeedSettings:
+        """Settings that are passed to DeepSpeed."""
+        return self.deepspeed or DeepSpeedSettings()
+
+    @model_validator(mode="after")
+    def _passed_fit(self) -> Self:
+        if (fault := stage_fault(self.passed, self.zero_stage)) is not None:
+            raise ValueError(f"deepspeed.{fault}")
+        if self.compile and self.passed.compile is not None and self.passed.compile.deepcompile:
+            raise ValueError("deepspeed.compile.deepcompile replaces parts of ZeRO: give only one of it and `compile`")
+        return self
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

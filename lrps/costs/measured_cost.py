@@ -68,6 +68,8 @@ class MeasuredCost:
     """Number of their tokens that would have been unique."""
     spikes: int = field(default=0, metadata=OPTIONAL)
     """Number of other optimizer steps that the guard judged spikes."""
+    frequent_skips: int = field(default=0, metadata=OPTIONAL)
+    """Number of the last 1,000 steps that the guard has let pass without an update; 0 if it is at most 1 % of them."""
 
     @property
     def noticed(self) -> str | None:
@@ -111,6 +113,7 @@ def measured_cost(plan: Plan, totals: Totals) -> MeasuredCost:
         skipped_steps=len(totals.skipped),
         skipped_tokens=totals.skipped_unique_tokens,
         spikes=len(totals.spikes),
+        frequent_skips=totals.frequent_skips,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lrps.base.document import OPTIONAL
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import FORMAT, attempt_files
 from lrps.ledger.totals import RecordedPrice, Totals
@@ -44,7 +45,7 @@ class Provenance:
     """SHA-256 of the model, optimizer, batch and seed that all paths share; also recorded in every checkpoint."""
     software: Mapping[str, tuple[str, ...]]
     """Versions of each package that attempts recorded, oldest first."""
-    processors: tuple[Processor, ...]
+    processors: tuple[Processor, ...] = field(metadata=OPTIONAL)
     """Processors that attempts without a GPU recorded, oldest first; last digits of losses depend on them."""
     prices: tuple[RecordedPriceUse, ...]
     """Prices of a device-hour that attempts recorded, and the device-hours at each."""

@@ -23,6 +23,7 @@ from lrps.costs.remaining import (
     remaining_cost,
     steps_to_do,
 )
+from lrps.ledger.frequent_skips import frequent_skips_text
 from lrps.paths.cost import mfu, peak_flops
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
@@ -240,6 +241,8 @@ def _warning(plan: Plan, status: PathStatus, job: SlurmJob | None) -> str | None
         return status.failure
     if job is not None and job.trouble is not None and status.state not in ("running", "complete"):
         return job.trouble
+    if number := status.totals.frequent_skips:
+        return frequent_skips_text(number, status.path.name)
     if status.other_parent is not None:
         return f"{status.other_parent}: `lrps data audit` has the details"
     silent = status.silent_seconds

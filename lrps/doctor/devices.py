@@ -10,6 +10,7 @@ import psutil
 
 from lrps.base.numbers import size
 from lrps.config.models import Config
+from lrps.costs.planned.memory_forecast import offloaded_bytes
 from lrps.doctor.examination import Subject, cores
 from lrps.doctor.finding import Finding
 from lrps.launch.launchers.registry import launcher_of
@@ -37,16 +38,22 @@ def check_cpu(subject: Subject) -> Iterator[Finding]:
 
 
 def check_memory(subject: Subject) -> Iterator[Finding]:
-    """Check the host memory against the copies that asynchronous saves need."""
+    """Check the host memory against offloaded states, and the copies that asynchronous saves need."""
     available = psutil.virtual_memory().available
     what = f"{size(available)} of {size(psutil.virtual_memory().total)} available"
-    config, needed = subject.config, subject.plan.costs.checkpoint_bytes if subject.plan else None
-    saves_here = config is not None and config.checkpoint.asynchronous and launcher_of(config.launch).single_host
-    if saves_here and needed is not None and needed > available:
-        fix = "set checkpoint.asynchronous: false, or train on more hosts"
-        yield Finding(AREA, "memory", "fail", f"{what}; copies for asynchronous saves take {size(needed)}", fix)
-    else:
+    plan = subject.plan
+    if plan is None or not launcher_of(plan.config.launch).single_host:
         yield Finding(AREA, "memory", "ok", what)
+        return
+    copies = (plan.costs.checkpoint_bytes or 0) if plan.config.checkpoint.asynchronous else 0
+    offloaded = offloaded_bytes(plan)
+    parts = {"copies for asynchronous saves": copies, "offloaded states": offloaded}
+    taken = " and ".join(f"{name} take {size(number)}" for name, number in parts.items() if number)
+    if copies + offloaded > available:
+        fix = "train on more hosts" if offloaded else "set checkpoint.asynchronous: false, or train on more hosts"
+        yield Finding(AREA, "memory", "fail", f"{what}; {taken}", fix)
+    else:
+        yield Finding(AREA, "memory", "ok", f"{what}; {taken}" if offloaded else what)
 
 
 def check_gpus(subject: Subject) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.distributed.constants import default_pg_timeout
 
 from lrps.base.errors import ConfigError
+from lrps.config.deepspeed.settings import PASSED
 from lrps.config.models import Config
 from lrps.engine import fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
@@ -36,7 +37,10 @@ from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.setup.gradient_sum import GradientSum
+from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
 from lrps.engine.update_gate import Judge, UpdateGate
+from lrps.store.conventions import NEWEST
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -46,10 +50,6 @@ import deepspeed  # noqa: E402
 import deepspeed.comm.comm  # noqa: E402
 import deepspeed.ops  # noqa: E402
 from deepspeed.runtime.zero import parameter_offload  # noqa: E402
-
-_NEVER = 10**9
-# In elements; DeepSpeed's default. It allocates the whole bucket, 2 GB, however small the model is.
-_LARGEST_BUCKET = 5 * 10**8
 
 
 @contextmanager
@@ -94,15 +94,21 @@ class Engine:
     """A model under DeepSpeed ZeRO with AdamW. Methods are collective unless they say otherwise."""
 
     def __init__(
-        self, config: Config, model: nn.Module, document_end: int | None = None, average: MovingAverage | None = None
+        self,
+        config: Config,
+        model: nn.Module,
+        document_end: int | None = None,
+        average: MovingAverage | None = None,
+        conventions: Mapping[str, str] = NEWEST,
     ) -> None:
         """Take over `model` (fp32, on the CPU).
 
         document_end: EOS token, given if attention is to be limited to documents. average: rule of an average of the
-        weights, if one is kept beside them. Raises ConfigError if the model does not support documents, or if the batch
-        cannot be divided among the processes.
+        weights, if one is kept beside them. conventions: those that the run follows. Raises ConfigError if the model
+        does not support documents, or if the batch cannot be divided among the processes.
         """
-        self._micro_rows, self._accumulation = _division(config)
+        self._division = divided = division(config, ranks.world_size())
+        own_sums = sums_gradients(config, divided.micro_batches, conventions)
         self._document_end = document_end
         self._flat = document_end is not None and _takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
@@ -114,10 +120,19 @@ class Engine:
             eps=config.optimizer.eps,
             fused=True,
         )
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=self._settings(config, parameters), dist_init_required=False
+        settings = deepspeed_settings(
+            config,
+            divided,
+            sum(parameter.numel() for parameter in model.parameters()),
+            processes=ranks.world_size(),
+            on_gpu=torch.cuda.is_available(),
+            own_sums=own_sums,
         )
+        self._engine, *_ = deepspeed.initialize(
+            model=model, optimizer=optimizer, config=settings, dist_init_required=False
+        )
+        self._changing_digits = config.engine.passed.changing_digits()
+        self._sum = GradientSum(self._engine, divided.micro_batches) if own_sums else None
         self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
@@ -128,23 +143,6 @@ class Engine:
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
         self._unsynced: list[UnsyncedStep] = []
-
-    def _settings(self, config: Config, parameters: int) -> dict[str, Any]:
-        """Return the DeepSpeed config: without scheduler and optimizer, and with batch sizes that lrps computed."""
-        settings: dict[str, Any] = {
-            "train_micro_batch_size_per_gpu": self._micro_rows,
-            "gradient_accumulation_steps": self._accumulation,
-            "gradient_clipping": config.optimizer.clip_grad_norm or 0.0,
-            "zero_optimization": {"stage": self._stage, "reduce_bucket_size": min(_LARGEST_BUCKET, parameters)},
-            "steps_per_print": _NEVER,
-        }
-        if config.engine.precision == "bf16":
-            settings["bf16"] = {"enabled": True, "check_grad_overflow": True}
-            # Sums over micro-batches in fp32. Stage 1 cannot: the setting would swap in DeepSpeed's BF16_Optimizer,
-            # which asserts instead of skipping a non-finite step.
-            if self._stage >= 2:
-                settings["data_types"] = {"grad_accum_dtype": "fp32"}
-        return settings
 
     @torch.no_grad()
     def _check_documents(self, model: nn.Module, end: int) -> None:
@@ -213,16 +211,20 @@ class Engine:
     @property
     def rows_per_rank(self) -> int:
         """Number of rows of each rank in a step."""
-        return self._micro_rows * self._accumulation
+        return self._division.rows
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions."""
+        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions.
+
+        With settings of `engine.deepspeed` that change the last digits, where there are any.
+        """
         import transformers
 
         versions = {module.__name__: module.__version__ for module in (torch, deepspeed, transformers)}
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
-        return {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
+        facts = {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
+        return {**facts, **({PASSED: self._changing_digits} if self._changing_digits else {})}
 
     def train_step(
         self, rows: np.ndarray, *, lr: float, seed: int, step: int, judge: Judge | None = None, clip: float = 0.0
@@ -241,8 +243,10 @@ class Engine:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self.average.refresh()
         self._seed(_derived_seed(seed, step, self.rank))
-        micro_batches = _widened(rows).split(self._micro_rows)
-        loss = torch.stack([self._accumulate(micro) for micro in micro_batches]).double().mean()
+        micro_batches = _widened(rows).split(self._division.micro_rows)
+        with self._sum.of_step() if self._sum is not None else nullcontext():
+            losses = [self._accumulate(micro) for micro in micro_batches]
+        loss = torch.stack(losses).double().mean()
         self._gate.begin(judge, loss, clip)
         norm, taken = self._update(lr)
         self.average.after_step(step + 1)
@@ -276,7 +280,8 @@ class Engine:
     def _accumulate(self, micro: Tensor) -> Tensor:
         loss = self._loss(micro)
         self._engine.backward(loss)
-        # Ends a micro-batch in DeepSpeed; the last one ends with the optimizer step, which `_update` takes.
+        # Ends a micro-batch in DeepSpeed; the last one ends with the optimizer step, which `_update` takes. Where lrps
+        # sums the gradients, each is the last one for DeepSpeed.
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
         return loss.detach()
@@ -381,6 +386,7 @@ class Engine:
         if self._engine is None:
             return
         self._engine.destroy()
+        self._sum = None
         self.average.release()
         _forget(self._engine.module)
         self._engine = None
@@ -399,24 +405,6 @@ def _takes_cu_seqlens(model: nn.Module) -> bool:
     from transformers.utils.generic import is_flash_attention_requested
 
     return bool(is_flash_attention_requested(model.config))
-
-
-def _division(config: Config) -> tuple[int, int]:
-    """Return (rows per micro-batch, micro-batches per step) of each rank."""
-    sequences, world = config.batch.sequences, ranks.world_size()
-    share, rest = divmod(sequences, world)
-    if rest or not share:
-        raise ConfigError(
-            f"batch.sequences {sequences} does not divide over {world} processes; "
-            "make it a multiple of them or start fewer"
-        )
-    micro = min(config.batch.micro_sequences or share, share)
-    if share % micro:
-        raise ConfigError(
-            f"batch.sequences {sequences} over {world} processes is {share} sequences each, which "
-            f"batch.micro_sequences {micro} does not divide; make it a divisor of {share}"
-        )
-    return micro, share // micro
 
 
 def _forget(module: nn.Module) -> None:

@@ -34,6 +34,8 @@ class FailedStep:
     """Lineage step of the state that the step was taken from; of an evaluation, that of the evaluated state."""
     cause: str
     """Cause as the record states it, such as `non-finite`."""
+    parent_evaluated: bool = False
+    """True if the loss of the state that the path forked from was finite before its first step."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,12 @@ class SavedStates:
         """Steps of saved states of which a child can still show something."""
         return self.unconfirmed | self.only_evaluated
 
-    def with_child(self, fork: int, child: SavedStates) -> SavedStates:
-        """Return the states with what a path that forks at step `fork` shows of the state that it starts from."""
+    def with_child(self, fork: int, child: SavedStates, *, other_data: bool = False) -> SavedStates:
+        """Return the states with what a path that forks at step `fork` shows of the state that it starts from.
+
+        other_data: True if its first steps read other rows than this path would. Then a step of it that fails is no
+        evidence against a state whose own loss was finite: the data may be at fault.
+        """
         if fork not in self.unproven:
             return self
         other_state = None not in (child.parent_state, here := self.digests.get(fork)) and child.parent_state != here
@@ -92,6 +98,8 @@ class SavedStates:
             )
         # What a child has shown of an earlier state of the step says nothing of this one.
         failed = child.failures if fork in child.doubtful and not other_state else ()
+        if other_data:
+            failed = tuple(each for each in failed if not self._is_cleared(fork, each))
         # This path has gone back for some of them already: they are of an earlier state of the step.
         if len(failed) <= self.given_up.count(fork):
             return self
@@ -103,6 +111,11 @@ class SavedStates:
             doubtful=self.doubtful | {fork},
             failures=(*self.failures, *failed),
         )
+
+    def _is_cleared(self, fork: int, failure: FailedStep) -> bool:
+        """Return whether the state of a fork had a finite loss of its own before a step of a child failed."""
+        of_the_fork = failure.cause == NON_FINITE_EVALUATION and failure.at == fork
+        return not of_the_fork and (fork in self.only_evaluated or failure.parent_evaluated)
 
 
 @dataclass
@@ -149,7 +162,7 @@ def failed_step(failure: Record) -> FailedStep | None:
     """Return the step at which an attempt failed, from its `failure` record; None if it failed for another reason."""
     at, cause = failure.facts.get("at"), failure.facts.get("cause")
     if at is not None:
-        return FailedStep(int(at), str(cause))
+        return FailedStep(int(at), str(cause), "parent_loss" in failure.facts)
     words = _WORDS.match(str(failure.facts.get("error")))
     return FailedStep(int(words[1]), "non-finite") if words else None
 

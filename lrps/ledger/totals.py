@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.base.units import hours
+from lrps.ledger.frequent_skips import frequent_skips
 from lrps.ledger.records import Counters, Record
 
 _ENDINGS = {"stop": "complete", "failure": "failed"}
@@ -53,6 +54,8 @@ class Totals:
     steps that a rewind abandoned and that are not trained again yet."""
     skipped: StepSet = NO_STEPS
     """Steps of the path that passed without an update."""
+    passed_by_guard: StepSet = NO_STEPS
+    """Those of them that the guard judged, and no amendment left out."""
     skipped_seconds: float = 0.0
     """Device-seconds of steps that passed without an update, those aside that are booked as repeated or abandoned."""
     skipped_unique_tokens: int = 0
@@ -80,6 +83,11 @@ class Totals:
         Steps that a rewind abandoned are no useful ones.
         """
         return 0 if self.first_step is None else self.current_step - self.first_step
+
+    @property
+    def frequent_skips(self) -> int:
+        """Number of the last 1,000 steps that the guard has let pass; 0 if it is at most 1 % of them."""
+        return frequent_skips(self.passed_by_guard, self.current_step)
 
     @property
     def repeated_steps(self) -> int:
@@ -154,7 +162,10 @@ def total(records: Iterable[Record]) -> Totals:
             lost = _DOUBT if record.facts.get("doubtful") else _CAUSES.get(totals.state, "damage")
             attempt = _Attempt(lost, recorded_price(record), totals.current_step)
         elif record.kind == "skip":
-            totals.skipped |= StepSet.of([(record.facts["first"], record.facts["last"])])
+            steps = StepSet.of([(record.facts["first"], record.facts["last"])])
+            totals.skipped |= steps
+            if record.facts["cause"] != "amendment":
+                totals.passed_by_guard |= steps
             history.skips.append(record)
         elif record.kind == "spike":
             totals.spikes |= StepSet.of([(record.facts["first"], record.facts["first"])])
@@ -248,7 +259,8 @@ def _open(totals: Totals, start: Record, history: _History) -> None:
         totals.abandoned_seconds = totals.spent.training_seconds
         history.begin(totals.first_step, totals.abandoned_seconds)
     # Steps after the state that it begins from are decided again.
-    totals.skipped, totals.spikes = (each.within(0, start.step) for each in (totals.skipped, totals.spikes))
+    for name in ("skipped", "passed_by_guard", "spikes"):
+        setattr(totals, name, getattr(totals, name).within(0, start.step))
 
 
 def _close(totals: Totals, attempt: _Attempt, last: Record) -> None:

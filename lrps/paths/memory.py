@@ -7,13 +7,17 @@ settings of lrps, read from its stage_1_and_2.py and stage3.py and confirmed wit
 - Stages 1 to 3 have an fp32 master copy of the weights, also when they train in fp32. Stage 0 has none and trains in
   fp32 only.
 - Stage 1 keeps all gradients, in the precision of the weights, until the backward pass of the last micro-batch ends.
-  During backward it also has a bucket for all parameters, but for no more than 5e8 elements.
+  During backward it also has a bucket for all parameters, but for no more than 5e8 elements. In bf16 with several
+  micro-batches lrps sums the gradients in a buffer of fp32 instead, which exists for good, and the bucket and the
+  gradients in bf16 exist only at the end of the step.
+- On several GPUs buckets have at most 2e8 elements, and there are two of them at stages 1 and 2, which overlap.
 - Stages 2 and 3 reduce gradients bucket by bucket: they have a bucket and the flat copy that is sent. They sum
   gradients in fp32.
 - The optimizer step of stages 1 and 2 flattens the gradients of the partition and copies them to fp32 if needed.
 - Stage 3 keeps its bucket and its fp32 gradients between steps. It keeps gathered weights while their next use is less
   than 1e9 elements away, which at the end of a forward pass are the last 5e8. Tensors of up to 1e5 elements stay
-  gathered.
+  gathered. A second copy of all weights (ZeRO++) is divided among the ranks that have it together.
+- An offloaded optimizer has its weights, states and gradients in the memory of the host, and so have offloaded weights.
 
 The forecast leaves out everything that is no tensor of the step (the context of a GPU, NCCL's buffers, fragmentation,
 workspaces of kernels), evaluation, and the savings of torch.compile. HEADROOM is meant for these.
@@ -26,14 +30,13 @@ from dataclasses import dataclass, fields, replace
 from math import ceil
 
 from lrps.config.hardware import HardwareConfig
+from lrps.paths.buckets import Buckets, default_buckets
 from lrps.paths.decoder import BYTES, FP32, Decoder, Precision
 
 HEADROOM = 0.1
 """Share of the device that a proposal leaves free for omissions and errors of the forecast."""
 DEVICE_GB = {"A100": 80.0, "H100": 80.0, "H100-PCIe": 80.0, "H200": 141.0, "H20": 96.0, "B200": 180.0}
 """Memory of one device in GB of 1e9 bytes, from the makers' data sheets; torch reports a few per cent more."""
-LARGEST_BUCKET = 5 * 10**8
-"""Largest number of elements in a bucket: the engine's reduce_bucket_size. A smaller model has a smaller bucket."""
 _SUB_GROUP = 10**9
 """Number of elements that stage 3 updates at once: DeepSpeed's sub_group_size."""
 _GATHERED = 5 * 10**8
@@ -72,6 +75,32 @@ class Setting:
     """Whether collectives run on CPUs, where a reduce-scatter copies its input."""
     state_bytes: int = 2 * FP32
     """Bytes of the optimizer's states for each parameter: two Adam moments, and the average of the weights if any."""
+    buckets: Buckets | None = None
+    """Buckets that are not the default ones."""
+    bf16_sums: bool = False
+    """Whether stage 1 sums the gradients of micro-batches in bf16, as in runs begun before there was a buffer."""
+    offload_optimizer: bool = False
+    """Whether the optimizer's weights and states are in the memory of the host; never at stage 0."""
+    offload_weights: bool = False
+    """Whether the partitioned weights are in the memory of the host; at stage 3 only."""
+    second_copy: int = 1
+    """Number of ranks that have a second copy of all weights among them; 1 for none; at stage 3 only."""
+
+    @property
+    def sums_gradients(self) -> bool:
+        """Whether lrps has a buffer of fp32 in which it sums the gradients of micro-batches."""
+        several = self.zero_stage == 1 and self.precision == "bf16" and self.micro_batches > 1
+        return several and not self.bf16_sums
+
+    @property
+    def offloads_optimizer(self) -> bool:
+        """Whether the optimizer's weights and states are in the memory of the host at this stage."""
+        return self.offload_optimizer and self.zero_stage > 0
+
+    @property
+    def offloads_weights(self) -> bool:
+        """Whether the weights are in the memory of the host at this stage."""
+        return self.offload_weights and self.zero_stage == 3
 
     @property
     def tokens(self) -> int:
@@ -150,7 +179,7 @@ def memory_need(decoder: Decoder, setting: Setting) -> MemoryNeed:
     filled = at_rest(decoder, setting).plus(**_of_earlier_micro_batches(decoder, setting))
     gathered = filled.plus(weights=_gathered(decoder, setting))
     kept = _kept(decoder, setting)
-    first_bucket = bucket if setting.zero_stage in (1, 2) else 0
+    first_bucket = bucket if setting.zero_stage in (1, 2) and not setting.sums_gradients else 0
     waiting = setting.zero_stage == 1 and setting.micro_batches > 1  # The bucket of the previous micro-batch.
     norm = setting.tokens * decoder.kept_by_norm(decoder.width, setting.precision)
     deep = setting.tokens * max(
@@ -179,19 +208,46 @@ def at_rest(decoder: Decoder, setting: Setting) -> Memory:
     share = ceil(all_of_it / setting.devices)
     if stage == 0:
         return Memory(weights=size * all_of_it, moments=setting.state_bytes * all_of_it)
-    memory = Memory(weights=size * all_of_it, master=FP32 * share, moments=setting.state_bytes * share)
+    here = 0 if setting.offloads_optimizer else share
+    memory = Memory(weights=size * all_of_it, master=FP32 * here, moments=setting.state_bytes * here)
     if stage < 3:
-        return memory
+        return replace(memory, gradients=FP32 * all_of_it if setting.sums_gradients else 0)
     small = decoder.parameters_in_tensors_up_to(_STAYS_GATHERED) if setting.devices > 1 else 0
-    return replace(memory, weights=size * (share + small), gradients=FP32 * share, buckets=_bucket(decoder, setting))
+    second = ceil(all_of_it / setting.second_copy) if setting.second_copy > 1 else 0
+    weights = (0 if setting.offloads_weights else share) + small + second
+    return replace(memory, weights=size * weights, gradients=FP32 * here, buckets=_bucket(decoder, setting))
+
+
+def host_bytes(decoder: Decoder, setting: Setting) -> int:
+    """Return the bytes that one process has in the memory of the host because they are offloaded.
+
+    With an offloaded optimizer these are the fp32 weights, its states and the fp32 gradients; stages 1 and 2 have a
+    second buffer for several micro-batches. Copies for asynchronous saves are not included.
+    """
+    share = ceil(decoder.parameters / setting.devices)
+    of_weight = BYTES[setting.precision] if setting.offloads_weights else 0
+    if not setting.offloads_optimizer:
+        return of_weight * share
+    sums = FP32 if setting.zero_stage < 3 and setting.micro_batches > 1 else 0
+    return (of_weight + FP32 + setting.state_bytes + FP32 + sums) * share
+
+
+def _buckets(decoder: Decoder, setting: Setting) -> Buckets:
+    """Return the buckets of a process."""
+    return setting.buckets or default_buckets(decoder.parameters, setting.devices, not setting.gloo)
 
 
 def _bucket(decoder: Decoder, setting: Setting) -> int:
-    return BYTES[setting.precision] * min(LARGEST_BUCKET, decoder.parameters)
+    """Return the bytes of all buckets for gradients: stages 1 and 2 have two where communication overlaps."""
+    buckets = _buckets(decoder, setting)
+    several = 2 if buckets.overlap and setting.zero_stage in (1, 2) else 1
+    return several * BYTES[setting.precision] * buckets.reduced
 
 
 def _of_earlier_micro_batches(decoder: Decoder, setting: Setting) -> dict[str, int]:
-    if setting.micro_batches == 1 or setting.zero_stage == 3:
+    if setting.micro_batches == 1 or setting.zero_stage == 3 or setting.sums_gradients:
+        return {}
+    if setting.zero_stage == 2 and setting.offloads_optimizer:
         return {}
     if setting.zero_stage == 2:
         return {"gradients": FP32 * ceil(decoder.parameters / setting.devices)}
@@ -244,16 +300,20 @@ def _reduction(decoder: Decoder, setting: Setting, filled: Memory, kept: int) ->
     if stage == 0:
         return filled.plus(gradients=0 if late else size * decoder.parameters, buckets=bucket)
     if stage == 1:
+        if setting.sums_gradients:
+            return filled.plus(gradients=size * decoder.parameters, buckets=bucket)
         return filled.plus(gradients=tied + (0 if late else size * decoder.parameters), buckets=bucket)
     # In a model larger than a bucket, the first bucket is full before the backward pass ends.
-    left = max(0.0, 1 - LARGEST_BUCKET / decoder.parameters)
+    left = max(0.0, 1 - _buckets(decoder, setting).reduced / decoder.parameters)
     flat = max(bucket, tied)
     if stage == 3:
         cast = 0 if setting.precision == "fp32" else FP32 * bucket // size // setting.devices
         copied = bucket if setting.gloo else 0
         extra = max(copied, cast) if setting.devices == 1 else copied + cast
         return filled.plus(weights=left * _gathered(decoder, setting), buckets=flat + extra, activations=left * kept)
-    if setting.precision == "bf16":
+    if setting.offloads_optimizer:
+        summed = 2 * FP32 * decoder.largest_tensor
+    elif setting.precision == "bf16":
         summed = FP32 * decoder.largest_tensor + (0 if late else FP32 * share)
     else:
         summed = max(0, size * share - (flat if left == 0 else 0))
@@ -268,6 +328,8 @@ def _of_step(decoder: Decoder, setting: Setting) -> int:
     size, share = BYTES[setting.precision], ceil(decoder.parameters / setting.devices)
     if setting.zero_stage == 0:
         return size * decoder.parameters
+    if setting.offloads_optimizer:
+        return 0
     if setting.zero_stage == 3:
         return FP32 * min(share, _SUB_GROUP)
     if setting.precision == "fp32":

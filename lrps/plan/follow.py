@@ -17,7 +17,7 @@ from lrps.ledger.totals import Totals
 from lrps.paths.graph import TrainingPath
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
-from lrps.plan.recovery import saved_steps
+from lrps.plan.recovery import saved_steps, states_with_child
 from lrps.plan.status import Findings, PathStatus, is_foreign, status_of
 from lrps.store.layout import PathLayout
 
@@ -97,7 +97,8 @@ class Follower:
         states = saved_states(read.ledger.records)
         for child in self.plan.graph.children(path.name):
             if child.start in states.unproven:
-                states = states.with_child(child.start, saved_states(self._refreshed(child).ledger.records))
+                shown = saved_states(self._refreshed(child).ledger.records)
+                states = states_with_child(states, child, shown)
         return states
 
     def _status(self, path: TrainingPath) -> PathStatus:

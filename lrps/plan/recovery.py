@@ -35,8 +35,17 @@ def with_children(states: SavedStates, path: str, run: RunLayout, children: Iter
         fork = child.parent
         if fork is not None and fork.path == path and fork.step in states.unproven:
             child_ledger = read_ledger(run.path(child.name).ledger, heartbeats=False)
-            states = states.with_child(fork.step, saved_states(child_ledger))
+            states = states_with_child(states, child, saved_states(child_ledger))
     return states
+
+
+def states_with_child(states: SavedStates, child: TrainingPath, shown: SavedStates) -> SavedStates:
+    """Return the states of a path with what a path that forks from it shows. shown: saved states of that child.
+
+    A branch decays on the text that its parent would read next. Probes, CPT and mixed branches read other text first.
+    """
+    other_data = child.kind in ("probe", "cpt") or len(child.segments[0].parts) > 1
+    return states.with_child(child.start, shown, other_data=other_data)
 
 
 def saved_steps(layout: PathLayout) -> set[int]:
@@ -121,6 +130,23 @@ def what_follows(path: TrainingPath, states: SavedStates, on_disk: Iterable[int]
         return None
     to = f"step {back}, its start" if back == path.start else f"the confirmed state of step {back}"
     return f"state {max(there)} may be broken, because a step soon after it failed; the next attempt goes back to {to}"
+
+
+def after_spike(path: TrainingPath, run: RunLayout, step: int) -> str:
+    """Return what a person can choose from after the guard has stopped a path at the spike of a step."""
+    layout = run.path(path.name)
+    back = _state_before(path, path_states(path.name, run), saved_steps(layout), step)
+    return (
+        "Look at the rows of this step, then choose one:\n"
+        f"  lrps rewind CONFIG {path.name} --to {back} --skip-from {step} --skip-steps 1\n"
+        "    leaves out the step\n"
+        f"  lrps rewind CONFIG {path.name} --to {back} --peak-lr X --for-steps N\n"
+        "    takes N steps from there at a lower peak rate X\n"
+        "  the same command with `--set guard.action=warn`\n"
+        "    trains on the step as it is\n"
+        "  the same command\n"
+        "    tries again unchanged, if a device was at fault"
+    )
 
 
 def after_failure(path: TrainingPath, graph: Graph, run: RunLayout) -> str:

@@ -26,6 +26,7 @@ from lrps.plan.histories import unfinished
 from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import saved_steps, what_follows, with_children
+from lrps.plan.released_state import checkpoint_digest
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
 from lrps.store.identity import check_identity
 from lrps.store.layout import PathLayout
@@ -39,9 +40,9 @@ class PathStatus:
     state: str
     """State: planned | running | interrupted | failed | trained | complete | foreign.
 
-    `trained`: all steps are trained and an evaluation is missing. `planned` with a step above the start: the path has
-    grown since it was trained, as the main path does with every version. `foreign`: the directory belongs to a path of
-    another plan, and `lrps run` does not change it.
+    `trained`: all steps are trained, and an evaluation or a merge is missing. `planned` with a step above the start:
+    the path has grown since it was trained, as the main path does with every version. `foreign`: the directory belongs
+    to a path of another plan, and `lrps run` does not change it.
     """
     step: int
     """Lineage step of the newest complete checkpoint; the path's start while there is none."""
@@ -114,7 +115,7 @@ def status_of(plan: Plan, path: TrainingPath, findings: Findings, locked: bool) 
     if locked or (totals.state == "running" and (is_locked(layout.directory) or _runs_elsewhere(plan, layout, totals))):
         state = "running"
     elif saved is not None and saved >= path.stop and saved not in findings.states.doubtful:
-        state = "trained" if _missing(plan, path, found) else "complete"
+        state = "trained" if _missing(plan, path, found) or unmade_merges(plan, path) else "complete"
     elif totals.state == "running" or saved in findings.states.doubtful:
         state = "failed"  # The last record is a heartbeat and no process holds the lock: it was killed.
     else:
@@ -293,6 +294,25 @@ def missing_of_form(plan: Plan, path: TrainingPath, form: str) -> dict[Release, 
     releases = (each for each in plan.graph.releases if (each.path, each.form) == (path.name, form))
     found = {each: [key.heldout for key in missing if (key.step, key.form) == (each.step, form)] for each in releases}
     return {release: versions for release, versions in found.items() if versions}
+
+
+def unmade_merges(plan: Plan, path: TrainingPath) -> list[Release]:
+    """Return the released merges of a path that no held-out set is there for, and that are not made.
+
+    All others are made when they are evaluated.
+    """
+    return [
+        release
+        for release in plan.graph.releases
+        if (release.path, release.form) == (path.name, MERGE)
+        and not any(version in plan.heldout for version in plan.heldout_versions(release.version))
+        and checkpoint_digest(plan, path.name, release.step, MERGE) is None
+    ]
+
+
+def missing_merges(plan: Plan, path: TrainingPath) -> dict[Release, list[str]]:
+    """Return released merge -> held-out versions that it is still to be evaluated on; none if it only is to be made."""
+    return {**{release: [] for release in unmade_merges(plan, path)}, **missing_of_form(plan, path, MERGE)}
 
 
 def _evaluated(plan: Plan, path: TrainingPath) -> dict[EvaluationKey, HeldoutEvaluation]:

@@ -274,10 +274,27 @@ def memory_notes(forecast: MemoryForecast) -> list[str]:
     """Return what the forecast says of the config's own stage, and what it leaves out."""
     group = f"{forecast.device}, {count(forecast.processes)} process{'' if forecast.processes == 1 else 'es'} a group"
     left_out = f"A forecast of a step's fullest moment; it leaves out {forecast.left_out}."
+    notes = [*_buffer_notes(forecast), left_out]
     if forecast.device_bytes is None:
-        return [f"{group}: to see what fits, give hardware.memory_gb.", left_out]
+        return [f"{group}: to see what fits, give hardware.memory_gb.", *notes]
     free = f"with {forecast.headroom:.0%} of {size(forecast.device_bytes)} left free"
-    return [f"{group}, ZeRO {forecast.zero_stage}: {_advice(forecast)}, {free}.", left_out]
+    return [f"{group}, ZeRO {forecast.zero_stage}: {_advice(forecast)}, {free}.", *notes]
+
+
+def _buffer_notes(forecast: MemoryForecast) -> list[str]:
+    """Return what the config's own stage has beside the usual parts: offloaded state, and a buffer for sums."""
+    own, notes = forecast.own_stage, []
+    if own.host_bytes is not None:
+        notes.append(
+            f"Each process offloads {size(own.host_bytes)} to the memory of its host, without the copies for "
+            "asynchronous saves."
+        )
+    if own.summed_bytes is not None:
+        notes.append(
+            f"{size(own.summed_bytes)} of the gradients are sums of the micro-batches in fp32; ZeRO 2 and 3 divide "
+            "these among the devices."
+        )
+    return notes
 
 
 def _advice(forecast: MemoryForecast) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from lrps.base.numbers import count
 from lrps.costs.comparison import Comparison
+from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.paradigm_costs import MixShares
+from lrps.ledger.frequent_skips import frequent_skips_text
 
 ONE_RUN = "The losses are those of one run: one seed, one order of the data. Small differences may not repeat."
 
@@ -43,9 +45,15 @@ def other_histories(comparison: Comparison) -> list[str]:
 
 
 def doubts(comparison: Comparison) -> list[str]:
-    """Return a sentence for each path whose training has failed, for each branch that has left its forecast, and for
-    each last state that nothing confirms yet."""
+    """Return a sentence for each path whose training has failed or whose guard passes too many steps, for each branch
+    that has left its forecast, and for each last state that nothing confirms yet."""
     failed = [f"Warning: {name}: {what.splitlines()[0]}" for name, what in comparison.failures.items()]
+    measured = _measured(comparison).items()
+    failed += [
+        f"Warning: {name}: {frequent_skips_text(each.frequent_skips, name)}."
+        for name, each in measured
+        if each.frequent_skips
+    ]
     off = [f"Warning: {name}: {what}." for name, what in comparison.off_forecast.items()]
     unconfirmed = [
         f"The last state of {name}, step {count(step)}, is not confirmed yet: no path was trained from it, and it was "
@@ -57,8 +65,11 @@ def doubts(comparison: Comparison) -> list[str]:
 
 def noticed_steps(comparison: Comparison) -> list[str]:
     """Return a sentence for each path with steps that passed without an update, or with spikes."""
-    measured = {path.plan.name: path.measured for p in comparison.paradigms.values() for path in p.paths}
-    return [f"Note: {name}: {each.noticed}." for name, each in measured.items() if each.noticed]
+    return [f"Note: {name}: {each.noticed}." for name, each in _measured(comparison).items() if each.noticed]
+
+
+def _measured(comparison: Comparison) -> dict[str, MeasuredCost]:
+    return {path.plan.name: path.measured for p in comparison.paradigms.values() for path in p.paths}
 
 
 def still_to_do(comparison: Comparison) -> str:

@@ -16,9 +16,13 @@ from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 
 PADDING = "padding"
-NEWEST: Mapping[str, str] = {PADDING: "none"}
+GRADIENT_SUM = "gradient_sum"
+FP32_SUM = "fp32"
+NEWEST: Mapping[str, str] = {PADDING: "none", GRADIENT_SUM: FP32_SUM}
 """Every convention with its newest value. `padding: none`: no embedding has a padding row, because sequences are never
-padded; before, the row of `pad_token_id` was not trained."""
+padded; before, the row of `pad_token_id` was not trained. `gradient_sum: fp32`: in bf16 the gradients of the
+micro-batches of a step are summed in fp32 at every ZeRO stage; before, stage 1 summed them in bf16. Runs in fp32 have
+no such key."""
 
 
 def conventions_of(run_dir: Path) -> dict[str, str]:

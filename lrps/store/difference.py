@@ -27,9 +27,14 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "initial_state": ("model", "initial_state"),
     "guard": ("guard",),
     "padding": (),
+    "gradient_sum": (),
 }
 """Config key of every key of `training` in an identity; empty for those that the version of lrps decides."""
-_PROGRAM = {"row_order": "the order of sequences", "padding": "the embedding of the padding token"}
+_PROGRAM = {
+    "row_order": "the order of sequences",
+    "padding": "the embedding of the padding token",
+    "gradient_sum": "the sum of gradients",
+}
 _UNLESS_SAID = {"attention_across_documents": True, "initial_state": False}
 """Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("tokenizer_sha256", "initial_weights")
@@ -79,6 +84,8 @@ def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> I
         old, new = (each.get(name, _unless_said(each, name)) for each in (there, here))
         if old == new or (name in _MAY_BE_UNKNOWN and None in (old, new)):
             continue
+        if name == "gradient_sum" and there.get("precision") != here.get("precision"):
+            continue  # Only bf16 has several ways to sum; the precision is the difference.
         key = TRAINING_KEYS.get(name)
         if name == "architecture" and None in (old, new):
             before, after = ("a directory" if value is None else "none, but `architecture`" for value in (old, new))

@@ -24,7 +24,7 @@ from lrps.paths.amendments import amendments_from_json
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.optimizer_states import averages
 from lrps.paths.schedule import Schedule, SchedulePiece
-from lrps.store.conventions import NEWEST
+from lrps.store.conventions import GRADIENT_SUM, NEWEST
 from lrps.store.difference import (
     TRAINING_KEYS,
     IdentityDifference,
@@ -87,7 +87,8 @@ def path_identity(
         training[ORDER_SEED] = config.order_seed
     if config.guard is not None and config.guard.action == "skip":
         training[GUARD] = config.guard.model_dump(mode="json")
-    training |= conventions
+    sums = config.engine.precision == "bf16"  # In fp32 there is no other way to sum.
+    training |= {key: value for key, value in conventions.items() if sums or key != GRADIENT_SUM}
     assert training.keys() <= TRAINING_KEYS.keys(), "every key needs words for users: lrps/store/difference.py"
     return {
         "format": FORMAT,

@@ -57,6 +57,7 @@ def _sentence(kind: str, facts: Mapping[str, Any]) -> str:
         "version": f"version {facts.get('version')} is finished",
         "spike": "spike",
         "forecast": "a branch has left its forecast",
+        "skips": f"{facts.get('skipped_steps')} of the last 1,000 steps passed without an update, more than 1 %",
         "budget": "the budget is spent, and everything is saved",
     }.get(kind, kind)
     path, step, loss = facts.get("path"), facts.get("step"), facts.get("loss")

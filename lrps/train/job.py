@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError, NonFiniteLoss
+from lrps.base.errors import BudgetError, DataError, NonFiniteLoss, SpikeError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -23,11 +23,13 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
 from lrps.launch.process_group import SUPERVISED
 from lrps.launch.rendezvous import LAUNCHED_AT
+from lrps.ledger.reader import read_ledger
+from lrps.ledger.totals import total
 from lrps.paths.graph import TrainingPath
 from lrps.paths.path_digest import path_digest
 from lrps.plan.failure import failure_facts
 from lrps.plan.plan import Plan
-from lrps.plan.recovery import after_failure
+from lrps.plan.recovery import after_failure, after_spike
 from lrps.plan.status import saved_step
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store.layout import PathLayout
@@ -181,7 +183,8 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = group.models.build(path)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        engine = Engine(plan.config, model, _document_end(plan), average_rule(plan.config, path))
+        rule = average_rule(plan.config, path)
+        engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
         resources.callback(engine.close)
         resources.enter_context(group.profiler.tracing(plan.layout.path(path.name).profile))
         recorder = _open_recorder(plan, path, engine, data, group) if engine.rank == 0 else None
@@ -217,13 +220,18 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
 def _naming_what_follows(plan: Plan, path: TrainingPath) -> Iterator[None]:
     """Add to the error of a failed step what the same command does next, or raise RepeatedFailureError.
 
-    Collective: a failed step is raised on all ranks, and the ledger is closed by then.
+    To that of a spike it adds what a person can choose from. Collective: a failed step is raised on all ranks, and the
+    ledger is closed by then.
     """
     try:
         yield
     except NonFiniteLoss as failure:
         follows = ask_rank_zero(lambda: after_failure(path, plan.graph, plan.layout))
         raise NonFiniteLoss(f"{path.name}: {failure}; {follows}", at=failure.at, cause=failure.cause) from None
+    except SpikeError as spike:
+        step = spike.at or 0
+        choices = ask_rank_zero(lambda: after_spike(path, plan.layout, step))
+        raise SpikeError(f"{path.name}: {spike}. {choices}", at=step) from None
 
 
 def _document_end(plan: Plan) -> int | None:
@@ -257,6 +265,7 @@ def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathDat
     config, layout, console = plan.config, plan.layout.path(path.name), group.console
     usage = usage_until(plan, path, data)
     rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, engine.world_size)
+    before = total(read_ledger(layout.ledger, heartbeats=False))
     lineage = lineage_facts(path, {name: plan.sources[name] for name in path.sources}, config.tokens_per_step)
     return Recorder(
         path,
@@ -265,5 +274,5 @@ def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathDat
         open_account(path, layout.ledger, rate, group.clock, usage),
         log_every_steps=config.track.log_every_steps,
         trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
-        notices=PathNotices(plan, path, group.webhook.notify),
+        notices=PathNotices(plan, path, group.webhook.notify, before.passed_by_guard, before.current_step),
     )

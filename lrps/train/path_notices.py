@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lrps.base.step_set import NO_STEPS, StepSet
+from lrps.ledger.frequent_skips import frequent_skips
 from lrps.ledger.reader import EMA, RAW
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -14,16 +16,34 @@ from lrps.train.branch_watch import alert_at
 class PathNotices:
     """Reports of a path to a webhook, on rank 0.
 
-    notify: function that reports an event: its kind (failure | version | spike | forecast | budget), and its facts.
+    notify: function that reports an event: its kind (failure | version | spike | skips | forecast | budget), and its
+    facts. passed: steps that the guard had let pass before, up to step `step`.
     """
 
-    def __init__(self, plan: Plan, path: TrainingPath, notify: Callable[[str, Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        path: TrainingPath,
+        notify: Callable[[str, Mapping[str, Any]], None],
+        passed: StepSet = NO_STEPS,
+        step: int = 0,
+    ) -> None:
+        self._passed, self._too_many = passed, bool(frequent_skips(passed, step))
         self._plan, self._path, self._notify, self._evaluated = plan, path, notify, frozenset(plan.heldout)
         self._releases = [release for release in plan.graph.releases if release.path == path.name]
 
     def event(self, kind: str, step: int, **facts: Any) -> None:
         """Report an event at a lineage step. facts: `loss` and others that belong to the event."""
         self._notify(kind, {"path": self._path.name, "step": step, **facts})
+
+    def passed(self, step: int, **facts: Any) -> None:
+        """Report that the guard has let the step before `step` pass, and once if these are more than 1 %."""
+        self.event("spike", step - 1, skipped=True, **facts)
+        self._passed |= StepSet.of([(step - 1, step - 1)])
+        number = frequent_skips(self._passed, step)
+        if number and not self._too_many:
+            self.event("skips", step, skipped_steps=number)
+        self._too_many = bool(number)
 
     def saved(self, step: int) -> None:
         """Report the versions that the saved state of a step finishes: those without a held-out set of their own."""

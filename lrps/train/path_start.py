@@ -14,7 +14,7 @@ from lrps.base.files import atomic_write_json
 from lrps.base.locks import path_lock
 from lrps.base.step_set import NO_STEPS, StepSet
 from lrps.data.stream import PathData
-from lrps.ledger.reader import EMA, MERGE
+from lrps.ledger.reader import EMA
 from lrps.paths.graph import Release, TrainingPath
 from lrps.paths.path_digest import PATH_DIGEST, PathDigest, differences, lineage_digest, path_digest
 from lrps.plan.initial import initial_checkpoint, with_initial_weights
@@ -24,11 +24,12 @@ from lrps.plan.origin import Origin, newest_checkpoint, origin_of
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import check_recoverable, path_states
 from lrps.plan.rewind import check_amendments, finish_rewind
-from lrps.plan.status import check_has_identity, missing_evaluations, missing_of_form, saved_step
+from lrps.plan.status import check_has_identity, missing_evaluations, missing_merges, missing_of_form, saved_step
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
+from lrps.train.fork_check import sets_to_check
 from lrps.train.path_average import check_released_averages
 
 Say = Callable[[str], None]
@@ -57,7 +58,8 @@ class PathStart:
     initial_weights: str | None = None
     """Digest of the weights that paths without a parent start from; None for drawn ones."""
     missing_merges: Mapping[Release, list[str]] = field(default_factory=dict)
-    """Held-out versions that released merges are still to be evaluated on. They are made once the path is trained."""
+    """Held-out versions that released merges are still to be evaluated on; none if there is no held-out set. Merges are
+    made once the path is trained."""
     skips: StepSet = NO_STEPS
     """Steps that the path lets pass without an update, and for which nothing is computed."""
     curve: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -66,6 +68,9 @@ class PathStart:
     They are never missing: a path that was trained without them is complete. If no step is trained, these are saved
     states to evaluate.
     """
+    fork_check: tuple[str, ...] | None = None
+    """Held-out versions on which the state that the path forks from is evaluated before its first step; None if that
+    state is confirmed. See lrps/train/fork_check.py."""
 
     @property
     def stop(self) -> int:
@@ -113,12 +118,15 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     digest = identity["training"]["initial_weights"]
     *ancestors, _ = plan.graph.lineage(path)
     parent = lineage_digest(ancestors, path.start) if ancestors else None
-    steps, merges = max(0, path.stop - origin.step), missing_of_form(plan, path, MERGE)
+    steps, merges = max(0, path.stop - origin.step), missing_merges(plan, path)
     if steps and not train:
         raise LineageError(f"{path.name} is at step {origin.step} of {path.stop}; `lrps run` trains it first")
     check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
     curve = curve_to_come(plan, path, origin.step) if steps else {}
-    start = PathStart(origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve)
+    fork_check = sets_to_check(plan, path) if origin.verb == "fork" else None
+    start = PathStart(
+        origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve, fork_check
+    )
     if start.complete:
         pin_saved(layout, branch_points, origin.step, say)
     return start

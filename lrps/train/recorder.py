@@ -27,6 +27,7 @@ from lrps.store.row_losses import write_row_losses
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
+from lrps.train.continuation import changed_engine
 from lrps.train.evaluate import HeldoutResult
 from lrps.train.path_average import average_facts
 from lrps.train.path_notices import PathNotices
@@ -68,6 +69,8 @@ class Recorder:
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
         self.notices = notices
+        self.parent_loss: float | None = None
+        """Finite loss of the state that the path has forked from, if it was evaluated before the first step."""
 
     def start(self, origin: Origin, facts: Mapping[str, Any], stop: int | None = None) -> None:
         """Record the start of the attempt. facts: device, versions, hashes and price, see `attempt_facts`.
@@ -123,8 +126,8 @@ class Recorder:
         self._append("skip", first=first, last=step - 1, cause=note.cause, **values, **booked)
         steps = f"step {first}" if step == first + 1 else f"steps {first} to {step - 1}"
         self.warn(f"{steps} passed without an update: {note}")
-        if note.computed:  # What an amendment leaves out is no event.
-            self._notify_spike(first, note)
+        if note.computed and self.notices is not None:  # What an amendment leaves out is no event.
+            self.notices.passed(step, cause=note.cause, loss=note.loss, norm=note.norm)
         if step % self._log_every == 0 and self._window.steps:
             self._log()
 
@@ -132,11 +135,8 @@ class Recorder:
         """Record that a step, which was recorded as the others, is a spike."""
         self._append("spike", first=step, cause=note.cause, loss=note.loss, norm=note.norm, z=note.z)
         self.warn(f"step {step} is a spike: {note}")
-        self._notify_spike(step, note)
-
-    def _notify_spike(self, step: int, note: StepNote) -> None:
         if self.notices is not None:
-            self.notices.event("spike", step, cause=note.cause, loss=note.loss, norm=note.norm, skipped=note.skipped)
+            self.notices.event("spike", step, cause=note.cause, loss=note.loss, norm=note.norm, skipped=False)
 
     def before_save(self) -> None:
         """Write everything that a checkpoint will contain to the ledger before the checkpoint exists.
@@ -176,6 +176,11 @@ class Recorder:
         self._ledger.sync()
         if self.notices is not None:
             self.notices.saved(checkpoint.step)
+
+    def resumed(self, saved: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
+        """Show how the engine differs from the one that trained the state. saved: identity of its checkpoint."""
+        if (change := changed_engine(saved, engine)) is not None:
+            self.warn(change)
 
     def warn(self, text: str) -> None:
         """Show what went wrong without ending the attempt."""
@@ -234,7 +239,7 @@ class Recorder:
         # Only the name, because a tracker may keep a console log and send it: texts of errors may contain addresses.
         self.console.say(f"{self.path.name}: {type(error).__name__} at step {self._step}")
         with suppress(LedgerError, OSError):
-            self._append("failure", error=f"{type(error).__name__}: {error}", **_failed_step(error))
+            self._append("failure", error=f"{type(error).__name__}: {error}", **_failed_step(error, self.parent_loss))
             self._close(1)
 
     def _append(self, kind: str, **facts: Any) -> Record:
@@ -247,11 +252,11 @@ class Recorder:
         self._trackers.finish(exit_code, self._ledger.last_sha256)
 
 
-def _failed_step(error: BaseException) -> dict[str, Any]:
+def _failed_step(error: BaseException, parent_loss: float | None) -> dict[str, Any]:
     """Return the step that an attempt failed at and why, as facts of its `failure` record; none of another failure."""
     if not isinstance(error, NonFiniteLoss) or error.at is None:
         return {}
-    return {"at": error.at, "cause": error.cause}
+    return {"at": error.at, "cause": error.cause, **({} if parent_loss is None else {"parent_loss": parent_loss})}
 
 
 def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_per_step: int) -> dict[str, Any]:

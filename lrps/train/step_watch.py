@@ -59,10 +59,8 @@ class StepWatch:
         """Return the error that ends the attempt after a step; None if training continues."""
         if note is None or note.skipped or self._guard is None or self._guard.action != "stop":
             return None
-        return SpikeError(
-            f"step {step.first} is a spike: {note}; nothing after the last checkpoint is saved. Look at the rows of "
-            "this step, then set guard.action to warn to train on, or go back with `lrps rewind CONFIG PATH --to STEP`"
-        )
+        what = f"step {step.first} is a spike: {note}; nothing after the last checkpoint is saved"
+        return SpikeError(what, at=step.first)
 
     def identity(self) -> dict[str, Any]:
         """Return what the identity of a checkpoint says about the steps that led to it."""

@@ -22,6 +22,7 @@ from lrps.store.checkpoints import Checkpoint, find, pin
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet, check_finite, due_sets, evaluate_forms, evaluate_state
+from lrps.train.fork_check import checked_loss
 from lrps.train.path_average import PathAverage, average_rule, loaded_average
 from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingStep, PendingSteps
@@ -84,6 +85,7 @@ class Trainer:
                 self.saver.prepare()
             if self.recorder is not None:
                 self.recorder.account.started()
+            self._check_fork()
             self._evaluate()  # The model that the plan starts from, or a state whose evaluation was broken off.
             finished = not self.start.steps_to_train or self._train()
         except (NonFiniteLoss, SpikeError):
@@ -107,6 +109,8 @@ class Trainer:
                 check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
             # Resuming has just read every byte of its checkpoint to know that it is intact.
             load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
+            if origin.verb == "resume" and self.recorder is not None:
+                self.recorder.resumed(origin.checkpoint.identity, self.engine.facts)
         self._loaded(origin)
 
     def _loaded(self, origin: Origin) -> None:
@@ -310,6 +314,16 @@ class Trainer:
             for form, results in forms.items():
                 self.recorder.evaluation(self.step, results, initial_weights, form)
 
+    def _check_fork(self) -> None:
+        """Evaluate the state that the path forks from if nothing has confirmed it."""
+        if self.start.fork_check is None:
+            return
+        with self._booking("evaluating_seconds"):
+            sets = due_sets(self.heldout, (), self.start.fork_check)
+            loss = checked_loss(self.engine, self.path, self.data, sets)
+        if self.recorder is not None:
+            self.recorder.parent_loss = loss
+
     def _evaluate_earlier_states(self) -> None:
         """Evaluate saved states: those released before a held-out set existed, and those that were asked for."""
         for step in sorted({*self.missing_evaluations, *self.curve}):
@@ -323,7 +337,10 @@ class Trainer:
         """Make the merges that the path releases, and evaluate them. The engine has the weights of one at the end."""
         for release, versions in self.start.missing_merges.items():
             with self._booking("evaluating_seconds"):
-                load_checkpoint(self.engine, ensure_merged(self.run_layout, release), "reset")
+                made = ensure_merged(self.run_layout, release)
+                if not versions:  # There is no held-out set.
+                    continue
+                load_checkpoint(self.engine, made, "reset")
                 results = evaluate_state(self.engine, {version: self.heldout[version] for version in versions})
             self._book_energy()
             check_finite(results, release.step)

@@ -44,6 +44,16 @@ def test_copies_for_asynchronous_saves_must_fit(make_config: MakeConfig, asynchr
     assert next(iter(devices.check_memory(Subject()))).state == "ok"
 
 
+@pytest.mark.parametrize(("width", "state"), [(16, "ok"), (2**22, "fail")])
+def test_the_memory_of_the_host_has_to_fit_what_is_offloaded(make_config: MakeConfig, width: int, state: str) -> None:
+    model = {"architecture": {**config_values()["model"]["architecture"], "hidden_size": width}}
+    engine = {"zero_stage": 2, "deepspeed": {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}}
+    plan = make_plan(make_config(model=model, engine=engine, checkpoint={"asynchronous": False}))
+    (found,) = devices.check_memory(Subject(plan))
+    assert found.state == state
+    assert "; offloaded states take " in found.what
+
+
 @pytest.mark.parametrize(
     ("gpus", "changes", "state"),
     [

@@ -26,8 +26,9 @@ import pytest
 from lrps.audit.run import audit_run
 from lrps.base.errors import NEEDS_DECISION, OUR_FAULT
 from lrps.config.loader import load_config
+from lrps.ledger.check import check_run
 from lrps.ledger.metrics import read_metrics
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import newest_intact
@@ -35,7 +36,7 @@ from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
 from support.fault_attempts import LIMIT, Attempt, config_below, fork_server
 from support.faults_worker import Plant
-from support.planted_faults import FaultyRun
+from support.planted_faults import GUARDS, FaultyRun, all_features
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000)]
 
@@ -52,13 +53,14 @@ def server() -> ForkServerContext:
 @pytest.fixture(scope="module")
 def undisturbed_by_ranks(
     server: ForkServerContext, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[int], Plan]:
-    """A plan that was run to its end in one attempt, by so many ranks."""
+) -> Callable[..., Plan]:
+    """A plan that was run to its end in one attempt, by so many ranks. guard: that of a plan with all features."""
 
     @cache
-    def run(ranks: int) -> Plan:
-        file = config_below(tmp_path_factory.mktemp("undisturbed"), tiny_config)
-        attempt = Attempt(server, file, ranks=ranks)
+    def run(ranks: int, guard: str | None = None) -> Plan:
+        more = {} if guard is None else all_features(guard)
+        file = config_below(tmp_path_factory.mktemp("undisturbed"), tiny_config, **more)
+        attempt = Attempt(server, file, ranks=ranks, wild=None if guard is None else GUARDS[guard])
         assert attempt.end(), attempt.told()[-3000:]
         return make_plan(load_config(file))
 
@@ -66,15 +68,16 @@ def undisturbed_by_ranks(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(undisturbed_by_ranks: Callable[[int], Plan]) -> Plan:
+def undisturbed(undisturbed_by_ranks: Callable[..., Plan]) -> Plan:
     return undisturbed_by_ranks(RANKS)
 
 
 def assert_same_states(ours: PathLayout, theirs: PathLayout) -> None:
-    """Every branch point and released state, byte for byte."""
+    """Every branch point, released state and merge, and the last state of the path, byte for byte."""
     pins = [sorted(each.name for each in layout.branch_points.glob("step-*")) for layout in (ours, theirs)]
     assert pins[0] == pins[1]
-    files = [file.relative_to(theirs.directory) for file in theirs.branch_points.glob("*/*.safetensors")]
+    places = (*theirs.branch_points.glob("step-*"), *theirs.merged.glob("*"), max(theirs.checkpoints.glob("step-*")))
+    files = [file.relative_to(theirs.directory) for place in places for file in place.glob("*.safetensors")]
     assert files
     for file in files:
         assert (ours.directory / file).read_bytes() == (theirs.directory / file).read_bytes(), file
@@ -87,7 +90,18 @@ def assert_same_run(undisturbed: Plan, run_dir: Path) -> None:
         assert_same_states(ours, theirs)
         losses = [[(m.step, m.loss) for m in read_metrics(layout.metrics)] for layout in (ours, theirs)]
         assert losses[0] == losses[1]
-    assert audit_run(run_dir, undisturbed.config.data.root).differences == ()
+        evaluated = [
+            {key: found.loss for key, found in evaluations(read_ledger(layout.ledger)).items()}
+            for layout in (ours, theirs)
+        ]
+        assert evaluated[0] == evaluated[1]
+    assert_whole(undisturbed, run_dir)
+
+
+def assert_whole(plan: Plan, run_dir: Path) -> None:
+    """The audit finds every row used once, and the ledgers are sound."""
+    assert audit_run(run_dir, plan.config.data.root).differences == ()
+    assert all(check.fault is None for check in check_run(run_dir))
 
 
 def lost_steps(plan: Plan, run_dir: Path) -> int:
@@ -96,7 +110,8 @@ def lost_steps(plan: Plan, run_dir: Path) -> int:
     for path in plan.graph.paths:
         records = list(read_ledger(PathLayout(run_dir / path.name).ledger))
         totals = total(records)
-        assert totals.spent.steps == sum(record.kind == "heartbeat" for record in records)
+        passed = (record.facts["last"] - record.facts["first"] + 1 for record in records if record.kind == "skip")
+        assert totals.spent.steps == sum(record.kind == "heartbeat" for record in records) + sum(passed)
         assert totals.spent.tokens == totals.spent.steps * plan.config.tokens_per_step
         assert totals.useful_steps == path.stop - path.start
         lost += totals.repeated_steps
@@ -115,7 +130,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
 
 def test_faults_change_nothing_and_are_booked(
     server: ForkServerContext,
-    undisturbed_by_ranks: Callable[[int], Plan],
+    undisturbed_by_ranks: Callable[..., Plan],
     tiny_config: Path,
     tmp_path: Path,
     disk: Path | None,
@@ -126,16 +141,21 @@ def test_faults_change_nothing_and_are_booked(
         rng, ranks = random.Random(f"{SEED} {number}"), RANKS if number % 4 == 3 else 1
         runs = (disk or tmp_path) / f"runs-{number}"
         runs.mkdir()
-        run = FaultyRun(
-            server, config_below(tmp_path / f"run-{number}", tiny_config, runs), rng, ranks, disk is not None
-        )
-        print(f"LRPS_FAULTS_SEED={SEED}, run {number}, {ranks} rank(s):", flush=True)
+        guard = sorted(GUARDS)[number % len(GUARDS)]
+        file = config_below(tmp_path / f"run-{number}", tiny_config, runs, **all_features(guard))
+        run = FaultyRun(server, file, rng, ranks, disk is not None, guard)
+        print(f"LRPS_FAULTS_SEED={SEED}, run {number}, {ranks} rank(s), a guard that {guard}s:", flush=True)
         while not run.complete and struck.total() + run.struck.total() < FAULTS:
             run.strike()
-        if not run.complete:
-            assert run.end(run.attempt())
-        undisturbed = undisturbed_by_ranks(ranks)
-        assert_same_run(undisturbed, run.run_dir)
+        for _ in range(4):  # The same command, or the one that the message names.
+            if run.end(run.attempt(), OUR_FAULT):
+                break
+        assert run.complete
+        undisturbed = undisturbed_by_ranks(ranks, guard)
+        if run.left_out:
+            assert_whole(undisturbed, run.run_dir)
+        else:
+            assert_same_run(undisturbed, run.run_dir)
         lost += lost_steps(undisturbed, run.run_dir)
         struck += run.struck
         print(f"  {dict(run.struck)}; {struck.total()} faults, {lost} steps repeated", flush=True)
@@ -145,7 +165,7 @@ def test_faults_change_nothing_and_are_booked(
 
 
 def test_a_broken_state_heals_once_and_a_fault_that_repeats_names_the_command(
-    server: ForkServerContext, undisturbed_by_ranks: Callable[[int], Plan], tiny_config: Path, tmp_path: Path
+    server: ForkServerContext, undisturbed_by_ranks: Callable[..., Plan], tiny_config: Path, tmp_path: Path
 ) -> None:
     """The update of step 11 breaks the weights, and the state after it is saved: main saves every 4 steps."""
     heals, repeats = config_below(tmp_path / "heals", tiny_config), config_below(tmp_path / "repeats", tiny_config)

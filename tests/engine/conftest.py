@@ -77,6 +77,12 @@ def gate(tmp_path_factory):
     return _findings(tmp_path_factory.mktemp("gate"), 1, 2, what=["gate"])
 
 
+@pytest.fixture(scope="session")
+def passed_settings(tmp_path_factory):
+    """{2: findings} of every setting that is passed to DeepSpeed."""
+    return _findings(tmp_path_factory.mktemp("passed"), 2, what=["passed"])
+
+
 def _findings(out, *worlds, what=()):
     """World size -> findings; the process of pytest that comes first runs the worker."""
     files = {world: out / f"world-{world}.json" for world in worlds}

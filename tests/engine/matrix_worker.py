@@ -19,6 +19,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import gate_cases
+import passed_cases
 import torch
 from gate_cases import NanGradient
 from matrix_state import (
@@ -474,10 +475,15 @@ def wait_for(paths):
 
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
-    *(asynchronous, written, imported),
+    *(asynchronous, written, imported, passed_cases.passed_some, passed_cases.gradient_sums),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
-SETS = {"every load": (save_all, None, load_all), "elastic": (elastic,), "gate": (gate_cases.sweep,)}
+SETS = {
+    "passed": (passed_cases.passed_all,),
+    "every load": (save_all, None, load_all),
+    "elastic": (elastic,),
+    "gate": (gate_cases.sweep,),
+}
 """Cases of one launch by the word that asks for it; without a word all those above."""
 
 

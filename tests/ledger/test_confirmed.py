@@ -151,6 +151,24 @@ def test_a_child_confirms_the_state_that_it_starts_from_or_puts_it_in_doubt() ->
     assert confirmed.with_child(50, failed) == confirmed, "a confirmed state is not to blame for a child's failure"
 
 
+def test_a_child_that_reads_other_data_is_no_evidence_against_a_state_whose_loss_was_finite() -> None:
+    fork = {"path": "main", "step": 50}
+    evaluation = record("evaluation", 50, 50, heldout="v1", loss=5.5)
+    unknown, evaluated = (
+        saved_states(attempt(0, 50, (40, 50))),
+        saved_states(attempt(0, 50, (40, 50), more=(evaluation,))),
+    )
+    failed = attempt(50, 51, path_start=50, failed="non-finite", parent=fork)
+    failure = failed[-1]
+    checked = [*failed[:-1], failure._replace(facts={**failure.facts, "parent_loss": 3.0})]
+    assert unknown.with_child(50, saved_states(failed), other_data=True).doubtful == {50}
+    assert unknown.with_child(50, saved_states(checked), other_data=True) == unknown
+    assert unknown.with_child(50, saved_states(checked)).doubtful == {50}
+    assert evaluated.with_child(50, saved_states(failed), other_data=True) == evaluated
+    broken = saved_states(attempt(50, 50, path_start=50, failed=NON_FINITE_EVALUATION, parent=fork))
+    assert unknown.with_child(50, broken, other_data=True).doubtful == {50}, "the loss of the state itself"
+
+
 def test_old_failure_records_are_read_by_their_words() -> None:
     words = "NonFiniteLoss: step 47: the loss is nan; no checkpoint contains it"
     assert failed_step(record("failure", 47, 47, error=words)) == FailedStep(47, "non-finite")

@@ -13,9 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lrps.config.hardware import HardwareConfig
-from lrps.config.models import Config, ModelConfig
+from lrps.config.models import Config, EngineConfig, ModelConfig
+from lrps.paths.buckets import LARGEST_BUCKET, OVERLAPPED_BUCKET, Buckets, buckets_of
 from lrps.paths.decoder import Decoder, decoder_of
-from lrps.paths.memory import LARGEST_BUCKET, Memory, MemoryNeed, Setting, at_rest, device_bytes, memory_need
+from lrps.paths.memory import Memory, MemoryNeed, Setting, at_rest, device_bytes, host_bytes, memory_need
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -55,6 +56,7 @@ SETTINGS = st.builds(
     masked=st.booleans(),
     chunked=st.booleans(),
     gloo=st.booleans(),
+    bf16_sums=st.booleans(),
 )
 
 
@@ -125,22 +127,66 @@ def test_states_by_hand() -> None:
     """Rajbhandari et al., figure 1: 2 + 2 + 12 bytes a parameter, divided among 64 devices stage by stage."""
     model = decoder(num_hidden_layers=32, hidden_size=4096, intermediate_size=11008, num_attention_heads=32)
     share = -(-model.parameters // 64)
-    setting = Setting(1, "bf16", 64, 1, 2, 2048)
+    setting = Setting(1, "bf16", 64, 1, 2, 2048, bf16_sums=True)
     assert at_rest(model, setting) == Memory(weights=2 * model.parameters, master=4 * share, moments=8 * share)
     assert memory_need(model, setting).loss.gradients == 2 * model.parameters
+    own_sums = replace(setting, bf16_sums=False)
+    assert at_rest(model, own_sums) == replace(at_rest(model, setting), gradients=4 * model.parameters)
+    assert memory_need(model, own_sums).loss.gradients == 4 * model.parameters
+    assert memory_need(model, own_sums).loss.buckets == 0
+    assert memory_need(model, own_sums).reduction.gradients == 6 * model.parameters
+    assert memory_need(model, replace(own_sums, micro_batches=1)) == memory_need(
+        model, replace(setting, micro_batches=1)
+    )
     three = at_rest(model, replace(setting, zero_stage=3))
     assert three.weights == pytest.approx(2 * share, rel=0.01)
     assert (three.gradients, three.master, three.moments) == (4 * share, 4 * share, 8 * share)
-    assert three.buckets == 2 * LARGEST_BUCKET
+    assert three.buckets == 2 * OVERLAPPED_BUCKET
+    assert at_rest(model, replace(setting, zero_stage=3, gloo=True)).buckets == 2 * LARGEST_BUCKET
+    assert memory_need(model, replace(setting, zero_stage=2)).backward.buckets == 2 * 2 * OVERLAPPED_BUCKET
     alone = Setting(0, "fp32", 1, 1, 1, 2048)
     assert at_rest(model, alone) == Memory(weights=4 * model.parameters, moments=8 * model.parameters)
 
 
-def test_the_bucket_is_that_of_the_engine() -> None:
-    from lrps.engine import cross_entropy, deepspeed_engine
+@given(DECODERS, SETTINGS)
+def test_what_is_offloaded_leaves_the_device_for_the_host(model: Decoder, setting: Setting) -> None:
+    assume(setting.zero_stage > 0)
+    here, there = setting, replace(setting, offload_optimizer=True, offload_weights=True)
+    share = -(-model.parameters // setting.devices)
+    assert host_bytes(model, here) == 0
+    before, after = at_rest(model, here), at_rest(model, there)
+    assert after.master + after.moments == 0
+    assert host_bytes(model, there) >= before.total - after.total > 0
+    assert host_bytes(model, there) >= 16 * share
+
+
+@given(DECODERS, SETTINGS, st.integers(2, 8))
+def test_a_second_copy_of_the_weights_is_divided_among_the_ranks_that_have_it(
+    model: Decoder, setting: Setting, ranks: int
+) -> None:
+    three = replace(setting, zero_stage=3)
+    more = at_rest(model, replace(three, second_copy=ranks)).weights - at_rest(model, three).weights
+    size = 2 if three.precision == "bf16" else 4
+    assert more == size * -(-model.parameters // ranks)
+
+
+def test_given_buckets_are_allocated_as_they_are() -> None:
+    def buckets(processes: int, on_gpu: bool, **zero: Any) -> Buckets:
+        return buckets_of(EngineConfig(deepspeed={"zero_optimization": zero}), 10**9, processes, on_gpu)
+
+    assert buckets(1, True) == buckets(8, False) == Buckets(LARGEST_BUCKET, LARGEST_BUCKET, False)
+    assert buckets(8, True) == Buckets(2 * 10**8, 2 * 10**8, True)
+    assert buckets(8, True, reduce_bucket_size=4 * 10**9, overlap_comm=False) == Buckets(4 * 10**9, 2 * 10**8, False)
+    assert buckets(8, False, overlap_comm=True, allgather_bucket_size=10) == Buckets(LARGEST_BUCKET, 10, True)
+    assert not buckets(8, True, contiguous_gradients=False).overlap
+    setting = Setting(2, "bf16", 8, 1, 1, 64, buckets=Buckets(4 * 10**9, 0, True))
+    assert memory_need(decoder(), setting).backward.buckets == 2 * 2 * 4 * 10**9
+
+
+def test_the_chunk_is_that_of_the_engine() -> None:
+    from lrps.engine import cross_entropy
     from lrps.paths import memory
 
-    assert deepspeed_engine._LARGEST_BUCKET == LARGEST_BUCKET
     assert cross_entropy.CHUNK_ELEMENTS == memory._CHUNK
 
 
@@ -154,8 +200,9 @@ SMALL_LLAMA = {**LLAMA, "vocab_size": 1000, "hidden_size": 128, "intermediate_si
 SMALL_LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
 
 
+@pytest.mark.parametrize("stage", [1, 2])
 def test_a_real_engine_holds_what_was_forecast(
-    make_config: Callable[..., Config], repository: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: Callable[..., Config], repository: Path, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:
     monkeypatch.syspath_prepend(str(repository / "tools"))
     from live_bytes import LiveBytes
@@ -167,7 +214,7 @@ def test_a_real_engine_holds_what_was_forecast(
         model={"architecture": SMALL_LLAMA},
         data={"root": "none", "sequence_length": 64, "versions": [{"name": "v1", "tokens": 10**6}]},
         batch={"sequences": 8, "micro_sequences": 4},
-        engine={"zero_stage": 2, "precision": "bf16"},
+        engine={"zero_stage": stage, "precision": "bf16"},
     )
     rows = np.random.default_rng(0).integers(0, 1000, (8, 64))
     with process_group(), LiveBytes() as live:
@@ -177,7 +224,7 @@ def test_a_real_engine_holds_what_was_forecast(
         engine.train_step(rows, lr=1e-3, seed=0, step=1)
         measured = live.peak
         engine.close()
-    setting = Setting(2, "bf16", 1, 4, 2, 64, gloo=True)
+    setting = Setting(stage, "bf16", 1, 4, 2, 64, gloo=True)
     model = decoder_of(config.model)
     assert model is not None
     assert memory_need(model, setting).peak.total == pytest.approx(measured, rel=0.02)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lrps.config.loader import load_config
+from lrps.config.models import Config
 from lrps.plan.plan import Plan, make_plan
-from lrps.store.conventions import NEWEST, conventions_of
+from lrps.store.conventions import FP32_SUM, GRADIENT_SUM, NEWEST, conventions_of
 from lrps.store.identity import check_identity, training_digest
 from support.saved_run import write_saved_run
 
@@ -36,7 +38,13 @@ def again(plan: Plan) -> Plan:
 def test_a_new_plan_follows_the_newest_and_names_them(begun: Plan, tmp_path: Path) -> None:
     assert conventions_of(tmp_path / "absent") == NEWEST
     identity = begun.identity(begun.graph.by_name["main"])
-    assert {key: identity["training"][key] for key in NEWEST} == NEWEST
+    of_fp32 = {key: value for key, value in NEWEST.items() if key != GRADIENT_SUM}
+    assert {key: value for key, value in identity["training"].items() if key in NEWEST} == of_fp32
+
+
+def test_only_runs_in_bf16_name_how_gradients_are_summed(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    plan = make_plan(make_config(runs=str(tmp_path), engine={"precision": "bf16"}))
+    assert plan.identity(plan.graph.by_name["main"])["training"][GRADIENT_SUM] == FP32_SUM
 
 
 def test_a_run_begun_before_keeps_its_own_in_all_paths_and_digests(begun: Plan) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,15 +21,16 @@ LIMIT = 900
 """Seconds after which a process counts as stuck, on however busy a machine."""
 
 
-def config_below(directory: Path, tiny_config: Path, runs: Path | None = None) -> Path:
+def config_below(directory: Path, tiny_config: Path, runs: Path | None = None, **more: Any) -> Path:
     """Write a config that saves often, of a main path, two branches and another paradigm.
 
-    runs: folder of its run, `directory`/runs by default.
+    runs: folder of its run, `directory`/runs by default. more: other values of top-level keys.
     """
     changes = {
         "runs": str(runs or directory / "runs"),
         "paradigms": {"path-switching": {"alpha": 0.6}, "cpt": {}},
         "checkpoint": {"every_steps": 4, "keep_last": 2},
+        **more,
     }
     directory.mkdir(exist_ok=True)
     file = directory / "config.yaml"
@@ -49,7 +51,11 @@ def fork_server() -> ForkServerContext:
 
 
 class Attempt:
-    """One process group on its way through a plan. plants: what happens in some of its ranks."""
+    """One process group on its way through a plan. plants: what happens in some of its ranks.
+
+    wild: lineage step -> factor of the training loss on rank 0 in every attempt; if it is not None, the guard judges
+    from the second step of a segment on.
+    """
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class Attempt:
         *settings: str,
         ranks: int = 2,
         plants: Mapping[int, Plant] | None = None,
+        wild: Mapping[int, float] | None = None,
     ) -> None:
         self.run_dir, self.log, self.began = load_config(file).run_dir, file.parent / "log", time.time()
         with socket.socket() as probe:
@@ -73,6 +80,7 @@ class Attempt:
                     {**where, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                     self.log,
                     (plants or {}).get(rank),
+                    wild if rank == 0 or wild is None else {},
                 ),
             )
             for rank in range(ranks)

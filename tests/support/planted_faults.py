@@ -16,25 +16,50 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import inf, nan
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
-from lrps.base.errors import INTERRUPTED, OUR_FAULT, USER_MISTAKE
+from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, OUR_FAULT, USER_MISTAKE
 from lrps.config.loader import load_config
-from lrps.ledger.confirmed import saved_states
 from lrps.ledger.reader import read_ledger
 from support.fault_attempts import LIMIT, Attempt
-from support.faults_worker import VERBS, Plant, read_run
+from support.faults_worker import VERBS, WILD, Plant, read_run, rewind_run
+
+GUARDS: dict[str, dict[int, float]] = {
+    "skip": {4: WILD, 9: nan, 13: WILD, 17: inf, 23: WILD, 31: nan, 33: WILD},
+    "stop": {},
+}
+"""Action of the guard -> lineage step -> factor of its loss, in every path and every attempt."""
+
+
+def all_features(guard: str) -> dict[str, Any]:
+    """Return top-level keys of a config with a guard, an average, a released merge, a probe and a held-out curve."""
+    return {
+        "guard": {"action": guard, "z": 1e6},
+        "average": {"ema": {"horizon": 0.5}},
+        "evaluation": {"main_every_steps": 10},
+        "paradigms": {"path-switching": {"alpha": 0.6, "release_per_version": {"v2": "merge"}}, "cpt": {}},
+        "probes": {"p": {"at": {"step": 20}, "steps": 4, "data": {"v2": 1.0}}},
+    }
 
 
 class FaultyRun:
-    """One run of a plan under faults. small_disk: whether it is on a file system of its own, which may be filled."""
+    """One run of a plan under faults. small_disk: whether it is on a file system of its own, which may be filled.
 
-    def __init__(self, server: ForkServerContext, file: Path, rng: random.Random, ranks: int, small_disk: bool) -> None:
+    guard: the action of its config, a key of `GUARDS`.
+    """
+
+    def __init__(
+        self, server: ForkServerContext, file: Path, rng: random.Random, ranks: int, small_disk: bool, guard: str
+    ) -> None:
         self.server, self.file, self.rng, self.ranks, self.small_disk = server, file, rng, ranks, small_disk
-        self.run_dir = load_config(file).run_dir
+        self.guard, self.run_dir = guard, load_config(file).run_dir
         self.struck: Counter[str] = Counter()
         self.complete = False
+        self.left_out = 0
+        """Number of times that steps were left out, because a message named that."""
 
     def attempt(self, plant: Plant | None = None) -> Attempt:
         """Begin an attempt, with a plant in one of its ranks."""
@@ -43,16 +68,38 @@ class FaultyRun:
         log.touch()
         plants = {} if plant is None else {self.rng.randrange(self.ranks): plant}
         asynchronous = f"checkpoint.asynchronous={str(self.rng.random() < 0.5).lower()}"
-        return Attempt(self.server, self.file, asynchronous, ranks=self.ranks, plants=plants)
+        wild = GUARDS[self.guard]
+        return Attempt(self.server, self.file, asynchronous, ranks=self.ranks, plants=plants, wild=wild)
 
     def end(self, attempt: Attempt, *codes: int) -> bool:
-        """Wait for the end; True if the plan is complete, and otherwise one of `codes` must be the exit code."""
+        """Wait for the end; True if the plan is complete, and otherwise one of `codes` must be the exit code.
+
+        If a person has to decide, run one of the commands that the message names.
+        """
         self.complete = attempt.end()
         found, told = attempt.codes(), attempt.told()
         assert "Traceback" not in told, told[-3000:]
         others = {0, OUR_FAULT, INTERRUPTED} if self.ranks > 1 else set[int]()
-        assert self.complete or (set(found) & set(codes) and set(found) <= {*codes, *others}), (found, told[-3000:])
+        if NEEDS_DECISION in found:
+            self.decide(told)
+        elif not self.complete:
+            assert set(found) & set(codes), (found, told[-3000:])
+            assert set(found) <= {*codes, *others}, (found, told[-3000:])
         return self.complete
+
+    def decide(self, told: str) -> None:
+        """Take a path back with one of the commands that a message names, as they are."""
+        named = re.findall(r"^  lrps rewind CONFIG (\S+ --to \d+(?: --skip-from \d+ --skip-steps \d+)?)$", told, re.M)
+        assert named, told[-3000:]
+        command = self.rng.choice(sorted(set(named)))
+        result, log = self.file.parent / "rewound.json", self.file.parent / "rewind.log"
+        words = [str(self.file), *command.split()]
+        process = self.server.Process(target=rewind_run, args=(words, log, result))
+        process.start()
+        process.join(LIMIT)
+        assert json.loads(result.read_text()) == 0, (command, log.read_text()[-3000:])
+        self.left_out += "--skip-steps" in command
+        self.struck["decided"] += 1
 
     def strike(self) -> None:
         """Make one attempt with a fault of a random kind, and check the run after it."""
@@ -126,15 +173,36 @@ def stop(run: FaultyRun) -> str | None:
 
 
 def spoil(run: FaultyRun) -> str | None:
-    """Let a weight be NaN before a step. A step that fails twice would be refused: kill where one has failed."""
-    ledgers = run.run_dir.glob("*/ledger")
-    if any(saved_states(read_ledger(ledger, heartbeats=False)).failures for ledger in ledgers):
-        return kill(run)
+    """Let a weight be NaN before a step."""
     attempt = run.attempt(Plant(run.rng.randrange(1, 12), "nan"))
     if run.end(attempt, OUR_FAULT):
         return None
-    assert "loss is nan" in attempt.told(), attempt.told()[-2000:]
+    assert re.search("loss (on v. )?is nan|has failed [0-9]+ times", attempt.told()), attempt.told()[-2000:]
     return "NaN"
+
+
+def repeat(run: FaultyRun) -> str | None:
+    """Let the same update break the weights in every attempt until a message names the commands to choose from."""
+    plant = Plant(run.rng.randrange(1, 40), "break")
+    for number in range(1, 7):
+        before = run.struck["decided"]
+        attempt = run.attempt(plant)
+        if run.end(attempt, OUR_FAULT):
+            return None if number == 1 else "broken update, passed"
+        if run.struck["decided"] > before:
+            return "broken update, decided"
+    raise AssertionError(attempt.told()[-3000:])
+
+
+def spike(run: FaultyRun) -> str | None:
+    """Let a loss be finite and wild once, where the guard stops at it."""
+    if run.guard != "stop":
+        return kill(run)
+    attempt = run.attempt(Plant(run.rng.randrange(4, 16), "spike"))
+    if run.end(attempt):
+        return None
+    assert "is a spike" in attempt.told(), attempt.told()[-2000:]
+    return "spike"
 
 
 def jump(run: FaultyRun) -> str | None:
@@ -214,4 +282,7 @@ def _flipped(file: Path, rng: random.Random) -> Iterator[None]:
             put(before[position : position + 1])
 
 
-KINDS: tuple[Callable[[FaultyRun], str | None], ...] = (kill, kill, stop, spoil, jump, full_disk, flip, flip)
+KINDS: tuple[Callable[[FaultyRun], str | None], ...] = (
+    *(kill, kill, kill, stop, stop, jump, full_disk),
+    *(flip, flip, spoil, spoil, repeat, spike, spike),
+)

@@ -16,11 +16,17 @@ from lrps.audit.run import audit_run
 from lrps.base.errors import NEEDS_DECISION, LineageError, NonFiniteLoss, SpikeError
 from lrps.base.step_set import StepSet
 from lrps.config.loader import load_config
+from lrps.costs.comparison import make_comparison
+from lrps.costs.status_document import status_document
+from lrps.ledger import frequent_skips
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.rewind import rewind
+from lrps.plan.status import plan_status
+from lrps.report.status_lines import warning_lines
+from lrps.report.summary import doubts
 from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.identity import GUARD, SKIPPED
 from lrps.train import job, spike_guard
@@ -203,11 +209,32 @@ def test_skip_is_part_of_the_identity(tiny_config: Path, tmp_path: Path) -> None
 def test_a_guard_that_stops_passes_the_steps_that_an_amendment_leaves_out(tiny_config: Path, tmp_path: Path) -> None:
     plan = planned(tiny_config, tmp_path, "stop")
     with losses_above({19: 40.0}):
-        with pytest.raises(SpikeError, match="step 19 is a spike"):
+        named = r"(?s)main: step 19 is a spike.*lrps rewind CONFIG main --to 15 --skip-from 19 --skip-steps 1\n"
+        with pytest.raises(SpikeError, match=named):
             run(plan, "main")
         rewind(plan, "main", Amendment(15, skip_from=19, skip=1))
         assert run(replace(plan), "main")
     assert audit_run(plan.layout.run_dir).skipped_steps == 1
+
+
+def test_too_many_passed_steps_are_a_warning_and_one_message(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frequent_skips, "MOST", 3)
+    with receiver() as hook, losses_above(BAD):
+        monkeypatch.setenv("LRPS_NOTIFY_URL", hook.url)
+        plan = planned(tiny_config, tmp_path, "skip", "track.notify={}", "engine.read_every=1")
+        assert not run(plan, "main", stop_after=13)
+        assert not run(plan, "main", stop_after=8)
+        assert run(plan, "main")
+        found = [(body["step"], body["skipped_steps"]) for body in hook.received if body["event"] == "skips"]
+    assert found == [(8, 4)], "the fourth one"
+    told = "the guard has let 8 of the last 1,000 steps pass without an update, more than 1 %"
+    assert any(f"warning: main: {told}" in line for line in warning_lines(status_document(plan, plan_status(plan))))
+    assert any(f"Warning: main: {told}" in line for line in doubts(make_comparison(plan)))
+    rewind(plan, "main", Amendment(8))
+    passed = total(read_ledger(plan.layout.path("main").ledger)).passed_by_guard
+    assert passed == StepSet.of([(0, 0), (4, 5), (7, 7)])
 
 
 @pytest.mark.parametrize(("action", "expected"), [("warn", [14, 19, 26, 27]), ("skip", [14, 19, 26, 27])])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lrps.audit.run import audit_run
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.config.loader import load_config
 from lrps.costs.comparison import make_comparison
+from lrps.data.build.build import build_data
 from lrps.data.open_source import open_source
 from lrps.engine.averages import merged_state
+from lrps.engine.averages.merge import NonFiniteStateError, write_mean
 from lrps.engine.averages.merged_state import ensure_merged
 from lrps.engine.fragments import open_state
 from lrps.export.release import ExportFormat, export_state
@@ -30,12 +34,12 @@ from lrps.plan.plan import Plan, make_plan
 from lrps.plan.prune import prune_run
 from lrps.plan.released_state import find_state
 from lrps.plan.rewind import rewind
-from lrps.plan.status import missing_of_form, path_status
+from lrps.plan.status import missing_merges, missing_of_form, path_status
 from lrps.store.checkpoints import Checkpoint, find, open_checkpoint
 from lrps.store.copy.inventory import list_inventory
 from lrps.store.copy.mirror import compare_inventories
 from lrps.store.copy.transfer import push_run
-from support.plain_engine import run
+from support.plain_engine import PlainEngine, run
 from support.run_builder import files
 
 Make = Callable[..., Plan]
@@ -207,6 +211,46 @@ def test_nothing_is_trained_from_a_merge(make: Make) -> None:
     (layout.merged / "v2").rename(layout.checkpoints / "step-00000050")
     with pytest.raises(CheckpointError, match="holds the merged state of v2: give the directory its own name back"):
         open_checkpoint(layout.checkpoints / "step-00000050")
+
+
+@pytest.fixture
+def unheld(tiny_config: Path, tmp_path: Path) -> list[str]:
+    """Settings of a plan without held-out sets, whose shards are there."""
+    settings = ["data.heldout_share=0", f"data.root={tmp_path / 'unheld'}"]
+    build_data(load_config(tiny_config, settings))
+    return settings
+
+
+def test_a_merge_is_made_where_no_heldout_set_exists(make: Make, unheld: list[str]) -> None:
+    plan = make(*unheld)
+    main = plan.graph.by_name["main"]
+    assert not run(plan, "main", stop_after=39)
+    assert [release.version for release in missing_merges(plan, main)] == ["v1", "v2"]
+    assert run(plan, "main")
+    assert [merged(plan, version).step for version in ("v1", "v2")] == [20, 40]
+    assert path_status(plan, main).state == "complete"
+    shutil.rmtree(merged(plan, "v1").directory)
+    assert path_status(plan, main).state == "trained"
+    assert run(plan, "main")
+    assert [record.facts["version"] for record in merges(plan)] == ["v1", "v2", "v1"]
+
+
+def test_no_merge_is_made_of_a_state_whose_weights_are_not_finite(make: Make, unheld: list[str]) -> None:
+    """The guard passes the last two steps, so that no loss shows what the step before them has done."""
+    undisturbed, plan = (make(*unheld, "guard.action=skip", runs=runs) for runs in ("undisturbed", "broken"))
+    assert run(undisturbed, "main")
+    layout = plan.layout.path("main")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PlainEngine, "rates", {37: math.nan})
+        with pytest.raises(NonFiniteLoss, match=r"main: v2, a merge .* is not made: .*its weights are not finite"):
+            run(plan, "main")
+    assert not (layout.merged / "v2").exists()
+    broken = [find(layout, step).directory for step in (37, 38)]
+    with pytest.raises(NonFiniteStateError, match=f"{broken[1]}: its weights are not finite"):
+        write_mean(broken, layout.directory)
+    assert run(plan, "main")
+    for version in ("v1", "v2"):
+        assert merged(plan, version).manifest["files"] == merged(undisturbed, version).manifest["files"]
 
 
 def test_prune_push_and_pull_know_merged_states(make: Make) -> None:

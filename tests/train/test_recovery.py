@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from lrps.audit.run import audit_run
 from lrps.base.errors import NEEDS_DECISION, LineageError, NonFiniteLoss, RepeatedFailureError
 from lrps.config.loader import load_config
+from lrps.data.build.build import build_data
 from lrps.launch.jobs import unfinished_paths
 from lrps.launch.preflight import check_forks
 from lrps.ledger.reader import read_ledger
@@ -22,6 +24,7 @@ from lrps.plan.prune import prune_run
 from lrps.plan.recovery import path_states
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
 from support.plain_engine import PlainEngine, before_steps, broken_updates, run
 from support.raw_evaluations import raw_evaluations
@@ -180,6 +183,80 @@ def test_the_last_state_of_a_branch_is_put_in_doubt_by_its_evaluation(make: Make
     assert status.confirmed_step == 15
     assert run(plan, *PATHS)
     assert_as_undisturbed(plan, undisturbed)
+
+
+def test_what_was_pushed_before_it_was_given_up_is_replaced_there(
+    make: Make, tiny_config: Path, tmp_path: Path
+) -> None:
+    """The last state of main is pinned for a merge, and pushed with it; it turns out to be broken once main grows."""
+    merge = "paradigms={path-switching: {release_per_version: {v2: merge}}}"
+    third = f"data.versions.2={{name: v3, text: [{tiny_config.parent / 'v3.jsonl'}], tokens: 1280}}"
+    plan, there = make("run", merge), tmp_path / "there"
+    with broken_updates(39):
+        assert run(plan, "main")
+    run_dir, early = plan.layout.run_dir, tmp_path / "early"
+    shutil.copytree(run_dir, early)
+    push_run(run_dir, str(there))
+    grown = make("run", merge, third)
+    with pytest.raises(NonFiniteLoss, match="state 40 may be broken"):
+        run(grown, "main")
+    assert run(make("run", merge, third), "main")
+    assert ".doubtful-step-00000040" in aside(plan.layout.path("main"))
+    push_run(run_dir, str(there))
+    assert released(there) == released(run_dir) != released(early)
+    assert {each.action for each in push_run(run_dir, str(there)).groups} == {"skip"}
+    push_run(early, str(there))
+    assert released(there) == released(run_dir), "an older copy replaces nothing"
+
+
+def released(run_dir: Path) -> dict[str, bytes]:
+    """Return the files of all pinned and merged states below a run directory."""
+    files = [file for kind in ("branch_points/step-*", "merged/v*") for file in run_dir.glob(f"main/{kind}/*")]
+    return {file.relative_to(run_dir).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("heldout", [True, False])
+def test_no_branch_takes_a_step_from_a_state_that_nothing_has_confirmed(
+    make: Make, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heldout: bool
+) -> None:
+    settings = ["evaluation.main_every_steps=null"]
+    if not heldout:
+        settings += ["data.heldout_share=0", f"data.root={tmp_path / 'shards'}"]
+        build_data(load_config(tiny_config, settings))
+    plan, whole = make("unconfirmed", *settings), make("whole", *settings)
+    assert bool(plan.heldout) == heldout
+    assert run(whole, *PATHS)
+    computed: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainEngine, "rates", {27: float("nan")})
+        assert run(plan, "main"), "no step follows that would show it"
+    what = "the held-out loss on v1 is nan" if heldout else "the loss of the state that it forks from is nan"
+    with (
+        before_steps(computed.append),
+        pytest.raises(NonFiniteLoss, match=f"branch-v2: step 28: {what}.* may be broken"),
+    ):
+        run(plan, "branch-v2")
+    assert computed == []
+    check_forks(plan, unfinished_paths(plan))
+    assert run(plan, *PATHS)
+    assert_as_undisturbed(plan, whole)
+
+
+@pytest.mark.parametrize("every", ["auto", "null"])
+def test_a_probe_whose_data_fails_does_not_put_a_state_in_doubt_whose_loss_was_finite(make: Make, every: str) -> None:
+    plan = make(
+        "probe", f"evaluation.main_every_steps={every}", "probes={p: {at: {step: 28}, steps: 4, data: {v1: 1}}}"
+    )
+    assert run(plan, "main")
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PlainEngine, "above", staticmethod(lambda step: float("nan")))
+            with pytest.raises(NonFiniteLoss, match="probe-p: step 28: the loss is nan"):
+                run(plan, "probe-p")
+    assert path_status(plan, plan.graph.by_name["main"]).state == "complete"
+    attempts = total(read_ledger(plan.layout.path("main").ledger)).attempts
+    assert run(plan, *PATHS, "probe-p")
+    assert total(read_ledger(plan.layout.path("main").ledger)).attempts == attempts
 
 
 def test_main_keeps_states_to_rewind_to_and_others_do_not(make: Make) -> None:

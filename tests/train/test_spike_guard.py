@@ -6,6 +6,8 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +71,42 @@ def test_only_what_is_above_counts() -> None:
     values = [(loss - 2 * (step == 900), norm / (50 if step == 901 else 1)) for step in range(1000)
               for loss, norm in [series(step)]]  # fmt: skip
     assert not judged(values)
+
+
+def recorded() -> dict[str, Any]:
+    """A series of a real run, which the command in it has recorded."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("recorded_spikes.json").read_text())
+    return found
+
+
+RECOVERY = 200
+"""Steps after an update that was far too large until the loss is that of before."""
+
+
+def test_the_spikes_of_a_recorded_run_are_found_and_nothing_else() -> None:
+    """Two are too small or too early: the update of step 310, and the noise at 200, where the loss still falls.
+
+    The noise at 640 is within the recovery after step 530, whose losses fill the window.
+    """
+    found = recorded()
+    noise_steps, leaps = set(found["noise"]), found["leaps"]
+    notes = judged(zip(found["losses"], found["norms"], strict=True))
+    assert {420, 421} <= notes.keys() & noise_steps
+    assert leaps[-1] + 1 in notes, "the step after the update"
+    recovering = {step for leap in leaps for step in range(leap + 1, leap + 1 + RECOVERY)}
+    assert notes.keys() <= noise_steps | recovering
+    assert all(notes[step].skipped for step in (420, 421, leaps[-1] + 1))
+    assert sum(note.skipped for note in notes.values()) < 12, "training goes through the recovery"
+
+
+def test_the_calm_steps_of_a_recorded_run_have_no_spike() -> None:
+    """The same series without the planted steps and the recovery after them."""
+    found = recorded()
+    planted = {*found["noise"], *(step for leap in found["leaps"] for step in range(leap, leap + RECOVERY // 4))}
+    series = list(zip(found["losses"], found["norms"], strict=True))
+    calm = [values for step, values in enumerate(series[: found["leaps"][-1]]) if step not in planted]
+    assert len(calm) > 450
+    assert not judged(calm)
 
 
 @pytest.mark.parametrize("level", [0.6, 1.0, 5.0])

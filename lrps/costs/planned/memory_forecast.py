@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from lrps.config.models import Config
-from lrps.paths.decoder import Decoder, decoder_of
-from lrps.paths.memory import HEADROOM, MemoryNeed, Setting, device_bytes, memory_need
+from lrps.base.document import UNLESS_NONE
+from lrps.paths.buckets import buckets_of
+from lrps.paths.decoder import FP32, Decoder, decoder_of
+from lrps.paths.memory import HEADROOM, Setting, device_bytes, host_bytes, memory_need
 from lrps.paths.optimizer_states import MAIN, state_bytes
 from lrps.plan.plan import Plan
+from lrps.store.conventions import FP32_SUM, GRADIENT_SUM
 
 LEFT_OUT = (
     "the GPU's context, NCCL's buffers, fragmentation, workspaces of kernels, evaluation, and what torch.compile saves"
@@ -42,6 +44,10 @@ class StageMemory:
     """peak_bytes over the memory of the device; null if that is not known."""
     largest_micro_sequences: int | None
     """Largest batch.micro_sequences that fits; null if none fits or the memory of the device is not known."""
+    host_bytes: int | None = field(default=None, metadata=UNLESS_NONE)
+    """Bytes that one process offloads to the memory of the host; the key is absent without offload."""
+    summed_bytes: int | None = field(default=None, metadata=UNLESS_NONE)
+    """Bytes of gradients that are fp32 sums of micro-batches; the key is absent where there is no such buffer."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,18 @@ def memory_forecast(plan: Plan) -> MemoryForecast | None:
         rows_per_process=share,
         micro_sequences=rows,
         zero_stage=config.engine.zero_stage,
-        stages={stage: _stage(config, decoder, stage, processes, rows) for stage in stages},
+        stages={stage: _stage(plan, decoder, stage, processes, rows) for stage in stages},
         left_out=LEFT_OUT,
     )
+
+
+def offloaded_bytes(plan: Plan) -> int:
+    """Return the bytes that all processes of a group offload to hosts; 0 for a model of unknown shape."""
+    config, decoder, processes = plan.config, decoder_of(plan.config.model), _processes(plan)
+    if decoder is None:
+        return 0
+    rows = min(config.batch.micro_sequences or config.batch.sequences, max(1, config.batch.sequences // processes))
+    return processes * host_bytes(decoder, _setting(plan, decoder, config.engine.zero_stage, processes, rows))
 
 
 def _processes(plan: Plan) -> int:
@@ -110,9 +125,10 @@ def _processes(plan: Plan) -> int:
     return min(launch.processes_of(kind) or unknown for kind in {path.kind for path in plan.graph.paths})
 
 
-def _stage(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> StageMemory:
-    found = _forecast(config, decoder, stage, processes, rows)
-    memory = device_bytes(config.hardware) if config.hardware else None
+def _stage(plan: Plan, decoder: Decoder, stage: int, processes: int, rows: int) -> StageMemory:
+    setting = _setting(plan, decoder, stage, processes, rows)
+    found = memory_need(decoder, setting)
+    memory = device_bytes(plan.config.hardware) if plan.config.hardware else None
     return StageMemory(
         peak_bytes=found.peak.total,
         fullest_moment=found.fullest,
@@ -124,19 +140,24 @@ def _stage(config: Config, decoder: Decoder, stage: int, processes: int, rows: i
         activations_bytes=found.peak.activations,
         logits_bytes=found.peak.logits,
         share_of_device=None if memory is None else found.peak.total / memory,
-        largest_micro_sequences=None if memory is None else _largest(config, decoder, stage, processes, memory),
+        largest_micro_sequences=None if memory is None else _largest(plan, decoder, stage, processes, memory),
+        host_bytes=host_bytes(decoder, setting) or None,
+        summed_bytes=FP32 * decoder.parameters if setting.sums_gradients else None,
     )
 
 
-def _largest(config: Config, decoder: Decoder, stage: int, processes: int, memory: int) -> int | None:
+def _largest(plan: Plan, decoder: Decoder, stage: int, processes: int, memory: int) -> int | None:
     """Return the largest micro-batch that divides a process's share of the batch and leaves the headroom free."""
-    share, available = config.batch.sequences // processes, (1 - HEADROOM) * memory
+    share, available = plan.config.batch.sequences // processes, (1 - HEADROOM) * memory
     sizes = (size for size in range(share, 0, -1) if share % size == 0)
-    return next((n for n in sizes if _forecast(config, decoder, stage, processes, n).peak.total <= available), None)
+    settings = ((size, _setting(plan, decoder, stage, processes, size)) for size in sizes)
+    return next((size for size, each in settings if memory_need(decoder, each).peak.total <= available), None)
 
 
-def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows: int) -> MemoryNeed:
-    setting = Setting(
+def _setting(plan: Plan, decoder: Decoder, stage: int, processes: int, rows: int) -> Setting:
+    config = plan.config
+    zero, on_cpu = config.engine.passed.zero, config.hardware is not None and config.hardware.device.lower() == "cpu"
+    return Setting(
         zero_stage=stage,
         precision=config.engine.precision,
         devices=processes,
@@ -147,7 +168,11 @@ def _forecast(config: Config, decoder: Decoder, stage: int, processes: int, rows
         attention=config.engine.attention,
         masked=not config.data.attention_across_documents,
         chunked=config.engine.cross_entropy != "full",
-        gloo=config.hardware is not None and config.hardware.device.lower() == "cpu",
+        gloo=on_cpu,
         state_bytes=state_bytes(config, MAIN),
+        buckets=buckets_of(config.engine, decoder.parameters, processes, not on_cpu),
+        bf16_sums=plan.conventions.get(GRADIENT_SUM) != FP32_SUM,
+        offload_optimizer=zero.offloads_optimizer,
+        offload_weights=zero.offloads_parameters,
+        second_copy=zero.zero_hpz_partition_size or 1,
     )
-    return memory_need(decoder, setting)

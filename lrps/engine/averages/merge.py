@@ -14,10 +14,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lrps.base.errors import CheckpointError
 from lrps.engine.fragments import FORMAT, WEIGHTS, Fragments, StateReader, file_name, open_state
 
 SHARD_BYTES = 5 * 10**9
 """Largest size of a file of merged weights in bytes; a larger parameter has a file of its own."""
+
+
+class NonFiniteStateError(CheckpointError):
+    """A state whose weights are not finite, and that must not be averaged."""
 
 
 class WeightsReader(Protocol):
@@ -30,10 +35,10 @@ class WeightsReader(Protocol):
 
 
 class MeanReader:
-    """A reader of the mean of the weights of several states."""
+    """A reader of the mean of the weights of several states. directories: where the states are, for messages."""
 
-    def __init__(self, states: Sequence[StateReader]) -> None:
-        self._states = states
+    def __init__(self, states: Sequence[StateReader], directories: Sequence[Path]) -> None:
+        self._states, self._directories = states, directories
 
     @property
     def shapes(self) -> Mapping[str, Sequence[int]]:
@@ -41,10 +46,18 @@ class MeanReader:
         return self._states[0].shapes
 
     def read(self, name: str) -> Tensor:
-        """Return the mean of a parameter, in fp32; of one state its very weights."""
+        """Return the mean of a parameter, in fp32; of one state its very weights.
+
+        Raises NonFiniteStateError for a state whose weights are not finite.
+        """
         total = torch.zeros(tuple(self.shapes[name]), dtype=torch.float64)
-        for state in self._states:
-            total += state.read(name)
+        for state, directory in zip(self._states, self._directories, strict=True):
+            total += (weights := state.read(name))
+            if not torch.isfinite(weights).all():
+                raise NonFiniteStateError(
+                    f"{directory}: its weights are not finite ({name}), so that their mean with others would not be "
+                    "either; a step has broken them: `lrps rewind` takes the path back to a state before it"
+                )
         return (total / len(self._states)).float()
 
 
@@ -60,13 +73,14 @@ def open_mean(
         first = stack.enter_context(open_state(directories[0], shapes, weights))
         known = {name: list(shape) for name, shape in first.shapes.items()}
         states = [first, *(stack.enter_context(open_state(each, known, weights)) for each in directories[1:])]
-        yield first if len(states) == 1 else MeanReader(states)
+        yield first if len(states) == 1 else MeanReader(states, directories)
 
 
 def write_mean(directories: Sequence[Path], target: Path, rank: int = 0, world_size: int = 1) -> list[Path]:
     """Write this rank's share of the files with the mean of some states, as fragments without moments; return them.
 
-    About one file of weights is in memory. Raises CheckpointError if a state cannot be read or a file not written.
+    About one file of weights is in memory. Raises CheckpointError if a state cannot be read or a file not written,
+    NonFiniteStateError if the weights of one of several states are not finite.
     """
     with open_mean(directories) as mean:
         sizes = {name: 4 * torch.Size(shape).numel() for name, shape in mean.shapes.items()}

@@ -10,10 +10,11 @@ import shutil
 import time
 from contextlib import ExitStack
 
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.base.locks import path_lock
-from lrps.engine.averages.merge import write_mean
+from lrps.engine.averages.merge import NonFiniteStateError, write_mean
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
+from lrps.ledger.confirmed import NON_FINITE_EVALUATION
 from lrps.ledger.writer import book_event
 from lrps.paths.graph import Release
 from lrps.store.abandoned import averages_abandoned
@@ -38,7 +39,8 @@ def ensure_merged(run: RunLayout, release: Release) -> Checkpoint:
     """Return the merged state of a release, which is made if there is no intact one of the same states. Collective.
 
     Every rank writes its share of the files; without a process group there is one. An interrupted merge leaves nothing
-    that counts. Raises CheckpointError on all ranks if a state of the window is missing or damaged.
+    that counts. Raises CheckpointError on all ranks if a state of the window is missing or damaged, NonFiniteLoss if
+    the weights of one are not finite: the path that saved it is broken.
     """
     layout = run.path(release.path)
     with ExitStack() as stack:
@@ -81,9 +83,13 @@ def _make(run: RunLayout, release: Release) -> Checkpoint:
         with failing_together():
             for state in states:
                 verify_checkpoint(state, sorted(state.manifest["files"])[rank() :: world_size()])
-        with failing_together():
-            written = write_mean([state.directory for state in states], temporary, rank(), world_size())
-            mine = {path.name: fsync_and_hash(path) for path in written}
+        try:
+            with failing_together():
+                written = write_mean([state.directory for state in states], temporary, rank(), world_size())
+                mine = {path.name: fsync_and_hash(path) for path in written}
+        except NonFiniteStateError as error:
+            what = f"{release.version}, a merge of states of {release.path}, is not made: {error}"
+            raise NonFiniteLoss(what, at=release.step, cause=NON_FINITE_EVALUATION) from None
         files = {name: entry for share in gather(mine) for name, entry in share.items()}
         lineage = [[state.step, state.digest] for state in states]
         identity = {**newest.identity, "version": release.version, MERGED: lineage}

@@ -41,6 +41,12 @@ def attempt_records(ledger: Mapping[str, bytes]) -> Iterator[tuple[str, int, Rec
             yield name, number, record
 
 
+def given_up(ledger: Mapping[str, bytes]) -> list[int]:
+    """Return the steps of doubtful states that attempts went back from, one entry each time."""
+    records = attempt_records(ledger)
+    return [step for _, _, record in records if record.kind == "start" for step in record.facts.get("doubtful", ())]
+
+
 def saves(ledger: Mapping[str, bytes]) -> dict[int, tuple[str, int]]:
     """Return saved step -> (file, line) of the newest checkpoint record of that step."""
     return {

@@ -17,7 +17,7 @@ from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsErr
 from lrps.base.files import json_bytes
 from lrps.paths.amendments import Amendments, longer_list
 from lrps.paths.graph import TrainingPath
-from lrps.store.copy.attempts import attempt_records, in_order, saves
+from lrps.store.copy.attempts import attempt_records, given_up, in_order, saves
 from lrps.store.copy.inventory import PENDING, Inventory, StateDirectory
 from lrps.store.copy.rewinds import ended_states, with_amendments
 from lrps.store.identity import AVERAGE_KEY, identity_differences, path_from_json
@@ -271,7 +271,7 @@ def _state(
             mark = (f"{ours.name}/{PENDING}",) if theirs.pending else ()
             return CopyGroup(ours.name, _files(ours, set(ours.files), {}), EXISTS, ours, mark)
         if theirs.files and theirs.listing != ours.listing:
-            newer = _newer_merge(ours, theirs) if ours.kind == "merged" else _newer(ours, source, target)
+            newer = (_newer_merge if ours.kind == "merged" else _newer)(ours, theirs, source, target)
             if newer == "target":
                 return CopyGroup(ours.name, (), "the target's was saved later")
             if newer is None:
@@ -302,15 +302,21 @@ def _files(ours: StateDirectory, kept: set[str], known: Mapping[str, str]) -> tu
     return tuple(file(name, entry["bytes"], entry["sha256"]) for name, entry in sorted(ours.files.items()))
 
 
-def _newer(ours: StateDirectory, source: Inventory, target: Inventory) -> str | None:
-    """Return the side that saved a periodic checkpoint later, `source` or `target`, by the ledgers; None if unknown."""
-    if ours.kind != "checkpoints":
-        return None
+def _newer(ours: StateDirectory, _: StateDirectory, source: Inventory, target: Inventory) -> str | None:
+    """Return the side that saved a checkpoint later, `source` or `target`, by the ledgers; None if unknown.
+
+    A pin is saved again only if training has given it up as doubtful.
+    """
     here, there = source.ledger(ours.path), target.ledger(ours.path)
     try:
         mine, other = saves(here).get(ours.step), saves(there).get(ours.step)
+        replaceable = ours.kind == "checkpoints" or (
+            ours.kind == "branch_points" and ours.step in {*given_up(here), *given_up(there)}
+        )
     except LedgerError:
         return None  # `_ledgers` reports the error.
+    if not replaceable:
+        return None
     if mine is not None and mine[1] >= there.get(mine[0], b"").count(b"\n"):
         return "source"
     if other is not None and other[1] >= here.get(other[0], b"").count(b"\n"):
@@ -318,11 +324,16 @@ def _newer(ours: StateDirectory, source: Inventory, target: Inventory) -> str | 
     return None
 
 
-def _newer_merge(ours: StateDirectory, theirs: StateDirectory) -> str | None:
-    """Return the side whose merged state is of the newer history; None if both are of the same one."""
-    if ours.history == theirs.history:
+def _newer_merge(ours: StateDirectory, theirs: StateDirectory, source: Inventory, target: Inventory) -> str | None:
+    """Return the side whose merged state is of the newer history, or was made after more states had been given up.
+
+    None if neither is newer.
+    """
+    here, there = (len(given_up(side.ledger(ours.path))) for side in (source, target))
+    mine, other = (ours.history, here), (theirs.history, there)
+    if mine == other:
         return None
-    return "source" if ours.history > theirs.history else "target"
+    return "source" if mine > other else "target"
 
 
 def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[CopyGroup]:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from lrps.config.models import Config
-from lrps.costs.planned.memory_forecast import memory_forecast
+from lrps.costs.planned.memory_forecast import memory_forecast, offloaded_bytes
 from lrps.paths.decoder import decoder_of
 from lrps.paths.memory import Setting, memory_need
-from lrps.plan.plan import make_plan
+from lrps.plan.plan import Plan, make_plan
+from lrps.report.plan_text import memory_notes
 
 
 @pytest.fixture
@@ -75,3 +76,46 @@ def test_the_smallest_group_holds_most(make: Any) -> None:
     hostfile = memory_forecast(make(launch={"launcher": "deepspeed", "hostfile": "hosts"}))
     assert hostfile is not None
     assert hostfile.processes == 2, "hardware.devices"
+
+
+def parameters_of(plan: Plan) -> int:
+    decoder = decoder_of(plan.config.model)
+    assert decoder is not None
+    return decoder.parameters
+
+
+def test_offload_and_second_copies_are_in_the_forecast(make: Any) -> None:
+    both = {"offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
+    plain, offloaded, copied = (
+        make(engine={"precision": "bf16", "zero_stage": 3, "deepspeed": {"zero_optimization": zero}})
+        for zero in ({}, both, {"zero_hpz_partition_size": 2})
+    )
+    here, there, twice = (memory_forecast(plan) for plan in (plain, offloaded, copied))
+    assert here is not None
+    assert there is not None
+    assert twice is not None
+    parameters = parameters_of(plain)
+    assert there.own_stage.master_bytes == there.own_stage.moments_bytes == 0
+    assert there.own_stage.host_bytes == 18 * -(-parameters // 2)  # 2 + 4 + 8 + 4 bytes of each of its parameters.
+    assert there.stages[1].host_bytes == 16 * -(-parameters // 2)
+    assert here.own_stage.host_bytes is None
+    assert twice.own_stage.weights_bytes == here.own_stage.weights_bytes + 2 * -(-parameters // 2)
+    assert twice.stages[2] == here.stages[2]
+    assert offloaded_bytes(plain) == 0
+    assert offloaded_bytes(offloaded) == 2 * there.own_stage.host_bytes
+    assert any("to the memory of its host" in note for note in memory_notes(there))
+    assert not any("to the memory of its host" in note for note in memory_notes(here))
+
+
+def test_stage_1_in_bf16_has_a_buffer_for_sums_unless_the_run_was_begun_without(make: Any) -> None:
+    plan, old = (make(batch={"sequences": 8, "micro_sequences": 2}, engine={"precision": "bf16"}) for _ in range(2))
+    old.__dict__["conventions"] = {"padding": "none"}
+    new, before = memory_forecast(plan), memory_forecast(old)
+    assert new is not None
+    assert before is not None
+    parameters = parameters_of(plan)
+    assert new.own_stage.summed_bytes == 4 * parameters
+    assert before.own_stage.summed_bytes is new.stages[2].summed_bytes is None
+    assert new.stages[2] == before.stages[2]
+    assert any("sums of the micro-batches in fp32" in note for note in memory_notes(new))
+    assert not any("sums of the micro-batches" in note for note in memory_notes(before))

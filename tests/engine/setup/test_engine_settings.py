@@ -1,0 +1,81 @@
+"""The config that DeepSpeed gets: defaults of lrps, settings of the user over them, lrps' own over both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lrps.base.errors import ConfigError
+from lrps.config.models import Config
+from lrps.engine.setup.settings import Division, deepspeed_settings, division, sums_gradients
+from lrps.store.conventions import NEWEST
+from support.values import config_values
+
+PARAMETERS = 10**9
+
+
+def made(processes: int = 2, on_gpu: bool = False, own_sums: bool = False, **engine: Any) -> dict[str, Any]:
+    config = Config.model_validate(config_values(engine=engine))
+    return deepspeed_settings(config, Division(3, 4), PARAMETERS, processes=processes, on_gpu=on_gpu, own_sums=own_sums)
+
+
+def test_without_settings_a_cpu_gets_what_it_always_got() -> None:
+    always = {
+        "train_micro_batch_size_per_gpu": 3,
+        "gradient_accumulation_steps": 4,
+        "gradient_clipping": 1.0,
+        "zero_optimization": {"stage": 2, "reduce_bucket_size": 5 * 10**8},
+        "steps_per_print": 10**9,
+        "bf16": {"enabled": True, "check_grad_overflow": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+    }
+    assert made(zero_stage=2, precision="bf16") == always
+    assert made(zero_stage=2, precision="bf16", processes=1, on_gpu=True) == always
+    stage_1 = made(zero_stage=1, precision="bf16")
+    assert "data_types" not in stage_1
+    assert made(zero_stage=1, precision="bf16", own_sums=True) == {**stage_1, "gradient_accumulation_steps": 1}
+
+
+def test_several_gpus_overlap_in_smaller_buckets() -> None:
+    assert made(on_gpu=True)["zero_optimization"] == {
+        "stage": 1,
+        "reduce_bucket_size": 2 * 10**8,
+        "allgather_bucket_size": 2 * 10**8,
+        "overlap_comm": True,
+    }
+
+
+def test_the_users_settings_are_between_the_defaults_and_those_of_lrps() -> None:
+    zero = {"overlap_comm": False, "reduce_bucket_size": 7, "offload_optimizer": {"device": "cpu"}}
+    found = made(on_gpu=True, zero_stage=2, deepspeed={"zero_optimization": zero, "disable_python_gc": True})
+    assert found["zero_optimization"] == {**zero, "stage": 2, "allgather_bucket_size": 2 * 10**8}
+    assert found["zero_force_ds_cpu_optimizer"] is False
+    assert found["disable_python_gc"] is True
+
+
+@pytest.mark.parametrize(
+    ("engine", "micro_batches", "conventions", "expected"),
+    [
+        ({"precision": "bf16"}, 2, NEWEST, True),
+        ({"precision": "bf16"}, 1, NEWEST, False),
+        ({"precision": "bf16", "zero_stage": 2}, 2, NEWEST, False),
+        ({"precision": "fp32"}, 2, NEWEST, False),
+        ({"precision": "bf16"}, 2, {"padding": "none"}, False),
+    ],
+)
+def test_only_stage_1_in_bf16_with_several_micro_batches_needs_a_sum_of_its_own(
+    engine: dict[str, Any], micro_batches: int, conventions: dict[str, str], expected: bool
+) -> None:
+    config = Config.model_validate(config_values(engine=engine))
+    assert sums_gradients(config, micro_batches, conventions) is expected
+
+
+def test_a_batch_is_divided_or_refused() -> None:
+    config = Config.model_validate(config_values(batch={"sequences": 12, "micro_sequences": 2}))
+    assert division(config, 3) == Division(2, 2)
+    assert division(config, 3).rows == 4
+    with pytest.raises(ConfigError, match="12 does not divide over 5 processes"):
+        division(config, 5)
+    with pytest.raises(ConfigError, match="is 3 sequences each, which batch.micro_sequences 2 does not divide"):
+        division(config, 4)
