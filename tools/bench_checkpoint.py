@@ -33,9 +33,10 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, rank, world_size
 from lrps.engine.universal import write_universal
-from lrps.store.checkpoints import Checkpoint, find, newest_intact, pin
+from lrps.store.checkpoints import Checkpoint, pin
 from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 
 EXAMPLE = "example: python tools/bench_checkpoint.py --sizes 10M 50M 125M --out data/bench-checkpoint.json"
 VOCABULARY, LENGTH = 8192, 32
@@ -124,17 +125,12 @@ class Bench:
         self.note(IN_FLIGHT, in_flight)
         self.note(LOST, stall + in_flight - (steps + 1) * median(self.seconds[STEP][-self.steps :]))
 
-    def prune_checkpoints(self) -> None:
+    def prune(self) -> None:
         prune_checkpoints(self.layout.checkpoints, 2)
 
 
-def fork(bench: Bench, checkpoint: Checkpoint) -> None:
-    load_checkpoint(bench.engine, find(bench.layout, checkpoint.step))
-
-
-def resume(bench: Bench, _: Checkpoint) -> None:
-    newest = ask_rank_zero(lambda: newest_intact(bench.layout.checkpoints)[0])
-    load_checkpoint(bench.engine, newest, verify=False)
+def load(bench: Bench, checkpoint: Checkpoint) -> None:
+    load_checkpoint(bench.engine, checkpoint)
 
 
 def pin_it(bench: Bench, checkpoint: Checkpoint) -> None:
@@ -149,8 +145,7 @@ def convert(bench: Bench, checkpoint: Checkpoint) -> None:
 
 USES: dict[str, Callable[[Bench, Checkpoint], None]] = {
     "pin as a branch point": pin_it,
-    "fork: verify and load": fork,
-    "resume: find intact and load": resume,
+    "verify and load": load,
     "convert to universal": convert,
 }
 """What is done with a checkpoint: all ranks do it, and its ratio to the awaited save becomes a column."""

@@ -30,6 +30,10 @@ class CheckpointError(LrpsError):
     """A checkpoint that is missing, incomplete, damaged or of another model."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint with a file that cannot be read, or whose SHA-256 is not the manifest's."""
+
+
 class TransferError(LrpsError):
     """A run that cannot be copied: the store is unreachable, or permission or space is missing."""
 

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,19 @@ def apply_umask(path: Path) -> None:
     os.chmod(path, 0o666 & ~_UMASK)
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hex."""
+def sha256_file(path: Path, receive: Callable[[int, memoryview], None] | None = None) -> str:
+    """Return the SHA-256 of a file's content, in hex.
+
+    receive: called with (offset, bytes) of every piece, in the order of the file; the next piece overwrites the bytes.
+    """
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         # In large pieces, because a thread waits for the interpreter's lock after each of them.
         piece = memoryview(bytearray(min(_PIECE, max(1, path.stat().st_size))))
+        offset = 0
         while count := file.readinto(piece):
             digest.update(piece[:count])
+            if receive is not None:
+                receive(offset, piece[:count])
+            offset += count
     return digest.hexdigest()

@@ -148,11 +148,13 @@ def score(
     overrides: Overrides = None,
     paradigm: Annotated[
         list[str] | None,
-        typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+        typer.Option(
+            "--paradigm", metavar="NAME", help="Only this paradigm of the config, and no probes. May be repeated."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score every released model on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
+    """Score released models and probes on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
 
     Only missing results are computed: a result belongs to a model and a task, and a changed task is another task.
     Runs on a GPU if there is one. After Ctrl-C the same command continues. Models are exported as `lrps export` does;
@@ -160,7 +162,7 @@ def score(
     """
     from lrps.base.errors import ConfigError
     from lrps.evaluation.harness import stay_offline
-    from lrps.evaluation.score import released_states, score_models, scoring_jobs, task_digests
+    from lrps.evaluation.score import score_models, scored_states, scoring_jobs, task_digests
     from lrps.plan.status import check_run_dir
 
     plan = load_plan(config_file, overrides)
@@ -170,7 +172,7 @@ def score(
         raise ConfigError(
             f"{config_file}: names no task; add evaluation.tasks or evaluation.lm_eval (docs/evaluation.md)"
         )
-    states, untrained = released_states(plan, paradigm or ())
+    states, untrained = scored_states(plan, paradigm or ())
     check_run_dir(plan, [state.path for state in states])
     todo = scoring_jobs(plan, states, digests)
     missing = sum(len(job.missing) for job in todo)
@@ -184,13 +186,19 @@ def score(
 
 
 def _show(plan: Plan, as_json: bool) -> None:
-    """Print the scores that the run has by now, of all paradigms."""
+    """Print the scores that the run has by now, of all paradigms and probes."""
     from lrps.costs.comparison import make_comparison
+    from lrps.report.tables.probe_table import probe_table
     from lrps.report.tables.task_table import scored, task_table
     from lrps.report.terminal import print_table
 
     comparison = make_comparison(plan)
-    print_json(scored(comparison)) if as_json else print_table(task_table(comparison))
+    if as_json:
+        print_json(scored(comparison))
+        return
+    print_table(task_table(comparison))
+    if comparison.probe_results:
+        print_table(probe_table(comparison))
 
 
 convert_app = typer.Typer(

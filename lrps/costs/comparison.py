@@ -11,8 +11,9 @@ from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE, key
 from lrps.costs.answers.budget_answers import BudgetAnswers, budget_answers
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.answers.probe_results import ProbeResult, probe_results
+from lrps.costs.curves.average_beside_branch import AverageBesideBranch, averages_beside_branches
 from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
-from lrps.costs.estimate import CostRate, estimate
+from lrps.costs.estimate import CostRate, Estimate, estimate
 from lrps.costs.forecasts.branch_alert import branch_alerts
 from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.newest_forecast import newest_forecast
@@ -22,14 +23,15 @@ from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
 from lrps.costs.path_curve import PathCurve, path_curve
-from lrps.costs.path_spending import RunRecords
+from lrps.costs.path_spending import PathSpending, RunRecords
+from lrps.costs.planned.path_amendment import PathAmendment, path_amendments
 from lrps.costs.planned.plan_document import GraphCost, PlanDocument, plan_document
 from lrps.costs.price import Price, price_of
 from lrps.costs.provenance import Provenance, provenance
 from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost
 from lrps.costs.sample import Sample
 from lrps.plan.plan import Plan
-from lrps.plan.scores import newest_scores
+from lrps.plan.scores import ScoresOfStates, newest_scores
 from lrps.plan.status import PathStatus
 from lrps.plan.tasks import tasks_of
 
@@ -85,10 +87,14 @@ class Comparison:
     """Descriptions of forks whose parent has another state at that step now, by the name of the forked path."""
     failures: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
     """Descriptions of failed steps and of what has to follow, by the name of the path."""
+    amendments: Mapping[str, tuple[PathAmendment, ...]] = field(default_factory=dict, metadata=OPTIONAL)
+    """Amendments of each path that `lrps rewind` took back, oldest first, by its name (docs/steering.md)."""
     unconfirmed: Mapping[str, int] = field(default_factory=dict, metadata=OPTIONAL)
     """Step of the last state of each complete path of which nothing confirms it yet (docs/steering.md), by name."""
     heldout_curves: Mapping[str, HeldoutCurve] = field(default_factory=dict, metadata=OPTIONAL)
     """Held-out losses of main paths while they were trained, by the name of the path."""
+    averages_beside_branches: tuple[AverageBesideBranch, ...] = field(default=(), metadata=OPTIONAL)
+    """Averages of a main path's weights beside the branch of the same version, on the same held-out sequences."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
     forecast: VersionForecast | None = field(default=None, metadata=UNLESS_NONE)
@@ -114,14 +120,8 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     watched = heldout_curves(plan, run.statuses)
     total = sum_measured(by_path.values())
     model = estimate(plan, run.samples, elsewhere)
-    ratios = measured_ratios(plan.graph.paradigms, spendings, run)
     scores = newest_scores(plan)
-    paradigms = {
-        each.name: paradigm_costs(
-            each, planned.paradigms[each.name], spendings[each.name], run, model, scores, ratios[each.name]
-        )
-        for each in plan.graph.paradigms
-    }
+    paradigms = _paradigms(planned, spendings, run, model, scores)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     price = price_of(plan)
     return Comparison(
@@ -141,13 +141,33 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         answers=answers,
         other_parents={name: status.other_parent for name, status in run.statuses.items() if status.other_parent},
         failures={name: status.failure for name, status in run.statuses.items() if status.failure},
+        amendments={path.name: path_amendments(path) for path in plan.graph.paths if path.amendments},
         unconfirmed=_unconfirmed(run.statuses.values()),
         heldout_curves=watched,
-        probe_results=probe_results(plan, run, by_path) or None,
+        averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
+        probe_results=probe_results(plan, run, by_path, scores) or None,
         forecast=newest_forecast(plan, watched, pace, price),
         track_record=track_record(plan, watched) or None,
         off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )
+
+
+def _paradigms(
+    planned: PlanDocument,
+    spendings: Mapping[str, Mapping[str, PathSpending]],
+    run: RunRecords,
+    model: Estimate,
+    scores: ScoresOfStates,
+) -> dict[str, ParadigmCosts]:
+    """Return the costs of every paradigm, by name. spendings: by paradigm, then by path."""
+    paradigms = run.plan.graph.paradigms
+    ratios = measured_ratios(paradigms, spendings, run)
+    return {
+        each.name: paradigm_costs(
+            each, planned.paradigms[each.name], spendings[each.name], run, model, scores, ratios[each.name]
+        )
+        for each in paradigms
+    }
 
 
 def _unconfirmed(statuses: Iterable[PathStatus]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from lrps.costs.curves.measured_losses import states_of_path
 from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alerts
 from lrps.costs.heldout_loss import HeldoutLoss, initial_heldout
 from lrps.costs.measured_cost import MeasuredCost, measured_cost
+from lrps.costs.planned.path_amendment import PathAmendment, path_amendments
 from lrps.costs.planned.path_plan import ParentStep, parent_step
 from lrps.costs.remaining import (
     RemainingCost,
@@ -66,7 +67,7 @@ class PathProgress:
     name: str
     """Name of the path."""
     kind: str = field(metadata=key("job"))
-    """Kind of the path: main, branch, ptfs, cpt or wsd-s."""
+    """Kind of the path: main, branch, ptfs, cpt, wsd-s or probe."""
     parent: ParentStep | None
     """State that the path starts from; null for the initial weights."""
     state: str
@@ -103,6 +104,8 @@ class PathProgress:
     """Lineage step of the newest confirmed state that was saved (docs/steering.md); null if there is none."""
     newest_heldout: StateLosses | None = field(default=None, metadata=OPTIONAL)
     """Losses of the last evaluated state of a main path; null for other paths and before its first evaluation."""
+    amendments: tuple[PathAmendment, ...] = field(default=(), metadata=OPTIONAL)
+    """Amendments by `lrps rewind`, oldest first (docs/steering.md)."""
     off_forecast: str | None = field(default=None, metadata=OPTIONAL)
     """Description of how a branch has left the forecast that stood when it started; null if it has not."""
 
@@ -216,6 +219,7 @@ def _path(
         to_come=remaining_cost(plan, steps_to_do(status), speeds),
         confirmed_step=status.confirmed_step,
         newest_heldout=_newest_heldout(status) if path.kind == "main" else None,
+        amendments=path_amendments(path),
         off_forecast=None if alert is None else str(alert),
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, DamagedCheckpointError
 from lrps.base.files import atomic_write_json
 from lrps.engine.fragments import Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
@@ -192,13 +192,48 @@ def _discard(draft: _Draft) -> None:
     shutil.rmtree(draft.temporary, ignore_errors=True)
 
 
-def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "carry", verify: bool = True) -> None:
-    """Set the engine's state from a checkpoint of any topology. Collective; CheckpointError on all ranks.
+def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "carry") -> None:
+    """Set the engine's state from a checkpoint of any topology, and compare SHA-256 in the same read. Collective.
 
-    optimizer: `carry`, or `reset` for fresh moments and Adam step 0. verify: compare SHA-256 first, each rank its
-    share of the files; leave it out only where `newest_intact` has just read them.
+    optimizer: `carry`, or `reset` for fresh moments and Adam step 0. Raises DamagedCheckpointError, the same on all
+    ranks, if a file differs from the manifest; then the engine may have parts of the state, and another one must be
+    loaded. Raises CheckpointError on all ranks, before anything is changed, if the state is of another model.
     """
-    if verify:
-        with failing_together():
-            checkpoints.verify_checkpoint(checkpoint, sorted(checkpoint.manifest["files"])[rank() :: world_size()])
-    engine.read_fragments(checkpoint.directory, optimizer)
+    share = _own_share(checkpoint)
+    try:
+        digests = engine.read_fragments(checkpoint.directory, optimizer, share)
+    except CheckpointError:
+        verify_together(checkpoint)  # Damaged bytes may look like another model, or like a state with gaps.
+        raise
+    with failing_together(alike=True):
+        checkpoints.check_digests(checkpoint, digests)
+
+
+def verify_together(checkpoint: Checkpoint) -> None:
+    """Compare the SHA-256 of every file, each rank its share. Collective.
+
+    Raises DamagedCheckpointError, the same on all ranks, if a file differs or cannot be read.
+    """
+    with failing_together(alike=True):
+        if (fault := checkpoints.fault(checkpoint, _own_share(checkpoint))) is not None:
+            raise DamagedCheckpointError(str(fault)) from fault
+
+
+def _own_share(checkpoint: Checkpoint) -> list[str]:
+    return dealt(checkpoint.manifest["files"], rank(), world_size())
+
+
+def dealt(files: Mapping[str, Mapping[str, Any]], index: int, count: int) -> list[str]:
+    """Return the names of the files that rank `index` of `count` hashes, in about equal shares of the bytes.
+
+    files: name -> {"bytes"}. Neighbouring files go to one rank, so that each rank of the topology that has saved them
+    gets the file that it loads, and with fewer ranks mostly those that it loads.
+    """
+    total = max(1, sum(entry["bytes"] for entry in files.values()))
+    names, before = [], 0
+    for name in sorted(files):
+        middle = before + files[name]["bytes"] / 2
+        if min(count - 1, int(middle * count / total)) == index:
+            names.append(name)
+        before += files[name]["bytes"]
+    return names

@@ -14,7 +14,7 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from torch.distributed.constants import default_pg_timeout
 from lrps.base.errors import ConfigError
 from lrps.config.deepspeed.settings import PASSED
 from lrps.config.models import Config
-from lrps.engine import fragments, packing, ranks
+from lrps.engine import flat_pieces, fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.heldout_losses import HeldoutLosses
@@ -110,7 +110,7 @@ class Engine:
         self._division = divided = division(config, ranks.world_size())
         own_sums = sums_gradients(config, divided.micro_batches, conventions)
         self._document_end = document_end
-        self._flat = document_end is not None and _takes_cu_seqlens(model)
+        self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
         optimizer = torch.optim.AdamW(
@@ -136,6 +136,11 @@ class Engine:
         self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
+        try:
+            flat_pieces.check_names(self._engine)
+        except ConfigError:
+            self.close()
+            raise
         if document_end is not None:
             self._check_documents(model, document_end)
         self._engine.train()
@@ -377,9 +382,9 @@ class Engine:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
-        """Set the state from fragments of any topology: weights and optimizer, or weights only (`reset`)."""
-        fragments.read_fragments(self._engine, directory, optimizer)
+    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
+        """Set the state from fragments, see lrps.engine.fragments; return the SHA-256 of the files `hashed`."""
+        return fragments.read_fragments(self._engine, directory, optimizer, hashed)
 
     def close(self) -> None:
         """Release hooks and memory, so that the process can run another engine. Not collective; idempotent."""
@@ -399,12 +404,6 @@ def _set_collective_timeout(timeout: timedelta) -> None:
     """Set the timeout of all process groups: DeepSpeed creates its own with torch's default."""
     for group in dist.distributed_c10d._world.pg_map:
         dist.distributed_c10d._set_pg_timeout(timeout, group)
-
-
-def _takes_cu_seqlens(model: nn.Module) -> bool:
-    from transformers.utils.generic import is_flash_attention_requested
-
-    return bool(is_flash_attention_requested(model.config))
 
 
 def _forget(module: nn.Module) -> None:

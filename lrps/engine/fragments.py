@@ -4,15 +4,14 @@ There is one safetensors file per rank, `fragments-00000-of-00002.safetensors`, 
 `state|name|start`, where start is an offset into the flattened parameter. A loader of any world size, ZeRO stage and
 precision reads the ranges of elements that it needs, exactly. bf16 weights are rounded fp32 ones and are not stored.
 
-This module depends on where DeepSpeed 0.19 stores its optimizer state, but gets the engine as an argument and must not
-import deepspeed. Learning rate, betas, eps and weight decay are not state: they come from the config.
+Learning rate, betas, eps and weight decay are not state: they come from the config. Must not import deepspeed.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,29 +23,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError
-from lrps.base.files import apply_umask
+from lrps.base.files import apply_umask, sha256_file
+from lrps.engine.flat_pieces import (
+    WEIGHTS,
+    FlatPiece,
+    adam_step,
+    check_names,
+    own_pieces,
+    refresh_weights,
+    set_adam_step,
+    shapes_of,
+    states_of,
+)
 from lrps.engine.ranks import failing_together, rank, world_size
-from lrps.paths import optimizer_states
-from lrps.paths.optimizer_states import AVERAGE, OptimizerState
+from lrps.paths.optimizer_states import OptimizerState
 
 FORMAT = "lrps-fragments/1"
 FACTS = "lrps"
-WEIGHTS = "fp32"
-MOMENTS = tuple(state.name for state in optimizer_states.MOMENTS)
-
-
-@dataclass(frozen=True)
-class FlatPiece:
-    """A range of one flattened parameter that this rank owns. states: 1-D views of the live memory, by state."""
-
-    name: str
-    start: int
-    states: Mapping[str, Tensor]
-
-    @property
-    def stop(self) -> int:
-        """End of the range."""
-        return self.start + self.states[WEIGHTS].numel()
 
 
 def file_name(index: int, count: int) -> str:
@@ -84,7 +77,7 @@ class Fragments:
 
 def own_fragments(engine: Any) -> Fragments:
     """Return this rank's part of the state as views of the live memory, which the next step changes. Not collective."""
-    pieces = _pieces(engine)
+    pieces = own_pieces(engine)
     if engine.zero_optimization_stage() == 0:  # Every rank has the whole state: distribute the parameters.
         pieces = pieces[rank() :: world_size()]
     tensors = {
@@ -92,50 +85,41 @@ def own_fragments(engine: Any) -> Fragments:
         for piece in pieces
         for state, tensor in piece.states.items()
     }
-    facts = {"format": FORMAT, "adam_step": _adam_step(engine), "shapes": _shapes(engine)}
+    facts = {"format": FORMAT, "adam_step": adam_step(engine), "shapes": shapes_of(engine)}
     return Fragments(file_name(rank(), world_size()), tensors, facts)
 
 
-def read_fragments(engine: Any, directory: Path, optimizer: str = "carry") -> None:
+def read_fragments(
+    engine: Any, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()
+) -> dict[str, str]:
     """Set weights, states of the optimizer and Adam's step count from fragments of any topology. Collective.
 
     optimizer: `carry`, or `reset` for zero moments and step 0. If the engine has an average of the weights, it is read
-    in both cases; it begins as a copy of the weights if the fragments have none. Raises CheckpointError on all ranks:
-    before anything is changed if the fragments lack a range or are of another model, later if a file cannot be read.
+    in both cases; it begins as a copy of the weights if the fragments have none. hashed: names of files in the
+    directory that this rank reads as a whole; what it needs of them is taken from the same read, and their SHA-256 is
+    returned by name. Raises CheckpointError on all ranks: before anything is changed if the fragments lack a range or
+    are of another model, later if a file cannot be read.
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
-    pieces = _pieces(engine)
-    states = _states(engine)
+    pieces = own_pieces(engine)
+    states = states_of(engine)
     with ExitStack() as stack:
         with failing_together():
             source = _FragmentFiles(directory, stack)
-            source.check_model(_shapes(engine))
+            source.check_model(shapes_of(engine))
             read = [state for state in states if _is_read(state, optimizer, source)]
             wanted = (WEIGHTS, *(state.name for state in read))
-            plan = [(piece, state, list(source.ranges(state, piece))) for piece in pieces for state in wanted]
+            copies = [copy for piece in pieces for state in wanted for copy in source.copies(state, piece)]
         with failing_together(), torch.no_grad():
-            for piece, state, ranges in plan:
-                for start, values in ranges:
-                    offset = start - piece.start
-                    piece.states[state][offset : offset + values.stop - values.start].copy_(values.read())
+            digests = _read(directory, copies, hashed)
             for new in (state for state in states if state not in read):
                 for piece in pieces:
                     _begin(new, piece.states[WEIGHTS], piece.states[new.name])
-            _set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
+            set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
     refresh_weights(engine)
-
-
-def begin_average(engine: Any) -> None:
-    """Let the average of the weights begin as a copy of them; the optimizer has one from now on. Not collective."""
-    for flat in _flats(engine):
-        state = _adam_state(engine, flat)
-        state.setdefault(AVERAGE.name, torch.empty_like(flat.data)).copy_(flat.data)
-
-
-def weights_and_averages(engine: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the live fp32 tensors that Adam updates on this rank, each with its average."""
-    return ((flat.data, _adam_state(engine, flat)[AVERAGE.name]) for flat in _flats(engine))
+    check_names(engine)  # At the start the weights may not have been drawn, and then they show nothing.
+    return digests
 
 
 def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
@@ -155,17 +139,58 @@ def _begin(state: OptimizerState, weights: Tensor, values: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class _Values:
-    """Elements [start, stop) of one stored tensor, which `read` loads."""
+class _Copy:
+    """Elements of one stored tensor, from `start` on, and the live memory that they are read into: 1-D, fp32."""
 
+    path: Path
     file: Any
     key: str
     start: int
-    stop: int
+    target: Tensor
 
-    def read(self) -> Tensor:
-        """Load the elements."""
-        return self.file.get_slice(self.key)[self.start : self.stop]
+    def read(self) -> None:
+        """Read these elements alone."""
+        self.target.copy_(self.file.get_slice(self.key)[self.start : self.start + self.target.numel()])
+
+
+def _read(directory: Path, copies: Iterable[_Copy], hashed: Collection[str]) -> dict[str, str]:
+    """Read what `copies` say; return the SHA-256 of the files `hashed`, which are read once, as a whole."""
+    of_whole: dict[str, list[_Copy]] = {name: [] for name in hashed}
+    for copy in copies:
+        if copy.path.name in of_whole:
+            of_whole[copy.path.name].append(copy)
+        else:
+            copy.read()
+    return {name: _read_whole(directory / name, wanted) for name, wanted in of_whole.items()}
+
+
+def _read_whole(path: Path, copies: Sequence[_Copy]) -> str:
+    """Read a file once, copy values out of it, and return its SHA-256."""
+    try:
+        offsets = _data_offsets(path) if copies else {}
+        begins = ((offsets[copy.key] + 4 * copy.start, copy.target.view(torch.uint8)) for copy in copies)
+        places = deque(sorted(begins, key=lambda place: place[0]))
+
+        def receive(offset: int, piece: memoryview) -> None:
+            stop = offset + len(piece)
+            while places and places[0][0] < stop:
+                begin, target = places.popleft()
+                some = target[: stop - begin]
+                some.copy_(torch.frombuffer(piece, dtype=torch.uint8, offset=begin - offset, count=len(some)))
+                if len(some) < len(target):  # The next piece of the file has the rest.
+                    places.appendleft((stop, target[len(some) :]))
+
+        return sha256_file(path, receive)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); use an older checkpoint") from error
+
+
+def _data_offsets(path: Path) -> dict[str, int]:
+    """Return where the values of each tensor of a safetensors file begin, in bytes."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items() if key != "__metadata__"}
 
 
 class _FragmentFiles:
@@ -173,7 +198,7 @@ class _FragmentFiles:
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.directory = directory
-        self._index: dict[tuple[str, str], list[tuple[int, int, Any, str]]] = {}
+        self._index: dict[tuple[str, str], list[tuple[int, int, Path, Any, str]]] = {}
         self.shapes: dict[str, list[int]] = {}
         self.adam_step = 0.0
         for path in self._files():
@@ -209,7 +234,7 @@ class _FragmentFiles:
             if stored.get_dtype() != "F32":
                 raise CheckpointError(f"{path}: {key} is {stored.get_dtype()}, not F32; use an older checkpoint")
             entries = self._index.setdefault((state, name), [])
-            entries.append((int(start), int(start) + stored.get_shape()[0], file, key))
+            entries.append((int(start), int(start) + stored.get_shape()[0], path, file, key))
 
     def check_model(self, shapes: Mapping[str, list[int]]) -> None:
         """Raise CheckpointError if names or shapes are those of another model."""
@@ -226,13 +251,14 @@ class _FragmentFiles:
         """Return True if there are values of this state."""
         return any(state == stored for stored, _ in self._index)
 
-    def ranges(self, state: str, piece: FlatPiece) -> Iterator[tuple[int, _Values]]:
-        """Yield (offset into the parameter, values) that together cover the piece. Raises CheckpointError for a gap."""
-        position = piece.start
-        for start, stop, file, key in self._index.get((state, piece.name), []):
+    def copies(self, state: str, piece: FlatPiece) -> Iterator[_Copy]:
+        """Yield copies that together fill a state of the piece. Raises CheckpointError for a gap."""
+        target, position = piece.states[state], piece.start
+        for start, stop, path, file, key in self._index.get((state, piece.name), []):
             if start <= position < min(stop, piece.stop):
                 until = min(stop, piece.stop)
-                yield position, _Values(file, key, position - start, until - start)
+                part = target[position - piece.start : until - piece.start]
+                yield _Copy(path, file, key, position - start, part)
                 position = until
         if position < piece.stop:
             raise CheckpointError(
@@ -264,9 +290,9 @@ class StateReader:
         """
         state = state or self._weights
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
-        piece = FlatPiece(name, 0, {WEIGHTS: whole.view(-1)})
-        for start, values in self._source.ranges(state, piece):
-            piece.states[WEIGHTS][start : start + values.stop - values.start].copy_(values.read())
+        flat = whole.view(-1)
+        for copy in self._source.copies(state, FlatPiece(name, 0, {WEIGHTS: flat, state: flat})):
+            copy.read()
         return whole
 
 
@@ -283,106 +309,3 @@ def open_state(
         if shapes is not None:
             source.check_model(shapes)
         yield StateReader(source, weights)
-
-
-# Where DeepSpeed stores its state
-
-
-def _pieces(engine: Any) -> list[FlatPiece]:
-    """Return the pieces of this rank in the order of parameters; Adam moments are created if they do not exist yet."""
-    stage = engine.zero_optimization_stage()
-    names = [state.name for state in _states(engine)]
-    of_flat = {id(flat): _adam_state(engine, flat) for flat in _flats(engine)}
-    states = {key: {name: of_flat[key][name] for name in names} for key in of_flat}
-    if stage == 0:
-        return [_piece(name, 0, p, states[id(p)], 0, p.numel()) for name, p in engine.module.named_parameters()]
-    find = _find_partitioned if stage == 3 else _find_replicated
-    pieces = []
-    for name, parameter in engine.module.named_parameters():
-        found = find(engine.optimizer, parameter)
-        if found is not None:
-            start, flat, offset, numel = found
-            pieces.append(_piece(name, start, flat, states[id(flat)], offset, numel))
-    return pieces
-
-
-def _find_replicated(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, int] | None:
-    """Return (start in the parameter, flat fp32 tensor, offset in it, numel) of this rank's part: stages 1 and 2."""
-    mapping = parameter._hp_mapping
-    if mapping is None:
-        return None
-    here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
-    return here.start, optimizer.single_partition_of_fp32_groups[mapping.param_group_index], there.start, here.numel
-
-
-def _find_partitioned(optimizer: Any, parameter: Any) -> tuple[int, Tensor, int, int] | None:
-    """Return the same for stage 3, which divides every parameter equally; the last parts may be short or empty."""
-    group, offset, _ = optimizer.grad_position[optimizer.get_param_id(parameter)]
-    share = math.ceil(parameter.ds_numel / world_size())
-    start = rank() * share
-    numel = min(share, parameter.ds_numel - start)
-    return (start, optimizer.fp32_partitioned_groups_flat[group], offset, numel) if numel > 0 else None
-
-
-def _piece(name: str, start: int, flat: Tensor, states: Mapping[str, Tensor], offset: int, numel: int) -> FlatPiece:
-    whole = {WEIGHTS: flat.data, **states}
-    return FlatPiece(name, start, {state: tensor.view(-1).narrow(0, offset, numel) for state, tensor in whole.items()})
-
-
-def _flats(engine: Any) -> list[Tensor]:
-    """Return the fp32 tensors that Adam updates on this rank."""
-    stage = engine.zero_optimization_stage()
-    if stage == 0:
-        return list(engine.module.parameters())
-    if stage == 3:
-        return list(engine.optimizer.fp32_partitioned_groups_flat)
-    return list(engine.optimizer.single_partition_of_fp32_groups)
-
-
-def _adam_state(engine: Any, flat: Tensor) -> dict[str, Tensor]:
-    """Return Adam's state of a flat tensor; if there is none yet, create it as AdamW does at its first step."""
-    adam = engine.optimizer if engine.zero_optimization_stage() == 0 else engine.optimizer.optimizer
-    state = adam.state[flat]
-    if not state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=flat.device)
-        for moment in MOMENTS:
-            state[moment] = torch.zeros_like(flat.data)
-    return state
-
-
-def _states(engine: Any) -> tuple[OptimizerState, ...]:
-    """Return the states that the optimizer has beside the weights."""
-    averaged = any(AVERAGE.name in _adam_state(engine, flat) for flat in _flats(engine))
-    return (*optimizer_states.MOMENTS, AVERAGE) if averaged else optimizer_states.MOMENTS
-
-
-def _adam_step(engine: Any) -> float:
-    return float(_adam_state(engine, _flats(engine)[0])["step"])
-
-
-def _set_adam_step(engine: Any, step: float) -> None:
-    # A separate tensor for every state, since AdamW increments each one in place.
-    for flat in _flats(engine):
-        state = _adam_state(engine, flat)
-        state["step"] = torch.full_like(state["step"], step)
-
-
-def _shapes(engine: Any) -> dict[str, list[int]]:
-    return {name: list(getattr(p, "ds_shape", p.shape)) for name, p in engine.module.named_parameters()}
-
-
-def refresh_weights(engine: Any) -> None:
-    """Derive the weights of forward passes from the fp32 ones. Collective."""
-    stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
-    if stage in (1, 2):
-        optimizer.update_lp_params()
-    if stage == 3:
-        # The prologue releases gathered parameters; the epilogue gathers the small, persistent ones again.
-        optimizer.checkpoint_event_prologue()
-        for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
-            low = optimizer.fp16_partitioned_groups_flat[index]
-            low.data.copy_(flat.data)
-            group = optimizer.fp16_partitioned_groups[index]
-            for partition, view in zip(group, optimizer.unflatten(low, group), strict=True):
-                partition.data = view.data
-        optimizer.checkpoint_event_epilogue()

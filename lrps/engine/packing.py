@@ -97,3 +97,10 @@ def documents_fault(model: Any, logits: Callable[[Tensor], Tensor], end: int) ->
         f"data.attention_across_documents: a {model.config.model_type} model {why}; leave the key out, "
         "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
     )
+
+
+def takes_cu_seqlens(model: nn.Module) -> bool:
+    """Return True if the attention of a model takes the lengths of documents instead of a mask."""
+    from transformers.utils.generic import is_flash_attention_requested
+
+    return bool(is_flash_attention_requested(model.config))

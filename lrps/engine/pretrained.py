@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from lrps.base.files import apply_umask
 from lrps.config.models import ModelConfig
 from lrps.engine.averages.merge import WeightsReader, open_mean, shards_of
-from lrps.engine.fragments import WEIGHTS, open_state
+from lrps.engine.flat_pieces import WEIGHTS
+from lrps.engine.fragments import open_state
 from lrps.engine.loaded import untie_as_stored
 from lrps.engine.model import build_model, build_skeleton
 

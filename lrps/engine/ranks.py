@@ -39,11 +39,12 @@ def gather(value: T) -> list[T]:
 
 
 @contextmanager
-def failing_together() -> Iterator[None]:
+def failing_together(*, alike: bool = False) -> Iterator[None]:
     """Raise an error of this block on all ranks if one of them fails, so that none waits for the others forever.
 
     The block must not contain anything collective. A rank that did not fail raises the same class of LrpsError
-    (TrainingError for any other exception) with the number of the rank that failed.
+    (TrainingError for any other exception) with the number of the rank that failed. alike: all ranks raise the same
+    error instead, that of the first rank that failed, for what is no matter of a rank, such as a file.
     """
     failure: Exception | None = None
     try:
@@ -52,12 +53,12 @@ def failing_together() -> Iterator[None]:
         failure = error
     known = type(failure) if isinstance(failure, LrpsError) else TrainingError
     failures = gather(None if failure is None else (known, str(failure) or repr(failure)))
-    if failure is not None:
+    if failure is not None and not alike:
         raise failure
     for other, reported in enumerate(failures):
         if reported is not None:
             kind, message = reported
-            raise kind(f"rank {other}: {message}")
+            raise kind(message if alike else f"rank {other}: {message}") from failure
 
 
 _LOST = re.compile(r"timed out|timeout|connection (was )?(closed|reset)|broken pipe|socket", re.IGNORECASE)

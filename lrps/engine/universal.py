@@ -18,7 +18,8 @@ import torch
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file
-from lrps.engine.fragments import MOMENTS, WEIGHTS, StateReader, open_state
+from lrps.engine.flat_pieces import MOMENTS, WEIGHTS
+from lrps.engine.fragments import StateReader, open_state
 
 LATEST = "latest_universal"
 _INFO = {"universal_checkpoint_version": 0.4}

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from lrps.base.errors import CheckpointError
 from lrps.base.files import located, sha256_file
 from lrps.config.models import ModelConfig
-from lrps.engine.fragments import FORMAT, MOMENTS, WEIGHTS, Fragments, file_name
+from lrps.engine.flat_pieces import MOMENTS, WEIGHTS
+from lrps.engine.fragments import FORMAT, Fragments, file_name
 from lrps.engine.model import build_skeleton
 from lrps.engine.universal import LATEST
 from lrps.store.checkpoints import Checkpoint, begin, directory_name, fsync_and_hash, publish

@@ -1,6 +1,6 @@
-"""Scoring of released models on tasks: each missing result of a model and task is computed and booked in the ledger.
+"""Scoring of released models and probes on tasks: each missing result is computed and booked in the ledger.
 
-A release is exported to the directory of `lrps export` and kept there. After an interruption the next call continues
+A state is exported to the directory of `lrps export` and kept there. After an interruption the next call continues
 with the first missing result.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from lrps.config.evaluating import EvaluationConfig
 from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
-from lrps.export.states import PathState, released_state
+from lrps.export.states import PathState, chosen_states, released_state
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.released_state import checkpoint_digest
@@ -29,7 +29,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A released state, the digest of its checkpoint, and the tasks on which it has no score."""
+    """A released state or the end of a probe, the digest of its checkpoint, and the tasks on which it has no score."""
 
     state: PathState
     checkpoint: str
@@ -60,6 +60,21 @@ def released_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[
         else:
             states.append(released_state(plan, release))
     return tuple(dict.fromkeys(states)), tuple(missing)
+
+
+def scored_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[PathState, ...], tuple[str, ...]]:
+    """Return the trained states that are scored, and the paths not trained yet, as `released_states` does.
+
+    Without a choice of paradigms they are followed by the last states of probes and of their controls.
+    """
+    states, missing = released_states(plan, paradigms)
+    if paradigms:
+        return states, missing
+    ends = dict.fromkeys(path for probe in plan.graph.probes for path in probe.paths)
+    trained = [path for path in ends if checkpoint_digest(plan, path.name, path.stop) is not None]
+    of_probes = (state for path in trained for state in chosen_states(plan, [path.name], step=path.stop))
+    untrained = (path.name for path in ends if path not in trained)
+    return tuple(dict.fromkeys((*states, *of_probes))), (*missing, *untrained)
 
 
 def scoring_jobs(plan: Plan, states: Sequence[PathState], digests: Mapping[str, str]) -> tuple[ScoringJob, ...]:
@@ -105,7 +120,7 @@ def _score_model(
     directory = _exported(plan, job)
     generator = HfGenerator(directory, plan.config.evaluation.batch_sequences)
     for task in job.missing:
-        where = f"{path} ({', '.join(job.state.versions)}) on {task}"
+        where = f"{path} ({', '.join(job.state.versions) or f'step {step}'}) on {task}"
         if task in pairs:
             results, examples = score_answers(generator, pairs[task], _prefixed(f"{where}: ", report))
         else:
@@ -120,7 +135,7 @@ def _score_model(
 
 
 def _exported(plan: Plan, job: ScoringJob) -> Path:
-    """Export the released model unless an export in any form exists; return its directory."""
+    """Export the model unless an export in any form exists; return its directory."""
     from lrps.export.release import ExportFormat, export_state
 
     directory, form = (

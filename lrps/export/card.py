@@ -9,6 +9,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lrps import __version__
 from lrps.audit.lineage import ranges_read
+from lrps.base.document import to_json
 from lrps.base.numbers import amount, count, flops, loss, ratio
+from lrps.costs.curves.average_beside_branch import averages_beside_branches
 from lrps.costs.measured_cost import measured_cost
 from lrps.data.manifest import TokenizerIdentity
 from lrps.export.states import PathState
-from lrps.ledger.reader import EMA, MERGE, evaluations, read_ledger, until
+from lrps.ledger.reader import EMA, MERGE, RAW, EvaluationKey, HeldoutEvaluation, evaluations, read_ledger, until
 from lrps.ledger.records import Record
 from lrps.ledger.totals import total
 from lrps.paths.amendments import in_force
@@ -67,6 +70,7 @@ def card_document(
         "step": state.step,
         "tokens": state.step * config.tokens_per_step,
         "versions": list(state.versions),
+        "probes": list(plan.graph.probed.get(state.path.name, ())) if state.step == state.path.stop else [],
         "form": state.form,
         "average": checkpoint.identity[AVERAGE_KEY][AVERAGE.name] if state.form == EMA else None,
         MERGED: _averaged(checkpoints),
@@ -88,6 +92,7 @@ def card_document(
         "seed": config.seed,
         "optimizer": config.optimizer.model_dump(mode="json"),
         "heldout": _heldout(plan, state, {source["name"] for source in data}),
+        "branches": _branches(plan, state),
         "cost": _cost(plan, legs),
     }
 
@@ -119,6 +124,7 @@ def render_card(document: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"amount": amount, "count": count, "flops": flops, "loss": loss, "ratio": ratio, "lr": _lr}
+    environment.filters |= {"difference": "{:+.4f}".format, "error": "{:.4f}".format}
     return environment.get_template(_TEMPLATE).render(document)
 
 
@@ -189,12 +195,28 @@ def _heldout(plan: Plan, state: PathState, trained: set[str]) -> list[dict[str, 
     """
     if state.form == MERGE and not state.versions:
         return []
-    found = evaluations(read_ledger(plan.layout.path(state.path.name).ledger, heartbeats=False))
+    found = _evaluations(plan, state.path.name)
     order = [increment.version for increment in plan.increments]
     mine = [evaluation for key, evaluation in found.items() if (key.step, key.form) == (state.step, state.form)]
     mine.sort(key=lambda evaluation: order.index(evaluation.heldout) if evaluation.heldout in order else len(order))
     facts = [asdict(evaluation) | {"trained": evaluation.heldout in trained} for evaluation in mine]
     return [{key: value for key, value in each.items() if key not in ("initial_weights", "form")} for each in facts]
+
+
+def _evaluations(plan: Plan, name: str) -> dict[EvaluationKey, HeldoutEvaluation]:
+    return evaluations(read_ledger(plan.layout.path(name).ledger, heartbeats=False))
+
+
+def _branches(plan: Plan, state: PathState) -> list[dict[str, Any]]:
+    """Return the losses of an average beside those of the branches of the same version; none for raw weights.
+
+    None for a merge that is no release either, as its losses are not known.
+    """
+    if state.form == RAW or (state.form == MERGE and not state.versions):
+        return []
+    found = averages_beside_branches(plan, cache(partial(_evaluations, plan)))
+    mine = (each for each in found if (each.path, each.step, each.form) == (state.path.name, state.step, state.form))
+    return [to_json(each) for each in mine]
 
 
 def _measured(plan: Plan, leg: _Leg) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lrps.config.model_directory import read_model_config
 from lrps.data.data_tokenizer import EOS_TOKENS, DataTokenizer, config_tokenizer
 from lrps.data.manifest import TokenizerIdentity, existing_manifests
 from lrps.engine.averages.merged_state import ensure_merged
-from lrps.engine.fragments import WEIGHTS
+from lrps.engine.flat_pieces import WEIGHTS
 from lrps.engine.pretrained import write_pretrained
 from lrps.export.base_settings import carry_settings
 from lrps.export.card import card_document, render_card

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from lrps.ledger.heldout_metrics import LINES as HELDOUT_LINES
 from lrps.ledger.metrics import parse_metrics, rewound_to
 
 MOST_POINTS = 1024
@@ -125,6 +126,7 @@ def _pieces_backwards(file: Path) -> Iterator[tuple[_Points, float]]:
 
 
 def _points(text: bytes) -> tuple[_Points, float]:
+    text = HELDOUT_LINES.sub(b"", text)
     found: list[tuple[str, str]] = _LINE.findall(text.decode("latin-1"))
     if found and len(found) == text.count(b"\n") and text.endswith(b"\n"):
         steps, losses = zip(*found, strict=True)

@@ -1,4 +1,7 @@
-"""The metrics of a path in metrics.jsonl, one line per logged step, which trackers and charts are copies of."""
+"""The metrics of a path in metrics.jsonl, one line per logged step, which trackers and charts are copies of.
+
+Between them are lines with the held-out losses of evaluated states (lrps/ledger/heldout_metrics.py).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from pathlib import Path
 from lrps.base.errors import LedgerError
 from lrps.base.line_file import LineFile
 from lrps.base.tail import Tail
+from lrps.ledger.heldout_metrics import HeldoutMetrics
 
 KEPT = 30
 """Number of logged steps that `RecentMetrics` keeps: enough for a small curve."""
 _REWIND = "rewound_to"
 """Only key of a line that is no metrics: it says that the path was taken back."""
 _NEWEST_BYTES = 2**15
-"""Size of the end of a file that is read at first: it contains more than KEPT lines."""
+"""Size of the end of a file that is read at first: it contains more than KEPT logged steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class MetricsWriter:
     def write(self, metrics: Metrics) -> None:
         with self._writing():
             self._file.append((json.dumps(asdict(metrics)) + "\n").encode())
+
+    def write_heldout(self, heldout: HeldoutMetrics) -> None:
+        """Write the held-out losses of a state, which the ledger has already."""
+        with self._writing():
+            self._file.append(heldout.to_line())
 
     def rewind(self, step: int) -> None:
         """Write that the path was taken back to lineage step `step`: earlier lines of later steps no longer count.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lrps.base.errors import LedgerError
 from lrps.ledger.check import ledger_dirs
+from lrps.ledger.heldout_metrics import Evaluated, HeldoutMetrics, parse_heldout, recorded_evaluations
 from lrps.ledger.metrics import parse_metrics, rewound_to
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
@@ -48,29 +49,49 @@ def _fault(file: Path, ledger_dir: Path) -> str | None:
 def metrics_fault(file: Path, ledger_dir: Path) -> str | None:
     """Return the first lines of a metrics.jsonl that differ from the heartbeats of its ledger; None if none does.
 
-    Uses constant memory. A torn last line is no fault: the writer was killed. Lines are written before their
-    heartbeats, so that the last lines of an attempt may have none. The next attempt trains these steps again, with
-    equal losses: its heartbeats then have two lines each. Raises LedgerError for a damaged ledger, OSError if
-    the file cannot be read.
+    Memory grows with the number of evaluations only. A torn last line is no fault: the writer was killed. Lines of
+    steps are written before their heartbeats, so that the last ones of an attempt may have none. The next attempt
+    trains these steps again, with equal losses: its heartbeats then have two lines each. Held-out losses are written
+    after their records, so that each has one; a file of an earlier version of lrps has none. Raises LedgerError for a
+    damaged ledger, OSError if the file cannot be read.
     """
     ahead = _Ahead(_heartbeats(read_ledger(ledger_dir)))
     faults: list[str] = []
+    heldout: dict[int, HeldoutMetrics] = {}
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n") or line.isspace() or rewound_to(line) is not None:
+                continue
+            if (found := parse_heldout(line)) is not None:
+                heldout[number] = found
                 continue
             try:
                 metrics = parse_metrics(line)
             except ValueError as error:
                 faults.append(f"{file}:{number}: {error}")
                 continue
-            found = ahead.take(metrics.step, metrics.loss) or ahead.was_taken(metrics.step, metrics.loss)
-            if not (found or ahead.at_end_of_attempt):
+            taken = ahead.take(metrics.step, metrics.loss) or ahead.was_taken(metrics.step, metrics.loss)
+            if not (taken or ahead.at_end_of_attempt):
                 faults.append(f"{file}:{number}: the ledger has no step {metrics.step} with a loss of {metrics.loss:g}")
     if missing := ahead.count_missing():
         faults.append(f"{file}: {missing} logged steps of the ledger have no whole line; restore the file from a copy")
+    if heldout:  # The ledger is read after the lines, each of which was written after its records.
+        known = recorded_evaluations(read_ledger(ledger_dir))
+        faults += _unknown_evaluations(file, heldout, known)
     hidden = len(faults) - _SHOWN
     return ("\n".join(faults[:_SHOWN]) + (f"\n{file}: {hidden} more" if hidden > 0 else "")) or None
+
+
+def _unknown_evaluations(
+    file: Path, heldout: Mapping[int, HeldoutMetrics], known: Collection[Evaluated]
+) -> Iterator[str]:
+    """Yield a fault for each line of held-out losses that has one which is not known. heldout: by number of line."""
+    for number, line in heldout.items():
+        if unknown := sorted(
+            name for step, name, form, loss in line.evaluated if (step, name, form, loss) not in known
+        ):
+            sets = ", ".join(unknown)
+            yield f"{file}:{number}: the ledger has no such evaluation of step {line.step} on {sets}"
 
 
 def _heartbeats(records: Iterable[Record]) -> Iterator[_Heartbeat]:

@@ -13,15 +13,17 @@ fork differ:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lrps.base.errors import CheckpointError, LineageError
 from lrps.ledger.confirmed import SavedStates
 from lrps.paths.graph import TrainingPath
 from lrps.plan.recovery import path_states, saved_steps, step_to_return_to
-from lrps.store.checkpoints import Checkpoint, Skipped, complete_checkpoints, directory_name, find, newest_intact
+from lrps.store.checkpoints import Checkpoint, Skipped, complete_checkpoints, directory_name, find
 from lrps.store.layout import PathLayout, RunLayout
+from lrps.store.newest import newest_complete
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,17 @@ class Origin:
 
 
 def newest_checkpoint(
-    path: TrainingPath, layout: PathLayout, states: SavedStates
+    path: TrainingPath, layout: PathLayout, states: SavedStates, damaged: Mapping[Path, str] | None = None
 ) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """Return the path's newest checkpoint to resume from, pinned ones included, and the newer ones that were skipped.
 
     states: saved states of the path. Doubtful ones are skipped; if there is nothing before them, the path starts again.
-    Raises CheckpointError if all that it saved are damaged or gone: such a path is not trained again without notice.
+    damaged: checkpoints that are skipped because their bytes differ; the others are not read. Raises CheckpointError
+    if all that it saved are damaged or gone: such a path is not trained again without notice.
     """
     step_to_return_to(path, states, saved_steps(layout))
-    newest, skipped = newest_intact(layout.checkpoints, layout.branch_points, doubtful=states.doubtful)
+    places = (layout.checkpoints, layout.branch_points)
+    newest, skipped = newest_complete(*places, doubtful=states.doubtful, damaged=damaged)
     lost = states.saved - states.doubtful
     if newest is None and (lost or not all(each.doubtful for each in skipped)):
         vanished = f"its ledger says that step {max(lost, default=0)} was saved, but no checkpoint is there"
@@ -93,7 +97,7 @@ def fork(path: TrainingPath, run: RunLayout) -> Origin:
         places = (parent.branch_points, parent.checkpoints)
         if any((place / directory_name(path.parent.step)).is_dir() for place in places):
             raise LineageError(what) from None  # It exists and is incomplete: the error says how to fix it.
-        newest, _ = newest_intact(parent.checkpoints, parent.branch_points)
+        newest, _ = newest_complete(parent.checkpoints, parent.branch_points)
         passed = newest is not None and newest.step > path.parent.step
         how_to_fix = (
             f"its parent has passed that step without a branch point there; {_other_fork(path, parent)}"
@@ -114,14 +118,19 @@ def _other_fork(path: TrainingPath, parent: PathLayout) -> str:
 
 
 def origin_of(
-    path: TrainingPath, run: RunLayout, initial: Checkpoint | None = None, children: Iterable[TrainingPath] = ()
+    path: TrainingPath,
+    run: RunLayout,
+    initial: Checkpoint | None = None,
+    children: Iterable[TrainingPath] = (),
+    damaged: Mapping[Path, str] | None = None,
 ) -> Origin:
     """Return the origin of the next attempt: resume a path that was begun, else fork from its parent, else start.
 
     initial: checkpoint that a start begins from; None for initial weights. children: paths that may fork from this one.
+    damaged: checkpoints of the path that do not count, with the reasons. Reads no bytes of a state.
     """
     states = path_states(path.name, run, children)
-    newest, skipped = newest_checkpoint(path, run.path(path.name), states)
+    newest, skipped = newest_checkpoint(path, run.path(path.name), states, damaged)
     if newest is not None:
         return Origin("resume", newest.step, newest, skipped=skipped)
     origin = Origin("start", 0, initial) if path.parent is None else fork(path, run)

@@ -74,6 +74,10 @@ def run_scores(plan: Plan) -> list[Score]:
     return scores(read_ledger(plan.layout.ledger)) if plan.layout.ledger.is_dir() else []
 
 
+ScoresOfStates = Mapping[tuple[str, int, str], Mapping[str, Score]]
+"""Newest scores by (path, step, form of the weights), then by task."""
+
+
 def newest_scores(plan: Plan) -> dict[tuple[str, int, str], dict[str, Score]]:
     """Return (path, step, form) -> task -> newest score, of the config's tasks and the states of the run.
 

@@ -27,9 +27,10 @@ from lrps.plan.parent_state import other_parent
 from lrps.plan.plan import Plan
 from lrps.plan.recovery import saved_steps, what_follows, with_children
 from lrps.plan.released_state import checkpoint_digest
-from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, verify_checkpoint
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, verify_checkpoint
 from lrps.store.identity import check_identity
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 
 
 @dataclass(frozen=True)

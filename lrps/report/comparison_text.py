@@ -16,6 +16,8 @@ from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.headline import headline
 from lrps.report.summary import ONE_RUN, doubts, noticed_steps, other_histories, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
+from lrps.report.tables.amendment_table import amendment_table
+from lrps.report.tables.average_table import average_table
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table
 from lrps.report.tables.parts_table import parts_table
@@ -37,8 +39,9 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(paradigms_table(comparison))
     print_table(_losses_table(comparison))
     print_table(version_costs_table(comparison, for_terminal=True))
+    measured = (forgetting_table(comparison), average_table(comparison), task_table(comparison))
     track_record = track_record_table(comparison.track_record or ())
-    for table in (forgetting_table(comparison), task_table(comparison), probe_table(comparison), track_record):
+    for table in (*measured, probe_table(comparison), track_record, amendment_table(comparison)):
         if table.rows:
             print_table(table)
     if any(paradigm.releases[-1].seen_loss is not None for paradigm in comparison.paradigms.values()):
@@ -60,12 +63,12 @@ def comparison_markdown(comparison: Comparison) -> str:
     ]
     parts += [*_rehearsal(comparison), ONE_RUN, still_to_do(comparison)]
     tables = (
-        *(forgetting_table(comparison), paired_table(comparison), task_table(comparison), probe_table(comparison)),
-        track_record_table(comparison.track_record or ()),
+        *(forgetting_table(comparison), paired_table(comparison), average_table(comparison)),
+        *(task_table(comparison), probe_table(comparison), track_record_table(comparison.track_record or ())),
     )
     measured = (table for table in tables if table.rows)
-    mixtures = (table for table in (parts_table(comparison.plan),) if table.rows)
-    for table in (*mixtures, version_costs_table(comparison), *measured):
+    planned = (table for table in (amendment_table(comparison), parts_table(comparison.plan)) if table.rows)
+    for table in (*planned, version_costs_table(comparison), *measured):
         parts += [f"## {table.title.capitalize()}", table.to_markdown(), *table.notes]
     return "\n\n".join(parts) + "\n"
 

@@ -14,9 +14,10 @@ from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown
 from lrps.report.figures.catalogue import figures
 from lrps.report.page import render_page
+from lrps.report.tables.average_table import average_records
 from lrps.report.tables.forgetting_table import forgetting_records, forgetting_table, matrix_records
 from lrps.report.tables.paired_table import paired_records
-from lrps.report.tables.probe_table import probe_records, probe_table
+from lrps.report.tables.probe_table import probe_records, probe_score_records, probe_table
 from lrps.report.tables.task_table import task_records, task_table
 from lrps.report.tables.totals_table import totals_table
 from lrps.report.tables.track_record_table import track_record_records
@@ -44,12 +45,18 @@ def _csv(comparison: Comparison) -> Files:
         "forgetting.csv": forgetting_records(comparison).to_csv(),
         "matrix.csv": matrix_records(comparison).to_csv(),
         **({"paired.csv": paired_records(comparison).to_csv()} if comparison.heldout_curves else {}),
+        **({"averages.csv": average_records(comparison).to_csv()} if comparison.averages_beside_branches else {}),
         **({"tasks.csv": task_records(comparison).to_csv()} if comparison.tasks else {}),
         **({"probes.csv": probe_records(comparison).to_csv()} if comparison.probe_results else {}),
+        **({"probe_tasks.csv": probe_score_records(comparison).to_csv()} if _probes_scored(comparison) else {}),
         **(
             {"forecasts.csv": track_record_records(comparison.track_record).to_csv()} if comparison.track_record else {}
         ),
     }
+
+
+def _probes_scored(comparison: Comparison) -> bool:
+    return any(result.scores for result in comparison.probe_results or ())
 
 
 def _tex(comparison: Comparison) -> Files:

@@ -22,6 +22,8 @@ from lrps.report.figures.goodput import USES
 from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
 from lrps.report.summary import ONE_RUN, doubts, mixing, noticed_steps, other_histories, still_to_do
+from lrps.report.tables.amendment_table import amendment_table
+from lrps.report.tables.average_table import average_table
 from lrps.report.tables.forgetting_table import forgetting_table
 from lrps.report.tables.paired_table import paired_table, watching_notes
 from lrps.report.tables.parts_table import parts_table
@@ -59,9 +61,10 @@ def render_page(comparison: Comparison) -> str:
             legend=legend(comparison.cost_model),
             ways_of_counting=WAYS_OF_COUNTING,
             unreleased=UNRELEASED,
+            amendments=amendment_table(comparison),
             parts=parts_table(comparison.plan),
             measured_tables=[
-                *(forgetting_table(comparison), paired_table(comparison)),
+                *(forgetting_table(comparison), paired_table(comparison), average_table(comparison)),
                 *(task_table(comparison), probe_table(comparison)),
                 track_record_table(comparison.track_record or ()),
             ],

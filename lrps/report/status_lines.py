@@ -9,6 +9,7 @@ from datetime import datetime
 from lrps.base.numbers import NOT_APPLICABLE, amount, count, device_time, duration, loss, ratio, short
 from lrps.costs.remaining import RemainingCost
 from lrps.costs.status_document import PathProgress, SpentCost, StatusDocument
+from lrps.report.tables.amendment_table import amendment_lines
 
 
 def mfu_text(value: float | None) -> str:
@@ -58,10 +59,11 @@ def heldout_lines(document: StatusDocument) -> list[str]:
 
 
 def warning_lines(document: StatusDocument) -> list[str]:
-    """Return the lines below the totals: warnings and noticed steps of paths, versions that cannot be evaluated."""
+    """Return the lines below the totals: warnings, amendments and noticed steps of paths, sets without sequences."""
     lines = [f"warning: {path.name}: {path.warning}" for path in document.paths if path.warning]
     lines += [f"warning: {path.name}: {path.off_forecast}" for path in document.paths if path.off_forecast]
     lines += [f"note: {path.name}: {noticed}" for path in document.paths if (noticed := path.measured.noticed)]
+    lines += [f"note: {line}" for line in amendment_lines({path.name: path.amendments for path in document.paths})]
     empty = (f"{version} holds out no whole sequence: all losses on it are n/a" for version in document.without_heldout)
     return [*lines, *(f"note: {line}" for line in empty)]
 

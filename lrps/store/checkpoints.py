@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, DamagedCheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
 from lrps.store.layout import PathLayout
 
@@ -155,14 +155,14 @@ def publish(
 
 def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
     """Return the checkpoints in `directory` whose manifest is valid and whose files have their sizes, by step."""
-    return tuple(found for _, found in _scan(directory) if isinstance(found, Checkpoint))
+    return tuple(found for _, found in scan(directory) if isinstance(found, Checkpoint))
 
 
 def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]:
     """Return (step, directory, reason) of every directory that has the name of a checkpoint but is not one, by step."""
     return tuple(
         (step, directory / directory_name(step), str(found))
-        for step, found in _scan(directory)
+        for step, found in scan(directory)
         if not isinstance(found, Checkpoint)
     )
 
@@ -172,41 +172,29 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return _read(directory)
 
 
-def newest_intact(*directories: Path, doubtful: Collection[int] = ()) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
-    """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
-
-    Reads checkpoints from the newest one on, until one is intact. doubtful: steps whose states are skipped unread.
-    """
-    skipped: list[Skipped] = []
-    everything = [(*found, directory) for directory in directories for found in _scan(directory)]
-    for step, found, directory in sorted(everything, key=lambda entry: entry[0], reverse=True):
-        where = directory / directory_name(step)
-        if step in doubtful:
-            skipped.append(Skipped(where, f"{where} is not confirmed, and a step soon after it failed", doubtful=True))
-            continue
-        why = found if isinstance(found, CheckpointError) else fault(found)
-        if why is None and isinstance(found, Checkpoint):
-            return found, tuple(skipped)
-        skipped.append(Skipped(where, str(why).partition("; ")[0]))
-    return None, tuple(skipped)
-
-
 def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None:
     """Raise CheckpointError for the first file (of those in `names`, if given) whose SHA-256 differs."""
     _read(checkpoint.directory)
-    for name, entry in checkpoint.manifest["files"].items():
+    for name in checkpoint.manifest["files"]:
         if names is None or name in names:
             path = checkpoint.directory / name
             with explained(f"cannot read {path}"):
                 digest = sha256_file(path)
-            if digest != entry["sha256"]:
-                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_HOW_TO_FIX}")
+            check_digests(checkpoint, {name: digest})
 
 
-def fault(checkpoint: Checkpoint) -> CheckpointError | None:
+def check_digests(checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
+    """Raise DamagedCheckpointError for the first file whose SHA-256 is not the manifest's. digests: name -> SHA-256."""
+    for name, digest in digests.items():
+        if digest != checkpoint.manifest["files"][name]["sha256"]:
+            path = checkpoint.directory / name
+            raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_HOW_TO_FIX}")
+
+
+def fault(checkpoint: Checkpoint, names: Collection[str] | None = None) -> CheckpointError | None:
     """Return the error of `verify_checkpoint`; None if the checkpoint is intact."""
     try:
-        verify_checkpoint(checkpoint)
+        verify_checkpoint(checkpoint, names)
     except CheckpointError as error:
         return error
     return None
@@ -234,11 +222,13 @@ def find(path_layout: PathLayout, step: int) -> Checkpoint:
 def pin(checkpoint: Checkpoint, branch_points_dir: Path) -> Checkpoint:
     """Keep a checkpoint for good, as read-only hard links (copies on another file system). Idempotent.
 
-    A damaged pin is set aside and replaced by an intact state. Raises CheckpointError if another state of the same step
-    is pinned already: branches may have forked from it.
+    Nothing is read if its files are linked already. A damaged pin is set aside and replaced by an intact state. Raises
+    CheckpointError if another state of the same step is pinned already: branches may have forked from it.
     """
     final = branch_points_dir / checkpoint.directory.name
     if final.exists():
+        if _is_linked(checkpoint, final):
+            return _read(final)
         pinned = _intact(final)
         if pinned is None:
             verify_checkpoint(checkpoint)
@@ -312,6 +302,17 @@ def rename_and_remove(directory: Path) -> None:
     os.rename(directory, hidden)
     fsync_directory(directory.parent)
     shutil.rmtree(hidden)
+
+
+def _is_linked(checkpoint: Checkpoint, directory: Path) -> bool:
+    """Return True if all files of a checkpoint are the same ones in `directory`, so that both have the same bytes."""
+    try:
+        return all(
+            os.path.samefile(checkpoint.directory / name, directory / name)
+            for name in (*checkpoint.manifest["files"], MANIFEST)
+        )
+    except OSError:
+        return False
 
 
 def _link(source: Path, target: Path) -> None:
@@ -390,7 +391,7 @@ def _intact(directory: Path) -> Checkpoint | None:
     return found if fault(found) is None else None
 
 
-def _scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
+def scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
     """Return (step, checkpoint or error) of every directory that has the name of a checkpoint, by step."""
     if not directory.is_dir():
         return []

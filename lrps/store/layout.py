@@ -50,9 +50,12 @@ class PathLayout:
         """File with the metrics of logged steps, one JSON object per line."""
         return self.directory / "metrics.jsonl"
 
-    def row_losses(self, step: int, heldout: str) -> Path:
-        """Return the file with the loss of every sequence of a held-out set, of the state after a step."""
-        return self.directory / HELDOUT / f"step-{step:08d}-{heldout}.f32"
+    def row_losses(self, step: int, heldout: str, form: str | None = None) -> Path:
+        """Return the file with the loss of every sequence of a held-out set, of the state after a step.
+
+        form: form of the weights if they are not raw, such as `ema`.
+        """
+        return self.directory / HELDOUT / f"step-{step:08d}{'' if form is None else f'.{form}'}-{heldout}.f32"
 
     @property
     def profile(self) -> Path:

@@ -37,13 +37,14 @@ from lrps.track.console import TrainingConsole
 from lrps.track.trackers import open_trackers
 from lrps.track.webhook import Webhook
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
+from lrps.train.attempt_start import AttemptStart
 from lrps.train.branch_watch import record_forecast
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
 from lrps.train.path_average import average_rule
 from lrps.train.path_models import PathModels
 from lrps.train.path_notices import PathNotices
-from lrps.train.path_start import PathStart, start_path
+from lrps.train.path_start import PathStart, check_origin, pin_saved, start_path
 from lrps.train.plan_progress import plan_progress
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.saved_states import SavedSteps, start_with_saved_states
@@ -64,8 +65,8 @@ class _Group:
     console: TrainingConsole
     webhook: Webhook
     profiler: StepProfiler
-    begin: Callable[[TrainingPath], PathStart]
-    """Function that finds where a path starts, under its lock."""
+    begin: Callable[..., PathStart]
+    """Function `start_path` or `start_with_saved_states` of the plan; rank 0 calls it, under the lock of the path."""
     budget: BudgetWatch | None
     """On rank 0, if there is a budget."""
 
@@ -172,13 +173,12 @@ def _steps_to_train(path: TrainingPath, layout: PathLayout) -> int:
 def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
     """Run one path under its lock; False if asked to stop before its end."""
     with _reporting(plan, path, group.webhook), _naming_what_follows(plan, path), ExitStack() as resources:
-
-        def lock_and_start() -> PathStart:
-            resources.enter_context(path_lock(plan.layout.path(path.name).directory))
-            return group.begin(path)
-
-        start = ask_rank_zero(lock_and_start)
+        layout = plan.layout.path(path.name)
+        ask_rank_zero(lambda: resources.enter_context(path_lock(layout.directory)))
+        attempt = AttemptStart(lambda damaged: group.begin(path, damaged=damaged))
+        start = attempt.find()
         if start.complete:
+            ask_rank_zero(lambda: pin_saved(layout, start.branch_points, start.origin.step, group.console.say))
             return True
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = group.models.build(path)
@@ -186,7 +186,10 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
         rule = average_rule(plan.config, path)
         engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
         resources.callback(engine.close)
-        resources.enter_context(group.profiler.tracing(plan.layout.path(path.name).profile))
+        resources.enter_context(group.profiler.tracing(layout.profile))
+        digests, parent = plan.training_digests, start.parent_digest
+        check = partial(check_origin, path=path, data=data, training_digests=digests, parent_digest=parent)
+        start = attempt.load(engine, start, check)
         recorder = _open_recorder(plan, path, engine, data, group) if engine.rank == 0 else None
         trainer = Trainer(
             plan.config,
@@ -196,7 +199,6 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             data,
             start,
             training_sha256=plan.training_sha256,
-            training_digests=plan.training_digests,
             heldout=_heldout_sets(plan),
             stop_request=group.stop_request,
             recorder=recorder,

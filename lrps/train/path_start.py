@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError, LineageError
@@ -88,10 +89,13 @@ class PathStart:
         return not (self.steps_to_train or self.missing_evaluations or self.missing_merges or self.curve)
 
 
-def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) -> PathStart:
+def start_path(
+    plan: Plan, path: TrainingPath, say: Say, *, train: bool = True, damaged: Mapping[Path, str] | None = None
+) -> PathStart:
     """Claim the directory of a path and find what an attempt at it starts with.
 
-    Leftovers of interrupted saves are removed first. If nothing is left to do, the missing pins are made. The model
+    Leftovers of interrupted saves are removed first. No bytes of a state are read: `lrps.train.attempt_start` finds
+    damaged ones, and calls this again with them. damaged: checkpoints that do not count, with the reasons. The model
     that the plan starts from is evaluated by the first path that starts from it, or if train is False by any such path.
     Raises LineageError if the directory belongs to another plan, if the path was rewound since the plan was made, for a
     path that is not trained to its end if train is False, and if the path's average begins too late for a release that
@@ -111,7 +115,7 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     claim(layout, path, identity)
     if train:
         check_recoverable(path, plan.layout, children)
-    origin = origin_of(path, plan.layout, initial, children)
+    origin = origin_of(path, plan.layout, initial, children, damaged)
     missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
     if (origin.verb == "start" or not train) and (versions := missing_initial_evaluations(plan, path)):
         missing[0] = versions
@@ -124,12 +128,9 @@ def start_path(plan: Plan, path: TrainingPath, say: Say, *, train: bool = True) 
     check_released_averages(plan, path, origin, missing_of_form(plan, path, EMA))
     curve = curve_to_come(plan, path, origin.step) if steps else {}
     fork_check = sets_to_check(plan, path) if origin.verb == "fork" else None
-    start = PathStart(
+    return PathStart(
         origin, steps, missing, branch_points, parent, initial, digest, merges, path.skips, curve, fork_check
     )
-    if start.complete:
-        pin_saved(layout, branch_points, origin.step, say)
-    return start
 
 
 def claim(layout: PathLayout, path: TrainingPath, identity: Mapping[str, Any]) -> None:

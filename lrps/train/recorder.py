@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrps.base.errors import LedgerError, NonFiniteLoss
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
+from lrps.ledger.heldout_metrics import HeldoutMetrics
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Record
@@ -196,13 +197,13 @@ class Recorder:
         """Record an evaluation: the losses of its sequences in files, everything else in the ledger.
 
         results: by held-out version. initial_weights: digest of the evaluated model if it is the one that the plan
-        starts from. form: form of the weights, as in lrps.ledger.reader; only raw ones have files.
+        starts from. form: form of the weights, as in lrps.ledger.reader.
         """
         self._step = step
         whose = {} if initial_weights is None else {"initial_weights": initial_weights}
         whose |= {} if form == RAW else {"form": form}
         for heldout, result in results.items():
-            files = self._row_losses(step, heldout, result) if form == RAW else {}
+            files = self._row_losses(step, heldout, result, form)
             self._append("evaluation", heldout=heldout, **result.facts, **files, **whose)
         self._ledger.sync()
         facts = {name: result.facts for name, result in results.items()}
@@ -211,13 +212,15 @@ class Recorder:
             f"{self.path.name}: held-out loss{'' if form == RAW else f' of the {form}'} at step {step}: "
             + "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         )
-        self._trackers.log_evaluation(step, step * self._tokens_per_step, facts, form)
+        tokens = step * self._tokens_per_step
+        self._metrics.write_heldout(HeldoutMetrics.of(step, tokens, form, facts))
+        self._trackers.log_evaluation(step, tokens, facts, form)
         if self.notices is not None:
             self.notices.evaluated(step, facts, form)
 
-    def _row_losses(self, step: int, heldout: str, result: HeldoutResult) -> dict[str, str]:
+    def _row_losses(self, step: int, heldout: str, result: HeldoutResult, form: str) -> dict[str, str]:
         """Write the losses of single sequences, which only comparisons of states need, and return their digest."""
-        file = self._layout.row_losses(step, heldout)
+        file = self._layout.row_losses(step, heldout, None if form == RAW else form)
         try:
             return {"row_losses_sha256": write_row_losses(file, result.row_losses)}
         except OSError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from lrps.base.errors import CheckpointError
@@ -17,14 +19,16 @@ SavedSteps = tuple[int, ...] | Literal["all"]
 """Lineage steps of saved states, or all that a path has."""
 
 
-def start_with_saved_states(plan: Plan, path: TrainingPath, say: Say, *, steps: SavedSteps) -> PathStart:
+def start_with_saved_states(
+    plan: Plan, path: TrainingPath, say: Say, *, steps: SavedSteps, damaged: Mapping[Path, str] | None = None
+) -> PathStart:
     """Return the start of an attempt that evaluates saved states of a path, also of an unfinished one, and trains none.
 
     States that were evaluated on the same sequences already are left out. Raises CheckpointError for a step without a
-    saved state; raises like `start_path` otherwise.
+    saved state; raises like `start_path` otherwise. damaged: as there.
     """
     chosen = _chosen(plan.layout.path(path.name), path.name, steps)
-    start = start_path(plan, path, say)
+    start = start_path(plan, path, say, damaged=damaged)
     chosen -= {each.step for each in start.origin.skipped}  # These are about to be set aside.
     heldout, released = heldout_after(plan, path), released_steps(plan, path)
     done = newest_evaluations(plan, path)

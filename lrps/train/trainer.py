@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet, check_finite, due_sets, evaluate_forms, evaluate_state
 from lrps.train.fork_check import checked_loss
 from lrps.train.path_average import PathAverage, average_rule, loaded_average
-from lrps.train.path_start import PathStart, check_origin, pin_fork, pin_saved, set_aside_skipped
+from lrps.train.path_start import PathStart, pin_fork, pin_saved, set_aside_skipped
 from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.pruning import Pruner
 from lrps.train.recorder import Recorder
@@ -48,20 +48,19 @@ class Trainer:
         start: PathStart,
         *,
         training_sha256: str,
-        training_digests: Collection[str],
         heldout: Mapping[str, HeldoutSet],
         stop_request: StopRequest,
         recorder: Recorder | None,
         budget: BudgetWatch | None = None,
         before_step: Callable[[int], None] = lambda _step: None,
     ) -> None:
-        """training_sha256: digest of what all paths of the plan share. heldout: held-out sets by version.
+        """The engine has the first state of `start`. training_sha256: digest of what all paths of the plan share.
 
-        training_digests: digests of the same training that checkpoints may carry. budget: on rank 0, if there is one.
-        before_step: called with the lineage step that every step begins at.
+        heldout: held-out sets by version. budget: on rank 0, if there is one. before_step: called with the lineage step
+        that every step begins at.
         """
         self.config, self.path, self.engine, self.data, self.start = config, path, engine, data, start
-        self.training_sha256, self.training_digests, self.heldout = training_sha256, training_digests, heldout
+        self.training_sha256, self.heldout = training_sha256, heldout
         self.stop_request, self.recorder, self.budget, self.before_step = stop_request, recorder, budget, before_step
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
@@ -77,7 +76,10 @@ class Trainer:
 
         A budget that is spent asks to stop as a signal does.
         """
-        self._load_origin()
+        first = self.start.first_state
+        if first.verb == "resume" and first.checkpoint is not None and self.recorder is not None:
+            self.recorder.resumed(first.checkpoint.identity, self.engine.facts)
+        self._loaded(first)
         self._book_energy()
         ask_rank_zero(self._protect_checkpoints)
         try:
@@ -100,18 +102,6 @@ class Trainer:
             ask_rank_zero(lambda: self.pruner.prune(newest))  # The evaluation has confirmed the last state.
             self._evaluate_merges()
         return finished
-
-    def _load_origin(self) -> None:
-        origin = self.start.first_state
-        if origin.checkpoint is not None:
-            if origin.verb != "start":  # The state of another program has no such identity; loading checks its model.
-                parent = self.start.parent_digest
-                check_origin(origin.checkpoint, origin, self.path, self.data, self.training_digests, parent)
-            # Resuming has just read every byte of its checkpoint to know that it is intact.
-            load_checkpoint(self.engine, origin.checkpoint, origin.optimizer, verify=origin.verb != "resume")
-            if origin.verb == "resume" and self.recorder is not None:
-                self.recorder.resumed(origin.checkpoint.identity, self.engine.facts)
-        self._loaded(origin)
 
     def _loaded(self, origin: Origin) -> None:
         """Continue from the state that the engine has just loaded."""

@@ -105,6 +105,17 @@ def test_sha256(tmp_path):
     assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 22])
+def test_sha256_hands_over_what_it_reads(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(files, "_PIECE", 7)
+    content, received = os.urandom(size), {}
+    (tmp_path / "a").write_bytes(content)
+    assert sha256_file(tmp_path / "a", lambda offset, piece: received.update({offset: bytes(piece)})) == (
+        hashlib.sha256(content).hexdigest()
+    )
+    assert received == {offset: content[offset : offset + 7] for offset in range(0, size, 7)}
+
+
 def test_a_relative_path_is_shown_with_its_absolute_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert located(Path("data/../v1.jsonl")) == f"data/../v1.jsonl ({tmp_path}/v1.jsonl)"

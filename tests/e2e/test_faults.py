@@ -31,9 +31,9 @@ from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.plan.plan import Plan, make_plan
-from lrps.store.checkpoints import newest_intact
 from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 from support.fault_attempts import LIMIT, Attempt, config_below, fork_server
 from support.faults_worker import Plant
 from support.planted_faults import GUARDS, FaultyRun, all_features

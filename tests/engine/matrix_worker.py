@@ -42,14 +42,18 @@ from matrix_state import (
 from packed_cases import DEPENDING, END, loss_alone, packed_rows, with_reference_flash
 from universal_cases import imported, universal
 
-from lrps.base.errors import CheckpointError, ConfigError, NonFiniteLoss
-from lrps.engine import deepspeed_engine, fragments, loss_head
+from lrps.base.errors import CheckpointError, ConfigError, DamagedCheckpointError, NonFiniteLoss
+from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.model import build_model, parameter_groups
 from lrps.engine.ranks import gather, rank, world_size
+from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_complete
+from lrps.train.attempt_start import AttemptStart
+from lrps.train.path_start import PathStart
 
 TOPOLOGIES = {
     "llama": [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16"), (2, "bf16"), (3, "bf16")],
@@ -260,7 +264,7 @@ def elastic(out):
             source = save_checkpoint(engine, PathLayout(out / f"elastic-{stage}"), STEPS, {})
             found[f"s{stage}"] = {
                 "different": different(truth, now) if now else [],
-                "adam_step": fragments._adam_step(engine._engine),
+                "adam_step": flat_pieces.adam_step(engine._engine),
                 "files": sorted(source.manifest["files"]),
                 "step": losses(train(engine, [STEPS])),
             }
@@ -290,7 +294,7 @@ def reset(out):
             checkpoint = find(layout(out, world_size(), "llama", 1, "fp32"), STEPS)
             load_checkpoint(engine, checkpoint, optimizer="reset")
             now = state_of(engine, out)
-            adam_step = fragments._adam_step(engine._engine)
+            adam_step = flat_pieces.adam_step(engine._engine)
             moments = [key for key, value in now.items() if not key.startswith("fp32") and value.any()]
             truth = assembled(checkpoint.directory)
             weights = [key for key in now if key.startswith("fp32") and not torch.equal(now[key], truth[key])]
@@ -379,25 +383,78 @@ def refusals(out):
             CheckpointError,
             lambda: load_checkpoint(engine, find(layout(out, world_size(), "gpt2", 3, "fp32"), STEPS)),
         )
-        path = good.directory / sorted(good.manifest["files"])[last]
-        gather(None)
-        if rank() == last:
-            content = bytearray(path.read_bytes())
-            content[-1] ^= 1
-            path.write_bytes(content)
-        gather(None)
-        found["flipped"] = expect(CheckpointError, lambda: load_checkpoint(engine, good))
+        flip(good, last)
+        found["flipped"] = expect(DamagedCheckpointError, lambda: load_checkpoint(engine, good))
+        flip(good, last)
+        load_checkpoint(engine, good)
         found["changed"] = different(before, state_of(engine, out))
+        found["fallback"] = fallback(engine, place, last, before, out)
     for kind in DEPENDING:
         found[kind] = expect(ConfigError, lambda kind=kind: within_documents(kind))
+    found["misnamed"] = {f"s{stage} {precision}": misnamed(out, stage, precision)
+                         for stage, precision in ((1, "bf16"), (2, "fp32"))}  # fmt: skip
     found["one rank's logits"] = one_ranks_logits(last)
     found["indivisible"] = expect(ConfigError, lambda: running(make_config(sequences=5, micro=2)).__enter__())
     return found
 
 
+def flip(checkpoint, of_rank):
+    """Flip the last bit of the file that a rank has written."""
+    path = checkpoint.directory / sorted(checkpoint.manifest["files"])[of_rank]
+    gather(None)
+    if rank() == of_rank:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    gather(None)
+
+
+def fallback(engine, place, last, older, out):
+    """What an attempt resumes from if the file of one rank in the newest state is damaged, and then in all states."""
+
+    def propose(damaged):
+        newest, skipped = newest_complete(place.checkpoints, damaged=damaged)
+        if newest is None:
+            raise CheckpointError("no state is left")
+        return PathStart(Origin("resume", newest.step, newest, skipped=skipped), 1, {}, ())
+
+    def load():
+        attempt = AttemptStart(propose)
+        return attempt.load(engine, attempt.find(), lambda checkpoint, origin: None)
+
+    train(engine, range(1, 3))
+    flip(save_checkpoint(engine, place, 3, {}), last)
+    start = load()
+    found = {"steps": gather(start.origin.step), "skipped": gather(*map(str, start.origin.skipped)),
+             "different": different(older, state_of(engine, out))}  # fmt: skip
+    flip(find(place, 1), last)
+    return found | {"none": expect(CheckpointError, load)}
+
+
+def misnamed(out, stage, precision):
+    """Errors of an engine whose flat buffers DeepSpeed reorders: at its start, and after a load where it starts."""
+    initialize = deepspeed_engine.deepspeed.initialize
+
+    def reordered(**arguments):
+        arguments["config"]["zero_optimization"]["round_robin_gradients"] = True
+        return initialize(**arguments)
+
+    config = make_config("llama", stage, precision)
+    with patch.object(deepspeed_engine.deepspeed, "initialize", reordered):
+        at_start = expect(ConfigError, lambda: started(config))
+        with patch.object(flat_pieces, "check_names", lambda engine: None), running(config) as engine:
+            source = find(layout(out, world_size(), "llama", stage, precision), STEPS)
+            return at_start, expect(ConfigError, lambda: load_checkpoint(engine, source))
+
+
 def within_documents(kind):
     """Make an engine whose attention stays within documents, and close it."""
-    with running(make_config(kind, 3), document_end=END):
+    started(make_config(kind, 3), document_end=END)
+
+
+def started(config, **arguments):
+    """Make an engine, and close it."""
+    with running(config, **arguments):
         pass
 
 

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lrps.base.errors import CheckpointError
-from lrps.engine.checkpointing import Saver, Snapshot, save_checkpoint
-from lrps.engine.fragments import Fragments, own_fragments
+from lrps.base.errors import CheckpointError, DamagedCheckpointError
+from lrps.engine.checkpointing import Saver, Snapshot, dealt, load_checkpoint, save_checkpoint, verify_together
+from lrps.engine.fragments import Fragments, file_name, own_fragments, read_fragments
 from lrps.store import checkpoints
 from lrps.store.layout import PathLayout
 
@@ -30,8 +32,20 @@ def test_a_full_disk_on_one_rank_fails_on_all_and_leaves_the_old_checkpoint(matr
 def test_a_flipped_byte_is_refused_on_all_ranks(matrix, world):
     found = matrix[world]["refusals"]
     assert len(found["flipped"]) == world
-    assert all("is damaged" in message for message in found["flipped"])
-    assert found["changed"] == []
+    (message,) = set(found["flipped"])
+    assert "is damaged: its SHA-256 is not the manifest's" in message
+    assert not message.startswith("rank"), "the file is the same one for all ranks"
+    assert found["changed"] == [], "once an intact state is loaded"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_damaged_newest_state_gives_way_on_all_ranks(matrix, world):
+    found = matrix[world]["refusals"]["fallback"]
+    assert found["steps"] == [1] * world
+    (skipped,) = set(found["skipped"])
+    assert skipped.endswith("is damaged: its SHA-256 is not the manifest's")
+    assert found["different"] == []
+    assert found["none"] == ["no state is left", "rank 0: no state is left"][:world]
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -99,6 +113,9 @@ class TinyEngine:
     def own_fragments(self):
         return own_fragments(self._held)
 
+    def read_fragments(self, directory, optimizer="carry", hashed=()):
+        return read_fragments(self._held, directory, optimizer, hashed)
+
 
 def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch):
     layout, held, written = PathLayout(tmp_path), threading.Event(), []
@@ -135,6 +152,49 @@ def test_a_save_that_cannot_be_published_leaves_no_draft(tmp_path, monkeypatch, 
         with pytest.raises(CheckpointError, match="full"):
             saver.finish()
         assert [path.name for path in layout.checkpoints.iterdir()] == ["step-00000001"]
+
+
+# Hashing in shares
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=40), st.integers(1, 20))
+def test_every_file_is_hashed_by_one_rank(sizes, count):
+    listed = {f"file-{index:02d}": {"bytes": size} for index, size in enumerate(sizes)}
+    shares = [dealt(listed, index, count) for index in range(count)]
+    assert [name for share in shares for name in share] == sorted(listed)
+    total, largest = sum(sizes), max(sizes)
+    for share in shares:
+        assert sum(listed[name]["bytes"] for name in share) <= total / count + largest
+
+
+@given(st.integers(1, 64), st.integers(1000, 10**9), st.integers(0, 400))
+def test_a_rank_of_the_same_topology_hashes_the_file_that_it_loads(count, size, small):
+    listed = {file_name(index, count): {"bytes": size} for index in range(count)} | {"state.json": {"bytes": small}}
+    for index in range(count):
+        assert dealt(listed, index, count)[0] == file_name(index, count)
+
+
+@pytest.mark.parametrize("at", [12, -1], ids=["header", "values"])
+def test_a_flipped_bit_is_damage_wherever_it_is(tmp_path, at):
+    engine = TinyEngine()
+    checkpoint = save_checkpoint(engine, PathLayout(tmp_path), 1, {})
+    load_checkpoint(engine, checkpoint)
+    file = next(checkpoint.directory.glob("*.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError, match=r"safetensors is damaged: its SHA-256 is not the manifest's; "):
+        load_checkpoint(engine, checkpoint)
+    with pytest.raises(DamagedCheckpointError, match="is damaged"):
+        verify_together(checkpoint)
+
+
+def test_a_file_that_vanishes_is_damage(tmp_path):
+    engine = TinyEngine()
+    checkpoint = save_checkpoint(engine, PathLayout(tmp_path), 1, {})
+    next(checkpoint.directory.glob("*.safetensors")).unlink()
+    with pytest.raises(DamagedCheckpointError, match="is missing or not"):
+        load_checkpoint(engine, checkpoint)
 
 
 # Copies of the state in host memory

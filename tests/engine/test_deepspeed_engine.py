@@ -64,6 +64,16 @@ def test_a_model_that_lets_documents_meet_is_refused(matrix, kind):
             assert message.startswith(f"data.attention_across_documents: {told}") if told else message == "nothing"
 
 
+@pytest.mark.parametrize("case", ["s1 bf16", "s2 fp32"])
+def test_buffers_that_are_ordered_otherwise_than_their_names_are_refused(matrix, case):
+    for messages in matrix[2]["refusals"]["misnamed"][case]:
+        assert len(messages) == 2
+        for message in messages:
+            assert "fp32 weights than those of " in message
+            assert "take zero_optimization.round_robin_gradients out" in message
+    assert matrix[1]["refusals"]["misnamed"][case] == [["nothing"]] * 2, "one rank has one order"
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_ranks_agree_on_how_the_loss_is_made(matrix, world):
     found = matrix[world]["refusals"]["one rank's logits"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lrps.base import files
 from lrps.base.errors import CheckpointError
+from lrps.base.files import sha256_file
+from lrps.engine import fragments
 from lrps.engine.fragments import FACTS, file_name, own_fragments, read_fragments
 
 WORLDS = (1, 2)
@@ -154,6 +158,31 @@ def test_reads_tensors_that_are_cut_into_ranges(tmp_path):
 
     rewrite(tmp_path / file_name(0, 1), cut)
     read_fragments(target, tmp_path)
+    assert same(state(source), state(target))
+
+
+@pytest.mark.parametrize("piece", [1, 5, 64, 2**24], ids=lambda piece: f"pieces of {piece} bytes")
+@pytest.mark.parametrize("optimizer", ["carry", "reset"])
+def test_a_file_that_is_hashed_is_read_once_and_exactly(tmp_path, monkeypatch, piece, optimizer):
+    source, one, other = plain_engine(0), plain_engine(1), plain_engine(2)
+    (file,) = own_fragments(source).write(tmp_path)
+    (tmp_path / "state.json").write_text("{}")
+    read_fragments(one, tmp_path, optimizer)
+    monkeypatch.setattr(files, "_PIECE", piece)
+    monkeypatch.setattr(fragments._Copy, "read", None)
+    digests = read_fragments(other, tmp_path, optimizer, [file.name, "state.json"])
+    assert same(state(one), state(other))
+    assert digests == {path.name: sha256_file(path) for path in (file, tmp_path / "state.json")}
+
+
+def test_only_ranges_are_read_of_a_file_that_another_rank_hashes(tmp_path):
+    source, target = plain_engine(0), plain_engine(1)
+    own = own_fragments(source)
+    first = {key: tensor for key, tensor in own.tensors.items() if "|0." in key}
+    second = {key: tensor for key, tensor in own.tensors.items() if "|0." not in key}
+    for index, tensors in enumerate((first, second)):
+        replace(own, file=file_name(index, 2), tensors=tensors).write(tmp_path)
+    assert read_fragments(target, tmp_path, hashed=[file_name(1, 2)]).keys() == {file_name(1, 2)}
     assert same(state(source), state(target))
 
 

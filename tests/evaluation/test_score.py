@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lrps.base.errors import CheckpointError, DataError
+from lrps.config.loader import load_config
 from lrps.costs.comparison import make_comparison
 from lrps.evaluation import score
 from lrps.export.release import ExportFormat, export_state
 from lrps.ledger.check import check_run
 from lrps.ledger.writer import book_event
-from lrps.plan.plan import Plan
+from lrps.plan.plan import Plan, make_plan
 from lrps.plan.released_state import checkpoint_digest
 from lrps.plan.scores import KIND, Result, Score, newest_scores, run_scores
 from lrps.plan.status import plan_status
+from lrps.report.tables.probe_table import probe_score_records, probe_table
+from lrps.report.tables.task_table import scored
+from support.released_run import train
 
 pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'lrps[eval]'")
 
@@ -133,6 +138,61 @@ def test_untrained_versions_are_left_out(with_tasks: Callable[..., Any]) -> None
     states, missing = score.released_states(plan)
     assert [state.path.name for state in states] == ["branch-v1", "cpt-v1", "cpt-v2"]
     assert missing == ("branch-v2",)
+
+
+def test_probes_and_their_controls_are_scored_beside_each_other(with_tasks: Callable[..., Any]) -> None:
+    file = with_tasks().file
+    probes = {"p": {"at": "v2", "steps": 6, "data": {"v1": 1.0}}}
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "probes": probes}, sort_keys=False))
+    plan = make_plan(load_config(file))
+    (probe,) = plan.graph.probes
+    names = (probe.control.name, probe.path.name)
+    releases, _ = score.released_states(plan)
+    assert score.scored_states(plan) == (releases, names)
+    for path in probe.paths:
+        train(plan, path)
+    states, untrained = score.scored_states(plan)
+    assert (untrained, states[:4], tuple(state.path.name for state in states[4:])) == ((), releases, names)
+    assert score.scored_states(plan, ["cpt"]) == score.released_states(plan, ["cpt"])
+    digests, told = score.task_digests(plan.config.evaluation), list[str]()
+    score.score_models(plan, score.scoring_jobs(plan, states[4:], digests), digests, told.append)
+    assert told[0].startswith(f"[1/2] {probe.control.name} (step 34) on pairs-v1: rouge_l ")
+    found = {(s.path, s.task): s.results["rouge_l"] for s in run_scores(plan)}
+    comparison = make_comparison(plan)
+    assert comparison.probe_results is not None
+    (result,) = comparison.probe_results
+    assert list(result.scores) == ["pairs-v1", "pairs-v2"]
+    for task, metrics in result.scores.items():
+        control, own = (found[name, task] for name in names)
+        each = metrics["rouge_l"]
+        assert (each.value, each.control_value) == (own.value, control.value)
+        assert each.difference == own.value - control.value
+        assert own.stderr is not None
+        assert control.stderr is not None
+        assert each.standard_error == pytest.approx((own.stderr**2 + control.stderr**2) ** 0.5)
+    table = probe_table(comparison)
+    (row,) = table.texts
+    shown = row[table.titles.index("pairs-v2, ROUGE-L")]
+    difference, error = (
+        result.scores["pairs-v2"]["rouge_l"].difference,
+        result.scores["pairs-v2"]["rouge_l"].standard_error,
+    )
+    assert shown == f"{difference:+.2f} ± {error:.2f}"
+    lines = probe_score_records(comparison).to_csv().splitlines()
+    assert len(lines) == 3
+    assert "scored" in " ".join(table.notes)
+    assert list(scored(comparison)["probes"]["p"]) == ["pairs-v1", "pairs-v2"]
+    card = (plan.layout.path(probe.path.name).directory / "model-step-00000034" / "README.md").read_text()
+    assert "a short decay from the main path that shows what data" in card
+
+
+def test_before_a_probe_is_scored_the_table_has_no_tasks(with_tasks: Callable[..., Any]) -> None:
+    file = with_tasks().file
+    probes = {"p": {"at": "v2", "steps": 6, "data": {"v1": 1.0}}}
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "probes": probes}, sort_keys=False))
+    table = probe_table(make_comparison(make_plan(load_config(file))))
+    assert not any("ROUGE" in title for title in table.titles)
+    assert "scored" not in " ".join(table.notes)
 
 
 def test_the_report_has_the_matrix_of_rouge_l(with_tasks: Callable[..., Any]) -> None:

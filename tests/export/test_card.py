@@ -167,9 +167,20 @@ def test_what_a_rewind_changed_is_on_the_card(make: Callable[..., Plan]) -> None
     assert [(each["path"], each["number"], each["at"]) for each in card["amendments"]] == [("main", 1, 8)]
     text = render_card(card)
     assert (
-        "**main was taken back to step 8** (spike), and trained from there at a peak learning rate of 0.005, with"
-        in text
-    )
-    assert "the gradient norm clipped at 0.5." in text
+        f"**main was taken back to step 8** on {card['amendments'][0]['when']} (spike), and trained from there at a "
+        "peak learning rate of 0.005, with the gradient norm clipped at 0.5."
+    ) in text
     assert text.count("changed as said under Lineage") == 2
     assert document(replace(plan), "main", 8)["amendments"] == [], "the state of that step is of the older history"
+
+
+def test_a_branch_from_before_an_amendment_is_marked_as_such(make: Callable[..., Plan]) -> None:
+    plan = make()
+    assert run(plan, "main", "branch-v1", "branch-v2")
+    rewind(plan, "main", Amendment(8, peak_lr=0.005))
+    assert run(replace(plan), "main")
+    card = document(replace(plan), "branch-v2")
+    assert card["other_parents"] == {"branch-v2": "forked from main before its amendment 1"}
+    assert "**branch-v2 was forked from main before its amendment 1:** what this table" in render_card(card)
+    assert card["amendments"] == [], "its own history is that of before"
+    assert "amendment" not in render_card(document(replace(plan), "branch-v1"))

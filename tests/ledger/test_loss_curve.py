@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrps.ledger import loss_curve
+from lrps.ledger.heldout_metrics import HeldoutMetrics
 from lrps.ledger.loss_curve import MOST_POINTS, read_losses
 from lrps.ledger.metrics import Metrics, MetricsWriter, RecentMetrics, read_metrics
 
@@ -29,6 +30,14 @@ def rewind(file: Path, step: int) -> None:
     writer.close()
 
 
+def write_heldout(file: Path, step: int) -> None:
+    writer = MetricsWriter(file)
+    writer.write_heldout(
+        HeldoutMetrics({"v1": {"loss": 1e-9, "bits_per_byte": 2.0, "rows": 3}}, step, 16 * step, "raw")
+    )
+    writer.close()
+
+
 def attempts(file: Path, chance: random.Random, most: int) -> None:
     """Write some attempts, each from a step that the one before may have passed, some with damaged lines."""
     step = 0
@@ -38,6 +47,8 @@ def attempts(file: Path, chance: random.Random, most: int) -> None:
         for _ in range(chance.randrange(1, most)):
             step += interval if chance.random() < 0.99 else 2 * interval
             write(file, (step, nan if chance.random() < 0.01 else chance.choice((1e-7, 3.0, 40.0)) * chance.random()))
+            if chance.random() < 0.1:
+                write_heldout(file, step)
         if chance.random() < 0.3:
             step = chance.randrange(step + 1)
             rewind(file, step)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.heldout_metrics import HeldoutMetrics, parse_heldout
+from lrps.ledger.metrics import Metrics, MetricsWriter, RecentMetrics, read_metrics
 from lrps.ledger.metrics_check import metrics_fault, metrics_faults
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
@@ -37,6 +38,20 @@ def file(tmp_path: Path) -> Path:
     train(tmp_path / "main", 0, 20, unrecorded=1)
     train(tmp_path / "main", 15, LOGGED)
     return tmp_path / "main" / "metrics.jsonl"
+
+
+def evaluate(directory: Path, step: int, loss: float, *, form: str = "raw", recorded: bool = True) -> None:
+    """Record a held-out loss as a recorder does. recorded: whether the ledger has it too."""
+    facts = {"v1": {"heldout": "v1", "loss": loss, "bits_per_byte": 2.0, "rows": 3, "tokens": 27}}
+    if recorded:
+        writer = LedgerWriter(directory / "ledger")
+        writer.append("start", step, Counters(), format=FORMAT)
+        named = {} if form == "raw" else {"form": form}
+        writer.append("evaluation", step, Counters(), manifest_sha256="0" * 64, **facts["v1"], **named)
+        writer.close()
+    metrics = MetricsWriter(directory / "metrics.jsonl")
+    metrics.write_heldout(HeldoutMetrics.of(step, 10 * step, form, facts))
+    metrics.close()
 
 
 def fault(file: Path) -> str | None:
@@ -97,3 +112,28 @@ def test_lines_put_in_are_found(file: Path) -> None:
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join((*lines[:8], lines[3].replace(b'"step": 4', b'"step": 99'), *lines[8:])))
     assert f"{file}:9: the ledger has no step 99" in str(fault(file))
+
+
+def test_heldout_losses_are_compared_with_the_evaluations_of_the_ledger(file: Path) -> None:
+    before = read_metrics(file)
+    evaluate(file.parent, 20, 2.5)
+    evaluate(file.parent, 20, 2.25, form="ema")
+    assert fault(file) is None
+    assert read_metrics(file) == before, "training losses are read as before"
+    assert RecentMetrics().refreshed(file).newest == tuple(before)
+    evaluate(file.parent, 20, 2.25, recorded=False)
+    count = len(file.read_bytes().splitlines())
+    assert fault(file) == f"{file}:{count}: the ledger has no such evaluation of step 20 on v1"
+
+
+def test_a_line_of_heldout_losses_is_read_back_and_a_damaged_one_is_none(file: Path) -> None:
+    evaluate(file.parent, 20, 0.1 + 0.2)
+    line = file.read_bytes().splitlines(keepends=True)[-1]
+    found = parse_heldout(line)
+    assert found is not None
+    assert found.evaluated == {(20, "v1", "raw", 0.1 + 0.2)}
+    assert found.to_line() == line
+    for damaged in (line[:-1], line[:-9] + b"\n", b'{"heldout": {}}\n', b'{"heldout": 3, "step": 1}\n', b"[]\n"):
+        assert parse_heldout(damaged) is None
+    file.write_bytes(file.read_bytes()[:-9] + b"\n")
+    assert "no metrics of a step" in str(fault(file))

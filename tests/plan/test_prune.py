@@ -24,7 +24,8 @@ from lrps.plan.prune import PruneCandidate, prune_run, references
 from lrps.plan.rewind import rewind
 from lrps.report.prune_text import print_prune, prune_document
 from lrps.store import checkpoints
-from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, newest_intact, pin, verify_checkpoint
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, find, pin, verify_checkpoint
+from lrps.store.newest import newest_intact
 from support.synthetic_run import plan_of, train
 from support.values import config_values
 

@@ -23,7 +23,6 @@ from lrps.store.checkpoints import (
     directory_name,
     find,
     fsync_and_hash,
-    newest_intact,
     pin,
     publish,
     remove,
@@ -32,6 +31,7 @@ from lrps.store.checkpoints import (
 )
 from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 
 IDENTITY = {"plan": "p", "tokens": 10**12, "positions": {"v1": 7}, "shares": (0.1, 0.9), "by_rank": {10: 1, 9: 2}}
 
@@ -294,6 +294,19 @@ def test_a_disk_that_fills_while_a_pin_is_copied_leaves_no_pin(tmp_path, monkeyp
             pin(saved, layout.branch_points)
     assert complete_checkpoints(layout.branch_points) == ()
     verify_checkpoint(pin(saved, layout.branch_points))
+
+
+def test_pinning_what_is_linked_already_reads_no_state(tmp_path, monkeypatch):
+    layout = PathLayout(tmp_path)
+    saved = save(layout.checkpoints, 4)
+    pinned = pin(saved, layout.branch_points)
+    monkeypatch.setattr(checkpoints, "sha256_file", None)
+    assert pin(saved, layout.branch_points) == pinned
+    file = layout.branch_points / "step-00000004" / "a.safetensors"
+    file.unlink()
+    file.write_bytes(b"state")
+    with pytest.raises(TypeError):  # A copy may differ, so that it is read.
+        pin(saved, layout.branch_points)
 
 
 def test_a_damaged_pin_is_replaced_by_an_intact_copy_of_the_same_state(tmp_path):

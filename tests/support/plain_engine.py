@@ -5,7 +5,7 @@ It is for tests of the files that training writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -113,8 +113,8 @@ class PlainEngine:
     def own_fragments(self) -> Any:
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry") -> None:
-        read_fragments(self._held, directory, optimizer)
+    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
+        return read_fragments(self._held, directory, optimizer, hashed)
 
     def close(self) -> None:
         pass

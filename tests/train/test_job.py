@@ -21,9 +21,10 @@ from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.tokenizer import check_tokenizer
 from lrps.store import checkpoints
-from lrps.store.checkpoints import complete_checkpoints, find, newest_intact, open_checkpoint, pin, verify_checkpoint
+from lrps.store.checkpoints import complete_checkpoints, find, open_checkpoint, pin, verify_checkpoint
 from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 from support.plain_engine import before_steps, run
 
 Make = Callable[..., Plan]
@@ -105,14 +106,23 @@ def test_where_nothing_intact_is_left_nothing_is_renamed(make: Make) -> None:
     assert names(main.checkpoints) == before
 
 
-def test_an_older_state_that_is_lost_does_not_end_its_path(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("pinned_as", ["link", "copy"])
+def test_an_older_state_that_is_lost_does_not_end_its_path(
+    make: Make, capsys: pytest.CaptureFixture[str], pinned_as: str
+) -> None:
     plan = make("checkpoint.keep_last=9")
     main = plan.layout.path("main")
     assert not run(plan, "main", stop_after=12)
+    if pinned_as == "copy":
+        shutil.copytree(find(main, 8).directory, main.directory / "copy")
+        shutil.rmtree(find(main, 8).directory)
+        shutil.copytree(main.directory / "copy", main.branch_points / "step-00000008")
+        flip(next(each for each in complete_checkpoints(main.checkpoints) if each.step == 8))
     flip(find(main, 8))
     assert run(plan, "main")
     assert starts(main)[-1] == ("resume", 12)
-    assert "main: the state of step 8, which other paths or releases need, is lost: " in capsys.readouterr().out
+    told = "main: the state of step 8, which other paths or releases need, is lost: " in capsys.readouterr().out
+    assert told == (pinned_as == "copy"), "a link has the bytes of the pin, so that nothing is read for it"
     with pytest.raises(CheckpointError, match="is damaged"):
         run(plan, "branch-v1")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lrps.ledger.heldout_metrics import HeldoutMetrics, parse_heldout
 from lrps.ledger.metrics import read_metrics
+from lrps.ledger.metrics_check import metrics_fault
 from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.ledger.totals import total
 from lrps.paths.graph import Segment, SourceRange, TrainingPath
@@ -66,6 +68,9 @@ def test_an_attempt_is_booked_whole(tmp_path: Path) -> None:
     assert losses is not None
     assert list(losses) == [1.5, 2.5]
     assert sums.state == "complete"
+    heldout = [found for line in layout.metrics.read_bytes().splitlines(True) if (found := parse_heldout(line))]
+    assert heldout == [HeldoutMetrics({"v1": {"loss": 2.0, "bits_per_byte": 3.0, "rows": 1}}, 7, 112, "raw")]
+    assert metrics_fault(layout.metrics, layout.ledger) is None
 
 
 def test_a_logged_loss_is_the_mean_since_the_line_before(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from lrps.audit.run import audit_run
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
-from lrps.store.checkpoints import complete_checkpoints, find, newest_intact
+from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 
 pytestmark = pytest.mark.slow
 

@@ -274,7 +274,6 @@ def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.Mo
             data,
             start,
             training_sha256=plan.training_sha256,
-            training_digests=plan.training_digests,
             heldout={},
             stop_request=request,
             recorder=each,

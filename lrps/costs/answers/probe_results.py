@@ -1,10 +1,12 @@
-"""Results of probes: the loss of each on every held-out set beside that of its control."""
+"""Results of probes: the loss of each on every held-out set, and its scores on tasks, beside those of its control."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import hypot
 
+from lrps.base.document import OPTIONAL
 from lrps.costs.curves.measured_losses import losses_of_rows
 from lrps.costs.curves.paired_difference import mean_and_error
 from lrps.costs.measured_cost import MeasuredCost
@@ -12,6 +14,8 @@ from lrps.costs.path_spending import RunRecords
 from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.paths.graph import Probe, TrainingPath
 from lrps.plan.plan import Plan
+from lrps.plan.scores import Result, ScoresOfStates
+from lrps.plan.tasks import tasks_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,23 @@ class ProbeLoss:
     """Loss of the probe minus that of the control: below 0, the data of the probe is worth more for this set."""
     standard_error: float | None
     """Standard error of the difference over the sequences; null without the losses of single sequences."""
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """Score of a probe by one metric of a task, beside that of its control. Null: not scored."""
+
+    value: float | None
+    """Score of the last state of the probe."""
+    control_value: float | None
+    """Score of the last state of the control, on the same examples."""
+    difference: float | None
+    """Score of the probe minus that of the control."""
+    standard_error: float | None
+    """Standard error of the difference as if both had been scored on different examples: too large where the two answer
+    alike; null where that of a score is unknown."""
+    higher_is_better: bool
+    """True if the data of the probe is worth more where the difference is above 0."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +70,13 @@ class ProbeResult:
     """Losses by held-out set: those of the versions, then those of the candidate sets."""
     measured: MeasuredCost | None
     """Cost of all attempts at its path, without the control; null before the first one."""
+    scores: Mapping[str, Mapping[str, ProbeScore]] = field(default_factory=dict, metadata=OPTIONAL)
+    """Scores by task, then by metric, as far as the probe or its control was scored (`lrps score`)."""
 
 
-def probe_results(plan: Plan, run: RunRecords, measured: Mapping[str, MeasuredCost]) -> tuple[ProbeResult, ...]:
+def probe_results(
+    plan: Plan, run: RunRecords, measured: Mapping[str, MeasuredCost], scores: ScoresOfStates
+) -> tuple[ProbeResult, ...]:
     """Return the results of all probes of a plan. measured: cost of each path, by name."""
     return tuple(
         ProbeResult(
@@ -63,6 +88,7 @@ def probe_results(plan: Plan, run: RunRecords, measured: Mapping[str, MeasuredCo
             shares=plan.config.probes[probe.name].data,
             heldout=_losses(plan, run, probe),
             measured=measured[probe.path.name] if run.statuses[probe.path.name].totals.attempts else None,
+            scores=_scores(plan, probe, scores),
         )
         for probe in plan.graph.probes
     )
@@ -90,3 +116,26 @@ def _loss(plan: Plan, probe: Probe, own: HeldoutEvaluation | None, control: Held
     if pair[0] is not None and pair[1] is not None:
         _, error = mean_and_error([a - b for a, b in zip(pair[0], pair[1], strict=True)])
     return ProbeLoss(own.loss, control.loss, own.loss - control.loss, error)
+
+
+def _scores(plan: Plan, probe: Probe, scores: ScoresOfStates) -> dict[str, dict[str, ProbeScore]]:
+    own, control = (scores.get((path.name, path.stop, RAW), {}) for path in (probe.path, probe.control))
+    found: dict[str, dict[str, ProbeScore]] = {}
+    for task in tasks_of(plan.config.evaluation):
+        one, other = (of[task].results if task in of else {} for of in (own, control))
+        for metric in dict.fromkeys([*one, *other]):
+            found.setdefault(task, {})[metric] = _score(one.get(metric), other.get(metric))
+    return found
+
+
+def _score(own: Result | None, control: Result | None) -> ProbeScore:
+    """Return both results of a metric, at least one of which is known, with their difference."""
+    known = own or control
+    assert known is not None, "a metric that one of them was scored by"
+    value, control_value = (None if result is None else result.value for result in (own, control))
+    difference = error = None
+    if own is not None and control is not None:
+        difference = own.value - control.value
+        if own.stderr is not None and control.stderr is not None:
+            error = hypot(own.stderr, control.stderr)
+    return ProbeScore(value, control_value, difference, error, known.higher_is_better)

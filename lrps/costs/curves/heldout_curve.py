@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from lrps.base.document import UNLESS_NONE
 from lrps.costs.curves.measured_losses import averages_of_path, loss_on_first, states_of_path
 from lrps.costs.curves.paired_difference import PairedDifference, paired_differences
-from lrps.ledger.reader import HeldoutEvaluation
+from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.paths.graph import Fork, Release, TrainingPath
 from lrps.plan.main_curve import released_steps
 from lrps.plan.plan import Plan
@@ -68,7 +68,8 @@ class HeldoutCurve:
     branch_ends: tuple[BranchEnd, ...]
     """Losses of the versions that branch from it."""
     differences: tuple[PairedDifference, ...]
-    """Differences between these versions and the main path, sequence by sequence."""
+    """Differences between the main path and the versions made from it, sequence by sequence: those that branch from
+    it, at the fork and at their own step, and released averages of its weights, at their step."""
     device_hours: float
     """Allocated device-hours of all evaluations of the main path."""
     averages: tuple[AveragePoint, ...] | None = field(default=None, metadata=UNLESS_NONE)
@@ -83,10 +84,12 @@ def heldout_curves(plan: Plan, statuses: Mapping[str, PathStatus]) -> dict[str, 
 
 
 def _curve(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStatus]) -> HeldoutCurve:
+    status = statuses[path.name]
+    compared = [(release, _compared_steps(release, fork, statuses)) for release, fork in _branches(plan, path)]
     differences = (
         each
-        for release, fork in _branches(plan, path)
-        for each in paired_differences(plan, release, fork, statuses[release.path], statuses[path.name])
+        for release, steps in (*compared, *_averages(plan, path))
+        for each in paired_differences(plan, release, steps, statuses[release.path], status)
     )
     return replace(losses_alone(plan, path, statuses), differences=tuple(differences))
 
@@ -145,3 +148,18 @@ def _branches(plan: Plan, main: TrainingPath) -> Iterator[tuple[Release, Fork]]:
         parent = plan.graph.by_name[release.path].parent
         if parent is not None and parent.path == main.name:
             yield release, parent
+
+
+def _compared_steps(branch: Release, fork: Fork, statuses: Mapping[str, PathStatus]) -> tuple[int, ...]:
+    """Return the steps of the main path that a branch is compared at.
+
+    The fork is left out if the main path has another state there now: the branch gained nothing over that one.
+    """
+    return (fork.step, branch.step) if statuses[branch.path].other_parent is None else (branch.step,)
+
+
+def _averages(plan: Plan, main: TrainingPath) -> Iterator[tuple[Release, tuple[int]]]:
+    """Yield the releases of a main path that are averages of its weights, each with its step."""
+    for release in plan.graph.releases:
+        if release.path == main.name and release.form != RAW:
+            yield release, (release.step,)

@@ -13,7 +13,9 @@ from lrps.store.row_losses import read_row_losses
 
 def losses_of_rows(plan: Plan, path: str, found: HeldoutEvaluation) -> array[float] | None:
     """Return the loss of every sequence of an evaluation; None if its file is missing or that of another one."""
-    return read_row_losses(plan.layout.path(path).row_losses(found.step, found.heldout), found.row_losses_sha256)
+    form = None if found.form == RAW else found.form
+    file = plan.layout.path(path).row_losses(found.step, found.heldout, form)
+    return read_row_losses(file, found.row_losses_sha256)
 
 
 def loss_on_first(plan: Plan, path: str, found: HeldoutEvaluation, rows: int) -> float | None:
@@ -31,10 +33,10 @@ def averages_of_path(status: PathStatus) -> Iterator[HeldoutEvaluation]:
     yield from sorted((each for each in status.evaluations.values() if each.form != RAW), key=lambda each: each.step)
 
 
-def states_of_path(status: PathStatus) -> Iterator[HeldoutEvaluation]:
-    """Yield the newest evaluations of the path's own states as they were trained, by step.
+def states_of_path(status: PathStatus, form: str = RAW) -> Iterator[HeldoutEvaluation]:
+    """Yield the newest evaluations of the path's own states in a form of their weights, by step.
 
-    That of the initial model is not one of them, and neither are those of averages.
+    That of the initial model is not one of them.
     """
-    found = (each for each in status.evaluations.values() if each.initial_weights is None and each.form == RAW)
+    found = (each for each in status.evaluations.values() if each.initial_weights is None and each.form == form)
     yield from sorted(found, key=lambda each: each.step)

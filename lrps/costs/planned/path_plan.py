@@ -67,7 +67,7 @@ class PathPlan:
     name: str
     """Name of the path, and of its directory in the run."""
     kind: str = field(metadata=key("job"))
-    """main, branch, ptfs, cpt or wsd-s."""
+    """main, branch, ptfs, cpt, wsd-s or probe."""
     parent: ParentStep | None
     """State that it starts from; null for the initial weights."""
     optimizer: str

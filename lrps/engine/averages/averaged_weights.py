@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lrps.engine import fragments
+from lrps.engine import flat_pieces, fragments
 from lrps.engine.averages.moving_average import MovingAverage, exchange, update
 
 
@@ -27,13 +27,13 @@ class AveragedWeights:
 
     def begin(self) -> None:
         """Restart the average as a copy of the weights. Not collective."""
-        fragments.begin_average(self._engine)
+        flat_pieces.begin_average(self._engine)
 
     def after_step(self, step: int) -> None:
         """Update the average after lineage step `step`, if an update is due. Not collective."""
         weight = None if self.rule is None else self.rule.weight(step)
         if weight is not None:
-            update(fragments.weights_and_averages(self._engine), weight)
+            update(flat_pieces.weights_and_averages(self._engine), weight)
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:
@@ -48,13 +48,13 @@ class AveragedWeights:
             self._exchange()
 
     def _exchange(self) -> None:
-        exchange(fragments.weights_and_averages(self._engine))
+        exchange(flat_pieces.weights_and_averages(self._engine))
         self.in_place, self._outdated = not self.in_place, True
 
     def refresh(self) -> None:
         """Derive the weights of forward passes from the fp32 ones if those were exchanged. Collective then."""
         if self._outdated:
-            fragments.refresh_weights(self._engine)
+            flat_pieces.refresh_weights(self._engine)
             self._outdated = False
 
     def own_fragments(self) -> fragments.Fragments:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError
-from lrps.engine.fragments import FORMAT, WEIGHTS, Fragments, StateReader, file_name, open_state
+from lrps.engine.flat_pieces import WEIGHTS
+from lrps.engine.fragments import FORMAT, Fragments, StateReader, file_name, open_state
 
 SHARD_BYTES = 5 * 10**9
 """Largest size of a file of merged weights in bytes; a larger parameter has a file of its own."""

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.base.locks import path_lock
 from lrps.engine.averages.merge import NonFiniteStateError, write_mean
+from lrps.engine.checkpointing import verify_together
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
 from lrps.ledger.confirmed import NON_FINITE_EVALUATION
 from lrps.ledger.writer import book_event
@@ -29,7 +30,6 @@ from lrps.store.checkpoints import (
     open_checkpoint,
     publish,
     remove,
-    verify_checkpoint,
 )
 from lrps.store.identity import AVERAGE_KEY, read_path
 from lrps.store.layout import RunLayout
@@ -80,9 +80,8 @@ def _make(run: RunLayout, release: Release) -> Checkpoint:
     folder = run.path(release.path).merged
     temporary = ask_rank_zero(lambda: begin(folder, release.step, release.version))
     try:
-        with failing_together():
-            for state in states:
-                verify_checkpoint(state, sorted(state.manifest["files"])[rank() :: world_size()])
+        for state in states:
+            verify_together(state)
         try:
             with failing_together():
                 written = write_mean([state.directory for state in states], temporary, rank(), world_size())

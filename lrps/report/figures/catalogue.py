@@ -11,6 +11,7 @@ from lrps.report.figures.goodput import goodput
 from lrps.report.figures.learning_rate import learning_rates
 from lrps.report.figures.lineage import lineage_tree
 from lrps.report.figures.main_curve import main_curves
+from lrps.report.figures.paired_chart import paired_differences_figure
 from lrps.report.figures.training_loss import training_losses
 from lrps.report.figures.versions import cumulative_cost, heldout_losses, older_data_losses
 
@@ -22,6 +23,7 @@ _MAKERS = (
     heldout_losses,
     older_data_losses,
     main_curves,
+    paired_differences_figure,
     forecast_figure,
     forgetting,
     task_forgetting,

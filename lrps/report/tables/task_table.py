@@ -61,19 +61,26 @@ def task_table(comparison: Comparison) -> Table:
     for task, metric, name, numbers in _lines(comparison):
         version = comparison.tasks[task]
         cells = (_text(metric, numbers.get(version)) for version in versions)
-        rows.append((task if version is None else f"{task} (of {version})", _measure(metric, numbers), name, *cells))
+        title = measure(metric, next(iter(numbers.values())).result.higher_is_better)
+        rows.append((task if version is None else f"{task} (of {version})", title, name, *cells))
     return Table("what versions score on tasks", columns, tuple(rows), (_NOTE,))
 
 
-def _measure(metric: str, numbers: Numbers) -> str:
+def measure(metric: str, higher_is_better: bool) -> str:
+    """Return the name of a metric for people."""
     title = MEASURES[metric].title if metric in MEASURES else metric
-    return title if next(iter(numbers.values())).result.higher_is_better else f"{title} (lower is better)"
+    return title if higher_is_better else f"{title} (lower is better)"
+
+
+def score_text(metric: str, value: float, *, signed: bool = False) -> str:
+    """Return a value of a metric as text. signed: with a plus sign in front of a positive one."""
+    if metric in MEASURES:
+        return MEASURES[metric].shown(value, signed=signed)
+    return f"{value:{'+' if signed else ''}.4g}"
 
 
 def _text(metric: str, number: Number | None) -> str | None:
-    if number is None:
-        return None
-    return MEASURES[metric].shown(number.result.value) if metric in MEASURES else f"{number.result.value:.4g}"
+    return None if number is None else score_text(metric, number.result.value)
 
 
 def task_records(comparison: Comparison) -> Table:
@@ -105,4 +112,5 @@ def scored(comparison: Comparison) -> dict[str, Any]:
             }
             for name, p in comparison.paradigms.items()
         },
+        "probes": {each.name: to_json(each.scores) for each in comparison.probe_results or ()},
     }

@@ -89,9 +89,11 @@ def _panels(reports: Any, plan: Plan, shown: int) -> dict[str, list[Any]]:
     loss_over_money = {"Training loss over money": ("cost/money", "train/loss")} if priced else {}
     money = {"Money of each path": "cost/money"} if priced else {}
     heldout = {f"Held-out loss on {v.name}": f"heldout/{v.name}/loss" for v in plan.config.data.versions}
+    curves = {f"{title} over tokens": ("tokens", value) for title, value in heldout.items()}
     return {
         "Training": lines({**_TRAINING, **mfu}),
         "Held-out loss of each version": bars(heldout),
+        "Held-out loss over tokens": lines(curves),
         "Cost": [*lines({**_COST, **loss_over_money}), *bars({**_SPENT, **money})],
         "Lineage": [reports.MarkdownPanel(markdown=lineage_markdown(plan.graph))],
     }

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 
+from lrps.base.document import to_json
 from lrps.config.loader import load_config
 from lrps.costs.comparison import Comparison, make_comparison
 from lrps.costs.curves.paired_difference import mean_and_error
 from lrps.costs.status_document import status_document
+from lrps.export.card import card_document, render_card
+from lrps.export.states import chosen_states
 from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
+from lrps.plan.released_state import find_state
+from lrps.plan.rewind import rewind
 from lrps.plan.status import plan_status
 from lrps.report.files import write_report
 from lrps.report.status_lines import heldout_lines
@@ -132,6 +140,143 @@ def test_status_shows_the_newest_losses_of_the_main_path(plan: Plan) -> None:
     assert {branch.newest_heldout for branch in branches} == {None}
     losses = ", ".join(f"{version} {loss:.4f}" for version, loss in newest.items())
     assert heldout_lines(document) == [f"main: held-out loss at step 28: {losses}"]
+
+
+def of_form(plan: Plan, name: str, step: int, version: str, form: str) -> list[float]:
+    """Losses of sequences by the name of their file, checked against the loss and the digest in the ledger."""
+    found = evaluations(read_ledger(plan.layout.path(name).ledger))[EvaluationKey(step, version, form)]
+    file = f"step-{step:08d}{'' if form == 'raw' else f'.{form}'}-{version}.f32"
+    losses = read_row_losses(plan.layout.run_dir / name / "heldout" / file, found.row_losses_sha256)
+    assert losses is not None
+    assert fmean(losses) == pytest.approx(found.loss, rel=1e-6)
+    return list(losses)
+
+
+def assert_paired(difference: float, error: float | None, one: list[float], other: list[float]) -> None:
+    pairs = [a - b for a, b in zip(one, other, strict=True)]
+    assert difference == pytest.approx(fmean(pairs), abs=1e-6)
+    assert error == pytest.approx(stdev(pairs) / len(pairs) ** 0.5, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def averaged(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A trained run: v2 as a branch, as the average of the main path and as a merge of its states."""
+    root = tmp_path_factory.mktemp("averaged")
+    versions = "{branches: {kind: path-switching, alpha: 0.6}, e: {kind: path-switching, release: ema}, "
+    paradigms = f"paradigms={versions}m: {{kind: path-switching, release: merge}}}}"
+    plan = make_plan(load_config(tiny_config, [f"runs={root}", EVERY, "average={ema: {}}", paradigms]))
+    assert run(plan, *(path.name for path in plan.graph.paths))
+    return plan
+
+
+def test_averages_have_paired_differences_from_the_weights_that_they_average(averaged: Plan) -> None:
+    found = {
+        (d.released, d.form, d.version): d
+        for d in make_comparison(averaged).heldout_curves["branches-main"].differences
+        if d.form != "raw"
+    }
+    assert {key[:2] for key in found} == {(version, form) for version in ("v1", "v2") for form in ("ema", "merge")}
+    for (_, form, heldout), each in found.items():
+        assert (each.path, each.step) == ("branches-main", each.main_step)
+        own = of_form(averaged, "branches-main", each.step, heldout, form)
+        assert_paired(
+            each.difference, each.standard_error, own, of_form(averaged, "branches-main", each.step, heldout, "raw")
+        )
+
+
+def test_averages_are_beside_the_branch_of_their_version(averaged: Plan) -> None:
+    found = make_comparison(averaged).averages_beside_branches
+    seen = {(each.version, each.form, each.step, each.released, each.branch) for each in found}
+    assert seen == {
+        *(("v1", form, 20, True, "branches-v1") for form in ("ema", "merge")),
+        *(("v2", form, 40, True, "branches-v2") for form in ("ema", "merge")),
+        ("v2", "ema", 28, False, "branches-v2"),  # The average of the state that the branch forked from.
+    }
+    for each in found:
+        own = of_form(averaged, each.path, each.step, each.heldout, each.form)
+        branch = of_form(averaged, each.branch, each.branch_step, each.heldout, "raw")
+        assert_paired(each.difference, each.standard_error, own, branch)
+        assert each.difference == each.loss - each.branch_loss
+        assert each.rows == len(own)
+
+
+def test_reports_have_the_averages_beside_the_branches(averaged: Plan, tmp_path: Path) -> None:
+    comparison = make_comparison(averaged)
+    write_report(averaged, comparison, ("html", "md", "csv"), tmp_path)
+    lines = (tmp_path / "averages.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(comparison.averages_beside_branches) > 8
+    assert {"paired-branches-main-fork.svg", "paired-branches-main-step.svg"} <= {
+        file.name for file in (tmp_path / "figures").iterdir()
+    }
+    for text in ((tmp_path / "index.html").read_text(), (tmp_path / "comparison.md").read_text()):
+        assert "Averages beside branches" in text
+        assert "merge of branches-main @ 40" in text
+        assert "ema of branches-main @ 28, at the fork" in text
+        assert "branches-v2 @ 40" in text
+
+
+@pytest.mark.parametrize("form", ["ema", "merge"])
+def test_the_card_of_an_average_has_the_branch_beside_it(averaged: Plan, form: str) -> None:
+    states = {state.form: state for state in chosen_states(averaged, ["branches-main"], "v2")}
+    checkpoints = [find_state(averaged, "branches-main", 40, form)]
+    model = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}
+    card = card_document(averaged, states[form], checkpoints, averaged.manifests["v1"].tokenizer, model)
+    wanted = [
+        each for each in make_comparison(averaged).averages_beside_branches if (each.step, each.form) == (40, form)
+    ]
+    assert [each["heldout"] for each in card["branches"]] == ["v1", "v2"]
+    assert card["branches"] == [to_json(each) for each in wanted]
+    section = render_card(card).split("### Beside the branch of the same version")[1].split("## Cost")[0]
+    for each in wanted:
+        losses = f"{each.loss:.4f} | branches-v2, step 40 | {each.branch_loss:.4f} | {each.difference:+.4f}"
+        assert f"| v2 | {each.heldout} | {losses} | {each.standard_error:.4f} | {each.rows} |" in section
+
+
+def test_the_card_of_a_branch_has_no_such_section(averaged: Plan) -> None:
+    (state,) = chosen_states(averaged, ["branches-v2"])
+    found = find_state(averaged, "branches-v2", 40)
+    model = {"architecture": "LlamaForCausalLM", "model_type": "llama", "parameters": 12_345, "dtype": "bf16"}
+    card = card_document(averaged, state, [found], averaged.manifests["v1"].tokenizer, model)
+    assert card["branches"] == []
+    assert "Beside the branch" not in render_card(card)
+
+
+def test_a_branch_is_not_compared_with_another_history_of_its_fork(averaged: Plan, tmp_path: Path) -> None:
+    shutil.copytree(averaged.layout.run_dir, tmp_path / averaged.layout.run_dir.name)
+    plan = make_plan(averaged.config.model_copy(update={"runs": tmp_path}))
+
+    def forks(plan: Plan) -> set[tuple[str, int]]:
+        comparison = make_comparison(plan)
+        found = {(d.released, d.main_step) for d in comparison.heldout_curves["branches-main"].differences}
+        return found | {(a.version, a.step) for a in comparison.averages_beside_branches if not a.released}
+
+    assert ("v2", 28) in forks(plan)
+    rewind(plan, "branches-main", Amendment(8, peak_lr=1e-3))
+    assert run(replace(plan), "branches-main")
+    after = forks(replace(plan))
+    assert ("v1", 8) in after, "the state of that step is of the older history"
+    assert ("v2", 28) not in after
+    assert ("v2", 40) in after, "as many steps, if of another history"
+
+
+def test_an_average_without_losses_of_sequences_has_a_difference_and_no_error(averaged: Plan) -> None:
+    """As evaluated by an earlier version of lrps, which kept no files for averages."""
+    file = averaged.layout.path("branches-main").row_losses(40, "v2", "ema")
+    content = file.read_bytes()
+    file.unlink()
+    try:
+        comparison = make_comparison(averaged)
+    finally:
+        file.write_bytes(content)
+    (one,) = [
+        each
+        for each in comparison.averages_beside_branches
+        if (each.version, each.form, each.step, each.heldout) == ("v2", "ema", 40, "v2")
+    ]
+    assert one.standard_error is None
+    assert one.difference == one.loss - one.branch_loss
+    differences = comparison.heldout_curves["branches-main"].differences
+    assert not [d for d in differences if (d.form, d.step, d.version) == ("ema", 40, "v2")]
 
 
 def test_a_single_sequence_has_no_standard_error() -> None:
