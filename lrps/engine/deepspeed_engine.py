@@ -7,7 +7,6 @@ lrps.engine. Depends on internals of deepspeed 0.19.8 (see the comments).
 from __future__ import annotations
 
 import gc
-import hashlib
 import inspect
 import logging
 import math
@@ -17,6 +16,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ from lrps.config.models import Config
 from lrps.engine import flat_pieces, fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
-from lrps.engine.heldout_losses import HeldoutLosses
+from lrps.engine.build.placement import Placement, placement_for
+from lrps.engine.heldout_losses import HeldoutLosses, token_losses
 from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
 from lrps.engine.update_gate import Judge, UpdateGate
@@ -90,6 +92,15 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
             os.environ.pop(key, None)
 
 
+def placement(config: Config) -> Placement:
+    """Return where this rank keeps the parameters of a model that is built for an engine of this config."""
+    processes, on_gpu = ranks.world_size(), torch.cuda.is_available()
+    divided = division(config, processes)
+    settings = deepspeed_settings(config, divided, 1, processes=processes, on_gpu=on_gpu, own_sums=False)
+    zero_init = partial(deepspeed.zero.Init, config_dict_or_path=settings)
+    return placement_for(config.engine, ranks.rank(), zero_init)
+
+
 class Engine:
     """A model under DeepSpeed ZeRO with AdamW. Methods are collective unless they say otherwise."""
 
@@ -101,7 +112,7 @@ class Engine:
         average: MovingAverage | None = None,
         conventions: Mapping[str, str] = NEWEST,
     ) -> None:
-        """Take over `model` (fp32, on the CPU).
+        """Take over `model`: placed as `placement` says, or in fp32 on the CPU.
 
         document_end: EOS token, given if attention is to be limited to documents. average: rule of an average of the
         weights, if one is kept beside them. conventions: those that the run follows. Raises ConfigError if the model
@@ -120,10 +131,12 @@ class Engine:
             eps=config.optimizer.eps,
             fused=True,
         )
+        # Parameters that are divided among the ranks are empty.
+        self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
         settings = deepspeed_settings(
             config,
             divided,
-            sum(parameter.numel() for parameter in model.parameters()),
+            self.parameters,
             processes=ranks.world_size(),
             on_gpu=torch.cuda.is_available(),
             own_sums=own_sums,
@@ -247,7 +260,7 @@ class Engine:
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self.average.refresh()
-        self._seed(_derived_seed(seed, step, self.rank))
+        self._seed(derived_seed(seed, step, self.rank))
         micro_batches = _widened(rows).split(self._division.micro_rows)
         with self._sum.of_step() if self._sum is not None else nullcontext():
             losses = [self._accumulate(micro) for micro in micro_batches]
@@ -369,7 +382,7 @@ class Engine:
             losses: Tensor = self._engine.module.get_output_embeddings().token_losses
             return total, losses.reshape(rows.shape)[:, :-1].double().mean(1)
         logits = self._logits(rows)
-        losses = _token_losses(logits, rows.to(logits.device)).double()
+        losses = token_losses(logits, rows.to(logits.device)).double()
         return losses.sum(), losses.reshape(len(rows), -1).mean(1)
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
@@ -419,16 +432,6 @@ def _forget(module: nn.Module) -> None:
 def _widened(rows: np.ndarray) -> Tensor:
     """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
     return torch.from_numpy(np.ascontiguousarray(rows)).long()
-
-
-def _token_losses(logits: Tensor, rows: Tensor) -> Tensor:
-    logits, targets = logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten()
-    return nn.functional.cross_entropy(logits, targets, reduction="none")
-
-
-def _derived_seed(seed: int, step: int, rank: int) -> int:
-    # Hashed, because neighbouring seeds of a generator need not give unrelated numbers.
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")
 
 
 def _free_port() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 
 @dataclass(frozen=True)
 class HeldoutLosses:
@@ -19,3 +21,12 @@ class HeldoutLosses:
     """Number of predicted tokens."""
     means: list[float]
     """Mean loss of each sequence in nats per predicted token, in the order of the sequences."""
+
+
+def token_losses(logits: Tensor, rows: Tensor) -> Tensor:
+    """Return the losses of all tokens but the first of each row, in nats, flat.
+
+    logits: (rows, length, vocabulary). rows: token ids (rows, length).
+    """
+    logits, targets = logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten()
+    return nn.functional.cross_entropy(logits, targets, reduction="none")

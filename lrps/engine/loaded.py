@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
 
@@ -55,14 +55,31 @@ def value_faults(model: Any, where: str) -> Iterator[str]:
     """
     for name, source in model.get_expanded_tied_weights_keys(all_submodels=True).items():
         if model.get_parameter(name) is not model.get_parameter(source):
-            yield (
-                f"{where}: {name} differs from {source}, with which config.json ties it (tie_word_embeddings); set "
-                f"tie_word_embeddings: false in config.json to train both, or remove {name} from the weights"
-            )
+            yield untied_fault(where, name, source)
     for name, values in model.state_dict().items():
-        # aminmax takes a twentieth of the time of isfinite, and no memory.
-        if values.is_floating_point() and values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
-            yield f"{where}: {name} has values that are NaN or infinite; use a sound model"
+        if not is_finite(values):
+            yield not_finite_fault(where, name)
+
+
+def is_finite(values: Tensor) -> bool:
+    """Return True if no value is NaN or infinite."""
+    # aminmax takes a twentieth of the time of isfinite, and no memory.
+    return not (values.is_floating_point() and values.numel()) or bool(
+        torch.stack(torch.aminmax(values)).isfinite().all()
+    )
+
+
+def not_finite_fault(where: str, name: str) -> str:
+    """Return the message for a weight with values that are not finite."""
+    return f"{where}: {name} has values that are NaN or infinite; use a sound model"
+
+
+def untied_fault(where: str, name: str, source: str) -> str:
+    """Return the message for a weight that differs from `source`, with which the config ties it."""
+    return (
+        f"{where}: {name} differs from {source}, with which config.json ties it (tie_word_embeddings); set "
+        f"tie_word_embeddings: false in config.json to train both, or remove {name} from the weights"
+    )
 
 
 def untie_as_stored(model: Any, stored: Collection[str]) -> None:

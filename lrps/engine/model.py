@@ -54,12 +54,17 @@ def build_model(
             train_padding_rows(built, redraw=False)
     else:
         built = _from_architecture(config, seed, begun)
-    if attention is not None:
-        set_attention(built, attention)
-    prepare_training(built)
-    if activation_checkpointing:
-        enable_checkpointing(built)
+    configure(built, activation_checkpointing, attention)
     return built
+
+
+def configure(model: Any, activation_checkpointing: bool, attention: str | None) -> None:
+    """Prepare a new model for training with these settings, see `build_model`. Raises ConfigError."""
+    if attention is not None:
+        set_attention(model, attention)
+    prepare_training(model)
+    if activation_checkpointing:
+        enable_checkpointing(model)
 
 
 def build_skeleton(model: ModelConfig, begun: bool = False) -> nn.Module:

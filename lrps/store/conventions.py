@@ -16,13 +16,18 @@ from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 
 PADDING = "padding"
+INITIALISATION = "initialisation"
 GRADIENT_SUM = "gradient_sum"
 FP32_SUM = "fp32"
-NEWEST: Mapping[str, str] = {PADDING: "none", GRADIENT_SUM: FP32_SUM}
-"""Every convention with its newest value. `padding: none`: no embedding has a padding row, because sequences are never
-padded; before, the row of `pad_token_id` was not trained. `gradient_sum: fp32`: in bf16 the gradients of the
-micro-batches of a step are summed in fp32 at every ZeRO stage; before, stage 1 summed them in bf16. Runs in fp32 have
-no such key."""
+NEWEST: Mapping[str, str] = {PADDING: "none", GRADIENT_SUM: FP32_SUM, INITIALISATION: "by-module"}
+"""Every convention with its newest value.
+
+`padding: none`: no embedding has a padding row, because sequences are never padded; before, the row of `pad_token_id`
+was not trained. `gradient_sum: fp32`: in bf16 the gradients of the micro-batches of a step are summed in fp32 at every
+ZeRO stage; before, stage 1 summed them in bf16. Runs in fp32 have no such key. `initialisation: by-module`: the new
+weights of a module are a function of the seed and of the module's name; before, one random generator drew all weights
+of the model in their order.
+"""
 
 
 def conventions_of(run_dir: Path) -> dict[str, str]:

@@ -27,12 +27,14 @@ TRAINING_KEYS: Mapping[str, Key] = {
     "initial_state": ("model", "initial_state"),
     "guard": ("guard",),
     "padding": (),
+    "initialisation": (),
     "gradient_sum": (),
 }
 """Config key of every key of `training` in an identity; empty for those that the version of lrps decides."""
 _PROGRAM = {
     "row_order": "the order of sequences",
     "padding": "the embedding of the padding token",
+    "initialisation": "the drawing of new weights",
     "gradient_sum": "the sum of gradients",
 }
 _UNLESS_SAID = {"attention_across_documents": True, "initial_state": False}

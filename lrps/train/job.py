@@ -19,7 +19,7 @@ from lrps.base.errors import BudgetError, DataError, NonFiniteLoss, SpikeError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
-from lrps.engine.deepspeed_engine import Engine, process_group
+from lrps.engine.deepspeed_engine import Engine, placement, process_group
 from lrps.engine.ranks import ask_rank_zero, gather, rank, translate_lost_rank_errors, world_size
 from lrps.launch.process_group import SUPERVISED
 from lrps.launch.rendezvous import LAUNCHED_AT
@@ -181,8 +181,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             ask_rank_zero(lambda: pin_saved(layout, start.branch_points, start.origin.step, group.console.say))
             return True
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
-        model = group.models.build(path)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        model = group.models.build(path, placement(plan.config), loaded=start.first_state.checkpoint is not None)
         rule = average_rule(plan.config, path)
         engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
         resources.callback(engine.close)
@@ -209,9 +208,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(
-                start.origin, attempt_facts(plan, path, start.origin, digest, engine, parameters), start.stop
-            )
+            recorder.start(start.origin, attempt_facts(plan, path, start.origin, digest, engine), start.stop)
             record_forecast(plan, path, start, group.console.say)
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from lrps.engine.build.placed_model import build_placed
+from lrps.engine.build.placement import Placement
+from lrps.engine.build.units import UnfitError
 from lrps.engine.loaded import value_faults
-from lrps.engine.model import build_model
+from lrps.engine.model import build_model, configure
 from lrps.engine.model_config import check_model_config
 from lrps.engine.padding import padding_rows
 from lrps.engine.verdict import as_note, check_trainable
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
+from lrps.store.conventions import INITIALISATION
 
 
 class PathModels:
@@ -28,17 +32,15 @@ class PathModels:
         for note in check_trainable(plan.config, self._config, plan.layout.examination, begun=plan.begun):
             self._say(note)
 
-    def build(self, path: TrainingPath) -> Any:
-        """Build the model of a path. Raises ConfigError if it cannot be built, or is too small for the data."""
+    def build(self, path: TrainingPath, placement: Placement, *, loaded: bool) -> Any:
+        """Build the model of a path. Collective if the placement divides parameters.
+
+        loaded: whether a checkpoint will replace all weights; then none are drawn or read. Raises ConfigError if the
+        model cannot be built, or is too small for the data.
+        """
         plan, settings = self._plan, self._plan.config.engine
-        model = build_model(
-            plan.config.model,
-            plan.config.seed,
-            settings.activation_checkpointing,
-            settings.attention,
-            begun=plan.begun,
-            config=self._config,
-        )
+        model = self._build(path, placement, loaded)
+        configure(model, settings.activation_checkpointing, settings.attention)
         if plan.begun and plan.config.model.checkpoint is not None:
             for fault in value_faults(model, f"model.checkpoint: {plan.config.model.checkpoint}"):
                 self._say(f"{path.name}: {as_note(fault)}")
@@ -48,6 +50,27 @@ class PathModels:
                 "plan with another `name` trains it"
             )
         return model
+
+    def _build(self, path: TrainingPath, placement: Placement, loaded: bool) -> Any:
+        plan = self._plan
+        model, seed, begun = plan.config.model, plan.config.seed, plan.begun
+        if model.checkpoint is None and not loaded and INITIALISATION not in plan.conventions:
+            self._say(
+                f"{path.name}: every process draws the whole model in fp32 in its host memory: the run was begun when "
+                "weights were drawn so, and all of its paths begin alike; a plan with another `name` draws them in "
+                "parts"
+            )
+        elif model.checkpoint is None or not begun:  # A begun run accepts weights that are refused now.
+            try:
+                return build_placed(
+                    self._config, seed, placement, loaded=loaded, checkpoint=model.checkpoint, keeps_padding=begun
+                )
+            except UnfitError as reason:
+                self._say(
+                    f"{path.name}: every process builds the whole model in fp32 in its host memory: this "
+                    f"{self._config.model_type} model cannot be built in parts, as {reason}"
+                )
+        return build_model(model, seed, begun=begun, config=self._config)
 
     @cached_property
     def _config(self) -> Any:

@@ -276,13 +276,10 @@ def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_
     }
 
 
-def attempt_facts(
-    plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, engine: Engine, parameters: int
-) -> dict[str, Any]:
+def attempt_facts(plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, engine: Engine) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
     origin: state that the attempt begins from. digest: that of the path up to its step.
-    parameters: number of parameters of the model.
     """
     config = plan.config
     identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
@@ -294,7 +291,7 @@ def attempt_facts(
         PATH_DIGEST: digest.to_json(),
         "device": engine.device_name,
         **processor_facts(engine.device_name),
-        "parameters": parameters,
+        "parameters": engine.parameters,
         "initial_state": initial_weights(config.model) if config.model.initial_state else None,
         "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},
         "rows": {name: identity["rows"] for name, identity in identities.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from lrps.config.models import Config
-from lrps.engine.deepspeed_engine import Engine
-from lrps.engine.model import build_model
+from lrps.engine.build.placed_model import build_placed
+from lrps.engine.build.placement import Placement
+from lrps.engine.deepspeed_engine import Engine, placement
+from lrps.engine.model import build_model, configure
+from lrps.engine.model_config import model_config
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 
 ROWS, LENGTH, STEPS = 4, 16, 3
@@ -53,10 +57,17 @@ def make_config(kind="llama", stage=1, precision="fp32", micro=None, sequences=R
     )
 
 
+def placed(config, seed, where=None, loaded=False):
+    """The model of a path, by default whole and in fp32 on this rank."""
+    model = build_placed(model_config(config.model), seed, where or Placement(), loaded=loaded)
+    configure(model, config.engine.activation_checkpointing, None)
+    return model
+
+
 @contextlib.contextmanager
-def running(config, seed=0, document_end=None, prepare=lambda model: model):
-    model = build_model(config.model, seed, config.engine.activation_checkpointing)
-    engine = Engine(config, prepare(model), document_end)
+def running(config, seed=0, document_end=None, prepare=lambda model: model, loaded=False):
+    """An engine on a model as a path gets it. loaded: its weights are placeholders, for a checkpoint to replace."""
+    engine = Engine(config, prepare(placed(config, seed, placement(config), loaded)), document_end)
     try:
         yield engine
     finally:
@@ -129,6 +140,14 @@ def state_of(engine, out):
 def different(one, other):
     return sorted(key for key in one.keys() | other.keys() if key not in one or key not in other
                   or one[key].shape != other[key].shape or not torch.equal(one[key], other[key]))  # fmt: skip
+
+
+def digest(tensors):
+    """SHA-256 of the names and values of tensors."""
+    found = hashlib.sha256()
+    for name, values in sorted(tensors.items()):
+        found.update(name.encode() + values.detach().float().numpy().tobytes())
+    return found.hexdigest()
 
 
 def plain_loss(kind, state, precision, rows):

@@ -29,8 +29,10 @@ from matrix_state import (
     assembled,
     batch,
     different,
+    digest,
     losses,
     make_config,
+    placed,
     plain_loss,
     running,
     share,
@@ -46,7 +48,7 @@ from lrps.base.errors import CheckpointError, ConfigError, DamagedCheckpointErro
 from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
-from lrps.engine.model import build_model, parameter_groups
+from lrps.engine.model import parameter_groups
 from lrps.engine.ranks import gather, rank, world_size
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find
@@ -66,11 +68,17 @@ def layout(out, world, kind, stage, precision):
 
 
 def save_all(out):
+    """Digests of what every topology begins with: all fp32 weights, and the buffers of each rank."""
+    found = {}
     for kind, topologies in TOPOLOGIES.items():
         for stage, precision in topologies:
             with running(make_config(kind, stage, precision)) as engine:
+                weights = {key: values for key, values in state_of(engine, out).items() if key.startswith("fp32|")}
+                buffers = gather(digest(dict(engine._engine.module.named_buffers())))
+                found[f"{kind} s{stage} {precision}"] = {"weights": digest(weights), "buffers": buffers}
                 train(engine, range(STEPS))
                 save_checkpoint(engine, layout(out, world_size(), kind, stage, precision), STEPS, {"plan": "matrix"})
+    return found
 
 
 def load_some(out):
@@ -97,7 +105,7 @@ def load(out, sources_of):
     expected = {}
     for kind, topologies in TOPOLOGIES.items():
         for position, target in enumerate(topologies):
-            with running(make_config(kind, *target), seed=7) as engine:
+            with running(make_config(kind, *target), seed=7, loaded=True) as engine:
                 for world, source in sources_of(topologies, position):
                     checkpoint = find(layout(out, world, kind, *source), STEPS)
                     load_checkpoint(engine, checkpoint)
@@ -122,7 +130,7 @@ def continuation(out):
             save_checkpoint(engine, place, 5, {})
             straight = losses(train(engine, range(5, 10)))
             end = state_of(engine, out)
-        with running(config, seed=3) as engine:
+        with running(config, seed=3, loaded=True) as engine:
             load_checkpoint(engine, find(place, 5))
             resumed = losses(train_with_one_sync(engine, range(5, 10)))
             found[f"s{stage} {precision}"] = {
@@ -133,7 +141,7 @@ def continuation(out):
 
 def bare_steps(config, loss_of):
     """(model, [(loss, norm)]) of five steps of a bare AdamW loop."""
-    model = build_model(config.model, 0)
+    model = placed(config, 0)
     adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=(0.9, 0.95))
     told = []
     for step in range(5):
@@ -478,7 +486,7 @@ def one_ranks_logits(one):
 def evaluation(out):
     found = {}
     rows = batch(200)[:3]
-    initial = {f"fp32|{n}": p.detach() for n, p in build_model(make_config("gpt2").model, 0).named_parameters()}
+    initial = {f"fp32|{n}": p.detach() for n, p in placed(make_config("gpt2"), 0).named_parameters()}
     for stage in (0, 1, 3):
         with running(make_config("gpt2", stage)) as engine:
             before = torch.get_rng_state()

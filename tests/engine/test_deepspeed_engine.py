@@ -20,7 +20,7 @@ def test_steps_equal_a_bare_adamw_loop(matrix, world):
     found = matrix[world]["reference"]
     assert len(found) == 7
     for case, values in found.items():
-        tolerance, norm_tolerance, weights = (2e-2, 0.1, 0.06) if "bf16" in case else (2e-6, 2e-4, 1e-4)
+        tolerance, norm_tolerance, weights = (2e-2, 0.1, 0.07) if "bf16" in case else (2e-6, 2e-4, 2e-4)
         for (bare_loss, bare_norm), (loss, norm) in zip(values["bare"], values["ours"], strict=True):
             assert loss == pytest.approx(bare_loss, rel=tolerance), case
             assert norm == pytest.approx(bare_norm, rel=norm_tolerance), case

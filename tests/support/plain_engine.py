@@ -19,6 +19,7 @@ import torch
 from lrps.base.errors import NonFiniteLoss
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
+from lrps.engine.build.placement import Placement
 from lrps.engine.fragments import read_fragments
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
@@ -43,8 +44,15 @@ class PlainEngine:
     """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
 
     def __init__(
-        self, config: Any, model: torch.nn.Module, document_end: int | None, average: MovingAverage | None = None
+        self,
+        config: Any,
+        model: torch.nn.Module,
+        document_end: int | None,
+        average: MovingAverage | None,
+        conventions: Mapping[str, str],
     ) -> None:
+        del document_end, conventions
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
         adam = torch.optim.AdamW(model.parameters(), betas=config.optimizer.betas)
         self._unsynced: list[StepResult] = []
         self._failure: NonFiniteLoss | None = None
@@ -176,5 +184,6 @@ def run(
     """
     with pytest.MonkeyPatch.context() as patch, _one_thread():
         patch.setattr(job, "Engine", PlainEngine)
+        patch.setattr(job, "placement", lambda _: Placement())
         stop: Any = StopAfter(stop_after)
         return job.run_paths(plan, names, stop, train=train, saved_steps=saved_steps, profile=profile)
