@@ -4,7 +4,7 @@ python tools/forecast_accuracy.py versions_124M.json
 
 The file is JSON, one entry for each main path:
 
-    name -> {"peak": rate, "warmup": steps, "main": [[step, loss], ...],
+    name -> {"peak": rate, "warmup": steps (0 without it), "main": [[step, loss], ...],
              "branches": [{"fork": step, "steps": D, "shape": "linear", "end": loss}, ...]}
 
 Every linear branch whose share D / (fork + D) is at most .6 and that forks at step 4,000 or later, at a peak rate of
@@ -61,7 +61,7 @@ def forecasts(data: Mapping[str, Any], k: int, same: bool) -> Iterator[tuple[For
             if len(earlier) < k:
                 continue
             known = [(step, loss) for step, loss in entry["main"] if step <= branch["fork"]]
-            past = [Branch(each["fork"], each["steps"], each["shape"], 0.0, each["end"]) for each in earlier[-k:]]
+            past = [Branch(each["fork"], each["steps"], each["shape"], each["end"]) for each in earlier[-k:]]
             try:
                 yield (
                     forecast_branch(
@@ -71,7 +71,7 @@ def forecasts(data: Mapping[str, Any], k: int, same: bool) -> Iterator[tuple[For
                         steps=branch["steps"],
                         shape=branch["shape"],
                         peak=entry["peak"],
-                        warmup=entry["warmup"],
+                        warmup=entry.get("warmup", 0),
                     ),
                     branch["end"],
                 )

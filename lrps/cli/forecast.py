@@ -36,7 +36,12 @@ NamedParadigm = Annotated[
     str | None, typer.Option("--paradigm", metavar="NAME", help="Path switching to forecast, if there are several.")
 ]
 Charts = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Also write a chart (SVG) for each held-out set there.")
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Also write charts (SVG) there: loss over lengths, and each held-out set.",
+    ),
 ]
 Record = Annotated[
     bool,
@@ -92,12 +97,14 @@ def forecast(
 
 def _show_version(look: Outlook, document: VersionForecast, out: Path | None, as_json: bool) -> None:
     from lrps.base.document import to_json
-    from lrps.report.figures.forecast_chart import forecast_charts
+    from lrps.report.figures.forecast_chart import length_chart, set_charts
     from lrps.report.forecast_text import forecast_remarks, forecast_table
     from lrps.report.tables.track_record_table import track_record_table
     from lrps.report.terminal import print_sentence, print_table
 
-    written = [] if out is None else write_files(out, forecast_charts(document, look.curve))
+    drawn = {} if out is None else length_chart(document) | set_charts(document, look.curve)
+    files = {f"{name}.svg": drawing.standalone() for name, drawing in drawn.items()}
+    written = [] if out is None else write_files(out, files)
     if as_json:
         print_json(to_json(document))
         return

@@ -53,7 +53,7 @@ def _print(made: Plan, forecast: PlanForecast) -> None:
 
     speed = forecast.measured.speed if forecast.measured else None
     document = forecast.plan if speed is None else at_speed(made, forecast.plan, speed)
-    print_plan(document, why_not_counted(made.config.model), forecast_lines(forecast))
+    print_plan(document, why_not_counted(made.config.model), forecast_lines(forecast), forecast.losses)
 
 
 def status(

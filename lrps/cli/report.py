@@ -115,11 +115,13 @@ def sweep(
     """Show what path switching would cost, over alpha, the number of versions and the growth of increments.
 
     Computed from the plan, nothing is trained: compared with PTFS and CPT in steps, in device-hours where the config
-    names the hardware (`-s hardware.mfu=0.5`), and in money where there is a price as well. Prints tables; writes
-    charts (SVG), CSV and JSON.
+    names the hardware (`-s hardware.mfu=0.5`), in money where there is a price as well; and the forecast loss of the
+    last version where the run has held-out losses. Prints tables; writes charts (SVG), CSV and JSON.
     """
     from lrps.base.document import to_json
+    from lrps.costs.forecasts.plan_losses import branch_losses, losses_outlook
     from lrps.costs.sweep import Grid, parse_values, sweep_costs
+    from lrps.plan.status import begun_status
     from lrps.report.sweep import sweep_charts, sweep_records, sweep_remarks, sweep_tables
     from lrps.report.terminal import print_sentence, print_table
 
@@ -128,12 +130,12 @@ def sweep(
         raise ConfigError(f"--versions {versions}: whole numbers")
     grid = Grid(parse_values(alpha, "--alpha"), tuple(map(int, numbers)), parse_values(growth, "--growth"))
     made = plan_of(config_file, overrides, price)
-    found = sweep_costs(made, grid)
+    look = losses_outlook(made, begun_status(made))
+    found = sweep_costs(made, grid, None if look is None else branch_losses(look))
     document = to_json(found)
     drawings = {f"{name}.svg": drawing.standalone() for name, drawing in sweep_charts(found).items()}
-    records = sweep_records(found).to_csv(missing="")
-    files = {"sweep.csv": records, "sweep.json": json.dumps(document, indent=1) + "\n", **drawings}
-    written = write_files(out or made.layout.report_dir / "sweep", files)
+    tables = {"sweep.csv": sweep_records(found).to_csv(missing=""), "sweep.json": json.dumps(document, indent=1) + "\n"}
+    written = write_files(out or made.layout.report_dir / "sweep", tables | drawings)
     if as_json:
         print_json(document)
         return

@@ -16,7 +16,9 @@ from lrps.costs.curves.heldout_curve import HeldoutCurve, heldout_curves
 from lrps.costs.estimate import CostRate, Estimate, estimate
 from lrps.costs.forecasts.branch_alert import branch_alerts
 from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
+from lrps.costs.forecasts.newest_forecast import newest_forecast
 from lrps.costs.forecasts.track_record import track_record
+from lrps.costs.forecasts.version_forecast import VersionForecast
 from lrps.costs.heldout_loss import HeldoutLoss
 from lrps.costs.measured_cost import MeasuredCost, sum_measured
 from lrps.costs.paradigm_costs import ParadigmCosts, measured_ratios, paradigm_costs
@@ -95,6 +97,8 @@ class Comparison:
     """Averages of a main path's weights beside the branch of the same version, on the same held-out sequences."""
     probe_results: tuple[ProbeResult, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Losses of the probes beside their controls; the key is absent without probes."""
+    forecast: VersionForecast | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecast of the next version, or of the last one if all are trained; the key is absent where there is none."""
     track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
     off_forecast: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
@@ -119,6 +123,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     scores = newest_scores(plan)
     paradigms = _paradigms(planned, spendings, run, model, scores)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
+    price = price_of(plan)
     return Comparison(
         plan=planned,
         paradigms=paradigms,
@@ -129,7 +134,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         rehearsal_cost=rehearsal_cost(plan),
         curves={path.name: path_curve(plan, path) for path in plan.graph.paths},
         updated=max((s.totals.updated for s in run.statuses.values() if s.totals.updated), default=None),
-        price=price_of(plan),
+        price=price,
         lrps_version=__version__,
         provenance=provenance(plan, [spending.totals for spending in whole.values()]),
         pace=pace,
@@ -141,6 +146,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         heldout_curves=watched,
         averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
         probe_results=probe_results(plan, run, by_path, scores) or None,
+        forecast=newest_forecast(plan, watched, pace, price),
         track_record=track_record(plan, watched) or None,
         off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )

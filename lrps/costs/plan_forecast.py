@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from lrps.base.document import INLINE, OPTIONAL
+from lrps.base.document import INLINE, OPTIONAL, UNLESS_NONE
 from lrps.costs.answers.pace import main_paradigm, pace_of
 from lrps.costs.budget_state import BudgetState, budget_state
+from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.measured_cost import sum_measured
 from lrps.costs.planned.plan_document import AddedCost, ParadigmPlan, PlanDocument, PlannedCost, plan_document
 from lrps.costs.remaining import MeasuredSpeed, measured_speed
@@ -49,6 +50,9 @@ class PlanForecast:
     """Costs at the measured speed; null before the first step."""
     budget: BudgetState | None = field(default=None, metadata=OPTIONAL)
     """State of the budget; null if the config has none."""
+    losses: Mapping[str, PlannedLoss] | None = field(default=None, metadata=UNLESS_NONE)
+    """Held-out loss of the version that a branch releases, measured or forecast, by the name of the branch; the key is
+    absent where no main path was evaluated."""
 
 
 def plan_forecast(plan: Plan, done_steps: Mapping[str, int], begun: Sequence[PathStatus]) -> PlanForecast:
@@ -59,10 +63,22 @@ def plan_forecast(plan: Plan, done_steps: Mapping[str, int], begun: Sequence[Pat
     speed, document = measured_speed(begun), plan_document(plan, done_steps)
     # The budget also pays for saves and evaluations, which the one speed of the report leaves out.
     budget = budget_state(plan, document.to_do.steps, speed)
+    losses = _losses(plan, begun)
     if speed is None or (seconds := _step_seconds(plan, begun)) is None:
-        return PlanForecast(document, None, budget)
+        return PlanForecast(document, None, budget, losses)
     one = replace(speed, device_seconds_per_step=seconds)
-    return PlanForecast(document, _measured(at_speed(plan, document, one), one), budget)
+    return PlanForecast(document, _measured(at_speed(plan, document, one), one), budget, losses)
+
+
+def _losses(plan: Plan, begun: Sequence[PathStatus]) -> dict[str, PlannedLoss] | None:
+    """Return the losses of the branches of a plan; None where no main path was evaluated."""
+    if not any(status.path.kind == "main" and status.evaluations for status in begun):
+        return None
+    # Only a run that was begun needs it.
+    from lrps.costs.forecasts.plan_losses import losses_of_branches, losses_outlook
+
+    look = losses_outlook(plan, begun)
+    return None if look is None else losses_of_branches(look) or None
 
 
 def _step_seconds(plan: Plan, begun: Sequence[PathStatus]) -> float | None:

@@ -6,19 +6,21 @@ whole steps, T_1 being that of the config. Device-hours and money are planned: b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor
 from typing import Any, ClassVar
 
-from lrps.base.document import INLINE
+from lrps.base.document import INLINE, UNLESS_NONE
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
+from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.planned.plan_document import wall_clock_hours
 from lrps.costs.price import Price, price_of
 from lrps.paths.cost import Cost, peak_flops
+from lrps.paths.graph import Paradigm
 from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
@@ -110,6 +112,9 @@ class SweepPoint:
     """Steps of path switching over those of CPT."""
     costs: Mapping[str, ParadigmCost]
     """Costs of path-switching, ptfs and cpt."""
+    loss: PlannedLoss | None = field(default=None, metadata=UNLESS_NONE)
+    """Forecast loss of the last version of path switching on the held-out sets of the run's next version, as if text to
+    come was like the text so far; the key is absent for a run that was not evaluated."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,12 @@ class Sweep:
         ]
 
 
-def sweep_costs(plan: Plan, grid: Grid) -> Sweep:
-    """Return the costs of the three paradigms at every point of a grid."""
+Losses = Callable[[int, int], PlannedLoss]
+"""Function from fork and steps of a branch to the loss of its version."""
+
+
+def sweep_costs(plan: Plan, grid: Grid, losses: Losses | None = None) -> Sweep:
+    """Return the costs of the paradigms at every point of a grid, with the losses of the last versions if known."""
     config, first = _swept(plan.config), plan.increments[0].steps
     points = []
     for growth in grid.growths:
@@ -154,8 +163,9 @@ def sweep_costs(plan: Plan, grid: Grid) -> Sweep:
             increments = _increments(config, first, growth, number)
             fixed = {kind: _steps(config, kind, increments) for kind in (PTFS, CPT)}
             for alpha in grid.alphas:
-                steps = {PATH_SWITCHING: _steps(_with_alpha(config, alpha), PATH_SWITCHING, increments), **fixed}
-                points.append(_point(plan, alpha, number, growth, steps))
+                switching = compile_paradigm(_with_alpha(config, alpha), PATH_SWITCHING, increments)
+                point = _point(plan, alpha, number, growth, {PATH_SWITCHING: switching.total_steps, **fixed})
+                points.append(point if losses is None else replace(point, loss=_last_loss(switching, losses)))
     return Sweep(
         name=plan.config.name,
         run_dir=str(plan.layout.run_dir),
@@ -210,6 +220,13 @@ def _increments(config: Config, first: int, growth: Fraction, number: int) -> li
 
 def _steps(config: Config, paradigm: str, increments: Sequence[Increment]) -> int:
     return compile_paradigm(config, paradigm, increments).total_steps
+
+
+def _last_loss(switching: Paradigm, losses: Losses) -> PlannedLoss | None:
+    """Return the loss of the last version of a path switching; None for one without a branch."""
+    name = switching.releases[-1].path
+    last = next(path for path in switching.paths if path.name == name)
+    return None if last.parent is None else losses(last.start, last.steps)
 
 
 def _point(plan: Plan, alpha: Fraction, number: int, growth: Fraction, steps: Mapping[str, int]) -> SweepPoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lrps.forecast.decay_integrals import GAIN_EXPONENT, DecayIntegrals, decay_integrals
@@ -18,7 +18,7 @@ class BranchPlan:
     """Number of optimizer steps of the decay."""
     shape: str
     """Shape of the decay, by its name in a config: `linear`, `1-sqrt`, `cosine`, `multi-step` and so on."""
-    final: float = 0.0
+    final: float = field(default=0.0, kw_only=True)
     """Learning rate at the end as a share of the peak. A multi-step decay does not use it."""
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class BranchPlan:
 
 @dataclass(frozen=True)
 class Branch(BranchPlan):
-    """Finished branch with its final loss on the held-out set of the forecast."""
+    """Finished branch with its final loss: `Branch(fork, steps, shape, loss)`, all on one held-out set."""
 
-    loss: float = 0.0
+    loss: float
     """Final loss in nats a token."""

@@ -55,14 +55,16 @@ def forecast_branch(
 ) -> Forecast:
     """Return the forecast of a branch from the main path's held-out losses and the finished branches.
 
-    main_points: (step, loss) that are known so far. history: finished branches, oldest first, losses on the same
-    held-out set. peak: peak learning rate, needed without a finished branch. warmup: steps of the main path's warm-up.
-    final: rate at the end as a share of the peak. drift_from: start of the increment that the version adds, after which
-    the points are tested for drift.
+    main_points: (step, loss) that are known so far, at least 8 of them from step 1,000 on. history: finished branches,
+    oldest first, losses on the same held-out set. peak: peak learning rate, needed without a finished branch. warmup:
+    steps of the main path's warm-up. final: rate at the end as a share of the peak. drift_from: start of the increment
+    that the version adds, after which the points are tested for drift.
 
-    Raises ForecastRefused where the law is known not to hold.
+    Steps count along the lineage, losses are in nats a token. Raises ForecastRefused where the law is known not to
+    hold, ValueError for a shape that no decay has. docs/forecast.md has an example.
     """
-    branch = BranchPlan(fork, steps, shape, final)
+    main_points = [(float(step), float(loss)) for step, loss in main_points]
+    branch = BranchPlan(fork, steps, shape, final=final)
     curve = fit_main_curve(main_points, warmup)
     if drift_from is not None:
         check_drift(main_points, drift_from, warmup)

@@ -57,7 +57,7 @@ def branches_to_try(
     low, high = (max(1, round(share * end)) for share in SHARES)
     ahead = {round(length) for length in np.geomspace(low, max(low, high), LENGTHS) if end - round(length) >= reached}
     behind = {end - step for step in saved if low <= end - step <= high}
-    return [BranchPlan(end - n, n, shape, final) for shape in shapes for n in sorted(ahead | behind) if n < end]
+    return [BranchPlan(end - n, n, shape, final=final) for shape in shapes for n in sorted(ahead | behind) if n < end]
 
 
 def candidates_of(

@@ -83,17 +83,20 @@ def fit_main_curve(points: Sequence[Point], warmup: int = 0) -> MainCurve:
             "needed: points before step 1,000 and inside the warm-up do not count. Evaluate it more often "
             "(`evaluation.main_every_steps`), or its saved states now: `lrps evaluate CONFIG main --steps all`",
         )
-    steps, losses = np.array(usable, dtype=float).T
-    best = min((_fit_exponent(steps, losses, a) for a in EXPONENTS), key=lambda found: found[0])
-    _, limit, scale, exponent, rms = best
-    return MainCurve(limit, scale, exponent, rms, float(steps[0]), float(steps[-1]))
+    return _fit(usable)
 
 
-def _fit_exponent(steps: np.ndarray, losses: np.ndarray, exponent: float) -> tuple[float, float, float, float, float]:
-    """Return (cost, c0, c1, a, rms) of the least-squares fit with one exponent."""
-    powers = steps**-exponent
-    design = np.stack([np.ones_like(powers), powers], axis=1)
-    (limit, scale), *_ = np.linalg.lstsq(design, losses, rcond=None)
-    squares = float(np.sum((design @ (limit, scale) - losses) ** 2))
-    prior = ((np.log(exponent) - np.log(PRIOR_EXPONENT)) / PRIOR_WIDTH) ** 2
-    return squares / NOISE**2 + float(prior), float(limit), float(scale), float(exponent), (squares / len(steps)) ** 0.5
+def _fit(points: Sequence[Point]) -> MainCurve:
+    """Return the curve through these points: a line in t^-a for every exponent at once, of which the best is taken."""
+    steps, losses = np.array(points, dtype=float).T
+    powers = steps ** -EXPONENTS[:, None]
+    means = powers.mean(axis=1)
+    centred = powers - means[:, None]
+    spread = np.sum(centred**2, axis=1)
+    scales = np.divide(centred @ (losses - losses.mean()), spread, out=np.zeros_like(spread), where=spread > 0)
+    limits = losses.mean() - scales * means
+    squares = np.sum((limits[:, None] + scales[:, None] * powers - losses) ** 2, axis=1)
+    best = int(np.argmin(squares / NOISE**2 + (np.log(EXPONENTS / PRIOR_EXPONENT) / PRIOR_WIDTH) ** 2))
+    rms = float(squares[best] / len(steps)) ** 0.5
+    ends = float(steps[0]), float(steps[-1])
+    return MainCurve(float(limits[best]), float(scales[best]), float(EXPONENTS[best]), rms, *ends)

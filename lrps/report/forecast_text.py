@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lrps.base.amounts import bill_time
 from lrps.base.numbers import amount, count
+from lrps.costs.forecasts.average_rows import AverageRow
 from lrps.costs.forecasts.spend import SpendChoice
 from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
 from lrps.forecast.fallback import Fallback
@@ -35,8 +36,16 @@ def forecast_table(forecast: VersionForecast) -> Table:
         )
         for row in forecast.rows
     )
+    averages = tuple(_average_cells(each, sets) for each in forecast.averages)
     made = "as it was possible when its branch began" if forecast.trained else "before its branch is trained"
-    return Table(f"forecast of {forecast.version}, {made}", columns, rows)
+    return Table(f"forecast of {forecast.version}, {made}", columns, (*rows, *averages))
+
+
+def _average_cells(row: AverageRow, sets: Sequence[str]) -> tuple[str | float | None, ...]:
+    """Return the cells of an average of the main path: it has no branch, and its losses are measured."""
+    losses = (f"{row.losses[each].loss:.4f}" if each in row.losses else "-" for each in sets)
+    mean = "-" if row.mean_loss is None else f"{row.mean_loss:.4f}"
+    return (row.form, None, 0, row.step, 0.0, None, mean, *losses, "measured, no branch")
 
 
 def _banded(loss: float | None, half_width: float | None) -> str:
@@ -50,6 +59,12 @@ def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
         "The cost is that of the branch, beyond the main path that later versions need anyway. +- is the 90 % band. "
         f"alpha is in the unit `{forecast.alpha_of}` of the config."
     )
+    for average in forecast.averages:
+        if average.mean_branch is not None:
+            yield (
+                f"By the {average.form} at step {average.step:,} and how far the last branch of this length was below "
+                f"its own, a branch of {row.steps:,} steps has the mean loss {average.mean_branch:.4f}."
+            )
     for name, found in row.losses.items():
         yield f"{name}: {_basis(row, found)}"
 
@@ -70,6 +85,10 @@ def _basis(row: ForecastRow, found: ForecastLoss) -> str:
         parts.append(_fallback(found.fallback))
     if found.repeat_last_drop is not None and found.loss is not None:
         parts.append(f"`repeat the last drop` says {found.repeat_last_drop:.4f} for {row.steps:,} steps")
+    if found.curve is not None and found.half_width is not None and found.curve.rms > found.half_width:
+        parts.append(
+            f"the main path's losses are off their curve by {found.curve.rms:.4f} (rms), noise that the band leaves out"
+        )
     if found.outcome is not None:
         off = "" if found.loss is None else f", {found.outcome - found.loss:+.4f} from the forecast"
         parts.append(f"measured: {found.outcome:.4f}{off}")

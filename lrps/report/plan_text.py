@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
+from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.planned.main_watch import MainWatch
 from lrps.costs.planned.memory_forecast import MemoryForecast, StageMemory
@@ -19,22 +21,36 @@ from lrps.costs.planned.plan_document import (
 )
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
+from lrps.report.tables.loss_column import LOSS_NOTE, with_losses
 from lrps.report.tables.parts_table import parts_table
 from lrps.report.tables.probe_table import shares
 from lrps.report.terminal import print_sentence, print_table
 
 
-def print_plan(document: PlanDocument, not_counted: str | None = None, lines: Sequence[str] = ()) -> None:
+def print_plan(
+    document: PlanDocument,
+    not_counted: str | None = None,
+    lines: Sequence[str] = (),
+    losses: Mapping[str, PlannedLoss] | None = None,
+) -> None:
     """Print the data, every path of every paradigm, the costs, the memory of a device and how often to save.
 
-    not_counted: the reason why FLOPs and disk are not known, if they are not. lines: sentences about the costs.
+    not_counted: the reason why FLOPs and disk are not known, if they are not. lines: sentences about the costs. losses:
+    those of the branches, by name.
     """
-    for table in plan_tables(document):
+    for table in plan_tables(document, losses or {}):
         print_table(table)
     if document.flops_per_token is None and not_counted is not None:
         print_sentence(f"FLOPs, disk and memory are n/a: {not_counted}")
     watching = (watching_line(name, watch) for name, watch in document.watching.items())
-    for line in (*lines, *watching, *interval_lines(document.checkpoint_interval), run_directory_line(document)):
+    of_losses = [LOSS_NOTE] if losses else []
+    for line in (
+        *lines,
+        *of_losses,
+        *watching,
+        *interval_lines(document.checkpoint_interval),
+        run_directory_line(document),
+    ):
         print_sentence(line)
 
 
@@ -51,8 +67,11 @@ def watching_line(path: str, watch: MainWatch) -> str:
     return line + (f" Not counted: {', '.join(watch.not_counted)}, without shards." if watch.not_counted else "")
 
 
-def plan_tables(document: PlanDocument) -> Iterator[Table]:
-    """Yield the tables of a plan in the order in which they are printed; those without rows are left out."""
+def plan_tables(document: PlanDocument, losses: Mapping[str, PlannedLoss] = MappingProxyType({})) -> Iterator[Table]:
+    """Yield the tables of a plan in the order in which they are printed; those without rows are left out.
+
+    losses: those of branches, by name.
+    """
     yield _versions(document)
     if document.rehearsal:
         yield _rehearsal(document)
@@ -62,7 +81,8 @@ def plan_tables(document: PlanDocument) -> Iterator[Table]:
         yield parts
     for name, paradigm in document.paradigms.items():
         rows = tuple(_path_row(path, ranges_of(path, paradigm.row_ranges)) for path in paradigm.paths)
-        yield Table(name, _PATH_COLUMNS, rows, tuple(_released_without_branch(paradigm)))
+        paths = Table(name, _PATH_COLUMNS, rows, tuple(_released_without_branch(paradigm)))
+        yield with_losses(paths, [losses.get(path.name) for path in paradigm.paths])
     if document.probes is not None:
         yield _probes(document.probes)
         rows = tuple(_path_row(path, ranges_of(path, document.probes.row_ranges)) for path in document.probes.paths)

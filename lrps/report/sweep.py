@@ -12,6 +12,7 @@ from lrps.charts.line import LineChart, Mark, Series
 from lrps.charts.svg import SLOTS, Drawing
 from lrps.costs.sweep import CPT, PATH_SWITCHING, PTFS, ParadigmCost, Sweep, SweepPoint
 from lrps.report.table import Column, Table, text_column
+from lrps.report.tables.loss_column import loss_cell
 
 _RATIOS: Mapping[str, Callable[[SweepPoint], float]] = {
     "PTFS": lambda point: point.ratio_to_ptfs,
@@ -51,6 +52,19 @@ def sweep_tables(sweep: Sweep) -> Iterator[Table]:
             rows = tuple((alpha, *map(of, sweep.at(growth, alpha=alpha))) for alpha in sweep.alphas)
             yield Table(f"path switching, of {base}{_growing(growth)}", columns, rows)
         yield _cost_table(sweep, growth)
+        if any(point.loss for point in sweep.at(growth)):
+            yield _loss_table(sweep, growth)
+
+
+def _loss_table(sweep: Sweep, growth: float) -> Table:
+    columns = (Column("alpha", "{:g}".format, align="left"), *_version_columns(sweep, loss_cell))
+    rows = tuple((alpha, *(point.loss for point in sweep.at(growth, alpha=alpha))) for alpha in sweep.alphas)
+    note = (
+        "The forecast is on the held-out sets of the run's next version, for the shape of its branches, as if text to "
+        "come was like the text so far; a dash comes with the reason why there is none (docs/forecast.md)."
+    )
+    title = "held-out loss of the last version, forecast with its 90 % band"
+    return Table(f"{title}{_growing(growth)}", columns, rows, (note,))
 
 
 def _version_columns(sweep: Sweep, format: Callable[[Any], str]) -> tuple[Column, ...]:
@@ -92,15 +106,23 @@ def sweep_records(sweep: Sweep) -> Table:
     """Return a row for every point and paradigm, for sweep.csv."""
     names = ("growth", "versions", "alpha", "paradigm")
     costs = ("steps", "tokens", "flops", "device_hours", "wall_clock_hours", "money")
+    losses = ("loss", "loss_half_width") if any(point.loss for point in sweep.points) else ()
     rows = tuple(
         (
             *(point.growth, point.versions, point.alpha, name, paradigm.cost.steps, paradigm.cost.tokens),
             *(paradigm.cost.flops, paradigm.cost.device_hours, paradigm.wall_clock_hours, paradigm.cost.money),
+            *(_loss_of(point, name) if losses else ()),
         )
         for point in sweep.points
         for name, paradigm in point.costs.items()
     )
-    return Table("sweep", tuple(map(Column, (*names, *costs))), rows)
+    return Table("sweep", tuple(map(Column, (*names, *costs, *losses))), rows)
+
+
+def _loss_of(point: SweepPoint, paradigm: str) -> tuple[float | None, float | None]:
+    """Return forecast loss and half-width of a paradigm's last version; only path switching has them."""
+    found = point.loss if paradigm == PATH_SWITCHING else None
+    return (None, None) if found is None else (found.forecast, found.half_width)
 
 
 def sweep_charts(sweep: Sweep) -> dict[str, Drawing]:

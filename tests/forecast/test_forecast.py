@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,8 +36,8 @@ def main_points(stop: int, every: int = 500, noise: float = 0.0, seed: int = 0) 
 
 def trained(fork: int, steps: int, shape: str = "linear", final: float = 0.0) -> Branch:
     """A branch whose loss is exactly the law's."""
-    plan = BranchPlan(fork, steps, shape, final)
-    return Branch(fork, steps, shape, final, main_loss(plan.main_step) - GAIN * plan.gain_factor)
+    plan = BranchPlan(fork, steps, shape, final=final)
+    return Branch(fork, steps, shape, main_loss(plan.main_step) - GAIN * plan.gain_factor, final=final)
 
 
 HISTORY = [trained(8_000, 2_000), trained(16_000, 4_000)]
@@ -41,6 +46,41 @@ HISTORY = [trained(8_000, 2_000), trained(16_000, 4_000)]
 def ask(**changes: object) -> Forecast:
     given_ = {"fork": 24_000, "steps": 6_000, "shape": "linear", **changes}
     return forecast_branch(main_points(24_000), HISTORY, **given_)  # type: ignore[arg-type]
+
+
+def test_the_signatures_are_those_of_the_documents() -> None:
+    taken = [
+        (name, each.kind is each.KEYWORD_ONLY, each.default)
+        for name, each in inspect.signature(forecast_branch).parameters.items()
+    ]
+    none = inspect.Parameter.empty
+    assert taken == [
+        ("main_points", False, none), ("history", False, none), ("fork", True, none), ("steps", True, none),
+        ("shape", True, none), ("peak", True, None), ("warmup", True, 0), ("final", True, 0.0),
+        ("drift_from", True, None),
+    ]  # fmt: skip
+    branch = Branch(4_000, 1_000, "linear", 3.25)
+    assert (branch.fork, branch.steps, branch.shape, branch.loss, branch.final) == (4_000, 1_000, "linear", 3.25, 0.0)
+
+
+def test_the_example_of_the_document_prints_what_it_says(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (repository / "docs" / "forecast.md").read_text(), re.DOTALL)
+    exec(example, {})
+    said = re.findall(r"print\(.*\)  # (.*)", example)
+    assert capsys.readouterr().out.splitlines() == said
+    assert len(said) == 2
+
+
+def test_a_forecast_needs_numpy_alone() -> None:
+    code = "import sys, lrps.forecast; print([m for m in ('torch', 'scipy', 'pydantic', 'yaml') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_points_can_be_an_array() -> None:
+    points = main_points(24_000)
+    asked = {"fork": 24_000, "steps": 6_000, "shape": "linear", "drift_from": 18_000}
+    assert forecast_branch(np.array(points), HISTORY, **asked) == forecast_branch(points, HISTORY, **asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

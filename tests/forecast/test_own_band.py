@@ -23,7 +23,7 @@ def branches(count: int, noise: float = 0.0, seed: int = 0) -> list[Branch]:
     for k in range(1, count + 1):
         plan = BranchPlan(4_000 * k, 1_000 * k, "linear")
         gain = 0.06 * plan.gain_factor * (1 + noise * rng.standard_normal())
-        found.append(Branch(plan.fork, plan.steps, "linear", 0.0, 2.8 + 12 * plan.main_step**-0.5 - gain))
+        found.append(Branch(plan.fork, plan.steps, "linear", 2.8 + 12 * plan.main_step**-0.5 - gain))
     return found
 
 
@@ -74,7 +74,7 @@ def test_an_error_rests_on_what_was_known_at_the_fork() -> None:
     history = tuple(branches(9, noise=0.1))
     errors = own_errors(POINTS, history, 0)
     assert len(errors) == 8
-    later = (*history[:-1], Branch(36_000, 9_000, "linear", 0.0, 1.0))
+    later = (*history[:-1], Branch(36_000, 9_000, "linear", 1.0))
     known = tuple((t, loss + (0.5 if t > 32_000 else 0.0)) for t, loss in POINTS)
     assert own_errors(known, later, 0)[:-1] == errors[:-1]
     assert own_errors(known, later, 0)[-1] != errors[-1]

@@ -84,6 +84,10 @@ class SpeedComparison:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+UNKNOWN_PACE = SpeedComparison(None, None, None, None, None, None, False, {})
+"""Pace of a run where only losses matter."""
+
+
 def main_paradigm(kinds: Mapping[str, str]) -> str:
     """Return the first path switching, or else the first paradigm. kinds: by the name of the paradigm."""
     return next((name for name, kind in kinds.items() if kind == "path-switching"), next(iter(kinds)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from lrps.costs.curves.measured_losses import loss_on_first, states_of_path
+from lrps.base.document import UNLESS_NONE
+from lrps.costs.curves.measured_losses import averages_of_path, loss_on_first, states_of_path
 from lrps.costs.curves.paired_difference import PairedDifference, paired_differences
 from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.paths.graph import Fork, Release, TrainingPath
@@ -26,6 +27,20 @@ class CurvePoint:
     """Loss in nats per predicted token."""
     rows: int
     """Number of sequences, the same at all steps."""
+
+
+@dataclass(frozen=True)
+class AveragePoint:
+    """Loss of an average of a main path's weights after a step on the held-out set of a version."""
+
+    step: int
+    """Lineage step; that of the newest state of a merge."""
+    form: str
+    """Form of the weights: ema or merge."""
+    version: str
+    """Version of the held-out set."""
+    loss: float
+    """Loss in nats per predicted token, on the sequences that the main path is evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class HeldoutCurve:
     it, at the fork and at their own step, and released averages of its weights, at their step."""
     device_hours: float
     """Allocated device-hours of all evaluations of the main path."""
+    averages: tuple[AveragePoint, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Losses of averages of the main path's weights, by step; the key is absent where none was evaluated."""
 
 
 def heldout_curves(plan: Plan, statuses: Mapping[str, PathStatus]) -> dict[str, HeldoutCurve]:
@@ -87,17 +104,22 @@ def losses_alone(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStat
     return HeldoutCurve(
         points=tuple(
             CurvePoint(found.step, found.heldout, loss, newest[found.heldout].rows)
-            for found, loss in _comparable(plan, status, newest)
+            for found, loss in _comparable(plan, status, states_of_path(status), newest)
         ),
         branch_ends=tuple(
             BranchEnd(release.version, release.path, release.step, found.heldout, loss)
             for release, _ in _branches(plan, path)
             if release.path in statuses
-            for found, loss in _comparable(plan, statuses[release.path], newest)
+            for found, loss in _comparable(plan, statuses[release.path], states_of_path(statuses[release.path]), newest)
             if found.step == release.step
         ),
         differences=(),
         device_hours=status.totals.spent.evaluating_seconds / 3600,
+        averages=tuple(
+            AveragePoint(found.step, found.form, found.heldout, loss)
+            for found, loss in _comparable(plan, status, averages_of_path(status), newest)
+        )
+        or None,
     )
 
 
@@ -109,10 +131,10 @@ def _newest(plan: Plan, status: PathStatus) -> dict[str, HeldoutEvaluation]:
 
 
 def _comparable(
-    plan: Plan, status: PathStatus, newest: Mapping[str, HeldoutEvaluation]
+    plan: Plan, status: PathStatus, taken: Iterable[HeldoutEvaluation], newest: Mapping[str, HeldoutEvaluation]
 ) -> Iterator[tuple[HeldoutEvaluation, float]]:
-    """Yield the evaluations of a path whose loss on the sequences of the newest ones is known, with that loss."""
-    for found in states_of_path(status):
+    """Yield those of a path's evaluations whose loss on the sequences of the newest ones is known, with that loss."""
+    for found in taken:
         like = newest.get(found.heldout)
         if like is not None and like.manifest_sha256 == found.manifest_sha256:
             loss = loss_on_first(plan, status.path.name, found, like.rows)

@@ -28,6 +28,11 @@ def loss_on_first(plan: Plan, path: str, found: HeldoutEvaluation, rows: int) ->
     return None if losses is None else sum(losses[:rows]) / rows
 
 
+def averages_of_path(status: PathStatus) -> Iterator[HeldoutEvaluation]:
+    """Yield the newest evaluations of averages of the path's weights, by step."""
+    yield from sorted((each for each in status.evaluations.values() if each.form != RAW), key=lambda each: each.step)
+
+
 def states_of_path(status: PathStatus, form: str = RAW) -> Iterator[HeldoutEvaluation]:
     """Yield the newest evaluations of the path's own states in a form of their weights, by step.
 

@@ -91,7 +91,7 @@ def _alert(
     assert forecast.curve is not None
     assert forecast.loss is not None
     assert forecast.half_width is not None
-    branch = BranchPlan(recorded.fork, recorded.steps, recorded.shape, recorded.final)
+    branch = BranchPlan(recorded.fork, recorded.steps, recorded.shape, final=recorded.final)
     curve = MainCurve(**forecast.curve)
     gain = curve.at(branch.main_step) - forecast.loss
     off = off_forecast(observed, lambda step: loss_within(curve, branch, gain, step), forecast.half_width)

@@ -88,7 +88,7 @@ def planned_branch(plan: Plan, paradigm: str, path: TrainingPath) -> BranchPlan:
     """Return the fork, length and shape of a branch of path switching."""
     strategy = plan.config.paradigms[paradigm]
     assert isinstance(strategy, PathSwitching)
-    return BranchPlan(path.start, path.steps, strategy.decay, final_share(plan, strategy))
+    return BranchPlan(path.start, path.steps, strategy.decay, final=final_share(plan, strategy))
 
 
 def known_losses(
@@ -109,7 +109,7 @@ def known_losses(
     for end in sorted(curve.branch_ends, key=lambda each: each.step):
         path = switching.branches.get(end.released)
         if path is not None and path.name == end.path and path.stop < until.stop:
-            branch = Branch(path.start, path.steps, decay, switching.final, end.loss)
+            branch = Branch(path.start, path.steps, decay, end.loss, final=switching.final)
             history.setdefault(end.version, []).append(branch)
     return {
         version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()

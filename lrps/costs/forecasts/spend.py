@@ -152,7 +152,7 @@ def _default(look: Outlook, versions: list[str]) -> Choice:
     found = []
     for version in versions:
         path = look.switching.branches[version]
-        branch = BranchPlan(path.start, path.steps, look.switching.strategy.decay, look.switching.final)
+        branch = BranchPlan(path.start, path.steps, look.switching.strategy.decay, final=look.switching.final)
         losses = forecaster(look, version)(branch).values()
         mean, width = (
             sum(values) / len(losses) for values in ([e.loss for e in losses], [e.half_width for e in losses])

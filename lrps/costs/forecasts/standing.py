@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from lrps.base.errors import ConfigError
-from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.curves.heldout_curve import losses_alone
 from lrps.costs.forecasts.forecast_outcome import WhenRecorded
 from lrps.costs.forecasts.known_losses import planned_branch, switching_of
@@ -17,9 +17,6 @@ from lrps.ledger.writer import book_event
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
 from lrps.plan.status import path_status
-
-_NO_PACE = SpeedComparison(None, None, None, None, None, None, False, {})
-"""Speed of a run for forecasts of losses alone."""
 
 
 def forecast_now(plan: Plan, path: TrainingPath, recorded: WhenRecorded, state: str | None) -> RecordedForecast | None:
@@ -64,7 +61,7 @@ def _losses_now(plan: Plan, paradigm: str) -> Outlook:
     statuses = {path.name: path_status(plan, path) for path in paths if plan.layout.path(path.name).ledger.is_dir()}
     if switching.main.name not in statuses:
         raise ForecastRefused("points", f"{switching.main.name} has no ledger here, so that its losses are not known")
-    return Outlook(plan, switching, losses_alone(plan, switching.main, statuses), _NO_PACE, None)
+    return Outlook(plan, switching, losses_alone(plan, switching.main, statuses), UNKNOWN_PACE, None)
 
 
 def record_on_request(plan: Plan, path: TrainingPath) -> None:

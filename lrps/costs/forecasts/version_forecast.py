@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
@@ -12,6 +12,7 @@ from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
+from lrps.costs.forecasts.average_rows import AverageRow, LastBranch, average_rows
 from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
@@ -81,11 +82,25 @@ class ForecastRow:
     money: float | None
     """Cost of the branch in the currency of the price; null without a price or a speed."""
     mean_loss: float | None
-    """Mean of the forecasts over the held-out sets; null if one of them is refused."""
+    """Mean of the forecasts over the held-out sets of the versions so far; null if one of them is refused."""
     mean_half_width: float | None
     """Half-width of the mean's 90 % band: the mean of the half-widths, since errors of the sets go together."""
     losses: Mapping[str, ForecastLoss]
     """Forecasts by the version of the held-out set."""
+
+
+@dataclass(frozen=True)
+class FinishedBranch:
+    """Branch that was finished when a forecast was made."""
+
+    version: str
+    """Version that it releases."""
+    path: str
+    """Name of its path."""
+    fork: int
+    """Step of the main path at which it forks."""
+    steps: int
+    """Number of optimizer steps of the branch."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,12 @@ class VersionForecast:
     """Currency of money; null without a price."""
     rows: tuple[ForecastRow, ...]
     """Possible branches, by shape and length."""
+    main_path: str = field(metadata=OPTIONAL)
+    """Name of the main path."""
+    finished: tuple[FinishedBranch, ...] = field(metadata=OPTIONAL)
+    """Finished branches that the forecast is based on, oldest first."""
+    averages: tuple[AverageRow, ...] = field(metadata=OPTIONAL)
+    """Averages of the main path that were evaluated at the end of the version's increment."""
     track_record: tuple[ForecastOutcome, ...] = field(default=(), metadata=OPTIONAL)
     """Forecasts of all versions that were recorded when their branches started, beside the outcomes."""
 
@@ -134,6 +155,16 @@ class Outlook:
     def trained(self) -> frozenset[str]:
         """Versions whose branches were evaluated."""
         return frozenset(end.released for end in self.ends)
+
+    def finished_before(self, version: str) -> tuple[FinishedBranch, ...]:
+        """Return the branches of trained versions that end before that of a version, oldest first."""
+        branches = self.switching.branches
+        last = branches[version].stop
+        found = [(each, path) for each, path in branches.items() if each in self.trained and path.stop < last]
+        return tuple(
+            FinishedBranch(each, path.name, path.start, path.steps)
+            for each, path in sorted(found, key=lambda item: item[1].stop)
+        )
 
     def next_version(self) -> str:
         """Return the first version that is not trained. Raises ConfigError if all are."""
@@ -210,54 +241,76 @@ def version_forecast(
     lengths = [share * path.steps for share in SHARES] if alphas is None else [alpha * unit for alpha in alphas]
     shape = look.switching.strategy.decay
     final = look.switching.final
-    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
-    if not sets:
-        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    sets = _sets_of(look, version)
     rows = []
     for each in dict.fromkeys((shape, *SHAPES)):
         for length in lengths:
             steps = max(1, round(length))
             if steps < end:
-                branch = BranchPlan(end - steps, steps, each, final)
+                branch = BranchPlan(end - steps, steps, each, final=final)
                 rows.append(_row(look, version, branch, sets, float(steps / unit)))
     if not rows:
         raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
-    currency = look.price.currency if look.price else None
-    trained = version in look.trained
-    name, unit_name = look.plan.config.name, look.switching.strategy.alpha_of
-    return VersionForecast(name, version, trained, unit_name, currency, tuple(rows))
+    return VersionForecast(
+        name=look.plan.config.name,
+        version=version,
+        trained=version in look.trained,
+        alpha_of=look.switching.strategy.alpha_of,
+        currency=look.price.currency if look.price else None,
+        rows=tuple(rows),
+        main_path=look.switching.main.name,
+        finished=look.finished_before(version),
+        averages=tuple(_averages(look, version)),
+    )
+
+
+def _averages(look: Outlook, version: str) -> Iterator[AverageRow]:
+    """Yield the averages of the main path at the end of a version's increment."""
+    finished = look.finished_before(version)
+    last = LastBranch(finished[-1].path, finished[-1].steps, look.end_of(finished[-1].version)) if finished else None
+    so_far = frozenset(each for each in _sets_of(look, version) if is_so_far(look.plan, version, each))
+    steps = look.switching.branches[version].steps
+    yield from average_rows(look.curve, look.end_of(version), steps, last, so_far)
 
 
 def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
     """Return the forecast of a version's branch as the config has it, by held-out set of the version.
 
-    Sets on which the main path was never evaluated are left out. Raises ForecastRefused for a version of too few steps.
+    Sets on which the main path was never evaluated are left out. Raises ForecastRefused for a version of too few steps,
+    and where no set is left.
     """
     check_version_length(look.plan, version)
     branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
-    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
-    return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items()}
+    sets = _sets_of(look, version)
+    return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items() if known.main}
 
 
 def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
-    """Return the function from a branch of a version to its forecasts by held-out set.
+    """Return the function from a branch of a version to its forecasts by held-out set, of the versions so far.
 
     It raises ForecastRefused if the forecast on one of the sets is refused.
     """
-    sets = {each: found for each, found in _known(look, version).items() if _is_set_of(look.plan, version, each)}
-    if not sets:
-        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    sets = {each: known for each, known in _sets_of(look, version).items() if is_so_far(look.plan, version, each)}
     return lambda branch: {each: _forecast(look, version, branch, known) for each, known in sets.items()}
 
 
-def _known(look: Outlook, version: str) -> dict[str, KnownLosses]:
+def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
+    """Return the held-out sets that a version is measured on, with the losses that are known; maybe none.
+
+    Raises ForecastRefused if the main path was evaluated on none of the versions so far.
+    """
     branch = look.switching.branches[version]
-    return known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
+    known = known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
+    sets = [each for each in look.plan.heldout_versions(version) if each in known or each in look.plan.heldout]
+    if not any(each in known and is_so_far(look.plan, version, each) for each in sets):
+        raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
+    return {each: known.get(each, KnownLosses((), ())) for each in sets}
 
 
-def _is_set_of(plan: Plan, version: str, heldout: str) -> bool:
-    """Return whether a version is measured on a held-out set."""
-    return heldout in plan.heldout_versions(version)
+def is_so_far(plan: Plan, version: str, heldout: str) -> bool:
+    """Return whether a held-out set is that of a version or of an earlier one, and not of the next one."""
+    names = [increment.version for increment in plan.increments]
+    return names.index(heldout) <= names.index(version)
 
 
 def _forecast(look: Outlook, version: str, branch: BranchPlan, known: KnownLosses) -> Forecast:
@@ -280,9 +333,10 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
     path = look.switching.branches[version]
     planned = (branch.fork, branch.steps, branch.shape) == (path.start, path.steps, look.switching.strategy.decay)
     losses = {each: _loss(look, version, branch, each, known, planned) for each, known in sets.items()}
-    values = [each.loss for each in losses.values() if each.loss is not None]
-    widths = [each.half_width for each in losses.values() if each.half_width is not None]
-    whole = len(values) == len(losses)
+    so_far = [found for heldout, found in losses.items() if is_so_far(look.plan, version, heldout)]
+    values = [each.loss for each in so_far if each.loss is not None]
+    widths = [each.half_width for each in so_far if each.half_width is not None]
+    whole = len(values) == len(so_far)
     hours = look.pace.hours(branch.steps)
     return ForecastRow(
         alpha=alpha,

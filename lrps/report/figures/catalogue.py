@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lrps.charts.figure import Figure
 from lrps.costs.comparison import Comparison
+from lrps.report.figures.forecast_chart import forecast_figure
 from lrps.report.figures.forgetting import forgetting, task_forgetting
 from lrps.report.figures.frontier import loss_against_cost
 from lrps.report.figures.goodput import goodput
@@ -23,6 +24,7 @@ _MAKERS = (
     older_data_losses,
     main_curves,
     paired_differences_figure,
+    forecast_figure,
     forgetting,
     task_forgetting,
     training_losses,

@@ -12,8 +12,12 @@ import yaml
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.costs.answers.pace import SpeedComparison
-from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
+from lrps.costs.comparison import make_comparison
+from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, CurvePoint, HeldoutCurve
 from lrps.costs.forecasts.known_losses import switching_of
+from lrps.costs.forecasts.newest_forecast import newest_forecast
+from lrps.costs.forecasts.plan_losses import branch_losses, losses_of_branches
+from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.costs.price import Price
@@ -22,8 +26,9 @@ from lrps.forecast.branch import BranchPlan
 from lrps.paths.amended import amended
 from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
-from lrps.report.figures.forecast_chart import forecast_charts
+from lrps.report.figures.forecast_chart import forecast_figure, length_chart, set_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
+from lrps.report.tables.loss_column import loss_cell
 
 STEPS = 4_000
 """Steps of an increment: 64,000 tokens of 16 a step."""
@@ -90,6 +95,65 @@ def test_a_trained_version_is_forecast_from_what_was_known_then(plan: Plan) -> N
     assert (found.branches, found.known_to) == (3, 13_500)
     assert found.outcome == branch_loss("v4", 13_600, 2_400)
     assert "from the forecast" in " ".join(forecast_remarks(forecast))
+
+
+def test_an_average_is_a_row_of_the_table(plan: Plan) -> None:
+    """Each average is .05 above the branch of its version, so that the offset rule is exact."""
+    look = look_at(plan)
+    ends = ((12_000, 9_600), (16_000, 13_600))
+    averages = tuple(
+        AveragePoint(end, "ema", each, branch_loss(each, fork, 2_400) + 0.05) for end, fork in ends for each in SETS
+    )
+    forecast = version_forecast(replace(look, curve=replace(look.curve, averages=averages)))
+    (row,) = forecast.averages
+    mean = sum(branch_loss(each, 13_600, 2_400) for each in SETS) / 4
+    assert (row.mean_loss, row.mean_branch) == (pytest.approx(mean + 0.05), pytest.approx(mean))
+    cells = forecast_table(forecast).texts[-1]
+    assert (cells[0], cells[2], cells[3], cells[6]) == ("ema", "0", "16,000", f"{mean + 0.05:.4f}")
+    assert any(f"the mean loss {mean:.4f}" in line for line in forecast_remarks(forecast))
+
+
+def test_noise_that_the_band_leaves_out_is_named(plan: Plan) -> None:
+    look = look_at(plan)
+    noisy = tuple(replace(p, loss=p.loss + 0.02 * (-1) ** (p.step // 250)) for p in look.curve.points)
+    words = [
+        " ".join(forecast_remarks(version_forecast(replace(look, curve=replace(look.curve, points=points)))))
+        for points in (look.curve.points, noisy)
+    ]
+    assert ["noise that the band leaves out" in each for each in words] == [False, True]
+
+
+def test_the_losses_of_a_plan_are_measured_forecast_or_refused(plan: Plan) -> None:
+    """Two versions are trained and the main path is known to step 7,500: v3 can be forecast, v4 is too far ahead."""
+    look = look_at(plan, trained=2, known=9_500)
+    losses = losses_of_branches(look)
+    second = [branch_loss(each, 5_600, 2_400) for each in ("v1", "v2")]
+    assert losses["branch-v2"] == PlannedLoss(pytest.approx(sum(second) / 2), None, None, None)  # type: ignore[arg-type]
+    third = losses["branch-v3"]
+    assert third.forecast == pytest.approx(sum(branch_loss(f"v{k}", 9_600, 2_400) for k in (1, 2, 3)) / 3, abs=2e-3)
+    assert third.half_width is not None
+    assert loss_cell(third) == f"{third.forecast:.4f} +-{third.half_width:.4f}"
+    early = losses_of_branches(look_at(plan, trained=1, known=5_500))
+    assert (early["branch-v4"].refused, loss_cell(early["branch-v4"])) == ("too far ahead", "- too far ahead")
+    assert branch_losses(look)(9_600, 2_400) == third
+    assert branch_losses(look)(30_000, 2_400).refused == "too far ahead"
+
+
+def test_the_mean_is_over_the_versions_so_far_and_needs_them_all(plan: Plan) -> None:
+    """v2 is measured on v3 too, which does not count; without losses on v1 there is no mean and no plan's loss."""
+    look = look_at(plan, trained=1, known=5_500)
+    (row,) = (row for row in version_forecast(look, "v2").rows if row.is_planned)
+    assert list(row.losses) == ["v1", "v2", "v3"]
+    assert row.mean_loss == pytest.approx(sum(row.losses[each].loss or 0.0 for each in ("v1", "v2")) / 2)
+    with_v3 = tuple(p for p in look.curve.points if p.version != "v3" or p.step > 4_000)
+    late = replace(look, curve=replace(look.curve, points=with_v3))
+    (unchanged,) = (each for each in version_forecast(late, "v2").rows if each.is_planned)
+    assert (unchanged.losses["v3"].loss, unchanged.mean_loss) == (None, row.mean_loss)
+    without_v1 = tuple(p for p in look.curve.points if p.version != "v1" or p.step > 4_000)
+    assert (
+        losses_of_branches(replace(look, curve=replace(look.curve, points=without_v1)))["branch-v2"].refused
+        == "too few losses"
+    )
 
 
 def test_sets_are_refused_one_by_one(plan: Plan) -> None:
@@ -188,9 +252,57 @@ def test_nothing_is_chosen_without_a_finished_branch_or_beyond_the_budget(plan: 
 
 def test_charts_show_the_curve_and_the_forecast(plan: Plan) -> None:
     look = look_at(plan)
-    charts = forecast_charts(version_forecast(look), look.curve)
-    assert sorted(charts) == [f"forecast-v4-on-v{k}.svg" for k in (1, 2, 3, 4)]
-    assert all("its curve" in svg and "forecast: " in svg for svg in charts.values())
+    forecast = version_forecast(look)
+    charts = set_charts(forecast, look.curve)
+    assert sorted(charts) == [f"forecast-v4-on-v{k}" for k in (1, 2, 3, 4)]
+    for heldout, drawing in zip(SETS, charts.values(), strict=True):
+        assert "its curve" in drawing.body
+        for k in (1, 2, 3):
+            branch = plan.graph.by_name[f"branch-v{k}"]
+            end = branch_loss(heldout, branch.start, branch.steps)
+            assert f"v{k}, measured: {end:.4f}" in drawing.body
+        row = next(row for row in forecast.rows if row.is_planned)
+        assert f"v4, forecast: {row.losses[heldout].loss:.4f}, 90 % band" in drawing.body
+
+
+def test_the_chart_over_lengths_has_every_row_and_rings_the_branch_of_the_config(plan: Plan) -> None:
+    forecast = version_forecast(look_at(plan))
+    ((name, drawing),) = length_chart(forecast).items()
+    assert name == "forecast-v4-lengths"
+    for row in forecast.rows:
+        words = f"{row.shape}, {row.steps:,} steps{' as in the config' if row.is_planned else ''}: {row.mean_loss:.4f}"
+        assert words in drawing.body
+    assert drawing.body.count("hollow") == 1
+    refused = replace(forecast.rows[0].losses["v2"], loss=None, half_width=None, curve=None)
+    rows = [replace(r, mean_loss=None, mean_half_width=None, losses={**r.losses, "v2": refused}) for r in forecast.rows]
+    (on_newest,) = length_chart(replace(forecast, rows=tuple(rows))).values()
+    assert "on v4, because other sets are refused" in on_newest.body
+    nothing = [replace(row, losses=dict.fromkeys(SETS, refused)) for row in rows]
+    assert length_chart(replace(forecast, rows=tuple(nothing))) == {}
+
+
+def test_the_report_has_the_charts_of_the_newest_forecast(plan: Plan) -> None:
+    look, planned = look_at(plan), make_comparison(plan)
+    assert (planned.forecast, forecast_figure(planned)) == (None, None)
+    forecast = newest_forecast(plan, {"main": look.curve}, look.pace, look.price)
+    assert forecast is not None
+    assert forecast == version_forecast(look)
+    figure = forecast_figure(replace(planned, forecast=forecast, heldout_curves={"main": look.curve}))
+    assert figure is not None
+    assert [name for name, _ in figure.panels] == ["forecast-v4-lengths", *(f"forecast-v4-on-{each}" for each in SETS)]
+    assert "before its branch is trained" in figure.caption
+
+
+def test_a_run_whose_versions_are_all_trained_shows_the_last_forecast_beside_its_outcome(plan: Plan) -> None:
+    look = look_at(plan, trained=4)
+    forecast = newest_forecast(plan, {"main": look.curve}, look.pace, None)
+    assert forecast is not None
+    assert (forecast.version, forecast.trained) == ("v4", True)
+    assert [each.version for each in forecast.finished] == ["v1", "v2", "v3"]
+    end = branch_loss("v4", 13_600, 2_400)
+    assert f"measured: {end:.4f}" in set_charts(forecast, look.curve)["forecast-v4-on-v4"].body
+    early = look_at(plan, known=750)
+    assert newest_forecast(plan, {"main": early.curve}, early.pace, None) is None
 
 
 def test_branches_of_another_paradigm_on_the_same_main_path_do_not_count(make_config: Callable[..., Config]) -> None:

@@ -1,0 +1,85 @@
+"""Averages of the main path as alternatives to a branch: their losses after an increment, and what they foretell.
+
+An average at the end of the increment costs no branch, and the branch of the same version is lower by about as much as
+the last branch of the same length was lower than its average (docs/forecast.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import log
+
+from lrps.costs.curves.heldout_curve import HeldoutCurve
+
+SAME_LENGTH = 0.1
+"""Largest difference of the logarithms of two lengths that count as the same for the offset rule."""
+
+
+@dataclass(frozen=True)
+class AverageLoss:
+    """Loss of an average of the main path on one held-out set, and of the branch by the offset rule."""
+
+    loss: float
+    """Measured loss of the average in nats per predicted token."""
+    branch: float | None
+    """Loss of the branch of the config by the offset rule; null without an earlier branch of the same length."""
+
+
+@dataclass(frozen=True)
+class AverageRow:
+    """Average of the main path's weights at the end of a version's increment, in place of a branch."""
+
+    form: str
+    """Form of the weights: ema or merge."""
+    step: int
+    """Step of the main path: the end of the increment."""
+    mean_loss: float | None
+    """Mean of the losses over the held-out sets of the versions so far; null if one of them was not measured."""
+    mean_branch: float | None
+    """Mean of the branch's losses by the offset rule; null if one of them is not known."""
+    losses: Mapping[str, AverageLoss]
+    """Losses by the version of the held-out set."""
+
+
+@dataclass(frozen=True)
+class LastBranch:
+    """Newest finished branch before the one that is forecast."""
+
+    path: str
+    """Name of its path."""
+    steps: int
+    """Number of its steps."""
+    increment_end: int
+    """Step at which the increment of its version ends."""
+
+
+def average_rows(
+    curve: HeldoutCurve, end: int, steps: int, last: LastBranch | None, so_far: frozenset[str]
+) -> Iterator[AverageRow]:
+    """Yield a row for every form of average that was evaluated at the end of a version's increment.
+
+    curve: that of the main path. end: step at which the increment ends. steps: length of the version's branch. last:
+    newest finished branch. so_far: held-out sets of the versions so far.
+    """
+    at = {(each.form, each.step, each.version): each.loss for each in curve.averages or ()}
+    if last is not None and abs(log(steps / last.steps)) > SAME_LENGTH:
+        last = None
+    ends = {each.version: each.loss for each in curve.branch_ends if last is not None and each.path == last.path}
+    for form in sorted({form for form, step, _ in at if step == end}):
+        losses = {}
+        for heldout in sorted(each for each_form, step, each in at if (each_form, step) == (form, end)):
+            before = at.get((form, last.increment_end, heldout)) if last is not None else None
+            known = before is not None and heldout in ends
+            loss = at[form, end, heldout]
+            losses[heldout] = AverageLoss(loss, loss + ends[heldout] - before if known and before is not None else None)
+        of_mean = [losses[each] for each in so_far if each in losses]
+        whole = len(of_mean) == len(so_far)
+        branches = [each.branch for each in of_mean if each.branch is not None]
+        yield AverageRow(
+            form=form,
+            step=end,
+            mean_loss=sum(each.loss for each in of_mean) / len(of_mean) if whole and of_mean else None,
+            mean_branch=sum(branches) / len(branches) if whole and branches and len(branches) == len(of_mean) else None,
+            losses=losses,
+        )

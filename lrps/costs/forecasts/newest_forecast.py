@@ -1,0 +1,32 @@
+"""Forecast of a run that its report shows: that of the next version, or of the last one if all are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lrps.base.errors import ConfigError
+from lrps.costs.answers.pace import SpeedComparison
+from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.version_forecast import VersionForecast, outlook, version_forecast
+from lrps.costs.price import Price
+from lrps.forecast import ForecastRefused
+from lrps.plan.plan import Plan
+
+
+def newest_forecast(
+    plan: Plan, curves: Mapping[str, HeldoutCurve], pace: SpeedComparison, price: Price | None
+) -> VersionForecast | None:
+    """Return the forecast of the next version, by what is known now; None where nothing can be forecast.
+
+    If all versions are trained, it is the forecast of the last one that was possible when its branch began. curves,
+    pace, price: those of the run's comparison.
+    """
+    if not curves:
+        return None
+    try:
+        look = outlook(plan, curves, pace, price)
+        versions = list(look.switching.branches)
+        found = version_forecast(look, next((each for each in versions if each not in look.trained), versions[-1]))
+    except (ConfigError, ForecastRefused):
+        return None
+    return found if any(loss.loss is not None for row in found.rows for loss in row.losses.values()) else None

@@ -1,0 +1,110 @@
+"""Losses of the versions of a plan, and of plans that could be, from the ledgers of its run. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lrps.base.errors import ConfigError
+from lrps.costs.answers.pace import UNKNOWN_PACE
+from lrps.costs.curves.heldout_curve import losses_alone
+from lrps.costs.forecasts.known_losses import check_version_length, switching_of
+from lrps.costs.forecasts.planned_loss import PlannedLoss
+from lrps.costs.forecasts.version_forecast import Outlook, forecaster, is_so_far
+from lrps.forecast import Forecast, ForecastRefused
+from lrps.forecast.branch import BranchPlan
+from lrps.plan.plan import Plan
+from lrps.plan.status import PathStatus
+
+MOST_VERSIONS = 8
+"""Largest number of versions to come that a plan has a forecast of: later ones are too far ahead."""
+_WORDS = {
+    "points": "too few losses",
+    "not-finite": "loss not finite",
+    "drift": "drift",
+    "length": "length not tested",
+    "horizon": "too far ahead",
+    "no-gain": "no gain so far",
+    "version-steps": "version too short",
+    "history": "no branch yet",
+}
+"""Reason of a refusal -> its short words for tables."""
+
+
+def refused_loss(refusal: ForecastRefused) -> PlannedLoss:
+    """Return a loss that is not forecast, with the reason in short words."""
+    return PlannedLoss(None, None, None, _WORDS.get(refusal.reason, refusal.reason))
+
+
+def mean_loss(forecasts: Sequence[Forecast]) -> PlannedLoss:
+    """Return the mean of forecasts over held-out sets, and of their half-widths: errors of the sets go together."""
+    count = len(forecasts)
+    return PlannedLoss(None, sum(f.loss for f in forecasts) / count, sum(f.half_width for f in forecasts) / count, None)
+
+
+def loss_of(forecast: Callable[[BranchPlan], dict[str, Forecast]], branch: BranchPlan) -> PlannedLoss:
+    """Return the loss of a branch. forecast: the one of `version_forecast.forecaster`."""
+    try:
+        return mean_loss(list(forecast(branch).values()))
+    except ForecastRefused as refusal:
+        return refused_loss(refusal)
+
+
+def losses_outlook(plan: Plan, begun: Sequence[PathStatus]) -> Outlook | None:
+    """Return what forecasts of losses are based on; None where no main path of path switching was evaluated.
+
+    begun: status of the paths that have a ledger.
+    """
+    statuses = {status.path.name: status for status in begun}
+    try:
+        switching = switching_of(plan)
+    except (ConfigError, ForecastRefused):
+        return None
+    if switching.main.name not in statuses:
+        return None
+    curve = losses_alone(plan, switching.main, statuses)
+    return Outlook(plan, switching, curve, UNKNOWN_PACE, None) if curve.points else None
+
+
+def losses_of_branches(look: Outlook) -> dict[str, PlannedLoss]:
+    """Return branch -> loss of its version, for the finished branches and the next ones of a plan's path switching."""
+    found = {}
+    to_come = [version for version in look.switching.branches if version not in look.trained][:MOST_VERSIONS]
+    for version, path in look.switching.branches.items():
+        if version in look.trained:
+            found[path.name] = _measured(look, version)
+        elif version in to_come:
+            found[path.name] = _forecast(look, version)
+    return found
+
+
+def branch_losses(look: Outlook) -> Callable[[int, int], PlannedLoss]:
+    """Return the function from fork and steps of a possible branch to the loss of its version.
+
+    The branch has the shape of the config's, and the loss is the mean over the held-out sets of the next version, or of
+    the last one if all are trained. It is as if the text to come was like the text so far.
+    """
+    versions = list(look.switching.branches)
+    version = next((each for each in versions if each not in look.trained), versions[-1])
+    shape, final = look.switching.strategy.decay, look.switching.final
+    try:
+        check_version_length(look.plan, version)
+        forecast = forecaster(look, version)
+    except ForecastRefused as refusal:
+        refused = refused_loss(refusal)
+        return lambda *_: refused
+    return lambda fork, steps: loss_of(forecast, BranchPlan(fork, steps, shape, final=final))
+
+
+def _measured(look: Outlook, version: str) -> PlannedLoss:
+    ends = [e.loss for e in look.ends if e.released == version and is_so_far(look.plan, version, e.version)]
+    return PlannedLoss(sum(ends) / len(ends) if ends else None, None, None, None)
+
+
+def _forecast(look: Outlook, version: str) -> PlannedLoss:
+    path = look.switching.branches[version]
+    branch = BranchPlan(path.start, path.steps, look.switching.strategy.decay, final=look.switching.final)
+    try:
+        check_version_length(look.plan, version)
+        return loss_of(forecaster(look, version), branch)
+    except ForecastRefused as refusal:
+        return refused_loss(refusal)
