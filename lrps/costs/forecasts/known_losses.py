@@ -12,6 +12,7 @@ from lrps.forecast import Branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import Point
 from lrps.forecast.refusal import ForecastRefused
+from lrps.paths.amendments import in_force
 from lrps.paths.graph import Paradigm, TrainingPath
 from lrps.plan.plan import Plan
 
@@ -71,11 +72,23 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
             f"paradigms.{paradigm.name}: no branch forks from a main path, so there is nothing to forecast"
         )
     main = by_name[mains.pop()]
-    if any(each.peak_lr is not None for each in main.amendments):
+    _check_amendments(main)
+    return Switching(paradigm, strategy, main, branches, final_share(plan, strategy))
+
+
+def _check_amendments(main: TrainingPath) -> None:
+    """Raise ForecastRefused for a main path that was taken back with another peak rate or another clipping."""
+    amendments = [each for _, each in in_force(main.amendments)]
+    if any(each.peak_lr is not None for each in amendments):
         raise ForecastRefused(
             "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
         )
-    return Switching(paradigm, strategy, main, branches, final_share(plan, strategy))
+    if any(each.clip_grad_norm is not None for each in amendments):
+        raise ForecastRefused(
+            "schedule",
+            f"{main.name} was taken back with another clip_grad_norm: the law holds for one optimizer only, and "
+            "clipping is part of it",
+        )
 
 
 def final_share(plan: Plan, strategy: PathSwitching) -> float:
@@ -96,7 +109,8 @@ def known_losses(
 ) -> dict[str, KnownLosses]:
     """Return the known losses by held-out set, for the forecast of a branch.
 
-    until: the branch that is forecast; branches that end no earlier are left out. last: step at which the version's
+    until: the branch that is forecast; of the others those count that `ends_before` has. Branches of a history of the
+    main path that was abandoned are left out. last: step at which the version's
     increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained,
     so that the main path counts up to its fork only, as it was known when the branch began.
     """
@@ -108,12 +122,23 @@ def known_losses(
     history: dict[str, list[Branch]] = {}
     for end in sorted(curve.branch_ends, key=lambda each: each.step):
         path = switching.branches.get(end.released)
-        if path is not None and path.name == end.path and path.stop < until.stop:
+        if path is None or path.name != end.path or end.other_parent is not None:
+            continue
+        if ends_before(path, until, trained):
             branch = Branch(path.start, path.steps, decay, end.loss, final=switching.final)
             history.setdefault(end.version, []).append(branch)
     return {
         version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()
     }
+
+
+def ends_before(path: TrainingPath, until: TrainingPath, trained: bool) -> bool:
+    """Return whether a branch counts for the forecast of another: it ends earlier.
+
+    trained: whether the other one is trained; it must then fork no earlier, as only what was finished when it began
+    was known.
+    """
+    return path.stop < until.stop and (path.start <= until.start or not trained)
 
 
 def losses_at_end(curve: HeldoutCurve, begin: int, end: int) -> dict[str, float]:

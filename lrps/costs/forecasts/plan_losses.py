@@ -26,6 +26,8 @@ _WORDS = {
     "no-gain": "no gain so far",
     "version-steps": "version too short",
     "history": "no branch yet",
+    "fork": "forks at step 0",
+    "no-decay": "does not decay",
 }
 """Reason of a refusal -> its short words for tables."""
 

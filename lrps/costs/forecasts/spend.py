@@ -21,6 +21,7 @@ from lrps.forecast.branch_lengths import (
     choose,
 )
 from lrps.forecast.refusal import ForecastRefused
+from lrps.paths.compiler import half_up
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -165,7 +166,7 @@ def _document(
     look: Outlook, text: str, budget: float, versions: list[str], best: Choice, default: Choice
 ) -> SpendChoice:
     alphas = {
-        version: alpha_for(look, version, each.branch.steps)
+        version: alpha_for(look.unit_of(version), each.branch.steps)
         for version, each in zip(versions, best.candidates, strict=True)
     }
     name = look.switching.paradigm.name
@@ -188,14 +189,17 @@ def _document(
     return SpendChoice(text, budget, compiled, look.switching.paradigm.total_steps, chosen, lines)
 
 
-def alpha_for(look: Outlook, version: str, steps: int) -> float:
-    """Return the shortest decimal that the config's unit turns into exactly this many steps."""
-    unit = look.unit_of(version)
+def alpha_for(unit: Fraction, steps: int) -> float:
+    """Return the shortest decimal that the compiler turns into exactly this many steps.
+
+    unit: number of steps of alpha = 1.
+    """
     for digits in range(1, 16):
-        alpha = round(Fraction(steps) / unit, digits)
-        if alpha and round(alpha * unit) == steps:
-            return float(alpha)
-    raise AssertionError(f"no decimal gives {steps} steps of {version}")
+        alpha = float(round(Fraction(steps) / unit, digits))
+        length = Fraction(str(alpha)) * unit
+        if alpha and half_up(length.numerator, length.denominator) == steps:
+            return alpha
+    raise AssertionError(f"no decimal gives {steps} steps in units of {unit}")
 
 
 def compiled_steps(plan: Plan, paradigm: str, alphas: Mapping[str, float]) -> int:

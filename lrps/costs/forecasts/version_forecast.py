@@ -18,6 +18,7 @@ from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
     check_version_length,
+    ends_before,
     known_losses,
     losses_at_end,
     planned_branch,
@@ -28,6 +29,7 @@ from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.fallback import Fallback, VersionLosses, fallback
 from lrps.forecast.main_curve import MainCurve
+from lrps.paths.compiler import half_up
 from lrps.plan.plan import Plan
 
 SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
@@ -156,11 +158,23 @@ class Outlook:
         """Versions whose branches were evaluated."""
         return frozenset(end.released for end in self.ends)
 
+    @property
+    def abandoned(self) -> Mapping[str, str]:
+        """Trained version -> description of its fork, of branches from a history of the main path that was abandoned.
+
+        They say nothing about branches from the main path as it is now.
+        """
+        return {end.released: end.other_parent for end in self.ends if end.other_parent is not None}
+
     def finished_before(self, version: str) -> tuple[FinishedBranch, ...]:
-        """Return the branches of trained versions that end before that of a version, oldest first."""
-        branches = self.switching.branches
-        last = branches[version].stop
-        found = [(each, path) for each, path in branches.items() if each in self.trained and path.stop < last]
+        """Return the finished branches that the forecast of a version is based on, oldest first."""
+        branches, trained = self.switching.branches, version in self.trained
+        count = self.trained - self.abandoned.keys()
+        found = [
+            (each, path)
+            for each, path in branches.items()
+            if each in count and ends_before(path, branches[version], trained)
+        ]
         return tuple(
             FinishedBranch(each, path.name, path.start, path.steps)
             for each, path in sorted(found, key=lambda item: item[1].stop)
@@ -198,7 +212,8 @@ class Outlook:
         main = {each: losses_at_end(self.curve, end - self.steps_of(each), end) for each, end in ends.items()}
         branch: dict[str, dict[str, float]] = {each: {} for each in ends}
         for end in self.ends:
-            branch[end.released][end.version] = end.loss
+            if end.other_parent is None:
+                branch[end.released][end.version] = end.loss
         order = [increment.version for increment in self.plan.increments]
         known = [VersionLosses(each, main[each], branch[each]) for each in order if each in ends]
         return fallback(order, known, version, heldout)
@@ -236,6 +251,13 @@ def version_forecast(
     path = look.switching.branches.get(version)
     if path is None:
         raise ConfigError(f"--version {version}: the plan has branches of {', '.join(look.switching.branches)}")
+    if version in look.abandoned:
+        raise ForecastRefused(
+            "abandoned",
+            f"{path.name}, which releases {version}, was {look.abandoned[version]}: what was known when it began cannot be "
+            "told from the main path as it is now. `lrps ledger show CONFIG --kind forecast` has the forecast that was "
+            "recorded then, and the report has it beside the outcome",
+        )
     check_version_length(look.plan, version)
     end, unit = look.end_of(version), look.unit_of(version)
     lengths = [share * path.steps for share in SHARES] if alphas is None else [alpha * unit for alpha in alphas]
@@ -245,7 +267,7 @@ def version_forecast(
     rows = []
     for each in dict.fromkeys((shape, *SHAPES)):
         for length in lengths:
-            steps = max(1, round(length))
+            steps = max(1, half_up(length.numerator, length.denominator))
             if steps < end:
                 branch = BranchPlan(end - steps, steps, each, final=final)
                 rows.append(_row(look, version, branch, sets, float(steps / unit)))
@@ -300,7 +322,8 @@ def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
     Raises ForecastRefused if the main path was evaluated on none of the versions so far.
     """
     branch = look.switching.branches[version]
-    known = known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
+    trained = version in look.trained - look.abandoned.keys()
+    known = known_losses(look.switching, look.curve, branch, look.end_of(version), trained)
     sets = [each for each in look.plan.heldout_versions(version) if each in known or each in look.plan.heldout]
     if not any(each in known and is_so_far(look.plan, version, each) for each in sets):
         raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
