@@ -63,7 +63,7 @@ def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
         if average.mean_branch is not None:
             yield (
                 f"By the {average.form} at step {average.step:,} and how far the last branch of this length was below "
-                f"its own, a branch of {row.steps:,} steps has the mean loss {average.mean_branch:.4f}."
+                f"its own, a branch of {average.branch_steps:,} steps has the mean loss {average.mean_branch:.4f}."
             )
     for name, found in row.losses.items():
         yield f"{name}: {_basis(row, found)}"
@@ -123,7 +123,8 @@ def spend_table(choice: SpendChoice) -> Table:
 
 
 def spend_remarks(choice: SpendChoice) -> Iterator[str]:
-    """Yield the costs of the choice, and the lines for the config."""
+    """Yield what is to be known of the choice, and its costs; the lines for the config follow."""
+    yield from choice.remarks
     yield (
         f"{choice.steps:,} steps in all, {choice.planned_steps:,} with the config as it is; the budget is "
         f"{choice.budget_steps:,.0f} steps. Losses are means over the held-out sets. For the config:"

@@ -8,6 +8,7 @@ from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.curves.heldout_curve import losses_alone
 from lrps.costs.forecasts.known_losses import check_version_length, switching_of
+from lrps.costs.forecasts.mean_over_sets import mean_over_sets
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster, is_so_far
 from lrps.forecast import Forecast, ForecastRefused
@@ -98,8 +99,11 @@ def branch_losses(look: Outlook) -> Callable[[int, int], PlannedLoss]:
 
 
 def _measured(look: Outlook, version: str) -> PlannedLoss:
-    ends = [e.loss for e in look.ends if e.released == version and is_so_far(look.plan, version, e.version)]
-    return PlannedLoss(sum(ends) / len(ends) if ends else None, None, None, None)
+    ends = {each.version: each.loss for each in look.ends if each.released == version}
+    known = ends.keys() | look.plan.heldout.keys()
+    sets = [each for each in look.plan.heldout_versions(version) if each in known]
+    sets = [each for each in sets if is_so_far(look.plan, version, each)]
+    return PlannedLoss(mean_over_sets(ends.get(each) for each in sets), None, None, None)
 
 
 def _forecast(look: Outlook, version: str) -> PlannedLoss:

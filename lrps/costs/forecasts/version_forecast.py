@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
@@ -24,6 +24,7 @@ from lrps.costs.forecasts.known_losses import (
     planned_branch,
     switching_of,
 )
+from lrps.costs.forecasts.mean_over_sets import mean_over_sets
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
@@ -254,9 +255,9 @@ def version_forecast(
     if version in look.abandoned:
         raise ForecastRefused(
             "abandoned",
-            f"{path.name}, which releases {version}, was {look.abandoned[version]}: what was known when it began cannot be "
-            "told from the main path as it is now. `lrps ledger show CONFIG --kind forecast` has the forecast that was "
-            "recorded then, and the report has it beside the outcome",
+            f"{path.name}, which releases {version}, was {look.abandoned[version]}: what was known when it began "
+            "cannot be told from the main path as it is now. `lrps ledger show CONFIG --kind forecast` has the "
+            "forecast that was recorded then, and the report has it beside the outcome",
         )
     check_version_length(look.plan, version)
     end, unit = look.end_of(version), look.unit_of(version)
@@ -264,15 +265,16 @@ def version_forecast(
     shape = look.switching.strategy.decay
     final = look.switching.final
     sets = _sets_of(look, version)
+    asked = [max(1, half_up(length.numerator, length.denominator)) for length in lengths]
+    if not any(steps < end for steps in asked):
+        raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
     rows = []
     for each in dict.fromkeys((shape, *SHAPES)):
-        for length in lengths:
-            steps = max(1, half_up(length.numerator, length.denominator))
+        # The config's branch is always there: the sentences below the table are about it.
+        for steps in sorted({*asked, *([path.steps] if each == shape else [])}):
             if steps < end:
                 branch = BranchPlan(end - steps, steps, each, final=final)
                 rows.append(_row(look, version, branch, sets, float(steps / unit)))
-    if not rows:
-        raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
     return VersionForecast(
         name=look.plan.config.name,
         version=version,
@@ -290,9 +292,8 @@ def _averages(look: Outlook, version: str) -> Iterator[AverageRow]:
     """Yield the averages of the main path at the end of a version's increment."""
     finished = look.finished_before(version)
     last = LastBranch(finished[-1].path, finished[-1].steps, look.end_of(finished[-1].version)) if finished else None
-    so_far = frozenset(each for each in _sets_of(look, version) if is_so_far(look.plan, version, each))
     steps = look.switching.branches[version].steps
-    yield from average_rows(look.curve, look.end_of(version), steps, last, so_far)
+    yield from average_rows(look.curve, look.end_of(version), steps, last, tuple(_so_far(look, version)))
 
 
 def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
@@ -307,13 +308,26 @@ def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
     return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items() if known.main}
 
 
-def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
+def forecaster(
+    look: Outlook, version: str, only: Collection[str] | None = None
+) -> Callable[[BranchPlan], dict[str, Forecast]]:
     """Return the function from a branch of a version to its forecasts by held-out set, of the versions so far.
 
-    It raises ForecastRefused if the forecast on one of the sets is refused.
+    only: held-out sets; by default all of them. It raises ForecastRefused if the forecast on one of the sets is
+    refused.
     """
-    sets = {each: known for each, known in _sets_of(look, version).items() if is_so_far(look.plan, version, each)}
+    sets = {each: known for each, known in _so_far(look, version).items() if only is None or each in only}
     return lambda branch: {each: _forecast(look, version, branch, known) for each, known in sets.items()}
+
+
+def sets_with_a_branch(look: Outlook, version: str) -> tuple[str, ...]:
+    """Return the held-out sets, of the versions so far, on which a finished branch has a loss."""
+    return tuple(each for each, known in _so_far(look, version).items() if known.branches)
+
+
+def _so_far(look: Outlook, version: str) -> dict[str, KnownLosses]:
+    """Return the known losses on the held-out sets of the versions so far, in the order of the plan."""
+    return {each: known for each, known in _sets_of(look, version).items() if is_so_far(look.plan, version, each)}
 
 
 def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
@@ -357,9 +371,6 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
     planned = (branch.fork, branch.steps, branch.shape) == (path.start, path.steps, look.switching.strategy.decay)
     losses = {each: _loss(look, version, branch, each, known, planned) for each, known in sets.items()}
     so_far = [found for heldout, found in losses.items() if is_so_far(look.plan, version, heldout)]
-    values = [each.loss for each in so_far if each.loss is not None]
-    widths = [each.half_width for each in so_far if each.half_width is not None]
-    whole = len(values) == len(so_far)
     hours = look.pace.hours(branch.steps)
     return ForecastRow(
         alpha=alpha,
@@ -369,8 +380,8 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
         is_planned=planned,
         device_hours=hours,
         money=None if hours is None or look.price is None else hours * look.price.amount,
-        mean_loss=sum(values) / len(values) if whole else None,
-        mean_half_width=sum(widths) / len(widths) if whole else None,
+        mean_loss=mean_over_sets(each.loss for each in so_far),
+        mean_half_width=mean_over_sets(each.half_width for each in so_far),
         losses=losses,
     )
 
