@@ -37,8 +37,16 @@ def forecast_table(forecast: VersionForecast) -> Table:
         for row in forecast.rows
     )
     averages = tuple(_average_cells(each, sets) for each in forecast.averages)
-    made = "as it was possible when its branch began" if forecast.trained else "before its branch is trained"
-    return Table(f"forecast of {forecast.version}, {made}", columns, (*rows, *averages))
+    return Table(f"forecast of {forecast.version}, {when_made(forecast)}", columns, (*rows, *averages))
+
+
+def when_made(forecast: VersionForecast) -> str:
+    """Return the words on what a forecast rests on: before or after its branch was trained, and on how much then."""
+    if not forecast.trained:
+        return "before its branch is trained"
+    if forecast.as_recorded:
+        return "from what was known when its branch began"
+    return "from the main path up to its fork (what more was known when its branch began is not recorded)"
 
 
 def _average_cells(row: AverageRow, sets: Sequence[str]) -> tuple[str | float | None, ...]:

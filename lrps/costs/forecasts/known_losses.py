@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
 from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.planned_decay import planned_decay
 from lrps.forecast import Branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import Point
@@ -73,7 +74,7 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
         )
     main = by_name[mains.pop()]
     _check_amendments(main)
-    return Switching(paradigm, strategy, main, branches, final_share(plan, strategy))
+    return Switching(paradigm, strategy, main, branches, planned_decay(plan, paradigm.name)[1])
 
 
 def _check_amendments(main: TrainingPath) -> None:
@@ -91,32 +92,31 @@ def _check_amendments(main: TrainingPath) -> None:
         )
 
 
-def final_share(plan: Plan, strategy: PathSwitching) -> float:
-    """Return the rate at the end of the branches as a share of the peak."""
-    final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return final / plan.config.peak_lr_of(strategy)
-
-
 def planned_branch(plan: Plan, paradigm: str, path: TrainingPath) -> BranchPlan:
     """Return the fork, length and shape of a branch of path switching."""
-    strategy = plan.config.paradigms[paradigm]
-    assert isinstance(strategy, PathSwitching)
-    return BranchPlan(path.start, path.steps, strategy.decay, final=final_share(plan, strategy))
+    shape, final = planned_decay(plan, paradigm)
+    return BranchPlan(path.start, path.steps, shape, final=final)
 
 
 def known_losses(
-    switching: Switching, curve: HeldoutCurve, until: TrainingPath, last: int, trained: bool
+    switching: Switching,
+    curve: HeldoutCurve,
+    until: TrainingPath,
+    last: int,
+    trained: bool,
+    recorded: Mapping[str, int],
 ) -> dict[str, KnownLosses]:
     """Return the known losses by held-out set, for the forecast of a branch.
 
     until: the branch that is forecast; of the others those count that `ends_before` has. Branches of a history of the
     main path that was abandoned are left out. last: step at which the version's
-    increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained,
-    so that the main path counts up to its fork only, as it was known when the branch began.
+    increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained.
+    The main path then counts up to its fork only, or to the step that was known when the branch began, if that was
+    recorded. recorded: held-out set -> that step.
     """
     points: dict[str, list[Point]] = {}
     for point in curve.points:
-        if point.step <= (until.start if trained else last):
+        if point.step <= (recorded.get(point.version, until.start) if trained else last):
             points.setdefault(point.version, []).append((point.step, point.loss))
     decay = switching.strategy.decay
     history: dict[str, list[Branch]] = {}

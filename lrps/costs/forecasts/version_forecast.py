@@ -116,7 +116,7 @@ class VersionForecast:
     version: str
     """Version that is forecast."""
     trained: bool
-    """True for a trained version, whose forecast is the one that was possible when its branch began."""
+    """True for a trained version, whose forecast is that of what was known when its branch began."""
     alpha_of: str
     """Unit of alpha."""
     currency: str | None
@@ -131,6 +131,9 @@ class VersionForecast:
     """Averages of the main path that were evaluated at the end of the version's increment."""
     track_record: tuple[ForecastOutcome, ...] = field(default=(), metadata=OPTIONAL)
     """Forecasts of all versions that were recorded when their branches started, beside the outcomes."""
+    as_recorded: bool = field(default=False, metadata=OPTIONAL)
+    """True for a trained version if the record of its start says how much of the main path was known; otherwise the
+    main path counts up to the fork."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,20 @@ class Outlook:
     """Speed of the run."""
     price: Price | None
     """Price of a device-hour."""
+    record: tuple[ForecastOutcome, ...] = ()
+    """Recorded forecasts of the run's branches."""
+
+    def known_to(self, version: str) -> dict[str, int]:
+        """Return held-out set -> last step of the main path that was known when the branch of a version started.
+
+        Sets for which that was not recorded are left out.
+        """
+        path = self.switching.branches[version].name
+        return {
+            each.heldout: each.known_to
+            for each in self.record
+            if (each.path, each.recorded) == (path, "start") and each.known_to is not None
+        }
 
     @property
     def ends(self) -> tuple[BranchEnd, ...]:
@@ -221,11 +238,16 @@ class Outlook:
 
 
 def outlook(
-    plan: Plan, curves: Mapping[str, HeldoutCurve], pace: SpeedComparison, price: Price | None, name: str | None = None
+    plan: Plan,
+    curves: Mapping[str, HeldoutCurve],
+    pace: SpeedComparison,
+    price: Price | None,
+    name: str | None = None,
+    record: Sequence[ForecastOutcome] = (),
 ) -> Outlook:
     """Return what forecasts of a plan's path switching are based on.
 
-    curves, pace, price: those of its comparison. name: paradigm. Raises ConfigError without path switching and
+    curves, pace, price: those of its comparison. name: paradigm. record: the run's track record. Raises ConfigError without path switching and
     ForecastRefused if the main path was never evaluated.
     """
     switching = switching_of(plan, name)
@@ -236,7 +258,7 @@ def outlook(
             f"{switching.main.name} was never evaluated on held-out data. `evaluation.main_every_steps` evaluates it "
             f"while it is trained, `lrps evaluate CONFIG {switching.main.name} --steps all` its saved states now",
         )
-    return Outlook(plan, switching, curve, pace, price)
+    return Outlook(plan, switching, curve, pace, price, tuple(record))
 
 
 def version_forecast(
@@ -285,6 +307,7 @@ def version_forecast(
         main_path=look.switching.main.name,
         finished=look.finished_before(version),
         averages=tuple(_averages(look, version)),
+        as_recorded=version in look.trained and bool(look.known_to(version)),
     )
 
 
@@ -337,7 +360,8 @@ def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
     """
     branch = look.switching.branches[version]
     trained = version in look.trained - look.abandoned.keys()
-    known = known_losses(look.switching, look.curve, branch, look.end_of(version), trained)
+    end, recorded = look.end_of(version), look.known_to(version)
+    known = known_losses(look.switching, look.curve, branch, end, trained, recorded)
     sets = [each for each in look.plan.heldout_versions(version) if each in known or each in look.plan.heldout]
     if not any(each in known and is_so_far(look.plan, version, each) for each in sets):
         raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
