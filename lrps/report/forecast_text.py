@@ -40,6 +40,12 @@ def forecast_table(forecast: VersionForecast) -> Table:
     return Table(f"forecast of {forecast.version}, {when_made(forecast)}", columns, (*rows, *averages))
 
 
+def other_paradigms(forecast: VersionForecast) -> str:
+    """Return the sentence that names the paradigms of path switching without a forecast here; empty without any."""
+    names = ", ".join(forecast.other_paradigms)
+    return f"Not forecast here: {names} (`lrps forecast CONFIG --paradigm NAME`)." if names else ""
+
+
 def when_made(forecast: VersionForecast) -> str:
     """Return the words on what a forecast rests on: before or after its branch was trained, and on how much then."""
     if not forecast.trained:
@@ -67,6 +73,8 @@ def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
         "The cost is that of the branch, beyond the main path that later versions need anyway. +- is the 90 % band. "
         f"alpha is in the unit `{forecast.alpha_of}` of the config."
     )
+    if others := other_paradigms(forecast):
+        yield others
     for average in forecast.averages:
         if average.mean_branch is not None:
             yield (

@@ -38,6 +38,8 @@ class Switching:
     """Branches by the version that they release, oldest first."""
     final: float
     """Rate at the end of a decay as a share of the peak."""
+    others: tuple[str, ...]
+    """Names of the plan's other paradigms of path switching."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,18 @@ class KnownLosses:
     """Finished branches, oldest first."""
 
 
+def switching_names(plan: Plan) -> tuple[str, ...]:
+    """Return the names of the paradigms of path switching, in the order of the config."""
+    return tuple(each.name for each in plan.graph.paradigms if each.kind == "path-switching")
+
+
 def switching_of(plan: Plan, name: str | None = None) -> Switching:
     """Return the path switching of a plan: the paradigm `name`, or the first of that kind.
 
     Raises ConfigError if there is none, ForecastRefused for a main path whose rate is not constant.
     """
-    found = [each for each in plan.graph.paradigms if each.kind == "path-switching" and name in (None, each.name)]
+    names = switching_names(plan)
+    found = [each for each in plan.graph.paradigms if each.name in names and name in (None, each.name)]
     if not found:
         raise ConfigError("a forecast needs a paradigm of the kind path-switching; the config has none of that name")
     paradigm = found[0]
@@ -74,7 +82,8 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
         )
     main = by_name[mains.pop()]
     _check_amendments(main)
-    return Switching(paradigm, strategy, main, branches, planned_decay(plan, paradigm.name)[1])
+    others = tuple(each for each in names if each != paradigm.name)
+    return Switching(paradigm, strategy, main, branches, planned_decay(plan, paradigm.name)[1], others)
 
 
 def _check_amendments(main: TrainingPath) -> None:

@@ -134,6 +134,8 @@ class VersionForecast:
     as_recorded: bool = field(default=False, metadata=OPTIONAL)
     """True for a trained version if the record of its start says how much of the main path was known; otherwise the
     main path counts up to the fork."""
+    other_paradigms: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    """Names of the run's other paradigms of path switching, of which this is no forecast."""
 
 
 @dataclass(frozen=True)
@@ -247,8 +249,8 @@ def outlook(
 ) -> Outlook:
     """Return what forecasts of a plan's path switching are based on.
 
-    curves, pace, price: those of its comparison. name: paradigm. record: the run's track record. Raises ConfigError without path switching and
-    ForecastRefused if the main path was never evaluated.
+    curves, pace, price: those of its comparison. name: paradigm. record: the run's track record. Raises ConfigError
+    without path switching and ForecastRefused if the main path was never evaluated.
     """
     switching = switching_of(plan, name)
     curve = curves.get(switching.main.name)
@@ -308,6 +310,7 @@ def version_forecast(
         finished=look.finished_before(version),
         averages=tuple(_averages(look, version)),
         as_recorded=version in look.trained and bool(look.known_to(version)),
+        other_paradigms=look.switching.others,
     )
 
 

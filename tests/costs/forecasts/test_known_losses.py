@@ -12,11 +12,13 @@ from lrps.costs.curves.heldout_curve import losses_alone
 from lrps.costs.forecasts.known_losses import ends_before, switching_of
 from lrps.costs.forecasts.newest_forecast import newest_forecast
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, planned_losses, version_forecast
+from lrps.costs.plan_forecast import plan_forecast
 from lrps.forecast import ForecastRefused
 from lrps.paths.amended import amended
 from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan
-from lrps.plan.status import begun_status
+from lrps.plan.status import begun_status, done_steps
+from lrps.report.forecast_text import forecast_remarks
 from support.forecast_run import forecast_plan, main_loss, write_branch, write_main
 
 OTHER = "forked from another state of main than the one that main has at step 5600 now"
@@ -100,3 +102,15 @@ def test_a_trained_version_rests_on_no_branch_that_forked_later(tmp_path: Path) 
     assert [each.version for each in look.finished_before("v3")] == ["v1"]
     (row,) = (row for row in version_forecast(look, "v3").rows if row.is_planned)
     assert row.losses["v1"].branches == 1
+
+
+def test_every_paradigm_of_path_switching_has_losses_and_the_forecast_names_the_others(tmp_path: Path) -> None:
+    paradigms = {"path-switching": {}, "long": {"kind": "path-switching", "alpha": 0.8}}
+    plan = forecast_plan(tmp_path, paradigms=paradigms)
+    write_main(plan, 8_000)
+    losses = plan_forecast(plan, done_steps(plan), begun_status(plan)).losses
+    branches = {path.name for each in plan.graph.paradigms for path in each.paths if path.kind == "branch"}
+    assert losses is not None
+    assert losses.keys() == branches
+    forecast = version_forecast(look_at(plan), "v1")
+    assert "Not forecast here: long (" in " ".join(forecast_remarks(forecast))
