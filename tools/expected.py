@@ -72,7 +72,7 @@ def measured_outcome(comparison: Mapping[str, Any], corpus: str) -> Outcome:
     }
     made = comparison["provenance"]
     torch = ", ".join(made["software"].get("torch", ["unknown"]))
-    instructions = ", ".join(dict.fromkeys(each["instructions"] for each in made["processors"])) or "unknown"
+    instructions = ", ".join(dict.fromkeys(each["instructions"] for each in made.get("processors", ()))) or "unknown"
     return Outcome(losses, corpus, torch.partition("+")[0], instructions)
 
 

@@ -84,8 +84,9 @@ def run(
     jobs_of = partial(plan_jobs, made, config_file=config_file, overrides=overrides, profile=profile)
     budget = _budget(made, {*names, *waiting})
     lines = _run_lines(made, budget)
+    nothing = [] if names or waiting else [_nothing_to_do(made, bool(paradigm or version))]
     if dry_run:
-        lines += [] if names or waiting else [_nothing_to_do(made)]
+        lines += nothing
         if budget is not None and not budget.is_enough:
             lines.append(f"`lrps run` would refuse this: {budget_refusal(budget)}")
         lines += [waiting_text(waiting, config_file, overrides)] if waiting else []
@@ -99,7 +100,9 @@ def run(
     if isinstance(chosen, SlurmLauncher):
         submit_missing(made, names, jobs_of)
     else:
-        _run_here(made, names, waiting, chosen, jobs_of)
+        for line in nothing:
+            typer.echo(line)
+        _run_here(made, names, chosen, jobs_of)
     check_written(waiting, config_file, overrides)
 
 
@@ -125,8 +128,9 @@ def _run_lines(made: Plan, budget: BudgetState | None) -> list[str]:
     return [where] if budget is None else [where, budget_line(budget)]
 
 
-def _nothing_to_do(made: Plan) -> str:
-    return f"{made.config.name}: everything is trained and evaluated already"
+def _nothing_to_do(made: Plan, selected: bool = False) -> str:
+    what = "everything that was selected" if selected else "everything"
+    return f"{made.config.name}: {what} is trained and evaluated already"
 
 
 def _budget(made: Plan, names: Collection[str]) -> BudgetState | None:
@@ -178,9 +182,7 @@ def _show_jobs(made: Plan, names: Sequence[str], launcher: HostLauncher | SlurmL
         print_exactly(commands_of(made, jobs, launcher))
 
 
-def _run_here(
-    made: Plan, names: Sequence[str], waiting: Collection[str], launcher: HostLauncher, jobs_of: JobsOf
-) -> None:
+def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of: JobsOf) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
     from lrps.costs.status_document import status_document
     from lrps.launch.preflight import check_idle
@@ -189,8 +191,6 @@ def _run_here(
     from lrps.report.status_lines import totals_line
     from lrps.track.webhook import Webhook
 
-    if not names and not waiting:
-        typer.echo(_nothing_to_do(made))
     jobs = jobs_of(names)
     check_idle(made.layout, names)
     if jobs:

@@ -77,7 +77,7 @@ def card_document(
         "paradigms": {p.name: p.kind for p in plan.graph.paradigms if any(q.name == state.path.name for q in p.paths)},
         "model": dict(model),
         "checkpoint": _checkpoint(plan, checkpoint),
-        "learning_rate": {"peak": config.schedule.peak_lr, "reached": state.path.rates.lr_after(state.step)},
+        "learning_rate": {"peak": max(map(_peak, legs)), "reached": state.path.rates.lr_after(state.step)},
         "initial_weights": stored[0]["training"].get("initial_weights"),
         "initial_state": stored[0].get("initial_state"),
         "lineage": [_described(leg) for leg in legs],
@@ -90,11 +90,17 @@ def card_document(
         "sequence_length": config.data.sequence_length,
         "attention_across_documents": config.data.attention_across_documents,
         "seed": config.seed,
+        **({} if config.order_seed == config.seed else {"order_seed": config.order_seed}),
         "optimizer": config.optimizer.model_dump(mode="json"),
         "heldout": _heldout(plan, state, {source["name"] for source in data}),
         "branches": _branches(plan, state),
         "cost": _cost(plan, legs),
     }
+
+
+def _peak(leg: _Leg) -> float:
+    """Return the highest learning rate that the schedule of a leg reaches or aims at."""
+    return max(max(piece.lr_start, piece.lr_stop) for piece in leg.path.schedule.clipped(leg.path.start, leg.stop))
 
 
 def _averaged(checkpoints: Sequence[Checkpoint]) -> list[list[Any]]:

@@ -137,6 +137,10 @@ class _Prober:
                 "decay", f"'{wanted.decay}' never reaches schedule.final_lr, which is 0; choose another shape or rate"
             )
         stop, peak = start + wanted.steps, self._main.schedule.lr_at(start)
+        if final > peak:
+            raise self._error(
+                "decay", f"it would rise from the main path's rate {peak:g} to schedule.final_lr {final:g}; lower that"
+            )
         decay = Decay(wanted.decay, wanted.steps, final)
         schedule = warmup_stable_decay(start, stop, warmup=0, lr_start=0.0, peak=peak, decay=decay)
         parent = Fork(self._main.name, start, self._strategy.optimizer)

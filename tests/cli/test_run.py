@@ -75,6 +75,11 @@ def test_a_dry_run_says_that_nothing_is_left_to_do(tmp_path: Path) -> None:
     where, nothing = done.output.splitlines()
     assert where.endswith("12 of 12 paths are trained.")
     assert nothing == "# small: everything is trained and evaluated already"
+    version = CliRunner().invoke(app, ["run", str(file_of(plan.config)), "--dry-run", "--version", "v1"])
+    assert version.output.splitlines()[-1] == "# small: everything that was selected is trained and evaluated already"
+    unknown = CliRunner().invoke(app, ["run", str(file_of(plan.config)), "--version", "v"])
+    assert isinstance(unknown.exception, ConfigError)
+    assert "--version: v is no version; " in str(unknown.exception)
 
 
 def test_what_would_exceed_the_budget_is_not_started(tmp_path: Path) -> None:

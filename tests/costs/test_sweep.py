@@ -70,6 +70,9 @@ def test_what_the_config_says_of_its_own_versions_is_left_out(make: Any) -> None
     plan = make(paradigms={"mine": {"kind": "path-switching", **switching}})
     (point,) = sweep_costs(plan, Grid((Fraction("0.6"),), (3,), ONE)).points
     assert point.costs["path-switching"].cost.steps == 3 * 500 + 300, "version 1 is the main path itself"
+    named = make(paradigms={"path-switching": {"release_per_version": {"v2": "main"}}})
+    (point,) = sweep_costs(named, Grid((Fraction("0.6"),), (3,), ONE)).points
+    assert point.costs["path-switching"].cost.steps == 3 * 500 + 2 * 300
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,14 @@ def test_an_undecayed_state_says_so(plan: Plan) -> None:
     assert "Not a release" not in render_card(document(plan, "branch-v2"))
 
 
+def test_the_peak_rate_is_that_of_the_path_and_another_order_seed_is_named(make: Callable[..., Plan]) -> None:
+    made = document(make("paradigms.path-switching.peak_lr=0.02", "data.order_seed=5"), "branch-v2")
+    assert made["learning_rate"]["peak"] == 0.02
+    text = render_card(made)
+    assert "| peak learning rate | 0.02 |" in text
+    assert f"| seed | {made['seed']}, of the order of sequences 5 |" in text
+
+
 def test_what_was_not_measured_is_not_made_up(plan: Plan) -> None:
     for file in plan.layout.path("main").ledger.iterdir():
         file.unlink()

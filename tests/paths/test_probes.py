@@ -153,6 +153,9 @@ def test_a_version_that_is_the_main_path_itself_is_probed_at_its_release() -> No
     assert graph.probes[0].path.start == 100
 
 
+LOW = {"path-switching": {"peak_lr": 0.2, "final_lr": 0.0}}
+
+
 @pytest.mark.parametrize(
     ("wanted", "changes", "message"),
     [
@@ -160,6 +163,11 @@ def test_a_version_that_is_the_main_path_itself_is_probed_at_its_release() -> No
         (probe({"step": 3}), {}, "probes.p.at: step 3 is in the warm-up; choose step 5 or a later one"),
         (probe(steps=40), {}, "probes.p.steps: the increments end at step 150, .* at most 30"),
         (probe(decay="exponential"), {}, "probes.p.decay: 'exponential' never reaches schedule.final_lr, which is 0"),
+        (
+            probe(),
+            {"schedule": {"peak_lr": 1.0, "final_lr": 0.4, "warmup_steps": 5}, "paradigms": LOW},
+            "probes.p.decay: it would rise from the main path's rate 0.2 to schedule.final_lr 0.4",
+        ),
         (probe(data={"v2": 0.99, "code": 0.01}), {}, "probes.p.data: the share of code is less than one sequence"),
         (
             probe({"step": 110}),
