@@ -42,6 +42,14 @@ OnlyVersions = Annotated[
 ]
 
 
+OtherLauncher = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher", metavar="local|deepspeed|torchrun|slurm", help="Replaces launch.launcher of the config."
+    ),
+]
+
+
 ProfiledSteps = Annotated[
     int | None,
     typer.Option("--profile", metavar="STEPS", min=1, help="Write a torch profiler trace of this many steps."),
@@ -56,10 +64,7 @@ def run(
     overrides: Overrides = None,
     paradigm: OnlyParadigms = None,
     version: OnlyVersions = None,
-    launcher: Annotated[
-        str | None,
-        typer.Option(metavar="local|deepspeed|torchrun|slurm", help="Replaces launch.launcher of the config."),
-    ] = None,
+    launcher: OtherLauncher = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and files, and stop.")] = False,
     profile: ProfiledSteps = None,
 ) -> None:
@@ -77,8 +82,7 @@ def run(
     from lrps.launch.preflight import check_shards, check_written, waiting_text
 
     overrides = [*(overrides or []), *([f"launch.launcher={launcher}"] if launcher else [])]
-    made = _loaded(config_file, overrides, paradigm, dry_run=dry_run)
-    check_versions(made, version)
+    made = _loaded(config_file, overrides, paradigm, version, dry_run=dry_run)
     names, waiting = _missing(made, paradigm or (), version or ())
     chosen = launcher_of(made.config.launch)
     jobs_of = partial(plan_jobs, made, config_file=config_file, overrides=overrides, profile=profile)
@@ -106,12 +110,23 @@ def run(
     check_written(waiting, config_file, overrides)
 
 
-def _loaded(config_file: Path, overrides: Sequence[str], paradigms: Sequence[str] | None, *, dry_run: bool) -> Plan:
-    """Return the plan to run. Unless dry_run, rewinds that a crash has cut short are completed first."""
+def _loaded(
+    config_file: Path,
+    overrides: Sequence[str],
+    paradigms: Sequence[str] | None,
+    versions: Sequence[str] | None,
+    *,
+    dry_run: bool,
+) -> Plan:
+    """Return the plan to run. Unless dry_run, rewinds that a crash has cut short are completed first.
+
+    Raises ConfigError for an unknown name among the paradigms and versions that were selected.
+    """
     from lrps.plan.rewind import finish_rewinds
 
     made = load_plan(config_file, overrides)
     check_paradigms(made, paradigms)
+    check_versions(made, versions)
     if not dry_run:
         finish_rewinds(made)
     return made
