@@ -31,7 +31,11 @@ class CheckpointError(LrpsError):
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint with a file that cannot be read, or whose SHA-256 is not the manifest's."""
+    """A checkpoint whose manifest or a size is wrong, or with a file whose SHA-256 is not the manifest's."""
+
+
+class UnreadableCheckpointError(CheckpointError):
+    """A checkpoint that one host cannot read: an error of its file system, which says nothing about the bytes."""
 
 
 class TransferError(LrpsError):

@@ -7,8 +7,9 @@ deepspeed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lrps.base.errors import CheckpointError, DamagedCheckpointError
+from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
 from lrps.base.files import atomic_write_json
 from lrps.engine.fragments import Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
@@ -197,26 +198,52 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
 
     optimizer: `carry`, or `reset` for fresh moments and Adam step 0. Raises DamagedCheckpointError, the same on all
     ranks, if a file differs from the manifest; then the engine may have parts of the state, and another one must be
-    loaded. Raises CheckpointError on all ranks, before anything is changed, if the state is of another model.
+    loaded. Raises CheckpointError on all ranks if a host cannot read a file, and, before anything is changed, if the
+    state is of another model.
     """
     share = _own_share(checkpoint)
     try:
         digests = engine.read_fragments(checkpoint.directory, optimizer, share)
+        with failing_together(alike=True), _naming_rank():
+            checkpoints.check_digests(checkpoint, digests)
+    except DamagedCheckpointError:
+        raise
     except CheckpointError:
         verify_together(checkpoint)  # Damaged bytes may look like another model, or like a state with gaps.
         raise
-    with failing_together(alike=True):
-        checkpoints.check_digests(checkpoint, digests)
 
 
 def verify_together(checkpoint: Checkpoint) -> None:
     """Compare the SHA-256 of every file, each rank its share. Collective.
 
-    Raises DamagedCheckpointError, the same on all ranks, if a file differs or cannot be read.
+    Raises DamagedCheckpointError, the same on all ranks, if a SHA-256 differs, or if rank 0 sees a wrong manifest or
+    size. Raises UnreadableCheckpointError, the same on all ranks, if one of them cannot read what rank 0 sees; the
+    checkpoint may be intact then. It names the rank and its host.
     """
-    with failing_together(alike=True):
-        if (fault := checkpoints.fault(checkpoint, _own_share(checkpoint))) is not None:
-            raise DamagedCheckpointError(str(fault)) from fault
+    with failing_together(alike=True), _naming_rank():
+        if rank() == 0:
+            _check_complete(checkpoint)
+    with failing_together(alike=True), _naming_rank():
+        checkpoints.verify_files(checkpoint, _own_share(checkpoint))
+
+
+def _check_complete(checkpoint: Checkpoint) -> None:
+    """Raise DamagedCheckpointError if the manifest or a size is wrong."""
+    try:
+        checkpoints.open_checkpoint(checkpoint.directory)
+    except UnreadableCheckpointError:
+        raise
+    except CheckpointError as error:
+        raise DamagedCheckpointError(str(error)) from error
+
+
+@contextmanager
+def _naming_rank() -> Iterator[None]:
+    """Add the number of this rank to the error of a file that its host cannot read. Not collective."""
+    try:
+        yield
+    except UnreadableCheckpointError as error:
+        raise UnreadableCheckpointError(f"rank {rank()}: {error}") from error
 
 
 def _own_share(checkpoint: Checkpoint) -> list[str]:

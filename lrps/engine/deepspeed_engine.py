@@ -34,7 +34,7 @@ from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement, placement_for
 from lrps.engine.heldout_losses import HeldoutLosses, token_losses
-from lrps.engine.loss_head import disable_fused_loss, enable_fused_loss
+from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
@@ -174,15 +174,22 @@ class Engine:
     def _enable_fused_loss(self, model: nn.Module, wanted: str | None) -> bool:
         """Let the model compute its loss without logits if possible; return whether it does.
 
-        Raises ConfigError if the config asks for it and the model cannot.
+        Raises ConfigError if the config asks for it and the model cannot, and if the loss is not finite: the next start
+        could decide otherwise.
         """
         if wanted == "full":
             return False
         own = enable_fused_loss(model, self._trial_loss)
         # All ranks follow the first that cannot, for lack of memory or on another kind of GPU, so that they stay alike.
-        why = next((found for found in ranks.gather(own) if found is not None), None)
+        reasons = [found for found in ranks.gather(own) if found is not None]
+        why = NOT_FINITE if NOT_FINITE in reasons else next(iter(reasons), None)
         if own is None and why is not None:
             disable_fused_loss(model)
+        if why == NOT_FINITE:
+            self.close()
+            raise ConfigError(
+                f"model: a {model.config.model_type} model {why}; use sound weights, or another `initializer_range`"
+            )
         if why is not None and wanted == "chunked":
             self.close()
             raise ConfigError(

@@ -66,8 +66,8 @@ def check_names(engine: Any) -> None:
         if wrong:
             raise ConfigError(
                 f"DeepSpeed keeps other fp32 weights than those of {wrong[0]} under that name ({len(wrong)} of "
-                f"{len(pieces)} pieces of this rank are misnamed), so that checkpoints would be wrong. A setting of "
-                "DeepSpeed that reorders its flat buffers does this: take zero_optimization.round_robin_gradients out"
+                f"{len(pieces)} pieces of this rank are misnamed), so that checkpoints would be wrong. Take "
+                "out what `engine.deepspeed` sets; if it sets nothing, this is a defect of lrps: report it"
             )
 
 

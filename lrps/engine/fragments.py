@@ -37,6 +37,7 @@ from lrps.engine.flat_pieces import (
 )
 from lrps.engine.ranks import failing_together, rank, world_size
 from lrps.paths.optimizer_states import OptimizerState
+from lrps.store.file_errors import unreadable
 
 FORMAT = "lrps-fragments/1"
 FACTS = "lrps"
@@ -102,10 +103,9 @@ def read_fragments(
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
-    pieces = own_pieces(engine)
-    states = states_of(engine)
     with ExitStack() as stack:
         with failing_together():
+            pieces, states = own_pieces(engine), states_of(engine)  # Moments that do not exist yet are allocated.
             source = _FragmentFiles(directory, stack)
             source.check_model(shapes_of(engine))
             read = [state for state in states if _is_read(state, optimizer, source)]
@@ -118,7 +118,7 @@ def read_fragments(
                     _begin(new, piece.states[WEIGHTS], piece.states[new.name])
             set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
     refresh_weights(engine)
-    check_names(engine)  # At the start the weights may not have been drawn, and then they show nothing.
+    check_names(engine)  # At the start equal norms and biases show nothing: any of their names would fit.
     return digests
 
 
@@ -149,8 +149,9 @@ class _Copy:
     target: Tensor
 
     def read(self) -> None:
-        """Read these elements alone."""
-        self.target.copy_(self.file.get_slice(self.key)[self.start : self.start + self.target.numel()])
+        """Read these elements alone. Raises CheckpointError if the file cannot be read."""
+        with _readable(self.path):
+            self.target.copy_(self.file.get_slice(self.key)[self.start : self.start + self.target.numel()])
 
 
 def _read(directory: Path, copies: Iterable[_Copy], hashed: Collection[str]) -> dict[str, str]:
@@ -165,8 +166,8 @@ def _read(directory: Path, copies: Iterable[_Copy], hashed: Collection[str]) -> 
 
 
 def _read_whole(path: Path, copies: Sequence[_Copy]) -> str:
-    """Read a file once, copy values out of it, and return its SHA-256."""
-    try:
+    """Read a file once, copy values out of it, and return its SHA-256. Raises CheckpointError if it cannot be read."""
+    with _readable(path):
         offsets = _data_offsets(path) if copies else {}
         begins = ((offsets[copy.key] + 4 * copy.start, copy.target.view(torch.uint8)) for copy in copies)
         places = deque(sorted(begins, key=lambda place: place[0]))
@@ -181,8 +182,19 @@ def _read_whole(path: Path, copies: Sequence[_Copy]) -> str:
                     places.appendleft((stop, target[len(some) :]))
 
         return sha256_file(path, receive)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a safetensors file, whose bytes may be any, into a CheckpointError that names it."""
+    try:
+        yield
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); use an older checkpoint") from error
+        raise unreadable(path, error) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error!r}); use an older checkpoint") from error
 
 
 def _data_offsets(path: Path) -> dict[str, int]:
@@ -202,11 +214,9 @@ class _FragmentFiles:
         self.shapes: dict[str, list[int]] = {}
         self.adam_step = 0.0
         for path in self._files():
-            try:
+            with _readable(path):
                 file = stack.enter_context(safe_open(path, framework="pt"))
                 self._add(path, file)
-            except (OSError, SafetensorError, ValueError, KeyError) as error:
-                raise CheckpointError(f"{path} cannot be read ({error}); use an older checkpoint") from error
         for entries in self._index.values():
             entries.sort(key=lambda entry: entry[:2])
 

@@ -22,6 +22,9 @@ loss of large logits a small loss of experts has none."""
 _TOLERANCE = 1e-6
 """Relative tolerance: both losses come from the same logits, in fp32."""
 
+NOT_FINITE = "has a loss that is not finite on a few tokens"
+"""Reason for which nothing can be said about the loss."""
+
 
 class LossHead(nn.Linear):
     """An output layer that returns the mean loss of its targets. As a module it triggers the hooks of ZeRO-3."""
@@ -68,9 +71,12 @@ def enable_fused_loss(model: Any, loss: Callable[[], Tensor]) -> str | None:
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         disable_fused_loss(model)
         return f"cannot be called in two parts ({error})"
-    if torch.allclose(before, after, rtol=_TOLERANCE, atol=0.0):
+    finite = bool(before.isfinite().all() and after.isfinite().all())
+    if finite and torch.allclose(before, after, rtol=_TOLERANCE, atol=0.0):
         return None
     disable_fused_loss(model)
+    if not finite:
+        return NOT_FINITE
     return "makes its loss of more than its last hidden states and its output layer"
 
 

@@ -1,4 +1,4 @@
-"""The machine under one rank: the energy counter of its GPU and the memory allocator of its C library."""
+"""The machine under one rank: the name and the energy counter of its GPU, and the memory allocator of its C library."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import torch
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _KEPT_BYTES = 2**31 - 1
 _FROM_HEAP_BYTES = 2**30
+
+
+def device_name() -> str:
+    """Return `cpu`, or the product name of the GPU that this process uses."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def used_joules(device: torch.device) -> float | None:

@@ -1,7 +1,8 @@
 """Hugging Face causal language models from the config, and their parameter groups for weight decay.
 
-Models are built in fp32 without DeepSpeed's zero.Init, which initialises transformers 5 models wrongly without an
-error. Must not import deepspeed. Imports transformers when a model is built, because that takes seconds.
+Here a model is built whole, in fp32 and without DeepSpeed's zero.Init, which initialises transformers 5 models wrongly
+without an error; lrps.engine.build builds it in parts. Must not import deepspeed. Imports transformers when a model is
+built, because that takes seconds.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:
 
     logits: token ids (rows, length) -> (rows, length, vocabulary), without dropout. Accepting position ids is not
     enough: opt and all recurrent models do, and attend across documents all the same. It also depends on the version:
-    falcon limits attention to documents from transformers 5.24 on.
+    falcon limits attention to documents from transformers 5.24 on. Raises FloatingPointError if logits are not finite,
+    which show nothing.
     """
     one, two, three, four = [token for token in range(5) if token != end][:4]
     rows = torch.tensor([[one, end, two, three], [one, two, three, four]])
@@ -76,6 +77,8 @@ def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:
     other_document[0, 0] = four
     other_row[1] = rows[1].flip(0)
     next_document, changed, recomputed = (logits(case)[0, 2:].float() for case in (rows, other_document, other_row))
+    if not all(bool(each.isfinite().all()) for each in (next_document, changed, recomputed)):
+        raise FloatingPointError("logits are not finite")
     # Rows are independent, so a change by another row is rounding: none, unless experts get other batches of tokens.
     rounding = (recomputed - next_document).abs().max()
     return bool((changed - next_document).abs().max() > 10 * rounding)
@@ -86,16 +89,21 @@ def documents_fault(model: Any, logits: Callable[[Tensor], Tensor], end: int) ->
 
     logits: as for `documents_meet`, called without gradients and in the state in which the model is examined.
     """
+    kind = f"data.attention_across_documents: a {model.config.model_type} model"
     why = None
     if "position_ids" not in inspect.signature(model.forward).parameters:
         why = "takes no position_ids"
-    elif documents_meet(logits, end):
-        why = "lets one document change the next one"
+    else:
+        try:
+            why = "lets one document change the next one" if documents_meet(logits, end) else None
+        except FloatingPointError as error:
+            fix = "use sound weights, or another `initializer_range`"
+            return f"{kind} cannot be tried: its {error} on a few tokens; {fix}"
     if why is None:
         return None
     return (
-        f"data.attention_across_documents: a {model.config.model_type} model {why}; leave the key out, "
-        "or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents apart"
+        f"{kind} {why}; leave the key out, or take another model: llama, mistral, qwen2, qwen3 and gpt2 keep documents "
+        "apart"
     )
 
 

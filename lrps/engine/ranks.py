@@ -42,9 +42,10 @@ def gather(value: T) -> list[T]:
 def failing_together(*, alike: bool = False) -> Iterator[None]:
     """Raise an error of this block on all ranks if one of them fails, so that none waits for the others forever.
 
-    The block must not contain anything collective. A rank that did not fail raises the same class of LrpsError
-    (TrainingError for any other exception) with the number of the rank that failed. alike: all ranks raise the same
-    error instead, that of the first rank that failed, for what is no matter of a rank, such as a file.
+    The block must not contain anything collective. All ranks raise the class of the first rank that failed
+    (TrainingError for what is no LrpsError, which a rank that raised it keeps), so that whoever catches it takes the
+    same way on all of them. A rank whose own error is of another class, or that has none, names the first rank. alike:
+    all ranks raise the same error, that of the first one, for what is no matter of a rank, such as a file.
     """
     failure: Exception | None = None
     try:
@@ -53,11 +54,11 @@ def failing_together(*, alike: bool = False) -> Iterator[None]:
         failure = error
     known = type(failure) if isinstance(failure, LrpsError) else TrainingError
     failures = gather(None if failure is None else (known, str(failure) or repr(failure)))
-    if failure is not None and not alike:
-        raise failure
     for other, reported in enumerate(failures):
         if reported is not None:
             kind, message = reported
+            if failure is not None and known is kind and not alike:
+                raise failure
             raise kind(message if alike else f"rank {other}: {message}") from failure
 
 

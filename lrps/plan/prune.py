@@ -23,10 +23,10 @@ from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import (
     Checkpoint,
     complete_checkpoints,
+    damage,
     damaged_ones,
     directory_name,
     doubtful_ones,
-    fault,
     incomplete_checkpoints,
     leftovers,
     open_checkpoint,
@@ -222,10 +222,13 @@ class _Faults:
         return self.read(checkpoint) if self._read_all else None
 
     def read(self, checkpoint: Checkpoint) -> str | None:
-        """Read the checkpoint and return its damage; None if it is intact."""
+        """Read the checkpoint and return its damage; None if it is intact.
+
+        Raises UnreadableCheckpointError if this host cannot find out: what may be intact is not removed.
+        """
         files = tuple(sorted(_inode(entry) for entry in _entries([checkpoint.directory])))
         if files not in self._seen:
-            found = fault(checkpoint)
+            found = damage(checkpoint)
             self._seen[files] = None if found is None else str(found)
         return self._seen[files]
 

@@ -13,14 +13,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from lrps.base.errors import CheckpointError, DamagedCheckpointError
+from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
+from lrps.store.file_errors import HOW_TO_FIX, explained, has_size, unreadable
 from lrps.store.layout import PathLayout
 
 FORMAT = "lrps-checkpoint/1"
@@ -29,10 +29,6 @@ MERGED = "merged"
 """Key of the identity of a merged state: [step, digest] of every state whose weights it averages."""
 _TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
 _NAME = re.compile(r"step-([0-9]{8,})")
-_HOW_TO_FIX = (
-    "move it out of the run and fetch it from a copy (`lrps pull`); without a copy, move out every later checkpoint of "
-    "that path as well, in checkpoints/ and in branch_points/, and `lrps run` trains those steps again"
-)
 # Errors of os.link that mean "not on this file system"; files are copied then.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -129,7 +125,7 @@ def publish(
     existing checkpoints are not changed then.
     """
     for name, entry in files.items():
-        if not _has_size(temporary / name, entry["bytes"]):
+        if not has_size(temporary / name, entry["bytes"]):
             raise CheckpointError(
                 f"{temporary / name} does not hold the {entry['bytes']} bytes that its writer reported; "
                 "the run directory must be one file system that all hosts share"
@@ -159,12 +155,15 @@ def complete_checkpoints(directory: Path) -> tuple[Checkpoint, ...]:
 
 
 def incomplete_checkpoints(directory: Path) -> tuple[tuple[int, Path, str], ...]:
-    """Return (step, directory, reason) of every directory that has the name of a checkpoint but is not one, by step."""
-    return tuple(
-        (step, directory / directory_name(step), str(found))
-        for step, found in scan(directory)
-        if not isinstance(found, Checkpoint)
-    )
+    """Return (step, directory, reason) of every directory that has the name of a checkpoint but is not one, by step.
+
+    Raises UnreadableCheckpointError for one that this host cannot read: it may be a checkpoint.
+    """
+    faults = [(step, found) for step, found in scan(directory) if not isinstance(found, Checkpoint)]
+    for _, found in faults:
+        if isinstance(found, UnreadableCheckpointError):
+            raise found
+    return tuple((step, directory / directory_name(step), str(found)) for step, found in faults)
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -172,32 +171,56 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return _read(directory)
 
 
-def verify_checkpoint(checkpoint: Checkpoint, names: Collection[str] | None = None) -> None:
-    """Raise CheckpointError for the first file (of those in `names`, if given) whose SHA-256 differs."""
+def verify_checkpoint(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError if the checkpoint is not complete, or for the first file whose SHA-256 differs."""
     _read(checkpoint.directory)
-    for name in checkpoint.manifest["files"]:
-        if names is None or name in names:
-            path = checkpoint.directory / name
-            with explained(f"cannot read {path}"):
-                digest = sha256_file(path)
-            check_digests(checkpoint, {name: digest})
+    verify_files(checkpoint, checkpoint.manifest["files"])
+
+
+def verify_files(checkpoint: Checkpoint, names: Collection[str]) -> None:
+    """Read these files and compare their SHA-256; errors as those of `check_digests`."""
+    for name in names:
+        path = checkpoint.directory / name
+        try:
+            digest = sha256_file(path)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        check_digests(checkpoint, {name: digest})
 
 
 def check_digests(checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
-    """Raise DamagedCheckpointError for the first file whose SHA-256 is not the manifest's. digests: name -> SHA-256."""
+    """Raise DamagedCheckpointError for the first file whose SHA-256 is not the manifest's. digests: name -> SHA-256.
+
+    Raises UnreadableCheckpointError instead if the file has another size here than in the manifest: this host may see
+    an old state of a shared directory.
+    """
     for name, digest in digests.items():
-        if digest != checkpoint.manifest["files"][name]["sha256"]:
-            path = checkpoint.directory / name
-            raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {_HOW_TO_FIX}")
+        entry, path = checkpoint.manifest["files"][name], checkpoint.directory / name
+        if digest == entry["sha256"]:
+            continue
+        if not has_size(path, entry["bytes"]):
+            raise unreadable(path, f"it is not {entry['bytes']} bytes long there")
+        raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {HOW_TO_FIX}")
 
 
-def fault(checkpoint: Checkpoint, names: Collection[str] | None = None) -> CheckpointError | None:
+def fault(checkpoint: Checkpoint) -> CheckpointError | None:
     """Return the error of `verify_checkpoint`; None if the checkpoint is intact."""
     try:
-        verify_checkpoint(checkpoint, names)
+        verify_checkpoint(checkpoint)
     except CheckpointError as error:
         return error
     return None
+
+
+def damage(checkpoint: Checkpoint) -> CheckpointError | None:
+    """Return why a checkpoint cannot be used; None if it is intact.
+
+    Raises UnreadableCheckpointError if this host cannot find out.
+    """
+    found = fault(checkpoint)
+    if isinstance(found, UnreadableCheckpointError):
+        raise found
+    return found
 
 
 def find(path_layout: PathLayout, step: int) -> Checkpoint:
@@ -344,9 +367,9 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
         manifest = json.loads(text)
         intact = isinstance(manifest, dict) and _render(manifest) == text
     except ValueError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); {_HOW_TO_FIX}") from error
+        raise CheckpointError(f"{path} cannot be read ({error}); {HOW_TO_FIX}") from error
     if not intact:
-        raise CheckpointError(f"{path} was changed after it was written; {_HOW_TO_FIX}")
+        raise CheckpointError(f"{path} was changed after it was written; {HOW_TO_FIX}")
     if manifest.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
@@ -356,7 +379,7 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
         raise CheckpointError(f"{path.parent} holds {what}: give the directory its own name back")
     for name in manifest["files"]:
         if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
-            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {_HOW_TO_FIX}")
+            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {HOW_TO_FIX}")
     return manifest
 
 
@@ -367,28 +390,33 @@ def _final_name(manifest: Mapping[str, Any]) -> str:
 
 
 def _read(directory: Path) -> Checkpoint:
-    """Return the checkpoint in `directory`. Raises CheckpointError with the reason if it is not complete."""
+    """Return the checkpoint in `directory`. Raises CheckpointError with the reason if it is not complete.
+
+    That is an UnreadableCheckpointError if this host cannot find out.
+    """
     path = directory / MANIFEST
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {_HOW_TO_FIX}") from None
+        raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {HOW_TO_FIX}") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); {_HOW_TO_FIX}") from error
+        raise unreadable(path, error) from error
     manifest = read_manifest(content, path)
     for name, entry in manifest["files"].items():
-        if not _has_size(directory / name, entry["bytes"]):
-            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {_HOW_TO_FIX}")
+        if not has_size(directory / name, entry["bytes"]):
+            raise CheckpointError(f"{directory / name} is missing or not {entry['bytes']} bytes long; {HOW_TO_FIX}")
     return Checkpoint(directory, manifest["step"], manifest)
 
 
 def _intact(directory: Path) -> Checkpoint | None:
-    """Return the checkpoint in `directory`; None if it is incomplete or damaged."""
+    """Return the checkpoint in `directory`; None if it is incomplete or damaged. Errors as those of `damage`."""
     try:
         found = _read(directory)
+    except UnreadableCheckpointError:
+        raise
     except CheckpointError:
         return None
-    return found if fault(found) is None else None
+    return found if damage(found) is None else None
 
 
 def scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
@@ -406,27 +434,5 @@ def scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
     return found
 
 
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
 def _plain(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: {"bytes": entry["bytes"], "sha256": entry["sha256"]} for name, entry in files.items()}
-
-
-@contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn an OSError into a CheckpointError that says how to fix it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            how_to_fix = "free disk space and run again"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            how_to_fix = "make the directory writable for this user and run again"
-        else:
-            how_to_fix = "fix that and run again"
-        raise CheckpointError(f"{what}: {error}. Earlier checkpoints are untouched; {how_to_fix}") from error

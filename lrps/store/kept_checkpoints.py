@@ -13,9 +13,9 @@ from lrps.store.checkpoints import (
     PRUNED,
     Checkpoint,
     complete_checkpoints,
-    explained,
     rename_and_remove,
 )
+from lrps.store.file_errors import explained
 from lrps.store.retention import retention, rewindable, younger
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from lrps.base.errors import CheckpointError
-from lrps.store.checkpoints import Checkpoint, Skipped, directory_name, fault, scan
+from lrps.base.errors import CheckpointError, UnreadableCheckpointError
+from lrps.store.checkpoints import Checkpoint, Skipped, damage, directory_name, scan
 
 
 def newest_complete(
@@ -15,6 +15,7 @@ def newest_complete(
     """Return the newest complete checkpoint, and the newer ones that were skipped. Reads manifests and sizes only.
 
     doubtful: steps whose states are skipped. damaged: directories of checkpoints that are skipped, with the reasons.
+    Raises UnreadableCheckpointError for one that this host cannot read: it may be intact.
     """
     skipped: list[Skipped] = []
     everything = [(*found, directory) for directory in directories for found in scan(directory)]
@@ -26,6 +27,8 @@ def newest_complete(
             skipped.append(Skipped(where, damaged[where]))
         elif isinstance(found, Checkpoint):
             return found, tuple(skipped)
+        elif isinstance(found, UnreadableCheckpointError):
+            raise found
         else:
             skipped.append(Skipped(where, reason(found)))
     return None, tuple(skipped)
@@ -34,12 +37,13 @@ def newest_complete(
 def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped, ...]]:
     """Return the newest checkpoint whose files all have their hashes, and the newer ones that were skipped.
 
-    Reads checkpoints from the newest one on, until one is intact, all in this process.
+    Reads checkpoints from the newest one on, until one is intact, all in this process. Raises UnreadableCheckpointError
+    for one that this host cannot read.
     """
     damaged: dict[Path, str] = {}
     while True:
         newest, skipped = newest_complete(*directories, damaged=damaged)
-        if newest is None or (why := fault(newest)) is None:
+        if newest is None or (why := damage(newest)) is None:
             return newest, skipped
         damaged[newest.directory] = reason(why)
 

@@ -41,6 +41,7 @@ from lrps.train.attempt_start import AttemptStart
 from lrps.train.branch_watch import record_forecast
 from lrps.train.budget_watch import BudgetWatch
 from lrps.train.evaluate import HeldoutSet
+from lrps.train.failed_start import recording_failed_start
 from lrps.train.path_average import average_rule
 from lrps.train.path_models import PathModels
 from lrps.train.path_notices import PathNotices
@@ -181,15 +182,17 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             ask_rank_zero(lambda: pin_saved(layout, start.branch_points, start.origin.step, group.console.say))
             return True
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
-        model = group.models.build(path, placement(plan.config), loaded=start.first_state.checkpoint is not None)
-        rule = average_rule(plan.config, path)
-        engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
-        resources.callback(engine.close)
-        resources.enter_context(group.profiler.tracing(layout.profile))
-        digests, parent = plan.training_digests, start.parent_digest
-        check = partial(check_origin, path=path, data=data, training_digests=digests, parent_digest=parent)
-        start = attempt.load(engine, start, check)
-        recorder = _open_recorder(plan, path, engine, data, group) if engine.rank == 0 else None
+        open_recorder = partial(_open_recorder, plan, path, data, group)
+        with recording_failed_start(plan, path, start, open_recorder):
+            model = group.models.build(path, placement(plan.config), loaded=start.first_state.checkpoint is not None)
+            rule = average_rule(plan.config, path)
+            engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
+            resources.callback(engine.close)
+            resources.enter_context(group.profiler.tracing(layout.profile))
+            digests, parent = plan.training_digests, start.parent_digest
+            check = partial(check_origin, path=path, data=data, training_digests=digests, parent_digest=parent)
+            start = attempt.load(engine, start, check)
+        recorder = open_recorder() if engine.rank == 0 else None
         trainer = Trainer(
             plan.config,
             path,
@@ -208,7 +211,8 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             return trainer.run()
         with recorder, translate_lost_rank_errors():
             digest = path_digest(path, start.origin.step, start.parent_digest)
-            recorder.start(start.origin, attempt_facts(plan, path, start.origin, digest, engine), start.stop)
+            facts = attempt_facts(plan, path, start.origin, digest, engine.device_name, engine)
+            recorder.start(start.origin, facts, start.stop)
             record_forecast(plan, path, start, group.console.say)
             finished = trainer.run()
             recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
@@ -259,11 +263,11 @@ def open_sources(plan: Plan, path: TrainingPath) -> dict[str, Source]:
     return {name: open_source(plan.sources[name], data, seed=seed, order=data.order) for name in path.sources}
 
 
-def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathData, group: _Group) -> Recorder:
+def _open_recorder(plan: Plan, path: TrainingPath, data: PathData, group: _Group) -> Recorder:
     """Open the recorder of a new attempt, with the trackers that the config names."""
     config, layout, console = plan.config, plan.layout.path(path.name), group.console
     usage = usage_until(plan, path, data)
-    rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, engine.world_size)
+    rate = Rate(config.tokens_per_step, plan.costs.flops_per_token, world_size())
     before = total(read_ledger(layout.ledger, heartbeats=False))
     lineage = lineage_facts(path, {name: plan.sources[name] for name in path.sources}, config.tokens_per_step)
     return Recorder(
@@ -272,6 +276,6 @@ def _open_recorder(plan: Plan, path: TrainingPath, engine: Engine, data: PathDat
         console,
         open_account(path, layout.ledger, rate, group.clock, usage),
         log_every_steps=config.track.log_every_steps,
-        trackers=open_trackers(plan, path, lineage=lineage, devices=engine.world_size, say=console.say),
+        trackers=open_trackers(plan, path, lineage=lineage, devices=world_size(), say=console.say),
         notices=PathNotices(plan, path, group.webhook.notify, before.passed_by_guard, before.current_step),
     )

@@ -26,7 +26,7 @@ from lrps.plan.plan import Plan
 from lrps.plan.recovery import check_recoverable, path_states
 from lrps.plan.rewind import check_amendments, finish_rewind
 from lrps.plan.status import check_has_identity, missing_evaluations, missing_merges, missing_of_form, saved_step
-from lrps.store.checkpoints import Checkpoint, complete_checkpoints, fault, leftovers, pin, remove, set_aside
+from lrps.store.checkpoints import Checkpoint, complete_checkpoints, damage, leftovers, pin, remove, set_aside
 from lrps.store.identity import AVERAGE_KEY, EQUAL_DIGESTS, check_identity, read_identity
 from lrps.store.layout import PathLayout, RunLayout
 from lrps.store.marks import MARK, mark_run, new_mark
@@ -196,9 +196,9 @@ def pin_saved(layout: PathLayout, steps: Collection[int], last: int, say: Say) -
             try:
                 pin(checkpoint, layout.branch_points)
             except CheckpointError:
-                if (damage := fault(checkpoint)) is None:
+                if (lost := damage(checkpoint)) is None:
                     raise
-                say(f"the state of step {checkpoint.step}, which other paths or releases need, is lost: {damage}")
+                say(f"the state of step {checkpoint.step}, which other paths or releases need, is lost: {lost}")
 
 
 def pin_fork(origin: Origin, parent: str, run: RunLayout) -> None:

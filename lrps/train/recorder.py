@@ -276,10 +276,13 @@ def lineage_facts(path: TrainingPath, sources: Mapping[str, DataSource], tokens_
     }
 
 
-def attempt_facts(plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, engine: Engine) -> dict[str, Any]:
+def attempt_facts(
+    plan: Plan, path: TrainingPath, origin: Origin, digest: PathDigest, device: str, engine: Engine | None = None
+) -> dict[str, Any]:
     """Return what the start record in the ledger says about an attempt beyond the path itself.
 
-    origin: state that the attempt begins from. digest: that of the path up to its step.
+    origin: state that the attempt begins from. digest: that of the path up to its step. device: name of the device.
+    engine: None for an attempt that fails before it has one.
     """
     config = plan.config
     identities = {name: plan.sources[name].identity for name in sorted(path.sources)}
@@ -289,9 +292,9 @@ def attempt_facts(plan: Plan, path: TrainingPath, origin: Origin, digest: PathDi
     return {
         "plan": config.name,
         PATH_DIGEST: digest.to_json(),
-        "device": engine.device_name,
-        **processor_facts(engine.device_name),
-        "parameters": engine.parameters,
+        "device": device,
+        **processor_facts(device),
+        **({} if engine is None else {"parameters": engine.parameters}),
         "initial_state": initial_weights(config.model) if config.model.initial_state else None,
         "manifests": {name: identity["manifest_sha256"] for name, identity in identities.items()},
         "rows": {name: identity["rows"] for name, identity in identities.items()},
@@ -299,7 +302,7 @@ def attempt_facts(plan: Plan, path: TrainingPath, origin: Origin, digest: PathDi
         **average_facts(config, path, origin),
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
-        **engine.facts,
+        **({} if engine is None else engine.facts),
     }
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -195,6 +202,61 @@ def test_a_file_that_vanishes_is_damage(tmp_path):
     next(checkpoint.directory.glob("*.safetensors")).unlink()
     with pytest.raises(DamagedCheckpointError, match="is missing or not"):
         load_checkpoint(engine, checkpoint)
+
+
+# Two ranks whose hosts see different files
+
+
+def loop(file):
+    file.unlink()
+    file.symlink_to(file.name)  # An error of the file system, also for root.
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+UNREADABLE = "UnreadableCheckpointError: rank 1: .*{name} cannot be read on host {host} "
+SEEN_BY_RANK_1 = {
+    loop: UNREADABLE,
+    Path.unlink: UNREADABLE,
+    lambda file: file.write_bytes(b"old size"): UNREADABLE,
+    flip: "DamagedCheckpointError: .*{name} is damaged",
+}
+
+
+@pytest.fixture(scope="module")
+def of_two_ranks(tmp_path_factory):
+    """Return case -> what each of two ranks raises (hosts_worker.py); all cases in one pair of processes."""
+    folder = tmp_path_factory.mktemp("hosts")
+    saved = save_checkpoint(TinyEngine(), PathLayout(folder), 1, {})
+    (name,) = dealt(saved.manifest["files"], 1, 2)
+    given = [[str(saved.directory)] * len(SEEN_BY_RANK_1), []]
+    for index, change in enumerate(SEEN_BY_RANK_1):
+        other = folder / str(index) / saved.directory.name
+        shutil.copytree(saved.directory, other)
+        change(other / name)
+        given[1].append(str(other))
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("hosts_worker.py"), str(rank), folder / "store", *given[rank]],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    lines = [rank.communicate(timeout=120)[0].splitlines() for rank in ranks]
+    return name, list(zip(*lines, strict=True))
+
+
+def test_only_other_bytes_on_one_host_are_damage_and_all_ranks_raise_the_same(of_two_ranks):
+    name, raised = of_two_ranks
+    for (found, other), expected in zip(raised, SEEN_BY_RANK_1.values(), strict=True):
+        assert found == other
+        assert re.match(expected.format(name=name, host=socket.gethostname()), found), found
 
 
 # Copies of the state in host memory

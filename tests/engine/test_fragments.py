@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lrps.base import files
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, UnreadableCheckpointError
 from lrps.base.files import sha256_file
 from lrps.engine import fragments
-from lrps.engine.fragments import FACTS, file_name, own_fragments, read_fragments
+from lrps.engine.fragments import FACTS, Fragments, file_name, own_fragments, read_fragments
 
 WORLDS = (1, 2)
 
@@ -252,6 +254,22 @@ def test_a_cut_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_fragments(engine, tmp_path)
+
+
+@pytest.mark.parametrize("bad", ["read", "read_whole"])
+def test_a_file_that_changes_while_it_is_read_is_a_checkpoint_error(tmp_path, bad):
+    """Any other class could part the ranks: those that catch it verify the files together."""
+    (path,) = Fragments("fragments-00000-of-00001.safetensors", {"fp32|a|0": torch.ones(2)}, {}).write(tmp_path)
+    with safe_open(path, framework="pt") as file:
+        copy = fragments._Copy(path, file, "fp32|b|0", 0, torch.zeros(2))
+        with pytest.raises(CheckpointError, match=f"{path} cannot be read"):
+            copy.read() if bad == "read" else fragments._read_whole(path, [copy])
+
+
+def test_an_error_of_the_file_system_names_the_host(tmp_path):
+    (tmp_path / file_name(0, 1)).symlink_to(file_name(0, 1))
+    with pytest.raises(UnreadableCheckpointError, match=f"cannot be read on host {socket.gethostname()}"):
+        fragments._read_whole(tmp_path / file_name(0, 1), [])
 
 
 def test_a_missing_directory_is_a_checkpoint_error(tmp_path):

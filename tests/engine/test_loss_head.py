@@ -65,6 +65,11 @@ def built(architecture: dict[str, Any]) -> Any:
     return build_model(ModelConfig(architecture=architecture), 0).train()
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_losses_that_are_not_finite_are_never_equal(bad: float) -> None:
+    assert enable_fused_loss(built(LLAMA), lambda: torch.tensor(bad)) == loss_head.NOT_FINITE
+
+
 @pytest.mark.parametrize("kind", CAN)
 def test_the_loss_is_the_models_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(CAN[kind])

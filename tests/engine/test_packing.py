@@ -133,3 +133,10 @@ def test_the_trial_needs_no_token_but_the_end_mark(end):
     with torch.no_grad():
         assert not packing.documents_meet(lambda rows: model(**packing.inputs(rows, end, flat=False)).logits, end)
         assert packing.documents_meet(lambda rows: model(input_ids=rows).logits, end)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_show_nothing(bad):
+    model = build(ARCHITECTURES["llama"])
+    fault = packing.documents_fault(model, lambda rows: torch.full((*rows.shape, 5), bad), END)
+    assert "llama model cannot be tried: its logits are not finite" in str(fault)

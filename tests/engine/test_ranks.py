@@ -14,7 +14,7 @@ import pathlib, sys, time
 from datetime import timedelta
 import torch.distributed as dist
 from lrps.engine import ranks
-from lrps.engine.ranks import gather, translate_lost_rank_errors
+from lrps.engine.ranks import failing_together, gather, translate_lost_rank_errors
 from lrps.base.errors import DataError, TrainingError
 ranks._REASON_SECONDS = 10
 rank, store, case, told = sys.argv[1:]
@@ -27,6 +27,11 @@ try:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2,
                                 timeout=timedelta(seconds=20))
         gather(0)
+        try:
+            with failing_together():
+                raise {"0": DataError, "1": TrainingError}[rank]("each rank fails in its own way")
+        except DataError:  # and takes the way of the first one
+            gather(rank)
         if rank == "1":
             while case == "stuck" and "TrainingError" not in open(told).read():
                 time.sleep(0.1)

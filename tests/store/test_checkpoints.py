@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.base.errors import CheckpointError
+from lrps.base.errors import CheckpointError, UnreadableCheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import (
     begin,
@@ -23,15 +24,17 @@ from lrps.store.checkpoints import (
     directory_name,
     find,
     fsync_and_hash,
+    incomplete_checkpoints,
     pin,
     publish,
     remove,
     set_aside,
     verify_checkpoint,
+    verify_files,
 )
 from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
-from lrps.store.newest import newest_intact
+from lrps.store.newest import newest_complete, newest_intact
 
 IDENTITY = {"plan": "p", "tokens": 10**12, "positions": {"v1": 7}, "shares": (0.1, 0.9), "by_rank": {10: 1, 9: 2}}
 
@@ -160,9 +163,31 @@ def test_any_flipped_bit_in_any_file_is_found(data):
 def test_verify_can_check_a_share_of_the_files(tmp_path):
     saved = save(tmp_path, 1)
     (saved.directory / "a.safetensors").write_bytes(b"State")
-    verify_checkpoint(saved, ["state.json"])
+    verify_files(saved, ["state.json"])
     with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged"):
-        verify_checkpoint(saved, ["a.safetensors"])
+        verify_files(saved, ["a.safetensors"])
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "manifest.json"])
+def test_what_this_host_cannot_read_is_no_damage(tmp_path, name):
+    """A link to itself is an error of the file system, also for root."""
+    layout = PathLayout(tmp_path)
+    save(layout.checkpoints, 1)
+    saved = save(layout.checkpoints, 2)
+    pinned = pin(saved, layout.branch_points)
+    for state in (saved, pinned):
+        (state.directory / name).unlink()
+        (state.directory / name).symlink_to(name)
+    message = rf"{name} cannot be read on host {socket.gethostname()} \(.*stays where it is.*run again"
+    for find_newest in (newest_intact, newest_complete):
+        with pytest.raises(UnreadableCheckpointError, match=message):
+            find_newest(layout.checkpoints)
+    with pytest.raises(UnreadableCheckpointError):
+        incomplete_checkpoints(layout.checkpoints)  # which `lrps prune --damaged` removes
+    with pytest.raises(UnreadableCheckpointError):
+        pin(save(layout.checkpoints, 2, b"STATE"), layout.branch_points)
+    assert steps(layout.checkpoints) == [1, 2]
+    assert damaged_ones(layout.branch_points) == ()
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "state.json", "manifest.json"])

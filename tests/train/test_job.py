@@ -25,7 +25,7 @@ from lrps.store.checkpoints import complete_checkpoints, find, open_checkpoint, 
 from lrps.store.copy.transfer import pull_run, push_run
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
-from support.plain_engine import before_steps, run
+from support.plain_engine import PlainEngine, before_steps, run
 
 Make = Callable[..., Plan]
 
@@ -58,6 +58,36 @@ def starts(layout: PathLayout) -> list[tuple[str, int]]:
 
 
 # Damage
+
+
+def test_an_attempt_that_fails_before_its_first_step_is_recorded_with_its_time(make: Make) -> None:
+    plan = make()
+    main, branch = plan.layout.path("main"), plan.layout.path("branch-v1")
+    assert run(plan, "main")
+    sound = next(find(main, 8).directory.glob("*.safetensors")).read_bytes()
+    flip(find(main, 8))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        run(plan, "branch-v1")
+    begun, failed = read_ledger(branch.ledger)
+    assert (begun.kind, begun.step, begun.facts["origin"], begun.facts["device"]) == ("start", 8, "fork", "cpu")
+    assert (failed.kind, failed.facts["error"].split(":")[0]) == ("failure", "DamagedCheckpointError")
+    assert failed.counters.allocated_seconds > 0
+    next(find(main, 8).directory.glob("*.safetensors")).write_bytes(sound)
+    assert run(plan, "branch-v1")
+    assert starts(branch) == [("fork", 8), ("fork", 8)]
+    assert audit_run(plan.layout.run_dir).differences == ()
+
+
+def test_a_model_that_cannot_be_built_is_recorded_and_its_error_is_raised(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make()
+    monkeypatch.setattr(PlainEngine, "__init__", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(plan, "main")
+    assert [record.kind for record in read_ledger(plan.layout.path("main").ledger)] == ["start", "failure"]
+    monkeypatch.undo()
+    assert not run(plan, "main", stop_after=1)
 
 
 def test_a_damaged_branch_point_is_set_aside_and_trained_again(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from lrps.engine.build.stored_values import StoredValues, unread_reason
 from lrps.engine.build.units import UnfitError, Unit, find_units
 from lrps.engine.build.values import DrawnValues, PlaceholderValues, Values
 from lrps.engine.model import check_checkpoint
-from lrps.engine.ranks import gather
+from lrps.engine.ranks import failing_together, gather
 
 
 def build_placed(
@@ -47,11 +47,13 @@ def build_placed(
     values: Values = PlaceholderValues(seed) if loaded else DrawnValues(seed)
     if checkpoint is None:
         return assemble(empty(), units, values, placement)
-    if (reason := unread_reason(trial, checkpoint)) is not None:
-        raise UnfitError(reason)
-    if not loaded:
-        check_checkpoint(checkpoint, config)
-    return _from_files(empty(), units, StoredValues(checkpoint, values, buffers_only=loaded), placement)
+    with failing_together():  # A host that cannot read the files leaves no rank waiting.
+        if (reason := unread_reason(trial, checkpoint)) is not None:
+            raise UnfitError(reason)
+        if not loaded:
+            check_checkpoint(checkpoint, config)
+        stored = StoredValues(checkpoint, values, buffers_only=loaded)
+    return _from_files(empty(), units, stored, placement)
 
 
 def _from_files(skeleton: Skeleton, units: tuple[Unit, ...], values: StoredValues, placement: Placement) -> Any:

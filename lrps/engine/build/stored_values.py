@@ -6,14 +6,16 @@ it loads them (`unread_reason`).
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from lrps.base.errors import ConfigError
 from lrps.engine.build.skeleton import Skeleton
 from lrps.engine.build.units import Unit
 from lrps.engine.build.values import Values
@@ -65,9 +67,16 @@ class StoredValues:
         return name in self._files and not (self._buffers_only and isinstance(tensor, nn.Parameter))
 
     def _read(self, name: str) -> Tensor:
-        with safe_open(self._directory / self._files[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
+        path = self._directory / self._files[name]
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+                return tensor
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(
+                f"{self._where}: {name} cannot be read from {path} on host {socket.gethostname()} ({error}); make the "
+                "file readable there, or copy the model again"
+            ) from error
 
     def _check(self, ties: Mapping[str, str], name: str, values: Tensor) -> None:
         """Remember the first weight that is not finite, or differs from the one that it is tied to."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lrps.base.errors import ConfigError
@@ -99,6 +100,24 @@ def test_a_model_that_must_not_be_trained_is_refused(tmp_path: Path, change: Cal
     change(directory)
     with pytest.raises(ConfigError, match=re.escape(FAULTS[change])):
         built(directory)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_once_every_unit_was_placed(tmp_path: Path) -> None:
+    """Other ranks wait for the parameters of every unit."""
+    directory = model_directory(tmp_path)
+    (file,) = directory.glob("*.safetensors")
+    placed: list[int] = []
+    built(directory, Placement(partition=lambda parameters: placed.append(len(parameters))))
+    complete, broken = placed.copy(), list[int]()
+
+    def vanishing(parameters: Sequence[nn.Parameter]) -> None:
+        broken.append(len(parameters))
+        file.unlink(missing_ok=True)
+
+    with pytest.raises(ConfigError, match=f"cannot be read from {file} on host .*copy the model again"):
+        built(directory, Placement(partition=vanishing))
+    assert broken == complete
+    assert len(complete) > 1
 
 
 def test_who_makes_no_values_reads_no_weights(tmp_path: Path) -> None:
