@@ -70,5 +70,13 @@ def _had_state(layout: PathLayout, path: Mapping[str, Any]) -> bool:
 
 
 def conventions_in(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return the conventions in the identity of a path. Raises KeyError if it is none."""
-    return {key: value for key, value in identity["training"].items() if key in NEWEST}
+    """Return the conventions in the identity of a path. Raises KeyError if it is none.
+
+    A path in fp32 records no way to sum gradients. Where it records the newer `initialisation`, it was begun when bf16
+    runs had the key, and other paths of its run have it.
+    """
+    training = identity["training"]
+    found = {key: value for key, value in training.items() if key in NEWEST}
+    if training.get("precision") == "fp32" and INITIALISATION in found:
+        return {GRADIENT_SUM: NEWEST[GRADIENT_SUM], **found}
+    return found

@@ -115,3 +115,19 @@ def test_a_path_with_a_state_is_asked_before_one_that_has_lost_all(begun: Plan) 
     lost.abandoned(1).checkpoints.mkdir(parents=True)
     change(begun)
     assert again(begun).conventions == {}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "follows"),
+    [
+        ({"padding": "none", "initialisation": "by-module"}, NEWEST),
+        ({"padding": "none"}, {"padding": "none"}),
+        ({"padding": "none", "initialisation": "by-module", "precision": "bf16"}, dict(NEWEST, gradient_sum=None)),
+    ],
+    ids=["fp32", "fp32 begun before", "bf16"],
+)
+def test_a_run_in_fp32_says_nothing_of_sums_and_follows_those_of_its_time(
+    recorded: dict[str, str], follows: dict[str, str | None], begun: Plan
+) -> None:
+    change(begun, **recorded)
+    assert again(begun).conventions == {key: value for key, value in follows.items() if value is not None}
