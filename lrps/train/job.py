@@ -111,6 +111,8 @@ def run_paths(
     profile: as in `run_job`, which also says when BudgetError is raised.
     """
     clock = clock or DeviceClock()
+    # They decide which collectives ranks take part in, and ranks look at the run directory at different times.
+    plan = plan.following(ask_rank_zero(lambda: plan.conventions))
     paths = plan.named_paths(names)
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
