@@ -43,7 +43,6 @@ from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
 from lrps.engine.update_gate import Judge, UpdateGate
 from lrps.paths.buckets import changed_sums
-from lrps.store.conventions import NEWEST
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -114,7 +113,8 @@ class Engine:
         model: nn.Module,
         document_end: int | None = None,
         average: MovingAverage | None = None,
-        conventions: Mapping[str, str] = NEWEST,
+        *,
+        conventions: Mapping[str, str],
     ) -> None:
         """Take over `model`: placed as `placement` says, or in fp32 on the CPU.
 

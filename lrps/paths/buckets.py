@@ -51,7 +51,8 @@ def default_buckets(parameters: int, processes: int, on_gpu: bool) -> Buckets:
 def changed_sums(engine: EngineConfig, parameters: int, processes: int, on_gpu: bool) -> dict[str, Any]:
     """Return the default settings that sum gradients in another order than earlier versions of lrps did, by name.
 
-    There are none below three processes, because two numbers have one sum, and at stage 0, which reads none. Settings that the config gives may replace them.
+    There are none below three processes, because two numbers have one sum, and at stage 0, which reads none.
+    Settings that the config gives may replace them.
     """
     if processes < 3 or engine.zero_stage == 0:
         return {}

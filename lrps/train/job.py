@@ -185,7 +185,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
         data = PathData(path.segments, open_sources(plan, path), plan.config.batch.sequences)
         model = group.models.build(path, placement(plan.config), loaded=start.first_state.checkpoint is not None)
         rule = average_rule(plan.config, path)
-        engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
+        engine = Engine(plan.config, model, _document_end(plan), rule, conventions=plan.conventions)
         resources.callback(engine.close)
         resources.enter_context(group.profiler.tracing(layout.profile))
         digests, parent = plan.training_digests, start.parent_digest
