@@ -24,7 +24,7 @@ def init(
     from lrps.config.deepspeed.translation import translate
 
     made = translate(_read(source))
-    for fate in made.fates:
+    for fate in (*made.fates, *made.absent):
         typer.echo(f"# {fate.key}: {fate.verb}{': ' if fate.verb != 'became' else ' '}{fate.words}")
     if made.values:
         typer.echo(yaml.safe_dump(made.values, sort_keys=False, default_flow_style=False), nl=False)

@@ -191,7 +191,7 @@ def _swept(config: Config) -> Config:
     switching = found.get(PATH_SWITCHING, PathSwitching(kind="path-switching"))
     assert isinstance(switching, PathSwitching)
     share = switching.alpha_of if switching.alpha_of in ("increment", "steps-so-far") else "increment"
-    of_versions = {key: {} for key in ("alpha_per_version", "mix_per_version", "release_per_version")}
+    of_versions: dict[str, Any] = {key: {} for key in ("alpha_per_version", "mix_per_version", "release_per_version")}
     plain: dict[str, Any] = {"alpha_of": share, "mix": Mix(), **of_versions}
     paradigms = {
         PATH_SWITCHING: switching.model_copy(update=plain),

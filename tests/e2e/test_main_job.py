@@ -297,7 +297,8 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_nobody(finished: Path, tmp_path: P
     assert workers_of(file) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_run_saves(finished: Path, tmp_path: Path, number: signal.Signals) -> None:
     file, process = started(finished, tmp_path)
     process.send_signal(number)

@@ -104,7 +104,7 @@ def test_a_gpu_is_asked_for_in_vain(tmp_path: Path) -> None:
     assert "--dry-run" in told.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_programs_take_turns(tools: Any, case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real processes, one of them broken; none of them compiles anything."""
     extensions = tmp_path / "extensions"

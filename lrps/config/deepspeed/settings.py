@@ -103,7 +103,7 @@ class ZeroSettings(Section):
     reduce_bucket_size: Annotated[Elements, Field(gt=0)] | None = None
     """Number of gradients that are reduced at a time. By default of lrps: all, but at most 5e8, on CPUs and on a single
     GPU; 2e8 on several GPUs, so that communication and computation overlap."""
-    allgather_bucket_size: Elements | None = None
+    allgather_bucket_size: Annotated[Elements, Field(gt=0)] | None = None
     """Number of updated weights that are gathered at a time; an even number. By default of lrps 2e8 on several GPUs."""
     allgather_partitions: bool | None = None
     """Whether updated weights are gathered by all-gather, not by broadcasts."""
@@ -238,10 +238,10 @@ class DeepSpeedSettings(Section):
 def stage_fault(settings: DeepSpeedSettings, stage: int) -> str | None:
     """Return why settings do not fit a ZeRO stage; None if they do."""
     zero = settings.zero
+    if stage == 0 and settings.zero_optimization is not None and settings.as_mapping()["zero_optimization"]:
+        return "zero_optimization needs zero_stage 1 or higher: at zero_stage 0 it has no effect"
     if zero.offloads_parameters and stage != 3:
         return "zero_optimization.offload_param needs zero_stage 3, the only one that divides the weights"
-    if zero.offloads_optimizer and stage == 0:
-        return "zero_optimization.offload_optimizer needs zero_stage 1 or higher"
     if (zero.zero_hpz_partition_size or 1) > 1 and stage != 3:
         return "zero_optimization.zero_hpz_partition_size needs zero_stage 3, the only one that divides the weights"
     if stage != 1 and (settings.prescale_gradients or settings.gradient_predivide_factor not in (None, 1)):

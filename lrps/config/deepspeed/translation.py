@@ -41,6 +41,13 @@ _SWITCHES: Mapping[str, tuple[str, Any]] = {
     "wandb.enabled": ("track.trackers", ["wandb"]),
 }
 """Switches of DeepSpeed -> key of lrps and its value where they are on."""
+_OWN_RATE, _SCHEDULED_RATE = "optimizer.params.lr", "scheduler.params.warmup_max_lr"
+_OTHER_DEFAULTS: Mapping[str, str] = {
+    "gradient_clipping": "DeepSpeed does not clip then, and lrps clips at 1.0: give `optimizer.clip_grad_norm`",
+    "optimizer.params.betas": "DeepSpeed takes [0.9, 0.999], and lrps [0.9, 0.95]: give `optimizer.betas`",
+    "optimizer.params.weight_decay": "DeepSpeed takes 0, and lrps 0.1: give `optimizer.weight_decay`",
+}
+"""Keys of DeepSpeed whose defaults are not those of lrps."""
 _OFFLOADS: Mapping[str, str] = {
     "zero_optimization.cpu_offload": "zero_optimization.offload_optimizer.device",
     "zero_optimization.cpu_offload_param": "zero_optimization.offload_param.device",
@@ -67,6 +74,9 @@ class Translation:
     """Sections of a config of lrps, without those that no line of the file says anything about."""
     fates: list[Fate] = field(default_factory=list)
 
+    absent: list[Fate] = field(default_factory=list)
+    """What the file leaves to a default of DeepSpeed, where that of lrps is another."""
+
     def put(self, key: str, value: Any) -> None:
         """Set a dotted key of lrps; lists of several lines are joined."""
         *sections, last = key.split(".")
@@ -83,12 +93,18 @@ class Translation:
 def translate(file: Mapping[str, Any]) -> Translation:
     """Return the translation of a DeepSpeed config. file: its values, as JSON."""
     made = Translation()
-    stage = _stage(file)
-    for key, value in _lines(file):
-        _translate_line(made, key, value, stage)
+    stage, lines = _stage(file), dict(_lines(file))
+    for key, value in lines.items():
+        if key == _OWN_RATE and lines.get(_SCHEDULED_RATE, "auto") != "auto":
+            made.say(key, "left to lrps", f"the scheduler replaces it by its own: {_SCHEDULED_RATE}")
+        else:
+            _translate_line(made, key, value, stage)
     if made.values.get("engine", {}).get("precision") == "bf16" and stage == 0:
         made.put("engine.zero_stage", 1)
         made.say("bf16.enabled", "became", "engine.zero_stage: 1, because bf16 needs it")
+    for key, words in _OTHER_DEFAULTS.items():
+        if key not in lines and (key == "gradient_clipping" or "optimizer" in file):
+            made.absent.append(Fate(key, "left to lrps", f"is not in the file. {words}"))
     return made
 
 
@@ -116,6 +132,8 @@ def _translate_line(made: Translation, key: str, value: Any, stage: int) -> None
         made.say(
             key, "left to lrps", f"`auto` is filled in by Hugging Face's Trainer; lrps has its own default{target}"
         )
+    elif key == "zero_optimization.stage" and value not in range(4):
+        made.say(key, "refused", "is no stage of ZeRO: those are 0 to 3")
     elif key in _RENAMED:
         given = (value or None) if key == "gradient_clipping" else value
         _become(made, key, _RENAMED[key], given)

@@ -75,6 +75,11 @@ def deepspeed_settings(
         "steps_per_print": _NEVER,
     }
     passed = config.engine.passed
+    group = passed.zero.zero_hpz_partition_size or 1
+    if processes % group:
+        raise ConfigError(
+            f"engine.deepspeed.zero_optimization.zero_hpz_partition_size {group} does not divide {processes} processes"
+        )
     if passed.zero.offloads_optimizer or passed.zero.offloads_parameters:
         own["zero_force_ds_cpu_optimizer"] = False  # torch's AdamW takes the steps on the CPU as well.
     if config.engine.precision == "bf16":

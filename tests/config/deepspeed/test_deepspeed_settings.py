@@ -36,13 +36,13 @@ def nested(key: str, value: Any = 1) -> dict[str, Any]:
 
 
 def test_settings_are_passed_on_as_deepspeed_reads_them(tmp_path: Path) -> None:
-    zero = {"overlap_comm": True, "reduce_bucket_size": "200M", "sub_group_size": 1e9, "allgather_bucket_size": 0}
+    zero = {"overlap_comm": True, "reduce_bucket_size": "200M", "sub_group_size": 1e9, "allgather_bucket_size": 2}
     given = {"zero_optimization": zero | {"offload_param": {"device": "cpu"}}, "disable_python_gc": True}
     assert load(tmp_path, given, zero_stage=3).passed.as_mapping() == {
         "zero_optimization": {
             "overlap_comm": True,
             "reduce_bucket_size": 200_000_000,
-            "allgather_bucket_size": 0,
+            "allgather_bucket_size": 2,
             "sub_group_size": 1_000_000_000,
             "offload_param": {"device": "cpu"},
         },
@@ -128,7 +128,13 @@ def test_an_unknown_setting_names_the_nearest_one(tmp_path: Path, given: dict[st
             "device: states that DeepSpeed swaps out to nvme",
         ),
         (nested("zero_optimization.offload_param.device", "cpu"), 2, "offload_param needs zero_stage 3"),
-        (nested("zero_optimization.offload_optimizer.device", "cpu"), 0, "offload_optimizer needs zero_stage 1 or hi"),
+        (
+            nested("zero_optimization.offload_optimizer.device", "cpu"),
+            0,
+            "needs zero_stage 1 or higher: at zero_stage 0",
+        ),
+        (nested("zero_optimization.reduce_scatter", False), 0, "zero_optimization needs zero_stage 1 or higher"),
+        (nested("zero_optimization.allgather_bucket_size", 0), 1, "greater than 0"),
         (nested("zero_optimization.zero_hpz_partition_size", 2), 2, "zero_hpz_partition_size needs zero_stage 3"),
         (
             nested("prescale_gradients", True),

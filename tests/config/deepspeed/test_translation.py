@@ -84,6 +84,33 @@ def test_every_line_has_one_fate() -> None:
     assert [fate.key for fate in translate(HUGGING_FACE).fates] == leaves(HUGGING_FACE)
 
 
+def test_the_rate_of_the_scheduler_counts_whatever_the_order_of_the_lines() -> None:
+    optimizer = {"optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}
+    scheduler = {"scheduler": {"params": {"warmup_max_lr": 3e-4}}}
+    for file in (optimizer | scheduler, scheduler | optimizer):
+        made = translate(file)
+        assert made.values["schedule"]["peak_lr"] == 3e-4
+        assert verbs(made)["optimizer.params.lr"] == "left to lrps"
+    assert (
+        translate(optimizer | {"scheduler": {"params": {"warmup_max_lr": "auto"}}}).values["schedule"]["peak_lr"]
+        == 1e-3
+    )
+
+
+def test_defaults_that_differ_are_named_where_the_file_does_not_give_a_value() -> None:
+    assert [fate.key for fate in translate({"zero_optimization": {"stage": 1}}).absent] == ["gradient_clipping"]
+    names = [fate.key for fate in translate({"optimizer": {"params": {"betas": [0.9, 0.95]}}}).absent]
+    assert names == ["gradient_clipping", "optimizer.params.weight_decay"]
+    assert translate(HUGGING_FACE).absent == []
+
+
+@pytest.mark.parametrize("stage", [5, -1, "x"])
+def test_what_is_no_stage_is_refused(stage: object) -> None:
+    made = translate({"zero_optimization": {"stage": stage}})
+    assert "engine" not in made.values
+    assert verbs(made)["zero_optimization.stage"] == "refused"
+
+
 @pytest.mark.parametrize(
     ("file", "values", "key", "words"),
     [

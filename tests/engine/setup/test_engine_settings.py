@@ -54,6 +54,13 @@ def test_the_users_settings_are_between_the_defaults_and_those_of_lrps() -> None
     assert found["disable_python_gc"] is True
 
 
+def test_a_second_copy_among_ranks_that_do_not_divide_the_processes_is_refused() -> None:
+    zero = {"zero_optimization": {"zero_hpz_partition_size": 2}}
+    assert made(processes=4, zero_stage=3, deepspeed=zero)["zero_optimization"]["zero_hpz_partition_size"] == 2
+    with pytest.raises(ConfigError, match="zero_hpz_partition_size 2 does not divide 3 processes"):
+        made(processes=3, zero_stage=3, deepspeed=zero)
+
+
 @pytest.mark.parametrize(
     ("engine", "micro_batches", "conventions", "expected"),
     [
