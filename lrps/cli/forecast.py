@@ -66,7 +66,7 @@ def forecast(
     """Forecast the loss of the next version, over the length and shape of its branch, before anybody pays for it.
 
     From the main path's held-out losses and the branches that are finished. A version that is trained already is
-    forecast as it was possible when its branch began, with the measured loss beside it. Where the law is known not to
+    forecast from what was known when its branch began, with the measured loss beside it. Where the law is known not to
     hold, the forecast is refused with the reason. Nothing is trained, and only --record writes anything: the run itself
     records the forecast of every branch when the branch starts.
 
@@ -84,12 +84,13 @@ def forecast(
         raise ConfigError(f"--spend chooses the lengths of all versions to come; leave out {others}")
     made = plan_of(run, overrides, price)
     comparison = make_comparison(made)
-    look = outlook(made, comparison.heldout_curves, comparison.pace, comparison.price, paradigm)
+    record_of_run = comparison.track_record or ()
+    look = outlook(made, comparison.heldout_curves, comparison.pace, comparison.price, paradigm, record_of_run)
     if spend is not None:
         _choose_lengths(look, spend, as_json)
         return
     alphas = None if alpha is None else parse_values(alpha, "--alpha")
-    document = replace(version_forecast(look, version, alphas), track_record=comparison.track_record or ())
+    document = replace(version_forecast(look, version, alphas), track_record=record_of_run)
     if record:
         record_on_request(look.plan, look.switching.branches[document.version])
     _show_version(look, document, out, as_json)

@@ -123,7 +123,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     scores = newest_scores(plan)
     paradigms = _paradigms(planned, spendings, run, model, scores)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
-    price = price_of(plan)
+    price, record = price_of(plan), track_record(plan, watched)
     return Comparison(
         plan=planned,
         paradigms=paradigms,
@@ -146,8 +146,8 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         heldout_curves=watched,
         averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
         probe_results=probe_results(plan, run, by_path, scores) or None,
-        forecast=newest_forecast(plan, watched, pace, price),
-        track_record=track_record(plan, watched) or None,
+        forecast=newest_forecast(plan, watched, pace, price, record),
+        track_record=record or None,
         off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )
 

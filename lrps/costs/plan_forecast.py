@@ -75,10 +75,9 @@ def _losses(plan: Plan, begun: Sequence[PathStatus]) -> dict[str, PlannedLoss] |
     if not any(status.path.kind == "main" and status.evaluations for status in begun):
         return None
     # Only a run that was begun needs it.
-    from lrps.costs.forecasts.plan_losses import losses_of_branches, losses_outlook
+    from lrps.costs.forecasts.plan_losses import losses_of_plan
 
-    look = losses_outlook(plan, begun)
-    return None if look is None else losses_of_branches(look) or None
+    return losses_of_plan(plan, begun) or None
 
 
 def _step_seconds(plan: Plan, begun: Sequence[PathStatus]) -> float | None:

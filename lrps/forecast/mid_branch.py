@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.decay_integrals import decay_integrals
 from lrps.forecast.main_curve import MainCurve, Point
+from lrps.forecast.tested_range import LEAST_GAIN
 
 HALF_WIDTHS = 2.0
 """Distance from the forecast, in half-widths of the band at the branch's end, beyond which an evaluation is off."""
@@ -24,7 +25,9 @@ def loss_within(curve: MainCurve, branch: BranchPlan, gain: float, step: float) 
     if progress <= 0:
         return curve.at(step)
     part = decay_integrals(branch.shape, branch.final, min(progress, 1.0))
-    return curve.at(branch.fork + part.progress * branch.steps) - gain * part.gain / branch.integrals.gain
+    whole = branch.integrals.gain
+    removed = gain * part.gain / whole if whole > LEAST_GAIN else 0.0  # A rate that does not fall removes nothing.
+    return curve.at(branch.fork + part.progress * branch.steps) - removed
 
 
 def off_forecast(observed: Iterable[Point], forecast: Callable[[float], float], half_width: float) -> Point | None:

@@ -43,11 +43,11 @@ def own_errors(points: tuple[Point, ...], history: tuple[Branch, ...], warmup: i
     """Return the errors of the finished branches as shares of their gains, oldest first.
 
     Each branch is forecast as it was possible when it began: from the main path up to its fork, and from the branches
-    before it. The first one, and those whose forecast is refused, are left out.
+    before it that fork no later. The first one, and those whose forecast is refused, are left out.
     """
     errors = []
     for number, branch in enumerate(history[1:], 1):
-        earlier = history[:number]
+        earlier = [each for each in history[:number] if each.fork <= branch.fork]
         try:
             curve = fit_main_curve([point for point in points if point[0] <= branch.fork], warmup)
             check_range(branch, curve, earlier)

@@ -9,7 +9,7 @@ class ForecastRefused(LrpsError):  # noqa: N818
     """A forecast that cannot be trusted. The message says why, and what would make one possible.
 
     `reason` is one of `points`, `not-finite`, `drift`, `length`, `horizon`, `no-gain`, `version-steps`, `history`,
-    `budget`, `undecided`.
+    `budget`, `undecided`, `fork`, `no-decay`, `schedule`, `abandoned`.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -119,8 +119,8 @@ def book_event(
     """Append an event that has ended to the run's own ledger, as a file of its own in the same chain of lines.
 
     seconds: time of one process on the device; it is no device-time of any path. price: price of a device-hour, as
-    attempts at paths record it. Several processes may call this at the same time: each waits for the lock. Raises
-    LedgerError if the ledger cannot be written.
+    attempts at paths record it. Several processes may call this at the same time: each waits for the lock, for a second
+    at most. Raises LineageError if another process has it longer, and LedgerError if the ledger cannot be written.
     """
     begun = {"format": FORMAT, "job": kind, "path_start": step, "device": device, "processes": 1}
     if price is not None:

@@ -90,7 +90,7 @@ class Compiler:
         alpha = _exact(strategy.alpha_per_version.get(version.version, strategy.alpha))
         units = {"increment": version.steps, "steps-so-far": so_far, "steps": 1, "tokens": 1}[strategy.alpha_of]
         units_of_step = self.config.tokens_per_step if strategy.alpha_of == "tokens" else 1
-        steps = _rounded(alpha.numerator * units, alpha.denominator * units_of_step)
+        steps = half_up(alpha.numerator * units, alpha.denominator * units_of_step)
         if steps > so_far and strategy.alpha_of in ("increment", "steps-so-far"):
             raise ConfigError(
                 f"paradigms.{self.name}.alpha {float(alpha):g} gives version {version.version} a decay of {steps} "
@@ -149,7 +149,7 @@ def _exact(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def _rounded(numerator: int, denominator: int) -> int:
+def half_up(numerator: int, denominator: int) -> int:
     """Return the nearest whole number, the larger one of two."""
     return (2 * numerator + denominator) // (2 * denominator)
 
@@ -159,7 +159,7 @@ def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[st
 
     taken: source -> rows that the lineage has read of it; each range begins there.
     """
-    room = _rounded(_exact(share).numerator * total, _exact(share).denominator) if sizes else 0
+    room = half_up(_exact(share).numerator * total, _exact(share).denominator) if sizes else 0
     shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
     return [SourceRange(source, taken.get(source, 0), rows) for source, rows in shares if rows]
 

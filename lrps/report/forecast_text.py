@@ -37,8 +37,22 @@ def forecast_table(forecast: VersionForecast) -> Table:
         for row in forecast.rows
     )
     averages = tuple(_average_cells(each, sets) for each in forecast.averages)
-    made = "as it was possible when its branch began" if forecast.trained else "before its branch is trained"
-    return Table(f"forecast of {forecast.version}, {made}", columns, (*rows, *averages))
+    return Table(f"forecast of {forecast.version}, {when_made(forecast)}", columns, (*rows, *averages))
+
+
+def other_paradigms(forecast: VersionForecast) -> str:
+    """Return the sentence that names the paradigms of path switching without a forecast here; empty without any."""
+    names = ", ".join(forecast.other_paradigms)
+    return f"Not forecast here: {names} (`lrps forecast CONFIG --paradigm NAME`)." if names else ""
+
+
+def when_made(forecast: VersionForecast) -> str:
+    """Return the words on what a forecast rests on: before or after its branch was trained, and on how much then."""
+    if not forecast.trained:
+        return "before its branch is trained"
+    if forecast.as_recorded:
+        return "from what was known when its branch began"
+    return "from the main path up to its fork (what more was known when its branch began is not recorded)"
 
 
 def _average_cells(row: AverageRow, sets: Sequence[str]) -> tuple[str | float | None, ...]:
@@ -59,11 +73,13 @@ def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
         "The cost is that of the branch, beyond the main path that later versions need anyway. +- is the 90 % band. "
         f"alpha is in the unit `{forecast.alpha_of}` of the config."
     )
+    if others := other_paradigms(forecast):
+        yield others
     for average in forecast.averages:
         if average.mean_branch is not None:
             yield (
                 f"By the {average.form} at step {average.step:,} and how far the last branch of this length was below "
-                f"its own, a branch of {row.steps:,} steps has the mean loss {average.mean_branch:.4f}."
+                f"its own, a branch of {average.branch_steps:,} steps has the mean loss {average.mean_branch:.4f}."
             )
     for name, found in row.losses.items():
         yield f"{name}: {_basis(row, found)}"
@@ -123,7 +139,8 @@ def spend_table(choice: SpendChoice) -> Table:
 
 
 def spend_remarks(choice: SpendChoice) -> Iterator[str]:
-    """Yield the costs of the choice, and the lines for the config."""
+    """Yield what is to be known of the choice, and its costs; the lines for the config follow."""
+    yield from choice.remarks
     yield (
         f"{choice.steps:,} steps in all, {choice.planned_steps:,} with the config as it is; the budget is "
         f"{choice.budget_steps:,.0f} steps. Losses are means over the held-out sets. For the config:"

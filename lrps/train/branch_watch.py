@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 
+from lrps.base.errors import LineageError
 from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alert
-from lrps.costs.forecasts.recorded import KIND, recorded_forecasts, standing_forecasts, version_of
+from lrps.costs.forecasts.recorded import KIND, RecordedForecast, recorded_forecasts, standing_forecasts, version_of
 from lrps.costs.forecasts.standing import forecast_now
 from lrps.ledger.writer import book_event
 from lrps.paths.graph import TrainingPath
 from lrps.plan.main_curve import newest_evaluations
 from lrps.plan.plan import Plan
 from lrps.train.path_start import PathStart, Say
+
+TRIES = 5
+"""Number of times that a forecast waits a second for the ledger that another process writes."""
 
 
 def record_forecast(plan: Plan, path: TrainingPath, start: PathStart, say: Say) -> None:
@@ -25,13 +29,24 @@ def record_forecast(plan: Plan, path: TrainingPath, start: PathStart, say: Say) 
         return
     state = None if origin.checkpoint is None else origin.checkpoint.digest
     try:
-        if any(each.is_start_of(path, state) for each in recorded_forecasts(plan)):
+        if any(each.is_start_of(plan, path, state) for each in recorded_forecasts(plan)):
             return
         found = forecast_now(plan, path, "start", state)
         if found is not None:
-            book_event(plan.layout.ledger, KIND, path.start, time.monotonic() - began, **found.facts())
+            _book(plan, found, time.monotonic() - began)
     except Exception as error:  # A forecast is a service: no fault of it may cost training.
         say(f"{path.name}: its forecast is not recorded ({type(error).__name__}: {error}); training continues")
+
+
+def _book(plan: Plan, found: RecordedForecast, seconds: float) -> None:
+    """Write a forecast into the run's own ledger. Raises LineageError if others write it all the while."""
+    for left in reversed(range(TRIES)):
+        try:
+            book_event(plan.layout.ledger, KIND, found.fork, seconds, **found.facts())
+            return
+        except LineageError:
+            if not left:
+                raise
 
 
 def alert_at(plan: Plan, path: TrainingPath, step: int) -> BranchAlert | None:

@@ -172,6 +172,29 @@ def test_a_forecast_outside_what_was_tested_is_refused(
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize("shape", ["linear", "cosine", "1-sqrt"])
+def test_a_branch_that_does_not_decay_is_refused(shape: str) -> None:
+    """A decay that ends at the peak has no gain: neither can it be forecast, nor does it say anything of others."""
+    flat = {"fork": 24_000, "steps": 6_000, "shape": shape, "final": 1.0}
+    with pytest.raises(ForecastRefused, match="does not decay") as refused:
+        forecast_branch(main_points(24_000), [], peak=1e-3, **flat)  # type: ignore[arg-type]
+    assert refused.value.reason == "no-decay"
+    past = Branch(8_000, 2_000, shape, 1.0, final=1.0)
+    for count in (1, 9):
+        with pytest.raises(ForecastRefused, match="from step 8,000 does not decay"):
+            forecast_branch(main_points(24_000), [past] * count, fork=24_000, steps=2_000, shape=shape)
+
+
+def test_a_branch_from_step_0_is_refused() -> None:
+    with pytest.raises(ForecastRefused, match="no main path") as refused:
+        forecast_branch(
+            main_points(24_000), [Branch(0, 2_000, "linear", 2.9)], fork=24_000, steps=2_000, shape="linear"
+        )
+    assert refused.value.reason == "fork"
+    with pytest.raises(ForecastRefused, match="no main path"):
+        forecast_branch(main_points(24_000), HISTORY, fork=0, steps=2_000, shape="linear")
+
+
 def test_a_branch_that_gained_nothing_is_refused() -> None:
     worse = replace(HISTORY[0], loss=9.0)
     with pytest.raises(ForecastRefused, match="no better than the main path"):

@@ -44,3 +44,8 @@ def test_half_of_a_linear_decay_is_half_of_its_integrals() -> None:
 def test_two_in_a_row_beyond_two_half_widths_are_off(losses: list[float], expected: tuple[int, float] | None) -> None:
     observed = list(enumerate(losses, 1))
     assert off_forecast(observed[::-1], lambda _: 3.0, 0.01) == expected
+
+
+def test_a_rate_that_does_not_fall_stays_on_the_main_path() -> None:
+    flat = BranchPlan(10_000, 4_000, "linear", final=1.0)
+    assert loss_within(CURVE, flat, 0.0, 12_000) == pytest.approx(CURVE.at(12_000))

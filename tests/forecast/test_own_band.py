@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,3 +80,13 @@ def test_an_error_rests_on_what_was_known_at_the_fork() -> None:
     known = tuple((t, loss + (0.5 if t > 32_000 else 0.0)) for t, loss in POINTS)
     assert own_errors(known, later, 0)[:-1] == errors[:-1]
     assert own_errors(known, later, 0)[-1] != errors[-1]
+
+
+def test_an_error_rests_on_no_branch_that_forked_later() -> None:
+    """The fifth branch forks after the sixth, which ends later: the sixth could not know it."""
+    history = branches(9)
+    late = replace(history[4], fork=history[5].fork + 500)
+    odd = (*history[:4], replace(late, loss=late.loss - 1.0), *history[5:])
+    even = (*history[:4], late, *history[5:])
+    assert own_errors(POINTS, odd, 0)[4] == own_errors(POINTS, even, 0)[4]
+    assert own_errors(POINTS, odd, 0)[5] != own_errors(POINTS, even, 0)[5]

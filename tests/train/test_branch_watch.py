@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -83,3 +84,21 @@ def test_a_record_that_cannot_be_written_stops_nothing(
         assert run(plan, "branch-v1")
     assert recorded(plan) == []
     assert "its forecast is not recorded" in capsys.readouterr().out
+
+
+def test_a_record_waits_for_a_ledger_that_others_write_for_a_moment(make: Make) -> None:
+    plan = make()
+    assert run(plan, "main")
+    taken, done = Event(), Event()
+
+    def write_for_a_while() -> None:
+        with path_lock(plan.layout.ledger):
+            taken.set()
+            done.wait(1.5)
+
+    other = Thread(target=write_for_a_while)
+    other.start()
+    taken.wait()
+    assert run(plan, "branch-v1")
+    other.join()
+    assert [each.path for each in recorded(plan)] == ["branch-v1"]

@@ -57,6 +57,8 @@ class BranchEnd:
     """Version of the held-out set."""
     loss: float
     """Loss in nats per predicted token."""
+    other_parent: str | None = field(default=None, metadata=UNLESS_NONE)
+    """Description of its fork, if the main path has another state there now; the key is absent otherwise."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ def losses_alone(plan: Plan, path: TrainingPath, statuses: Mapping[str, PathStat
             for found, loss in _comparable(plan, status, states_of_path(status), newest)
         ),
         branch_ends=tuple(
-            BranchEnd(release.version, release.path, release.step, found.heldout, loss)
+            BranchEnd(
+                release.version, release.path, release.step, found.heldout, loss, statuses[release.path].other_parent
+            )
             for release, _ in _branches(plan, path)
             if release.path in statuses
             for found, loss in _comparable(plan, statuses[release.path], states_of_path(statuses[release.path]), newest)

@@ -6,11 +6,13 @@ the last branch of the same length was lower than its average (docs/forecast.md)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import log
 
+from lrps.base.document import OPTIONAL
 from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.mean_over_sets import mean_over_sets
 
 SAME_LENGTH = 0.1
 """Largest difference of the logarithms of two lengths that count as the same for the offset rule."""
@@ -38,6 +40,8 @@ class AverageRow:
     """Mean of the losses over the held-out sets of the versions so far; null if one of them was not measured."""
     mean_branch: float | None
     """Mean of the branch's losses by the offset rule; null if one of them is not known."""
+    branch_steps: int = field(metadata=OPTIONAL)
+    """Number of steps of the branch that the offset rule forecasts: that of the config."""
     losses: Mapping[str, AverageLoss]
     """Losses by the version of the held-out set."""
 
@@ -55,12 +59,12 @@ class LastBranch:
 
 
 def average_rows(
-    curve: HeldoutCurve, end: int, steps: int, last: LastBranch | None, so_far: frozenset[str]
+    curve: HeldoutCurve, end: int, steps: int, last: LastBranch | None, so_far: Sequence[str]
 ) -> Iterator[AverageRow]:
     """Yield a row for every form of average that was evaluated at the end of a version's increment.
 
     curve: that of the main path. end: step at which the increment ends. steps: length of the version's branch. last:
-    newest finished branch. so_far: held-out sets of the versions so far.
+    newest finished branch. so_far: held-out sets of the versions so far, in the order of the plan.
     """
     at = {(each.form, each.step, each.version): each.loss for each in curve.averages or ()}
     if last is not None and abs(log(steps / last.steps)) > SAME_LENGTH:
@@ -73,13 +77,12 @@ def average_rows(
             known = before is not None and heldout in ends
             loss = at[form, end, heldout]
             losses[heldout] = AverageLoss(loss, loss + ends[heldout] - before if known and before is not None else None)
-        of_mean = [losses[each] for each in so_far if each in losses]
-        whole = len(of_mean) == len(so_far)
-        branches = [each.branch for each in of_mean if each.branch is not None]
+        of_mean = [losses.get(each) for each in so_far]
         yield AverageRow(
             form=form,
             step=end,
-            mean_loss=sum(each.loss for each in of_mean) / len(of_mean) if whole and of_mean else None,
-            mean_branch=sum(branches) / len(branches) if whole and branches and len(branches) == len(of_mean) else None,
+            mean_loss=mean_over_sets(None if each is None else each.loss for each in of_mean),
+            mean_branch=mean_over_sets(None if each is None else each.branch for each in of_mean),
+            branch_steps=steps,
             losses=losses,
         )

@@ -6,7 +6,7 @@ It rests on the evaluations that there are: of saved states (`lrps evaluate CONF
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lrps.costs.forecasts.recorded import RecordedForecast, RecordedLoss, standing_forecasts
 from lrps.ledger.reader import RAW, HeldoutEvaluation
@@ -92,7 +92,8 @@ def _alert(
     assert forecast.loss is not None
     assert forecast.half_width is not None
     branch = BranchPlan(recorded.fork, recorded.steps, recorded.shape, final=recorded.final)
-    curve = MainCurve(**forecast.curve)
+    # Later versions of lrps may record more.
+    curve = MainCurve(**{each.name: forecast.curve[each.name] for each in fields(MainCurve)})
     gain = curve.at(branch.main_step) - forecast.loss
     off = off_forecast(observed, lambda step: loss_within(curve, branch, gain, step), forecast.half_width)
     if off is None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
 from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.planned_decay import planned_decay
 from lrps.forecast import Branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.main_curve import Point
 from lrps.forecast.refusal import ForecastRefused
+from lrps.paths.amendments import in_force
 from lrps.paths.graph import Paradigm, TrainingPath
 from lrps.plan.plan import Plan
 
@@ -36,6 +38,8 @@ class Switching:
     """Branches by the version that they release, oldest first."""
     final: float
     """Rate at the end of a decay as a share of the peak."""
+    others: tuple[str, ...]
+    """Names of the plan's other paradigms of path switching."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,18 @@ class KnownLosses:
     """Finished branches, oldest first."""
 
 
+def switching_names(plan: Plan) -> tuple[str, ...]:
+    """Return the names of the paradigms of path switching, in the order of the config."""
+    return tuple(each.name for each in plan.graph.paradigms if each.kind == "path-switching")
+
+
 def switching_of(plan: Plan, name: str | None = None) -> Switching:
     """Return the path switching of a plan: the paradigm `name`, or the first of that kind.
 
     Raises ConfigError if there is none, ForecastRefused for a main path whose rate is not constant.
     """
-    found = [each for each in plan.graph.paradigms if each.kind == "path-switching" and name in (None, each.name)]
+    names = switching_names(plan)
+    found = [each for each in plan.graph.paradigms if each.name in names and name in (None, each.name)]
     if not found:
         raise ConfigError("a forecast needs a paradigm of the kind path-switching; the config has none of that name")
     paradigm = found[0]
@@ -71,49 +81,73 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
             f"paradigms.{paradigm.name}: no branch forks from a main path, so there is nothing to forecast"
         )
     main = by_name[mains.pop()]
-    if any(each.peak_lr is not None for each in main.amendments):
+    _check_amendments(main)
+    others = tuple(each for each in names if each != paradigm.name)
+    return Switching(paradigm, strategy, main, branches, planned_decay(plan, paradigm.name)[1], others)
+
+
+def _check_amendments(main: TrainingPath) -> None:
+    """Raise ForecastRefused for a main path that was taken back with another peak rate or another clipping."""
+    amendments = [each for _, each in in_force(main.amendments)]
+    if any(each.peak_lr is not None for each in amendments):
         raise ForecastRefused(
             "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
         )
-    return Switching(paradigm, strategy, main, branches, final_share(plan, strategy))
-
-
-def final_share(plan: Plan, strategy: PathSwitching) -> float:
-    """Return the rate at the end of the branches as a share of the peak."""
-    final = plan.config.schedule.final_lr if strategy.final_lr is None else strategy.final_lr
-    return final / plan.config.peak_lr_of(strategy)
+    if any(each.clip_grad_norm is not None for each in amendments):
+        raise ForecastRefused(
+            "schedule",
+            f"{main.name} was taken back with another clip_grad_norm: the law holds for one optimizer only, and "
+            "clipping is part of it",
+        )
 
 
 def planned_branch(plan: Plan, paradigm: str, path: TrainingPath) -> BranchPlan:
     """Return the fork, length and shape of a branch of path switching."""
-    strategy = plan.config.paradigms[paradigm]
-    assert isinstance(strategy, PathSwitching)
-    return BranchPlan(path.start, path.steps, strategy.decay, final=final_share(plan, strategy))
+    shape, final = planned_decay(plan, paradigm)
+    return BranchPlan(path.start, path.steps, shape, final=final)
 
 
 def known_losses(
-    switching: Switching, curve: HeldoutCurve, until: TrainingPath, last: int, trained: bool
+    switching: Switching,
+    curve: HeldoutCurve,
+    until: TrainingPath,
+    last: int,
+    trained: bool,
+    recorded: Mapping[str, int],
 ) -> dict[str, KnownLosses]:
     """Return the known losses by held-out set, for the forecast of a branch.
 
-    until: the branch that is forecast; branches that end no earlier are left out. last: step at which the version's
-    increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained,
-    so that the main path counts up to its fork only, as it was known when the branch began.
+    until: the branch that is forecast; of the others those count that `ends_before` has. Branches of a history of the
+    main path that was abandoned are left out. last: step at which the version's
+    increment ends; what the main path reads after it is no text of the version. trained: whether the branch is trained.
+    The main path then counts up to its fork only, or to the step that was known when the branch began, if that was
+    recorded. recorded: held-out set -> that step.
     """
     points: dict[str, list[Point]] = {}
     for point in curve.points:
-        if point.step <= (until.start if trained else last):
+        if point.step <= (recorded.get(point.version, until.start) if trained else last):
             points.setdefault(point.version, []).append((point.step, point.loss))
     decay = switching.strategy.decay
     history: dict[str, list[Branch]] = {}
     for end in sorted(curve.branch_ends, key=lambda each: each.step):
         path = switching.branches.get(end.released)
-        if path is not None and path.name == end.path and path.stop < until.stop:
+        if path is None or path.name != end.path or end.other_parent is not None:
+            continue
+        if ends_before(path, until, trained):
             branch = Branch(path.start, path.steps, decay, end.loss, final=switching.final)
             history.setdefault(end.version, []).append(branch)
     return {
         version: KnownLosses(tuple(sorted(found)), tuple(history.get(version, ()))) for version, found in points.items()
     }
+
+
+def ends_before(path: TrainingPath, until: TrainingPath, trained: bool) -> bool:
+    """Return whether a branch counts for the forecast of another: it ends earlier.
+
+    trained: whether the other one is trained; it must then fork no earlier, as only what was finished when it began
+    was known.
+    """
+    return path.stop < until.stop and (path.start <= until.start or not trained)
 
 
 def losses_at_end(curve: HeldoutCurve, begin: int, end: int) -> dict[str, float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.version_forecast import VersionForecast, outlook, version_forecast
 from lrps.costs.price import Price
 from lrps.forecast import ForecastRefused
@@ -14,17 +15,21 @@ from lrps.plan.plan import Plan
 
 
 def newest_forecast(
-    plan: Plan, curves: Mapping[str, HeldoutCurve], pace: SpeedComparison, price: Price | None
+    plan: Plan,
+    curves: Mapping[str, HeldoutCurve],
+    pace: SpeedComparison,
+    price: Price | None,
+    record: Sequence[ForecastOutcome] = (),
 ) -> VersionForecast | None:
     """Return the forecast of the next version, by what is known now; None where nothing can be forecast.
 
     If all versions are trained, it is the forecast of the last one that was possible when its branch began. curves,
-    pace, price: those of the run's comparison.
+    pace, price: those of the run's comparison. record: its track record.
     """
     if not curves:
         return None
     try:
-        look = outlook(plan, curves, pace, price)
+        look = outlook(plan, curves, pace, price, record=record)
         versions = list(look.switching.branches)
         found = version_forecast(look, next((each for each in versions if each not in look.trained), versions[-1]))
     except (ConfigError, ForecastRefused):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.curves.heldout_curve import losses_alone
-from lrps.costs.forecasts.known_losses import check_version_length, switching_of
+from lrps.costs.forecasts.known_losses import check_version_length, switching_names, switching_of
+from lrps.costs.forecasts.mean_over_sets import mean_over_sets
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster, is_so_far
 from lrps.forecast import Forecast, ForecastRefused
@@ -26,6 +27,8 @@ _WORDS = {
     "no-gain": "no gain so far",
     "version-steps": "version too short",
     "history": "no branch yet",
+    "fork": "forks at step 0",
+    "no-decay": "does not decay",
 }
 """Reason of a refusal -> its short words for tables."""
 
@@ -49,20 +52,29 @@ def loss_of(forecast: Callable[[BranchPlan], dict[str, Forecast]], branch: Branc
         return refused_loss(refusal)
 
 
-def losses_outlook(plan: Plan, begun: Sequence[PathStatus]) -> Outlook | None:
+def losses_outlook(plan: Plan, begun: Sequence[PathStatus], name: str | None = None) -> Outlook | None:
     """Return what forecasts of losses are based on; None where no main path of path switching was evaluated.
 
-    begun: status of the paths that have a ledger.
+    begun: status of the paths that have a ledger. name: paradigm; by default the first one of path switching.
     """
     statuses = {status.path.name: status for status in begun}
     try:
-        switching = switching_of(plan)
+        switching = switching_of(plan, name)
     except (ConfigError, ForecastRefused):
         return None
     if switching.main.name not in statuses:
         return None
     curve = losses_alone(plan, switching.main, statuses)
     return Outlook(plan, switching, curve, UNKNOWN_PACE, None) if curve.points else None
+
+
+def losses_of_plan(plan: Plan, begun: Sequence[PathStatus]) -> dict[str, PlannedLoss]:
+    """Return branch -> loss of its version, over all paradigms of path switching.
+
+    begun: status of the paths that have a ledger.
+    """
+    outlooks = (losses_outlook(plan, begun, name) for name in switching_names(plan))
+    return {branch: loss for look in outlooks if look is not None for branch, loss in losses_of_branches(look).items()}
 
 
 def losses_of_branches(look: Outlook) -> dict[str, PlannedLoss]:
@@ -96,8 +108,11 @@ def branch_losses(look: Outlook) -> Callable[[int, int], PlannedLoss]:
 
 
 def _measured(look: Outlook, version: str) -> PlannedLoss:
-    ends = [e.loss for e in look.ends if e.released == version and is_so_far(look.plan, version, e.version)]
-    return PlannedLoss(sum(ends) / len(ends) if ends else None, None, None, None)
+    ends = {each.version: each.loss for each in look.ends if each.released == version}
+    known = ends.keys() | look.plan.heldout.keys()
+    sets = [each for each in look.plan.heldout_versions(version) if each in known]
+    sets = [each for each in sets if is_so_far(look.plan, version, each)]
+    return PlannedLoss(mean_over_sets(ends.get(each) for each in sets), None, None, None)
 
 
 def _forecast(look: Outlook, version: str) -> PlannedLoss:

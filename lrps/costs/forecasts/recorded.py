@@ -8,6 +8,7 @@ from typing import Any
 
 from lrps.base.document import to_json
 from lrps.costs.forecasts.forecast_outcome import WhenRecorded
+from lrps.costs.forecasts.planned_decay import planned_decay
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import Record
 from lrps.paths.graph import TrainingPath
@@ -60,13 +61,18 @@ class RecordedForecast:
     sets: Mapping[str, RecordedLoss]
     """Forecasts by the version of the held-out set."""
 
-    def is_of(self, path: TrainingPath) -> bool:
-        """Return whether the path is still the branch that was forecast."""
-        return (self.path, self.fork, self.steps) == (path.name, path.start, path.steps)
+    def is_of(self, plan: Plan, path: TrainingPath) -> bool:
+        """Return whether the path of a plan is still the branch that was forecast: also its decay is the same."""
+        named = version_of(plan, path)
+        if named is None or (self.path, self.fork, self.steps) != (path.name, path.start, path.steps):
+            return False
+        shape, final = planned_decay(plan, named[0])
+        # A multi-step decay has levels of its own.
+        return self.shape == shape and (shape == "multi-step" or self.final == final)
 
-    def is_start_of(self, path: TrainingPath, state: str | None) -> bool:
+    def is_start_of(self, plan: Plan, path: TrainingPath, state: str | None) -> bool:
         """Return whether this was recorded when the path started from the state with this digest."""
-        return self.recorded == "start" and self.state == state and self.is_of(path)
+        return self.recorded == "start" and self.state == state and self.is_of(plan, path)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the ledger record; values that are None are left out."""
@@ -98,12 +104,12 @@ def recorded_forecasts(plan: Plan) -> tuple[RecordedForecast, ...]:
 def standing_forecasts(plan: Plan) -> dict[str, RecordedForecast]:
     """Return path -> the forecast that stood when it started, or else the newest that was recorded before.
 
-    Forecasts of branches that the plan has no longer, or has with another fork or length, are left out.
+    Forecasts of branches that the plan has no longer, or has with another fork, length or decay, are left out.
     """
     found: dict[str, RecordedForecast] = {}
     for each in sorted(recorded_forecasts(plan), key=lambda each: each.recorded == "start"):
         path = plan.graph.by_name.get(each.path)
-        if path is not None and each.is_of(path):
+        if path is not None and each.is_of(plan, path):
             found[each.path] = each
     return found
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import ClassVar
 
+from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
-from lrps.costs.forecasts.version_forecast import Outlook, forecaster
+from lrps.costs.forecasts.known_losses import planned_branch
+from lrps.costs.forecasts.version_forecast import Outlook, forecaster, sets_with_a_branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.branch_lengths import (
     Choice,
@@ -21,6 +23,7 @@ from lrps.forecast.branch_lengths import (
     choose,
 )
 from lrps.forecast.refusal import ForecastRefused
+from lrps.paths.compiler import half_up
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -45,8 +48,8 @@ class ChosenVersion:
     """Half-width of its 90 % band."""
     planned_steps: int
     """Number of steps that the config gives the branch now."""
-    planned_loss: float
-    """Forecast of the mean loss with these."""
+    planned_loss: float | None
+    """Forecast of the mean loss with these; null if it is refused."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class SpendChoice:
     """Chosen branches, oldest first."""
     config_lines: tuple[str, ...]
     """Lines for the config file."""
+    remarks: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    """Sentences on what the choice leaves out, and on what the forecast cannot tell."""
 
 
 def budget_in_steps(look: Outlook, text: str) -> float:
@@ -100,10 +105,10 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
 
     saved: steps of saved states of the main path. reached: step that it has reached; a fork before that must be one of
     them. Raises ForecastRefused where no branch is finished, nothing fits the budget, or the best choice is not
-    clearly better than that of the config.
+    clearly better than that of the config and the config's fits the budget too.
     """
     budget = budget_in_steps(look, text)
-    if not look.trained:
+    if not look.trained - look.abandoned.keys():
         raise ForecastRefused(
             "history", "lengths are chosen only after a branch was finished and evaluated: run v1 first"
         )
@@ -111,20 +116,50 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
     versions = [version for version in branches if version == first or version not in look.trained]
     trained = sum(branches[version].steps for version in look.trained)
     base = look.end_of(look.plan.increments[-1].version) + trained
+    if base > budget:
+        raise ForecastRefused(
+            "budget",
+            f"the main path and the trained branches alone take {base:,} steps, more than the budget of {budget:,.0f}",
+        )
     # The shape is one key for all branches, and trained ones have it.
     best = choose([_candidates(look, version, saved, reached) for version in versions], budget - base)
-    default = _default(look, versions)
-    check_decided(best, default)
-    return _document(look, text, budget, versions, best, default)
+    planned = [_planned(look, version) for version in versions]
+    fits = look.switching.paradigm.total_steps <= budget
+    remarks = tuple(line for line in (_left_out(look, versions), _undecided(best, planned, fits)) if line)
+    return _document(look, text, budget, best, dict(zip(versions, planned, strict=True)), remarks)
+
+
+def _undecided(best: Choice, planned: Sequence[PricedBranch | None], fits: bool) -> str | None:
+    """Return the remark on a choice that the forecast cannot tell from the config's; None where it can.
+
+    planned: branches of the config, None where the forecast is refused. fits: whether the config's fit the budget; then
+    such a choice is refused.
+    """
+    known = tuple(each for each in planned if each is not None)
+    if len(known) < len(planned):
+        return "The config's own branches cannot all be forecast, so that the choice is not compared with them."
+    try:
+        check_decided(best, Choice(known, sum(each.cost for each in known), sum(each.loss for each in known)))
+    except ForecastRefused as undecided:
+        if fits:
+            raise
+        return f"The config's own branches do not fit the budget, but {undecided}."
+    return None
+
+
+def _left_out(look: Outlook, versions: Sequence[str]) -> str | None:
+    """Return the remark on the held-out sets that no length is chosen by; None if there are none."""
+    order = [increment.version for increment in look.plan.increments]
+    found = {
+        version: [each for each in order[: order.index(version) + 1] if each not in sets_with_a_branch(look, version)]
+        for version in versions
+    }
+    words = "; ".join(f"{', '.join(sets)} for {version}" for version, sets in found.items() if sets)
+    return f"Held-out sets left out, as no finished branch has a loss on them: {words}." if words else None
 
 
 def _candidates(look: Outlook, version: str, saved: frozenset[int], reached: int) -> list[PricedBranch]:
-    forecast = forecaster(look, version)
-
-    def mean(branch: BranchPlan) -> tuple[float, float]:
-        found = forecast(branch).values()
-        return sum(each.loss for each in found) / len(found), sum(each.half_width for each in found) / len(found)
-
+    forecast = _mean_forecaster(look, version)
     branches = branches_to_try(
         look.end_of(version),
         reached=reached,
@@ -132,7 +167,7 @@ def _candidates(look: Outlook, version: str, saved: frozenset[int], reached: int
         shapes=(look.switching.strategy.decay,),
         final=look.switching.final,
     )
-    return candidates_of(branches, mean, lambda branch: _cost(look, version, branch, reached))
+    return candidates_of(branches, forecast, lambda branch: _cost(look, version, branch, reached))
 
 
 def _cost(look: Outlook, version: str, branch: BranchPlan, reached: int) -> float:
@@ -147,27 +182,44 @@ def _cost(look: Outlook, version: str, branch: BranchPlan, reached: int) -> floa
     return float(max(0, max(reached, before) - branch.fork))
 
 
-def _default(look: Outlook, versions: list[str]) -> Choice:
-    """Return the branches of the config with their forecasts."""
-    found = []
-    for version in versions:
-        path = look.switching.branches[version]
-        branch = BranchPlan(path.start, path.steps, look.switching.strategy.decay, final=look.switching.final)
-        losses = forecaster(look, version)(branch).values()
-        mean, width = (
-            sum(values) / len(losses) for values in ([e.loss for e in losses], [e.half_width for e in losses])
+def _mean_forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], tuple[float, float]]:
+    """Return the function from a branch to the means of its loss and half-width over the sets with a finished branch.
+
+    Raises ForecastRefused if there is no such set: without a finished branch the band is too wide to choose by.
+    """
+    sets = sets_with_a_branch(look, version)
+    if not sets:
+        raise ForecastRefused(
+            "history", f"no finished branch has a loss on a held-out set of {version}, so that no length can be chosen"
         )
-        found.append(PricedBranch(branch, mean, width, _cost(look, version, branch, 0)))
-    return Choice(tuple(found), sum(each.cost for each in found), sum(each.loss for each in found))
+    forecast = forecaster(look, version, sets)
+
+    def mean(branch: BranchPlan) -> tuple[float, float]:
+        found = forecast(branch).values()
+        return sum(each.loss for each in found) / len(found), sum(each.half_width for each in found) / len(found)
+
+    return mean
+
+
+def _planned(look: Outlook, version: str) -> PricedBranch | None:
+    """Return the branch of the config with its forecast; None if that is refused."""
+    branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
+    try:
+        return PricedBranch(branch, *_mean_forecaster(look, version)(branch), _cost(look, version, branch, 0))
+    except ForecastRefused:
+        return None
 
 
 def _document(
-    look: Outlook, text: str, budget: float, versions: list[str], best: Choice, default: Choice
+    look: Outlook,
+    text: str,
+    budget: float,
+    best: Choice,
+    planned: Mapping[str, PricedBranch | None],
+    remarks: tuple[str, ...],
 ) -> SpendChoice:
-    alphas = {
-        version: alpha_for(look, version, each.branch.steps)
-        for version, each in zip(versions, best.candidates, strict=True)
-    }
+    chosen_of = dict(zip(planned, best.candidates, strict=True))
+    alphas = {version: alpha_for(look.unit_of(version), each.branch.steps) for version, each in chosen_of.items()}
     name = look.switching.paradigm.name
     compiled = compiled_steps(look.plan, name, alphas)
     if compiled > budget:
@@ -177,25 +229,28 @@ def _document(
     chosen = tuple(
         ChosenVersion(
             version, alphas[version], one.branch.steps, one.branch.fork, one.loss, one.half_width,
-            other.branch.steps, other.loss,
+            look.switching.branches[version].steps, None if (now := planned[version]) is None else now.loss,
         )
-        for version, one, other in zip(versions, best.candidates, default.candidates, strict=True)
+        for version, one in chosen_of.items()
     )  # fmt: skip
     # The line replaces the whole key, so that it repeats what the config says of other versions.
     whole = {**look.switching.strategy.alpha_per_version, **alphas}
     values = ", ".join(f"{version}: {alpha!r}" for version, alpha in whole.items())
     lines = ("paradigms:", f"  {name}:", f"    alpha_per_version: {{{values}}}")
-    return SpendChoice(text, budget, compiled, look.switching.paradigm.total_steps, chosen, lines)
+    return SpendChoice(text, budget, compiled, look.switching.paradigm.total_steps, chosen, lines, remarks)
 
 
-def alpha_for(look: Outlook, version: str, steps: int) -> float:
-    """Return the shortest decimal that the config's unit turns into exactly this many steps."""
-    unit = look.unit_of(version)
+def alpha_for(unit: Fraction, steps: int) -> float:
+    """Return the shortest decimal that the compiler turns into exactly this many steps.
+
+    unit: number of steps of alpha = 1.
+    """
     for digits in range(1, 16):
-        alpha = round(Fraction(steps) / unit, digits)
-        if alpha and round(alpha * unit) == steps:
-            return float(alpha)
-    raise AssertionError(f"no decimal gives {steps} steps of {version}")
+        alpha = float(round(Fraction(steps) / unit, digits))
+        length = Fraction(str(alpha)) * unit
+        if alpha and half_up(length.numerator, length.denominator) == steps:
+            return alpha
+    raise AssertionError(f"no decimal gives {steps} steps in units of {unit}")
 
 
 def compiled_steps(plan: Plan, paradigm: str, alphas: Mapping[str, float]) -> int:

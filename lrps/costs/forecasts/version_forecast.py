@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
@@ -18,16 +18,19 @@ from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
     check_version_length,
+    ends_before,
     known_losses,
     losses_at_end,
     planned_branch,
     switching_of,
 )
+from lrps.costs.forecasts.mean_over_sets import mean_over_sets
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.fallback import Fallback, VersionLosses, fallback
 from lrps.forecast.main_curve import MainCurve
+from lrps.paths.compiler import half_up
 from lrps.plan.plan import Plan
 
 SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
@@ -113,7 +116,7 @@ class VersionForecast:
     version: str
     """Version that is forecast."""
     trained: bool
-    """True for a trained version, whose forecast is the one that was possible when its branch began."""
+    """True for a trained version, whose forecast is that of what was known when its branch began."""
     alpha_of: str
     """Unit of alpha."""
     currency: str | None
@@ -128,6 +131,11 @@ class VersionForecast:
     """Averages of the main path that were evaluated at the end of the version's increment."""
     track_record: tuple[ForecastOutcome, ...] = field(default=(), metadata=OPTIONAL)
     """Forecasts of all versions that were recorded when their branches started, beside the outcomes."""
+    as_recorded: bool = field(default=False, metadata=OPTIONAL)
+    """True for a trained version if the record of its start says how much of the main path was known; otherwise the
+    main path counts up to the fork."""
+    other_paradigms: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    """Names of the run's other paradigms of path switching, of which this is no forecast."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,20 @@ class Outlook:
     """Speed of the run."""
     price: Price | None
     """Price of a device-hour."""
+    record: tuple[ForecastOutcome, ...] = ()
+    """Recorded forecasts of the run's branches."""
+
+    def known_to(self, version: str) -> dict[str, int]:
+        """Return held-out set -> last step of the main path that was known when the branch of a version started.
+
+        Sets for which that was not recorded are left out.
+        """
+        path = self.switching.branches[version].name
+        return {
+            each.heldout: each.known_to
+            for each in self.record
+            if (each.path, each.recorded) == (path, "start") and each.known_to is not None
+        }
 
     @property
     def ends(self) -> tuple[BranchEnd, ...]:
@@ -156,11 +178,23 @@ class Outlook:
         """Versions whose branches were evaluated."""
         return frozenset(end.released for end in self.ends)
 
+    @property
+    def abandoned(self) -> Mapping[str, str]:
+        """Trained version -> description of its fork, of branches from a history of the main path that was abandoned.
+
+        They say nothing about branches from the main path as it is now.
+        """
+        return {end.released: end.other_parent for end in self.ends if end.other_parent is not None}
+
     def finished_before(self, version: str) -> tuple[FinishedBranch, ...]:
-        """Return the branches of trained versions that end before that of a version, oldest first."""
-        branches = self.switching.branches
-        last = branches[version].stop
-        found = [(each, path) for each, path in branches.items() if each in self.trained and path.stop < last]
+        """Return the finished branches that the forecast of a version is based on, oldest first."""
+        branches, trained = self.switching.branches, version in self.trained
+        count = self.trained - self.abandoned.keys()
+        found = [
+            (each, path)
+            for each, path in branches.items()
+            if each in count and ends_before(path, branches[version], trained)
+        ]
         return tuple(
             FinishedBranch(each, path.name, path.start, path.steps)
             for each, path in sorted(found, key=lambda item: item[1].stop)
@@ -198,19 +232,25 @@ class Outlook:
         main = {each: losses_at_end(self.curve, end - self.steps_of(each), end) for each, end in ends.items()}
         branch: dict[str, dict[str, float]] = {each: {} for each in ends}
         for end in self.ends:
-            branch[end.released][end.version] = end.loss
+            if end.other_parent is None:
+                branch[end.released][end.version] = end.loss
         order = [increment.version for increment in self.plan.increments]
         known = [VersionLosses(each, main[each], branch[each]) for each in order if each in ends]
         return fallback(order, known, version, heldout)
 
 
 def outlook(
-    plan: Plan, curves: Mapping[str, HeldoutCurve], pace: SpeedComparison, price: Price | None, name: str | None = None
+    plan: Plan,
+    curves: Mapping[str, HeldoutCurve],
+    pace: SpeedComparison,
+    price: Price | None,
+    name: str | None = None,
+    record: Sequence[ForecastOutcome] = (),
 ) -> Outlook:
     """Return what forecasts of a plan's path switching are based on.
 
-    curves, pace, price: those of its comparison. name: paradigm. Raises ConfigError without path switching and
-    ForecastRefused if the main path was never evaluated.
+    curves, pace, price: those of its comparison. name: paradigm. record: the run's track record. Raises ConfigError
+    without path switching and ForecastRefused if the main path was never evaluated.
     """
     switching = switching_of(plan, name)
     curve = curves.get(switching.main.name)
@@ -220,7 +260,7 @@ def outlook(
             f"{switching.main.name} was never evaluated on held-out data. `evaluation.main_every_steps` evaluates it "
             f"while it is trained, `lrps evaluate CONFIG {switching.main.name} --steps all` its saved states now",
         )
-    return Outlook(plan, switching, curve, pace, price)
+    return Outlook(plan, switching, curve, pace, price, tuple(record))
 
 
 def version_forecast(
@@ -236,21 +276,29 @@ def version_forecast(
     path = look.switching.branches.get(version)
     if path is None:
         raise ConfigError(f"--version {version}: the plan has branches of {', '.join(look.switching.branches)}")
+    if version in look.abandoned:
+        raise ForecastRefused(
+            "abandoned",
+            f"{path.name}, which releases {version}, was {look.abandoned[version]}: what was known when it began "
+            "cannot be told from the main path as it is now. `lrps ledger show CONFIG --kind forecast` has the "
+            "forecast that was recorded then, and the report has it beside the outcome",
+        )
     check_version_length(look.plan, version)
     end, unit = look.end_of(version), look.unit_of(version)
     lengths = [share * path.steps for share in SHARES] if alphas is None else [alpha * unit for alpha in alphas]
     shape = look.switching.strategy.decay
     final = look.switching.final
     sets = _sets_of(look, version)
+    asked = [max(1, half_up(length.numerator, length.denominator)) for length in lengths]
+    if not any(steps < end for steps in asked):
+        raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
     rows = []
     for each in dict.fromkeys((shape, *SHAPES)):
-        for length in lengths:
-            steps = max(1, round(length))
+        # The config's branch is always there: the sentences below the table are about it.
+        for steps in sorted({*asked, *([path.steps] if each == shape else [])}):
             if steps < end:
                 branch = BranchPlan(end - steps, steps, each, final=final)
                 rows.append(_row(look, version, branch, sets, float(steps / unit)))
-    if not rows:
-        raise ConfigError(f"--alpha: no length below the {end:,} steps at the end of {version}")
     return VersionForecast(
         name=look.plan.config.name,
         version=version,
@@ -261,6 +309,8 @@ def version_forecast(
         main_path=look.switching.main.name,
         finished=look.finished_before(version),
         averages=tuple(_averages(look, version)),
+        as_recorded=version in look.trained and bool(look.known_to(version)),
+        other_paradigms=look.switching.others,
     )
 
 
@@ -268,9 +318,8 @@ def _averages(look: Outlook, version: str) -> Iterator[AverageRow]:
     """Yield the averages of the main path at the end of a version's increment."""
     finished = look.finished_before(version)
     last = LastBranch(finished[-1].path, finished[-1].steps, look.end_of(finished[-1].version)) if finished else None
-    so_far = frozenset(each for each in _sets_of(look, version) if is_so_far(look.plan, version, each))
     steps = look.switching.branches[version].steps
-    yield from average_rows(look.curve, look.end_of(version), steps, last, so_far)
+    yield from average_rows(look.curve, look.end_of(version), steps, last, tuple(_so_far(look, version)))
 
 
 def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
@@ -285,13 +334,26 @@ def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
     return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items() if known.main}
 
 
-def forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], dict[str, Forecast]]:
+def forecaster(
+    look: Outlook, version: str, only: Collection[str] | None = None
+) -> Callable[[BranchPlan], dict[str, Forecast]]:
     """Return the function from a branch of a version to its forecasts by held-out set, of the versions so far.
 
-    It raises ForecastRefused if the forecast on one of the sets is refused.
+    only: held-out sets; by default all of them. It raises ForecastRefused if the forecast on one of the sets is
+    refused.
     """
-    sets = {each: known for each, known in _sets_of(look, version).items() if is_so_far(look.plan, version, each)}
+    sets = {each: known for each, known in _so_far(look, version).items() if only is None or each in only}
     return lambda branch: {each: _forecast(look, version, branch, known) for each, known in sets.items()}
+
+
+def sets_with_a_branch(look: Outlook, version: str) -> tuple[str, ...]:
+    """Return the held-out sets, of the versions so far, on which a finished branch has a loss."""
+    return tuple(each for each, known in _so_far(look, version).items() if known.branches)
+
+
+def _so_far(look: Outlook, version: str) -> dict[str, KnownLosses]:
+    """Return the known losses on the held-out sets of the versions so far, in the order of the plan."""
+    return {each: known for each, known in _sets_of(look, version).items() if is_so_far(look.plan, version, each)}
 
 
 def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
@@ -300,7 +362,9 @@ def _sets_of(look: Outlook, version: str) -> dict[str, KnownLosses]:
     Raises ForecastRefused if the main path was evaluated on none of the versions so far.
     """
     branch = look.switching.branches[version]
-    known = known_losses(look.switching, look.curve, branch, look.end_of(version), version in look.trained)
+    trained = version in look.trained - look.abandoned.keys()
+    end, recorded = look.end_of(version), look.known_to(version)
+    known = known_losses(look.switching, look.curve, branch, end, trained, recorded)
     sets = [each for each in look.plan.heldout_versions(version) if each in known or each in look.plan.heldout]
     if not any(each in known and is_so_far(look.plan, version, each) for each in sets):
         raise ForecastRefused("points", f"the main path was never evaluated on a held-out set of version {version}")
@@ -334,9 +398,6 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
     planned = (branch.fork, branch.steps, branch.shape) == (path.start, path.steps, look.switching.strategy.decay)
     losses = {each: _loss(look, version, branch, each, known, planned) for each, known in sets.items()}
     so_far = [found for heldout, found in losses.items() if is_so_far(look.plan, version, heldout)]
-    values = [each.loss for each in so_far if each.loss is not None]
-    widths = [each.half_width for each in so_far if each.half_width is not None]
-    whole = len(values) == len(so_far)
     hours = look.pace.hours(branch.steps)
     return ForecastRow(
         alpha=alpha,
@@ -346,8 +407,8 @@ def _row(look: Outlook, version: str, branch: BranchPlan, sets: Mapping[str, Kno
         is_planned=planned,
         device_hours=hours,
         money=None if hours is None or look.price is None else hours * look.price.amount,
-        mean_loss=sum(values) / len(values) if whole else None,
-        mean_half_width=sum(widths) / len(widths) if whole else None,
+        mean_loss=mean_over_sets(each.loss for each in so_far),
+        mean_half_width=mean_over_sets(each.half_width for each in so_far),
         losses=losses,
     )
 

@@ -13,6 +13,7 @@ from lrps.costs.comparison import Comparison
 from lrps.costs.curves.heldout_curve import HeldoutCurve
 from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
 from lrps.forecast.main_curve import MainCurve
+from lrps.report.forecast_text import other_paradigms, when_made
 
 _MAIN, _FIT, _FORECAST, _BRANCH = 0, 1, 2, 7
 """Slots of the series of a held-out set."""
@@ -36,9 +37,8 @@ def forecast_figure(comparison: Comparison) -> Figure | None:
         return None
     sets = set_charts(forecast, comparison.heldout_curves[forecast.main_path])
     panels = (*length_chart(forecast).items(), *list(sets.items())[-_MOST_SETS:])
-    when = "from what was known when its branch began" if forecast.trained else "before its branch is trained"
-    caption = _CAPTION.format(version=forecast.version, when=when)
-    return Figure("forecast", f"Forecast of {forecast.version}", caption, panels)
+    caption = f"{_CAPTION.format(version=forecast.version, when=when_made(forecast))} {other_paradigms(forecast)}"
+    return Figure("forecast", f"Forecast of {forecast.version}", caption.rstrip(), panels)
 
 
 def length_chart(forecast: VersionForecast) -> dict[str, Drawing]:

@@ -12,8 +12,9 @@ from lrps.report.table import Column, Table, text_column
 _TITLE = "forecasts and outcomes"
 _NOTE = (
     "Held-out loss in nats per token as it was forecast when the branch started, with its 90 % band, and as it was "
-    "measured at the end. Error: measured minus forecast, also in half-widths of the band, beside the error of the "
-    "simplest rule, that a branch falls as far below its fork as the last one did. n/a: not known."
+    "measured at the end. `before the start`: recorded on request, maybe with less of the main path known. Error: "
+    "measured minus forecast, also in half-widths of the band, beside the error of the simplest rule, that a branch "
+    "falls as far below its fork as the last one did. n/a: not known."
 )
 
 
@@ -29,13 +30,18 @@ def track_record_table(record: Sequence[ForecastOutcome]) -> Table:
     )
     rows = tuple(
         (
-            *(each.version, each.heldout, f"{each.loss:.4f} +-{each.half_width:.4f}", each.branches, each.outcome),
+            *(each.version, each.heldout, _forecast(each), each.branches, each.outcome),
             *(each.error, each.error_in_half_widths, each.inside, each.repeat_error),
         )
         for each in record
         if each.loss is not None
     )
     return Table(_TITLE, columns, rows, (_NOTE, *_in_band(record)))
+
+
+def _forecast(each: ForecastOutcome) -> str:
+    when = " before the start" if each.recorded == "request" else ""
+    return f"{each.loss:.4f} +-{each.half_width:.4f}{when}"
 
 
 def _in_band(record: Sequence[ForecastOutcome]) -> Iterator[str]:

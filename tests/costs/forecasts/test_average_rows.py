@@ -8,7 +8,7 @@ from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, HeldoutCurv
 from lrps.costs.forecasts.average_rows import LastBranch, average_rows
 
 LAST = LastBranch("branch-v1", 600, 1_000)
-BOTH = frozenset({"v1", "v2"})
+BOTH = ("v1", "v2")
 CURVE = HeldoutCurve(
     points=(),
     branch_ends=(
@@ -44,7 +44,7 @@ def test_a_branch_is_as_far_below_its_average_as_the_last_one_was() -> None:
 def test_a_mean_needs_all_sets_of_the_versions_so_far() -> None:
     _, merge = average_rows(CURVE, 2_000, 600, LAST, BOTH)
     assert (merge.mean_loss, merge.mean_branch, merge.losses["v1"].branch) == (None, None, None)
-    ema, _ = average_rows(CURVE, 2_000, 600, LAST, BOTH | {"v3"})
+    ema, _ = average_rows(CURVE, 2_000, 600, LAST, (*BOTH, "v3"))
     assert ema.mean_loss == pytest.approx((2.70 + 2.90 + 3.30) / 3)
     assert ema.mean_branch is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from lrps.costs.comparison import make_comparison
 from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alerts
-from lrps.costs.forecasts.recorded import KIND
+from lrps.costs.forecasts.recorded import KIND, standing_forecasts
 from lrps.costs.forecasts.standing import forecast_now
 from lrps.costs.status_document import status_document
 from lrps.forecast.branch import BranchPlan
@@ -72,6 +73,14 @@ def test_a_branch_that_leaves_its_forecast_is_reported(plan: Plan) -> None:
     status = status_document(plan, plan_status(plan))
     assert any(line.startswith(f"warning: branch-v4: {words}") for line in warning_lines(status))
     assert any(words in sentence for sentence in doubts(make_comparison(plan)))
+
+
+def test_facts_of_the_curve_that_a_later_version_records_change_nothing(plan: Plan) -> None:
+    found = standing_forecasts(plan)["branch-v4"]
+    sets = {name: replace(loss, curve={**(loss.curve or {}), "later": 1.0}) for name, loss in found.sets.items()}
+    book_event(plan.layout.ledger, KIND, FORK, 0.01, **replace(found, sets=sets).facts())
+    evaluate(plan, {14_200: 0.0, 14_800: 0.1, 15_400: 0.1, 16_000: 0.1})
+    assert [alert.step for alert in alerts(plan).values()] == [15_400]
 
 
 def test_the_webhook_hears_of_it_once(plan: Plan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,9 +28,10 @@ from lrps.ledger.records import Counters, Record
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown
+from lrps.report.forecast_text import forecast_table
 from lrps.report.page import render_page
 from lrps.report.tables.track_record_table import track_record_records, track_record_table
-from support.forecast_run import branch_loss, forecast_plan, write_branch, write_losses, write_main
+from support.forecast_run import branch_loss, forecast_plan, main_loss, write_branch, write_losses, write_main
 
 
 @pytest.fixture
@@ -127,6 +129,50 @@ def test_the_forecast_at_the_start_counts_and_the_newest_of_them(begun: Plan) ->
     other = replace(again, steps=800, fork=15_200)
     book_event(begun.layout.ledger, KIND, 15_200, 0.01, **other.facts())
     assert standing_forecasts(begun) == {"branch-v4": again}, "that of another length is none of the plan's branch"
+
+
+@pytest.mark.parametrize("changes", [{"shape": "cosine"}, {"final": 0.5}])
+def test_a_forecast_of_another_decay_is_none_of_the_branch(begun: Plan, changes: dict[str, Any]) -> None:
+    path = begun.graph.by_name["branch-v4"]
+    found = book(begun, "v4")
+    assert found.is_start_of(begun, path, "a" * 64)
+    other = replace(found, **changes)
+    assert not other.is_start_of(begun, path, "a" * 64)
+    book_event(begun.layout.ledger, KIND, path.start, 0.01, **other.facts())
+    assert standing_forecasts(begun) == {"branch-v4": found}
+
+
+def test_the_final_rate_is_no_part_of_a_multi_step_decay(tmp_path: Path) -> None:
+    plan = forecast_plan(tmp_path, paradigms={"path-switching": {"decay": "multi-step"}})
+    found = book(plan, "v4")
+    assert replace(found, final=0.5).is_of(plan, plan.graph.by_name["branch-v4"])
+
+
+def test_a_trained_version_is_forecast_from_what_its_record_says_was_known(begun: Plan) -> None:
+    """The main path was at the end of the increment, beyond the fork of v4, when the branch began."""
+    write_losses(begun, "main", [(t, {name: main_loss(name, t) for name in begun.heldout}) for t in (14_000, 15_000)])
+    found = book(begun, "v4")
+    assert found.sets["v1"].known_to == 15_000
+    write_branch(begun, "v4")
+    comparison = make_comparison(begun)
+    assert comparison.track_record is not None
+    curves, pace = comparison.heldout_curves, comparison.pace
+    then = version_forecast(outlook(begun, curves, pace, None, record=comparison.track_record), "v4")
+    (row,) = (row for row in then.rows if row.is_planned)
+    assert {name: (loss.loss, loss.known_to) for name, loss in row.losses.items()} == {
+        name: (loss.loss, loss.known_to) for name, loss in found.sets.items()
+    }
+    assert "from what was known when its branch began" in forecast_table(then).title
+    assert comparison.forecast == then
+    alone = version_forecast(outlook(begun, curves, pace, None), "v4")
+    assert alone.rows[0].losses["v1"].known_to == 13_500
+    assert "main path up to its fork" in forecast_table(alone).title
+
+
+def test_a_forecast_that_was_asked_for_is_marked(begun: Plan) -> None:
+    book(begun, "v4", None, "request")
+    shown = track_record_table(make_comparison(begun).track_record or ())
+    assert all(row[2].endswith(" before the start") for row in shown.rows)
 
 
 def test_a_request_comes_before_the_branch(begun: Plan) -> None:

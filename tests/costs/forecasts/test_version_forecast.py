@@ -229,7 +229,7 @@ def test_chosen_lengths_are_no_worse_within_the_same_budget(plan: Plan) -> None:
     assert choice.steps == compiled_steps(plan, "path-switching", alphas) <= choice.budget_steps == 30_000
     assert sum(each.loss for each in choice.versions) < sum(each.planned_loss for each in choice.versions)
     for each in choice.versions:
-        assert each.alpha == alpha_for(look, each.version, each.steps)
+        assert each.alpha == alpha_for(look.unit_of(each.version), each.steps)
         assert each.fork + each.steps == look.end_of(each.version)
     assert choice.config_lines[-1].startswith("    alpha_per_version: {v2: ")
     assert "steps in all" in " ".join(spend_remarks(choice))
