@@ -26,6 +26,7 @@ from lrps.engine.fragments import Fragments
 from lrps.engine.model import build_model
 from lrps.engine.ranks import rank, world_size
 from lrps.paths.optimizer_states import AVERAGE
+from lrps.store.conventions import NEWEST
 
 EXAMPLE = "example: python tools/bench_average.py --layers 10 --repeats 8"
 VOCABULARY = 4096
@@ -105,7 +106,7 @@ def main() -> None:
         config = make_config(arguments)
         model = build_model(config.model, 0)
         size = sum(parameter.numel() for parameter in model.parameters())
-        with closing(Engine(config, model, average=MovingAverage(0.045))) as engine:
+        with closing(Engine(config, model, average=MovingAverage(0.045), conventions=NEWEST)) as engine:
             seconds = measure(engine, arguments)
         if rank() == 0:
             title = f"{size / 1e6:.1f}M parameters, ZeRO {arguments.stage}, {arguments.precision}, {world_size()} ranks"

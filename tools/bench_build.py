@@ -29,6 +29,7 @@ from lrps.engine.deepspeed_engine import Engine, placement, process_group
 from lrps.engine.model import build_model, configure
 from lrps.engine.model_config import model_config
 from lrps.engine.ranks import gather, rank
+from lrps.store.conventions import NEWEST
 
 SIZES = {
     "50M": (512, 1408, 8, 8, 16000),
@@ -69,7 +70,7 @@ def main() -> None:
         model = _build(config, arguments.how)
         text = f"build {peak.gigabytes:.2f} GB, {_cpu_seconds() - began:.1f} CPU-s"
         if arguments.how != "leaving":
-            with closing(Engine(config, model)) as engine:
+            with closing(Engine(config, model, conventions=NEWEST)) as engine:
                 text += f"; with DeepSpeed {peak.gigabytes:.2f} GB, {_cpu_seconds() - began:.1f} CPU-s"
                 text += f"; {engine.parameters / 1e6:.0f}M parameters"
         for number, line in enumerate(gather(text)):

@@ -34,6 +34,7 @@ from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, rank, world_size
 from lrps.engine.universal import write_universal
 from lrps.store.checkpoints import Checkpoint, pin
+from lrps.store.conventions import NEWEST
 from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
@@ -158,7 +159,7 @@ def measure(parameters: int, arguments: argparse.Namespace) -> dict[str, Any]:
     model = build_model(config.model, 0)
     exact = sum(parameter.numel() for parameter in model.parameters())
     root = Path(ask_rank_zero(lambda: tempfile.mkdtemp(prefix="bench-checkpoint-", dir=arguments.directory)))
-    with closing(Engine(config, model)) as engine:
+    with closing(Engine(config, model, conventions=NEWEST)) as engine:
         del model
         bench = Bench(engine, PathLayout(root), arguments.steps)
         try:

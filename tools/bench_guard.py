@@ -25,6 +25,7 @@ from lrps.config.models import Config
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.update_gate import Judge
+from lrps.store.conventions import NEWEST
 from lrps.train.spike_guard import GuardState, judge
 
 WARM_UP, TURNS, STEPS = 3, 20, 5
@@ -37,7 +38,7 @@ def main() -> None:
     with process_group():
         torch.set_num_threads(1)
         config = _config(arguments)
-        engine = Engine(config, build_model(config.model, 0, False))
+        engine = Engine(config, build_model(config.model, 0, False), conventions=NEWEST)
         rows = np.random.default_rng(0).integers(0, VOCABULARY, (engine.rows_per_rank, arguments.length))
         guard = _Guard()
         for each in (None, guard.judge):

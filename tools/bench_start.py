@@ -34,6 +34,7 @@ from lrps.engine.flat_pieces import check_names
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.store.checkpoints import Checkpoint
+from lrps.store.conventions import NEWEST
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
 
@@ -111,7 +112,7 @@ def measure(parameters: int, arguments: argparse.Namespace) -> tuple[int, int, U
         model = build_model(config.model, 0)
     exact = sum(parameter.numel() for parameter in model.parameters())
     with uses.measuring(INITIALIZE):
-        engine = Engine(config, model)
+        engine = Engine(config, model, conventions=NEWEST)
     del model
     with closing(engine):
         try:

@@ -23,6 +23,7 @@ from live_bytes import LiveBytes
 from lrps.config.models import Config
 from lrps.paths.decoder import decoder_of
 from lrps.paths.memory import Setting, memory_need
+from lrps.store.conventions import NEWEST
 
 _SMALL = {"model_type": "llama", "num_attention_heads": 4, "num_hidden_layers": 4, "max_position_embeddings": 2048}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -111,7 +112,7 @@ def measure(case: Case) -> int:
     config, peak, tokens = case.config(), Peak(), np.random.default_rng(0)
     with peak.scope:
         model = build_model(config.model, 0, case.checkpointing, case.attention)
-        engine = Engine(config, model)
+        engine = Engine(config, model, conventions=NEWEST)
         del model
         try:
             for step in range(STEPS):

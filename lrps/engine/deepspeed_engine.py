@@ -42,7 +42,7 @@ from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
 from lrps.engine.update_gate import Judge, UpdateGate
-from lrps.store.conventions import NEWEST
+from lrps.paths.buckets import changed_sums
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -113,7 +113,8 @@ class Engine:
         model: nn.Module,
         document_end: int | None = None,
         average: MovingAverage | None = None,
-        conventions: Mapping[str, str] = NEWEST,
+        *,
+        conventions: Mapping[str, str],
     ) -> None:
         """Take over `model`: placed as `placement` says, or in fp32 on the CPU.
 
@@ -140,7 +141,8 @@ class Engine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=settings, dist_init_required=False
         )
-        self._changing_digits = config.engine.passed.changing_digits()
+        sums = changed_sums(config.engine, self.parameters, ranks.world_size(), torch.cuda.is_available())
+        self._changing_digits = sums | config.engine.passed.changing_digits()
         self._sum = GradientSum(self._engine, divided.micro_batches) if own_sums else None
         self.average = AveragedWeights(self._engine, average)
         self._gate = UpdateGate(self._engine)
@@ -242,7 +244,8 @@ class Engine:
     def facts(self) -> dict[str, Any]:
         """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions.
 
-        With settings of `engine.deepspeed` that change the last digits, where there are any.
+        With settings of DeepSpeed that change the last digits: those that the config gives, and the defaults that
+        differ from those of earlier versions of lrps.
         """
         import transformers
 

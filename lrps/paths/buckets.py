@@ -6,6 +6,7 @@ Imports no torch: the engine sets them, and the forecast of memory counts them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lrps.config.models import EngineConfig
 
@@ -45,3 +46,25 @@ def default_buckets(parameters: int, processes: int, on_gpu: bool) -> Buckets:
     overlap = on_gpu and processes > 1
     largest = OVERLAPPED_BUCKET if overlap else LARGEST_BUCKET
     return Buckets(min(largest, parameters), largest, overlap)
+
+
+def changed_sums(engine: EngineConfig, parameters: int, processes: int, on_gpu: bool) -> dict[str, Any]:
+    """Return the default settings that sum gradients in another order than earlier versions of lrps did, by name.
+
+    There are none below three processes, because two numbers have one sum, and at stage 0, which reads none.
+    Settings that the config gives may replace them.
+    """
+    if processes < 3 or engine.zero_stage == 0:
+        return {}
+    buckets, earlier = default_buckets(parameters, processes, on_gpu), earlier_sums(engine.zero_stage)
+    changed: dict[str, Any] = {}
+    if buckets.overlap and not earlier["overlap_comm"]:
+        changed["overlap_comm"] = True
+    if buckets.reduced < min(parameters, earlier["reduce_bucket_size"]):
+        changed["reduce_bucket_size"] = buckets.reduced
+    return changed
+
+
+def earlier_sums(zero_stage: int) -> dict[str, Any]:
+    """Return what states were trained with that record no such setting: the defaults of earlier versions of lrps."""
+    return {"overlap_comm": zero_stage == 3, "reduce_bucket_size": LARGEST_BUCKET}

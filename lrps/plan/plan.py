@@ -6,6 +6,7 @@ Everything that executes, accounts for or draws a run starts from a plan. Import
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
@@ -68,6 +69,14 @@ class Plan:
     def conventions(self) -> dict[str, str]:
         """Conventions that the run follows: those that it began with, or the newest ones."""
         return conventions_of(self.config.run_dir)
+
+    def following(self, conventions: Mapping[str, str]) -> Plan:
+        """Return the plan with the conventions that another process has found, and all else that this one has found."""
+        plan = copy(self)
+        for derived in ("training_sha256", "training_digests"):
+            plan.__dict__.pop(derived, None)
+        plan.__dict__["conventions"] = dict(conventions)
+        return plan
 
     @property
     def begun(self) -> bool:

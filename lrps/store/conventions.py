@@ -1,8 +1,9 @@
 """Conventions of training that newer versions of lrps changed: a run keeps those that it began with.
 
 A convention is a key in `training` of a path's identity; a run begun before it existed lacks the key. The path.json
-files of the paths that have saved a state decide, and a run without any follows the newest conventions. So the training
-digest of a run does not change when a version is added to it.
+files of the paths that have saved a state decide, also if no state is left of it, and a run without any follows the
+newest conventions. So the training digest of a run does not change when a version is added to it, or when a path is
+taken back to its start.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import LedgerError
+from lrps.ledger.reader import read_ledger
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
 
@@ -29,22 +32,51 @@ weights of a module are a function of the seed and of the module's name; before,
 of the model in their order.
 """
 
+_SAVES = ("checkpoint", "branch-point")
+"""Kinds of the ledger's records of saved states."""
+
 
 def conventions_of(run_dir: Path) -> dict[str, str]:
-    """Return the conventions that the paths of a run follow: those of its first path with a saved state.
+    """Return the conventions that the paths of a run follow: those of its first path that has saved a state.
 
-    A path.json that cannot be read does not decide; training refuses it.
+    A path that has a state is taken before one that has lost all of them. A path.json that cannot be read does not
+    decide; training refuses it.
     """
-    for file in sorted(run_dir.glob("*/path.json")):
-        layout = PathLayout(file.parent)
-        if any(complete_checkpoints(each) for each in (layout.checkpoints, layout.branch_points)):
+    files = sorted(run_dir.glob("*/path.json"))
+    for decides in (_has_state, _had_state):
+        for file in files:
             try:
-                return conventions_in(json.loads(file.read_text(encoding="utf-8")))
+                identity = json.loads(file.read_text(encoding="utf-8"))
+                if decides(PathLayout(file.parent), identity["path"]):
+                    return conventions_in(identity)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
     return dict(NEWEST)
 
 
+def _has_state(layout: PathLayout, _: Mapping[str, Any]) -> bool:
+    """Return whether a path has a complete checkpoint."""
+    return any(complete_checkpoints(each) for each in (layout.checkpoints, layout.branch_points))
+
+
+def _had_state(layout: PathLayout, path: Mapping[str, Any]) -> bool:
+    """Return whether a path was taken back, or has saved a state by its ledger. path: that of its path.json."""
+    if path.get("amendments") or layout.abandoned(1).directory.parent.exists():
+        return True
+    try:
+        return any(record.kind in _SAVES for record in read_ledger(layout.ledger, heartbeats=False))
+    except LedgerError:
+        return True  # A ledger that was changed is one of training, which refuses it.
+
+
 def conventions_in(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return the conventions in the identity of a path. Raises KeyError if it is none."""
-    return {key: value for key, value in identity["training"].items() if key in NEWEST}
+    """Return the conventions in the identity of a path. Raises KeyError if it is none.
+
+    A path in fp32 records no way to sum gradients. Where it records the newer `initialisation`, it was begun when bf16
+    runs had the key, and other paths of its run have it.
+    """
+    training = identity["training"]
+    found = {key: value for key, value in training.items() if key in NEWEST}
+    if training.get("precision") == "fp32" and INITIALISATION in found:
+        return {GRADIENT_SUM: NEWEST[GRADIENT_SUM], **found}
+    return found

@@ -24,7 +24,7 @@ from lrps.paths.amendments import amendments_from_json
 from lrps.paths.graph import Fork, Segment, SourceRange, TrainingPath
 from lrps.paths.optimizer_states import averages
 from lrps.paths.schedule import Schedule, SchedulePiece
-from lrps.store.conventions import GRADIENT_SUM, NEWEST
+from lrps.store.conventions import GRADIENT_SUM
 from lrps.store.difference import (
     TRAINING_KEYS,
     IdentityDifference,
@@ -57,7 +57,7 @@ def path_identity(
     config: Config,
     tokenizer_sha256: str | None,
     sources: Mapping[str, Mapping[str, Any]],
-    conventions: Mapping[str, str] = NEWEST,
+    conventions: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the identity of a path as JSON values.
 

@@ -112,6 +112,8 @@ def run_paths(
     profile: as in `run_job`, which also says when BudgetError is raised.
     """
     clock = clock or DeviceClock()
+    # They decide which collectives ranks take part in, and ranks look at the run directory at different times.
+    plan = plan.following(ask_rank_zero(lambda: plan.conventions))
     paths = plan.named_paths(names)
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
@@ -186,7 +188,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
         with recording_failed_start(plan, path, start, open_recorder):
             model = group.models.build(path, placement(plan.config), loaded=start.first_state.checkpoint is not None)
             rule = average_rule(plan.config, path)
-            engine = Engine(plan.config, model, _document_end(plan), rule, plan.conventions)
+            engine = Engine(plan.config, model, _document_end(plan), rule, conventions=plan.conventions)
             resources.callback(engine.close)
             resources.enter_context(group.profiler.tracing(layout.profile))
             digests, parent = plan.training_digests, start.parent_digest

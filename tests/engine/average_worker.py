@@ -21,6 +21,7 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.ranks import gather, rank, world_size
 from lrps.store.checkpoints import find
+from lrps.store.conventions import NEWEST
 from lrps.store.layout import PathLayout
 
 EVERY = [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16"), (2, "bf16"), (3, "bf16")]
@@ -32,7 +33,7 @@ SAVED, END = 8, 12
 @contextmanager
 def averaging(topology, rule=RULE, seed=0):
     config = make_config("llama", *topology)
-    engine = Engine(config, build_model(config.model, seed), average=rule)
+    engine = Engine(config, build_model(config.model, seed), average=rule, conventions=NEWEST)
     try:
         yield engine
     finally:

@@ -19,6 +19,7 @@ from lrps.engine.deepspeed_engine import Engine, placement
 from lrps.engine.model import build_model, configure
 from lrps.engine.model_config import model_config
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
+from lrps.store.conventions import NEWEST
 
 ROWS, LENGTH, STEPS = 4, 16, 3
 # The embedding of 4099 x 32 is above DeepSpeed's threshold for parameters that ZeRO-3 keeps gathered; the rest is not.
@@ -67,7 +68,7 @@ def placed(config, seed, where=None, loaded=False):
 @contextlib.contextmanager
 def running(config, seed=0, document_end=None, prepare=lambda model: model, loaded=False):
     """An engine on a model as a path gets it. loaded: its weights are placeholders, for a checkpoint to replace."""
-    engine = Engine(config, prepare(placed(config, seed, placement(config), loaded)), document_end)
+    engine = Engine(config, prepare(placed(config, seed, placement(config), loaded)), document_end, conventions=NEWEST)
     try:
         yield engine
     finally:

@@ -12,6 +12,7 @@ from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
 from lrps.engine.model import build_model
 from lrps.engine.ranks import gather, rank, world_size
 from lrps.store.checkpoints import find
+from lrps.store.conventions import NEWEST
 from lrps.store.layout import PathLayout
 
 ON_HOST = {"device": "cpu"}
@@ -111,7 +112,7 @@ def gradient_sums(out):
     config = make_config("gpt2", 1, "bf16", micro=1, sequences=len(rows), clip_grad_norm=None)
     exact = exact_gradient(config, rows) if rank() == 0 else {}
     found = {}
-    for name, conventions in {"fp32": deepspeed_engine.NEWEST, "bf16": {"padding": "none"}}.items():
+    for name, conventions in {"fp32": NEWEST, "bf16": {"padding": "none"}}.items():
         model = build_model(config.model, 0)
         engine = deepspeed_engine.Engine(config, model, conventions=conventions)
         engine.train_step(share(rows), lr=0.0, seed=5, step=0)

@@ -209,6 +209,7 @@ def test_a_real_engine_holds_what_was_forecast(
 
     from lrps.engine.deepspeed_engine import Engine, process_group
     from lrps.engine.model import build_model
+    from lrps.store.conventions import NEWEST
 
     config = make_config(
         model={"architecture": SMALL_LLAMA},
@@ -218,7 +219,7 @@ def test_a_real_engine_holds_what_was_forecast(
     )
     rows = np.random.default_rng(0).integers(0, 1000, (8, 64))
     with process_group(), LiveBytes() as live:
-        engine = Engine(config, build_model(config.model, 0))
+        engine = Engine(config, build_model(config.model, 0), conventions=NEWEST)
         engine.train_step(rows, lr=1e-3, seed=0, step=0)
         live.reset()
         engine.train_step(rows, lr=1e-3, seed=0, step=1)

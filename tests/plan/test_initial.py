@@ -14,6 +14,7 @@ from lrps.paths.increments import Increment
 from lrps.paths.paradigms.compile import compile_graph
 from lrps.plan.initial import initial_checkpoint, initial_weights, with_initial_weights
 from lrps.store import checkpoints
+from lrps.store.conventions import NEWEST
 from lrps.store.identity import check_identity, path_identity, training_digest
 from support.values import config_values
 
@@ -36,7 +37,7 @@ def model(state: Path | None = None) -> ModelConfig:
 def identity(make_config, state):
     config = make_config(model={"architecture": ARCHITECTURE, "initial_state": state})
     main = compile_graph(config, [Increment("v1", 200, 100)]).by_name["main"]
-    return path_identity(main, config, "tok", {})
+    return path_identity(main, config, "tok", {}, NEWEST)
 
 
 def test_the_seed_alone_needs_no_digest():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 
 from lrps.config.loader import load_config
 from lrps.config.models import Config
+from lrps.ledger.records import FORMAT
+from lrps.ledger.writer import write_attempt
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.conventions import FP32_SUM, GRADIENT_SUM, NEWEST, conventions_of
 from lrps.store.identity import check_identity, training_digest
@@ -71,3 +75,59 @@ def test_a_path_without_a_saved_state_decides_nothing(begun: Plan) -> None:
     for state in (begun.layout.path("main").checkpoints).iterdir():
         (state / "manifest.json").unlink()
     assert again(begun).conventions == NEWEST
+
+
+def record_attempt(plan: Plan, *kinds: str) -> None:
+    """Append an attempt at main, with records of these kinds, to its ledger."""
+    facts = {"format": FORMAT, "path": "main", "path_start": 0}
+    begun = ("start", 0, facts)
+    ledger = plan.layout.path("main").ledger
+    ledger.mkdir(exist_ok=True)
+    write_attempt(ledger, [begun, *((kind, 5, {"saved_step": 5}) for kind in kinds)])
+
+
+@pytest.mark.parametrize("loss", ["ledger", "damaged ledger", "amendment", "abandoned"])
+def test_a_path_that_has_lost_its_last_state_decides_all_the_same(loss: str, begun: Plan) -> None:
+    change(begun)
+    layout = begun.layout.path("main")
+    shutil.rmtree(layout.checkpoints)
+    assert again(begun).conventions == NEWEST
+    record_attempt(begun, "heartbeat", "failure")
+    assert again(begun).conventions == NEWEST, "an attempt that saved nothing"
+    if loss == "ledger":
+        record_attempt(begun, "checkpoint")
+        record_attempt(begun, "heartbeat")
+    elif loss == "damaged ledger":
+        next(layout.ledger.iterdir()).write_bytes(b"no record\n")
+    elif loss == "abandoned":
+        layout.abandoned(1).checkpoints.mkdir(parents=True)
+    else:
+        identity = json.loads(layout.path_json.read_text())
+        identity["path"]["amendments"] = [Amendment(0).to_json()]
+        layout.path_json.write_text(json.dumps(identity))
+    assert again(begun).conventions == {}
+
+
+def test_a_path_with_a_state_is_asked_before_one_that_has_lost_all(begun: Plan) -> None:
+    lost = begun.layout.path("branch-v1")
+    lost.directory.mkdir()
+    lost.path_json.write_bytes(begun.layout.path("main").path_json.read_bytes())
+    lost.abandoned(1).checkpoints.mkdir(parents=True)
+    change(begun)
+    assert again(begun).conventions == {}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "follows"),
+    [
+        ({"padding": "none", "initialisation": "by-module"}, NEWEST),
+        ({"padding": "none"}, {"padding": "none"}),
+        ({"padding": "none", "initialisation": "by-module", "precision": "bf16"}, dict(NEWEST, gradient_sum=None)),
+    ],
+    ids=["fp32", "fp32 begun before", "bf16"],
+)
+def test_a_run_in_fp32_says_nothing_of_sums_and_follows_those_of_its_time(
+    recorded: dict[str, str], follows: dict[str, str | None], begun: Plan
+) -> None:
+    change(begun, **recorded)
+    assert again(begun).conventions == {key: value for key, value in follows.items() if value is not None}

@@ -25,6 +25,9 @@ from lrps.launch.preflight import check_model_fits
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.status import check_run_dir
 from lrps.store.checkpoints import complete_checkpoints
+from lrps.store.conventions import NEWEST
+from lrps.store.identity import training_digest
+from lrps.train import job
 from support.model_directories import change_json, change_weights, model_directory
 from support.plain_engine import run
 
@@ -176,6 +179,26 @@ def test_a_run_begun_with_a_checkpoint_that_is_refused_now_is_trained_to_its_end
 
     with pytest.raises(ConfigError, match=re.escape(FAULTS[changes[0]])):
         run(make_from_it("other"), "main")
+
+
+def test_a_rank_that_finds_other_conventions_follows_those_of_rank_0(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make(tiny_config, tmp_path)
+    assert (plan.conventions, plan.begun) == (NEWEST, False)
+    newest = plan.training_sha256
+
+    def answer_of_another_rank(question: Callable[[], Any]) -> Any:
+        answer = question()
+        return {} if answer == NEWEST else answer
+
+    monkeypatch.setattr(job, "ask_rank_zero", answer_of_another_rank)
+    run(plan, "main", stop_after=8)
+    assert not row(plan, "main").any()
+    identity = json.loads(plan.layout.path("main").path_json.read_text())
+    assert not identity["training"].keys() & NEWEST.keys()
+    newest_state = complete_checkpoints(plan.layout.path("main").checkpoints)[-1]
+    assert newest_state.identity["training_sha256"] == training_digest(identity) != newest
 
 
 def test_a_new_run_trains_every_row(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,9 @@ from lrps.engine.build.placed_model import build_placed
 from lrps.engine.build.placement import Placement
 from lrps.engine.model import build_model
 from lrps.engine.model_config import model_config
+from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
+from lrps.plan.rewind import rewind
 from lrps.store.identity import read_identity
 from lrps.train.path_models import PathModels
 from support.plain_engine import run
@@ -83,6 +85,22 @@ def test_a_type_that_cannot_be_built_in_parts_is_built_whole_and_said(
     assert equal(model, build_model(plan.config.model, plan.config.seed))
     assert len(said) == 1
     assert "this apertus model cannot be built in parts, as its initialisation does not set" in said[0]
+
+
+def test_a_run_that_is_taken_back_to_its_start_draws_as_it_began(tiny_config: Path, tmp_path: Path) -> None:
+    begun = make(tiny_config, tmp_path)
+    begun.__dict__["conventions"] = {}
+    run(begun, "main", stop_after=8)
+    file = begun.layout.path("main").path_json
+    training = read_identity(file)["training"]
+    plan = make(tiny_config, tmp_path)
+    rewind(plan, "main", Amendment(0))
+
+    plan = make(tiny_config, tmp_path)
+    assert plan.conventions == {}
+    assert equal(built(plan)[0], build_model(plan.config.model, plan.config.seed))
+    run(plan, "main", stop_after=8)
+    assert read_identity(file)["training"] == training
 
 
 @pytest.mark.parametrize("conventions", [BEFORE, {}, None], ids=["drawn whole", "with padding rows", "newest"])

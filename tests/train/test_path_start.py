@@ -23,6 +23,7 @@ from lrps.plan.origin import Origin, origin_of
 from lrps.plan.plan import Plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, complete_checkpoints
+from lrps.store.conventions import NEWEST
 from lrps.store.identity import path_identity
 from lrps.store.layout import PathLayout
 from lrps.store.marks import MARK, read_mark
@@ -55,7 +56,7 @@ def marks(config: Config, layout: PathLayout, versions: int = 4) -> str | None:
     """The mark that the directory of the main path has once a plan claims it."""
     increments = [Increment(f"v{k}", 200, 100) for k in range(1, versions + 1)]
     main = compile_graph(config, increments).by_name["main"]
-    claim(layout, main, path_identity(main, config, "tok", {}))
+    claim(layout, main, path_identity(main, config, "tok", {}, NEWEST))
     return read_mark(layout.path_json)
 
 

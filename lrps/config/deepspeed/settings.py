@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from lrps.config.values import Float, Int, Section, parse_quantity
 
 PASSED = "deepspeed"
-"""Key of a checkpoint's identity with the passed settings that change last digits; absent where there are none."""
+"""Key of a checkpoint's identity with the settings of DeepSpeed that change last digits: those that were passed, and
+defaults of lrps that earlier versions did not have. Absent where there are none."""
 _NVME = (
     "states that DeepSpeed swaps out to nvme cannot be saved as lrps saves them: give cpu, or divide the state among "
     "more processes with a higher engine.zero_stage"
@@ -22,7 +23,7 @@ _NVME = (
 
 
 _SCALING = {"communication_data_type", "gradient_predivide_factor", "prescale_gradients"}
-_SUMMATION = {
+SUMMATION = {
     *("overlap_comm", "reduce_scatter", "reduce_bucket_size", "use_multi_rank_bucket_allreduce"),
     "sub_group_size",
 }
@@ -229,7 +230,7 @@ class DeepSpeedSettings(Section):
         Those of sums do from three processes on, because they change the order in which gradients are summed.
         Checkpoints record them, as they do the ZeRO stage and the number of processes.
         """
-        zero = self.zero.model_dump(mode="json", exclude_none=True, include=_SUMMATION)
+        zero = self.zero.model_dump(mode="json", exclude_none=True, include=SUMMATION)
         offload = {"offload_optimizer": "cpu"} if self.zero.offloads_optimizer else {}
         return self.model_dump(exclude_none=True, include=_SCALING) | zero | offload
 
