@@ -1,4 +1,4 @@
-"""Makes the demo's text from the Python sources that are installed here: real, versioned, drifting, and no download.
+"""Makes text from the Python sources that are installed here, for docs/drift.md: versioned, drifting, and no download.
 
 A stand-alone script that writes what `lrps data build` reads. Must not import lrps, nor the packages it reads.
 """
@@ -43,7 +43,7 @@ Files are cut into documents of at most 2 kB, at blank lines where it can be. As
 and leaves the old ones as they are. Generated, tiny (< 200 B), large (> 200 kB) and repeated texts are left out. The
 text depends on the versions of the installed packages, which DIR/corpus.json records."""
 
-EXAMPLE = "example: python tools/corpus.py --split drift --versions 4 --bytes-per-version 8MB --out data/text"
+EXAMPLE = "example: python tools/python_corpus.py --split drift --versions 4 --bytes-per-version 8MB --out data/text"
 
 
 class CorpusError(Exception):

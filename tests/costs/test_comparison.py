@@ -184,7 +184,9 @@ def test_four_equal_versions_without_a_branch_cost_two_fifths_of_ptfs(make: Any,
     comparison = make_comparison(plan)
     switching = comparison.paradigms["path-switching"]
     assert switching.plan.ratio_to_ptfs == 0.4
-    assert switching.ratios.training_to_ptfs == pytest.approx(0.4, rel=1e-6)
+    # The merges are not made here, so that their paradigm is not complete.
+    measured = None if release == "merge" else pytest.approx(0.4, rel=1e-6)
+    assert switching.ratios.training_to_ptfs == measured
     assert [each.cost.marginal.steps for each in switching.releases] == [500] * 4
     assert [each.cost.lineage.steps for each in switching.releases] == [500, 1000, 1500, 2000]
     assert switching.unreleased is None

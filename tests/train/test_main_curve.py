@@ -13,7 +13,9 @@ from lrps.audit.run import audit_run
 from lrps.base.errors import CheckpointError
 from lrps.config.loader import load_config
 from lrps.data.open_source import open_source
-from lrps.engine.model import build_model
+from lrps.engine.build.placed_model import build_placed
+from lrps.engine.build.placement import Placement
+from lrps.engine.model_config import model_config
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import HeldoutEvaluation, read_ledger
 from lrps.ledger.records import Record
@@ -148,7 +150,7 @@ def test_a_cap_takes_the_first_sequences_and_leaves_releases_whole(make: Make) -
 def test_the_losses_of_sequences_are_those_of_a_plain_model(make: Make) -> None:
     plan = make("schedule.peak_lr=1e-30", "schedule.warmup_steps=1", "optimizer.weight_decay=0")
     assert run(plan, "main", "branch-v1")
-    model = build_model(plan.config.model, plan.config.seed)
+    model = build_placed(model_config(plan.config.model), plan.config.seed, Placement(), loaded=False).eval()
     for version in ("v1", "v2"):
         source = open_source(plan.heldout[version], plan.config.data, seed=0)
         ids = torch.from_numpy(source.read(np.arange(plan.heldout_rows(version))).astype(np.int64))

@@ -307,12 +307,12 @@ def _newer(ours: StateDirectory, _: StateDirectory, source: Inventory, target: I
 
     A pin is saved again only if training has given it up as doubtful.
     """
+    if ours.kind not in ("checkpoints", "branch_points"):
+        return None
     here, there = source.ledger(ours.path), target.ledger(ours.path)
     try:
         mine, other = saves(here).get(ours.step), saves(there).get(ours.step)
-        replaceable = ours.kind == "checkpoints" or (
-            ours.kind == "branch_points" and ours.step in {*given_up(here), *given_up(there)}
-        )
+        replaceable = ours.kind == "checkpoints" or ours.step in {*given_up(here), *given_up(there)}
     except LedgerError:
         return None  # `_ledgers` reports the error.
     if not replaceable:

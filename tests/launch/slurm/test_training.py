@@ -87,7 +87,7 @@ def results(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in plan.graph.paths:
         layout = plan.layout.path(path.name)
-        lines = [json.loads(line) for line in layout.metrics.read_text().splitlines()]
+        lines = [line for line in map(json.loads, layout.metrics.read_text().splitlines()) if "loss" in line]
         found[path.name, "loss"] = {line["step"]: (line["loss"], line["lr"], line["grad_norm"]) for line in lines}
         final = layout.branch_points / f"step-{path.stop:08d}"
         files = json.loads((final / "manifest.json").read_text())["files"]
