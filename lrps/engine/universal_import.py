@@ -50,9 +50,13 @@ class _Ignored:
 
 
 _OF_DEEPSPEED: list[Any] = [
-    (_Ignored, f"deepspeed.runtime.{name}")
-    for name in ("zero.config.ZeroStageEnum", "fp16.loss_scaler.LossScaler", "fp16.loss_scaler.DynamicLossScaler")
+    (_Ignored, "builtins.getattr"),  # Python 3.11.0 to 3.11.3 saves the member of an enumeration as a call of it.
+    *(
+        (_Ignored, f"deepspeed.runtime.{name}")
+        for name in ("zero.config.ZeroStageEnum", "fp16.loss_scaler.LossScaler", "fp16.loss_scaler.DynamicLossScaler")
+    ),
 ]
+"""Names in DeepSpeed's files that are read without being imported or called: their values are not used."""
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,24 @@ class Evil:
         return os.mkdir, (str(self.file),)
 
 
+class OldEnumMember:
+    """Is pickled as Python 3.11.2 pickles the member of an enumeration: as a call of getattr."""
+
+    def __reduce__(self):
+        return getattr, (1, "no attribute")
+
+
+def test_members_of_enumerations_are_read_as_any_python_saves_them_and_nothing_is_called(universal):
+    for step in universal.rglob("step.pt"):
+        step.unlink()
+    adam = {"state": {0: {"step": torch.tensor(7.0)}}}
+    file = universal / "global_step5_universal" / "zero" / "optimizer_state.pt"
+    torch.save({"zero_stage": OldEnumMember(), "optimizer_state_dict": adam}, file)
+    checkpoint = import_universal(MODEL, universal, universal.with_name("read")).checkpoint
+    with open_state(checkpoint.directory) as state:
+        assert state.adam_step == 7
+
+
 @pytest.mark.parametrize("what", [f"zero/{NORM}/fp32.pt", f"zero/{NORM}/step.pt", "zero/optimizer_state.pt"])
 def test_a_malicious_pickle_is_refused_and_not_run(universal, tmp_path, what):
     if "optimizer_state" in what:
