@@ -41,7 +41,7 @@ demo: runtime
 	@echo "Trains four versions of a tiny model (0.12M parameters) on CPUs, in four ways: by learning-rate path switching (two"
 	@echo "processes), from scratch for every version (PTFS, with two decays), and continually (CPT). The text is 2.4 MB of State"
 	@echo "of the Union addresses, from PyPI. It shows that path switching needs 58 % of the steps of PTFS and how the losses of"
-	@echo "the four compare, and ends with runs/demo/report/index.html. It takes about 4 minutes on two quiet cores."
+	@echo "the four compare, and ends with runs/demo/report/index.html. It takes about 5 minutes on two quiet cores."
 	@$(MAKE) --no-print-directory run-config NAME=demo SPLIT=iid
 	-@$(BIN)/python tools/expected.py runs/demo --corpus data/demo/text
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT, SCALE = 1120, 1425, 0.7
+WIDTH, HEIGHT, SCALE = 1120, 1425, 0.55
 """Of the page's upper part: the headline, the tables of totals and the first figures. A README is narrower."""
 LARGEST_BYTES = 150_000
 FIGURES = {
