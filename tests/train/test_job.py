@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_built_is_recorded_and_its_error_is_raised(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make()
-    monkeypatch.setattr(PlainEngine, "__init__", lambda *_: 1 / 0)
+    monkeypatch.setattr(PlainEngine, "__init__", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(plan, "main")
     assert [record.kind for record in read_ledger(plan.layout.path("main").ledger)] == ["start", "failure"]
