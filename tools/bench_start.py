@@ -30,7 +30,7 @@ from bench_checkpoint import LENGTH, VOCABULARY, make_config
 from lrps.config.values import parse_quantity
 from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import Engine, process_group
-from lrps.engine.flat_pieces import check_names
+from lrps.engine.flat_pieces import check_piece_names
 from lrps.engine.model import build_model
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.store.checkpoints import Checkpoint
@@ -117,7 +117,7 @@ def measure(parameters: int, arguments: argparse.Namespace) -> tuple[int, int, U
     with closing(engine):
         try:
             with uses.measuring(NAMES):
-                check_names(engine._engine)
+                check_piece_names(engine._engine)
             engine.train_step(np.zeros((1, LENGTH), dtype=np.int64) + VOCABULARY // 2, lr=1e-4, seed=0, step=0)
             engine.sync_metrics()
             saved = save_checkpoint(engine, PathLayout(root), 1, {})

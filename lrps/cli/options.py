@@ -90,7 +90,7 @@ def check_paradigms(plan: Plan, names: Sequence[str] | None) -> None:
             raise ConfigError(f"--paradigm {name}: the config has {', '.join(plan.config.paradigms)}")
 
 
-def check_versions(plan: Plan, names: Sequence[str] | None) -> None:
+def check_selected_versions(plan: Plan, names: Sequence[str] | None) -> None:
     """Raise ConfigError if `--version` names one that the config does not have."""
     from lrps.config.data import no_version
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError, ConfigError
-from lrps.cli.options import ConfigFile, Overrides, check_paradigms, check_versions, load_plan
+from lrps.cli.options import ConfigFile, Overrides, check_paradigms, check_selected_versions, load_plan
 from lrps.cli.report import print_and_write_report
 from lrps.cli.streams import print_exactly
 
@@ -126,7 +126,7 @@ def _loaded(
 
     made = load_plan(config_file, overrides)
     check_paradigms(made, paradigms)
-    check_versions(made, versions)
+    check_selected_versions(made, versions)
     if not dry_run:
         finish_rewinds(made)
     return made

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from lrps.base.addresses import conceal, conceal_paths
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
-from lrps.config.deepspeed.refusals import refusal
+from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.models import Config
 from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
 
@@ -230,7 +230,7 @@ def _explain(error: Any, positions: Positions) -> str:
     name = ".".join(map(str, location))
     at = positions.of(location)
     if error["type"] == "extra_forbidden" and location[:2] == ("engine", "deepspeed"):
-        return f"{at}: {name}: {refusal('.'.join(map(str, location[2:])), _section_keys(raw))}"
+        return f"{at}: {name}: {refusal_words('.'.join(map(str, location[2:])), _section_keys(raw))}"
     if error["type"] == "extra_forbidden":
         nearby = difflib.get_close_matches(str(raw[-1]), _section_keys(raw), 1, 0.6)
         hint = f"; did you mean '{nearby[0]}'?" if nearby else f"; known keys: {', '.join(_section_keys(raw))}"

@@ -32,10 +32,19 @@ def heldout_loss(found: HeldoutEvaluation) -> HeldoutLoss:
     return HeldoutLoss(found.manifest_sha256, found.loss, found.bits_per_byte, found.rows, found.tokens)
 
 
+def mean_over_sets(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values of held-out sets, added in their order; None if one is not known, or there is none.
+
+    values: those of all sets that the mean is over, in the order of the plan.
+    """
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(found) else None
+
+
 def mean_loss(heldout: Mapping[str, HeldoutLoss], versions: Sequence[str]) -> float | None:
     """Return the mean loss over the held-out sets of these versions; None while one is missing."""
-    losses = [heldout[version].loss for version in versions if version in heldout]
-    return sum(losses) / len(losses) if len(losses) == len(versions) else None
+    return mean_over_sets(heldout[version].loss if version in heldout else None for version in versions)
 
 
 def initial_heldout(plan: Plan, statuses: Iterable[PathStatus]) -> dict[str, HeldoutLoss] | None:

@@ -205,7 +205,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
     try:
         digests = engine.read_fragments(checkpoint.directory, optimizer, share)
         with failing_together(alike=True), _naming_rank():
-            checkpoints.check_digests(checkpoint, digests)
+            checkpoints.check_file_digests(checkpoint, digests)
     except DamagedCheckpointError:
         raise
     except CheckpointError:

@@ -156,7 +156,7 @@ class Engine:
     def _check_start(self, model: nn.Module, document_end: int | None) -> None:
         """Check what DeepSpeed has made of the model, and let it train. Raises ConfigError, with the engine closed."""
         try:
-            flat_pieces.check_names(self._engine)
+            flat_pieces.check_piece_names(self._engine)
         except ConfigError:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""Where DeepSpeed 0.19 stores this rank's part of the state: fp32 weights and states of the optimizer, as flat pieces.
+"""The flat pieces in which DeepSpeed 0.19 stores this rank's part of the fp32 weights and optimizer states.
 
 Gets the engine as an argument and must not import deepspeed.
 """
@@ -48,7 +48,7 @@ def own_pieces(engine: Any) -> list[FlatPiece]:
     ]
 
 
-def check_names(engine: Any) -> None:
+def check_piece_names(engine: Any) -> None:
     """Check that each fp32 piece rounds to the weights of the parameter whose name it bears. Collective; one pass.
 
     Raises ConfigError on all ranks: DeepSpeed then trains correctly, but a checkpoint would store values under the

@@ -28,7 +28,7 @@ from lrps.engine.flat_pieces import (
     WEIGHTS,
     FlatPiece,
     adam_step,
-    check_names,
+    check_piece_names,
     own_pieces,
     refresh_weights,
     set_adam_step,
@@ -118,7 +118,7 @@ def read_fragments(
                     _begin(new, piece.states[WEIGHTS], piece.states[new.name])
             set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
     refresh_weights(engine)
-    check_names(engine)  # At the start equal norms and biases show nothing: any of their names would fit.
+    check_piece_names(engine)  # At the start equal norms and biases show nothing: any of their names would fit.
     return digests
 
 

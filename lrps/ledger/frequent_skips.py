@@ -1,4 +1,4 @@
-"""Steps that the guard passes too often: more than 1 % of the last 1,000. Then it is more than spikes that is wrong."""
+"""Steps that the guard passes too often: more than 1 % of the last 1,000."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def frequent_skips(passed: StepSet, step: int) -> int:
 
 
 def frequent_skips_text(number: int, path: str) -> str:
-    """Return the warning about so many steps of a path."""
+    """Return the warning about a path whose guard passes steps too often. number: that of `frequent_skips`."""
     return (
         f"the guard has let {number} of the last {LATELY:,} steps pass without an update, more than 1 %: these are no "
         "single spikes; look at the losses and the text of these steps, or take the path back with "

@@ -298,7 +298,7 @@ def missing_of_form(plan: Plan, path: TrainingPath, form: str) -> dict[Release, 
 
 
 def unmade_merges(plan: Plan, path: TrainingPath) -> list[Release]:
-    """Return the released merges of a path that no held-out set is there for, and that are not made.
+    """Return the released merges of a path that have no held-out set and are not made.
 
     All others are made when they are evaluated.
     """

@@ -178,17 +178,17 @@ def verify_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def verify_files(checkpoint: Checkpoint, names: Collection[str]) -> None:
-    """Read these files and compare their SHA-256; errors as those of `check_digests`."""
+    """Read these files and compare their SHA-256; errors as those of `check_file_digests`."""
     for name in names:
         path = checkpoint.directory / name
         try:
             digest = sha256_file(path)
         except OSError as error:
             raise unreadable(path, error) from error
-        check_digests(checkpoint, {name: digest})
+        check_file_digests(checkpoint, {name: digest})
 
 
-def check_digests(checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
+def check_file_digests(checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
     """Raise DamagedCheckpointError for the first file whose SHA-256 is not the manifest's. digests: name -> SHA-256.
 
     Raises UnreadableCheckpointError instead if the file has another size here than in the manifest: this host may see

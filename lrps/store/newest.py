@@ -30,7 +30,7 @@ def newest_complete(
         elif isinstance(found, UnreadableCheckpointError):
             raise found
         else:
-            skipped.append(Skipped(where, reason(found)))
+            skipped.append(Skipped(where, skip_reason(found)))
     return None, tuple(skipped)
 
 
@@ -45,9 +45,9 @@ def newest_intact(*directories: Path) -> tuple[Checkpoint | None, tuple[Skipped,
         newest, skipped = newest_complete(*directories, damaged=damaged)
         if newest is None or (why := damage(newest)) is None:
             return newest, skipped
-        damaged[newest.directory] = reason(why)
+        damaged[newest.directory] = skip_reason(why)
 
 
-def reason(error: CheckpointError) -> str:
+def skip_reason(error: CheckpointError) -> str:
     """Return what is wrong with a checkpoint that is skipped, without how to fix it."""
     return str(error).partition("; ")[0]

@@ -15,7 +15,7 @@ from lrps.engine.checkpointing import load_checkpoint, verify_together
 from lrps.engine.ranks import ask_rank_zero
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint
-from lrps.store.newest import reason
+from lrps.store.newest import skip_reason
 from lrps.train.path_start import PathStart
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class AttemptStart:
         except DamagedCheckpointError as error:
             if origin.verb != "resume" or origin.checkpoint is None:
                 raise
-            self._damaged[origin.checkpoint.directory] = reason(error)
+            self._damaged[origin.checkpoint.directory] = skip_reason(error)
             return False
         return True
 

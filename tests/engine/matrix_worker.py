@@ -450,7 +450,7 @@ def misnamed(out, stage, precision):
     config = make_config("llama", stage, precision)
     with patch.object(deepspeed_engine.deepspeed, "initialize", reordered):
         at_start = expect(ConfigError, lambda: started(config))
-        with patch.object(flat_pieces, "check_names", lambda engine: None), running(config) as engine:
+        with patch.object(flat_pieces, "check_piece_names", lambda engine: None), running(config) as engine:
             source = find(layout(out, world_size(), "llama", stage, precision), STEPS)
             return at_start, expect(ConfigError, lambda: load_checkpoint(engine, source))
 

@@ -1,6 +1,6 @@
 """Reasons why settings of DeepSpeed are refused in `engine.deepspeed`, and the words for a key that is not allowed.
 
-A key of a table is a dotted name below `engine.deepspeed`; it stands for everything below it as well. All statements
+A key of a table is a dotted name below `engine.deepspeed`; it applies to everything below it as well. All statements
 are about DeepSpeed 0.19.8.
 """
 
@@ -127,7 +127,7 @@ def reason(key: str) -> str | None:
     return next((REFUSED[name] for n in range(1, len(parts) + 1) if (name := ".".join(parts[:n])) in REFUSED), None)
 
 
-def refusal(key: str, allowed: Collection[str]) -> str:
+def refusal_words(key: str, allowed: Collection[str]) -> str:
     """Return the words about a key that is not allowed: the reason, or the nearest name for an unknown one.
 
     key: dotted name below `engine.deepspeed`. allowed: keys that are allowed in the same section.

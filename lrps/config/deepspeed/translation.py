@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from lrps.config.deepspeed.refusals import refusal
+from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.deepspeed.settings import DeepSpeedSettings, stage_fault
 
 Verb = Literal["kept", "became", "left to lrps", "refused"]
@@ -57,7 +57,7 @@ _OFFLOADS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one line of the file."""
+    """The key of lrps that a line of the file became, or the reason why it became none."""
 
     key: str
     """Dotted name in the file."""
@@ -68,14 +68,14 @@ class Fate:
 
 @dataclass
 class Translation:
-    """The keys of lrps, and what became of every line."""
+    """The keys of lrps that a file became, and the fate of each of its lines."""
 
     values: dict[str, Any] = field(default_factory=dict)
     """Sections of a config of lrps, without those that no line of the file says anything about."""
     fates: list[Fate] = field(default_factory=list)
-
+    """Fate of every line, in the order of the file."""
     absent: list[Fate] = field(default_factory=list)
-    """What the file leaves to a default of DeepSpeed, where that of lrps is another."""
+    """Keys that the file does not have, and whose default in DeepSpeed is another one than that of lrps."""
 
     def put(self, key: str, value: Any) -> None:
         """Set a dotted key of lrps; lists of several lines are joined."""
@@ -186,7 +186,7 @@ def _refused(key: str) -> str | None:
     for depth, part in enumerate(parts, 1):
         allowed = list(section.model_fields) if section else []
         if section is None or part not in allowed:
-            return refusal(".".join(parts[:depth]), allowed)
+            return refusal_words(".".join(parts[:depth]), allowed)
         options = typing.get_args(section.model_fields[part].annotation)
         section = next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)
     return None

@@ -12,7 +12,7 @@ from math import log
 
 from lrps.base.document import OPTIONAL
 from lrps.costs.curves.heldout_curve import HeldoutCurve
-from lrps.costs.forecasts.mean_over_sets import mean_over_sets
+from lrps.costs.heldout_loss import mean_over_sets
 
 SAME_LENGTH = 0.1
 """Largest difference of the logarithms of two lengths that count as the same for the offset rule."""

@@ -8,9 +8,9 @@ from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.curves.heldout_curve import losses_alone
 from lrps.costs.forecasts.known_losses import check_version_length, switching_names, switching_of
-from lrps.costs.forecasts.mean_over_sets import mean_over_sets
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster, is_so_far
+from lrps.costs.heldout_loss import mean_over_sets
 from lrps.forecast import Forecast, ForecastRefused
 from lrps.forecast.branch import BranchPlan
 from lrps.plan.plan import Plan
@@ -38,7 +38,7 @@ def refused_loss(refusal: ForecastRefused) -> PlannedLoss:
     return PlannedLoss(None, None, None, _WORDS.get(refusal.reason, refusal.reason))
 
 
-def mean_loss(forecasts: Sequence[Forecast]) -> PlannedLoss:
+def mean_forecast(forecasts: Sequence[Forecast]) -> PlannedLoss:
     """Return the mean of forecasts over held-out sets, and of their half-widths: errors of the sets go together."""
     count = len(forecasts)
     return PlannedLoss(None, sum(f.loss for f in forecasts) / count, sum(f.half_width for f in forecasts) / count, None)
@@ -47,7 +47,7 @@ def mean_loss(forecasts: Sequence[Forecast]) -> PlannedLoss:
 def loss_of(forecast: Callable[[BranchPlan], dict[str, Forecast]], branch: BranchPlan) -> PlannedLoss:
     """Return the loss of a branch. forecast: the one of `version_forecast.forecaster`."""
     try:
-        return mean_loss(list(forecast(branch).values()))
+        return mean_forecast(list(forecast(branch).values()))
     except ForecastRefused as refusal:
         return refused_loss(refusal)
 

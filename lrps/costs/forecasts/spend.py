@@ -70,7 +70,7 @@ class SpendChoice:
     config_lines: tuple[str, ...]
     """Lines for the config file."""
     remarks: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
-    """Sentences on what the choice leaves out, and on what the forecast cannot tell."""
+    """Sentences about what the choice leaves out, and about differences below the band of the forecast."""
 
 
 def budget_in_steps(look: Outlook, text: str) -> float:
@@ -130,7 +130,7 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
 
 
 def _undecided(best: Choice, planned: Sequence[PricedBranch | None], fits: bool) -> str | None:
-    """Return the remark on a choice that the forecast cannot tell from the config's; None where it can.
+    """Return the remark on a choice that differs from the config's by less than the band; None if it differs by more.
 
     planned: branches of the config, None where the forecast is refused. fits: whether the config's fit the budget; then
     such a choice is refused.

@@ -24,7 +24,7 @@ from lrps.costs.forecasts.known_losses import (
     planned_branch,
     switching_of,
 )
-from lrps.costs.forecasts.mean_over_sets import mean_over_sets
+from lrps.costs.heldout_loss import mean_over_sets
 from lrps.costs.price import Price
 from lrps.forecast import Forecast, ForecastRefused, forecast_branch
 from lrps.forecast.branch import BranchPlan
@@ -62,8 +62,8 @@ class ForecastLoss:
     band_branches: int = field(default=0, metadata=OPTIONAL)
     """Number of the run's finished branches whose errors the band comes from; 0 for the band of the public curves."""
     fallback: Fallback | None = field(default=None, metadata=OPTIONAL)
-    """What is offered where the forecast of the config's branch is refused for drift, once the main path was evaluated
-    at the end of the increment; null otherwise."""
+    """Estimate in place of the forecast of the config's branch, where that is refused for drift and the main path was
+    evaluated at the end of the increment; null otherwise."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Outlook:
     def abandoned(self) -> Mapping[str, str]:
         """Trained version -> description of its fork, of branches from a history of the main path that was abandoned.
 
-        They say nothing about branches from the main path as it is now.
+        They say nothing about branches from the present history of the main path.
         """
         return {end.released: end.other_parent for end in self.ends if end.other_parent is not None}
 

@@ -9,7 +9,7 @@ from lrps.paths.graph import TrainingPath
 
 
 @dataclass(frozen=True)
-class StepRange:
+class SkippedRange:
     """Optimizer steps of a lineage; step s leads from the state of step s to that of step s + 1."""
 
     first: int
@@ -36,7 +36,7 @@ class PathAmendment:
     """Number of steps for which `peak_lr` is in force; null for good."""
     clip_grad_norm: float | None
     """Largest norm of the gradient in place of that of the config; null: not changed."""
-    skipped: StepRange | None
+    skipped: SkippedRange | None
     """Steps that pass without an update; null if none do."""
     in_force: bool
     """False if a later rewind went as far back and ended the amendment."""
@@ -54,7 +54,7 @@ def path_amendments(path: TrainingPath) -> tuple[PathAmendment, ...]:
             peak_lr=each.peak_lr,
             for_steps=each.for_steps,
             clip_grad_norm=each.clip_grad_norm,
-            skipped=StepRange(each.skipped.start, each.skipped.stop - 1) if each.skip else None,
+            skipped=SkippedRange(each.skipped.start, each.skipped.stop - 1) if each.skip else None,
             in_force=number in numbers,
         )
         for number, each in enumerate(path.amendments, 1)

@@ -1,4 +1,4 @@
-"""Where the parameters of a model go, unit by unit, before DeepSpeed takes the model over.
+"""Placement of the parameters of a model, unit by unit, before DeepSpeed takes the model over.
 
 Must not import deepspeed.
 """

@@ -95,7 +95,7 @@ class _Joined:
         self._parent = {name: name for name in names}
 
     def root(self, name: str) -> str:
-        """Return the name that stands for the group of `name`."""
+        """Return the name that identifies the group of `name`."""
         while self._parent[name] != name:
             self._parent[name] = name = self._parent[self._parent[name]]
         return name

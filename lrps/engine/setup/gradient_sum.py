@@ -31,7 +31,7 @@ class GradientSum:
             parameter.register_post_accumulate_grad_hook(self._add)
 
     def _add(self, parameter: Tensor) -> None:
-        """Add a gradient as soon as it is complete, and free it."""
+        """Add a complete gradient to its sum, and free it."""
         self._sums[parameter].add_(parameter.grad)
         parameter.grad = None
 

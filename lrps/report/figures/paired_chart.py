@@ -11,7 +11,7 @@ from lrps.charts.svg import Drawing
 from lrps.costs.comparison import Comparison
 from lrps.costs.curves.paired_difference import PairedDifference
 from lrps.ledger.reader import EMA, MERGE, RAW
-from lrps.report.tables.paired_table import version_of
+from lrps.report.tables.paired_table import version_label
 
 _STANDARD_ERRORS = 2
 """Length of each half of a line."""
@@ -61,4 +61,4 @@ def _chart(title: str, differences: Sequence[PairedDifference]) -> Drawing:
 def _interval(of: PairedDifference) -> Interval:
     half = None if of.standard_error is None else _STANDARD_ERRORS * of.standard_error
     text = f"{of.difference:+.4f}" + ("" if half is None else f" ± {half:.4f}")
-    return Interval(f"{version_of(of)} on {of.version}", _SLOTS[of.form], of.difference, half, text)
+    return Interval(f"{version_label(of)} on {of.version}", _SLOTS[of.form], of.difference, half, text)

@@ -26,7 +26,7 @@ def paired_table(comparison: Comparison) -> Table:
     )
     rows = (
         (
-            version_of(each),
+            version_label(each),
             each.version,
             f"{name} @ {each.main_step:,}",
             each.difference,
@@ -39,7 +39,7 @@ def paired_table(comparison: Comparison) -> Table:
     return Table("versions against the main path", columns, tuple(rows), (_NOTE,))
 
 
-def version_of(difference: PairedDifference) -> str:
+def version_label(difference: PairedDifference) -> str:
     """Return the released version with the form of its weights if they are not raw, such as `v3 (ema)`."""
     return difference.released + ("" if difference.form == RAW else f" ({difference.form})")
 

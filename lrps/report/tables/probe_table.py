@@ -8,7 +8,7 @@ from lrps.base.numbers import count, device_time
 from lrps.costs.answers.probe_results import ProbeLoss, ProbeResult, ProbeScore
 from lrps.costs.comparison import Comparison
 from lrps.report.table import Column, Table, text_column
-from lrps.report.tables.task_table import measure, score_text
+from lrps.report.tables.task_table import metric_label, score_text
 
 _NOTE = (
     "Held-out loss minus that of the control, in nats per token, on the same sequences, and its standard error over "
@@ -33,7 +33,7 @@ def probe_table(comparison: Comparison) -> Table:
         Column("from step", count, priority=len(sets) + 2),
         Column("steps", count, priority=len(sets) + 2),
         *(Column(name, priority=len(sets) - index) for index, name in enumerate(sets)),
-        *(Column(task, unit=measure(metric, each.higher_is_better)) for (task, metric), each in metrics.items()),
+        *(Column(task, unit=metric_label(metric, each.higher_is_better)) for (task, metric), each in metrics.items()),
         Column("allocated device time", device_time, priority=len(sets) + 1),
     )
     rows = (_row(result, list(metrics)) for result in results)

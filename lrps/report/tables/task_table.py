@@ -61,12 +61,12 @@ def task_table(comparison: Comparison) -> Table:
     for task, metric, name, numbers in _lines(comparison):
         version = comparison.tasks[task]
         cells = (_text(metric, numbers.get(version)) for version in versions)
-        title = measure(metric, next(iter(numbers.values())).result.higher_is_better)
+        title = metric_label(metric, next(iter(numbers.values())).result.higher_is_better)
         rows.append((task if version is None else f"{task} (of {version})", title, name, *cells))
     return Table("what versions score on tasks", columns, tuple(rows), (_NOTE,))
 
 
-def measure(metric: str, higher_is_better: bool) -> str:
+def metric_label(metric: str, higher_is_better: bool) -> str:
     """Return the name of a metric for people."""
     title = MEASURES[metric].title if metric in MEASURES else metric
     return title if higher_is_better else f"{title} (lower is better)"
