@@ -1,6 +1,6 @@
 """What cures forgetting: every paradigm of a config over several seeds, beside training from scratch.
 
-    python tools/python_corpus.py --split drift --versions 4 --bytes-per-version 240kB --out data/drift/text
+    python tools/python_corpus.py --split drift --versions 4 --bytes-per-version 240kB --out data/forgetting/text
     lrps data build configs/forgetting.yaml
     python tools/forgetting.py                           # seeds 17, 18, 19; results in runs/forgetting
     python tools/forgetting.py --seeds 17 --show         # only what is there
