@@ -23,6 +23,7 @@ from lrps.base.errors import ConfigError
 from lrps.base.files import located
 from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.models import Config
+from lrps.config.optimizing import SECTIONS
 from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
 
 Location = tuple[str | int, ...]
@@ -78,8 +79,9 @@ class Positions:
 
 
 def _without_tag(location: Location) -> Location:
-    """pydantic names the kind of a strategy in its locations; the document does not: paradigms.NAME.KIND.key."""
-    return (*location[:2], *location[3:]) if location[0] == "paradigms" else location
+    """Return a location as the document has it: pydantic adds kinds, as in paradigms.NAME.KIND.key."""
+    tag = {"paradigms": 2, "optimizer": 1}.get(str(location[0]), len(location))
+    return (*location[:tag], *location[tag + 1 :])
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
@@ -201,10 +203,12 @@ def _no_place(target: Any) -> str:
 
 
 def _section_keys(location: Location) -> list[str]:
-    """Return the keys allowed in the section around `location`, which includes the kind of a strategy."""
+    """Return the keys allowed in the section around `location`, which includes the kind of a strategy or optimizer."""
     if location[0] == "paradigms" and len(location) > 2:
         model: Any = _STRATEGIES[str(location[2])]
         location = location[3:]
+    elif location[0] == "optimizer" and len(location) > 1:
+        model, location = SECTIONS[str(location[1])], location[2:]
     else:
         model = Config
     for part in location[:-1]:
@@ -237,6 +241,8 @@ def _explain(error: Any, positions: Positions) -> str:
         return f"{at}: {name}: unknown key{hint} (got {_shown(location, error['input'])})"
     if error["type"] in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
+        if location == ("optimizer",):
+            at, name = positions.of(("optimizer", "kind")), "optimizer.kind"
         allowed = re.findall(r"'([^']+)'", context.get("expected") or context["expected_tags"])
         given = str(context.get("tag", error["input"]))
         nearby = difflib.get_close_matches(given, allowed, 1, 0.5)

@@ -17,6 +17,7 @@ from lrps.config.evaluating import EvaluationConfig
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
+from lrps.config.optimizing import AdamWConfig, OptimizerConfig
 from lrps.config.probing import ProbeConfig, check_probes
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.tracking import TrackConfig
@@ -91,18 +92,6 @@ class ScheduleConfig(Section):
         if self.final_lr > self.peak_lr:
             raise ValueError(f"final_lr {self.final_lr} is above peak_lr {self.peak_lr}")
         return self
-
-
-class OptimizerConfig(Section):
-    """Settings of AdamW."""
-
-    betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    eps: Annotated[Float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[Float, Field(ge=0)] = 0.1
-    no_weight_decay: tuple[Literal["norms", "biases", "embeddings"], ...] = ()
-    """Kinds of parameters without weight decay; by default it is applied to all."""
-    clip_grad_norm: Annotated[Float, Field(gt=0)] | None = 1.0
-    """Global gradient norm to which gradients are clipped; null switches clipping off."""
 
 
 class EngineConfig(Section):
@@ -222,7 +211,7 @@ class Config(Section):
     data: DataConfig
     batch: BatchConfig
     schedule: ScheduleConfig
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = AdamWConfig()
     engine: EngineConfig = EngineConfig()
     average: AverageConfig | None = None
     """Averages of the main path's weights; by default none."""

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lrps.base.errors import LrpsError
-from lrps.config.models import Config, OptimizerConfig, ScheduleConfig
+from lrps.config.models import Config, ScheduleConfig
+from lrps.config.optimizing import AdamWConfig
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, WsdS
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.conventions import NEWEST
@@ -360,7 +361,7 @@ def test_the_table_has_every_key_that_an_identity_is_made_of() -> None:
     trained = [".".join(key) for name, key in TRAINING_KEYS.items() if key and name not in BY_HASH]
     model = [key for key in trained if not any(each.startswith(key) for each in cases)]
     assert model == [], "words without a case"
-    for section, kind in (("optimizer", OptimizerConfig), ("schedule", ScheduleConfig)):
+    for section, kind in (("optimizer", AdamWConfig), ("schedule", ScheduleConfig)):
         assert {f"{section}.{field}" for field in kind.model_fields} <= set(cases)
     strategies = {"path-switching": PathSwitching, "ptfs": Ptfs, "cpt": Cpt, "w": WsdS}
     for name, strategy in strategies.items():
