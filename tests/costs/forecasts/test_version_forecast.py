@@ -21,25 +21,13 @@ from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_step
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.costs.price import Price
 from lrps.forecast import ForecastRefused
-from lrps.forecast.branch import BranchPlan
 from lrps.plan.plan import Plan, make_plan
 from lrps.report.figures.forecast_chart import forecast_figure, length_chart, set_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
 from lrps.report.tables.loss_column import loss_cell
+from support.forecast_run import STEPS, branch_loss, main_loss
 
-STEPS = 4_000
-"""Steps of an increment: 64,000 tokens of 16 a step."""
-SETS = {"v1": 2.8, "v2": 2.9, "v3": 3.0, "v4": 3.1}
-"""Held-out set -> limit of the main path's loss on it."""
-
-
-def main_loss(version: str, step: float) -> float:
-    return SETS[version] + 12 * step**-0.5
-
-
-def branch_loss(version: str, fork: int, steps: int, shape: str = "linear") -> float:
-    branch = BranchPlan(fork, steps, shape)
-    return main_loss(version, branch.main_step) - 0.06 * branch.gain_factor
+SETS = ("v1", "v2", "v3", "v4")
 
 
 def curve(plan: Plan, trained: int, known: int) -> HeldoutCurve:
