@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.comparison import make_comparison
 from lrps.costs.curves.heldout_curve import losses_alone
-from lrps.costs.forecasts.known_losses import ends_before
+from lrps.costs.forecasts.known_losses import ends_before, switching_names, switching_of
 from lrps.costs.forecasts.newest_forecast import newest_forecast
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.spend import spend_choice
@@ -160,3 +161,14 @@ def test_every_paradigm_of_path_switching_has_losses_and_the_forecast_names_the_
     assert losses.keys() == branches
     forecast = version_forecast(look_at(plan), "v1")
     assert "Not forecast here: long (" in " ".join(forecast_remarks(forecast))
+
+
+def test_a_paradigm_without_branches_does_not_hide_the_others(tmp_path: Path) -> None:
+    merged = {"kind": "path-switching", "release": "merge"}
+    plan = forecast_plan(tmp_path, paradigms={"merged": merged, "path-switching": {}})
+    assert switching_names(plan) == ("path-switching",)
+    assert switching_of(plan).paradigm.name == "path-switching"
+    with pytest.raises(ConfigError, match="merged is none; the config has path-switching"):
+        switching_of(plan, "merged")
+    with pytest.raises(ConfigError, match="and the config has none"):
+        switching_of(forecast_plan(tmp_path, paradigms={"merged": merged}))
