@@ -112,14 +112,23 @@ def sha256_file(path: Path, receive: Callable[[int, memoryview], None] | None = 
 
     receive: called with (offset, bytes) of every piece, in the order of the file; the next piece overwrites the bytes.
     """
-    digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        # In large pieces, because a thread waits for the interpreter's lock after each of them.
-        piece = memoryview(bytearray(min(_PIECE, max(1, path.stat().st_size))))
-        offset = 0
-        while count := file.readinto(piece):
-            digest.update(piece[:count])
-            if receive is not None:
-                receive(offset, piece[:count])
-            offset += count
+        return sha256_range(file.fileno(), 0, os.fstat(file.fileno()).st_size, receive)
+
+
+def sha256_range(
+    descriptor: int, offset: int, size: int, receive: Callable[[int, memoryview], None] | None = None
+) -> str:
+    """Return the SHA-256 of `size` bytes of an open file, from `offset` on, in hex; of fewer if the file ends before.
+
+    receive: as for `sha256_file`; its offsets are those in the file.
+    """
+    digest, end = hashlib.sha256(), offset + size
+    # In large pieces, because a thread waits for the interpreter's lock after each of them.
+    piece = memoryview(bytearray(min(_PIECE, max(1, size))))
+    while count := os.preadv(descriptor, [piece[: end - offset]], offset):
+        digest.update(piece[:count])
+        if receive is not None:
+            receive(offset, piece[:count])
+        offset += count
     return digest.hexdigest()
