@@ -9,7 +9,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,21 @@ def sha256_range(
 
     receive: as for `sha256_file`; its offsets are those in the file.
     """
-    digest, end = hashlib.sha256(), offset + size
-    # In large pieces, because a thread waits for the interpreter's lock after each of them.
-    piece = memoryview(bytearray(min(_PIECE, max(1, size))))
-    while count := os.preadv(descriptor, [piece[: end - offset]], offset):
-        digest.update(piece[:count])
+    digest = hashlib.sha256()
+    for begin, piece in read_pieces(descriptor, offset, size):
+        digest.update(piece)
         if receive is not None:
-            receive(offset, piece[:count])
-        offset += count
+            receive(begin, piece)
     return digest.hexdigest()
+
+
+def read_pieces(descriptor: int, offset: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    """Yield (offset, bytes) of `size` bytes of an open file, from `offset` on; of fewer if the file ends before.
+
+    The next piece overwrites the bytes.
+    """
+    # In large pieces, because a thread waits for the interpreter's lock after each of them.
+    end, piece = offset + size, memoryview(bytearray(min(_PIECE, max(1, size))))
+    while count := os.preadv(descriptor, [piece[: end - offset]], offset):
+        yield offset, piece[:count]
+        offset += count

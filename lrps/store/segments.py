@@ -50,8 +50,9 @@ def segments_of(files: Mapping[str, Entry]) -> tuple[FileSegment, ...]:
         if (listed := files[name].get("segments")) is None:
             found.append(FileSegment(name, 0, files[name]["bytes"], files[name]["sha256"]))
             continue
-        found += [FileSegment(name, *entry, ranks + number) for number, entry in enumerate(listed)]
-        ranks += len(listed)
+        for offset, size, digest in listed:
+            found.append(FileSegment(name, offset, size, digest, ranks))
+            ranks += 1
     return tuple(found)
 
 
@@ -70,8 +71,10 @@ def entry_fault(entry: Entry) -> str | None:
     """Return what is wrong with the entry of a file; None if its segments cover its bytes exactly once."""
     end = 0
     for each in segments_of({"": entry}):
-        if each.offset != end or each.bytes < 0:
+        if each.offset != end:
             return f"a segment begins at byte {each.offset} instead of {end}"
+        if each.bytes < 0:
+            return f"the segment at byte {end} has {each.bytes} bytes"
         end += each.bytes
     return None if end == entry["bytes"] else f"its segments have {end} bytes in all, and the file {entry['bytes']}"
 

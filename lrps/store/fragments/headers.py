@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError
+from lrps.store.file_errors import readable
 from lrps.store.fragments.index import FACTS, file_name
 from lrps.store.fragments.ranges import STEP, StoredRange, StoredState
 
@@ -44,26 +45,27 @@ class HeaderIndex:
 def index_of_headers(directory: Path) -> HeaderIndex:
     """Return the index of the files in a directory.
 
-    Raises CheckpointError if they are not a complete set in the first format, OSError, ValueError or LookupError if one
-    cannot be read.
+    Raises CheckpointError if they are not a complete set in the first format, or if one cannot be read.
     """
     index = HeaderIndex()
     for path in _files(directory):
-        header, begin = _read_header(path)
-        facts = json.loads(header.pop("__metadata__", {}).get(FACTS, "{}"))
-        if facts.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path} has format {facts.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
-            )
-        index.shapes, index.steps = facts["shapes"], {STEP: float(facts[STEP])}
-        for key, entry in header.items():
-            state, name, start = key.split("|")
-            if entry["dtype"] != "F32":
-                raise CheckpointError(f"{path}: {key} is {entry['dtype']}, not F32; use an older checkpoint")
-            stop = int(start) + entry["shape"][0]
-            offset = begin + entry["data_offsets"][0]
-            index.add(state, name, StoredRange(path.name, offset, int(start), stop, "F32"))
+        with readable(path):
+            _add_file(index, path)
     return index
+
+
+def _add_file(index: HeaderIndex, path: Path) -> None:
+    header, begin = _read_header(path)
+    facts = json.loads(header.pop("__metadata__", {}).get(FACTS, "{}"))
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {facts.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it")
+    index.shapes, index.steps = facts["shapes"], {STEP: float(facts[STEP])}
+    for key, entry in header.items():
+        state, name, start = key.split("|")
+        if entry["dtype"] != "F32":
+            raise CheckpointError(f"{path}: {key} is {entry['dtype']}, not F32; use an older checkpoint")
+        stop = int(start) + entry["shape"][0]
+        index.add(state, name, StoredRange(path.name, begin + entry["data_offsets"][0], int(start), stop, "F32"))
 
 
 def _files(directory: Path) -> Iterator[Path]:

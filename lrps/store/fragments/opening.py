@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from lrps.base.errors import CheckpointError
 from lrps.store.checkpoints import Checkpoint, check_digests
-from lrps.store.file_errors import unreadable
+from lrps.store.file_errors import readable
 from lrps.store.fragments.headers import index_of_headers
 from lrps.store.fragments.index import INDEX, read_index
 from lrps.store.fragments.ranges import StateIndex
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a file, whose bytes may be any, into a CheckpointError that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error!r}); use an older checkpoint") from error
 
 
 def index_in(directory: Path) -> StateIndex:
@@ -32,8 +18,7 @@ def index_in(directory: Path) -> StateIndex:
     if path.exists():
         with readable(path):
             return read_index(path.read_text(encoding="utf-8"))
-    with readable(directory):
-        return index_of_headers(directory)
+    return index_of_headers(directory)
 
 
 def index_of(checkpoint: Checkpoint) -> StateIndex:
