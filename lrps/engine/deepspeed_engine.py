@@ -38,6 +38,7 @@ from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_l
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.optimizers.adamw import AdamWOptimizer
 from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
@@ -128,13 +129,7 @@ class Engine:
         self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.optimizer),
-            lr=0.0,  # Set before every step.
-            betas=config.optimizer.betas,
-            eps=config.optimizer.eps,
-            fused=True,
-        )
+        optimizer = AdamWOptimizer.make(parameter_groups(model, config.optimizer), config.optimizer)
         # Parameters that are divided among the ranks are empty.
         self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
         settings = _settings(config, self.parameters, own_sums)

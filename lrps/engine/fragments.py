@@ -24,17 +24,8 @@ from torch import Tensor
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import apply_umask, sha256_file
-from lrps.engine.flat_pieces import (
-    WEIGHTS,
-    FlatPiece,
-    adam_step,
-    check_piece_names,
-    own_pieces,
-    refresh_weights,
-    set_adam_step,
-    shapes_of,
-    states_of,
-)
+from lrps.engine.flat_pieces import WEIGHTS, FlatPiece, check_piece_names, refresh_weights, shapes_of
+from lrps.engine.optimizers.kinds import optimizer_of
 from lrps.engine.ranks import failing_together, rank, world_size
 from lrps.paths.optimizer_states import OptimizerState
 from lrps.store.file_errors import unreadable
@@ -78,45 +69,43 @@ class Fragments:
 
 def own_fragments(engine: Any) -> Fragments:
     """Return this rank's part of the state as views of the live memory, which the next step changes. Not collective."""
-    pieces = own_pieces(engine)
-    if engine.zero_optimization_stage() == 0:  # Every rank has the whole state: distribute the parameters.
-        pieces = pieces[rank() :: world_size()]
+    optimizer = optimizer_of(engine)
     tensors = {
-        f"{state}|{piece.name}|{piece.start}": tensor.detach()
-        for piece in pieces
-        for state, tensor in piece.states.items()
+        f"{piece.state}|{piece.name}|{piece.start}": piece.values.detach()
+        for piece in optimizer.pieces()
+        if piece.written
     }
-    facts = {"format": FORMAT, "adam_step": adam_step(engine), "shapes": shapes_of(engine)}
+    facts = {"format": FORMAT, "adam_step": optimizer.step, "shapes": shapes_of(engine)}
     return Fragments(file_name(rank(), world_size()), tensors, facts)
 
 
 def read_fragments(
     engine: Any, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()
 ) -> dict[str, str]:
-    """Set weights, states of the optimizer and Adam's step count from fragments of any topology. Collective.
+    """Set weights, states of the optimizer and its step count from fragments of any topology. Collective.
 
-    optimizer: `carry`, or `reset` for zero moments and step 0. If the engine has an average of the weights, it is read
-    in both cases; it begins as a copy of the weights if the fragments have none. hashed: names of files in the
-    directory that this rank reads as a whole; what it needs of them is taken from the same read, and their SHA-256 is
-    returned by name. Raises CheckpointError on all ranks: before anything is changed if the fragments lack a range or
-    are of another model, later if a file cannot be read.
+    optimizer: `carry`, or `reset` for states as before the first step, and step 0. If the engine has an average of the
+    weights, it is read in both cases; it begins as a copy of the weights if the fragments have none. hashed: names of
+    files in the directory that this rank reads as a whole; what it needs of them is taken from the same read, and their
+    SHA-256 is returned by name. Raises CheckpointError on all ranks: before anything is changed if the fragments lack a
+    range or are of another model, later if a file cannot be read.
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
     with ExitStack() as stack:
         with failing_together():
-            pieces, states = own_pieces(engine), states_of(engine)  # Moments that do not exist yet are allocated.
+            own = optimizer_of(engine)
+            states, pieces = own.states(), own.pieces()  # States that do not exist yet are allocated.
             source = _FragmentFiles(directory, stack)
             source.check_model(shapes_of(engine))
-            read = [state for state in states if _is_read(state, optimizer, source)]
-            wanted = (WEIGHTS, *(state.name for state in read))
-            copies = [copy for piece in pieces for state in wanted for copy in source.copies(state, piece)]
+            read = {WEIGHTS, *(state.name for state in states if _is_read(state, optimizer, source))}
+            copies = [copy for piece in pieces if piece.state in read for copy in source.copies(piece)]
         with failing_together(), torch.no_grad():
             digests = _read(directory, copies, hashed)
-            for new in (state for state in states if state not in read):
-                for piece in pieces:
-                    _begin(new, piece.states[WEIGHTS], piece.states[new.name])
-            set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
+            for state in states:
+                if state.name not in read:
+                    own.begin(state)
+            own.step = source.adam_step if optimizer == "carry" else 0.0
     refresh_weights(engine)
     check_piece_names(engine)  # At the start equal norms and biases show nothing: any of their names would fit.
     return digests
@@ -125,14 +114,6 @@ def read_fragments(
 def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
     """Return True if a state is read from fragments, False if it restarts from its first value."""
     return source.has(state.name) if state.averages_weights else optimizer == "carry"
-
-
-def _begin(state: OptimizerState, weights: Tensor, values: Tensor) -> None:
-    """Set the values with which a state begins."""
-    if state.averages_weights:
-        values.copy_(weights)
-    else:
-        values.zero_()
 
 
 # Reading
@@ -261,18 +242,18 @@ class _FragmentFiles:
         """Return True if there are values of this state."""
         return any(state == stored for stored, _ in self._index)
 
-    def copies(self, state: str, piece: FlatPiece) -> Iterator[_Copy]:
-        """Yield copies that together fill a state of the piece. Raises CheckpointError for a gap."""
-        target, position = piece.states[state], piece.start
-        for start, stop, path, file, key in self._index.get((state, piece.name), []):
+    def copies(self, piece: FlatPiece) -> Iterator[_Copy]:
+        """Yield copies that together fill a piece. Raises CheckpointError for a gap."""
+        position = piece.start
+        for start, stop, path, file, key in self._index.get((piece.state, piece.name), []):
             if start <= position < min(stop, piece.stop):
                 until = min(stop, piece.stop)
-                part = target[position - piece.start : until - piece.start]
+                part = piece.values[position - piece.start : until - piece.start]
                 yield _Copy(path, file, key, position - start, part)
                 position = until
         if position < piece.stop:
             raise CheckpointError(
-                f"{self.directory}: parameter {piece.name} lacks elements {position} to {piece.stop} of {state}; "
+                f"{self.directory}: parameter {piece.name} lacks elements {position} to {piece.stop} of {piece.state}; "
                 "the checkpoint is not complete, use an older one"
             )
 
@@ -298,10 +279,8 @@ class StateReader:
 
         Raises CheckpointError for a gap.
         """
-        state = state or self._weights
         whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
-        flat = whole.view(-1)
-        for copy in self._source.copies(state, FlatPiece(name, 0, {WEIGHTS: flat, state: flat})):
+        for copy in self._source.copies(FlatPiece(state or self._weights, name, 0, whole.view(-1))):
             copy.read()
         return whole
 

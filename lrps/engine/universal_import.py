@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from lrps.base.errors import CheckpointError
 from lrps.base.files import located, sha256_file
 from lrps.config.models import ModelConfig
-from lrps.engine.flat_pieces import MOMENTS, WEIGHTS
+from lrps.engine.flat_pieces import WEIGHTS
 from lrps.engine.fragments import FORMAT, Fragments, file_name
 from lrps.engine.model import build_skeleton
 from lrps.engine.universal import LATEST
+from lrps.paths.optimizer_states import MOMENTS
 from lrps.store.checkpoints import Checkpoint, begin, directory_name, fsync_and_hash, publish
 
 _PREFIX = "module."
@@ -116,7 +117,7 @@ class _UniversalFiles:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return `state|name|0` -> flat fp32 values, mapped, after checking all of them."""
-        kinds = (WEIGHTS, *MOMENTS)
+        kinds = (WEIGHTS, *(moment.name for moment in MOMENTS))
         missing = [
             f"{name} lacks {', '.join(lacking)}"
             for name in self.shapes

@@ -49,6 +49,7 @@ from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.model import parameter_groups
+from lrps.engine.optimizers.kinds import optimizer_of
 from lrps.engine.ranks import gather, rank, world_size
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find
@@ -272,7 +273,7 @@ def elastic(out):
             source = save_checkpoint(engine, PathLayout(out / f"elastic-{stage}"), STEPS, {})
             found[f"s{stage}"] = {
                 "different": different(truth, now) if now else [],
-                "adam_step": flat_pieces.adam_step(engine._engine),
+                "adam_step": optimizer_of(engine._engine).step,
                 "files": sorted(source.manifest["files"]),
                 "step": losses(train(engine, [STEPS])),
             }
@@ -302,7 +303,7 @@ def reset(out):
             checkpoint = find(layout(out, world_size(), "llama", 1, "fp32"), STEPS)
             load_checkpoint(engine, checkpoint, optimizer="reset")
             now = state_of(engine, out)
-            adam_step = flat_pieces.adam_step(engine._engine)
+            adam_step = optimizer_of(engine._engine).step
             moments = [key for key, value in now.items() if not key.startswith("fp32") and value.any()]
             truth = assembled(checkpoint.directory)
             weights = [key for key in now if key.startswith("fp32") and not torch.equal(now[key], truth[key])]
