@@ -71,9 +71,14 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file as `atomic_write_json` writes it."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def json_bytes(value: Any) -> bytes:
     """Return the content of a JSON file as `atomic_write_json` writes it."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return json_text(value).encode()
 
 
 def atomic_write_json(path: Path, value: Any) -> None:

@@ -112,6 +112,13 @@ def fsync_and_hash(path: Path) -> dict[str, Any]:
         return whole_file(path.stat().st_size, sha256_file(path))
 
 
+def write_small(path: Path, content: str) -> dict[str, Any]:
+    """Write a small text file durably and return its entry."""
+    with explained(f"cannot write {path}"):
+        atomic_write_text(path, content)
+    return fsync_and_hash(path)
+
+
 def publish(
     temporary: Path, step: int, files: Mapping[str, Mapping[str, Any]], identity: Mapping[str, Any]
 ) -> Checkpoint:

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import read_pieces, sha256_range
+from lrps.engine.flat_pieces import WEIGHTS
 from lrps.engine.state_files.writing import DTYPES
 from lrps.store.file_errors import readable
 from lrps.store.fragments.opening import index_in
 from lrps.store.fragments.ranges import STEP, StateIndex, StoredRange, find_values
 from lrps.store.segments import FileSegment
-
-WEIGHTS = "fp32"
-"""Name of the fp32 weights among the states."""
 
 
 @dataclass(frozen=True)
