@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,10 @@ from lrps.engine.optimizers.kinds import optimizer_kind, optimizer_of
 from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, merged, sums_gradients
+from lrps.engine.state_files.reading import SavedState
 from lrps.engine.update_gate import Judge
 from lrps.paths.buckets import changed_sums
+from lrps.store.segments import FileSegment
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -401,9 +402,11 @@ class Engine:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
-        """Set the state from fragments, see lrps.engine.fragments; return the SHA-256 of the files `hashed`."""
-        return fragments.read_fragments(self._engine, directory, optimizer, hashed)
+    def read_fragments(
+        self, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
+    ) -> dict[FileSegment, str]:
+        """Set the state from a saved one, see lrps.engine.fragments; return the SHA-256 of the segments `hashed`."""
+        return fragments.read_fragments(self._engine, saved, optimizer, hashed)
 
     def close(self) -> None:
         """Release hooks and memory, so that the process can run another engine. Not collective; idempotent."""

@@ -19,7 +19,7 @@ import torch
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file
 from lrps.engine.flat_pieces import WEIGHTS
-from lrps.engine.fragments import StateReader, open_state
+from lrps.engine.state_files.reading import StateReader, open_state
 from lrps.paths.optimizer_states import MOMENTS
 
 LATEST = "latest_universal"
