@@ -17,7 +17,7 @@ from lrps.config.evaluating import EvaluationConfig
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
-from lrps.config.optimizing import AdamWConfig, OptimizerConfig
+from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.tracking import TrackConfig
@@ -35,8 +35,9 @@ class ModelConfig(Section):
     unquantized weights in safetensors files, of a model type that transformers itself has. `hf download OWNER/NAME
     --local-dir DIR` fetches one of the Hub."""
     initial_state: Path | None = None
-    """Directory of a checkpoint (`.../step-00000480`) whose weights, Adam moments and Adam step count every path
-    without a parent starts from, including PTFS paths, in place of weights drawn from `seed`. `lrps convert
+    """Directory of a checkpoint (`.../step-00000480`) whose weights, states of the optimizer and its step count every
+    path without a parent starts from, including PTFS paths, in place of weights drawn from `seed`. From a state of
+    another kind of optimizer only the weights are taken. `lrps convert
     from-universal` writes one from DeepSpeed's universal format; a checkpoint of another run serves too. Only with
     `architecture`, which must be that of the state. Steps, tokens and costs count from 0, without what was trained
     elsewhere. Keep the directory until every path is trained."""
@@ -160,13 +161,13 @@ class CheckpointConfig(Section):
     removed at the next save, or by `lrps prune`; after a pull the age counts from the pull."""
     keep_for_rewind: bool | None = None
     """Whether a path also keeps one confirmed state of every age from 2^i to 2^(i + 1) saves, to rewind to
-    (docs/steering.md): 12 bytes a parameter for each doubling of the number of saves. By default main paths do and
-    others do not."""
+    (docs/steering.md): a checkpoint (12 bytes a parameter with AdamW) for each doubling of the number of saves. By
+    default main paths do and others do not."""
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
-    trained, 12 bytes (fp32 weights and two moments; 4 more for an average) for each parameter that a process owns,
-    pinned on a GPU machine.
+    trained, as many bytes for each parameter that a process owns as a checkpoint has: 12 with AdamW (fp32 weights and
+    two moments), 4 more for an average; pinned on a GPU machine.
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
@@ -216,6 +217,7 @@ class Config(Section):
     batch: BatchConfig
     schedule: ScheduleConfig
     optimizer: OptimizerConfig = AdamWConfig()
+    """Optimizer of all paths, by its `kind`: adamw, muon or lion."""
     engine: EngineConfig = EngineConfig()
     average: AverageConfig | None = None
     """Averages of the main path's weights; by default none."""
@@ -326,6 +328,12 @@ class Config(Section):
         if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
+
+    @model_validator(mode="after")
+    def _optimizer_fits_engine(self) -> Self:
+        if (fault := optimizer_fault(self.optimizer, self.engine.passed)) is not None:
+            raise ValueError(fault)
+        return self
 
     @model_validator(mode="after")
     def _something_is_averaged(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from lrps.config.deepspeed.settings import DeepSpeedSettings
 from lrps.config.values import Float, Section
 
 DEFAULT_KIND = "adamw"
@@ -75,6 +76,23 @@ class LionConfig(Regularized):
     """Optimizer of all paths of the plan."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     """Weights of the momentum in the direction of a step, and in the next momentum."""
+
+
+_MUON_NEEDS_DEFAULT = ("offload_optimizer", "offload_param", "zero_hpz_partition_size", "reduce_scatter")
+"""Settings of DeepSpeed's zero_optimization that lrps does not support with Muon."""
+
+
+def optimizer_fault(optimizer: Regularized, passed: DeepSpeedSettings) -> str | None:
+    """Return why an optimizer cannot train with settings that are passed to DeepSpeed; None if it can."""
+    if not isinstance(optimizer, MuonConfig):
+        return None
+    given = passed.zero.model_fields_set & set(_MUON_NEEDS_DEFAULT)
+    names = [f"zero_optimization.{name}" for name in _MUON_NEEDS_DEFAULT if name in given]
+    if passed.communication_data_type is not None:
+        names.append("communication_data_type")
+    if not names:
+        return None
+    return f"engine.deepspeed.{names[0]} is not supported with optimizer.kind muon; leave it out"
 
 
 SECTIONS: dict[str, type[Regularized]] = {"adamw": AdamWConfig, "muon": MuonConfig, "lion": LionConfig}

@@ -45,6 +45,7 @@ from lrps.engine.setup.settings import deepspeed_settings, division, merged, sum
 from lrps.engine.state_files.reading import SavedState
 from lrps.engine.update_gate import Judge
 from lrps.paths.buckets import changed_sums
+from lrps.paths.optimizer_states import optimizer_fact
 from lrps.store.segments import FileSegment
 
 if not torch.cuda.is_available():
@@ -132,6 +133,7 @@ class Engine:
         self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
+        self._optimizer = optimizer_fact(config.optimizer.kind)
         optimizer = optimizer_kind(config.optimizer.kind).make(model, config.optimizer)
         # Parameters that are divided among the ranks are empty.
         self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
@@ -240,7 +242,7 @@ class Engine:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions.
+        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions, optimizer.
 
         With settings of DeepSpeed that change the last digits: those that the config gives, and the defaults that
         differ from those of earlier versions of lrps.
@@ -250,7 +252,7 @@ class Engine:
         versions = {module.__name__: module.__version__ for module in (torch, deepspeed, transformers)}
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
         facts = {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
-        return {**facts, **({PASSED: self._changing_digits} if self._changing_digits else {})}
+        return {**facts, **self._optimizer, **({PASSED: self._changing_digits} if self._changing_digits else {})}
 
     def train_step(
         self, rows: np.ndarray, *, lr: float, seed: int, step: int, judge: Judge | None = None, clip: float = 0.0

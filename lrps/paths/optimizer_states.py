@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from lrps.config.averaging import AverageConfig
 from lrps.config.models import Config
+from lrps.config.optimizing import DEFAULT_KIND
 
 MAIN = "main"
 """Kind of the paths that have averages of their weights."""
+OPTIMIZER = "optimizer"
+"""Key of a checkpoint's identity with the kind of optimizer whose states it has; left out for AdamW."""
 WEIGHT_BYTES = 4
 """Bytes of a parameter's fp32 weight."""
 DTYPE_BYTES = {"F32": 4, "BF16": 2}
@@ -88,6 +91,16 @@ def optimizer_states(config: Config, kind: str) -> tuple[OptimizerState, ...]:
     """Return the states of the optimizer of paths of a kind."""
     own = _STATES[config.optimizer.kind](config.engine.precision)
     return own if averages(config, kind) is None else (*own, AVERAGE)
+
+
+def optimizer_fact(kind: str) -> dict[str, str]:
+    """Return what the identity of a checkpoint says about the kind of optimizer; nothing for AdamW."""
+    return {} if kind == DEFAULT_KIND else {OPTIMIZER: kind}
+
+
+def optimizer_in(identity: Mapping[str, Any]) -> str:
+    """Return the kind of optimizer whose states a checkpoint has. identity: that of the checkpoint."""
+    return str(identity.get(OPTIMIZER, DEFAULT_KIND))
 
 
 @dataclass(frozen=True)
