@@ -40,6 +40,7 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
     ("main", {}, {"optimizer.eps": 1e-7}, "optimizer.eps", "1e-08", "1e-07"),
     ("main", {}, {"optimizer.weight_decay": 0.0}, "optimizer.weight_decay", "0.1", "0.0"),
     ("main", {}, {"optimizer.no_weight_decay": ["norms"]}, "optimizer.no_weight_decay", "[]", '["norms"]'),
+    ("main", {}, {"optimizer.kind": "lion"}, "optimizer.kind", "adamw", "lion"),
     ("main", {}, {"optimizer.clip_grad_norm": None}, "optimizer.clip_grad_norm", "1.0", "null"),
     ("main", {}, {"batch.sequences": 4}, "batch.sequences", "2", "4"),
     ("main", {}, {"data.sequence_length": 16}, "data.sequence_length", "8", "16"),

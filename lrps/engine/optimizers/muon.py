@@ -68,7 +68,9 @@ class MuonOptimizer(EngineOptimizer):
             LR_RATIO: settings.lr_ratio,
             "momentum": settings.momentum,
             "weight_decay": settings.decay_of_matrices,
-            "ns_method": "standard",  # The iteration of Muon's author; the other one runs in fp16 on GPUs.
+            # The faster and more exact of DeepSpeed's iterations, which are equal but for rounding: fp16 on GPUs, where
+            # the other one takes bf16, and fp32 on CPUs.
+            "ns_method": "gram",
         }
         # With AdamW of torch as it updates everything elsewhere, and not with a loop in Python.
         return MuonWithAuxAdam([muon, *groups], torch.optim.AdamW, {"lr": 0.0, "fused": True})
