@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         register_tracker,
     )
     from lrps.config.strategies import PluginStrategy
+    from lrps.train.callbacks.callback import Callback, Stop
 
 __version__ = "0.1.0"
 
@@ -30,12 +31,15 @@ _HOMES = {
         "register_tracker",
     ),
     "lrps.config.strategies": ("PluginStrategy",),
+    "lrps.train.callbacks.callback": ("Callback", "Stop"),
 }
 """Mapping from module to the public names that it defines."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Callback",
     "PluginStrategy",
+    "Stop",
     "register_callback",
     "register_decay",
     "register_optimizer",

@@ -10,7 +10,7 @@ from typing import Any
 
 from lrps.base.plugins.registry import Plugin
 from lrps.base.plugins.source import code_words
-from lrps.config.extensions import CALLBACKS, DECAYS, OPTIMIZERS, PARADIGMS
+from lrps.config.extensions import CALLBACKS, DECAYS, OPTIMIZERS, PARADIGMS, TRACKERS
 from lrps.config.models import Config
 from lrps.paths.graph import TrainingPath
 from lrps.store.difference import IdentityDifference, value_differences
@@ -35,6 +35,18 @@ def path_plugins(path: TrainingPath, config: Config) -> dict[str, Any]:
         for plugin in map(CALLBACKS.get, config.callbacks)
         if changes_training(plugin)
     }
+    return {PLUGINS: used} if (used := {group: each for group, each in found.items() if each}) else {}
+
+
+def used_plugins(path: TrainingPath, config: Config) -> dict[str, Any]:
+    """Return what the start record of an attempt says about its plug-ins: also of those that change no training."""
+    others = {
+        TRACKERS.group: [plugin for name in config.track.trackers if (plugin := TRACKERS.find(name)) is not None],
+        CALLBACKS.group: list(map(CALLBACKS.get, config.callbacks)),
+    }
+    found = dict(path_plugins(path, config).get(PLUGINS, {}))
+    for group, plugins in others.items():
+        found[group] = {each.name: each.source.to_json() for each in plugins} | found.get(group, {})
     return {PLUGINS: used} if (used := {group: each for group, each in found.items() if each}) else {}
 
 

@@ -121,17 +121,18 @@ def version_in_caller(depth: int) -> str | None:
 
 
 @contextmanager
-def errors_of_plugin(what: str, file: Path | None = None) -> Iterator[None]:
-    """Within the context, turn exceptions of a plug-in's code into a ConfigError with file and line.
+def errors_of_plugin(what: str, file: Path | None = None, kind: type[LrpsError] = ConfigError) -> Iterator[None]:
+    """Within the context, turn exceptions of a plug-in's code into an error with file and line.
 
-    what: beginning of the message. file: the source, if `what` does not name it. Errors of lrps pass unchanged.
+    what: beginning of the message. file: the source, if `what` does not name it. kind: class of the error. Errors of
+    lrps pass unchanged.
     """
     try:
         yield
     except LrpsError:
         raise
     except Exception as error:
-        raise ConfigError(f"{what}: {_where(error, str(file or what))}{type(error).__name__}: {error}") from error
+        raise kind(f"{what}: {_where(error, str(file or what))}{type(error).__name__}: {error}") from error
 
 
 def _where(error: Exception, file: str) -> str:
