@@ -14,6 +14,7 @@ from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.data import DataConfig, no_version
 from lrps.config.deepspeed.settings import DeepSpeedSettings, stage_fault
 from lrps.config.evaluating import EvaluationConfig
+from lrps.config.extensions import CALLBACKS, PARADIGMS, check_options
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
@@ -21,7 +22,9 @@ from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
 from lrps.config.strategies import KINDS, Mixing, Strategy
 from lrps.config.tracking import TrackConfig
-from lrps.config.values import Count, Float, Int, Name, Section
+from lrps.config.values import Count, Float, Int, Name, Section, choice_of
+
+CallbackName = Annotated[str, *choice_of(CALLBACKS)]
 
 
 class ModelConfig(Section):
@@ -199,7 +202,9 @@ def _as_people_write_it(schema: dict[str, Any]) -> None:
         kind: {"anyOf": [dict(strategy), {"type": "null"}]}
         for kind, strategy in zip(KINDS, strategies["oneOf"], strict=True)
     }
-    paradigms["additionalProperties"] = {**strategies, "required": ["kind"]}
+    # The keys of a plug-in's paradigm are known once its file is executed.
+    other = {"properties": {"kind": {"type": "string", "not": {"enum": list(KINDS)}}}, "required": ["kind"]}
+    paradigms["additionalProperties"] = {"anyOf": [{**strategies, "required": ["kind"]}, other]}
 
 
 class Config(Section):
@@ -235,6 +240,12 @@ class Config(Section):
     """Most that the run may spend. `lrps run` does not start what would exceed it; when it is reached, training saves
     and ends with exit code 76, and continues once the budget is raised."""
     track: TrackConfig = TrackConfig()
+    plugins: tuple[Path, ...] = ()
+    """Python files that register plug-ins, relative to this file (docs/extending.md). Every process that loads the
+    config executes them; those of an installed distribution are found by their names alone."""
+    callbacks: dict[CallbackName, dict[str, Any] | None] = Field(default_factory=dict)
+    """Callbacks of the training loop with their options, by the names that plug-ins register (docs/extending.md). They
+    are called in this order."""
 
     @property
     def run_dir(self) -> Path:
@@ -260,10 +271,17 @@ class Config(Section):
             return value
         return {
             name: {"kind": name, **(strategy or {})}
-            if name in KINDS and isinstance(strategy, dict | None)
+            if isinstance(strategy, dict | None) and "kind" not in (strategy or {}) and PARADIGMS.is_known(name)
             else strategy
             for name, strategy in value.items()
         }
+
+    @field_validator("callbacks")
+    @classmethod
+    def _options_of_callbacks(cls, callbacks: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
+        for name, options in callbacks.items():
+            check_options(CALLBACKS.get(name), options or {})
+        return callbacks
 
     @model_validator(mode="after")
     def _versions_known(self) -> Self:

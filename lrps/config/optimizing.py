@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticKnownError
 
 from lrps.config.deepspeed.settings import DeepSpeedSettings
+from lrps.config.extensions import OPTIMIZERS
 from lrps.config.values import Float, Section
 
 DEFAULT_KIND = "adamw"
@@ -95,8 +97,21 @@ def optimizer_fault(optimizer: Regularized, passed: DeepSpeedSettings) -> str | 
     return f"engine.deepspeed.{names[0]} is not supported with optimizer.kind muon; leave it out"
 
 
-SECTIONS: dict[str, type[Regularized]] = {"adamw": AdamWConfig, "muon": MuonConfig, "lion": LionConfig}
-"""Section of a config by the kind of optimizer."""
+class PluginOptimizerConfig(Regularized):
+    """Settings of an optimizer that a plug-in adds. A plug-in with keys of its own has a subclass."""
+
+    kind: str
+    """Name of the plug-in."""
+
+
+BUILTIN: dict[str, type[Regularized]] = {"adamw": AdamWConfig, "muon": MuonConfig, "lion": LionConfig}
+"""Section of a config by the kind of optimizer, for those of lrps."""
+
+
+def optimizer_section(kind: str) -> type[Regularized]:
+    """Return the section of a kind of optimizer, of which there is one."""
+    plugin = OPTIMIZERS.find(kind)
+    return BUILTIN[kind] if plugin is None else plugin.value.section or PluginOptimizerConfig
 
 
 def _kind_of(value: Any) -> str:
@@ -104,7 +119,24 @@ def _kind_of(value: Any) -> str:
     return str(value.get("kind", DEFAULT_KIND) if isinstance(value, dict) else getattr(value, "kind", DEFAULT_KIND))
 
 
+def _of_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Return the settings of a plug-in as its own section, and any other ones as pydantic finds them by their kind."""
+    kind = _kind_of(value)
+    if kind in BUILTIN or not isinstance(value, dict):
+        return validate(value)
+    plugin = OPTIMIZERS.find(kind)
+    if plugin is None:
+        expected = ", ".join(f"'{name}'" for name in OPTIMIZERS.names)
+        context = {"discriminator": "'kind'", "tag": kind, "expected_tags": expected}
+        raise PydanticKnownError("union_tag_invalid", context)
+    return (plugin.value.section or PluginOptimizerConfig).model_validate(value)
+
+
 OptimizerConfig = Annotated[
-    Annotated[AdamWConfig, Tag("adamw")] | Annotated[MuonConfig, Tag("muon")] | Annotated[LionConfig, Tag("lion")],
+    SerializeAsAny[
+        Annotated[AdamWConfig, Tag("adamw")] | Annotated[MuonConfig, Tag("muon")] | Annotated[LionConfig, Tag("lion")]
+    ],
     Discriminator(_kind_of),
+    WrapValidator(_of_kind),
 ]
+"""Settings of an optimizer; those of a plug-in are a PluginOptimizerConfig, which validation finds by its kind."""

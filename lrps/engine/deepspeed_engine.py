@@ -11,8 +11,6 @@ import inspect
 import logging
 import math
 import os
-import socket
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -34,7 +32,7 @@ from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement, placement_for
 from lrps.engine.heldout_losses import HeldoutLosses, token_losses
 from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
-from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.machine import free_port, retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers
 from lrps.engine.optimizers.engine_optimizer import set_learning_rate
@@ -42,20 +40,18 @@ from lrps.engine.optimizers.kinds import optimizer_kind, optimizer_of
 from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, merged, sums_gradients
+from lrps.engine.setup.surroundings import surroundings_of_deepspeed
 from lrps.engine.state_files.reading import SavedState
 from lrps.engine.update_gate import Judge
 from lrps.paths.buckets import changed_sums
 from lrps.paths.optimizer_states import optimizer_fact
 from lrps.store.segments import FileSegment
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
-warnings.filterwarnings("ignore", category=FutureWarning)  # ZeRO-3 on torch 2.13 raises hundreds of them.
-
-import deepspeed  # noqa: E402
-import deepspeed.comm.comm  # noqa: E402
-import deepspeed.ops  # noqa: E402
-from deepspeed.runtime.zero import parameter_offload  # noqa: E402
+with surroundings_of_deepspeed():
+    import deepspeed
+    import deepspeed.comm.comm
+    import deepspeed.ops
+    from deepspeed.runtime.zero import parameter_offload
 
 
 @contextmanager
@@ -68,7 +64,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     if alone:
-        defaults["MASTER_PORT"] = str(_free_port())
+        defaults["MASTER_PORT"] = str(free_port())
     # Removed at the end, so that a second group in this process uses a new port.
     added = {key: value for key, value in defaults.items() if key not in os.environ}
     os.environ.update(added)
@@ -82,7 +78,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
         # Otherwise init compiles an unnecessary op for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
-        with ranks.translate_lost_rank_errors():
+        with surroundings_of_deepspeed(), ranks.translate_lost_rank_errors():
             deepspeed.init_distributed(
                 dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
             )
@@ -207,6 +203,11 @@ class Engine:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             self._seed(0)
             return self._loss(rows)
+
+    @property
+    def module(self) -> nn.Module:
+        """Model that is trained; ZeRO-3 divides its parameters among the ranks."""
+        return self._engine.module
 
     @property
     def rank(self) -> int:
@@ -443,9 +444,3 @@ def _forget(module: nn.Module) -> None:
 def _widened(rows: np.ndarray) -> Tensor:
     """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
     return torch.from_numpy(np.ascontiguousarray(rows)).long()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lrps.config.averaging import AverageConfig
+from lrps.config.extensions import OPTIMIZERS
 from lrps.config.models import Config
 from lrps.config.optimizing import DEFAULT_KIND
 
@@ -82,6 +83,13 @@ _STATES: Mapping[str, Callable[[str], tuple[OptimizerState, ...]]] = {
 """States by kind of optimizer, as a function of engine.precision."""
 
 
+def states_of_kind(kind: str) -> Callable[[str], tuple[OptimizerState, ...]]:
+    """Return the states of a kind of optimizer, built-in or of a plug-in, as a function of engine.precision."""
+    plugin = OPTIMIZERS.find(kind)
+    states: Callable[[str], tuple[OptimizerState, ...]] = _STATES[kind] if plugin is None else plugin.value.states
+    return states
+
+
 def averages(config: Config, kind: str) -> AverageConfig | None:
     """Return the averages of the weights of paths of a kind; None if they have none."""
     return config.average if kind == MAIN else None
@@ -89,7 +97,7 @@ def averages(config: Config, kind: str) -> AverageConfig | None:
 
 def optimizer_states(config: Config, kind: str) -> tuple[OptimizerState, ...]:
     """Return the states of the optimizer of paths of a kind."""
-    own = _STATES[config.optimizer.kind](config.engine.precision)
+    own = states_of_kind(config.optimizer.kind)(config.engine.precision)
     return own if averages(config, kind) is None else (*own, AVERAGE)
 
 

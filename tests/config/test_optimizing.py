@@ -1,4 +1,4 @@
-"""The section of the optimizer: kinds and their keys, and the identity that AdamW has kept since it was the only one."""
+"""The section of the optimizer: kinds and their keys, and the identity that AdamW had when it was the only one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
 from lrps.config.models import Config
-from lrps.config.optimizing import SECTIONS, AdamWConfig
+from lrps.config.optimizing import BUILTIN, AdamWConfig
 from support.values import config_values
 
 
@@ -31,11 +31,11 @@ def test_the_identity_of_adamw_is_that_of_the_time_before_there_were_kinds(given
     assert sha256(own.encode()).hexdigest().startswith("519fdb7db65d10d0")
 
 
-@pytest.mark.parametrize("kind", sorted(SECTIONS.keys() - {"adamw"}))
+@pytest.mark.parametrize("kind", sorted(BUILTIN.keys() - {"adamw"}))
 def test_other_kinds_are_named_in_the_identity(kind: str) -> None:
     identity = of({"kind": kind}).identity()
     assert identity["kind"] == kind
-    assert identity.keys() == SECTIONS[kind].model_fields.keys()
+    assert identity.keys() == BUILTIN[kind].model_fields.keys()
 
 
 def test_a_config_without_a_kind_has_adamw() -> None:

@@ -72,9 +72,7 @@ def test_memory_at_rest_has_what_a_device_has_of_muons_momentum(stage: int, devi
     fields = {"model_type": "llama", "vocab_size": 512, "num_key_value_heads": 2, **sizes}
     decoder = decoder_of(ModelConfig(architecture=fields))
     assert decoder is not None
-    setting = Setting(
-        stage, "fp32", devices, rows=1, micro_batches=1, length=8, states=muon_states("fp32"), gloo=True
-    )
+    setting = Setting(stage, "fp32", devices, rows=1, micro_batches=1, length=8, states=muon_states("fp32"), gloo=True)
     counted, shares = decoder.counted, 1 if stage == 0 else devices
     assert counted.matrices == 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 128)
     momentum = counted.matrices // shares

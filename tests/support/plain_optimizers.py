@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lrps.config.optimizing import SECTIONS
+from lrps.config.optimizing import BUILTIN
 from lrps.engine.optimizers.engine_optimizer import set_learning_rate
 from lrps.engine.optimizers.kinds import optimizer_kind
 
@@ -27,7 +27,7 @@ def tiny_model(seed: int = 0) -> Any:
 def plain_engine(kind: str, seed: int = 0, **settings: Any) -> Any:
     """Return an engine with a tiny model and an optimizer of a kind."""
     model = tiny_model(seed)
-    optimizer = optimizer_kind(kind).make(model, SECTIONS[kind].model_validate({"kind": kind, **settings}))
+    optimizer = optimizer_kind(kind).make(model, BUILTIN[kind].model_validate({"kind": kind, **settings}))
     return SimpleNamespace(module=model, optimizer=optimizer, zero_optimization_stage=lambda: 0)
 
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from deepspeed.runtime.zero.muon import muon_optimizer, original_muon
-from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
 from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
@@ -21,7 +19,12 @@ from lrps.engine.optimizers.adamw import zero_moments
 from lrps.engine.optimizers.engine_optimizer import LR_RATIO, EngineOptimizer
 from lrps.engine.optimizers.muon_gate import MuonGate
 from lrps.engine.optimizers.parameter_groups import hidden_matrices, parameter_groups
+from lrps.engine.setup.surroundings import surroundings_of_deepspeed
 from lrps.paths.optimizer_states import OptimizerState, muon_states
+
+with surroundings_of_deepspeed():
+    from deepspeed.runtime.zero.muon import muon_optimizer, original_muon
+    from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
 
 _MOMENTUM = "momentum_buffer"
 _TAG = "use_muon"
@@ -31,7 +34,9 @@ _KERNELS = ("zeropower_via_newtonschulz5", "zeropower_via_gram_newtonschulz", "m
 # DeepSpeed puts its kernels under torch.compile, which needs a C++ compiler, compiles for every shape, and may choose
 # another kernel for the same shape in a process that resumes. Without it every process computes the same bits.
 for _name in _KERNELS:
-    setattr(original_muon, _name, getattr(original_muon, _name)._torchdynamo_orig_callable)
+    _kernel = getattr(original_muon, _name)
+    # torch returns the function itself where compilation is switched off.
+    setattr(original_muon, _name, getattr(_kernel, "_torchdynamo_orig_callable", _kernel))
 muon_optimizer.muon_update = original_muon.muon_update
 
 

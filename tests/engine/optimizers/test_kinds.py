@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lrps.base.errors import CheckpointError
-from lrps.config.optimizing import SECTIONS
+from lrps.config.optimizing import BUILTIN
 from lrps.engine.fragments import own_fragments, read_fragments
 from lrps.engine.optimizers.kinds import optimizer_kind, optimizer_of
 from lrps.engine.state_files.reading import SavedState
@@ -15,7 +15,7 @@ from lrps.store.fragments.opening import index_in
 from support.assembled_state import write_alone
 from support.plain_optimizers import plain_engine, take_steps
 
-KINDS = sorted(SECTIONS)
+KINDS = sorted(BUILTIN)
 
 
 def load(engine, directory, optimizer="carry"):
