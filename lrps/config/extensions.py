@@ -33,7 +33,7 @@ class PluginOptimizer:
     """An optimizer from a plug-in."""
 
     engine: Callable[[], type[Any]]
-    """Function without arguments that returns a subclass of EngineOptimizer. It may import torch: plans do not call it."""
+    """Function without arguments that returns a subclass of EngineOptimizer; it may import torch."""
     states: Callable[[str], tuple[Any, ...]]
     """Function from engine.precision to the states of the optimizer, each an OptimizerState."""
     section: type[Any] | None = None
