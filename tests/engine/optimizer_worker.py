@@ -12,8 +12,9 @@ from pathlib import Path
 
 import gate_cases
 import torch
-from matrix_state import assembled, different, losses, make_config, running, state_of, train
+from matrix_state import LLAMA, assembled, different, losses, make_config, running, state_of, train
 
+from lrps.config.models import ModelConfig
 from lrps.config.optimizing import AdamWConfig, LionConfig, MuonConfig
 from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
@@ -36,9 +37,12 @@ OTHERS = {("muon", 1, "fp32"): 3, ("muon", 2, "fp32"): 1, ("muon", 3, "fp32"): 2
 """Topology -> the stage whose states of the other world it loads."""
 
 
-def config_of(kind, stage, precision, micro=1, **changes):
-    settings = SETTINGS[kind].model_copy(update=changes)
-    return make_config("llama", stage, precision, micro).model_copy(update={"optimizer": settings})
+MODEL = ModelConfig(architecture={**LLAMA, "intermediate_size": 40})
+"""A model of whose matrices two ranks share one at stages 1 and 2."""
+
+
+def config_of(kind, stage, precision):
+    return make_config("llama", stage, precision, 1).model_copy(update={"optimizer": SETTINGS[kind], "model": MODEL})
 
 
 def place(out, world, kind, stage, precision):
