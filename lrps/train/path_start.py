@@ -81,7 +81,9 @@ class PathStart:
     @property
     def first_state(self) -> Origin:
         """State that the attempt loads first: the initial one if only that is evaluated, else the origin."""
-        return Origin("start", 0, self.initial) if 0 in self.missing_evaluations else self.origin
+        if 0 not in self.missing_evaluations or self.origin.verb == "start":
+            return self.origin
+        return Origin("start", 0, self.initial, "reset")  # Only its weights are evaluated.
 
     @property
     def complete(self) -> bool:

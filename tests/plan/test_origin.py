@@ -54,6 +54,20 @@ def test_a_state_from_elsewhere_is_what_only_a_path_without_a_parent_starts_from
     assert str(origin_of(BRANCH, run, elsewhere)) == "forked from main at step 10, optimizer reset"
 
 
+def test_from_a_state_of_another_optimizer_only_the_weights_are_taken(run: RunLayout) -> None:
+    layout = RunLayout(run.run_dir / "other").path("main")
+    for kept, identity in (("adamw", {}), ("lion", {"optimizer": "lion"})):
+        temporary = checkpoints.begin(layout.checkpoints, len(kept))
+        (temporary / "data").write_bytes(b"weights")
+        files = {"data": checkpoints.fsync_and_hash(temporary / "data")}
+        elsewhere = checkpoints.publish(temporary, len(kept), files, identity)
+        for kind in ("adamw", "muon", "lion"):
+            origin = origin_of(MAIN, run, elsewhere, optimizer=kind)
+            assert origin.optimizer == ("carry" if kind == kept else "reset")
+            reset = "" if kind == kept else ", optimizer reset"
+            assert str(origin) == f"from the state in {elsewhere.directory}{reset}"
+
+
 def test_a_begun_path_resumes_from_its_newest_checkpoint(run: RunLayout) -> None:
     save(run, "main", 5)
     save(run, "main", 10, pinned=True)
