@@ -208,7 +208,7 @@ SEEN_BY_RANK_1 = {
     loop: UNREADABLE,
     Path.unlink: UNREADABLE,
     lambda file: file.write_bytes(b"old size"): UNREADABLE,
-    flip: "DamagedCheckpointError: .*{name} is damaged",
+    flip: "DamagedCheckpointError: .*{name}, bytes 0 to [0-9]+, written by rank 0, is damaged",
 }
 
 
