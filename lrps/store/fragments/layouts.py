@@ -6,7 +6,7 @@ numbers: a parameter is its number in the model's order, an element its position
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -43,10 +43,14 @@ class Layout(Protocol):
     def find(self, parameter: int, start: int, stop: int) -> Iterator[Stored]:
         """Yield stored elements that overlap with elements [start, stop) of a parameter, by position."""
 
-    def fault(self, sizes: Sequence[int], names: Sequence[str]) -> str | None:
-        """Return which elements are missing or stored twice, for messages; None if there are none.
+    @property
+    def stored(self) -> Collection[int]:
+        """Numbers of the parameters that have values in the state."""
 
-        sizes and names: of all parameters, by number. A parameter without a piece has no values in the state.
+    def fault(self, sizes: Sequence[int], names: Sequence[str]) -> str | None:
+        """Return which elements of these parameters are missing or there twice, for messages; None if there are none.
+
+        sizes and names: of all parameters, by number.
         """
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +68,11 @@ class Shares:
     parameters: tuple[int, ...]
     """Numbers of the parameters that are stored, in their order."""
     _known: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Numbers of the parameters that have values in the state."""
+        return self.parameters
 
     @cached_property
     def _sizes(self) -> np.ndarray:
@@ -133,6 +142,11 @@ class Listed:
                 found.setdefault(piece.parameter, []).append(Stored(segment, offset, piece.start, piece.stop))
                 offset += piece.stop - piece.start
         return {parameter: sorted(stored, key=lambda each: each.start) for parameter, stored in found.items()}
+
+    @property
+    def stored(self) -> Collection[int]:
+        """Numbers of the parameters that have values in the state."""
+        return self._stored.keys()
 
     def pieces(self, segment: int) -> tuple[ElementRange, ...]:
         """Return the pieces of a segment in their order."""
