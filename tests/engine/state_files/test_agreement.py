@@ -69,5 +69,5 @@ def test_pieces_in_another_order_or_cut_are_listed() -> None:
     ],
 )
 def test_a_state_with_a_hole_is_never_written(pieces: list[tuple[str, str, int, int]], told: str) -> None:
-    with pytest.raises(CheckpointError, match=f"the ranks do not have the whole state once: {told}"):
+    with pytest.raises(CheckpointError, match=f"the ranks do not have the state once: {told}"):
         agree_on_index(fragments(*pieces))
