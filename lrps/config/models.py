@@ -182,6 +182,10 @@ class CheckpointConfig(Section):
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
 
+    ranks_per_file: Literal["host"] | Annotated[Int, Field(ge=1)] = "host"
+    """Number of processes of one host that write their parts of a checkpoint into one file; host: all of them. A
+    smaller number makes more and smaller files. Any number of processes loads them (docs/checkpoints.md)."""
+
     def keeps_for_rewind(self, kind: str) -> bool:
         """Return whether paths of a kind keep older states to rewind to."""
         return kind == "main" if self.keep_for_rewind is None else self.keep_for_rewind

@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,11 +37,14 @@ from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_l
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.optimizers.adamw import AdamWOptimizer
 from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
+from lrps.engine.state_files.reading import SavedState
 from lrps.engine.update_gate import Judge, UpdateGate
 from lrps.paths.buckets import changed_sums
+from lrps.store.segments import FileSegment
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
@@ -128,13 +130,7 @@ class Engine:
         self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.optimizer),
-            lr=0.0,  # Set before every step.
-            betas=config.optimizer.betas,
-            eps=config.optimizer.eps,
-            fused=True,
-        )
+        optimizer = AdamWOptimizer.make(parameter_groups(model, config.optimizer), config.optimizer)
         # Parameters that are divided among the ranks are empty.
         self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
         settings = _settings(config, self.parameters, own_sums)
@@ -405,9 +401,11 @@ class Engine:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
-        """Set the state from fragments, see lrps.engine.fragments; return the SHA-256 of the files `hashed`."""
-        return fragments.read_fragments(self._engine, directory, optimizer, hashed)
+    def read_fragments(
+        self, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
+    ) -> dict[FileSegment, str]:
+        """Set the state from a saved one, see lrps.engine.fragments; return the SHA-256 of the segments `hashed`."""
+        return fragments.read_fragments(self._engine, saved, optimizer, hashed)
 
     def close(self) -> None:
         """Release hooks and memory, so that the process can run another engine. Not collective; idempotent."""

@@ -18,8 +18,9 @@ import torch
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file
-from lrps.engine.flat_pieces import MOMENTS, WEIGHTS
-from lrps.engine.fragments import StateReader, open_state
+from lrps.engine.flat_pieces import WEIGHTS
+from lrps.engine.state_files.reading import StateReader, open_state
+from lrps.paths.optimizer_states import MOMENTS
 
 LATEST = "latest_universal"
 _INFO = {"universal_checkpoint_version": 0.4}
@@ -57,7 +58,7 @@ def _write_parameters(state: StateReader, zero: Path) -> None:
     for name in state.shapes:
         directory = zero / name
         directory.mkdir(parents=True)
-        for kind in (WEIGHTS, *MOMENTS):
+        for kind in (WEIGHTS, *(moment.name for moment in MOMENTS)):
             _save({"param": state.read(name, kind)}, directory / f"{kind}.pt")
         _save(step, directory / "step.pt")
         fsync_directory(directory)

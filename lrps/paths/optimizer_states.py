@@ -6,6 +6,7 @@ Imports no torch: the engine makes and saves these states, and forecasts of memo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lrps.config.averaging import AverageConfig
 from lrps.config.models import Config
@@ -14,23 +15,38 @@ MAIN = "main"
 """Kind of the paths that have averages of their weights."""
 WEIGHT_BYTES = 4
 """Bytes of a parameter's fp32 weight."""
+DTYPE_BYTES = {"F32": 4, "BF16": 2}
+"""Bytes of a value by type, as safetensors names it."""
+StateKind = Literal["elementwise", "whole"]
+"""How a state may be divided among processes. An `elementwise` state has one value for each weight and is cut like the
+weights. A `whole` state has values for whole parameters, which the optimizer needs together: several processes may have
+the same ones, and they are cut only to be stored."""
+Parameters = Literal["all", "matrices", "others"]
+"""Parameters that have a state: all of them, or those that the optimizer updates as matrices, or all but those."""
 
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """A state that the optimizer has beside the weights: one value for each parameter."""
+    """A state that the optimizer has beside the weights: one value for each element of the parameters that have it."""
 
     name: str
     """Name in the files of a checkpoint, and in the optimizer's state."""
-    bytes: int = 4
-    """Bytes of the value of one parameter."""
+    kind: StateKind = "elementwise"
+    dtype: str = "F32"
+    """Type of the values in memory and in a checkpoint, as safetensors names it: F32 or BF16."""
+    applies_to: Parameters = "all"
     averages_weights: bool = False
     """True for an average of the weights. Such a state begins as a copy of them, also where a checkpoint has none,
     and `optimizer: reset` keeps it. The others begin as zeros, and a checkpoint must have them."""
 
+    @property
+    def bytes(self) -> int:
+        """Number of bytes of one value."""
+        return DTYPE_BYTES[self.dtype]
+
 
 MOMENTS = (OptimizerState("exp_avg"), OptimizerState("exp_avg_sq"))
-"""Moments of Adam."""
+"""Moments of AdamW."""
 AVERAGE = OptimizerState("ema", averages_weights=True)
 """Exponential moving average of the weights: `average.ema` of a config."""
 

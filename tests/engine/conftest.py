@@ -19,7 +19,7 @@ ROOT = WORKER.parents[2]
 
 
 def _environment(world: int, rank: int, port: int) -> dict[str, str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     if world > 1:  # World size 1 runs without a launcher's variables.
         ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         environment.update(ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
