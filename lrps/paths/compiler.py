@@ -66,9 +66,10 @@ class Compiler:
         prefix = plain if plain and self.name == self.strategy.kind else self.name
         return f"{prefix}-{self.increments[k].version}"
 
-    def decay(self, k: int) -> Decay:
+    def decay(self, k: int, so_far: int | None = None) -> Decay:
         """Return the decay of version k, in whole steps (docs/method.md, section 1.2).
 
+        so_far: steps of the version's lineage, if they are not those of all increments up to it.
         It has at least one step. A length in steps or tokens is cut to the number of steps so far. Raises ConfigError
         for a share that gives more steps than that, and for a final rate that is above the peak rate, or is 0 where the
         shape never reaches 0.
@@ -86,7 +87,7 @@ class Compiler:
                 f"paradigms.{self.name}: a decay of shape '{strategy.decay}' never reaches 0; "
                 f"set paradigms.{self.name}.final_lr (0.1 x peak_lr is usual) or choose another shape"
             )
-        so_far = self.edges[k + 1]
+        so_far = self.edges[k + 1] if so_far is None else so_far
         alpha = _exact(strategy.alpha_per_version.get(version.version, strategy.alpha))
         units = {"increment": version.steps, "steps-so-far": so_far, "steps": 1, "tokens": 1}[strategy.alpha_of]
         units_of_step = self.config.tokens_per_step if strategy.alpha_of == "tokens" else 1
@@ -102,6 +103,16 @@ class Compiler:
         """Return increment k as one segment of all its steps, in the order of the source, epoch after epoch."""
         inc = self.increments[k]
         return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
+
+    def evenly(self, k: int, steps: int) -> Segment:
+        """Return steps that mix increments 0 to k evenly, each in proportion to its steps.
+
+        steps: at most those of these increments together, for which every increment is read to its end.
+        """
+        whole = [part for i in range(k + 1) for part in self.whole(i).parts]
+        rows = _apportion(steps * self.batch, [part.rows for part in whole])
+        parts = (SourceRange(part.source, 0, count) for part, count in zip(whole, rows, strict=True) if count)
+        return Segment(steps, tuple(parts))
 
     def mixed(self, k: int, segments: tuple[Segment, ...], taken: Mapping[str, int], mix: Mix) -> tuple[Segment, ...]:
         """Return steps that read increment k with the replayed and rehearsal rows of a mix.
