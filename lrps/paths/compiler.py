@@ -69,10 +69,10 @@ class Compiler:
     def decay(self, k: int, so_far: int | None = None) -> Decay:
         """Return the decay of version k, in whole steps (docs/method.md, section 1.2).
 
-        so_far: steps of the version's lineage, if they are not those of all increments up to it.
-        It has at least one step. A length in steps or tokens is cut to the number of steps so far. Raises ConfigError
-        for a share that gives more steps than that, and for a final rate that is above the peak rate, or is 0 where the
-        shape never reaches 0.
+        so_far: steps of the version's lineage, if they are not those of all increments up to it. The decay has at least
+        one step. A length in steps or tokens is cut to the number of steps so far. Raises ConfigError for a share that
+        gives more steps than that, and for a final rate that is above the peak rate, or is 0 where the shape never
+        reaches 0.
         """
         strategy: Decaying = self.strategy
         version = self.increments[k]
@@ -103,16 +103,6 @@ class Compiler:
         """Return increment k as one segment of all its steps, in the order of the source, epoch after epoch."""
         inc = self.increments[k]
         return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
-
-    def evenly(self, k: int, steps: int) -> Segment:
-        """Return steps that mix increments 0 to k evenly, each in proportion to its steps.
-
-        steps: at most those of these increments together, for which every increment is read to its end.
-        """
-        whole = [part for i in range(k + 1) for part in self.whole(i).parts]
-        rows = _apportion(steps * self.batch, [part.rows for part in whole])
-        parts = (SourceRange(part.source, 0, count) for part, count in zip(whole, rows, strict=True) if count)
-        return Segment(steps, tuple(parts))
 
     def mixed(self, k: int, segments: tuple[Segment, ...], taken: Mapping[str, int], mix: Mix) -> tuple[Segment, ...]:
         """Return steps that read increment k with the replayed and rehearsal rows of a mix.
@@ -163,6 +153,12 @@ def _exact(share: float) -> Fraction:
 def half_up(numerator: int, denominator: int) -> int:
     """Return the nearest whole number, the larger one of two."""
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def evenly(parts: Sequence[SourceRange], rows: int) -> tuple[SourceRange, ...]:
+    """Return the first rows of all parts, `rows` together, of each a share in proportion to its size."""
+    shares = zip(parts, _apportion(rows, [part.rows for part in parts]), strict=True)
+    return tuple(SourceRange(part.source, part.from_row, share) for part, share in shares if share)
 
 
 def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[SourceRange]:

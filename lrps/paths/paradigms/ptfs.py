@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Ptfs
-from lrps.paths.compiler import Compiler
-from lrps.paths.graph import MATCHED_STEPS, Paradigm, TrainingPath
+from lrps.paths.compiler import Compiler, evenly
+from lrps.paths.graph import MATCHED_STEPS, Paradigm, Segment, TrainingPath
 from lrps.paths.paradigms.chain import final_releases
 from lrps.paths.schedule import warmup_stable_decay
 
@@ -36,11 +36,15 @@ def matched_steps(compiler: Compiler, strategy: Ptfs, steps: Sequence[int]) -> P
 
 
 def _from_scratch(compiler: Compiler, kind: str, steps: Sequence[int]) -> Paradigm:
-    """Return a paradigm of this kind, whose version k is trained for steps[k] steps."""
+    """Return a paradigm of this kind, whose version k is trained for steps[k] steps on increments 0 to k."""
+    whole = tuple(part for k in range(len(compiler.increments)) for part in compiler.whole(k).parts)
     paths = []
     for k, stop in enumerate(steps):
         peak, decay = compiler.peak_of(k), compiler.decay(k, stop)
         schedule = warmup_stable_decay(0, stop, warmup=compiler.warmup, lr_start=0.0, peak=peak, decay=decay)
-        segments = (compiler.evenly(k, stop),)
+        parts = whole[: k + 1]
+        if stop < compiler.edges[k + 1]:
+            parts = evenly(parts, stop * compiler.batch)
+        segments = (Segment(stop, parts),)
         paths.append(TrainingPath(compiler.path_name(k), "ptfs", None, 0, stop, schedule, segments))
     return Paradigm(compiler.name, kind, tuple(paths), final_releases(compiler, paths))
