@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--margin", type=float, default=0.01, help="share that counts as equal (default: %(default)s)")
     made.add_argument("--reversed", action="store_true", help="the versions in reverse order")
     made.add_argument("--runs", type=Path, default=Path("runs"), help="where the run directories are")
+    made.add_argument("--page", type=Path, help="a Markdown page to put the tables into, with the pictures beside it")
     made.add_argument("--out", type=Path, help="where the results go; by default RUNS/NAME-results")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; may be repeated")
     made.add_argument("--plan", action="store_true", help="print the steps and minutes, and stop")
@@ -119,9 +120,24 @@ def write(experiment: Experiment, results: Results, arguments: argparse.Namespac
         for (paradigm, version), loss in result.losses.items()
     ]
     atomic_write_text(out / "evidence.json", json.dumps(losses, indent=1) + "\n")
-    for name, drawing in pages[-1].pictures().items():
-        atomic_write_text(out / f"{name}.svg", drawing.standalone())
+    pictures = {f"{name}.svg": drawing.standalone() for name, drawing in pages[-1].pictures().items()}
+    for name, picture in pictures.items():
+        atomic_write_text(out / name, picture)
+    if arguments.page is not None:
+        atomic_write_text(arguments.page, page_with(arguments.page.read_text(), experiment.name, text))
+        for name, picture in pictures.items():
+            atomic_write_text(arguments.page.parent / f"{experiment.name}-{name}", picture)
     return f"{text}\n{out}"
+
+
+def page_with(page: str, name: str, tables: str) -> str:
+    """Return a page with these tables between its marks for an experiment. Raises ConfigError if it has no marks."""
+    begin, end = (f"<!-- {name}: {word} (made by tools/evidence.py) -->\n" for word in ("begin", "end"))
+    before, first, rest = page.partition(begin)
+    _, last, after = rest.partition(end)
+    if not (first and last):
+        raise ConfigError(f"the page has no place for the tables of {name}: add the lines\n{begin}{end}")
+    return f"{before}{begin}\n{tables}\n{end}{after}"
 
 
 def main(given: Sequence[str] | None = None) -> int:

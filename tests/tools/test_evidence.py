@@ -188,6 +188,19 @@ def test_lists_of_numbers(tool: Any, text: str, found: tuple[int, ...]) -> None:
     assert tool.main.numbers(text) == found
 
 
+def test_tables_go_between_the_marks_of_their_experiment(tool: Any) -> None:
+    def marked(name: str, text: str) -> str:
+        begin, end = (f"<!-- {name}: {word} (made by tools/evidence.py) -->" for word in ("begin", "end"))
+        return f"{begin}\n{text}{end}\n"
+
+    page = f"Head.\n\n{marked('one', '')}Middle.\n{marked('two', 'old')}Tail.\n"
+    once = tool.main.page_with(page, "two", "| new |\n")
+    assert once == f"Head.\n\n{marked('one', '')}Middle.\n{marked('two', chr(10) + '| new |' + 2 * chr(10))}Tail.\n"
+    assert tool.main.page_with(once, "two", "| new |\n") == once
+    with pytest.raises(ConfigError, match="the page has no place for the tables of three"):
+        tool.main.page_with(page, "three", "")
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A config of three versions without shards."""
