@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evidence_page import Page
-from evidence_results import CellResult, Results, cell_result, check_comparable, costs_of
+from evidence_results import Results, cell_result, check_comparable, costs_of
 from evidence_runs import Cell, Experiment, cells_of, workload
 
 from lrps.base.errors import ConfigError, LrpsError
@@ -38,8 +38,8 @@ def numbers(text: str) -> tuple[int, ...]:
 
     def all_of() -> Iterator[int]:
         for part in names(text):
-            first, _, last = part.partition("-")
-            yield from range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            yield from range(int(first), int(last if dash else first) + 1)
 
     try:
         found = tuple(dict.fromkeys(all_of()))
@@ -86,6 +86,8 @@ def experiment_of(arguments: argparse.Namespace) -> Experiment:
     known = load_config(made.config_file, made.more).paradigms
     if not arguments.seeds:
         raise ConfigError("--seeds names no seed; a range is written 17-28")
+    if not 0 < arguments.margin < 1:
+        raise ConfigError(f"--margin {arguments.margin:g} is no share of the loss; 1 % is written 0.01")
     for given, names_of, option in (
         ((*made.paradigms, arguments.reference), known, "paradigm"),
         (made.versions, made.ordered, "version"),
@@ -97,11 +99,9 @@ def experiment_of(arguments: argparse.Namespace) -> Experiment:
 
 def read_results(experiment: Experiment, cells: Sequence[Cell]) -> Results:
     """Return the results of these cells. Raises ConfigError if they cannot be compared."""
-    found: dict[Cell, CellResult] = {}
-    for cell in cells:
-        plan = experiment.plan(cell)
-        found[cell] = cell_result(make_comparison(plan))
+    found = {cell: cell_result(make_comparison(experiment.plan(cell))) for cell in cells}
     check_comparable({experiment.run_name(cell): result for cell, result in found.items()})
+    plan = experiment.plan(cells[0])
     return Results(found, costs_of(plan), experiment.paradigms or tuple(plan.config.paradigms))
 
 

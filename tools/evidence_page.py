@@ -78,15 +78,13 @@ class Page:
 
     def _noise(self) -> str:
         """Return the standard deviation over orders of the data at one seed; empty without other orders."""
-        reference = self.results.order_losses(self.reference, self.version)
+        base = self.results.order_losses(self.reference, self.version)
         lines = []
         for paradigm in self.results.paradigms:
             losses = self.results.order_losses(paradigm, self.version)
-            spread = deviation(losses)
-            if spread is None:
+            if (spread := deviation([*losses.values()])) is None:
                 continue
-            paired = [own - other for own, other in zip(losses, reference, strict=False)]
-            both = deviation(paired) if len(losses) == len(reference) else None
+            both = deviation([loss - base[order] for order, loss in losses.items() if order in base])
             lines.append([paradigm, str(len(losses)), f"{spread:.4f}", MISSING if both is None else f"{both:.4f}"])
         head = (
             "one seed, other orders of the data",

@@ -183,9 +183,11 @@ class Results:
             {name: Paired(tuple(own.by_set[name] - other.by_set[name] for own, other in both)) for name in sets},
         )
 
-    def order_losses(self, paradigm: str, version: str) -> list[float]:
-        """Return the losses of the first seed at the first peak rate in every order of the data that was trained."""
-        first = Cell(self.seeds[0], self.peaks[0])
-        cells = [cell for cell in self.cells if (cell.seed, cell.peak_lr) == (first.seed, first.peak_lr)]
-        found = [self.cells[cell].losses.get((paradigm, version)) for cell in cells]
-        return [loss.mean for loss in found if loss is not None]
+    def order_losses(self, paradigm: str, version: str) -> dict[int | None, float]:
+        """Return order seed -> loss at the first seed and peak rate; None for the seed's own order."""
+        seed, peak = self.seeds[0], self.peaks[0]
+        cells = {
+            cell.order_seed: result for cell, result in self.cells.items() if (cell.seed, cell.peak_lr) == (seed, peak)
+        }
+        found = {order: result.losses.get((paradigm, version)) for order, result in cells.items()}
+        return {order: loss.mean for order, loss in found.items() if loss is not None}

@@ -81,6 +81,7 @@ def test_the_tables(tool: Any) -> None:
     cells = {
         tool.runs.Cell(1, PEAK): cell_result(tool, {"control": (1.5, 1.5), "other": (1.54, 1.5)}),
         tool.runs.Cell(2, PEAK): cell_result(tool, {"control": (1.5, 1.5), "other": (1.52, 1.5)}),
+        tool.runs.Cell(1, PEAK, 8): cell_result(tool, {"control": (1.7, 1.7)}),
         tool.runs.Cell(1, PEAK, 9): cell_result(tool, {"control": (1.6, 1.6), "other": (1.6, 1.6)}),
     }
     head, _, control, other, by_set, _, on_sets, noise, _, of_control, of_other = lines_of(page(tool, cells).markdown())
@@ -91,7 +92,7 @@ def test_the_tables(tool: Any) -> None:
     assert other[3:9] == ["1.5150 ± 0.0071", "+0.0150 (+1.00%)", "0.0071", interval, "2 of 2", claim]
     assert (by_set[1:], on_sets) == (["on v1", "on v2"], ["other", "+0.0300 ± 0.1271", "+0.0000 ± 0.0000"])
     assert noise[0] == "one seed, other orders of the data"
-    assert (of_control, of_other) == (["control", "2", "0.0707", "0.0000"], ["other", "2", "0.0566", "0.0141"])
+    assert (of_control, of_other) == (["control", "3", "0.1000", "0.0000"], ["other", "2", "0.0566", "0.0141"])
 
 
 def test_what_is_not_measured_is_shown_as_missing(tool: Any) -> None:
@@ -249,6 +250,7 @@ def test_only_what_leads_to_the_compared_versions_is_left_to_train(tool: Any, co
         (["--paradigms", "cpt,ctp", "--reference", "cpt"], "ctp is no paradigm of"),
         (["--versions", "v9", "--reference", "cpt"], "v9 is no version of"),
         (["--seeds", "3-1", "--reference", "cpt"], "names no seed"),
+        (["--margin", "1", "--reference", "cpt"], "--margin 1 is no share of the loss"),
     ],
 )
 def test_unknown_names_are_refused(
@@ -262,13 +264,13 @@ def test_unknown_names_are_refused(
 def test_a_real_experiment_is_trained_shown_and_not_repeated(
     tool: Any, tiny_config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [str(tiny_config), "--seeds", "3,4", "--paradigms", "straight", "--reference", "straight"]
+    arguments = [str(tiny_config), "--seeds", "3", "--paradigms", "straight", "--reference", "straight"]
     arguments += ["--runs", str(tmp_path), "--set", "launch.processes=1"]
     assert tool.main.main([*arguments, "--plan"]) == 0
-    assert "tiny: 80 steps to train in 2 runs" in capfd.readouterr().out
+    assert "tiny: 40 steps to train in 1 runs" in capfd.readouterr().out
     assert not list(tmp_path.iterdir()), "--plan makes nothing"
     assert tool.main.main(arguments) == 0
-    assert "2 of 2" in (tmp_path / "tiny-results" / "evidence.md").read_text()
+    assert "1 of 1" in (tmp_path / "tiny-results" / "evidence.md").read_text()
     capfd.readouterr()
     assert tool.main.main(arguments) == 0
     assert "nothing to train" in capfd.readouterr().out
