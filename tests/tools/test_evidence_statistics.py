@@ -53,6 +53,12 @@ def test_an_interval_by_hand() -> None:
     assert not paired.is_shown
 
 
+def test_two_one_sided_tests_by_hand() -> None:
+    """Mean 0, standard deviation 0.01, three values: 2.920 x 0.01 / sqrt(3) = 0.01686 at 90 %."""
+    paired = tool.Paired((-0.01, 0.0, 0.01))
+    assert [paired.is_equal_within(margin) for margin in (0.0168, 0.0169)] == [False, True]
+
+
 @given(differences, st.floats(-0.05, 0.05), st.floats(0.1, 10))
 def test_intervals_follow_shifts_and_scales(values: tuple[float, ...], shift: float, scale: float) -> None:
     paired, moved = tool.Paired(values), tool.Paired(tuple(scale * value + shift for value in values))
