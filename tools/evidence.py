@@ -102,7 +102,8 @@ def read_results(experiment: Experiment, cells: Sequence[Cell]) -> Results:
     found = {cell: cell_result(make_comparison(experiment.plan(cell))) for cell in cells}
     check_comparable({experiment.run_name(cell): result for cell, result in found.items()})
     plan = experiment.plan(cells[0])
-    return Results(found, costs_of(plan), experiment.paradigms or tuple(plan.config.paradigms))
+    kinds = {paradigm.name: paradigm.kind for paradigm in plan.graph.paradigms}
+    return Results(found, costs_of(plan), {name: kinds[name] for name in experiment.paradigms or kinds})
 
 
 def write(experiment: Experiment, results: Results, arguments: argparse.Namespace) -> str:

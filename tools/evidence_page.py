@@ -97,10 +97,12 @@ class Page:
     def pictures(self) -> Mapping[str, Drawing]:
         """Return the pictures by name; none before a difference is known."""
         base = self.base
-        rows = [row for row in self.rows if row.paired is not None and row.paradigm != self.reference]
-        if base is None or not rows:
+        measured = [row for row in self.rows if row.paired is not None]
+        others = [row for row in measured if row.paradigm != self.reference]
+        if base is None or not others:
             return {}
-        return {"differences": self._differences_drawn(rows, base), "cost": self._cost_drawn(rows, base)}
+        frontier = [row for row in measured if row.kind == "path-switching" or row.paradigm == self.reference]
+        return {"differences": self._differences_drawn(others, base), "cost": self._cost_drawn(frontier, base)}
 
     def _differences_drawn(self, rows: Sequence[Row], base: float) -> Drawing:
         intervals = tuple(Interval(row.paradigm, _slot(row), *_percent(row, base)) for row in rows)
@@ -111,7 +113,7 @@ class Page:
         return IntervalChart(title, f"{title}: {said}.", axis, intervals).draw()
 
     def _cost_drawn(self, rows: Sequence[Row], base: float) -> Drawing:
-        """Return differences over costs, with their intervals as vertical lines."""
+        """Return differences over costs, with their intervals as vertical lines: path switching and the reference."""
         series, points = [], [(100 * row.cost.share_of_ptfs, *_percent(row, base)) for row in rows]
         for row, (x, value, half, text) in zip(rows, points, strict=True):
             low, high = _ends(value, half)
@@ -131,9 +133,12 @@ class Page:
         ).draw()
 
 
+_KINDS = ("path-switching", "ptfs", "matched-steps", "wsd-s", "cpt")
+
+
 def _slot(row: Row) -> int:
-    """Return the colour of a paradigm: one for each number of steps, so that equally costly ones look alike."""
-    return round(20 * row.cost.share_of_ptfs)
+    """Return the colour of a paradigm, one for each kind."""
+    return _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)
 
 
 def _percent(row: Row, base: float) -> tuple[float, float | None, str]:

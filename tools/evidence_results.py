@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -120,6 +120,8 @@ class Row:
     """One paradigm beside the reference, for one version."""
 
     paradigm: str
+    kind: str
+    """Kind of the paradigm in the plan: path-switching, ptfs, matched-steps, cpt or wsd-s."""
     cost: Cost
     peak_lr: float
     """Peak rate with the lowest mean loss of those that every seed has; the first one where no seed has all."""
@@ -142,7 +144,9 @@ class Results:
 
     cells: Mapping[Cell, CellResult]
     costs: Mapping[tuple[str, str], Cost]
-    paradigms: Sequence[str]
+    """Costs by paradigm and version."""
+    paradigms: Mapping[str, str]
+    """Kinds of the paradigms, by name, in the order of the table."""
 
     @property
     def seeds(self) -> list[int]:
@@ -176,6 +180,7 @@ class Results:
         sets = both[0][0].by_set if both else ()
         return Row(
             paradigm,
+            self.paradigms[paradigm],
             self.costs[paradigm, version],
             peak,
             losses,

@@ -56,7 +56,8 @@ def cell_result(tool: Any, losses: Mapping[str, tuple[float, float]], **changes:
 def page(tool: Any, cells: Mapping[Any, Any], reference: str = "control") -> Any:
     paradigms = list(dict.fromkeys(paradigm for cell in cells.values() for paradigm, _ in cell.losses))
     costs = {(name, "v2"): tool.results.Cost(0.1 * k + 0.4, 100 * k) for k, name in enumerate(paradigms)}
-    return tool.page.Page(tool.results.Results(cells, costs, paradigms), "v2", reference, 0.01)
+    kinds = {name: "ptfs" if name == "control" else "path-switching" for name in paradigms}
+    return tool.page.Page(tool.results.Results(cells, costs, kinds), "v2", reference, 0.01)
 
 
 def lines_of(text: str) -> list[list[str]]:
@@ -166,10 +167,10 @@ def test_pictures_have_a_mark_for_every_difference_and_all_of_them_inside(
     }
     pictures = page(tool, cells).pictures()
     assert set(pictures) == {"differences", "cost"}
-    for drawn in pictures.values():
+    for name, drawn in pictures.items():
         root = ElementTree.fromstring(drawn.inline())
         marks = [mark for mark in root.iter() if "mark" in mark.get("class", "").split()]
-        assert len(marks) == 2
+        assert len(marks) == (2 if name == "differences" else 3), "costs are drawn beside that of the reference"
         width, height = map(float, root.get("viewBox", "").split()[2:])
         for x, y in (corner for mark in marks for corner in corners(mark)):
             assert 0 <= x <= width
