@@ -185,7 +185,8 @@ def _of_others(engine: Engine, kept: Path | None, own: Path) -> dict[str, Callab
     """Return loads of what other numbers of processes or stages have kept."""
 
     def loading(place: Path) -> Callable[[], object]:
-        return lambda: load_checkpoint(engine, find(PathLayout(place), 1))
+        checkpoint = find(PathLayout(place), 1)
+        return lambda: load_checkpoint(engine, checkpoint)
 
     others = sorted(place for place in kept.iterdir() if place != own) if kept else []
     return {f"load, of {place.name}": loading(place) for place in others}

@@ -20,7 +20,7 @@ from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
 from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
-from lrps.config.strategies import KINDS, Mixing, Strategy
+from lrps.config.strategies import KINDS, Mixing, Ptfs, Strategy
 from lrps.config.tracking import TrackConfig
 from lrps.config.values import Count, Float, Int, Name, Section, choice_of
 
@@ -298,6 +298,19 @@ class Config(Section):
         check_probes(self.probes, names, [source.name for source in self.data.sources])
         if self.probes and not any(strategy.kind == "path-switching" for strategy in self.paradigms.values()):
             raise ValueError("probes fork from a main path: add a path-switching paradigm")
+        return self
+
+    @model_validator(mode="after")
+    def _matched_paradigms_known(self) -> Self:
+        for name, strategy in self.paradigms.items():
+            if not isinstance(strategy, Ptfs) or strategy.steps_of is None:
+                continue
+            others = {other: each for other, each in self.paradigms.items() if other != name}
+            where, wanted = f"paradigms.{name}.steps_of", strategy.steps_of
+            if wanted not in others:
+                raise ValueError(f"{where}: {wanted!r} is not another paradigm of this config: {', '.join(others)}")
+            if getattr(others[wanted], "steps_of", None) is not None:
+                raise ValueError(f"{where}: {wanted} has steps_of itself; name the paradigm whose steps it has")
         return self
 
     @model_validator(mode="after")

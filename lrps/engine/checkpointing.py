@@ -235,7 +235,8 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
     """
     try:
         saved = SavedState(checkpoint.directory, ask_rank_zero(lambda: index_of(checkpoint), alike=True))
-        digests = engine.read_fragments(saved, optimizer, _own_share(checkpoint))
+        share = [each for each in _own_share(checkpoint) if each.file != INDEX]  # Rank 0 has compared the index.
+        digests = engine.read_fragments(saved, optimizer, share)
         with failing_together(alike=True), _naming_rank():
             checkpoints.check_digests(checkpoint, digests)
     except DamagedCheckpointError:

@@ -20,10 +20,12 @@ from lrps.base.errors import CheckpointError, DamagedCheckpointError
 from lrps.engine.checkpointing import Saver, Snapshot, load_checkpoint, save_checkpoint, verify_together
 from lrps.engine.fragments import FragmentKey, Fragments, own_fragments, read_fragments
 from lrps.store import checkpoints
+from lrps.store.checkpoints import remove
 from lrps.store.fragments.index import FragmentIndex
 from lrps.store.fragments.layouts import Shares, covered
 from lrps.store.fragments.ranges import StoredState
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
 from lrps.store.segments import dealt
 
 WORLDS = tuple(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2))
@@ -163,6 +165,51 @@ def test_a_save_that_cannot_be_published_leaves_no_draft(tmp_path, monkeypatch, 
         assert [path.name for path in layout.checkpoints.iterdir()] == ["step-00000001"]
 
 
+# Kills
+
+
+def until(point):
+    """End this process, as a kill does, at the nth call that changes a file."""
+    calls = iter(range(1, point))
+
+    def counted(function):
+        def call(*arguments, **more):
+            if next(calls, None) is None:
+                os._exit(9)
+            return function(*arguments, **more)
+
+        return call
+
+    for name in ("open", "pwrite", "fsync", "rename", "replace", "mkdir"):
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def test_a_kill_at_any_point_loses_no_state(tmp_path):
+    engine, layout = TinyEngine(), PathLayout(tmp_path / "path")
+    save_checkpoint(engine, layout, 1, {})
+    expected = save_checkpoint(engine, PathLayout(tmp_path / "undisturbed"), 2, {}).manifest
+    killed = []
+    while True:
+        child = os.fork()
+        if child == 0:
+            until(len(killed) + 1)
+            save_checkpoint(engine, layout, 2, {})
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        newest, skipped = newest_intact(layout.checkpoints)
+        assert skipped == ()
+        load_checkpoint(engine, newest)
+        if code == 0:
+            break
+        assert code == 9
+        killed.append(newest.step)
+        if newest.step == 2:  # It was killed after the state had its name.
+            remove(newest.directory)
+    assert newest.manifest == expected
+    assert killed == sorted(killed)
+    assert len(killed) > 15
+
+
 # Damage
 
 
@@ -208,7 +255,7 @@ SEEN_BY_RANK_1 = {
     loop: UNREADABLE,
     Path.unlink: UNREADABLE,
     lambda file: file.write_bytes(b"old size"): UNREADABLE,
-    flip: "DamagedCheckpointError: .*{name} is damaged",
+    flip: "DamagedCheckpointError: .*{name}, bytes 0 to [0-9]+, written by rank 0, is damaged",
 }
 
 

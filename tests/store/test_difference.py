@@ -278,6 +278,14 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
         "2.0",
     ),
     (
+        "ptfs-v2",
+        {},
+        {"paradigms.ptfs.steps_of": "cpt"},
+        "paradigms.ptfs.steps_of",
+        "null",
+        "cpt",
+    ),
+    (
         "cpt-v2",
         {},
         {"data.versions": [{"name": "v1", "tokens": 800}, *VERSIONS[1:]]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from math import prod
+from pathlib import Path
 from typing import Literal
 
 from lrps.base.errors import CheckpointError
@@ -16,6 +17,7 @@ from lrps.store.fragments.layouts import ElementRange, Layout, Shares, covered, 
 RanksPerFile = int | Literal["host"]
 """Number of consecutive ranks of one host that share a file; `host` for all of them."""
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _Pieces = tuple[ElementRange, ...] | None
 
 
@@ -28,7 +30,7 @@ def agree_on_index(own: Fragments, ranks_per_file: RanksPerFile = "host") -> Fra
     sizes = tuple(prod(shape) for shape in own.shapes.values())
     stored = ask_rank_zero(lambda: {state: covered(own.pieces(state)) for state in own.states})
     rules = {state: Shares(world_size(), sizes, parameters) for state, parameters in stored.items()}
-    everyone = gather((socket.gethostname(), _listed(own, rules)))
+    everyone = gather((_host(), _listed(own, rules)))
     layouts: dict[str, Layout] = {}
     known: dict[tuple[Shares, tuple[_Pieces, ...]], Layout] = {}
     for state, rule in rules.items():
@@ -52,6 +54,14 @@ def _listed(own: Fragments, rules: Mapping[str, Shares]) -> dict[str, _Pieces]:
     known: dict[_Pieces, _Pieces] = {}
     pieces = {state: known.setdefault(found := own.pieces(state), found) for state in own.states}
     return {state: None if found == tuple(rules[state].pieces(rank())) else found for state, found in pieces.items()}
+
+
+def _host() -> str:
+    """Return what identifies this host; two hosts of the same name differ in the identifier of their boot."""
+    try:
+        return f"{socket.gethostname()} {_BOOT.read_text()}"
+    except OSError:
+        return socket.gethostname()
 
 
 def ranks_in_files(hosts: Sequence[str], most: RanksPerFile) -> tuple[int, ...]:

@@ -125,8 +125,15 @@ class FragmentIndex:
             yield StoredRange(self.file_of(segment), place, begin, end, dtype)
 
     def fault(self) -> str | None:
-        """Return which values the index lacks or has twice; None if it has every value of its states once."""
+        """Return which values the index lacks or has twice; None if it has every value of its states once.
+
+        The first state, the weights, must have all parameters.
+        """
         sizes = [prod(shape) for shape in self.shapes.values()]
+        weights, layout = next(iter(self.layouts.items()))
+        for number, name in enumerate(self.names):
+            if sizes[number] and number not in layout.stored:
+                return f"{weights} of {name}: elements 0 to {sizes[number]} are missing"
         for state, layout in self.layouts.items():
             if (fault := layout.fault(sizes, self.names)) is not None:
                 return f"{state} of {fault}"

@@ -6,8 +6,8 @@ numbers: a parameter is its number in the model's order, an element its position
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -43,10 +43,14 @@ class Layout(Protocol):
     def find(self, parameter: int, start: int, stop: int) -> Iterator[Stored]:
         """Yield stored elements that overlap with elements [start, stop) of a parameter, by position."""
 
-    def fault(self, sizes: Sequence[int], names: Sequence[str]) -> str | None:
-        """Return which elements are missing or stored twice, for messages; None if there are none.
+    @property
+    def stored(self) -> Collection[int]:
+        """Numbers of the parameters that have values in the state."""
 
-        sizes and names: of all parameters, by number. A parameter without a piece has no values in the state.
+    def fault(self, sizes: Sequence[int], names: Sequence[str]) -> str | None:
+        """Return which elements of these parameters are missing or there twice, for messages; None if there are none.
+
+        sizes and names: of all parameters, by number.
         """
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +67,12 @@ class Shares:
     """Number of elements of each parameter."""
     parameters: tuple[int, ...]
     """Numbers of the parameters that are stored, in their order."""
+    _known: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Numbers of the parameters that have values in the state."""
+        return self.parameters
 
     @cached_property
     def _sizes(self) -> np.ndarray:
@@ -75,6 +85,13 @@ class Shares:
     @cached_property
     def _positions(self) -> dict[int, int]:
         return {parameter: position for position, parameter in enumerate(self.parameters)}
+
+    def _offsets(self, segment: int) -> np.ndarray:
+        """Return where the piece of each stored parameter begins in a segment."""
+        if segment not in self._known:
+            pieces = np.clip(self._sizes - self._shares * segment, 0, self._shares)
+            self._known[segment] = np.cumsum(pieces) - pieces
+        return self._known[segment]
 
     def pieces(self, segment: int) -> list[ElementRange]:
         """Return the pieces of a segment in their order."""
@@ -93,11 +110,10 @@ class Shares:
         if position is None or start >= (stop := min(stop, self.sizes[parameter])):
             return
         share = int(self._shares[position])
-        segments = np.arange(start // share, -(-stop // share))
-        before, full = self._sizes[:position, None], self._shares[:position, None]
-        offsets = np.clip(before - full * segments, 0, full).sum(0)
-        for segment, offset in zip(segments.tolist(), offsets.tolist(), strict=True):
-            yield Stored(segment, offset, segment * share, min((segment + 1) * share, self.sizes[parameter]))
+        for segment in range(start // share, -(-stop // share)):
+            begin = segment * share
+            offset = int(self._offsets(segment)[position])
+            yield Stored(segment, offset, begin, min(begin + share, self.sizes[parameter]))
 
     def fault(self, sizes: Sequence[int], names: Sequence[str]) -> str | None:
         """Return None: by the rule every element is stored once."""
@@ -126,6 +142,11 @@ class Listed:
                 found.setdefault(piece.parameter, []).append(Stored(segment, offset, piece.start, piece.stop))
                 offset += piece.stop - piece.start
         return {parameter: sorted(stored, key=lambda each: each.start) for parameter, stored in found.items()}
+
+    @property
+    def stored(self) -> Collection[int]:
+        """Numbers of the parameters that have values in the state."""
+        return self._stored.keys()
 
     def pieces(self, segment: int) -> tuple[ElementRange, ...]:
         """Return the pieces of a segment in their order."""
