@@ -45,8 +45,13 @@ def agree_on_index(own: Fragments, ranks_per_file: RanksPerFile = "host") -> Fra
 
 def index_alone(own: Fragments) -> FragmentIndex:
     """Return the index of a state that this process has as a whole. Not collective."""
-    layout = Shares(1, tuple(prod(shape) for shape in own.shapes.values()), tuple(range(len(own.shapes))))
-    return FragmentIndex(own.shapes, own.states, dict.fromkeys(own.states, layout), (1,), own.steps)
+    sizes = tuple(prod(shape) for shape in own.shapes.values())
+    known: dict[tuple[int, ...], Layout] = {}
+    layouts: dict[str, Layout] = {}
+    for state in own.states:
+        parameters = covered(own.pieces(state))
+        layouts[state] = known.setdefault(parameters, Shares(1, sizes, parameters))
+    return FragmentIndex(own.shapes, own.states, layouts, (1,), own.steps)
 
 
 def _listed(own: Fragments, rules: Mapping[str, Shares]) -> dict[str, _Pieces]:

@@ -73,7 +73,7 @@ def test_torch_takes_the_same_steps_up_to_its_rounding_to_bf16():
         optimizer.step()
     own, moved = dict(module.named_parameters()), RATE * RATIO
     for name, parameter in matrices.items():
-        assert (own[name] - parameter).abs().max() < 0.05 * moved, name
+        assert (own[name] - parameter).abs().max() < 0.1 * moved, name
 
 
 def test_other_parameters_get_the_steps_of_adamw():
