@@ -46,7 +46,7 @@ def test_a_config_without_a_kind_has_adamw() -> None:
     ("text", "message"),
     [
         ("{kind: muonn}", "optimizer.kind: must be one of adamw, muon, lion; did you mean 'muon'? (got 'muonn')"),
-        ("{kind: null}", "optimizer.kind: must be one of adamw, muon, lion (got 'None')"),
+        ("{kind: null}", "optimizer.kind: must be one of adamw, muon, lion; did you mean 'muon'? (got 'None')"),
         ("{kind: muon, momentun: 0.9}", "optimizer.momentun: unknown key; did you mean 'momentum'? (got 0.9)"),
         ("{kind: lion, eps: 1e-8}", "optimizer.eps: unknown key; known keys: weight_decay, no_weight_decay,"),
         ("{lr_ratio: 2}", "optimizer.lr_ratio: unknown key; known keys: betas, eps,"),

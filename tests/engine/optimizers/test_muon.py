@@ -30,7 +30,7 @@ def trained(**settings):
     for step, found in enumerate(gradients):
         hooks = [
             parameter.register_post_accumulate_grad_hook(
-                lambda p, name=name, found=found: found.setdefault(name, p.grad.clone())
+                lambda p, name=name, found=found: found.update({name: p.grad.clone()})
             )
             for name, parameter in engine.module.named_parameters()
         ]
