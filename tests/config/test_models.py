@@ -41,7 +41,7 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
         ),
         ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "is above peak_lr"),
         ({"track": {"trackers": ["wandb", "wandb"]}}, "name each tracker once"),
-        ({"track": {"trackers": ["mlflow"]}}, "'wandb', 'tensorboard' or 'trackio'"),
+        ({"track": {"trackers": ["mlflow"]}}, "must be one of wandb, tensorboard, trackio"),
         ({"track": {"wandb": {"mode": "off"}}}, "'offline' or 'online'"),
         ({"paradigms": {}}, "at least 1"),
         (
