@@ -41,7 +41,7 @@ def digest(engine):
     own = engine.own_fragments()
     hashed = hashlib.sha256(str(own.steps["adam_step"]).encode())
     for key in sorted(own.tensors):
-        hashed.update(str(key).encode() + own.tensors[key].cpu().contiguous().numpy().tobytes())
+        hashed.update(str(key).encode() + own.tensors[key].cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()
 
 

@@ -47,8 +47,8 @@ from lrps.base.errors import CheckpointError, ConfigError, DamagedCheckpointErro
 from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
-from lrps.engine.model import parameter_groups
 from lrps.engine.optimizers.kinds import optimizer_of
+from lrps.engine.optimizers.parameter_groups import parameter_groups
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find

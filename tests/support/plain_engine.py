@@ -60,6 +60,10 @@ class PlainEngine:
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
         self.average = AveragedWeights(self._held, average)
 
+    @property
+    def module(self) -> torch.nn.Module:
+        return self._held.module
+
     def train_step(
         self,
         rows: np.ndarray,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lrps.config.models import OptimizerConfig
 from lrps.engine.flat_pieces import flat_weights
 from lrps.engine.optimizers.engine_optimizer import EngineOptimizer
+from lrps.engine.optimizers.parameter_groups import parameter_groups
 from lrps.paths.optimizer_states import MOMENTS, OptimizerState
 
 
@@ -20,8 +19,9 @@ class AdamWOptimizer(EngineOptimizer):
     torch_class = torch.optim.AdamW
 
     @staticmethod
-    def make(groups: Iterable[dict[str, Any]], settings: OptimizerConfig) -> torch.optim.AdamW:
-        """Return the optimizer for groups of parameters; the learning rate is set before every step."""
+    def make(model: nn.Module, settings: Any) -> torch.optim.AdamW:
+        """Return the optimizer of a model. settings: an AdamWConfig."""
+        groups = parameter_groups(model, settings)
         return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
     def own_states(self) -> tuple[OptimizerState, ...]:
@@ -30,8 +30,7 @@ class AdamWOptimizer(EngineOptimizer):
 
     def make_state(self, flat: Tensor) -> dict[str, Any]:
         """Return zero moments and step 0."""
-        step = torch.zeros((), dtype=torch.float32, device=flat.device)
-        return {"step": step, **{moment.name: torch.zeros_like(flat.data) for moment in MOMENTS}}
+        return zero_moments(flat)
 
     @property
     def step(self) -> float:
@@ -44,3 +43,9 @@ class AdamWOptimizer(EngineOptimizer):
         for flat in flat_weights(self.engine):
             state = self.state_of(flat)
             state["step"] = torch.full_like(state["step"], step)
+
+
+def zero_moments(flat: Tensor) -> dict[str, Any]:
+    """Return the state of torch's fused AdamW before its first step."""
+    step = torch.zeros((), dtype=torch.float32, device=flat.device)
+    return {"step": step, **{moment.name: torch.zeros_like(flat.data) for moment in MOMENTS}}

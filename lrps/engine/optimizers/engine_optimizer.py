@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrps.engine.flat_pieces import WEIGHTS, FlatPiece, WeightsPlace, flat_weights, weights_places
 from lrps.engine.ranks import rank, world_size
+from lrps.engine.update_gate import UpdateGate
 from lrps.paths.optimizer_states import AVERAGE, OptimizerState
+
+LR_RATIO = "lr_ratio"
+"""Key of a group of parameters with its learning rate over that of the schedule; 1 for a group without it."""
 
 
 class EngineOptimizer(ABC):
@@ -25,6 +29,25 @@ class EngineOptimizer(ABC):
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+
+    @staticmethod
+    @abstractmethod
+    def make(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
+        """Return the optimizer of a model, whose learning rates are set before every step.
+
+        A group with the key LR_RATIO has that multiple of the schedule's rate. settings: the `optimizer` section of the
+        config. Raises ConfigError if the model does not suit the optimizer.
+        """
+
+    @staticmethod
+    def deepspeed_settings(stage: int) -> dict[str, Any]:
+        """Return settings of DeepSpeed that optimizers of this kind need at a ZeRO stage."""
+        del stage
+        return {}
+
+    def gate(self) -> UpdateGate:
+        """Return a new gate of the engine's steps."""
+        return UpdateGate(self.engine)
 
     @abstractmethod
     def own_states(self) -> tuple[OptimizerState, ...]:
@@ -56,10 +79,7 @@ class EngineOptimizer(ABC):
         return (*self.own_states(), AVERAGE) if averaged else self.own_states()
 
     def pieces(self) -> list[FlatPiece]:
-        """Return this rank's pieces of the weights and of all states; states that do not exist yet are created.
-
-        Each state has its parameters in the model's order.
-        """
+        """Return this rank's pieces of the weights and of all states; states that do not exist yet are created."""
         weights = [
             FlatPiece(WEIGHTS, place.name, place.start, place.view(place.flat.data), written)
             for place, written in self._places()
@@ -100,3 +120,9 @@ def base_optimizer(engine: Any) -> torch.optim.Optimizer:
         engine.optimizer if engine.zero_optimization_stage() == 0 else engine.optimizer.optimizer
     )
     return optimizer
+
+
+def set_learning_rate(engine: Any, lr: float) -> None:
+    """Set the learning rates of all groups of parameters for the next step. lr: rate of the schedule."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr * group.get(LR_RATIO, 1.0)

@@ -164,6 +164,11 @@ class StateReader:
         return self._saved.index.shapes
 
     @property
+    def states(self) -> Collection[str]:
+        """Names of all states that there are, the weights among them."""
+        return self._saved.index.states.keys()
+
+    @property
     def adam_step(self) -> float:
         """Number of steps that the optimizer has taken."""
         return self._saved.index.steps[STEP]
