@@ -21,7 +21,7 @@ from lrps.paths.amendments import GENERATION
 from lrps.store.copy.attempts import in_order, is_ledger
 from lrps.store.layout import HELDOUT, RELEASE_FACTS
 from lrps.store.manifest import MANIFEST, read_manifest
-from lrps.store.segments import content_digest, segment_sizes
+from lrps.store.segments import content_digest, entry_fault, segment_sizes
 
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
@@ -184,8 +184,11 @@ def _listed(content: bytes, path: PurePosixPath) -> dict[str, dict[str, Any]]:
             }
             for name, entry in files.items()
         }
+        faults = [f"{name}: {fault}" for name, entry in files.items() if (fault := entry_fault(entry)) is not None]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error})") from None
+    if faults:
+        raise CheckpointError(f"{path} lists {faults[0]}")
     if wrong := [name for name in listed if not re.fullmatch(_NAME, name) or name == path.name]:
         raise CheckpointError(f"{path} names the file {wrong[0]!r}, which a run does not have")
     return listed
