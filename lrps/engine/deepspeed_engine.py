@@ -39,7 +39,7 @@ from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
 from lrps.engine.seeds import derived_seed
-from lrps.engine.sequence.attention import SequenceAttention, exchange_of, install, uninstall
+from lrps.engine.sequence.attention import Attention, SequenceAttention, Shape, install, uninstall
 from lrps.engine.sequence.cut_rows import CutRows
 from lrps.engine.sequence.grid import RankGrid
 from lrps.engine.sequence.whole_rows import WholeRows
@@ -247,8 +247,8 @@ class Engine:
     def facts(self) -> dict[str, Any]:
         """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions.
 
-        With the number of ranks that share rows, if several do, and settings of DeepSpeed that change the last digits: those that the config gives, and the defaults that
-        differ from those of earlier versions of lrps.
+        With the number of ranks that share rows, if several do, and settings of DeepSpeed that change the last digits:
+        those that the config gives, and the defaults that differ from those of earlier versions of lrps.
         """
         import transformers
 
@@ -411,7 +411,13 @@ def _divide_rows(model: Any, parts: int, within_documents: bool) -> Any:
     if groups._SEQUENCE_PARALLEL_GROUP is None or groups.get_sequence_parallel_world_size() != parts:
         groups._release_sequence_parallel_groups()
         groups.initialize_sequence_parallel(parts)
-    exchange = exchange_of(UlyssesSPAttentionHF, model.config.get_text_config(), groups.get_sequence_parallel_group())
+
+    layers = model.config.get_text_config().num_hidden_layers
+
+    def exchange(attend: Attention, shape: Shape) -> Attention:
+        sizes = (shape.rows, shape.heads, shape.head_size, shape.key_value_heads, layers)
+        return UlyssesSPAttentionHF(attend, *sizes, groups.get_sequence_parallel_group(), seq_length_is_variable=True)
+
     install(model, SequenceAttention(exchange, within_documents))
     return groups
 

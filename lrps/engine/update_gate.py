@@ -52,9 +52,10 @@ class UpdateGate:
             optimizer._update_scale = lambda overflow=False: update_scale(self._is_fault(overflow))
 
     def begin(self, judge: Judge | None, loss: Tensor, clip: float = 0.0) -> None:
-        """Begin the update of a step. loss: mean loss of this rank, or its part of one, in fp64. Collective if there is a judge.
+        """Begin the update of a step. Collective if there is a judge.
 
-        clip: largest gradient norm, which DeepSpeed reads in every step; 0 for that of the engine's config.
+        loss: mean loss of this rank, or its part of one, in fp64. clip: largest gradient norm, which DeepSpeed reads in
+        every step; 0 for that of the engine's config.
         """
         clip = clip or self._engine._config._param_dict["gradient_clipping"]
         if self._engine.zero_optimization_stage() == 0:

@@ -282,8 +282,12 @@ def memory_notes(forecast: MemoryForecast) -> list[str]:
 
 
 def _buffer_notes(forecast: MemoryForecast) -> list[str]:
-    """Return what the config's own stage has beside the usual parts: offloaded state, and a buffer for sums."""
+    """Return what differs from usual: devices that share sequences; offloaded state and a buffer for sums."""
     own, notes = forecast.own_stage, []
+    if forecast.sequence_parallel is not None:
+        notes.append(
+            f"{forecast.sequence_parallel} devices share each sequence: activations and logits are those of its parts."
+        )
     if own.host_bytes is not None:
         notes.append(
             f"Each process offloads {size(own.host_bytes)} to the memory of its host, without the copies for "
@@ -300,7 +304,10 @@ def _buffer_notes(forecast: MemoryForecast) -> list[str]:
 def _advice(forecast: MemoryForecast) -> str:
     fits, wanted = forecast.own_stage.largest_micro_sequences, forecast.micro_sequences
     if fits is None:
-        return "not even one sequence fits: take a higher ZeRO stage, more processes or engine.activation_checkpointing"
+        return (
+            "not even one sequence fits: take a higher ZeRO stage, more processes, engine.activation_checkpointing or "
+            "engine.sequence_parallel"
+        )
     if fits == wanted:
         return f"batch.micro_sequences {wanted} is the largest that fits"
     if fits > wanted:

@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import gate_cases
 import passed_cases
+import sequence_cases
 import torch
 from gate_cases import NanGradient
 from matrix_state import (
@@ -27,6 +28,7 @@ from matrix_state import (
     ROWS,
     STEPS,
     assembled,
+    bare_steps,
     batch,
     different,
     digest,
@@ -48,7 +50,6 @@ from lrps.base.errors import CheckpointError, ConfigError, DamagedCheckpointErro
 from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
-from lrps.engine.model import parameter_groups
 from lrps.engine.ranks import gather, rank, world_size
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find
@@ -137,21 +138,6 @@ def continuation(out):
                 "straight": straight, "resumed": resumed, "different": different(end, state_of(engine, out)),
             }  # fmt: skip
     return found
-
-
-def bare_steps(config, loss_of):
-    """(model, [(loss, norm)]) of five steps of a bare AdamW loop."""
-    model = placed(config, 0)
-    adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=(0.9, 0.95))
-    told = []
-    for step in range(5):
-        loss = loss_of(model, step)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        adam.step()
-        adam.zero_grad()
-        told.append((float(loss.detach()), float(norm)))
-    return model, told
 
 
 def plain_step(model, ids):
@@ -541,6 +527,7 @@ def wait_for(paths):
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported, passed_cases.passed_some, passed_cases.gradient_sums),
+    *(sequence_cases.shared_rows, sequence_cases.across_sizes, sequence_cases.trial_step),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
 SETS = {
@@ -548,6 +535,7 @@ SETS = {
     "every load": (save_all, None, load_all),
     "elastic": (elastic,),
     "gate": (gate_cases.sweep,),
+    "shared rows": (sequence_cases.all_shared_rows,),
 }
 """Cases of one launch by the word that asks for it; without a word all those above."""
 

@@ -7,10 +7,9 @@ import deepspeed. Imports transformers when an attention is installed, because t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
@@ -22,8 +21,17 @@ _CHANGING = ("sliding_window", "softcap", "s_aux")
 """Arguments of transformers' attention functions that change the result and that no code here reads."""
 
 Attention = Callable[..., tuple[Tensor, None]]
-Exchange = Callable[[Attention, int], Attention]
-"""Function from an attention over whole rows, and the number of rows of a call, to one over parts of rows."""
+Exchange = Callable[[Attention, "Shape"], Attention]
+"""Function from an attention over whole rows, and the shape of its calls, to one over parts of rows."""
+
+
+class Shape(NamedTuple):
+    """What the tensors of an attention have in all of its calls, whichever the length of the rows."""
+
+    rows: int
+    heads: int
+    head_size: int
+    key_value_heads: int
 
 
 def document_mask(positions: Tensor) -> Tensor:
@@ -39,12 +47,12 @@ def document_mask(positions: Tensor) -> Tensor:
 class SequenceAttention:
     """The attention function of one model whose rows are divided among ranks. Collective in the group of a row.
 
-    It takes any number of rows, for which DeepSpeed's class is made once each: training, evaluation and trials differ.
+    It takes any number of rows, though DeepSpeed's class fixes it: training, evaluation and trials have one of it each.
     """
 
     def __init__(self, exchange: Exchange, within_documents: bool) -> None:
         self._exchange, self._within_documents = exchange, within_documents
-        self._of_rows: dict[int, Attention] = {}
+        self._exchanging: dict[Shape, Attention] = {}
         self._positions: Tensor | None = None
         self._mask: Tensor | None = None
 
@@ -64,16 +72,14 @@ class SequenceAttention:
         or that asks for more than causal attention.
         """
         del attention_mask  # Of this rank's tokens alone, if there is one.
-        asked = [name for name in _CHANGING if more.get(name) is not None]
-        if position_ids is None or asked:
-            why = f"attends with {asked[0]}" if asked else "does not pass position_ids to its attention"
+        if (why := _fault(key, value, position_ids, more)) is not None:
             raise ConfigError(f"engine.sequence_parallel: the model {why}; leave the key out, or take another model")
         if position_ids is not self._positions:  # The layers of a forward pass share one tensor, and so one mask.
             self._positions, self._mask = position_ids, None
-        rows = len(query)
-        if rows not in self._of_rows:
-            self._of_rows[rows] = self._exchange(self._attend, rows)
-        return self._of_rows[rows](module, query, key, value, None, position_ids=position_ids, **more)
+        shape = Shape(len(query), query.shape[1], query.shape[3], key.shape[1])
+        if shape not in self._exchanging:
+            self._exchanging[shape] = self._exchange(self._attend, shape)
+        return self._exchanging[shape](module, query, key, value, None, position_ids=position_ids, **more)
 
     def _attend(
         self,
@@ -95,23 +101,23 @@ class SequenceAttention:
         del module, attention_mask
         if self._within_documents and self._mask is None:
             self._mask = document_mask(position_ids)
-        shared = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+        causal, shared = self._mask is None, query.shape[1] // key.shape[1]
+        if not causal:  # With a mask, few kernels of torch share keys among heads.
+            key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
         attended = nn.functional.scaled_dot_product_attention(
-            query, key, value, self._mask, dropout_p=dropout, is_causal=self._mask is None, scale=scaling
+            query, key, value, self._mask, dropout, causal, scale=scaling, enable_gqa=causal and shared > 1
         )
         return attended.transpose(1, 2).contiguous(), None
 
 
-def exchange_of(ulysses: Callable[..., Attention], sizes: Any, group: Any) -> Exchange:
-    """Return the exchange of tokens for heads in a group of ranks.
-
-    ulysses: DeepSpeed's UlyssesSPAttentionHF. sizes: transformers' config of the decoder.
-    """
-    heads = sizes.num_attention_heads
-    head_size = getattr(sizes, "head_dim", None) or sizes.hidden_size // heads
-    shape = (heads, head_size, sizes.num_key_value_heads, sizes.num_hidden_layers)
-    return lambda attend, rows: ulysses(attend, rows, *shape, group, seq_length_is_variable=True)
+def _fault(key: Tensor, value: Tensor, position_ids: Tensor | None, more: Mapping[str, Any]) -> str | None:
+    """Return why an attention that is called with these arguments cannot be exchanged; None if it can."""
+    if position_ids is None:
+        return "does not pass position_ids to its attention"
+    if key.shape != value.shape:
+        return "has keys and values of different sizes"
+    asked = next((name for name in _CHANGING if more.get(name) is not None), None)
+    return None if asked is None else f"attends with {asked}"
 
 
 def install(model: Any, attention: SequenceAttention) -> None:

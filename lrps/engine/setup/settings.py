@@ -39,7 +39,8 @@ def division(config: Config, processes: int) -> Division:
     share = config.rows_each(processes)
     micro = min(config.batch.micro_sequences or share, share)
     if share % micro:
-        over = f"{processes} processes" if config.engine.sequence_parallel == 1 else f"the groups of {processes} processes"
+        parts = config.engine.sequence_parallel
+        over = f"{processes} processes" if parts == 1 else f"{processes // parts} groups of {parts} processes"
         raise ConfigError(
             f"batch.sequences {config.batch.sequences} over {over} is {share} sequences each, which "
             f"batch.micro_sequences {micro} does not divide; make it a divisor of {share}"
