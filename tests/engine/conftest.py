@@ -87,7 +87,7 @@ def passed_settings(tmp_path_factory):
 def all_shared_rows(tmp_path_factory):
     """{2: findings, 4: findings} of rows that two ranks share, in every topology."""
     out = tmp_path_factory.mktemp("shared-rows")
-    return {world: _findings(out, world, what=["shared rows"])[world]["all_shared_rows"] for world in (2, 4)}
+    return {world: _findings(out, world, what=["shared rows"])[world] for world in (2, 4)}
 
 
 def _findings(out, *worlds, what=()):

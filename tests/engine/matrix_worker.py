@@ -527,7 +527,7 @@ def wait_for(paths):
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported, passed_cases.passed_some, passed_cases.gradient_sums),
-    *(sequence_cases.shared_rows, sequence_cases.across_sizes, sequence_cases.trial_step),
+    *(sequence_cases.shared_rows, sequence_cases.trial_step),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
 SETS = {
@@ -535,7 +535,7 @@ SETS = {
     "every load": (save_all, None, load_all),
     "elastic": (elastic,),
     "gate": (gate_cases.sweep,),
-    "shared rows": (sequence_cases.all_shared_rows,),
+    "shared rows": (sequence_cases.all_shared_rows, sequence_cases.across_sizes),
 }
 """Cases of one launch by the word that asks for it; without a word all those above."""
 

@@ -15,7 +15,7 @@ def shared(request):
     """Name of a case -> findings: two ranks that share all rows, or four in two groups."""
     if request.param == 2:
         return request.getfixturevalue("matrix")[2]["shared_rows"]
-    return request.getfixturevalue("all_shared_rows")[int(request.param[-1])]
+    return request.getfixturevalue("all_shared_rows")[int(request.param[-1])]["all_shared_rows"]
 
 
 def close(found, expected, precision):
@@ -44,8 +44,10 @@ def test_heldout_losses_are_those_of_whole_rows(shared):
         close(loss / tokens, sum(expected) / len(expected), precision)
 
 
-def test_a_state_is_continued_with_another_number_of_parts(matrix):
-    for first, found in matrix[2]["across_sizes"].items():
+@pytest.mark.long
+@pytest.mark.parametrize("world", [2, 4])
+def test_a_state_is_continued_with_another_number_of_parts(all_shared_rows, world):
+    for first, found in all_shared_rows[world]["across_sizes"].items():
         assert found["different"] == []
         close(found["resumed"], found["straight"], "fp32")
         assert found["facts"] == ([2, 2] if first == "2" else [None, None])
