@@ -58,9 +58,8 @@ def assert_same_run(config: Path, one: str, other: str) -> None:
     for path, alone in layouts(config, one).items():
         shared = layouts(config, other)[path]
         assert read_path(alone.directory / "path.json") == read_path(shared.directory / "path.json")
-        steps = [
-            [(each.step, each.loss, each.grad_norm) for each in read_metrics(it.metrics)] for it in (alone, shared)
-        ]
+        taken = [read_metrics(layout.metrics) for layout in (alone, shared)]
+        steps = [[(each.step, each.loss, each.grad_norm) for each in metrics] for metrics in taken]
         assert len(steps[0]) == len(steps[1]) > 0
         for mine, theirs in zip(*steps, strict=True):
             assert mine == pytest.approx(theirs, rel=2e-4)
