@@ -28,7 +28,7 @@ def test_steps_are_those_of_one_process(shared):
         precision = name.split()[3]
         close(found["ours"], found["bare"], precision)
         assert found["judged"] == found["ours"], name
-        assert found["weights_apart"] < (1e-4 if precision == "fp32" else 0.1), name
+        assert found["weights_apart"] < (5e-4 if precision == "fp32" else 0.1), name
 
 
 def test_heldout_losses_are_those_of_whole_rows(shared):
