@@ -67,8 +67,8 @@ def assert_same_run(config: Path, one: str, other: str) -> None:
             assert mine == pytest.approx(theirs, rel=2e-4)
         assert heldout(alone) == pytest.approx(heldout(shared), rel=2e-5)
         counted = [total(read_ledger(layout.ledger)) for layout in (alone, shared)]
-        assert counted[0].counters.tokens == counted[1].counters.tokens > 0
-        assert counted[0].counters.flops == counted[1].counters.flops
+        assert counted[0].spent.tokens == counted[1].spent.tokens > 0
+        assert counted[0].spent.flops == counted[1].spent.flops
     assert audit_run(layouts(config, other)["main"].directory.parent).differences == ()
 
 
