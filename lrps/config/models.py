@@ -424,9 +424,7 @@ class Config(Section):
         if length % parts:
             raise ValueError(f"engine.sequence_parallel {parts} does not divide data.sequence_length {length}")
         if parts > 1 and self.optimizer.kind == "muon":
-            raise ValueError(
-                "engine.sequence_parallel and optimizer.kind muon were not tried together: give one of them"
-            )
+            raise ValueError("engine.sequence_parallel and optimizer.kind muon were not tried together: give one")
         return self
 
     @model_validator(mode="after")

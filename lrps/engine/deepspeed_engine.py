@@ -223,6 +223,11 @@ class Engine:
         return ranks.rank()
 
     @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return self.grid.ranks
+
+    @property
     def device_name(self) -> str:
         """Name of the device: `cpu`, or the product name of this rank's GPU."""
         device = self._engine.device
