@@ -128,6 +128,7 @@ def run_paths(
         models = PathModels(plan, console.say)
         if train and steps:
             ask_rank_zero(models.examine)
+        models.check_shared_rows(partial(Engine, conventions=plan.conventions))
         budget = BudgetWatch.of(plan) if rank() == 0 else None
         begin = partial(start_path, plan, say=console.say, train=train)
         if saved_steps is not None:
