@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from lrps.base.host_name import host_name_fault
 from lrps.config.values import Float, Int, Private, Section
 
 LauncherName = Literal["local", "deepspeed", "torchrun", "slurm"]
@@ -86,6 +87,13 @@ class LaunchConfig(Section):
     """Minutes that a process waits for another one that is stuck, before all end. Must be longer than the first process
     takes to read or write a whole checkpoint, because the others wait for that too."""
     slurm: SlurmConfig = SlurmConfig()
+
+    @field_validator("master_addr")
+    @classmethod
+    def _is_host(cls, name: str | None) -> str | None:
+        if name is not None and (fault := host_name_fault(name)) is not None:
+            raise ValueError(fault)
+        return name
 
     @model_validator(mode="after")
     def _hosts(self) -> Self:

@@ -283,5 +283,5 @@ def _in_config_values(
 def weights_digest(checkpoint: Path) -> str:
     """Return the SHA-256 over the names and contents of a Hugging Face checkpoint's config and weights."""
     files = [checkpoint / "config.json", *sorted(checkpoint.glob("*.safetensors"))]
-    listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
+    listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.is_file())
     return hashlib.sha256(listed.encode()).hexdigest()
