@@ -22,7 +22,8 @@ CLICK_INTERRUPTED = 130
 
 def _fail(message: str, code: int) -> NoReturn:
     # All ranks of a process group may fail alike: rank 0 reports first, and its exit ends the others.
-    rank = int(os.environ.get("RANK", "0"))
+    number = os.environ.get("RANK", "0")
+    rank = int(number) if number.isdecimal() else 0
     if rank:
         time.sleep(1)
     typer.echo(f"lrps: {message}" if rank == 0 else f"lrps (rank {rank}): {message}", err=True)

@@ -16,6 +16,10 @@ TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
 """Time limit in Slurm's notation: `12:00:00` or `2-00:00:00`."""
 
 
+MEETING_FILE = "LRPS_MEETING_FILE"
+"""Environment variable with the path of a file by which the ranks of one machine meet, in place of a port."""
+
+
 class Resources(Section):
     """Resources of the process group of a path."""
 

@@ -147,7 +147,7 @@ def check_remote(subject: Subject) -> Iterator[Finding]:
         manifest = plan.manifests.get(version.name)
         relative = manifest.shards[0].url if manifest else manifest_path(Path(), version.name, "train").name
         try:
-            with closing(read_pieces(resolve(version.url, relative))) as pieces:
+            with closing(read_pieces(resolve(version.url, relative, plan.config.data.shard_origins))) as pieces:
                 first = next(pieces, b"")
         except LrpsError as error:
             what, _, fix = str(error).partition("; ")

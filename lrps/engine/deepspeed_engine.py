@@ -11,9 +11,8 @@ import inspect
 import logging
 import math
 import os
-import socket
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -36,6 +35,7 @@ from lrps.engine.build.placement import Placement, placement_for
 from lrps.engine.heldout_losses import HeldoutLosses, token_losses
 from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.meeting import join_group
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers, parameter_groups
 from lrps.engine.seeds import derived_seed
@@ -55,17 +55,18 @@ from deepspeed.runtime.zero import parameter_offload  # noqa: E402
 
 
 @contextmanager
-def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: bool = True) -> Iterator[None]:
+def process_group(
+    timeout: timedelta = default_pg_timeout,
+    *,
+    retain_memory: bool = True,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
     """Create a process group from the launcher's environment, or of this process alone; destroy it at the end.
 
     timeout: how long a rank waits for another one in a collective. Raises TrainingError if one is stuck or gone.
     retain_memory: call `retain_host_memory` where there is no GPU; it applies until the process ends.
     """
-    alone = "WORLD_SIZE" not in os.environ
-    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    if alone:
-        defaults["MASTER_PORT"] = str(_free_port())
-    # Removed at the end, so that a second group in this process uses a new port.
+    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     added = {key: value for key, value in defaults.items() if key not in os.environ}
     os.environ.update(added)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -79,9 +80,9 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         with ranks.translate_lost_rank_errors():
-            deepspeed.init_distributed(
-                dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
-            )
+            backend = "nccl" if on_gpu else "gloo"
+            join_group(backend, timeout, is_stopped)
+            deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timeout)
             yield
     finally:
         # Without this, one run in four aborts at exit. DeepSpeed's wrapper does not notice it, so it is removed, too.
@@ -442,9 +443,3 @@ def _forget(module: nn.Module) -> None:
 def _widened(rows: np.ndarray) -> Tensor:
     """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
     return torch.from_numpy(np.ascontiguousarray(rows)).long()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

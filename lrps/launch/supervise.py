@@ -21,6 +21,7 @@ from uuid import uuid4
 import psutil
 
 from lrps.base.files import atomic_write_text
+from lrps.launch.inherited import inherited
 from lrps.launch.process_group import GROUP, LaunchCommand
 
 ORPHAN_SECONDS = 5.0
@@ -128,7 +129,7 @@ class _Group:
 
     def __init__(self, command: LaunchCommand, output: Path | None) -> None:
         self._command = command
-        self._environment = {**os.environ, GROUP: uuid4().hex, **command.environment}
+        self._environment = {**inherited(os.environ), GROUP: uuid4().hex, **command.environment}
         self._signalled: set[int] = set()
         self._request_time: float | None = None
         self._orphaned_time: float | None = None

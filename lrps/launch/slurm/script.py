@@ -99,7 +99,8 @@ def _fill_in(template: Path | None, **values: object) -> str:
     try:
         return environment.from_string(source.read_text(encoding="utf-8")).render(**values)
     except Exception as error:  # A template can fail in any way that an expression of Python can.
+        reason = str(error) or type(error).__name__
         raise ConfigError(
-            f"launch.slurm.template: {template} cannot be filled in ({str(error) or type(error).__name__}); start from a "
-            "copy of launch/slurm/path.sbatch"
+            f"launch.slurm.template: {template} cannot be filled in ({reason}); start from a copy of "
+            "launch/slurm/path.sbatch"
         ) from None
