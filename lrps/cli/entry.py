@@ -13,6 +13,7 @@ from typing import NoReturn
 import typer
 
 from lrps.base.errors import INTERRUPTED, OUR_FAULT, LrpsError
+from lrps.base.printable import printable
 from lrps.cli.app import app
 from lrps.cli.streams import adapt_streams
 
@@ -26,6 +27,7 @@ def _fail(message: str, code: int) -> NoReturn:
     rank = int(number) if number.isdecimal() else 0
     if rank:
         time.sleep(1)
+    message = printable(message)
     typer.echo(f"lrps: {message}" if rank == 0 else f"lrps (rank {rank}): {message}", err=True)
     sys.stderr.flush()
     sys.exit(code)

@@ -19,7 +19,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
-from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
+from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, make_read_only, sha256_file
+from lrps.base.foreign_json import parse_json
 from lrps.store.file_errors import HOW_TO_FIX, explained, has_size, unreadable
 from lrps.store.layout import PathLayout
 
@@ -346,7 +347,7 @@ def _link(source: Path, target: Path) -> None:
             raise
         shutil.copyfile(source, target)
         fsync_file(target)
-    target.chmod(0o444)
+    make_read_only(target)
 
 
 # Manifests
@@ -364,7 +365,7 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
     """Return the manifest in a file with this content. path: names the file in errors, and its directory the step."""
     try:
         text = content.decode()
-        manifest = json.loads(text)
+        manifest = parse_json(text, "its JSON", expected=object)
         intact = isinstance(manifest, dict) and _render(manifest) == text
     except ValueError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); {HOW_TO_FIX}") from error

@@ -78,6 +78,17 @@ def test_addresses_are_read_at_their_beginning(tiny_config: Path, root: Path, tm
     assert (gone.state, bool(gone.way_out)) == ("fail", True)
 
 
+def test_a_command_is_run_only_when_it_is_asked_for(tiny_config: Path, root: Path, tmp_path: Path) -> None:
+    command = f"pipe:touch {tmp_path}/ran; printf x; : {{name}}"
+    plan = make_plan(load_config(tiny_config, remote(root, command)))
+    (left,) = data.check_remote(Subject(plan))
+    assert (left.state, left.way_out) == ("warn", "to run it, add --run-commands")
+    assert not (tmp_path / "ran").exists()
+    (tried,) = data.check_remote(Subject(plan, runs_commands=True))
+    assert tried.state == "ok"
+    assert (tmp_path / "ran").exists()
+
+
 def test_the_cache_must_have_room(tiny_config: Path, root: Path, tmp_path: Path) -> None:
     settings = remote(root, str(shutil.copytree(root / "v1", tmp_path / "elsewhere")))
     assert "cache" not in found(tiny_config, *settings), "all shards lie here"
