@@ -207,7 +207,7 @@ def test_a_killed_download_leaves_nothing_that_counts(files, web, cache, make_sh
     shard = make_shard()
     web.script["/a.tar"].append("hold")
     process = child("files.path(shard)", shard, web.url, cache)
-    eventually(lambda: len(web.requests) == 1)
+    eventually(lambda: in_cache(cache) == {f"{shard.sha256}.part"})
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert in_cache(cache) == {f"{shard.sha256}.part"}
@@ -330,7 +330,7 @@ def test_what_killed_downloads_left_counts_and_is_evicted(web, cache, make_shard
     shards = [make_shard(f"{name}.tar") for name in "ab"]
     web.script["/a.tar"].append("hold")
     process = child("files.path(shard)", shards[0], web.url, cache)
-    eventually(lambda: len(web.requests) == 1)
+    eventually(lambda: in_cache(cache) == {f"{shards[0].sha256}.part"})
     limit = 150 * KILOBYTE
     CachedFiles(Path("nowhere"), web.url, cache, limit).path(shards[1])
     assert len(in_cache(cache)) == 2  # one is in use, one is being downloaded
