@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lrps.base.files import sha256_file
 from lrps.config.loader import load_config
@@ -79,8 +80,11 @@ def test_addresses_are_read_at_their_beginning(tiny_config: Path, root: Path, tm
 
 
 def test_a_command_is_run_only_when_it_is_asked_for(tiny_config: Path, root: Path, tmp_path: Path) -> None:
-    command = f"pipe:touch {tmp_path}/ran; printf x; : {{name}}"
-    plan = make_plan(load_config(tiny_config, remote(root, command)))
+    values = yaml.safe_load(tiny_config.read_text())
+    version = {"name": "v1", "url": f"pipe:touch {tmp_path}/ran; printf x; : {{name}}", "tokens": 1280}
+    values |= {"data": {**values["data"], "root": str(root), "versions": [version]}, "paradigms": {"cpt": {}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    plan = make_plan(load_config(tmp_path / "config.yaml"))
     (left,) = data.check_remote(Subject(plan))
     assert (left.state, left.way_out) == ("warn", "to run it, add --run-commands")
     assert not (tmp_path / "ran").exists()
