@@ -1,4 +1,4 @@
-"""The machine under one rank: its GPU's name and energy counter, its ports, its memory allocator."""
+"""The machine under one rank: the name and the energy counter of its GPU, and the memory allocator of its C library."""
 
 from __future__ import annotations
 
