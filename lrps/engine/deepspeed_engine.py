@@ -11,7 +11,7 @@ import inspect
 import logging
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -32,7 +32,8 @@ from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement, placement_for
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
-from lrps.engine.machine import free_port, retain_host_memory, used_joules
+from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.meeting import join_group
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers
 from lrps.engine.optimizers.engine_optimizer import set_learning_rate
@@ -59,17 +60,18 @@ with surroundings_of_deepspeed():
 
 
 @contextmanager
-def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: bool = True) -> Iterator[None]:
+def process_group(
+    timeout: timedelta = default_pg_timeout,
+    *,
+    retain_memory: bool = True,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
     """Create a process group from the launcher's environment, or of this process alone; destroy it at the end.
 
     timeout: how long a rank waits for another one in a collective. Raises TrainingError if one is stuck or gone.
     retain_memory: call `retain_host_memory` where there is no GPU; it applies until the process ends.
     """
-    alone = "WORLD_SIZE" not in os.environ
-    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    if alone:
-        defaults["MASTER_PORT"] = str(free_port())
-    # Removed at the end, so that a second group in this process uses a new port.
+    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     added = {key: value for key, value in defaults.items() if key not in os.environ}
     os.environ.update(added)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -83,9 +85,9 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         with surroundings_of_deepspeed(), ranks.translate_lost_rank_errors():
-            deepspeed.init_distributed(
-                dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
-            )
+            backend = "nccl" if on_gpu else "gloo"
+            join_group(backend, timeout, is_stopped)
+            deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timeout)
             yield
     finally:
         # Without this, one run in four aborts at exit. DeepSpeed's wrapper does not notice it, so it is removed, too.

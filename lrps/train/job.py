@@ -95,7 +95,8 @@ def run_job(
     stop_request = stop_request or StopRequest()
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
-    with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
+    keep = plan.config.engine.keep_host_memory
+    with process_group(collective_timeout, retain_memory=keep, is_stopped=lambda: stop_request.seen):
         return run_paths(plan, names, stop_request, clock, train=train, saved_steps=saved_steps, profile=profile)
 
 

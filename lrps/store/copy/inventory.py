@@ -7,7 +7,6 @@ torch.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from lrps.base.errors import CheckpointError, LrpsError
+from lrps.base.foreign_json import parse_json
 from lrps.paths.amendments import GENERATION
 from lrps.store.copy.attempts import in_order, is_ledger
 from lrps.store.layout import HELDOUT, RELEASE_FACTS
@@ -90,7 +90,7 @@ class StateDirectory:
     @property
     def history(self) -> int:
         """Number of the history of a complete checkpoint, see paths/amendments.py."""
-        return int(json.loads(self.listing)["identity"].get(GENERATION, 0))
+        return int(parse_json(self.listing, self.name)["identity"].get(GENERATION, 0))
 
     @property
     def last(self) -> str:
@@ -175,7 +175,9 @@ def _listed(content: bytes, path: PurePosixPath) -> dict[str, dict[str, Any]]:
     last file is damaged or has an invalid name.
     """
     try:
-        files = read_manifest(content, path)["files"] if path.name == MANIFEST else json.loads(content)["files"]
+        files = (
+            read_manifest(content, path)["files"] if path.name == MANIFEST else parse_json(content, str(path))["files"]
+        )
         listed = {
             str(name): {
                 "bytes": int(entry["bytes"]),
