@@ -24,6 +24,7 @@ FLOORS = (
     ("train", "export", "report", "doctor"),
     ("rehearsal",),
     ("evaluation",),
+    ("api",),
     ("cli",),
 )
 """Packages from the bottom up. A module imports its own package and lower floors, never another of its own floor."""
@@ -38,7 +39,7 @@ DOORS = {
     "rouge_score": "evaluation/rouge.py",
 }
 """Library -> the only module or package that imports it."""
-WITH_TORCH = {"engine", "train", "rehearsal", "export", "doctor", "cli"}
+WITH_TORCH = {"engine", "train", "api", "rehearsal", "export", "doctor", "cli"}
 
 
 def package(module: Path) -> str:
