@@ -35,6 +35,7 @@ DOORS = {
     "wandb_workspaces": "track/wandb/workspace.py",
     "tensorboard": "track/tensorboard.py",
     "trackio": "track/trackio.py",
+    "mlflow": "track/mlflow.py",
     "lm_eval": "evaluation/harness.py",
     "rouge_score": "evaluation/rouge.py",
 }

@@ -30,7 +30,8 @@ def test_importing_lrps_imports_nothing_of_it_and_a_plan_no_torch() -> None:
     script = (
         "import sys, lrps\n"
         "assert [name for name in sys.modules if name.startswith('lrps.')] == []\n"
-        "lrps.compile_plan('configs/llama-1.2b.yaml')._repr_html_(); lrps.Callback; lrps.register_decay; lrps.LrpsError\n"
+        "lrps.compile_plan('configs/llama-1.2b.yaml')._repr_html_()\n"
+        "lrps.Callback; lrps.register_decay; lrps.LrpsError\n"
         "heavy = {'torch', 'deepspeed', 'transformers', 'wandb', 'webdataset', 'pandas', 'typer'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
