@@ -74,7 +74,7 @@ def _check_plugins(plan: Plan) -> None:
     named = {(TRACKERS, name) for name in plan.config.track.trackers} | {
         (CALLBACKS, name) for name in plan.config.callbacks
     }
-    optimizer = {(OPTIMIZERS, str(getattr(plan.config.optimizer, "kind", "adamw")))}
+    optimizer = {(OPTIMIZERS, plan.config.optimizer.kind)}
     for registry, name in shapes | kinds | named | optimizer:
         if not registry.is_found_by_workers(name):
             raise ConfigError(

@@ -28,6 +28,18 @@ class PluginParadigm:
     """Class of its strategy in a config, a subclass of PluginStrategy; None for one without keys of its own."""
 
 
+@dataclass(frozen=True)
+class PluginOptimizer:
+    """An optimizer from a plug-in."""
+
+    engine: Callable[[], type[Any]]
+    """Function without arguments that returns a subclass of EngineOptimizer; it may import torch."""
+    states: Callable[[str], tuple[Any, ...]]
+    """Function from engine.precision to the states of the optimizer, each an OptimizerState."""
+    section: type[Any] | None = None
+    """Class of its settings in a config, a subclass of PluginOptimizerConfig; None for one without keys of its own."""
+
+
 def _check_decay(name: str, value: Any) -> None:
     """Raise ConfigError for a function that is no decay shape: it falls from 1 at progress 0 to 0 at progress 1."""
     if not callable(value):
@@ -46,6 +58,11 @@ def _check_paradigm(name: str, value: Any) -> None:
         raise ConfigError(f"paradigms: '{name}' is not registered by register_paradigm, which its module has to do")
 
 
+def _check_optimizer(name: str, value: Any) -> None:
+    if not isinstance(value, PluginOptimizer):
+        raise ConfigError(f"optimizers: '{name}' is not registered by register_optimizer, which its module has to do")
+
+
 def _check_callable(name: str, value: Any) -> None:
     if not callable(value):
         raise ConfigError(f"'{name}' cannot be registered: a class or a function is needed, not {value!r}")
@@ -59,8 +76,8 @@ TRACKERS = Registry("trackers", ("wandb", "tensorboard", "trackio"), _check_call
 """Trackers; lrps.track.trackers opens them."""
 CALLBACKS = Registry("callbacks", (), _check_callable)
 """Callbacks of the training loop; lrps.train.callbacks runs them."""
-OPTIMIZERS = Registry("optimizers", ("adamw",), _check_callable)
-"""Optimizers."""
+OPTIMIZERS = Registry("optimizers", ("adamw", "muon", "lion"), _check_optimizer)
+"""Optimizers by `optimizer.kind`; lrps.engine.optimizers makes the built-in ones."""
 
 
 def register_decay(name: str, *, version: str | None = None) -> Callable[[Registered], Registered]:
@@ -109,9 +126,26 @@ def register_callback(name: str, *, version: str | None = None) -> Callable[[Reg
     return _registering(CALLBACKS, name, version)
 
 
-def register_optimizer(name: str, *, version: str | None = None) -> Callable[[Registered], Registered]:
-    """Return a decorator that registers an optimizer under a name for `optimizer.kind` in a config."""
-    return _registering(OPTIMIZERS, name, version)
+def register_optimizer(
+    name: str,
+    *,
+    states: Callable[[str], tuple[Any, ...]],
+    section: type[Any] | None = None,
+    version: str | None = None,
+) -> Callable[[Registered], Registered]:
+    """Return a decorator that registers an optimizer under a name for `optimizer.kind` in a config.
+
+    The function has no arguments and returns a subclass of EngineOptimizer. It may import torch: plans do not call it.
+    states: function from engine.precision to the OptimizerStates, from which memory and disk are forecast. section:
+    subclass of PluginOptimizerConfig with the optimizer's own keys.
+    """
+
+    def register(value: Registered) -> Registered:
+        plugin = PluginOptimizer(value, states, section)
+        OPTIMIZERS.register(name, plugin, version=version, module=value.__module__)
+        return value
+
+    return register
 
 
 def _registering(registry: Registry, name: str, version: str | None) -> Callable[[Registered], Registered]:

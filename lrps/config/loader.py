@@ -26,6 +26,7 @@ from lrps.base.plugins.source import execute_file
 from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.extensions import PARADIGMS
 from lrps.config.models import Config
+from lrps.config.optimizing import BUILTIN, DEFAULT_KIND, optimizer_section
 from lrps.config.strategies import KINDS, section_of
 
 Location = tuple[str | int, ...]
@@ -80,9 +81,10 @@ class Positions:
 
 
 def _without_tag(location: Location) -> Location:
-    """pydantic names a built-in kind of strategy in its locations; the document does not: paradigms.NAME.KIND.key."""
-    named = location[0] == "paradigms" and len(location) > 2 and location[2] in KINDS
-    return (*location[:2], *location[3:]) if named else location
+    """Return a location as the document has it: pydantic adds built-in kinds, as in paradigms.NAME.KIND.key."""
+    at, kinds = {"paradigms": (2, KINDS), "optimizer": (1, BUILTIN)}.get(str(location[0]), (0, ()))
+    named = len(location) > at and location[at] in kinds
+    return (*location[:at], *location[at + 1 :]) if named else location
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
@@ -210,6 +212,8 @@ def _section_keys(location: Location, document: Mapping[str, Any]) -> list[str]:
         name = str(location[1])
         model = section_of(document["paradigms"][name].get("kind", name))
         location = location[2:]
+    elif location[0] == "optimizer" and len(location) > 1:
+        model, location = optimizer_section(document["optimizer"].get("kind", DEFAULT_KIND)), location[1:]
     for part in location[:-1]:
         if part in model.model_fields:
             model = _section_of(model.model_fields[str(part)].annotation)
@@ -241,6 +245,8 @@ def _explain(error: Any, positions: Positions, document: Mapping[str, Any]) -> s
         return f"{at}: {name}: unknown key{hint} (got {_shown(location, error['input'])})"
     if error["type"] in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
+        if location == ("optimizer",):
+            at, name = positions.of(("optimizer", "kind")), "optimizer.kind"
         allowed = re.findall(r"'([^']+)'", context.get("expected") or context["expected_tags"])
         given = str(context.get("tag", error["input"]))
         nearby = difflib.get_close_matches(given, allowed, 1, 0.5)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, SerializeAsAny, ValidatorFunctionWrapHan
 from pydantic_core import PydanticKnownError
 
 from lrps.config.extensions import PARADIGMS
-from lrps.config.values import DecayShape, Float, Int, OptimizerStart, Quantity, Section, Share
+from lrps.config.values import DecayShape, Float, Int, Name, OptimizerStart, Quantity, Section, Share
 
 ReleasedState = Literal["branch", "main", "ema", "merge"]
 """State that path switching releases as a version; see `PathSwitching.release`."""
@@ -126,6 +126,10 @@ class Ptfs(Decaying, PeakPerVersion):
     alpha: Quantity = 1.0
     alpha_of: Literal["increment", "steps-so-far", "steps", "tokens"] = "steps-so-far"
     decay: DecayShape = "cosine"
+    steps_of: Name | None = None
+    """Paradigm whose marginal steps each version is trained for from scratch, in place of all steps so far: the control
+    with as many steps. Increments so far are mixed evenly, each in proportion to its steps; `alpha` with `alpha_of:
+    steps-so-far` is a share of the steps of the version. By default all steps so far."""
 
 
 class Cpt(Mixing, PeakPerVersion):

@@ -69,7 +69,7 @@ def path_identity(
     training: dict[str, Any] = {
         "seed": config.seed,
         "architecture": config.model.architecture,
-        "optimizer": config.optimizer.model_dump(mode="json"),
+        "optimizer": config.optimizer.identity(),
         "batch_sequences": config.batch.sequences,
         "sequence_length": config.data.sequence_length,
         "order": config.data.order,

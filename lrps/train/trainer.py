@@ -68,7 +68,7 @@ class Trainer:
         self.stop_request, self.recorder, self.budget, self.before_step = stop_request, recorder, budget, before_step
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
-        self.saver = Saver(engine, self.layout)
+        self.saver = Saver(engine, self.layout, config.checkpoint.ranks_per_file)
         self.step, self.average = path.start, PathAverage.of(average_rule(config, path), start.first_state)
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
@@ -226,7 +226,9 @@ class Trainer:
         # The checkpoint exists before the ledger records the path's end or an evaluation.
         awaited = stop or self.step == self.path.stop or self.step in self.missing_evaluations
         if awaited or not self.config.checkpoint.asynchronous:
-            self._publish(lambda: save_checkpoint(self.engine, self.layout, self.step, self._identity()), awaited=True)
+            shared = self.config.checkpoint.ranks_per_file
+            state = (self.engine, self.layout, self.step, self._identity())
+            self._publish(lambda: save_checkpoint(*state, shared), awaited=True)
         else:
             with self._booking("saving_seconds"):
                 self.saver.begin(self.step, self._identity())

@@ -12,14 +12,15 @@ from typing import Any
 from lrps.base.errors import ConfigError
 from lrps.config.extensions import PARADIGMS
 from lrps.config.models import Config
-from lrps.config.strategies import Cpt
+from lrps.config.strategies import Cpt, Ptfs
+from lrps.paths.attribution import marginal_steps
 from lrps.paths.compiler import Compiler
 from lrps.paths.graph import Graph, Paradigm, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.cpt import check_rewarm, cpt
 from lrps.paths.paradigms.path_switching import path_switching
 from lrps.paths.paradigms.plugin import compile_plugin
-from lrps.paths.paradigms.ptfs import ptfs
+from lrps.paths.paradigms.ptfs import matched_steps, ptfs
 from lrps.paths.paradigms.wsd_s import wsd_s
 from lrps.paths.probes import PROBE, compile_probes
 from lrps.paths.sharing import share, share_probes
@@ -39,6 +40,9 @@ def compile_paradigm(
     """Return the paradigm of one strategy of the config, as if it were the only one: no path is shared yet."""
     strategy = config.paradigms[name]
     compiler = Compiler(config, name, strategy, increments, rehearsal)
+    if isinstance(strategy, Ptfs) and strategy.steps_of is not None:
+        other = compile_paradigm(config, strategy.steps_of, increments, rehearsal)
+        return matched_steps(compiler, strategy, marginal_steps(other))
     if (builtin := COMPILERS.get(strategy.kind)) is not None:
         return builtin(compiler, strategy)
     return compile_plugin(PARADIGMS.get(strategy.kind), compiler)
