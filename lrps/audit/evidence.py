@@ -5,7 +5,6 @@ The run directory is enough: a copy of it can be audited without its config and 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from lrps.audit.attempts import AttemptChain, chain_attempts
 from lrps.audit.result import Difference
 from lrps.base.errors import LineageError
 from lrps.base.files import located
+from lrps.base.foreign_json import read_json
 from lrps.data.sources import mixture_sha256
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
@@ -129,7 +129,7 @@ def read_run(run_dir: Path) -> tuple[tuple[PathEvidence, ...], tuple[Difference,
 def _read_path(layout: PathLayout) -> PathEvidence | Difference:
     name = layout.directory.name
     try:
-        values = json.loads(layout.path_json.read_text(encoding="utf-8"))
+        values = read_json(layout.path_json)
         path = path_from_json(values["path"])
         _check_numbers(path)
         training = _training(values)

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,15 @@ def _fsync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
+def atomic_write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write `data` to `path` as a whole or not at all. An OSError leaves the old file and no temporary one.
 
+    private: let nobody but its owner read the file, at no time.
     Removes temporary files of this path that processes left when they were killed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", opener=partial(os.open, mode=0o600) if private else None) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -66,9 +68,9 @@ def _remove_leftovers(path: Path, written: float) -> None:
                 other.unlink()
 
 
-def atomic_write_text(path: Path, text: str) -> None:
+def atomic_write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write `text` as UTF-8, like atomic_write_bytes."""
-    atomic_write_bytes(path, text.encode())
+    atomic_write_bytes(path, text.encode(), private=private)
 
 
 def json_text(value: Any) -> str:
@@ -110,6 +112,11 @@ def located(path: Path) -> str:
 def apply_umask(path: Path) -> None:
     """Give a file the permissions that new files get, whatever the library that wrote it gave it."""
     os.chmod(path, 0o666 & ~_UMASK)
+
+
+def make_read_only(path: Path) -> None:
+    """Let nobody write to a file that never changes; it can be read by those who can read new files."""
+    os.chmod(path, 0o444 & ~_UMASK)
 
 
 def sha256_file(path: Path, receive: Callable[[int, memoryview], None] | None = None) -> str:

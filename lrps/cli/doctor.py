@@ -29,13 +29,16 @@ def doctor(
             "--nodes", help="Instead start a rank wherever the launcher would train, and test the communication."
         ),
     ] = False,
+    run_commands: Annotated[
+        bool, typer.Option("--run-commands", help="Also try the `url: pipe:..` commands of the config.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Examine versions, devices, file system, data, network, trackers and price; report faults and how to fix them.
 
-    Changes nothing. Exit code 2 if a check fails; a problem that training survives is a warning. --nodes tries the
-    launcher of the config instead: every rank reports its host, whether it sees the run directory, and the speed of an
-    all-reduce.
+    Changes nothing, and runs no command of the config unless asked. Exit code 2 if a check fails; a problem that
+    training survives is a warning. --nodes tries the launcher of the config instead: every rank reports its host,
+    whether it sees the run directory, and the speed of an all-reduce.
     """
     from lrps.report.doctor_text import FindingPrinter, print_nodes
 
@@ -46,7 +49,7 @@ def doctor(
         print_json(document) if as_json else print_nodes(document)
     else:
         with FindingPrinter(quiet=as_json) as printer:
-            document, ok = _machine(config_file, overrides or (), printer)
+            document, ok = _machine(config_file, overrides or (), printer, run_commands)
         if as_json:
             print_json(document)
     if not ok:
@@ -62,7 +65,9 @@ def doctor_worker(config_file: ConfigFile, overrides: Overrides = None) -> None:
     run_worker(load_config(config_file, overrides))
 
 
-def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -> tuple[dict[str, Any], bool]:
+def _machine(
+    config_file: Path | None, overrides: Sequence[str], printer: Any, run_commands: bool
+) -> tuple[dict[str, Any], bool]:
     from lrps.doctor.catalogue import CHECKS
     from lrps.doctor.examination import Subject, examine
     from lrps.doctor.finding import Finding, findings_document
@@ -77,7 +82,7 @@ def _machine(config_file: Path | None, overrides: Sequence[str], printer: Any) -
             what = f"{error}. Only this machine is checked"
             findings.append(Finding("config", "config", "fail", what, "fix the config, then run it again"))
         printer.show(findings[0])
-    for finding in examine(CHECKS, Subject(plan), printer.working):
+    for finding in examine(CHECKS, Subject(plan, run_commands), printer.working):
         findings.append(finding)
         printer.show(finding)
     document = findings_document(findings)

@@ -13,6 +13,7 @@ from typing import NoReturn
 import typer
 
 from lrps.base.errors import INTERRUPTED, OUR_FAULT, LrpsError
+from lrps.base.printable import printable
 from lrps.cli.app import app
 from lrps.cli.streams import adapt_streams
 
@@ -22,9 +23,11 @@ CLICK_INTERRUPTED = 130
 
 def _fail(message: str, code: int) -> NoReturn:
     # All ranks of a process group may fail alike: rank 0 reports first, and its exit ends the others.
-    rank = int(os.environ.get("RANK", "0"))
+    number = os.environ.get("RANK", "0")
+    rank = int(number) if number.isdecimal() else 0
     if rank:
         time.sleep(1)
+    message = printable(message)
     typer.echo(f"lrps: {message}" if rank == 0 else f"lrps (rank {rank}): {message}", err=True)
     sys.stderr.flush()
     sys.exit(code)

@@ -14,27 +14,32 @@ if TYPE_CHECKING:
     from lrps.export.publish import Published
 
 
+Versions = Annotated[list[str], typer.Argument(metavar="VERSION...", help="Names of versions of the config.")]
+Repo = Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="Repository of models on the Hub.")]
+Whose = Annotated[
+    str | None,
+    typer.Option("--paradigm", metavar="NAME", help="Whose versions; by default the first path switching."),
+]
+BranchPoints = Annotated[
+    bool, typer.Option("--branch-points", help="Also the states that the versions' branches forked from.")
+]
+Private = Annotated[bool, typer.Option("--private", help="A repository that does not exist yet is made private.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace another state that a revision has.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be published; write nothing, here or there.")]
+
+
 def publish(
     run: Run,
-    versions: Annotated[list[str], typer.Argument(metavar="VERSION...", help="Names of versions of the config.")],
-    repo: Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="Repository of models on the Hub.")],
+    versions: Versions,
+    repo: Repo,
     overrides: Overrides = None,
-    paradigm: Annotated[
-        str | None,
-        typer.Option("--paradigm", metavar="NAME", help="Whose versions; by default the first path switching."),
-    ] = None,
-    branch_points: Annotated[
-        bool, typer.Option("--branch-points", help="Also the states that the versions' branches forked from.")
-    ] = False,
-    private: Annotated[
-        bool, typer.Option("--private", help="A repository that does not exist yet is made private.")
-    ] = False,
+    paradigm: Whose = None,
+    branch_points: BranchPoints = False,
+    private: Private = False,
     dtype: DtypeOption = None,
     max_shard_size: MaxShardSize = "5GB",
-    force: Annotated[bool, typer.Option("--force", help="Replace another state that a revision has.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be published; write nothing, here or there.")
-    ] = False,
+    force: Force = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish released versions on the Hugging Face Hub: a branch of the repository for each, `main` for the newest.

@@ -267,6 +267,7 @@ def _run_job(
     saved_steps: SavedSteps | None = None,
     profile: int | None = None,
 ) -> None:
+    from lrps.launch.launcher_watch import watch_launchers
     from lrps.launch.process_group import SUPERVISED, THREADS
     from lrps.launch.rendezvous import rendezvous
     from lrps.track.trackers import check_trackers
@@ -276,6 +277,7 @@ def _run_job(
     os.environ.update(rendezvous(os.environ))
     made = load_plan(config_file, overrides)
     check_trackers(made.config.track)
+    watch_launchers(made.config.launch.grace_seconds)
     if (threads := made.config.launch.threads) is not None:
         os.environ[THREADS] = str(threads)  # Read when torch is imported.
 

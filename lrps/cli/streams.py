@@ -1,4 +1,4 @@
-"""Standard output and error of terminals that show ASCII only, or that want no escape codes.
+"""Standard output and error: without control characters of foreign text, and as their terminal can show it.
 
 This is the only place that decides: everything else prints what suits a terminal with UTF-8.
 """
@@ -9,6 +9,8 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+
+from lrps.base.printable import on_terminal
 
 _ASCII = str.maketrans(
     {
@@ -28,15 +30,25 @@ _ASCII = str.maketrans(
 """Characters of tables, trees, curves, bars and spinners, and what replaces them."""
 
 
-class AsciiStream(io.TextIOWrapper):
+class SafeStream(io.TextIOWrapper):
+    """A text stream that writes no control characters but those of colours and progress bars on a terminal.
+
+    Names in manifests, ledgers and configs, and messages of servers, may have been made to deceive who reads them.
+    """
+
+    def write(self, text: str, /) -> int:
+        return self.write_exactly(text)
+
+    def write_exactly(self, text: str) -> int:
+        """Write a text in the encoding of the stream."""
+        return super().write(on_terminal(text, self.isatty() or "FORCE_COLOR" in os.environ))
+
+
+class AsciiStream(SafeStream):
     """A text stream that writes ASCII only. It calls itself UTF-8, because click replaces others."""
 
     def write(self, text: str, /) -> int:
-        return super().write(as_ascii(text))
-
-    def write_exactly(self, text: str) -> int:
-        """Write a text in UTF-8."""
-        return super().write(text)
+        return self.write_exactly(as_ascii(text))
 
 
 def print_exactly(text: str) -> None:
@@ -54,7 +66,7 @@ def as_ascii(text: str) -> str:
 
 
 def adapt_streams() -> None:
-    """Replace standard output and error where they show ASCII only, and forbid escape codes where NO_COLOR is set.
+    """Replace standard output and error by streams that write what their terminal shows; heed NO_COLOR.
 
     NO_COLOR takes effect through TERM=dumb, which every library of colours and moving lines respects.
     """
@@ -65,14 +77,17 @@ def adapt_streams() -> None:
 
 
 def _adapted(stream: object) -> io.TextIOWrapper:
-    """Return a stream that writes ASCII if that is all that its terminal shows; else the same one."""
-    if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, AsciiStream):
+    """Return a stream without control characters, that writes ASCII if that is all that its terminal shows."""
+    if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, SafeStream):
         return stream  # type: ignore[return-value]  # None without standard output
-    if not shows_ascii_only(stream.encoding, os.environ):
-        return stream
     stream.flush()
-    return AsciiStream(
-        stream.buffer, encoding="utf-8", line_buffering=stream.line_buffering, write_through=stream.write_through
+    kind = AsciiStream if shows_ascii_only(stream.encoding, os.environ) else SafeStream
+    return kind(
+        stream.buffer,
+        encoding="utf-8",
+        errors="backslashreplace",  # Paths may have bytes that are no UTF-8.
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
     )
 
 

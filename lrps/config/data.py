@@ -52,6 +52,9 @@ class DataConfig(Section):
     order_seed: Annotated[Int, Field(ge=0)] | None = None
     """Seed of the order of sequences, by default `seed`. Runs that differ in it alone have the same initial weights.
     The order of held-out sequences does not follow it."""
+    shard_origins: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^/@\s]+$")], ...] = ()
+    """Schemes and hosts (`https://mirror.example.org`, `s3://bucket`) that manifests may name for their shards, beside
+    that of their version's `url`. A manifest is not trusted: it must not make this machine ask other hosts."""
     heldout_share: Annotated[Float, Field(ge=0, lt=0.5)] = 0.01
     """Share of documents held out for evaluation, chosen by a hash of the text. 0: none, and every held-out loss is
     n/a. It cannot change once a version is built."""

@@ -36,6 +36,9 @@ class HardwareConfig(Section):
     memory_gb: Annotated[Float, Field(gt=0)] | None = None
     """Memory of one device in 1e9 bytes, which `lrps plan` compares with its forecast; for devices that lrps does not
     know, or that exist with less (A100)."""
+    host_memory_gb: Annotated[Float, Field(gt=0)] | None = None
+    """Memory of one host in 1e9 bytes, by which `lrps plan` says how often data is read from storage (docs/data.md); by
+    default that of the machine on which it runs."""
     price_per_device_hour: PriceConfig | None = None
     mtbf_hours_per_device: Annotated[Float, Field(gt=0)] | None = None
     """Mean time between failures that end a run, in hours, of one device with its share of host and network; that of

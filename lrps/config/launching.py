@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from lrps.base.host_name import host_name_fault
 from lrps.config.extensions import PARADIGMS
 from lrps.config.values import Float, Int, Private, Section
 
@@ -24,6 +25,10 @@ def _kind_of_path(kind: str) -> str:
 PathKind = Annotated[str, AfterValidator(_kind_of_path)]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
 """Time limit in Slurm's notation: `12:00:00` or `2-00:00:00`."""
+
+
+MEETING_FILE = "LRPS_MEETING_FILE"
+"""Environment variable with the path of a file by which the ranks of one machine meet, in place of a port."""
 
 
 class Resources(Section):
@@ -97,6 +102,13 @@ class LaunchConfig(Section):
     """Minutes that a process waits for another one that is stuck, before all end. Must be longer than the first process
     takes to read or write a whole checkpoint, because the others wait for that too."""
     slurm: SlurmConfig = SlurmConfig()
+
+    @field_validator("master_addr")
+    @classmethod
+    def _is_host(cls, name: str | None) -> str | None:
+        if name is not None and (fault := host_name_fault(name)) is not None:
+            raise ValueError(fault)
+        return name
 
     @model_validator(mode="after")
     def _hosts(self) -> Self:

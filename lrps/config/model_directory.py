@@ -5,12 +5,12 @@ Imports no torch and no transformers, so that every verb can use it.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.base.foreign_json import JsonError, read_json
 
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -30,10 +30,10 @@ def read_model_config(directory: Path, where: str = "model.checkpoint") -> dict[
         raise ConfigError(f"{where}: {_what_it_is(directory)}")
     refuse_lfs_pointer(file, where)
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{where}: {file} cannot be read: {error}; copy it again") from None
-    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+        values: dict[str, Any] = read_json(file)
+    except (OSError, JsonError) as error:
+        raise ConfigError(f"{where}: {file} cannot be read: {error}") from None
+    if not isinstance(values.get("model_type"), str):
         raise ConfigError(
             f"{where}: {file} names no model_type, so it is not the config of a transformers model; give the directory "
             "of a model that `save_pretrained` or `lrps export` wrote"

@@ -98,6 +98,10 @@ class ScheduleConfig(Section):
         return self
 
 
+SEQUENCE_PARALLEL = "sequence_parallel"
+"""Key of a checkpoint's identity with the number of processes that shared rows; absent where each had its own."""
+
+
 class EngineConfig(Section):
     """Execution of a step by DeepSpeed. Nothing here changes what is trained beyond rounding."""
 
@@ -122,6 +126,11 @@ class EngineConfig(Section):
     """Number of steps between two reads of losses and gradient norms and agreements on stopping; between them nothing
     waits for a GPU. By default as many steps as take a second. Values are also read before a log, save or evaluation,
     so metrics and ledger do not depend on it."""
+    sequence_parallel: Annotated[Int, Field(ge=1)] = 1
+    """Number of processes that share each sequence (Ulysses): each takes a part of the tokens, so that activations and
+    logits take that much less memory, and ZeRO still divides the state among all processes. A divisor of the number of
+    processes, of `data.sequence_length` and of the model's attention heads; only for models with full causal attention
+    (docs/scaling.md). Changes nothing but last digits."""
     deepspeed: DeepSpeedSettings | None = None
     """Settings that are passed to DeepSpeed, by DeepSpeed's names; by default none (docs/performance.md)."""
 
@@ -136,6 +145,21 @@ class EngineConfig(Section):
             raise ValueError(f"deepspeed.{fault}")
         if self.compile and self.passed.compile is not None and self.passed.compile.deepcompile:
             raise ValueError("deepspeed.compile.deepcompile replaces parts of ZeRO: give only one of it and `compile`")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_can_be_shared(self) -> Self:
+        if self.sequence_parallel == 1:
+            return self
+        if self.attention not in (None, "sdpa"):
+            raise ValueError(f"sequence_parallel attends with sdpa only, not {self.attention}: leave `attention` out")
+        if self.compile:
+            raise ValueError("sequence_parallel and compile were not tried together: give one of them")
+        if self.zero_stage == 3 and self.passed.zero.reduce_scatter:
+            raise ValueError(
+                "deepspeed.zero_optimization.reduce_scatter: with sequence_parallel at zero_stage 3, DeepSpeed 0.19.8 "
+                "would divide gradients by too many processes: leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -349,16 +373,27 @@ class Config(Section):
 
     def batch_fault(self, processes: int) -> str | None:
         """Return why this number of processes cannot share a batch; None if it can."""
-        share, rest = divmod(self.batch.sequences, processes)
-        if rest or not share:
-            return (
-                f"batch.sequences {self.batch.sequences} does not divide over {processes} processes; "
-                "make it a multiple of them or start fewer"
-            )
-        micro = self.batch.micro_sequences
+        if (fault := self.share_fault(processes)) is not None:
+            return fault
+        share, micro = self.rows_each(processes), self.batch.micro_sequences
         if micro is not None and share % micro:
-            return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
+            of = "process" if self.engine.sequence_parallel == 1 else "group of processes"
+            return f"batch.micro_sequences {micro} does not divide the {share} sequences of a {of}"
         return None
+
+    def share_fault(self, processes: int) -> str | None:
+        """Return why a batch does not divide over this number of processes; None if it does."""
+        parts, sequences = self.engine.sequence_parallel, self.batch.sequences
+        if processes % parts:
+            return f"engine.sequence_parallel {parts} does not divide {processes} processes; start a multiple of it"
+        if self.rows_each(processes) and sequences % (processes // parts) == 0:
+            return None
+        over = f"{processes} processes" if parts == 1 else f"{processes // parts} groups of {parts} processes"
+        return f"batch.sequences {sequences} does not divide over {over}; make it a multiple of them or start fewer"
+
+    def rows_each(self, processes: int) -> int:
+        """Return the number of sequences of a batch for each process, or for each group that shares its sequences."""
+        return self.batch.sequences // max(1, processes // self.engine.sequence_parallel)
 
     @model_validator(mode="after")
     def _optimizer_fits_engine(self) -> Self:
@@ -381,6 +416,15 @@ class Config(Section):
                 "budget.money needs the price of a device-hour: add hardware.price_per_device_hour: {amount, currency, "
                 "source, date}, or give budget.device_hours instead"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_can_be_cut(self) -> Self:
+        length, parts = self.data.sequence_length, self.engine.sequence_parallel
+        if length % parts:
+            raise ValueError(f"engine.sequence_parallel {parts} does not divide data.sequence_length {length}")
+        if parts > 1 and self.optimizer.kind == "muon":
+            raise ValueError("engine.sequence_parallel and optimizer.kind muon were not tried together: give one")
         return self
 
     @model_validator(mode="after")

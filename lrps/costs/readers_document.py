@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -15,6 +14,7 @@ from lrps.audit.result import Difference
 from lrps.audit.run import audit_paths
 from lrps.base.document import INLINE
 from lrps.base.errors import ConfigError, LineageError
+from lrps.base.foreign_json import read_json
 from lrps.ledger.reader import read_ledger
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -248,7 +248,7 @@ def _exported_model(plan: Plan, directory: Path, source: str) -> InitialReader |
 def _json(file: Path, *keys: str) -> Mapping[str, Any]:
     """Return the object of a JSON file, or the one below its keys; an empty one if there is none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         for key in keys:
             found = found[key]
     except (OSError, ValueError, KeyError, TypeError):

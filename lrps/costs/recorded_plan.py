@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
+from lrps.base.foreign_json import read_json
 from lrps.config.models import Config
 from lrps.data.sources import DataSource
 from lrps.paths.cost import CostModel, cost_model
@@ -47,7 +47,7 @@ def recorded_plan(run_dir: Path) -> RecordedPlan:
     """
     file = run_dir / "plan.json"
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = read_json(file)
         return _plan(document, run_dir.resolve())
     except FileNotFoundError:
         raise ConfigError(

@@ -14,17 +14,18 @@ import logging
 import os
 import re
 import resource
+import shutil
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from lrps.base.addresses import redact
 from lrps.base.errors import DataError
-from lrps.base.files import fsync_directory
+from lrps.base.files import fsync_directory, sha256_file
 from lrps.config.data import DataConfig
 from lrps.data.files import LocalFiles, ShardFiles
 from lrps.data.manifest import Shard
@@ -48,7 +49,7 @@ def open_files(data: DataConfig, version: str) -> ShardFiles:
     source = next(shards for shards in data.shard_sets if shards.name == version)
     if source.url is None:
         return LocalFiles(data.root / version)
-    return CachedFiles(data.root / version, source.url, data.cache_path, data.cache_limit)
+    return CachedFiles(data.root / version, source.url, data.cache_path, data.cache_limit, origins=data.shard_origins)
 
 
 class CachedFiles:
@@ -56,7 +57,8 @@ class CachedFiles:
 
     limit: maximal bytes of the cache; beyond it the least recently used shards that no process of the node uses are
     removed. If all are in use, the limit is exceeded with a warning, so that training continues. progress: called from
-    any thread with the number of bytes received, negative if they are discarded.
+    any thread with the number of bytes received, negative if they are discarded. origins: `data.shard_origins`. A file
+    that other users can write to is compared with its SHA-256 before it is used, and replaced if it differs.
     """
 
     restore_hint = "Delete it: it is downloaded again when it is needed."
@@ -68,8 +70,9 @@ class CachedFiles:
         cache: Path,
         limit: int | None = None,
         progress: Callable[[int], None] = lambda _bytes: None,
+        origins: Collection[str] = (),
     ) -> None:
-        self._directory, self._url = directory, url
+        self._directory, self._url, self._origins = directory, url, origins
         self._cache, self._limit, self._progress = cache, limit, progress
         self._mutex = threading.Lock()
         self._in_use: dict[str, int] = {}
@@ -171,7 +174,7 @@ class CachedFiles:
         if shard.sha256 in self._in_use:
             return cached
         try:
-            descriptor = _open_in_use(cached)
+            descriptor = self._open_verified(shard, cached)
             if descriptor is None:
                 descriptor = self._download(shard, cached, within_limit)
         except OSError as error:  # Errors of this node only: those of the remote end are DataErrors already.
@@ -187,24 +190,26 @@ class CachedFiles:
 
         One process of the node downloads it, the others wait.
         """
-        url = resolve(self._url, shard.url)
+        url = resolve(self._url, shard.url, self._origins)
         note = f"waiting for {shard.name}, which is being downloaded by another process or in the background"
         with _locked(cached.with_suffix(".lock"), note):
-            if (descriptor := _open_in_use(cached)) is not None:
+            if (descriptor := self._open_verified(shard, cached)) is not None:
                 return descriptor
             return with_retries(lambda: self._try_download(shard, url, cached, within_limit))
 
     def _try_download(self, shard: Shard, url: str, cached: Path, within_limit: bool) -> int:
         part, descriptor = cached.with_suffix(".part"), -1
         try:
-            with _locked(self._cache / "lock"):  # No process evicts before the part is locked and has its size.
-                part.unlink(missing_ok=True)  # Left by a killed download.
-                self._make_room(shard, within_limit)
-                descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
-                if shard.bytes:
-                    os.posix_fallocate(descriptor, 0, shard.bytes)
-            self._fill(descriptor, shard, url)
+            with closing(read_pieces(url, shard.bytes)) as pieces:
+                next(pieces)  # The address is open, and announces the shard's length: only now may others be evicted.
+                with _locked(self._cache / "lock"):  # No process evicts before the part is locked and has its size.
+                    part.unlink(missing_ok=True)  # Left by a killed download.
+                    self._make_room(shard, within_limit)
+                    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                    fcntl.flock(descriptor, fcntl.LOCK_SH)
+                    if shard.bytes:
+                        os.posix_fallocate(descriptor, 0, shard.bytes)
+                self._fill(descriptor, shard, pieces, f"{shard.name} at {redact(url)}")
             os.fsync(descriptor)
             os.replace(part, cached)
             fsync_directory(cached.parent)
@@ -215,11 +220,23 @@ class CachedFiles:
             raise
         return descriptor
 
-    def _fill(self, descriptor: int, shard: Shard, url: str) -> None:
-        """Write the bytes at `url` to the file. Raises DataError if they are not exactly the shard's."""
-        digest, count, where = hashlib.sha256(), 0, f"{shard.name} at {redact(url)}"
+    def _open_verified(self, shard: Shard, cached: Path) -> int | None:
+        """Return `_open_in_use` of the cached shard; None also if somebody else has changed the file."""
+        descriptor = _open_in_use(cached)
+        if descriptor is None or not _writable_by_others(descriptor, cached):
+            return descriptor
+        if os.fstat(descriptor).st_size == shard.bytes and sha256_file(cached) == shard.sha256:
+            return descriptor
+        os.close(descriptor)
+        _log.warning("%s was changed by another user; it is downloaded again", cached)
+        cached.unlink(missing_ok=True)
+        return None
+
+    def _fill(self, descriptor: int, shard: Shard, pieces: Iterator[bytes], where: str) -> None:
+        """Write the pieces to the file. Raises DataError if they are not exactly the shard's bytes."""
+        digest, count = hashlib.sha256(), 0
         try:
-            with open(descriptor, "wb", closefd=False) as file, closing(read_pieces(url)) as pieces:
+            with open(descriptor, "wb", closefd=False) as file:
                 for piece in pieces:
                     count += len(piece)
                     self._progress(len(piece))
@@ -243,9 +260,11 @@ class CachedFiles:
 
         If it cannot fit, raise DataError with `within_limit`, and otherwise log a warning.
         """
+        files = sorted(_files(self._cache))
+        if shard.bytes > shutil.disk_usage(self._cache).free + sum(size for _, size, _ in files):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Evicting them all would be of no use.
         if self._limit is None:
             return
-        files = sorted(_files(self._cache))
         total = sum(size for _, size, _ in files) + shard.bytes
         for _, size, path in files:
             if total <= self._limit:
@@ -276,6 +295,12 @@ def _open_in_use(path: Path) -> int | None:
         return None
     _touch(descriptor)
     return descriptor
+
+
+def _writable_by_others(descriptor: int, path: Path) -> bool:
+    """Return True if another user than this one and root can change an open file of the cache, or replace it."""
+    statuses = (os.fstat(descriptor), path.parent.stat(), path.parent.parent.stat())
+    return any(each.st_uid not in (os.geteuid(), 0) or each.st_mode & 0o022 for each in statuses)
 
 
 def _touch(descriptor: int) -> None:

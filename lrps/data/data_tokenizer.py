@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import DataError
+from lrps.base.foreign_json import read_json
 from lrps.config.models import Config
 from lrps.data.manifest import Manifest, TokenizerIdentity
 from lrps.data.tokenizer import TRAINED_EOS, TokenizerFile, read_tokenizer
@@ -225,7 +226,7 @@ def _settings(file: TokenizerFile) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     """Return the object in a file; empty if there is no such file. Raises DataError if it is no JSON object."""
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:

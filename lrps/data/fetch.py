@@ -6,6 +6,7 @@ Must not import torch.
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +15,11 @@ from lrps.base.addresses import redact
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import atomic_write_bytes
 from lrps.base.progress import byte_progress
+from lrps.config.data import DataConfig
 from lrps.config.models import Config
 from lrps.config.versions import ShardSet
 from lrps.data.cache import PREFETCH_SHARDS, CachedFiles
-from lrps.data.manifest import SPLITS, Manifest, Shard, load_manifest, manifest_path
+from lrps.data.manifest import LARGEST_MANIFEST, SPLITS, Manifest, Shard, load_manifest, manifest_path
 from lrps.data.remote import MissingError, TransientError, read_pieces, resolve, with_retries
 
 
@@ -46,7 +48,7 @@ def fetch_manifests(config: Config) -> list[Manifest]:
     data.root has a different manifest of that name: a version never changes.
     """
     sources = _sources(config)
-    found = [_fetch_manifest(config.data.root, source, split) for source in sources for split in SPLITS]
+    found = [_fetch_manifest(config.data, source, split) for source in sources for split in SPLITS]
     return [manifest for manifest in found if manifest is not None]
 
 
@@ -66,6 +68,7 @@ def fetch_shards(config: Config, console: Console) -> None:
             data.cache_path,
             data.cache_limit,
             lambda done: bar.advance(task, done),
+            data.shard_origins,
         )
         manifests = (manifest_path(data.root, source.name, split) for split in SPLITS)
         known = (shard for path in manifests if path.exists() for shard in load_manifest(path).shards)
@@ -98,13 +101,13 @@ def _sources(config: Config) -> list[ShardSet]:
     return sources
 
 
-def _fetch_manifest(root: Path, source: ShardSet, split: str) -> Manifest | None:
+def _fetch_manifest(data: DataConfig, source: ShardSet, split: str) -> Manifest | None:
     """Copy one manifest to data.root and return it; None if it is a held-out manifest that does not exist."""
-    url, place = str(source.url), manifest_path(root, source.name, split)
+    url, place = str(source.url), manifest_path(data.root, source.name, split)
     address = resolve(url, place.name)
     where = f"{place.name} at {redact(address)}"
     try:
-        content = with_retries(lambda: b"".join(read_pieces(address)))
+        content = with_retries(lambda: _whole(address))
     except (MissingError, TransientError) as error:
         # A command cannot report that there is no such file; it only fails.
         absent = isinstance(error, MissingError) or url.startswith("pipe:")
@@ -118,7 +121,7 @@ def _fetch_manifest(root: Path, source: ShardSet, split: str) -> Manifest | None
             "the config, or correct its url"
         )
     for shard in manifest.shards:
-        resolve(url, shard.url)
+        resolve(url, shard.url, data.shard_origins)
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_bytes(place, content)
@@ -128,6 +131,20 @@ def _fetch_manifest(root: Path, source: ShardSet, split: str) -> Manifest | None
             "nothing was trained on the old data, move the local manifest away"
         )
     return manifest
+
+
+def _whole(address: str) -> bytes:
+    """Return the manifest at an address. Raises DataError if it is larger than any manifest."""
+    content = bytearray()
+    with closing(read_pieces(address)) as pieces:
+        for piece in pieces:
+            content += piece
+            if len(content) > LARGEST_MANIFEST:
+                raise DataError(
+                    f"{redact(address)} has more than {LARGEST_MANIFEST:,} bytes, so it is no manifest. Correct the "
+                    "url in the config"
+                )
+    return bytes(content)
 
 
 def _checked(content: bytes, name: str, where: str) -> Manifest:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_bytes, located
+from lrps.base.foreign_json import JsonError, bounded_lines, parse_json
 
 FORMAT = "lrps-tokens/1"
 ORDER = "feistel-splitmix64/1"
@@ -35,7 +36,13 @@ _HINT = "Restore it from where it was copied, or move it away and run `lrps data
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _VERSION_NAME = re.compile(rf"{_NAME}(\.{_NAME})?")
 """Name of a version, or of a part of its mixture: <version>.<part>."""
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}")
+"""Name of a shard's file, which is printed and becomes part of paths."""
 _SHARDS_FOLLOW = b' "shards": [\n'
+_HEADER_BYTES, _SLACK_BYTES = 2**11, 2**20
+"""Bytes that a member of a shard may take beside its tokens, and a shard beside its members."""
+LARGEST_MANIFEST = 2**30
+"""Largest number of bytes of a manifest: 10 million blocks take 0.5 GB."""
 _KINDS = {"str": str, "int": int, "dict[str, Any]": dict}
 _T = TypeVar("_T")
 
@@ -175,8 +182,6 @@ def load_manifest(path: Path) -> Manifest:
             return _parse_manifest(*_values(file))
     except FileNotFoundError:
         raise DataError(f"{located(path)}: no such manifest. Run `lrps data build CONFIG` to make it.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error}). {_HINT}") from None
     except ValueError as error:
         raise DataError(f"{path}: {error}. {_HINT}") from None
 
@@ -203,22 +208,24 @@ def _values(file: BinaryIO) -> tuple[Any, Iterable[Any]]:
     The shards are parsed one at a time if the file has one per line.
     """
     head: list[bytes] = []
-    for line in file:
+    for line in bounded_lines(file, "the manifest", LARGEST_MANIFEST):
         if line == _SHARDS_FOLLOW:
-            return json.loads(b"".join([*head, _SHARDS_FOLLOW, b"]}"])), _shard_lines(file)
+            return parse_json(b"".join([*head, _SHARDS_FOLLOW, b"]}"]), "the manifest"), _shard_lines(file)
         head.append(line)
-    values = json.loads(b"".join(head))
-    shards = values.get("shards") if isinstance(values, dict) else None
+        if file.tell() > LARGEST_MANIFEST:
+            raise JsonError(f"the manifest: more than {LARGEST_MANIFEST:,} bytes before its shards")
+    values = parse_json(b"".join(head), "the manifest", largest=LARGEST_MANIFEST)
+    shards = values.get("shards")
     return values, shards if isinstance(shards, list) else ()
 
 
 def _shard_lines(file: BinaryIO) -> Iterator[Any]:
-    for line in file:
-        if line == b" ]\n" and file.read() == b"}\n":
+    for line in bounded_lines(file, "the shards"):
+        if line == b" ]\n" and file.read(3) == b"}\n":
             return
         if line != b"\n":
-            yield json.loads(line.removesuffix(b"\n").removesuffix(b","))
-    raise json.JSONDecodeError("it does not end with its shards", "", 0)
+            yield parse_json(line.removesuffix(b"\n").removesuffix(b","), "a shard")
+    raise JsonError("not JSON (it does not end with its shards)")
 
 
 def _parse_manifest(values: object, shards: Iterable[object]) -> Manifest:
@@ -231,6 +238,8 @@ def _parse_manifest(values: object, shards: Iterable[object]) -> Manifest:
     named["tokenizer"] = TokenizerIdentity(**_named(named["tokenizer"], TokenizerIdentity, "the tokenizer"))
     if named["split"] not in SPLITS or named["dtype"] not in ITEM_BYTES:
         raise ValueError(f"split {named['split']!r} or dtype {named['dtype']!r} is not defined in {FORMAT}")
+    if not _VERSION_NAME.fullmatch(named["version"]):
+        raise ValueError(f"{named['version'][:80]!r} cannot name a version")
     blocks = named["blocks"] = Blocks(named["version"], named["split"])
     named["shards"] = tuple(_parse_shard(shard, number, blocks) for number, shard in enumerate(shards))
     manifest = Manifest(**named)
@@ -285,8 +294,8 @@ def _check_sums(manifest: Manifest) -> None:
     if len({shard.name for shard in manifest.shards}) < len(manifest.shards):
         raise ValueError("two shards have the same name")
     for shard in manifest.shards:
-        if Path(shard.name).name != shard.name or shard.name == "..":
-            raise ValueError(f"{shard.name!r} is not a plain file name")
+        if not _FILE_NAME.fullmatch(shard.name):
+            raise ValueError(f"{shard.name[:80]!r} is not a plain file name")
         if (found := sum(blocks.tokens[number] for number in shard.blocks)) != shard.tokens:
             raise ValueError(f"{shard.name} has {shard.tokens} tokens in the manifest, its members add up to {found}")
         if any(blocks.offsets[number] % item for number in shard.blocks):
@@ -298,5 +307,7 @@ def _check_sums(manifest: Manifest) -> None:
             end = blocks.offsets[number] + blocks.tokens[number] * item
         if end > shard.bytes:
             raise ValueError(f"a member of {shard.name} ends beyond its {shard.bytes} bytes")
+        if shard.bytes > 2 * (shard.tokens * item + len(shard.blocks) * _HEADER_BYTES) + _SLACK_BYTES:
+            raise ValueError(f"{shard.name} has {shard.bytes} bytes, far more than its {shard.tokens} tokens take")
     if (found := sum(shard.tokens for shard in manifest.shards)) != manifest.tokens:
         raise ValueError(f"it has {manifest.tokens} tokens, its shards add up to {found}")

@@ -10,19 +10,21 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.webdataset import opened, read_piece
+from lrps.data.webdataset import announced_bytes, opened, read_piece
 
 RETRY_SECONDS = (1.0, 4.0, 15.0)
 """Pauses before the second, third and last attempt."""
 
-_FOREIGN_SCHEMES = {"http", "https", "s3", "s3a", "gs", "gcs", "hf", "az", "abfs", "abfss"}
+_LOCAL_SCHEMES = {"pipe", "file", "local"}
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._:\[\]-]+(/[!-\[\]-~]*)?")
+"""An address without a user, spaces and backslashes, so that all libraries read the same host in it."""
 # No character that is special in any shell: a name also reaches shells inside the command (`ssh store cat ...`), which
 # quoting here would not protect. No part begins with a dot or a dash, which excludes `..` and options.
 _RELATIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*(/[A-Za-z0-9_][A-Za-z0-9._=+-]*)*")
@@ -40,19 +42,24 @@ class MissingError(DataError):
     """There is no file at the address."""
 
 
-def resolve(base: str, url: str) -> str:
+def resolve(base: str, url: str, origins: Collection[str] = ()) -> str:
     """Return the address of the file `url`, a relative path or an address from a manifest, below a version's `base`.
 
-    The user writes the base, but a manifest may come from outside. So DataError is raised if `url` names a command or a
-    local file, or is a path that leaves the base or has other than plain characters. Raises ConfigError if a `pipe:`
-    base lacks {name}.
+    The user writes the base, but a manifest may come from outside: it must not make this machine ask other machines. So
+    DataError is raised if `url` names a command or a local file, an address of another scheme and host than those of
+    the base and of `origins`, or is a path that leaves the base or has other than plain characters. Raises ConfigError
+    if a `pipe:` base lacks {name}.
     """
     if scheme := scheme_of(url):
-        allowed = _FOREIGN_SCHEMES | ({scheme_of(base)} - {"", "pipe", "file", "local"})
-        if scheme not in allowed or "::" in url:
+        if scheme in _LOCAL_SCHEMES or "::" in url or not _ADDRESS.fullmatch(url):
             raise DataError(
-                f"the manifest names the address {redact(url)!r}: a manifest may name {', '.join(sorted(allowed))} "
-                "only, neither commands nor local files. Ask the builder of the version for a manifest with file names"
+                f"the manifest names the address {redact(url)!r}: a manifest may name neither commands nor local "
+                "files. Ask the builder of the version for a manifest with file names"
+            )
+        if origin_of(url) not in {origin_of(each) for each in (base, *origins)}:
+            raise DataError(
+                f"the manifest names the address {redact(url)!r}, which has another scheme or host than the `url` of "
+                f"the version. If you trust that host, add it in the config: `data.shard_origins: [{origin_of(url)}]`"
             )
         return url
     if not _RELATIVE.fullmatch(url):
@@ -70,18 +77,40 @@ def resolve(base: str, url: str) -> str:
     return f"{base.rstrip('/')}/{url}"
 
 
-def read_pieces(url: str) -> Generator[bytes, None, None]:
+def origin_of(address: str) -> str | None:
+    """Return scheme and host of an address, in lower case; None for a path, a command or a local file."""
+    scheme = scheme_of(address)
+    if not scheme or scheme in _LOCAL_SCHEMES:
+        return None
+    return f"{scheme}://{urlsplit(address).netloc.rpartition('@')[2].lower()}"
+
+
+def read_pieces(url: str, length: int | None = None) -> Generator[bytes, None, None]:
     """Yield the bytes at the address piece by piece; close the generator to stop early.
 
+    length: number of bytes that are expected; then the first piece is empty, and comes once the address is open and has
+    announced no other length.
     Raises TransientError, MissingError or another DataError; none of them shows a secret. The caller must check the
     length: a command that exits early with status 0, or a server that announces no length, raises no error.
     """
     try:
         with opened(url) as file:
+            if length is not None:
+                _check_length(announced_bytes(file), length, url)
+                yield b""
             while piece := read_piece(file):
                 yield piece
     except Exception as error:
         raise transfer_fault(error, url) from None
+
+
+def _check_length(announced: int | None, expected: int, url: str) -> None:
+    if announced is not None and announced != expected:
+        which = "more" if announced > expected else "fewer"
+        raise DataError(
+            f"{redact(url)} has {announced} bytes, {which} than the {expected} bytes of the manifest. Copy the file "
+            "there again; if it is correct there, fetch the manifest again"
+        )
 
 
 def with_retries(action: Callable[[], _T]) -> _T:

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import atomic_write_bytes, located
+from lrps.base.foreign_json import parse_json
 from lrps.config.model_directory import refuse_lfs_pointer
 from lrps.data.manifest import TokenizerIdentity
 
@@ -103,10 +104,10 @@ def read_tokenizer(path: Path) -> TokenizerFile:
         ) from None
     refuse_lfs_pointer(path, "data.tokenizer")
     try:
-        contents = json.loads(data)
+        contents = parse_json(data, "the tokenizer", largest=2**28)
     except ValueError as error:
         raise _not_a_tokenizer(path, error) from None
-    if not (isinstance(contents, dict) and isinstance(contents.get("model"), dict) and "vocab" in contents["model"]):
+    if not (isinstance(contents.get("model"), dict) and "vocab" in contents["model"]):
         raise _not_a_tokenizer(path, "it has no model with a vocabulary")
     file = TokenizerFile(path, hashlib.sha256(data).hexdigest(), contents)
     if not file.vocabulary:

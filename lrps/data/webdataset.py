@@ -63,6 +63,12 @@ def opened(url: str) -> Iterator[Any]:
         raise OSError(f"the command ended with status {file.proc.returncode}")
 
 
+def announced_bytes(file: Any) -> int | None:
+    """Return the number of bytes that an opened address says it has; None for a command or a server that does not."""
+    length = file.length if isinstance(file, HTTPResponse) else getattr(file, "size", None)
+    return length if isinstance(length, int) else None
+
+
 def read_piece(file: Any) -> bytes:
     """Return the next bytes of an opened address, b"" at its end.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from lrps.base.addresses import redact
+from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import LrpsError
 from lrps.base.numbers import short, size
 from lrps.config.versions import ShardSet
@@ -144,10 +144,14 @@ def check_remote(subject: Subject) -> Iterator[Finding]:
     for version in plan.config.data.shard_sets if plan is not None else ():
         if version.url is None or plan is None:
             continue
+        if scheme_of(version.url) == "pipe" and not subject.runs_commands:
+            what = "its `url` is a command, which was not run"
+            yield Finding(AREA, f"{version.name} url", "warn", what, "to run it, add --run-commands")
+            continue
         manifest = plan.manifests.get(version.name)
         relative = manifest.shards[0].url if manifest else manifest_path(Path(), version.name, "train").name
         try:
-            with closing(read_pieces(resolve(version.url, relative))) as pieces:
+            with closing(read_pieces(resolve(version.url, relative, plan.config.data.shard_origins))) as pieces:
                 first = next(pieces, b"")
         except LrpsError as error:
             what, _, fix = str(error).partition("; ")

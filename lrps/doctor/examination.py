@@ -21,6 +21,8 @@ class Subject:
     """The subject of an examination: this machine and, if there is a config, its plan."""
 
     plan: Plan | None = None
+    runs_commands: bool = False
+    """Whether checks may run commands that the config names: a config of somebody else can be examined without."""
 
     @property
     def config(self) -> Config | None:

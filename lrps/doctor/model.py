@@ -31,6 +31,7 @@ def check_model(subject: Subject) -> Iterator[Finding]:
     origin = "newly initialised" if checkpoint is None else f"from {checkpoint}"
     yield Finding(AREA, "model", "ok", f"{config.model_type} {origin}, vocabulary of {vocabulary}")
     yield from _examined(plan, config)
+    yield from _sharing(plan, config)
 
 
 def _checked_config(plan: Plan) -> Any:
@@ -43,6 +44,23 @@ def _checked_config(plan: Plan) -> Any:
     if model.checkpoint is not None and not plan.begun:
         check_checkpoint(model.checkpoint, config)
     return config
+
+
+def _sharing(plan: Plan, model: Any) -> Iterator[Finding]:
+    """Yield whether processes can share the rows of a model; nothing if each has its own."""
+    from lrps.engine.sequence.support import check_support
+
+    parts = plan.config.engine.sequence_parallel
+    if parts == 1:
+        return
+    try:
+        check_support(plan.config, model)
+    except ConfigError as error:
+        what, _, fix = str(error).partition("; ")
+        yield Finding(AREA, "sequence parallelism", "fail", what, fix)
+        return
+    what = f"{parts} processes can share each sequence; training compares a step with that of one process"
+    yield Finding(AREA, "sequence parallelism", "ok", what)
 
 
 def _examined(plan: Plan, model: Any) -> Iterator[Finding]:

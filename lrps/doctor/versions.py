@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from lrps.base.torch_version import SAFE_TORCH, unpickles_safely
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 
@@ -56,6 +57,10 @@ def check_torch(_subject: Subject) -> Iterator[Finding]:
     """Check that torch can use the GPU of this machine, if there is one. Loads torch."""
     import torch
 
+    if not unpickles_safely(torch.__version__):
+        what = f"torch {torch.__version__} can be made to run code by prepared .pt files (CVE-2026-24747)"
+        fix = f"install torch {SAFE_TORCH} or newer; until then lrps reads no checkpoint of DeepSpeed"
+        yield Finding(AREA, "torch.load", "warn", what, fix)
     build = torch.version.cuda or torch.version.hip
     if build is None and has_nvidia_gpu():
         fix = "install the torch of your CUDA (pytorch.org/get-started); `pip install lrps` never replaces it"

@@ -21,16 +21,22 @@ CHUNK_ELEMENTS = 2**25
 
 
 def chunked_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, elements: int = CHUNK_ELEMENTS
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    elements: int = CHUNK_ELEMENTS,
+    mean_of: int | None = None,
 ) -> Tensor:
     """Return the mean cross-entropy of the logits `hidden @ weight.T + bias` over the targets, in nats and fp32.
 
     hidden: (tokens, width). weight: (vocabulary, width). targets: (tokens,), NOT_PREDICTED for none. elements: number
-    of logits per chunk. Backward may be called once.
+    of logits per chunk. mean_of: number by which the sum is divided; by default that of the targets. Backward may be
+    called once.
     """
     if not torch.is_grad_enabled():
-        return mean_of_targets(chunked_token_losses(hidden, weight, bias, targets, elements), targets)
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, _rows(elements, weight))
+        return mean_of_targets(chunked_token_losses(hidden, weight, bias, targets, elements), targets, mean_of)
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, _rows(elements, weight), mean_of)
     return loss
 
 
@@ -51,15 +57,18 @@ def chunked_token_losses(
     return losses
 
 
-def mean_of_targets(losses: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of token losses over the targets, in fp32. losses, targets: (tokens,)."""
-    return (losses.double() * _share(targets)).sum().float()
+def mean_of_targets(losses: Tensor, targets: Tensor, mean_of: int | None = None) -> Tensor:
+    """Return the mean of token losses over the targets, in fp32. losses, targets: (tokens,).
+
+    mean_of: number by which the sum is divided; by default that of the targets.
+    """
+    return (losses.double() * _share(targets, mean_of)).sum().float()
 
 
-def _share(targets: Tensor) -> Tensor:
+def _share(targets: Tensor, mean_of: int | None) -> Tensor:
     """Return the share of each token in the mean: 0 for NOT_PREDICTED."""
     counted = targets != NOT_PREDICTED
-    return counted / counted.sum()
+    return counted / (counted.sum() if mean_of is None else mean_of)
 
 
 def _rows(elements: int, weight: Tensor) -> int:
@@ -75,8 +84,16 @@ def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
-        share = _share(targets)
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        rows: int,
+        mean_of: int | None,
+    ) -> Tensor:
+        share = _share(targets, mean_of)
         losses = torch.empty_like(targets, dtype=torch.float32)
         of_hidden = torch.empty_like(hidden)
         # In fp32, since rounding every chunk to bf16 would add up.
@@ -96,10 +113,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 of_bias += gradient.sum(0, dtype=torch.float32)
         of_bias = None if of_bias is None else of_bias.to(weight.dtype)
         ctx.save_for_backward(of_hidden, of_weight.to(weight.dtype), of_bias)
-        return mean_of_targets(losses, targets)
+        return mean_of_targets(losses, targets, mean_of)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor | None, ...]:
         # In place: a copy of the weight's gradient would be as large as the weight.
-        return *(each if each is None else each.mul_(of_loss) for each in ctx.saved_tensors), None, None
+        return *(each if each is None else each.mul_(of_loss) for each in ctx.saved_tensors), None, None, None

@@ -11,7 +11,7 @@ import inspect
 import logging
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -25,19 +25,24 @@ from torch.distributed.constants import default_pg_timeout
 
 from lrps.base.errors import ConfigError
 from lrps.config.deepspeed.settings import PASSED
-from lrps.config.models import Config
+from lrps.config.models import SEQUENCE_PARALLEL, Config
 from lrps.engine import flat_pieces, fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement, placement_for
-from lrps.engine.heldout_losses import HeldoutLosses, token_losses
+from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
-from lrps.engine.machine import free_port, retain_host_memory, used_joules
+from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.meeting import join_group
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers
 from lrps.engine.optimizers.engine_optimizer import set_learning_rate
 from lrps.engine.optimizers.kinds import optimizer_kind, optimizer_of
 from lrps.engine.seeds import derived_seed
+from lrps.engine.sequence.attention import Attention, SequenceAttention, Shape, install, uninstall
+from lrps.engine.sequence.cut_rows import CutRows
+from lrps.engine.sequence.grid import RankGrid
+from lrps.engine.sequence.whole_rows import WholeRows
 from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, merged, sums_gradients
 from lrps.engine.setup.surroundings import surroundings_of_deepspeed
@@ -55,17 +60,18 @@ with surroundings_of_deepspeed():
 
 
 @contextmanager
-def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: bool = True) -> Iterator[None]:
+def process_group(
+    timeout: timedelta = default_pg_timeout,
+    *,
+    retain_memory: bool = True,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
     """Create a process group from the launcher's environment, or of this process alone; destroy it at the end.
 
     timeout: how long a rank waits for another one in a collective. Raises TrainingError if one is stuck or gone.
     retain_memory: call `retain_host_memory` where there is no GPU; it applies until the process ends.
     """
-    alone = "WORLD_SIZE" not in os.environ
-    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    if alone:
-        defaults["MASTER_PORT"] = str(free_port())
-    # Removed at the end, so that a second group in this process uses a new port.
+    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     added = {key: value for key, value in defaults.items() if key not in os.environ}
     os.environ.update(added)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -79,9 +85,9 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         with surroundings_of_deepspeed(), ranks.translate_lost_rank_errors():
-            deepspeed.init_distributed(
-                dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
-            )
+            backend = "nccl" if on_gpu else "gloo"
+            join_group(backend, timeout, is_stopped)
+            deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timeout)
             yield
     finally:
         # Without this, one run in four aborts at exit. DeepSpeed's wrapper does not notice it, so it is removed, too.
@@ -124,9 +130,9 @@ class Engine:
         does not support documents, or if the batch cannot be divided among the processes.
         """
         self._division = divided = division(config, ranks.world_size())
+        self.grid = RankGrid(ranks.rank(), ranks.world_size(), config.engine.sequence_parallel)
+        """Ranks that share rows: rows are dealt by its data_rank, among its data_ranks."""
         own_sums = sums_gradients(config, divided.micro_batches, conventions)
-        self._document_end = document_end
-        self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
         self._optimizer = optimizer_fact(config.optimizer.kind)
@@ -134,17 +140,22 @@ class Engine:
         # Parameters that are divided among the ranks are empty.
         self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
         settings = _settings(config, self.parameters, own_sums)
+        groups = _divide_rows(model, self.grid.parts, document_end is not None) if self.grid.parts > 1 else None
         self._engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=settings, dist_init_required=False
+            model=model, optimizer=optimizer, config=settings, dist_init_required=False, mpu=groups
         )
+        if groups is None:
+            self._rows: WholeRows | CutRows = WholeRows(self._engine, document_end)
+        else:
+            self._rows = CutRows(self._engine, document_end, self.grid, groups.get_sequence_parallel_group())
         sums = changed_sums(config.engine, self.parameters, ranks.world_size(), torch.cuda.is_available())
         self._changing_digits = sums | config.engine.passed.changing_digits()
         self._sum = GradientSum(self._engine, divided.micro_batches) if own_sums else None
         self.average = AveragedWeights(self._engine, average)
-        self._gate = optimizer_of(self._engine).gate()
+        self._gate = optimizer_of(self._engine).gate(self.grid.parts)
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
         self._check_start(model, document_end)
-        self._fused_loss = self._enable_fused_loss(model, config.engine.cross_entropy)
+        self._enable_fused_loss(model, config.engine.cross_entropy)
         if config.engine.compile and not compile_layers(model):
             self._engine.compile()
         self._unsynced: list[UnsyncedStep] = []
@@ -164,19 +175,19 @@ class Engine:
     def _check_documents(self, model: nn.Module, end: int) -> None:
         """Raise ConfigError if the model cannot limit attention to documents. The model is left in eval mode."""
         self._engine.eval()
-        fault = packing.documents_fault(model, self._logits, end)
+        fault = packing.documents_fault(model, self._rows.logits, end)
         if fault is not None:
             self.close()
             raise ConfigError(fault)
 
-    def _enable_fused_loss(self, model: nn.Module, wanted: str | None) -> bool:
-        """Let the model compute its loss without logits if possible; return whether it does.
+    def _enable_fused_loss(self, model: nn.Module, wanted: str | None) -> None:
+        """Let the model compute its loss without logits if possible.
 
         Raises ConfigError if the config asks for it and the model cannot, and if the loss is not finite: the next start
         could decide otherwise.
         """
         if wanted == "full":
-            return False
+            return
         own = enable_fused_loss(model, self._trial_loss)
         # All ranks follow the first that cannot, for lack of memory or on another kind of GPU, so that they stay alike.
         reasons = [found for found in ranks.gather(own) if found is not None]
@@ -193,16 +204,15 @@ class Engine:
             raise ConfigError(
                 f"engine.cross_entropy: a {model.config.model_type} model {why}; leave the key out, or take full"
             )
-        return why is None
 
     @torch.no_grad()
     def _trial_loss(self) -> Tensor:
         """Return the model's loss on a few tokens, with dropout. The global random state is not changed."""
         device = torch.device(self._engine.device)
-        rows = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1]])
+        rows = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1]]).repeat(1, self.grid.parts)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             self._seed(0)
-            return self._loss(rows)
+            return self._rows.loss(rows)
 
     @property
     def module(self) -> nn.Module:
@@ -217,7 +227,7 @@ class Engine:
     @property
     def world_size(self) -> int:
         """Number of ranks."""
-        return ranks.world_size()
+        return self.grid.ranks
 
     @property
     def device_name(self) -> str:
@@ -238,21 +248,23 @@ class Engine:
 
     @property
     def rows_per_rank(self) -> int:
-        """Number of rows of each rank in a step."""
+        """Number of rows of each rank in a step; with sequence parallelism of each group of ranks."""
         return self._division.rows
 
     @property
     def facts(self) -> dict[str, Any]:
         """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions, optimizer.
 
-        With settings of DeepSpeed that change the last digits: those that the config gives, and the defaults that
-        differ from those of earlier versions of lrps.
+        With the number of ranks that share rows, if several do, and settings of DeepSpeed that change the last digits:
+        those that the config gives, and the defaults that differ from those of earlier versions of lrps.
         """
         import transformers
 
         versions = {module.__name__: module.__version__ for module in (torch, deepspeed, transformers)}
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
-        facts = {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
+        facts = {"world_size": self.grid.ranks, "zero_stage": self._stage, "precision": precision, "versions": versions}
+        if self.grid.parts > 1:
+            facts[SEQUENCE_PARALLEL] = self.grid.parts
         return {**facts, **self._optimizer, **({PASSED: self._changing_digits} if self._changing_digits else {})}
 
     def train_step(
@@ -260,7 +272,8 @@ class Engine:
     ) -> bool:
         """Take one optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
-        The global random state becomes a function of (seed, step, rank); only dropout uses it. Every token of a row
+        Ranks that share rows are given the same ones. The global random state becomes a function of (seed, step, rank);
+        only dropout uses it. Every token of a row
         except the first is a target, including the first token of a document, which is predicted from the EOS token
         before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
         judge: called before anything is changed; if it returns True, the step passes without an update as if
@@ -271,7 +284,8 @@ class Engine:
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")
         self.average.refresh()
-        self._seed(derived_seed(seed, step, self.rank))
+        of_part = (self.grid.part,) if self.grid.parts > 1 else ()  # Other tokens have other masks of dropout.
+        self._seed(derived_seed(seed, step, self.grid.data_rank, *of_part))
         micro_batches = _widened(rows).split(self._division.micro_rows)
         with self._sum.of_step() if self._sum is not None else nullcontext():
             losses = [self._accumulate(micro) for micro in micro_batches]
@@ -298,6 +312,7 @@ class Engine:
             written=written,
             save_due=save_due,
             steps_until_sync=steps_until_sync,
+            parts=self.grid.parts,
         )
 
     def _seed(self, seed: int) -> None:
@@ -307,39 +322,13 @@ class Engine:
             torch.cuda.manual_seed(seed)
 
     def _accumulate(self, micro: Tensor) -> Tensor:
-        loss = self._loss(micro)
+        loss = self._rows.loss(micro)
         self._engine.backward(loss)
         # Ends a micro-batch in DeepSpeed; the last one ends with the optimizer step, which `_update` takes. Where lrps
         # sums the gradients, each is the last one for DeepSpeed.
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
         return loss.detach()
-
-    def _loss(self, rows: Tensor) -> Tensor:
-        """Return the mean loss over the predicted tokens of rows: (rows, length), on the CPU, int64."""
-        labels = packing.labels(rows, self._flat)
-        loss: Tensor = self._engine(**self._on_device({**self._inputs(rows), "labels": labels})).loss
-        return loss
-
-    def _inputs(self, rows: Tensor) -> dict[str, Any]:
-        if self._document_end is None:
-            return {"input_ids": rows}
-        return packing.inputs(rows, self._document_end, self._flat)
-
-    def _on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Copy tensors to the device, from pinned memory, so that the copy does not wait for work of the GPU."""
-        device = torch.device(self._engine.device)
-        if device.type != "cuda":
-            return inputs
-        return {
-            name: value.pin_memory().to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in inputs.items()
-        }
-
-    def _logits(self, rows: Tensor) -> Tensor:
-        """Return logits (rows, length, vocabulary). Not available once the fused loss is enabled."""
-        logits: Tensor = self._engine(**self._on_device(self._inputs(rows))).logits
-        return logits.reshape(*rows.shape, -1)
 
     def _update(self, lr: float) -> tuple[Tensor | float, bool]:
         """Update the weights; return the global gradient norm, and whether they were updated."""
@@ -361,7 +350,7 @@ class Engine:
 
     @torch.no_grad()
     def evaluate(self, rows: np.ndarray) -> HeldoutLosses:
-        """Return the losses of this rank's rows: token ids (rows, length).
+        """Return the losses of this rank's rows: token ids (rows, length), equal on ranks that share them.
 
         Attention is as in training. Ranks may have different numbers of rows, including none. The random state is not
         changed.
@@ -377,7 +366,7 @@ class Engine:
         self._engine.eval()
         try:
             for index in range(passes):
-                loss, of_rows = self._loss_sum(batches[index] if index < len(batches) else padding)
+                loss, of_rows = self._rows.heldout_losses(batches[index] if index < len(batches) else padding)
                 if index < len(batches):
                     total += loss
                     means.append(of_rows)
@@ -385,19 +374,10 @@ class Engine:
             self._engine.train()
         return HeldoutLosses(float(total), len(rows) * (length - 1), torch.cat(means).tolist())
 
-    def _loss_sum(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64."""
-        if self._fused_loss:
-            total = self._loss(rows).double() * rows[:, 1:].numel()
-            losses: Tensor = self._engine.module.get_output_embeddings().token_losses
-            return total, losses.reshape(rows.shape)[:, :-1].double().mean(1)
-        logits = self._logits(rows)
-        losses = token_losses(logits, rows.to(logits.device)).double()
-        return losses.sum(), losses.reshape(len(rows), -1).mean(1)
-
     def sum_over_ranks(self, values: list[float]) -> list[float]:
-        """Return the sums of `values` over all ranks, in fp64."""
-        summed = torch.tensor(values, dtype=torch.float64, device=self._engine.device)
+        """Return the sums of `values` over all ranks, in fp64; ranks that share rows count once."""
+        counted = values if self.grid.part == 0 else [0.0] * len(values)
+        summed = torch.tensor(counted, dtype=torch.float64, device=self._engine.device)
         dist.all_reduce(summed)
         return summed.tolist()
 
@@ -420,9 +400,35 @@ class Engine:
         self.average.release()
         _forget(self._engine.module)
         self._engine = None
+        del self._rows
+        if self.grid.parts > 1:
+            uninstall()
+            deepspeed.utils.groups.mpu = None  # Global: it would apply to the next engine, too.
         gc.collect()  # The engine contains reference cycles.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _divide_rows(model: Any, parts: int, within_documents: bool) -> Any:
+    """Let `parts` neighbouring ranks share rows in the attention of a model; return DeepSpeed's groups. Collective.
+
+    Raises ConfigError if the model's attention is fixed.
+    """
+    from deepspeed.runtime.sequence_parallel import parallel_state_sp as groups
+    from deepspeed.runtime.sequence_parallel.ulysses_sp import UlyssesSPAttentionHF
+
+    if groups._SEQUENCE_PARALLEL_GROUP is None or groups.get_sequence_parallel_world_size() != parts:
+        groups._release_sequence_parallel_groups()
+        groups.initialize_sequence_parallel(parts)
+
+    layers = model.config.get_text_config().num_hidden_layers
+
+    def exchange(attend: Attention, shape: Shape) -> Attention:
+        sizes = (shape.rows, shape.heads, shape.head_size, shape.key_value_heads, layers)
+        return UlyssesSPAttentionHF(attend, *sizes, groups.get_sequence_parallel_group(), seq_length_is_variable=True)
+
+    install(model, SequenceAttention(exchange, within_documents))
+    return groups
 
 
 def _set_collective_timeout(timeout: timedelta) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,8 +109,11 @@ def examine_config(config: Any, demands: Demands) -> Verdict:
     return Verdict(tuple(faults), tuple(notes))
 
 
-def make_trial(config: Any, demands: Demands) -> Trial | Verdict:
-    """Return the smallest copy of a model that runs, or a verdict that says why there is none."""
+def make_trial(config: Any, demands: Demands, usable: Callable[[Any], bool] = lambda _config: True) -> Trial | Verdict:
+    """Return the smallest copy of a model that runs, or a verdict that says why there is none.
+
+    usable: whether a copy with this config may be taken.
+    """
     try:
         with torch.device("meta"):
             real = initialised(copy.deepcopy(config), 0)
@@ -124,7 +127,9 @@ def make_trial(config: Any, demands: Demands) -> Trial | Verdict:
     for length, depth in itertools.product(lengths, depths):
         for values in shrunken(config, depth):
             try:
-                return _tried(type(config).from_dict(values), length, demands.attention)
+                copied = type(config).from_dict(values)
+                if usable(copied):
+                    return _tried(copied, length, demands.attention)
             except _TooLargeError:
                 break  # The next ones are larger.
             except Exception as reason:  # Whatever a class of transformers raises for sizes that do not fit.

@@ -32,21 +32,27 @@ class LossHead(nn.Linear):
     token_losses: Tensor | None = None
     """Losses of the last call without gradients, fp32 (tokens,); those of NOT_PREDICTED have no meaning."""
 
-    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss in nats, fp32. hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED for none."""
+    def forward(self, hidden: Tensor, targets: Tensor, mean_of: int | None = None) -> Tensor:
+        """Return the mean loss in nats, fp32. hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED for none.
+
+        mean_of: number by which the sum of the losses is divided; by default that of the targets. With it, tokens
+        without any target have the loss 0.
+        """
         training = torch.is_grad_enabled()
         if len(hidden) * self.weight.shape[0] > CHUNK_ELEMENTS:
             if training:
-                return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
+                return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS, mean_of)
             self.token_losses = chunked_token_losses(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
-            return mean_of_targets(self.token_losses, targets)
+            return mean_of_targets(self.token_losses, targets, mean_of)
         # Few logits are computed at once, exactly as in transformers.
         logits = nn.functional.linear(hidden, self.weight, self.bias).float()
         if not training:
             self.token_losses = nn.functional.cross_entropy(
                 logits, targets, ignore_index=NOT_PREDICTED, reduction="none"
             )
-        return nn.functional.cross_entropy(logits, targets, ignore_index=NOT_PREDICTED)
+        if mean_of is None:
+            return nn.functional.cross_entropy(logits, targets, ignore_index=NOT_PREDICTED)
+        return nn.functional.cross_entropy(logits, targets, ignore_index=NOT_PREDICTED, reduction="sum") / mean_of
 
 
 def enable_fused_loss(model: Any, loss: Callable[[], Tensor]) -> str | None:
@@ -95,11 +101,16 @@ def _losses(head: nn.Linear, loss: Callable[[], Tensor]) -> Tensor:
 def _change(model: Any, head: nn.Linear) -> None:
     from transformers.modeling_outputs import CausalLMOutput
 
-    def forward(*, labels: Tensor, **inputs: Any) -> CausalLMOutput:
+    def forward(
+        *, labels: Tensor | None = None, targets: Tensor | None = None, mean_of: int | None = None, **inputs: Any
+    ) -> CausalLMOutput:
+        """Return the loss by labels, or by targets: labels that are shifted already, of parts of rows."""
         hidden = model.base_model(**inputs).last_hidden_state
-        # The last token of a row has no next token to predict.
-        targets = nn.functional.pad(labels[..., 1:], (0, 1), value=NOT_PREDICTED)
-        return CausalLMOutput(loss=head(hidden.flatten(0, -2), targets.flatten()))
+        if labels is not None:
+            # The last token of a row has no next token to predict.
+            targets = nn.functional.pad(labels[..., 1:], (0, 1), value=NOT_PREDICTED)
+        assert targets is not None
+        return CausalLMOutput(loss=head(hidden.flatten(0, -2), targets.flatten(), mean_of))
 
     head.__class__ = LossHead
     model.forward = forward

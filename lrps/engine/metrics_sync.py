@@ -25,7 +25,7 @@ class UnsyncedStep:
     step: int
     """Number of the step, as `train_step` was called with it."""
     loss: Tensor
-    """Mean loss of this rank's rows: a scalar in fp64, on the device."""
+    """Mean loss of this rank's rows, or its part of that mean: a scalar in fp64, on the device."""
     grad_norm: Tensor | float
     """Global gradient norm, equal on all ranks."""
     taken: bool
@@ -70,8 +70,12 @@ def sync_metrics(
     written: bool,
     save_due: bool,
     steps_until_sync: int,
+    parts: int = 1,
 ) -> MetricsSync:
-    """Combine the losses and the flags of all ranks. Collective: all ranks have taken the same steps."""
+    """Combine the losses and the flags of all ranks. Collective: all ranks have taken the same steps.
+
+    parts: number of ranks whose losses are parts of one mean.
+    """
     flags = torch.tensor([stop, written, save_due, steps_until_sync], dtype=torch.float64, device=device)
     mine = torch.stack([*(each.loss for each in steps), *flags])
     everyone = mine.new_empty(dist.get_world_size() * len(mine))
@@ -80,7 +84,7 @@ def sync_metrics(
     numbers = torch.cat([everyone, *(norm.reshape(1) for norm in norms)]).tolist()
     table = [numbers[begin : begin + len(mine)] for begin in range(0, len(everyone), len(mine))]
     *losses, all_stop, all_written, all_save_due, all_steps_until_sync = zip(*table, strict=True)
-    means = [mean_of_ranks(column) for column in losses]
+    means = [mean_of_ranks(column, parts) for column in losses]
     results = [StepResult(*each) for each in zip(means, numbers[len(everyone) :], strict=True)]
     bad = next((i for i, mean in enumerate(means) if _failed(steps[i], mean)), None)
     return MetricsSync(
@@ -93,12 +97,13 @@ def sync_metrics(
     )
 
 
-def mean_of_ranks(losses: Sequence[float]) -> float:
+def mean_of_ranks(losses: Sequence[float], parts: int = 1) -> float:
     """Return the mean of the losses of all ranks; NaN or infinity if one of them is not finite.
 
-    It is summed exactly: neither the order of ranks nor the number of steps in a sync changes the last bit.
+    It is summed exactly: neither the order of ranks nor the number of steps in a sync changes the last bit. parts:
+    number of ranks whose losses add up to one that counts.
     """
-    return math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else sum(losses)
+    return math.fsum(losses) / (len(losses) // parts) if all(map(math.isfinite, losses)) else sum(losses)
 
 
 def _failed(step: UnsyncedStep, loss: float) -> bool:

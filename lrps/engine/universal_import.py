@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import located, sha256_file
+from lrps.base.torch_version import SAFE_TORCH, unpickles_safely
 from lrps.config.models import ModelConfig
 from lrps.engine.flat_pieces import WEIGHTS
 from lrps.engine.fragments import FragmentKey, Fragments
@@ -225,6 +226,11 @@ def _load(file: Path) -> Any:
             with zipfile.ZipFile(file) as archive:
                 if (damaged := archive.testzip()) is not None:
                     raise CheckpointError(f"{file} is damaged: the checksum of {damaged} is wrong; copy it again")
+        if not unpickles_safely(torch.__version__):
+            raise CheckpointError(
+                f"{file} is a pickle, in which torch {torch.__version__} would run code that somebody has put there "
+                f"(CVE-2026-24747); install torch {SAFE_TORCH} or newer to read it"
+            )
         return torch.load(file, map_location="cpu", mmap=mapped, weights_only=True)
     except CheckpointError:
         raise

@@ -28,9 +28,12 @@ ranks, and must give the same answer on each of them.
 class UpdateGate:
     """The gate of one DeepSpeed engine. Without a judge every step is exactly what DeepSpeed makes of it."""
 
-    def __init__(self, engine: Any) -> None:
-        """Wrap the methods of the engine's optimizer that compute the norm within its step."""
-        self._engine = engine
+    def __init__(self, engine: Any, parts: int = 1) -> None:
+        """Wrap the methods of the engine's optimizer that compute the norm within its step.
+
+        parts: number of ranks whose losses are parts of one mean.
+        """
+        self._engine, self._parts = engine, parts
         self._judge: Judge | None = None
         self._losses = torch.empty(0)
         self.norm: float | None = None
@@ -53,9 +56,10 @@ class UpdateGate:
             optimizer._get_norm_groups = lambda: self._judged_groups(groups_of())
 
     def begin(self, judge: Judge | None, loss: Tensor, clip: float = 0.0) -> None:
-        """Begin the update of a step. loss: mean loss of this rank, in fp64. Collective if there is a judge.
+        """Begin the update of a step. Collective if there is a judge.
 
-        clip: largest gradient norm; 0 for that of the engine's config.
+        loss: mean loss of this rank, or its part of one, in fp64. clip: largest gradient norm; 0 for that of the
+        engine's config.
         """
         self._set_clip(clip or self._engine._config._param_dict["gradient_clipping"])
         self._judge, self.norm, self.passed = judge, None, False
@@ -111,5 +115,5 @@ class UpdateGate:
             return False
         number = torch.as_tensor(norm, dtype=self._losses.dtype, device=self._losses.device)
         *losses, self.norm = torch.cat([self._losses, number.reshape(1)]).tolist()
-        self.passed = self._judge(mean_of_ranks(losses), self.norm)
+        self.passed = self._judge(mean_of_ranks(losses, self._parts), self.norm)
         return self.passed

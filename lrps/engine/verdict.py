@@ -14,6 +14,7 @@ from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.base.files import atomic_write_json
+from lrps.base.foreign_json import read_json
 from lrps.config.model_directory import read_model_config
 from lrps.config.models import Config, ModelConfig
 from lrps.engine.examination import Demands, Verdict, examine_config
@@ -113,7 +114,7 @@ def _key(described: str, demands: Demands) -> str:
 
 def _read(file: Path, key: str) -> Verdict | None:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
         if values["format"] == FORMAT and values["key"] == key:
             return Verdict(tuple(values["faults"]), tuple(values["notes"]))
     except (OSError, ValueError, KeyError, TypeError):

@@ -6,12 +6,12 @@ with the first missing result.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrps.base.foreign_json import read_json
 from lrps.config.evaluating import EvaluationConfig
 from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
@@ -143,7 +143,7 @@ def _exported(plan: Plan, job: ScoringJob) -> Path:
         ExportFormat(plan.config.engine.precision),
     )
     try:
-        exported = json.loads((directory / RELEASE_FACTS).read_text(encoding="utf-8"))["state"]
+        exported = read_json(directory / RELEASE_FACTS)["state"]
         if exported["checkpoint"] == job.checkpoint:
             form = ExportFormat(exported["dtype"], exported["max_shard_bytes"])
     except (OSError, ValueError, KeyError, TypeError):

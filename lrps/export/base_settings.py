@@ -6,12 +6,12 @@ every EOS token. They are files of JSON, which are merged into those that the ex
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lrps.base.files import atomic_write_bytes, atomic_write_json
+from lrps.base.foreign_json import read_json
 
 TEMPLATE = "chat_template.jinja"
 _MORE_TEMPLATES = "additional_chat_templates"
@@ -96,7 +96,7 @@ def _vocabulary(directory: Path) -> dict[str, int] | None:
 def _read(file: Path) -> dict[str, Any]:
     """Return the values of a JSON file; none if it does not exist or is no object."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file, largest=2**28)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

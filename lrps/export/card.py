@@ -5,7 +5,6 @@ It does not depend on the time or the machine of the export: equal states give e
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lrps import __version__
 from lrps.audit.lineage import ranges_read
 from lrps.base.document import to_json
+from lrps.base.foreign_json import read_json
 from lrps.base.numbers import amount, count, flops, loss, ratio
 from lrps.costs.curves.average_beside_branch import averages_beside_branches
 from lrps.costs.measured_cost import measured_cost
@@ -61,7 +61,7 @@ def card_document(
     lineage = plan.graph.lineage(state.path)
     stops = [*(path.start for path in lineage[1:]), state.step]
     legs = [_Leg(path, stop) for path, stop in zip(lineage, stops, strict=True)]
-    stored = [json.loads(plan.layout.path(leg.path.name).path_json.read_text(encoding="utf-8")) for leg in legs]
+    stored = [read_json(plan.layout.path(leg.path.name).path_json) for leg in legs]
     config, data = plan.config, _data(plan, legs, stored)
     return {
         "lrps": __version__,

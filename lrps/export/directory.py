@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import glob
-import json
 import os
 import shutil
 import socket
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_json, fsync_directory, sha256_file
+from lrps.base.foreign_json import read_json
 from lrps.store.checkpoints import fsync_and_hash
 from lrps.store.layout import RELEASE_FACTS
 
@@ -57,7 +57,7 @@ def _sizes(directory: Path) -> dict[str, int]:
 
 def _facts(directory: Path) -> dict[str, Any]:
     try:
-        facts = json.loads((directory / RELEASE_FACTS).read_text(encoding="utf-8"))
+        facts = read_json(directory / RELEASE_FACTS)
         return facts if facts["format"] == FORMAT and {"state", "files"} <= facts.keys() else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
+from lrps.base.host_name import host_name_fault
 
 LOCAL = "localhost"
 _DEVICE_FILES = Path("/dev")
@@ -21,11 +22,13 @@ Devices = Mapping[str, tuple[str, ...]]
 def read_hostfile(file: Path) -> dict[str, int]:
     """Return host -> slots, in the order of the file.
 
-    Raises ConfigError if the file is missing (DeepSpeed itself would train on this machine alone) or not in DeepSpeed's
-    format.
+    Raises ConfigError if the file is missing (DeepSpeed itself would train on this machine alone), not in DeepSpeed's
+    format, or names a host that cannot be passed to a launcher.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"launch.hostfile: {file} is no text; name a file of hosts") from None
     except OSError as error:
         where = located(file)
         raise ConfigError(f"launch.hostfile: cannot read {where} ({error.strerror}); name a file of hosts") from None
@@ -37,6 +40,8 @@ def read_hostfile(file: Path) -> dict[str, int]:
         found = re.fullmatch(r"(\S+)\s+slots=(\d+)\s*(?:#.*)?", text)
         if found is None or found[1] in hosts or not int(found[2]):
             raise ConfigError(f"{file}:{number}: {text!r}; give every host once, as `node-1 slots=8`")
+        if (fault := host_name_fault(found[1])) is not None:
+            raise ConfigError(f"{file}:{number}: {fault}")
         hosts[found[1]] = int(found[2])
     if not hosts:
         raise ConfigError(f"{file}: names no host; give one a line, as `node-1 slots=8`")

@@ -24,6 +24,28 @@ THREADS = "OMP_NUM_THREADS"
 """Environment variable for the number of CPU threads of a process."""
 
 
+_PUBLIC = {
+    GROUP,
+    SUPERVISED,
+    THREADS,
+    "TOKENIZERS_PARALLELISM",
+    "DS_ACCELERATOR",
+    "DS_ENV_FILE",
+    "CUDA_VISIBLE_DEVICES",
+}
+"""Variables that lrps sets itself, whose values are shown."""
+
+
+def _shown(name: str, value: str) -> str:
+    return value if name in _PUBLIC else "..."
+
+
+def _concealed(environment: str) -> str:
+    """Return the text of an environment file without values that may be secrets."""
+    lines = (line.partition("=") for line in environment.splitlines())
+    return "".join(f"{name}{equals}{_shown(name, value)}\n" for name, equals, value in lines)
+
+
 @dataclass(frozen=True)
 class ProcessGroupJob:
     """The paths that one process group trains in a row, the command of its workers, and what it needs."""
@@ -98,10 +120,13 @@ class LaunchCommand:
         return tuple(word.replace("{signal}", signal_name) for word in self.signal_template)
 
     def as_shell_script(self) -> str:
-        """Return the lines of a shell script that writes the files and starts the command."""
-        settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
+        """Return the lines of a shell script that writes the files and starts the command.
+
+        Values of variables that lrps does not set itself are concealed: people keep keys in `.deepspeed_env`.
+        """
+        settings = [f"{name}={shlex.quote(_shown(name, value))}" for name, value in sorted(self.environment.items())]
         files = [
-            f"mkdir -p {shlex.quote(str(file.parent))}\ncat > {shlex.quote(str(file))} <<'END'\n{text}END"
+            f"mkdir -p {shlex.quote(str(file.parent))}\ncat > {shlex.quote(str(file))} <<'END'\n{_concealed(text)}END"
             for file, text in self.files.items()
         ]
         return "\n".join((*files, " ".join((*settings, shlex.join(self.command)))))

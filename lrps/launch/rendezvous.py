@@ -23,10 +23,11 @@ def rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of a task of `srun`.
 
     Empty for any other process. MASTER_ADDR and MASTER_PORT are left out if they are set already. Raises ConfigError if
-    Slurm names no host.
+    Slurm names no host, or if the variables that a launcher or a user has set contradict each other.
     """
     task = "SLURM_STEP_ID" in environment and "SLURM_PROCID" in environment
     if "RANK" in environment or not task:
+        _check_launched(environment)
         return {}
     tasks = environment.get("SLURM_STEP_NUM_TASKS") or environment.get("SLURM_NTASKS", "1")
     added = {"RANK": environment["SLURM_PROCID"], "WORLD_SIZE": tasks, "LOCAL_RANK": _device(environment)}
@@ -35,6 +36,30 @@ def rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
     if "MASTER_PORT" not in environment:
         added["MASTER_PORT"] = str(_port(environment))
     return added
+
+
+def _check_launched(environment: Mapping[str, str]) -> None:
+    """Raise ConfigError unless the variables of a launcher are all there or all absent."""
+    if not {"RANK", "WORLD_SIZE"} & environment.keys():
+        return
+    wrong = [name for name in ("RANK", "WORLD_SIZE") if not _is_number(environment.get(name, ""))]
+    wrong += [name for name in ("LOCAL_RANK",) if not _is_number(environment.get(name, "0"))]
+    if not wrong and int(environment["RANK"]) >= int(environment["WORLD_SIZE"]):
+        wrong = ["RANK", "WORLD_SIZE"]
+    if not wrong and int(environment["WORLD_SIZE"]) > 1:
+        wrong += [] if environment.get("MASTER_ADDR") else ["MASTER_ADDR"]
+        wrong += [] if _is_number(environment.get("MASTER_PORT", "")) else ["MASTER_PORT"]
+    if wrong:
+        shown = ", ".join(f"{name}={environment[name]!r}" if name in environment else f"no {name}" for name in wrong)
+        raise ConfigError(
+            f"the environment has {shown}: a process of a group needs RANK (below WORLD_SIZE), WORLD_SIZE, LOCAL_RANK, "
+            "MASTER_ADDR and MASTER_PORT, as deepspeed and torchrun set them. Unset RANK and WORLD_SIZE to train with "
+            "one process"
+        )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def first_host(nodes: str) -> str:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from lrps.base.errors import (
     StoppedError,
     TrainingError,
 )
+from lrps.config.launching import MEETING_FILE
 from lrps.launch.allocation import Allocator
 from lrps.launch.launchers.launcher import HostLauncher
 from lrps.launch.process_group import GROUP, SUPERVISED, Allocation, ProcessGroupJob
@@ -136,6 +138,7 @@ class _Runner:
     ) -> None:
         self._plan, self._launcher, self._echo, self._notify = plan, launcher, echo, notify
         self._waiting, self._running = list(jobs), dict[str, _RunningJob]()
+        self._meetings: dict[str, TemporaryDirectory[str]] = {}
         self._stopped: list[str] = []
         self._failures: list[_Failure] = []
         self._allocator = Allocator(launcher, jobs, os.environ, plan.layout.launch)
@@ -156,7 +159,7 @@ class _Runner:
         return (self._plan.layout.path(fork.path).branch_points / directory_name(fork.step) / MANIFEST).exists()
 
     def _start(self, job: ProcessGroupJob, allocation: Allocation, supervisor: Supervisor) -> None:
-        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex, SUPERVISED: "1"}
+        of_this_start = {LAUNCHED_AT: launch_stamp(), GROUP: uuid4().hex, SUPERVISED: "1", **self._meeting(job)}
         command = self._launcher.command(job, allocation, {**self._allocator.worker_environment, **of_this_start})
         log = self._plan.layout.launch / f"{job.name}.log" if self._logs_to_files else None
         if log is not None:
@@ -166,10 +169,19 @@ class _Runner:
         self._running[job.name] = _RunningJob(job, allocation, attempts, log)
         supervisor.start(job.name, command, output=log)
 
+    def _meeting(self, job: ProcessGroupJob) -> dict[str, str]:
+        """Return the file by which the ranks of a job meet with launcher local: no port is open to other users."""
+        if self._launcher.name != "local":
+            return {}
+        self._meetings[job.name] = TemporaryDirectory(prefix="lrps-")
+        return {MEETING_FILE: f"{self._meetings[job.name].name}/ranks"}
+
     def record_exit(self, group_exit: GroupExit) -> None:
         """Release the devices of a job that has ended, and read from the run directory whether it succeeded."""
         ended = self._running.pop(group_exit.name)
         self._allocator.release(ended.allocation)
+        if (meeting := self._meetings.pop(ended.job.name, None)) is not None:
+            meeting.cleanup()
         statuses = {name: path_status(self._plan, self._plan.graph.by_name[name]) for name in ended.job.paths}
         incomplete = tuple(name for name, status in statuses.items() if status.state != "complete")
         # Workers that have saved and exited return 0 (SUPERVISED), and torchrun would not pass on another code.

@@ -21,6 +21,7 @@ from uuid import uuid4
 import psutil
 
 from lrps.base.files import atomic_write_text
+from lrps.launch.inherited import inherited
 from lrps.launch.process_group import GROUP, LaunchCommand
 
 ORPHAN_SECONDS = 5.0
@@ -85,10 +86,13 @@ class Supervisor:
         return tuple(self._groups)
 
     def start(self, name: str, command: LaunchCommand, *, output: Path | None = None) -> None:
-        """Write the files of a command and start it. output: a file to append its output to; by default our own."""
+        """Write the files of a command, which may have secrets, and start it; they are removed once it has exited.
+
+        output: a file to append its output to; by default our own.
+        """
         for file, text in command.files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(file, text)
+            atomic_write_text(file, text, private=True)
         self._groups[name] = _Group(command, output)
 
     def poll(self, wait_seconds: float = 0.1) -> list[GroupExit]:
@@ -96,7 +100,8 @@ class Supervisor:
         time.sleep(wait_seconds)
         self._handle_requests()
         exited = {name: group for name, group in self._groups.items() if group.has_exited()}
-        for name in exited:
+        for name, group in exited.items():
+            group.remove_files()
             del self._groups[name]
         return [GroupExit(name, group.code, group.stop_requested) for name, group in exited.items()]
 
@@ -128,7 +133,7 @@ class _Group:
 
     def __init__(self, command: LaunchCommand, output: Path | None) -> None:
         self._command = command
-        self._environment = {**os.environ, GROUP: uuid4().hex, **command.environment}
+        self._environment = {**inherited(os.environ), GROUP: uuid4().hex, **command.environment}
         self._signalled: set[int] = set()
         self._request_time: float | None = None
         self._orphaned_time: float | None = None
@@ -174,6 +179,11 @@ class _Group:
             # Without the launcher this machine cannot see whether workers are left on other hosts.
             self._signal_other_hosts("TERM")
         return True
+
+    def remove_files(self) -> None:
+        """Remove the files that were written for the command."""
+        for file in self._command.files:
+            file.unlink(missing_ok=True)
 
     def request_stop(self) -> None:
         """Send SIGTERM to the workers that have not received it yet; to all processes if there are no workers yet."""

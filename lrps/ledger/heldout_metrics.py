@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lrps.base.foreign_json import parse_json
 from lrps.ledger.reader import RAW
 from lrps.ledger.records import Record
 
@@ -56,8 +57,8 @@ def parse_heldout(line: bytes) -> HeldoutMetrics | None:
     """Return the held-out losses of a line of metrics.jsonl; None for any other line, also a damaged one."""
     if not LINES.fullmatch(line):
         return None
-    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        found = HeldoutMetrics(**json.loads(line))
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        found = HeldoutMetrics(**parse_json(line, "the line"))
         if found.evaluated and type(found.step) is int and type(found.tokens) is int:
             return found
     return None

@@ -13,6 +13,7 @@ from math import isfinite
 from pathlib import Path
 
 from lrps.base.errors import LedgerError
+from lrps.base.foreign_json import parse_json
 from lrps.base.line_file import LineFile
 from lrps.base.tail import Tail
 from lrps.ledger.heldout_metrics import HeldoutMetrics
@@ -89,18 +90,18 @@ def rewound_to(line: bytes) -> int | None:
     if _REWIND.encode() not in line:
         return None
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
+        values = parse_json(line, "metrics")
+    except ValueError:
         return None
-    step = values.get(_REWIND) if isinstance(values, dict) and len(values) == 1 else None
+    step = values.get(_REWIND) if len(values) == 1 else None
     return step if type(step) is int else None
 
 
 def parse_metrics(line: bytes) -> Metrics:
     """Return the metrics of a line. Raises ValueError for a line that `MetricsWriter` cannot have written."""
     try:
-        metrics = Metrics(**json.loads(line))
-    except (ValueError, TypeError, RecursionError) as error:
+        metrics = Metrics(**parse_json(line, "the line"))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"no metrics of a step ({error})") from None
     whole = type(metrics.step) is int and type(metrics.tokens) is int and metrics.step >= 0
     numbers = (metrics.loss, metrics.lr, metrics.tokens_per_second, metrics.grad_norm or 0.0)

@@ -17,6 +17,8 @@ settings of lrps, read from its stage_1_and_2.py and stage3.py and confirmed wit
 - Stage 3 keeps its bucket and its fp32 gradients between steps. It keeps gathered weights while their next use is less
   than 1e9 elements away, which at the end of a forward pass are the last 5e8. Tensors of up to 1e5 elements stay
   gathered. A second copy of all weights (ZeRO++) is divided among the ranks that have it together.
+- With sequence parallelism a device has its part of the tokens of a row, but a mask of documents for whole rows. Its
+  attention saves its result a second time, since it is exchanged.
 - An offloaded optimizer has its weights, states and gradients in the memory of the host, and so have offloaded weights.
 
 The forecast leaves out everything that is no tensor of the step (the context of a GPU, NCCL's buffers, fragmentation,
@@ -86,6 +88,8 @@ class Setting:
     """Whether the partitioned weights are in the memory of the host; at stage 3 only."""
     second_copy: int = 1
     """Number of ranks that have a second copy of all weights among them; 1 for none; at stage 3 only."""
+    parts: int = 1
+    """Number of devices that share a row (sequence parallelism)."""
 
     @property
     def sums_gradients(self) -> bool:
@@ -106,7 +110,7 @@ class Setting:
     @property
     def tokens(self) -> int:
         """Number of tokens of a micro-batch on one device."""
-        return self.rows * self.length
+        return self.rows * self.length // self.parts
 
 
 @dataclass(frozen=True)
@@ -281,14 +285,16 @@ def _gathered(decoder: Decoder, setting: Setting) -> int:
 
 
 def _kept_by_layer(decoder: Decoder, setting: Setting) -> int:
-    return decoder.kept_by_layer(setting.precision, setting.length, setting.attention, setting.masked)
+    kept = decoder.kept_by_layer(setting.precision, setting.length, setting.attention, setting.masked)
+    return kept + (BYTES[setting.precision] * decoder.query if setting.parts > 1 else 0)
 
 
 def _kept(decoder: Decoder, setting: Setting) -> int:
     """Return the bytes of activations that all layers save; with activation checkpointing, those of their inputs."""
     size = BYTES[setting.precision]
     of_layer = size * decoder.width if setting.checkpointing else _kept_by_layer(decoder, setting)
-    mask = setting.length if setting.masked and setting.attention in (None, "sdpa") else 0
+    # Each device has the mask of whole rows.
+    mask = setting.parts * setting.length if setting.masked and setting.attention in (None, "sdpa") else 0
     return setting.tokens * (decoder.layers * of_layer + mask)
 
 

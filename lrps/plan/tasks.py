@@ -11,6 +11,7 @@ from typing import Any
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import located, sha256_file
+from lrps.base.foreign_json import parse_json
 from lrps.config.evaluating import EvaluationConfig, LmEval, PairTask
 
 
@@ -45,9 +46,9 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
 
 def _pair(line: str, where: str) -> Pair:
     try:
-        values: Any = json.loads(line)
+        values: Any = parse_json(line, where, expected=object)
     except ValueError as error:
-        raise DataError(f"{where}: is no JSON ({error}); give one object a line") from None
+        raise DataError(f"{error}; give one object a line") from None
     texts = [values.get(key) for key in ("input", "output")] if isinstance(values, dict) else []
     match [text for text in texts if isinstance(text, str) and text.strip()]:
         case [given, wanted]:

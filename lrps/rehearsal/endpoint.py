@@ -7,25 +7,34 @@ text.
 
 from __future__ import annotations
 
+import base64
+import html
 import http.client
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 from lrps.base.addresses import redact
 from lrps.base.errors import GenerationError
+from lrps.base.foreign_json import parse_json
+from lrps.base.printable import printable
 from lrps.rehearsal.generator import Completion
 from lrps.rehearsal.sampling import Sampling
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+_REFUSAL_BYTES = 4000
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 """HTTP codes after which a request is retried."""
 LONGEST_PAUSE_SECONDS = 30.0
+LARGEST_ANSWER = 2**24
+"""Largest number of bytes of an answer; a text of 100,000 tokens has about 400,000."""
 
 
 class OpenAiGenerator:
@@ -85,7 +94,7 @@ class OpenAiGenerator:
         }
         if sampling.repetition_penalty == 1:
             del request["repetition_penalty"]  # An extension of the protocol that some servers refuse.
-        return self._read(self._post(json.dumps(request).encode()))
+        return self._read(self._post(json.dumps(request).encode()), sampling.max_new_tokens)
 
     def _post(self, body: bytes) -> bytes:
         pause = self._pause
@@ -95,10 +104,10 @@ class OpenAiGenerator:
                 request.add_unredirected_header("Authorization", f"Bearer {self._key}")
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-                    content: bytes = answer.read()
+                    content: bytes = answer.read(LARGEST_ANSWER + 1)
                     return content
             except urllib.error.HTTPError as error:
-                fault = f"HTTP {error.code} {error.reason}: {_refusal(error)}"
+                fault = f"HTTP {error.code} {error.reason}: {self._refusal(error)}"
                 if error.code in (401, 403):
                     raise self._failed(f"{fault}; put the key into the variable {self._key_variable}") from None
                 if error.code not in RETRIED:
@@ -112,12 +121,13 @@ class OpenAiGenerator:
             f"{fault}, {self._attempts} times; check that the server is up and run the same command again to continue"
         )
 
-    def _read(self, content: bytes) -> Completion:
+    def _read(self, content: bytes, longest: int) -> Completion:
         try:
-            answer: Mapping[str, Any] = json.loads(content)
+            answer: Mapping[str, Any] = parse_json(content, "the answer", largest=LARGEST_ANSWER)
             (choice,) = answer["choices"]
             text, reason, tokens = choice["text"], choice.get("finish_reason"), answer["usage"]["completion_tokens"]
-            if not isinstance(text, str) or type(tokens) is not int:
+            # Some servers count the EOS token.
+            if not isinstance(text, str) or type(tokens) is not int or not 0 <= tokens <= longest + 1:
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._failed(
@@ -126,12 +136,25 @@ class OpenAiGenerator:
         return Completion(text, tokens, reason == "stop")
 
     def _failed(self, fault: str) -> GenerationError:
-        return GenerationError(f"{redact(self._url)}: {fault}")
+        return GenerationError(f"{redact(self._url)}: {printable(self._concealed(fault))}")
 
+    def _refusal(self, error: urllib.error.HTTPError) -> str:
+        """Return the beginning of the server's message about a refused request, which may repeat the request's key."""
+        try:
+            text = error.read(_REFUSAL_BYTES).decode(errors="replace")
+        except (OSError, http.client.HTTPException):
+            return ""
+        whole = self._concealed(text)
+        # The key may be cut off at the end of what was read.
+        end = len(whole) - (len(self._key) if self._key and len(text) >= _REFUSAL_BYTES else 0)
+        return whole[: max(0, min(300, end))].strip()
 
-def _refusal(error: urllib.error.HTTPError) -> str:
-    """Return the beginning of the server's message about a refused request."""
-    try:
-        return error.read(2000).decode(errors="replace").strip()[:300]
-    except (OSError, http.client.HTTPException):
-        return ""
+    def _concealed(self, text: str) -> str:
+        """Return a text without the key, however a server has encoded it."""
+        if not self._key:
+            return text
+        forms = {self._key, quote(self._key, safe=""), json.dumps(self._key)[1:-1], html.escape(self._key)}
+        forms |= {base64.b64encode(form.encode()).decode().rstrip("=") for form in (self._key, f"Bearer {self._key}")}
+        for form in sorted(forms, key=len, reverse=True):
+            text = re.sub(re.escape(form), "...", text, flags=re.IGNORECASE)
+        return text

@@ -17,6 +17,7 @@ from typing import Any
 
 from lrps.base.errors import GenerationError
 from lrps.base.files import atomic_write_bytes
+from lrps.base.foreign_json import parse_json
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -74,7 +75,7 @@ class StageFile:
         try:
             if header + b"\n" != self._header:
                 raise ValueError("its header differs")
-            records = [json.loads(line) for line in lines]
+            records = [parse_json(line, "a line", expected=object) for line in lines]
             if any(_line(record) != line + b"\n" for record, line in zip(records, lines, strict=True)):
                 raise ValueError("a line is not as it was written")
         except ValueError as error:
@@ -121,7 +122,7 @@ class StageCosts:
         found = []
         for line in lines:
             try:
-                found.append(json.loads(line))
+                found.append(parse_json(line, "a line", expected=object))
             except ValueError:  # Incomplete, because its writer was killed; the next line may be appended to it.
                 continue
         return found

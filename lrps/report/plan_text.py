@@ -19,6 +19,7 @@ from lrps.costs.planned.plan_document import (
     PlannedCost,
     ProbesPlan,
 )
+from lrps.costs.planned.read_forecast import ReadForecast
 from lrps.report.run_directory import run_directory_line
 from lrps.report.table import Column, Table, text_column
 from lrps.report.tables.loss_column import LOSS_NOTE, with_losses
@@ -48,6 +49,7 @@ def print_plan(
         *lines,
         *of_losses,
         *watching,
+        *map(reading_line, document.reads or ()),
         *interval_lines(document.checkpoint_interval),
         run_directory_line(document),
     ):
@@ -282,8 +284,12 @@ def memory_notes(forecast: MemoryForecast) -> list[str]:
 
 
 def _buffer_notes(forecast: MemoryForecast) -> list[str]:
-    """Return what the config's own stage has beside the usual parts: offloaded state, and a buffer for sums."""
+    """Return what differs from usual: devices that share sequences; offloaded state and a buffer for sums."""
     own, notes = forecast.own_stage, []
+    if forecast.sequence_parallel is not None:
+        notes.append(
+            f"{forecast.sequence_parallel} devices share each sequence: activations and logits are those of its parts."
+        )
     if own.host_bytes is not None:
         notes.append(
             f"Each process offloads {size(own.host_bytes)} to the memory of its host, without the copies for "
@@ -300,12 +306,27 @@ def _buffer_notes(forecast: MemoryForecast) -> list[str]:
 def _advice(forecast: MemoryForecast) -> str:
     fits, wanted = forecast.own_stage.largest_micro_sequences, forecast.micro_sequences
     if fits is None:
-        return "not even one sequence fits: take a higher ZeRO stage, more processes or engine.activation_checkpointing"
+        return (
+            "not even one sequence fits: take a higher ZeRO stage, more processes, engine.activation_checkpointing or "
+            "engine.sequence_parallel"
+        )
     if fits == wanted:
         return f"batch.micro_sequences {wanted} is the largest that fits"
     if fits > wanted:
         return f"batch.micro_sequences {fits} fits too, in fewer micro-batches a step"
     return f"batch.micro_sequences {wanted} does not fit; take {fits}"
+
+
+def reading_line(read: ReadForecast) -> str:
+    """Return how often data that is larger than the memory of a host is read from storage, and what to do."""
+    group = f"{count(read.processes)} process{'' if read.processes == 1 else 'es'}"
+    return (
+        f"{read.source}: its {size(read.data_bytes)} are more than the memory of a host, {size(read.host_bytes)}. With "
+        f"data.order: full, {group} read about {size(round(read.factor * read.data_bytes))} from storage, "
+        f"{amount(read.factor)} times as much: each reads whole blocks of {size(read.block_bytes)} to check them, and "
+        f"then single sequences. data.order: window reads the data {amount(read.window_factor)} times; a run that was "
+        "begun keeps its order."
+    )
 
 
 def interval_lines(interval: CheckpointInterval | UnknownInterval | None) -> list[str]:

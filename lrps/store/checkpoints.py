@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
-from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file, sha256_range
+from lrps.base.files import (
+    atomic_write_text,
+    fsync_directory,
+    fsync_file,
+    located,
+    make_read_only,
+    sha256_file,
+    sha256_range,
+)
 from lrps.store.file_errors import HOW_TO_FIX, explained, has_size, unreadable
 from lrps.store.layout import PathLayout
 from lrps.store.manifest import FORMAT, MANIFEST, MERGED, directory_name, read_manifest, render_manifest
@@ -352,7 +360,7 @@ def _link(source: Path, target: Path) -> None:
             raise
         shutil.copyfile(source, target)
         fsync_file(target)
-    target.chmod(0o444)
+    make_read_only(target)
 
 
 # Scanning

@@ -8,12 +8,12 @@ taken back to its start.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import LedgerError
+from lrps.base.foreign_json import read_json
 from lrps.ledger.reader import read_ledger
 from lrps.store.checkpoints import complete_checkpoints
 from lrps.store.layout import PathLayout
@@ -46,7 +46,7 @@ def conventions_of(run_dir: Path) -> dict[str, str]:
     for decides in (_has_state, _had_state):
         for file in files:
             try:
-                identity = json.loads(file.read_text(encoding="utf-8"))
+                identity = read_json(file)
                 if decides(PathLayout(file.parent), identity["path"]):
                     return conventions_in(identity)
             except (OSError, ValueError, KeyError, TypeError):

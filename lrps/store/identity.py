@@ -18,6 +18,7 @@ from typing import Any
 
 from lrps.base.errors import LineageError
 from lrps.base.files import sha256_file
+from lrps.base.foreign_json import read_json
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
 from lrps.paths.amendments import amendments_from_json
@@ -121,7 +122,7 @@ def equal_digests(run_dir: Path, training_sha256: str) -> frozenset[str]:
     found: set[str] = set()
     for file in run_dir.glob("*/path.json"):
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = read_json(file)
             if training_digest(values) == training_sha256:
                 found.update(values.get(EQUAL_DIGESTS, ()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -180,7 +181,7 @@ def path_from_json(values: Mapping[str, Any]) -> TrainingPath:
 def read_path(path_json: Path) -> TrainingPath | None:
     """Return the path in a path.json; None if it cannot be read (`check_identity` gives the reason)."""
     try:
-        return path_from_json(json.loads(path_json.read_text(encoding="utf-8"))["path"])
+        return path_from_json(read_json(path_json)["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -188,7 +189,7 @@ def read_path(path_json: Path) -> TrainingPath | None:
 def read_identity(path_json: Path) -> dict[str, Any]:
     """Return the content of a path.json. Raises LineageError if it cannot be read as one."""
     try:
-        values: dict[str, Any] = json.loads(path_json.read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(path_json)
         path_from_json(values["path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LineageError(
@@ -277,7 +278,7 @@ def _in_config_values(
     plan.json has the config that the run accepted last: one that is refused for its differences is never written.
     """
     try:
-        recorded = json.loads(RunLayout(path_json.parent.parent).plan_json.read_text(encoding="utf-8"))["config"]
+        recorded = read_json(RunLayout(path_json.parent.parent).plan_json)["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return differences
     return by_config_values(differences, recorded, config.model_dump(mode="json"))
@@ -286,5 +287,5 @@ def _in_config_values(
 def weights_digest(checkpoint: Path) -> str:
     """Return the SHA-256 over the names and contents of a Hugging Face checkpoint's config and weights."""
     files = [checkpoint / "config.json", *sorted(checkpoint.glob("*.safetensors"))]
-    listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
+    listed = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.is_file())
     return hashlib.sha256(listed.encode()).hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from lrps.base.errors import CheckpointError, UnreadableCheckpointError
+from lrps.base.foreign_json import parse_json
 from lrps.store.file_errors import HOW_TO_FIX
 from lrps.store.segments import entry_fault
 
@@ -41,7 +42,7 @@ def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
     """
     try:
         text = content.decode()
-        manifest = json.loads(text)
+        manifest = parse_json(text, "its JSON", expected=object)
         intact = isinstance(manifest, dict) and render_manifest(manifest) == text
     except ValueError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); {HOW_TO_FIX}") from error

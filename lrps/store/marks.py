@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.files import write_once
+from lrps.base.foreign_json import read_json
 from lrps.store.layout import RunLayout
 
 FORMAT = "lrps-run/1"
@@ -40,7 +41,7 @@ def mark_run(layout: RunLayout) -> None:
 def read_mark(file: Path) -> str | None:
     """Return the mark in a path.json or run.json; None if the file is missing, cannot be read or has none."""
     try:
-        values: Any = json.loads(file.read_text(encoding="utf-8"))
+        values: Any = read_json(file)
     except (OSError, ValueError):
         return None
     mark = values.get(MARK) if isinstance(values, Mapping) else None

@@ -7,16 +7,17 @@ read here, weights are not. Imports no torch and no transformers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
-from lrps.config.model_directory import ADAPTER_CONFIG, MERGE, MODEL_CONFIG, read_model_config, refuse_lfs_pointer
+from lrps.base.foreign_json import JsonError, parse_json, read_json
+from lrps.config.model_directory import MERGE, MODEL_CONFIG, read_model_config, refuse_lfs_pointer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _HEADER_LENGTH = 8
 """Number of bytes at the start of a safetensors file that hold the length of its header."""
 _LARGEST_HEADER = 10**8
@@ -35,13 +36,15 @@ def check_model_files(directory: Path, where: str = "model.checkpoint", *, train
 
     trained: whether the model is to be trained, for which quantized weights and code of the model's own are refused as
     well. where: the key of the config that names the directory, for messages. Reads config.json, the index and the
-    headers of the weights. Files may be symbolic links, as in the cache of the Hub, because `weights_digest` reads what
-    they point to.
+    headers of the weights. All files are in the directory itself, or links to the `blobs` of its repository in the
+    cache of the Hub; `weights_digest` reads what they point to.
     """
+    _refuse_links_outside(directory, where)
     config = read_model_config(directory, where)
     for file in sorted(directory.glob("*.json")):
         refuse_lfs_pointer(file, where)
     _refuse_adapter(directory, where)
+    _refuse_tokenizer_outside(directory, where)
     if "transformers_weights" in config:
         raise ConfigError(
             f"{where}: transformers_weights in {directory / MODEL_CONFIG} names other weights than {WEIGHTS}, which "
@@ -91,8 +94,57 @@ def weight_shapes(directory: Path, where: str = "model.checkpoint") -> dict[str,
     return {name: shape for header in headers for name, (_, shape) in header.items()}
 
 
+def _refuse_links_outside(directory: Path, where: str) -> None:
+    """Raise ConfigError if a name in the directory leads out of it, or to what is no file."""
+    home = directory.resolve()
+    allowed = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        target = path.resolve()
+        if path.is_symlink() and not any(place in target.parents for place in allowed):
+            raise ConfigError(
+                f"{where}: {path} is a link out of its directory, to {target}; copy the file there in place of the link"
+            )
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"{where}: {path} is a device or a pipe and no file; remove it")
+
+
+def _refuse_tokenizer_outside(directory: Path, where: str) -> None:
+    """Raise ConfigError if the settings of the tokenizer name a file outside the directory that exists.
+
+    Models are published with paths of their authors' machines, which are harmless where there is no such file.
+    """
+    file = directory / TOKENIZER_CONFIG
+    if not file.is_file():
+        return
+    try:
+        values = read_json(file)
+    except (OSError, JsonError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    for key, name in values.items():
+        if key.endswith("_file") and isinstance(name, str) and _is_outside(directory, name):
+            raise ConfigError(
+                f"{where}: {key} in {file} names {name}, a file outside the directory; copy the file there, and "
+                f"remove the key from {TOKENIZER_CONFIG}"
+            )
+
+
+def _is_outside(directory: Path, name: str) -> bool:
+    """Return True if a name in a model's settings leads to a file that exists outside its directory."""
+    try:
+        inside = directory.resolve()
+        return any(
+            path.is_file() and inside not in path.resolve().parents
+            for path in (directory / name, Path(name))
+            if Path(name).name != name
+        )
+    except (OSError, ValueError):  # Too long, or with a null byte: it names no file.
+        return False
+
+
 def _refuse_adapter(directory: Path, where: str) -> None:
-    found = [name for name in (ADAPTER_CONFIG, "adapter_model.safetensors") if (directory / name).exists()]
+    found = sorted(
+        path.name for path in directory.glob("adapter_*") if path.suffix in (".json", ".safetensors", ".bin")
+    )
     if found:
         raise ConfigError(
             f"{where}: {directory} has an adapter (LoRA, PEFT) beside the weights: {found[0]}; transformers adds it if "
@@ -148,10 +200,10 @@ def _weight_map(index: Path, where: str) -> dict[str, str]:
     """Return tensor name -> file name of an index."""
     refuse_lfs_pointer(index, where)
     try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = read_json(index)["weight_map"]
         if names and all(isinstance(name, str) for name in names.values()):
             return dict(names)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, JsonError, KeyError, TypeError, AttributeError):
         pass
     raise ConfigError(f"{where}: {index} is no index of weights; copy or download it again")
 
@@ -164,7 +216,7 @@ def _header(file: Path, where: str) -> Header:
             length = int.from_bytes(opened.read(_HEADER_LENGTH), "little")
             if length > _LARGEST_HEADER:
                 raise ValueError("its header is too long")
-            header = json.loads(opened.read(length))
+            header = parse_json(opened.read(length), "its header", largest=_LARGEST_HEADER)
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         tensors = {name: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in header.items()}

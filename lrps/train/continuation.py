@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lrps.config.deepspeed.settings import PASSED, SUMMATION
+from lrps.config.models import SEQUENCE_PARALLEL
 from lrps.paths.buckets import earlier_sums
 
 _KEYS = {"world_size": "processes", "zero_stage": "engine.zero_stage"}
@@ -16,11 +17,13 @@ def changed_engine(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | No
     """Return which facts of the engine have changed, for which later steps can have other last digits; None if none.
 
     saved: identity of the state's checkpoint. now: facts of the engine that continues it. Compared are processes, ZeRO
-    stage, settings of DeepSpeed and versions of libraries, as far as the checkpoint records them. Other things that
-    change last digits are not recorded: the size of micro-batches, `engine.attention`, `engine.compile`,
-    `engine.cross_entropy` and the kind of device.
+    stage, sequence parallelism, settings of DeepSpeed and versions of libraries, as far as the checkpoint records them.
+    Other things that change last digits are not recorded: the size of micro-batches, `engine.attention`,
+    `engine.compile`, `engine.cross_entropy` and the kind of device.
     """
     pairs = [(name, saved[key], now[key]) for key, name in _KEYS.items() if key in saved]
+    if "world_size" in saved:
+        pairs.append(("engine.sequence_parallel", saved.get(SEQUENCE_PARALLEL, 1), now.get(SEQUENCE_PARALLEL, 1)))
     pairs += _passed(saved, now) if "zero_stage" in saved else ()
     old, new = saved.get("versions", {}), now.get("versions", {})
     pairs += [(library, old[library], new[library]) for library in sorted(old.keys() & new.keys())]

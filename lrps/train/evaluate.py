@@ -136,7 +136,7 @@ def _losses(engine: Engine, heldout: HeldoutSet) -> tuple[list[tuple[float, floa
     """
     source = heldout.open()
     parts, positions = source.deal(np.arange(heldout.rows))
-    mine = np.arange(heldout.rows) % engine.world_size == engine.rank
+    mine = np.arange(heldout.rows) % engine.grid.data_ranks == engine.grid.data_rank
     sums: list[float] = []
     row_losses = np.zeros(heldout.rows)
     for number, part in enumerate(source.parts):
@@ -146,5 +146,5 @@ def _losses(engine: Engine, heldout: HeldoutSet) -> tuple[list[tuple[float, floa
         row_losses[own] = found.means
     sums = engine.sum_over_ranks(sums)
     rows = np.bincount(parts, minlength=len(source.parts)).tolist()
-    # Every row is that of one rank and 0 on the others, so that this sum is exact.
+    # Every row is that of one rank (or group of ranks) and 0 on the others, so that this sum is exact.
     return list(zip(sums[::2], sums[1::2], rows, strict=True)), engine.sum_over_ranks(row_losses.tolist())

@@ -45,7 +45,7 @@ def checked_loss(engine: Engine, path: TrainingPath, data: PathData, sets: dict[
         results = evaluate_state(engine, sets)
         check_finite(results, path.start)
         return math.fsum(result.facts["loss"] for result in results.values()) / len(results)
-    found = engine.evaluate(data.batch(0, engine.rank, engine.world_size))
+    found = engine.evaluate(data.batch(0, engine.grid.data_rank, engine.grid.data_ranks))
     total, tokens = engine.sum_over_ranks([found.total, float(found.tokens)])
     if not math.isfinite(loss := total / tokens):
         what = f"step {path.start}: the loss of the state that it forks from is {loss}"

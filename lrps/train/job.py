@@ -95,7 +95,8 @@ def run_job(
     stop_request = stop_request or StopRequest()
     faulthandler.enable()  # A truncated shard or a failed disk under a mapped file kills the process (SIGBUS).
     collective_timeout = timedelta(minutes=plan.config.launch.collective_timeout_minutes)
-    with process_group(collective_timeout, retain_memory=plan.config.engine.keep_host_memory):
+    keep = plan.config.engine.keep_host_memory
+    with process_group(collective_timeout, retain_memory=keep, is_stopped=lambda: stop_request.seen):
         return run_paths(plan, names, stop_request, clock, train=train, saved_steps=saved_steps, profile=profile)
 
 
@@ -128,6 +129,7 @@ def run_paths(
         models = PathModels(plan, console.say)
         if train and steps:
             ask_rank_zero(models.examine)
+        models.check_shared_rows(partial(Engine, conventions=plan.conventions))
         budget = BudgetWatch.of(plan) if rank() == 0 else None
         begin = partial(start_path, plan, say=console.say, train=train)
         if saved_steps is not None:

@@ -13,6 +13,9 @@ from lrps.engine.loaded import value_faults
 from lrps.engine.model import build_model, configure
 from lrps.engine.model_config import check_model_config
 from lrps.engine.padding import padding_rows
+from lrps.engine.ranks import ask_rank_zero
+from lrps.engine.sequence.support import check_support
+from lrps.engine.sequence.trial import Start, check_step
 from lrps.engine.verdict import as_note, check_trainable
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
@@ -31,6 +34,16 @@ class PathModels:
         plan = self._plan
         for note in check_trainable(plan.config, self._config, plan.layout.examination, begun=plan.begun):
             self._say(note)
+
+    def check_shared_rows(self, start: Start) -> None:
+        """Check that the model trains correctly if ranks share rows; nothing where each has its own. Collective.
+
+        start: makes an engine of a small copy. Raises ConfigError on all ranks.
+        """
+        config = self._plan.config
+        if config.engine.sequence_parallel > 1:
+            ask_rank_zero(lambda: check_support(config, self._config))
+            check_step(config, self._config, start)
 
     def build(self, path: TrainingPath, placement: Placement, *, loaded: bool) -> Any:
         """Build the model of a path. Collective if the placement divides parameters.

@@ -147,7 +147,8 @@ class Trainer:
 
     def _compute_step(self, lr: float) -> bool:
         """Compute a step, and update the weights unless it is judged to pass; False if it ends the attempt."""
-        rows = self.data.batch(self.step - self.path.start, self.engine.rank, self.engine.world_size)
+        grid = self.engine.grid
+        rows = self.data.batch(self.step - self.path.start, grid.data_rank, grid.data_ranks)
         judge, clip = self.watch.judge_of(self.step), self.path.clip_at(self.step) or 0.0
         return self.engine.train_step(rows, lr=lr, seed=self.config.seed, step=self.step, judge=judge, clip=clip)
 

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from lrps.base import files
-from lrps.base.files import apply_umask, atomic_write_json, atomic_write_text, located, sha256_file, write_once
+from lrps.base.files import (
+    apply_umask,
+    atomic_write_json,
+    atomic_write_text,
+    located,
+    make_read_only,
+    sha256_file,
+    write_once,
+)
 
 
 def test_text_replaces_the_old_content(tmp_path):
@@ -82,6 +90,14 @@ def test_a_file_gets_the_permissions_of_new_files(tmp_path):
     new.touch()
     apply_umask(made)
     assert made.stat().st_mode == new.stat().st_mode
+
+
+def test_a_file_that_never_changes_is_read_by_whom_new_files_are(tmp_path):
+    made, new = tmp_path / "made", tmp_path / "new"
+    made.touch(mode=0o600)
+    new.touch()
+    make_read_only(made)
+    assert made.stat().st_mode == new.stat().st_mode & ~0o222
 
 
 def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path):

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from lrps.cli.groups import GROUPS
-from lrps.cli.streams import AsciiStream, as_ascii, print_exactly, shows_ascii_only
+from lrps.cli.streams import AsciiStream, SafeStream, as_ascii, print_exactly, shows_ascii_only
 from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import Plan
 from support.measured_run import formulas, make, trained
 
 __all__ = ["formulas", "make", "trained"]
+
+HOSTILE = "\x1b]0;TITLE\x07\x1b[2J\x1b[31mall is well\x1b[0m\x9b31m\u202e\x00\x7f\ttab é\n"
 
 WALK = """
 import sys
@@ -138,3 +140,28 @@ def test_a_script_has_the_right_paths_on_every_terminal(monkeypatch: pytest.Monk
     print_exactly("cd /data/café")
     print("of café", flush=True)
     assert written.getvalue() == "cd /data/café\nof caf".encode() + rb"\xe9" + b"\n"
+
+
+@pytest.mark.parametrize("kind", [SafeStream, AsciiStream])
+@pytest.mark.parametrize("exactly", [True, False])
+def test_a_stream_shows_no_escape_sequence_of_foreign_text(kind: type[SafeStream], exactly: bool) -> None:
+    stream = kind(io.BytesIO(), encoding="utf-8")
+    (stream.write_exactly if exactly else stream.write)(HOSTILE)
+    stream.flush()
+    shown = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert all(character.isprintable() or character in "\t\n" for character in shown)
+    assert "all is well" in shown
+    assert shown.endswith("\n")
+
+
+def test_a_terminal_keeps_colours_and_progress_bars_and_loses_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream = SafeStream(io.BytesIO(), encoding="utf-8")
+    of_rich = "\x1b[1;31mred\x1b[0m\r\x1b[2K\x1b[1A\x1b[?25l\x1b[?25h"
+    stream.write(of_rich + HOSTILE)
+    stream.flush()
+    shown = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert shown.startswith(of_rich)
+    assert not {*"\x07\x9b\u202e\x00\x7f"} & {*shown}
+    assert "\x1b]" not in shown
+    assert "\x1b[2J" not in shown

@@ -27,6 +27,11 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
     assert {name: strategy.kind for name, strategy in config.paradigms.items()} == {"ptfs": "ptfs", "mine": "cpt"}
 
 
+REDUCE_SCATTER = {"zero_optimization": {"reduce_scatter": True}}
+SHARED: dict[str, Any] = {"engine": {"sequence_parallel": 2}, "launch": {"processes": 4}}
+"""Four processes, of which two share each sequence."""
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -82,6 +87,21 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
             "launch.resources.cpt: batch.sequences 2 does not divide over 4 processes",
         ),
         ({"launch": {"processes": 3}}, "launch.processes: batch.sequences 2 does not divide over 3 processes"),
+        ({"engine": {"sequence_parallel": 0}}, "greater than or equal to 1"),
+        ({"engine": {"sequence_parallel": 2}}, "launch.processes: engine.sequence_parallel 2 does not divide 1 proc"),
+        ({**SHARED, "batch": {"sequences": 3}}, "batch.sequences 3 does not divide over 2 groups of 2 processes"),
+        ({**SHARED, "batch": {"sequences": 6, "micro_sequences": 2}}, "does not divide the 3 sequences of a group"),
+        ({**SHARED, "engine": {"sequence_parallel": 4, "attention": "eager"}}, "attends with sdpa only, not eager"),
+        ({**SHARED, "engine": {"sequence_parallel": 4, "compile": True}}, "compile were not tried together"),
+        (
+            {**SHARED, "engine": {"sequence_parallel": 4, "zero_stage": 3, "deepspeed": REDUCE_SCATTER}},
+            "deepspeed.zero_optimization.reduce_scatter: with sequence_parallel at zero_stage 3",
+        ),
+        ({**SHARED, "optimizer": {"kind": "muon"}}, "optimizer.kind muon were not tried together"),
+        (
+            {"engine": {"sequence_parallel": 3}, "launch": {"processes": 3}},
+            "engine.sequence_parallel 3 does not divide data.sequence_length 8",
+        ),
         ({"checkpoint": {"keep_every_steps": 100}}, "keeps what every_steps saves, which is None"),
         ({"checkpoint": {"keep_every_steps": 100, "every_steps": 30}}, "which is 30; make it a multiple of that"),
         ({"checkpoint": {"every_minutes": 0}}, "greater than 0"),
@@ -207,3 +227,12 @@ def test_every_key_is_described() -> None:
     ):
         section = schema["$defs"][name]
         assert section["description"]
+
+
+def test_processes_that_share_sequences_may_be_more_than_sequences() -> None:
+    config = Config.model_validate(config_values(**SHARED))
+    assert config.batch.sequences == 2
+    assert [config.rows_each(processes) for processes in (2, 4)] == [2, 1]
+    zero = {"reduce_scatter": True, "overlap_comm": True}
+    engine = {"sequence_parallel": 4, "zero_stage": 2, "attention": "sdpa", "deepspeed": {"zero_optimization": zero}}
+    Config.model_validate(config_values(engine=engine, launch={"processes": 4}))

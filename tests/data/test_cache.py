@@ -207,7 +207,7 @@ def test_a_killed_download_leaves_nothing_that_counts(files, web, cache, make_sh
     shard = make_shard()
     web.script["/a.tar"].append("hold")
     process = child("files.path(shard)", shard, web.url, cache)
-    eventually(lambda: len(web.requests) == 1)
+    eventually(lambda: in_cache(cache) == {f"{shard.sha256}.part"})
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert in_cache(cache) == {f"{shard.sha256}.part"}
@@ -296,11 +296,41 @@ def test_a_limit_that_is_all_in_use_is_exceeded_with_a_warning(web, cache, make_
     assert f"{shards[0].sha256}.tar" not in in_cache(cache)
 
 
+@pytest.mark.parametrize(
+    ("url", "bytes_named"),
+    [("{web.url}", 140 * KILOBYTE), ("{web.url}", 10**30), ("pipe:cat {web.root}/{{name}}", 10**15)],
+)
+def test_a_wrong_size_in_a_manifest_does_not_empty_the_cache(url, bytes_named, web, cache, make_shard):
+    good = [make_shard(f"{name}.tar", size=60 * KILOBYTE) for name in "ab"]
+    files = CachedFiles(Path("nowhere"), url.format(web=web), cache, 150 * KILOBYTE)
+    for shard in good:
+        files.path(shard)
+        files.release(shard)
+    with pytest.raises(DataError, match="fewer than the|No space left"):
+        files.path(replace(make_shard("c.tar", size=60 * KILOBYTE), bytes=bytes_named))
+    assert in_cache(cache) == {f"{shard.sha256}.tar" for shard in good}
+
+
+@pytest.mark.parametrize("place", ["file", "folder", "cache"])
+def test_a_file_that_others_can_write_to_is_verified(place, files, web, cache, make_shard, caplog):
+    shard = make_shard()
+    path = files.path(shard)
+    files.release(shard)
+    {"file": path, "folder": path.parent, "cache": cache}[place].chmod(0o777)
+    assert files.path(shard) == path
+    files.release(shard)
+    assert len(web.requests) == 1, "an intact file is used"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert files.path(shard).read_bytes() == good
+    assert "was changed by another user" in caplog.text
+
+
 def test_what_killed_downloads_left_counts_and_is_evicted(web, cache, make_shard):
     shards = [make_shard(f"{name}.tar") for name in "ab"]
     web.script["/a.tar"].append("hold")
     process = child("files.path(shard)", shards[0], web.url, cache)
-    eventually(lambda: len(web.requests) == 1)
+    eventually(lambda: in_cache(cache) == {f"{shards[0].sha256}.part"})
     limit = 150 * KILOBYTE
     CachedFiles(Path("nowhere"), web.url, cache, limit).path(shards[1])
     assert len(in_cache(cache)) == 2  # one is in use, one is being downloaded
@@ -437,7 +467,9 @@ def test_a_full_disk_says_so(web, make_shard):
     cache = Path("/dev/shm") / f"lrps-{os.getpid()}"
     try:
         with pytest.raises(DataError, match=r"No space left on device; free disk space there, lower data.cache_limit"):
-            CachedFiles(Path("nowhere"), web.url, cache).path(replace(make_shard(), bytes=too_much))
+            CachedFiles(Path("nowhere"), f"pipe:cat {web.root}/{{name}}", cache).path(
+                replace(make_shard(), bytes=too_much)
+            )
         assert in_cache(cache) == set()
     finally:
         shutil.rmtree(cache)

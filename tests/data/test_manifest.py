@@ -132,7 +132,7 @@ def test_what_is_not_there_or_not_json_is_refused(path, tmp_path):
     with pytest.raises(DataError, match=r"no such manifest.*lrps data build"):
         load_manifest(tmp_path / "none.json")
     path.write_text("[]")
-    with pytest.raises(DataError, match="not an object"):
+    with pytest.raises(DataError, match="at its top"):
         load_manifest(path)
 
 

@@ -31,13 +31,25 @@ def read(url: str) -> bytes:
         ("s3://lake/v2", "a.tar", "s3://lake/v2/a.tar"),
         ("hf://datasets/me/set@main/v2", "a.tar", "hf://datasets/me/set@main/v2/a.tar"),
         ("pipe:ssh store cat /v2/{name}", "a.tar", "pipe:ssh store cat /v2/a.tar"),
-        ("pipe:ssh store cat /v2/{name}", "https://host/a.tar", "https://host/a.tar"),
-        ("s3://lake/v2", "gs://other/a.tar", "gs://other/a.tar"),
-        ("memory://v2", "memory://elsewhere/a.tar", "memory://elsewhere/a.tar"),
+        ("https://me:word@Host:81/v2?sig=x", "https://host:81/v3/a.tar", "https://host:81/v3/a.tar"),
+        ("s3://lake/v2", "s3://lake/old/a.tar", "s3://lake/old/a.tar"),
+        ("memory://v2", "memory://v2/a.tar", "memory://v2/a.tar"),
     ],
 )
 def test_a_shard_lies_below_its_version_unless_it_names_an_address(base, url, address):
     assert resolve(base, url) == address
+
+
+ELSEWHERE = ("https://169.254.169.254/latest/a", "http://host/a", "https://host:81/a", "s3://host/a", "gs://lake/a")
+
+
+@pytest.mark.parametrize("base", ["https://host/v2", "s3://lake/v2", "pipe:ssh store cat /v2/{name}", "/data/v2"])
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_a_manifest_names_another_host_only_if_the_config_allows_it(base, url):
+    origin = "/".join(url.split("/")[:3])
+    with pytest.raises(DataError, match=rf"another scheme or host .*data.shard_origins: \[{origin}\]"):
+        resolve(base, url, ["https://other", f"{origin}.org"])
+    assert resolve(base, url, [origin]) == url
 
 
 @pytest.mark.parametrize("base", ["/data/v2", "https://host/v2", "pipe:ssh store cat /v2/{name}", "file:///data/v2"])
@@ -45,6 +57,7 @@ def test_a_shard_lies_below_its_version_unless_it_names_an_address(base, url, ad
     "url",
     [
         *("pipe:rm -rf x", "PIPE:rm", "file:///etc/passwd", "File:/etc/passwd", "local:///etc/passwd"),
+        *("https://host\\@evil/a", "https://host@evil/a", "https://me:word@host/a", "https:///a", "https://host/ a"),
         *("simplecache::file:///etc/passwd", "https::file:///etc/passwd", "s3://a::file:///etc/passwd", "ssh://host/a"),
         *("../v1/a.tar", "a/../../b.tar", "/etc/passwd", "//host/a.tar", "%2e%2e/a.tar", "a/%2e%2e/b.tar", ".", ""),
         *("$(touch x).tar", "a;touch x", "a b.tar", "-", "--option", "a.tar\n", "a\\b.tar", "'a'.tar", "a?b=c"),

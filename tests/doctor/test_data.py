@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lrps.base.files import sha256_file
 from lrps.config.loader import load_config
@@ -76,6 +77,20 @@ def test_addresses_are_read_at_their_beginning(tiny_config: Path, root: Path, tm
     shutil.rmtree(there)
     gone = found(tiny_config, *settings, check=data.check_remote)["v1 url"]
     assert (gone.state, bool(gone.way_out)) == ("fail", True)
+
+
+def test_a_command_is_run_only_when_it_is_asked_for(tiny_config: Path, root: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(tiny_config.read_text())
+    version = {"name": "v1", "url": f"pipe:touch {tmp_path}/ran; printf x; : {{name}}", "tokens": 1280}
+    values |= {"data": {**values["data"], "root": str(root), "versions": [version]}, "paradigms": {"cpt": {}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    plan = make_plan(load_config(tmp_path / "config.yaml"))
+    (left,) = data.check_remote(Subject(plan))
+    assert (left.state, left.way_out) == ("warn", "to run it, add --run-commands")
+    assert not (tmp_path / "ran").exists()
+    (tried,) = data.check_remote(Subject(plan, runs_commands=True))
+    assert tried.state == "ok"
+    assert (tmp_path / "ran").exists()
 
 
 def test_the_cache_must_have_room(tiny_config: Path, root: Path, tmp_path: Path) -> None:

@@ -101,6 +101,13 @@ def passed_settings(tmp_path_factory):
     return _findings(tmp_path_factory.mktemp("passed"), 2, what=["passed"])
 
 
+@pytest.fixture(scope="session")
+def all_shared_rows(tmp_path_factory):
+    """{2: findings, 4: findings} of rows that two ranks share, in every topology."""
+    out = tmp_path_factory.mktemp("shared-rows")
+    return {world: _findings(out, world, what=["shared rows"])[world] for world in (2, 4)}
+
+
 def _findings(out, *worlds, what=()):
     """World size -> findings; the process of pytest that comes first runs the worker."""
     files = {world: out / f"world-{world}.json" for world in worlds}

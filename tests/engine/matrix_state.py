@@ -16,6 +16,7 @@ from lrps.engine.build.placement import Placement
 from lrps.engine.deepspeed_engine import Engine, placement
 from lrps.engine.model import build_model, configure
 from lrps.engine.model_config import model_config
+from lrps.engine.optimizers.parameter_groups import parameter_groups
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.engine.state_files.agreement import agree_on_index
 from lrps.store.conventions import NEWEST
@@ -106,6 +107,21 @@ def train_with_one_sync(engine, steps):
 
 def losses(results):
     return [(result.loss, result.grad_norm) for result in results]
+
+
+def bare_steps(config, loss_of):
+    """(model, [(loss, norm)]) of five steps of a bare AdamW loop."""
+    model = placed(config, 0)
+    adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=(0.9, 0.95))
+    told = []
+    for step in range(5):
+        loss = loss_of(model, step)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        adam.step()
+        adam.zero_grad()
+        told.append((float(loss.detach()), float(norm)))
+    return model, told
 
 
 def state_of(engine, out):

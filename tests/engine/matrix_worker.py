@@ -20,12 +20,14 @@ from unittest.mock import patch
 
 import gate_cases
 import passed_cases
+import sequence_cases
 import torch
 from gate_cases import NanGradient
 from matrix_state import (
     LENGTH,
     ROWS,
     STEPS,
+    bare_steps,
     batch,
     different,
     digest,
@@ -48,7 +50,6 @@ from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
 from lrps.engine.optimizers.kinds import optimizer_of
-from lrps.engine.optimizers.parameter_groups import parameter_groups
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find
@@ -147,21 +148,6 @@ def continuation(out):
                 "formats": [each.manifest["format"] for each in (find(place, 5), from_first)],
             }  # fmt: skip
     return found
-
-
-def bare_steps(config, loss_of):
-    """(model, [(loss, norm)]) of five steps of a bare AdamW loop."""
-    model = placed(config, 0)
-    adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=(0.9, 0.95))
-    told = []
-    for step in range(5):
-        loss = loss_of(model, step)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        adam.step()
-        adam.zero_grad()
-        told.append((float(loss.detach()), float(norm)))
-    return model, told
 
 
 def plain_step(model, ids):
@@ -555,6 +541,7 @@ def wait_for(paths):
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported, passed_cases.passed_some, passed_cases.gradient_sums),
+    *(sequence_cases.shared_rows, sequence_cases.trial_step),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
 SETS = {
@@ -562,6 +549,7 @@ SETS = {
     "every load": (save_all, None, load_all),
     "elastic": (elastic,),
     "gate": (gate_cases.sweep,),
+    "shared rows": (sequence_cases.all_shared_rows, sequence_cases.across_sizes),
 }
 """Cases of one launch by the word that asks for it; without a word all those above."""
 

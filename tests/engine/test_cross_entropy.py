@@ -106,3 +106,28 @@ def test_tokens_that_are_not_predicted_count_for_nothing(rows: int) -> None:
     assert of_hidden[0::3].any()
     kept = targets != NOT_PREDICTED
     torch.testing.assert_close(in_chunks(hidden[kept], weight, targets[kept], rows=rows), parts, rtol=1e-6, atol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32), rows=st.integers(1, 12), cut=st.integers(0, 12))
+def test_the_losses_of_parts_add_up_to_that_of_the_whole(seed: int, rows: int, cut: int) -> None:
+    hidden, weight, bias, targets = case(12, seed)
+    predicted = int((targets != NOT_PREDICTED).sum())
+    whole = at_once(hidden, weight, bias, targets)
+    parts = [
+        chunked_cross_entropy(hidden[part], weight, bias, targets[part], 31 * rows, predicted)
+        for part in (slice(0, cut), slice(cut, 12))
+        if len(targets[part])
+    ]
+    torch.testing.assert_close(torch.stack(parts).sum(), whole, rtol=1e-5, atol=2e-6)
+    values = [hidden, weight, bias]
+    for ours, theirs in zip(gradients(torch.stack(parts).sum(), values), gradients(whole, values), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_part_without_targets_has_no_loss_and_no_gradient(rows: int) -> None:
+    hidden, weight, bias, _ = case(3, 0)
+    loss = chunked_cross_entropy(hidden, weight, bias, torch.full((3,), NOT_PREDICTED), 31 * rows, 7)
+    assert float(loss.detach()) == 0.0
+    assert all(not each.any() for each in gradients(loss, [hidden, weight, bias]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
+from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, mean_of_ranks, sync_metrics
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,3 +59,10 @@ def test_the_first_step_that_is_not_finite_is_named(loss: float, taken: bool, me
     found = sync(*steps)
     assert [result.loss for result in found.steps] == [3.0], "steps before it are returned"
     assert str(found.failure) == message
+
+
+def test_the_losses_of_parts_are_added_and_those_of_groups_averaged() -> None:
+    assert mean_of_ranks([1.0, 2.0, 3.0, 4.0]) == 2.5
+    assert mean_of_ranks([1.0, 2.0, 3.0, 4.0], parts=2) == 5.0
+    assert mean_of_ranks([1.0, 2.0, 3.0, 4.0], parts=4) == 10.0
+    assert math.isnan(mean_of_ranks([1.0, math.nan], parts=2))

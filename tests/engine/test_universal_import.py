@@ -17,7 +17,7 @@ from lrps.config.models import ModelConfig
 from lrps.engine.model import build_model
 from lrps.engine.state_files.reading import open_state
 from lrps.engine.universal import write_universal
-from lrps.engine.universal_import import import_universal
+from lrps.engine.universal_import import _load, import_universal
 from lrps.store.checkpoints import open_checkpoint, verify_checkpoint
 from support.assembled_state import assembled
 
@@ -306,3 +306,11 @@ def test_a_full_disk_is_explained_and_leaves_nothing_behind(universal):
         refused(universal, "cannot write .*Free disk space")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_torch_that_can_be_made_to_run_code_reads_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(torch.ones(2), tmp_path / "param.pt")
+    assert _load(tmp_path / "param.pt").tolist() == [1.0, 1.0]
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
+    with pytest.raises(CheckpointError, match=r"param.pt is a pickle.*install torch 2.10 or newer"):
+        _load(tmp_path / "param.pt")

@@ -31,7 +31,11 @@ def test_a_hostfile_is_read_as_deepspeed_reads_it(tmp_path: Path, repository: Pa
     assert read_hostfile(repository / "launch" / "hostfile.example") == {"node-1": 8, "node-2": 8}
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9.-]{0,9}", fullmatch=True), st.integers(1, 99), min_size=1))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z0-9]{1,8}([.-][a-z0-9]{1,8}){0,3}", fullmatch=True), st.integers(1, 99), min_size=1
+    )
+)
 def test_what_deepspeed_makes_of_it_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, hosts: dict[str, int]
 ) -> None:
@@ -51,12 +55,23 @@ def test_what_deepspeed_makes_of_it_is_the_same(
         ("node-1 slots=0\n", ":1: 'node-1 slots=0'"),
         ("node-1 slots=8\nnode-1 slots=8\n", ":2: 'node-1 slots=8'"),
         ("node-1 slots=8 max=9\n", ":1: "),
+        ("node-1 slots=8\nme@node-2 slots=8\n", ":2: 'me@node-2' has a user; .*ssh/config"),
+        ("fe80::1 slots=8\n", ":1: 'fe80::1' is an IPv6 address"),
+        ("-oProxyCommand=x slots=8\n", ":1: '-oProxyCommand=x' is no name of a host"),
+        ("a;id slots=8\n", ":1: 'a;id' is no name of a host"),
     ],
 )
 def test_what_is_no_hostfile_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "hosts"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
+        read_hostfile(file)
+
+
+def test_a_hostfile_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_bytes(b"\xff\xfe slots=8\n")
+    with pytest.raises(ConfigError, match="hosts is no text"):
         read_hostfile(file)
 
 

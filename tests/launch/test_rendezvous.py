@@ -55,13 +55,37 @@ def test_what_the_user_sets_stands() -> None:
     "environment",
     [
         {},
-        {**TASK, "RANK": "0"},
+        {**TASK, "RANK": "0", "WORLD_SIZE": "1"},
+        {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "node-1", "MASTER_PORT": "29500"},
         {key: value for key, value in TASK.items() if key != "SLURM_STEP_ID"},
     ],
-    ids=["alone", "a launcher's worker inside a job", "a batch script"],
+    ids=["alone", "a launcher's worker inside a job", "a launcher's worker", "a batch script"],
 )
 def test_other_processes_are_left_alone(environment: dict[str, str]) -> None:
     assert rendezvous(environment) == {}
+
+
+GROUP = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": ""}, "RANK='', no WORLD_SIZE"),
+        ({**TASK, "RANK": ""}, "RANK='', no WORLD_SIZE"),
+        ({"WORLD_SIZE": "4"}, "no RANK"),
+        ({"RANK": "0"}, "no WORLD_SIZE"),
+        ({**GROUP, "RANK": "-1"}, "RANK='-1'"),
+        ({**GROUP, "RANK": "2"}, "RANK='2', WORLD_SIZE='2'"),
+        ({**GROUP, "WORLD_SIZE": "two"}, "WORLD_SIZE='two'"),
+        ({**GROUP, "LOCAL_RANK": ""}, "LOCAL_RANK=''"),
+        ({**GROUP, "MASTER_PORT": ""}, "MASTER_PORT=''"),
+        ({key: value for key, value in GROUP.items() if key != "MASTER_ADDR"}, "no MASTER_ADDR"),
+    ],
+)
+def test_half_a_group_is_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"the environment has {message}: .*Unset RANK and WORLD_SIZE"):
+        rendezvous(environment)
 
 
 @pytest.mark.parametrize(("visible", "local"), [("0", "0"), ("0,1", "1"), ("", "0")])

@@ -66,6 +66,27 @@ def watch(supervisor: Supervisor, until: int = 99) -> Ends:
     return ends
 
 
+def test_files_of_a_command_are_private_and_removed(tmp_path: Path) -> None:
+    file = tmp_path / "launch" / "main.env"
+    look = "import os, sys; print(oct(os.stat(sys.argv[1]).st_mode & 0o777), open(sys.argv[1]).read())"
+    command = LaunchCommand((sys.executable, "-c", look, str(file)), {}, {file: "HF_TOKEN=planted"})
+    with Supervisor(30) as supervisor:
+        supervisor.start("main", command, output=tmp_path / "log")
+        assert watch(supervisor) == {"main": (0, False)}
+    assert (tmp_path / "log").read_text() == "0o600 HF_TOKEN=planted\n"
+    assert not file.exists()
+
+
+def test_a_group_inherits_no_other_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PET_NNODES", "RANK", "WORLD_SIZE", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "7")
+    look = "import os; print(sorted({'PET_NNODES', 'RANK', 'WORLD_SIZE', 'SLURM_PROCID'} & os.environ.keys()))"
+    with Supervisor(30) as supervisor:
+        supervisor.start("main", LaunchCommand((sys.executable, "-c", look), {}), output=tmp_path / "log")
+        watch(supervisor)
+    assert (tmp_path / "log").read_text() == "[]\n"
+
+
 def supervise(commands: dict[str, LaunchCommand], grace_seconds: float, folder: Path, *ask: signal.Signals) -> Ends:
     """Run groups until they exit. ask: signals for this process, half a second apart, once all groups are up."""
     logs = {name: folder / f"{name}.log" for name in commands}

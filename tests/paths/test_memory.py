@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lrps.config.hardware import HardwareConfig
 from lrps.config.models import Config, EngineConfig, ModelConfig
 from lrps.paths.buckets import LARGEST_BUCKET, OVERLAPPED_BUCKET, Buckets, buckets_of
-from lrps.paths.decoder import Decoder, decoder_of
+from lrps.paths.decoder import BYTES, Decoder, decoder_of
 from lrps.paths.memory import Memory, MemoryNeed, Setting, at_rest, device_bytes, host_bytes, memory_need
 
 LLAMA: dict[str, Any] = {
@@ -110,6 +110,21 @@ def test_the_gradients_in_backward_fall_with_the_stage(model: Decoder, setting: 
     assert one >= two - 4
     assert two == three
     assert found[0].activations == found[1].activations == found[2].activations
+
+
+@given(DECODERS, SETTINGS, st.sampled_from([2, 4]))
+def test_devices_that_share_rows_hold_their_part_of_the_activations(
+    model: Decoder, setting: Setting, parts: int
+) -> None:
+    plain = replace(setting, length=16 * setting.length, attention="sdpa", masked=False)
+    whole, part = memory_need(model, plain), memory_need(model, replace(plain, parts=parts))
+    assert part.loss.logits <= whole.loss.logits
+    assert at_rest(model, replace(plain, parts=parts)) == at_rest(model, plain)
+    exchanged = model.layers * BYTES[plain.precision] * model.query * plain.tokens
+    assert part.backward.activations <= -(-(whole.backward.activations + exchanged) // parts) + 8
+    # Masks of documents are those of whole rows.
+    masked = [memory_need(model, replace(plain, parts=n, masked=True)).backward.activations for n in (1, parts)]
+    assert masked[1] > plain.rows * plain.length**2
 
 
 @given(DECODERS, SETTINGS)

@@ -168,3 +168,43 @@ def test_another_protocol_is_told(server: Server, answer: Any) -> None:
 def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(GenerationError, match=r"127.0.0.1:9/v1/completions: .*refused.*, 2 times"):
         OpenAiGenerator("http://127.0.0.1:9/v1/", "m", attempts=2, pause_seconds=0.001).generate(["a"], WARM, [1])
+
+
+ECHO_KEY = "sk-Secret+/0123456789"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        ECHO_KEY,
+        f"Bearer {ECHO_KEY}",
+        json.dumps({"error": {"headers": ECHO_KEY}}),
+        f"<b>{ECHO_KEY.upper()}</b>",
+        "sk-Secret%2B%2F0123456789",
+        "x" * 290 + ECHO_KEY,
+        "x" * 3990 + ECHO_KEY,
+        ECHO_KEY * 200,
+    ],
+)
+def test_a_key_that_a_server_repeats_is_not_shown(server: Server, monkeypatch: pytest.MonkeyPatch, echo: str) -> None:
+    monkeypatch.setenv("RUNNER_KEY", ECHO_KEY)
+    server.answer = lambda *_: (400, echo.encode() + b"\x1b]0;TITLE\x07")
+    with pytest.raises(GenerationError) as caught:
+        generator(server).generate(["a"], WARM, [1])
+    shown = str(caught.value)
+    assert not any(part in shown.lower() for part in ("secret", "sk-se", "0123456789"))
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize("tokens", [-1, 9, 10**30])
+def test_a_count_of_tokens_that_cannot_be_is_refused(server: Server, tokens: int) -> None:
+    server.answer = lambda request, _: (200, {**said(request), "usage": {"completion_tokens": tokens}})
+    with pytest.raises(GenerationError, match="not a completion with its usage"):
+        generator(server).generate(["a"], WARM, [1])
+
+
+def test_an_endless_answer_is_not_read_to_its_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrps.rehearsal.endpoint.LARGEST_ANSWER", 1000)
+    server.answer = lambda request, _: (200, json.dumps(said(request)).encode() + b" " * 2000)
+    with pytest.raises(GenerationError, match="not a completion with its usage"):
+        generator(server).generate(["a"], WARM, [1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,20 @@ def both(directory: Path) -> None:
     (directory / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}))
 
 
+def outside(directory: Path) -> str:
+    (directory.parent / "elsewhere").write_text("{}")
+    return "../elsewhere"
+
+
+def tokenizer_file(directory: Path, name: str) -> None:
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_file": name}))
+
+
+def link_out(directory: Path, name: str) -> None:
+    shutil.move(directory / name, directory.parent / name)
+    (directory / name).symlink_to(directory.parent / name)
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "adapter beside the weights": (
         text("adapter_config.json", '{"peft_type": "LORA"}'),
@@ -79,6 +94,16 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated weights": (truncated, "has .* bytes and should have"),
     "no safetensors": (text(WEIGHTS, "<html>Access denied</html>"), "is no safetensors file"),
     "empty weights": (text(WEIGHTS, ""), "is no safetensors file"),
+    "index of an adapter": (text("adapter_model.safetensors.index.json", "{}"), "adapter"),
+    "link to weights elsewhere": (lambda d: link_out(d, WEIGHTS), "is a link out of its directory.*copy the file"),
+    "link to a config elsewhere": (lambda d: link_out(d, "config.json"), "is a link out of its directory"),
+    "link to an extra file": (lambda d: (d / "chat_template.jinja").symlink_to("/etc/passwd"), "to /etc/passwd"),
+    "link to a directory": (lambda d: (d / "original").symlink_to("/etc"), "is a link out of its directory"),
+    "link to a device": (lambda d: (d / "x.safetensors").symlink_to("/dev/zero"), "is a link out of its directory"),
+    "pipe": (lambda d: os.mkfifo(d / "x.json"), "is a device or a pipe and no file"),
+    "tokenizer elsewhere": (lambda d: tokenizer_file(d, "/etc/passwd"), "tokenizer_file .* names /etc/passwd"),
+    "tokenizer above": (lambda d: tokenizer_file(d, outside(d)), "tokenizer_file .* names .*elsewhere"),
+    "settings that are too deep": (text("tokenizer_config.json", '{"a":' * 200 + "1" + "}" * 200), "inside each other"),
     "two sets of weights": (both, "has both model.safetensors and"),
 }
 
@@ -125,18 +150,25 @@ def test_a_broken_index_is_refused(kind: str, sharded: Path, tmp_path: Path) -> 
 
 def test_links_are_followed_and_the_digest_covers_their_content(sharded: Path, tmp_path: Path) -> None:
     """The cache of the Hub has links to files that are named by their hash."""
-    directory = Path(shutil.copytree(sharded, tmp_path / "snapshot"))
-    before, blobs = weights_digest(directory), tmp_path / "blobs"
+    directory = Path(shutil.copytree(sharded, tmp_path / "models--a--b" / "snapshots" / "12ab"))
+    before, blobs = weights_digest(directory), tmp_path / "models--a--b" / "blobs"
     blobs.mkdir()
     for number, file in enumerate(sorted(directory.iterdir())):
         shutil.move(file, blobs / str(number))
-        file.symlink_to(f"../blobs/{number}")
+        file.symlink_to(f"../../blobs/{number}")
     check_model_files(directory)
     assert weights_digest(directory) == before
     weight = directory / weight_files(directory)[0]
     tensors = load_file(weight)
     save_file({name: values + 1 for name, values in tensors.items()}, weight.resolve(), {"format": "pt"})
     assert weights_digest(directory) != before
+
+
+def test_a_tokenizer_of_the_authors_machine_is_harmless(sound: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(sound, tmp_path / "model"))
+    for name in ("/home/author/tokenizer.json", "tokenizer.json", "x" * 5000):
+        tokenizer_file(directory, name)
+        check_model_files(directory)
 
 
 def test_what_only_training_cannot_use_may_be_read(sound: Path, tmp_path: Path) -> None:

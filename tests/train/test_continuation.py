@@ -26,6 +26,9 @@ SAVED: dict[str, Any] = {"plan": "small", "world_size": 2, "zero_stage": 1, "pre
         ({}, {"world_size": 4, "deepspeed": {"overlap_comm": True}}, "trained with processes 2, now 4. The"),
         ({"versions": {"torch": "3"}}, {"versions": {"torch": "3", "deepspeed": "1"}}, None),
         ({"versions": {"torch": "2", "x": "1"}}, {"versions": {"torch": "3"}}, "trained with torch 2, now 3. The"),
+        ({"sequence_parallel": 2}, {"sequence_parallel": 2}, None),
+        ({"sequence_parallel": 2}, {}, "trained with engine.sequence_parallel 2, now 1. The state is read exactly"),
+        ({}, {"sequence_parallel": 4}, "trained with engine.sequence_parallel 1, now 4. The"),
         ({"deepspeed": {"offload_optimizer": "cpu"}}, {}, "engine.deepspeed: offload_optimizer cpu, now not given. T"),
     ],
 )
@@ -35,4 +38,4 @@ def test_a_change_that_changes_last_digits_is_named(saved: dict[str, Any], now: 
 
 
 def test_the_state_of_another_program_has_no_such_facts() -> None:
-    assert changed_engine({}, SAVED) is None
+    assert changed_engine({}, {**SAVED, "sequence_parallel": 2}) is None

@@ -31,6 +31,7 @@ _RENAMED: Mapping[str, str] = {
     "optimizer.params.weight_decay": "optimizer.weight_decay",
     "scheduler.params.warmup_max_lr": "schedule.peak_lr",
     "scheduler.params.warmup_num_steps": "schedule.warmup_steps",
+    "sequence_parallel_size": "engine.sequence_parallel",
     "steps_per_print": "track.log_every_steps",
     "zero_optimization.stage": "engine.zero_stage",
 }

@@ -68,15 +68,17 @@ class MemoryForecast:
     processes: int
     """Processes of the group, one a device."""
     rows_per_process: int
-    """Sequences of a step on one device."""
+    """Sequences of a step on one device, or on the devices that share them."""
     micro_sequences: int
-    """Sequences of a micro-batch on one device."""
+    """Sequences of a micro-batch on one device, or on the devices that share them."""
     zero_stage: int
     """ZeRO stage of the config."""
     stages: Mapping[int, StageMemory]
     """Forecast by ZeRO stage."""
     left_out: str
     """Memory that the forecast does not count."""
+    sequence_parallel: int | None = field(default=None, metadata=UNLESS_NONE)
+    """Number of devices that share each sequence; the key is absent where each has its own."""
 
     @property
     def own_stage(self) -> StageMemory:
@@ -90,9 +92,9 @@ def memory_forecast(plan: Plan) -> MemoryForecast | None:
     if config.hardware is None or decoder is None:
         return None
     processes = _processes(plan)
-    share, rest = divmod(config.batch.sequences, processes)
+    share = config.rows_each(processes)
     rows = min(config.batch.micro_sequences or share, share)
-    if rest or not share or share % rows:
+    if config.share_fault(processes) is not None or share % rows:
         return None
     stages = range(0 if config.engine.precision == "fp32" else 1, 4)
     return MemoryForecast(
@@ -106,6 +108,7 @@ def memory_forecast(plan: Plan) -> MemoryForecast | None:
         zero_stage=config.engine.zero_stage,
         stages={stage: _stage(plan, decoder, stage, processes, rows) for stage in stages},
         left_out=LEFT_OUT,
+        sequence_parallel=config.engine.sequence_parallel if config.engine.sequence_parallel > 1 else None,
     )
 
 
@@ -114,7 +117,7 @@ def offloaded_bytes(plan: Plan) -> int:
     config, decoder, processes = plan.config, decoder_of(plan.config.model), _processes(plan)
     if decoder is None:
         return 0
-    rows = min(config.batch.micro_sequences or config.batch.sequences, max(1, config.batch.sequences // processes))
+    rows = min(config.batch.micro_sequences or config.batch.sequences, max(1, config.rows_each(processes)))
     return processes * host_bytes(decoder, _setting(plan, decoder, config.engine.zero_stage, processes, rows))
 
 
@@ -148,7 +151,7 @@ def _stage(plan: Plan, decoder: Decoder, stage: int, processes: int, rows: int) 
 
 def _largest(plan: Plan, decoder: Decoder, stage: int, processes: int, memory: int) -> int | None:
     """Return the largest micro-batch that divides a process's share of the batch and leaves the headroom free."""
-    share, available = plan.config.batch.sequences // processes, (1 - HEADROOM) * memory
+    share, available = plan.config.rows_each(processes), (1 - HEADROOM) * memory
     sizes = (size for size in range(share, 0, -1) if share % size == 0)
     settings = ((size, _setting(plan, decoder, stage, processes, size)) for size in sizes)
     return next((size for size, each in settings if memory_need(decoder, each).peak.total <= available), None)
@@ -162,8 +165,9 @@ def _setting(plan: Plan, decoder: Decoder, stage: int, processes: int, rows: int
         precision=config.engine.precision,
         devices=processes,
         rows=rows,
-        micro_batches=config.batch.sequences // processes // rows,
+        micro_batches=config.rows_each(processes) // rows,
         length=config.data.sequence_length,
+        parts=config.engine.sequence_parallel,
         checkpointing=config.engine.activation_checkpointing,
         attention=config.engine.attention,
         masked=not config.data.attention_across_documents,

@@ -13,6 +13,7 @@ from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownIn
 from lrps.costs.planned.main_watch import MainWatch, main_watches
 from lrps.costs.planned.memory_forecast import MemoryForecast, memory_forecast
 from lrps.costs.planned.path_plan import PathPlan, PathPlanner, RowRange, untrained_steps
+from lrps.costs.planned.read_forecast import ReadForecast, read_forecasts
 from lrps.paths.attribution import steps_needed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release
@@ -239,6 +240,8 @@ class PlanDocument:
     """Candidate sets; the key is absent without any."""
     probes: ProbesPlan | None = field(default=None, metadata=UNLESS_NONE)
     """Probes; the key is absent without any."""
+    reads: tuple[ReadForecast, ...] | None = field(default=None, metadata=UNLESS_NONE)
+    """Sources that are larger than the memory of a host and read in the order `full`; the key is absent without any."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +287,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         watching=main_watches(plan),
         candidates=tuple(_candidate(plan, each) for each in plan.candidates) or None,
         probes=_probes(plan, done) if plan.graph.probes else None,
+        reads=read_forecasts(plan) or None,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lrps.base.errors import DataError
+from lrps.base.files import apply_umask
 from lrps.data.build.tally import Tally
 
 CHUNK_TOKENS = 2**22
@@ -35,6 +36,7 @@ class PartWriter:
         # A unique name: two machines that tokenize the same part must not write into each other's file.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
         self._temporary = Path(name)
+        apply_umask(self._temporary)  # Colleagues who share the folder read the part.
         self._file = os.fdopen(descriptor, "wb")
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         self._chunks = 0

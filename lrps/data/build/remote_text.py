@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_json, fsync_file
+from lrps.base.foreign_json import read_json
 from lrps.data.build.kinds import READABLE, find_kind, kind_of
 from lrps.data.remote import MissingError, TransientError, read_pieces, transfer_fault, with_retries
 
@@ -39,7 +39,7 @@ def find_copies(address: str, cache: Path) -> Copies | None:
     """Return the copies that were made; None if there are none, or not all of them any more."""
     folder = _folder(address, cache)
     try:
-        index = json.loads((folder / INDEX).read_bytes())
+        index = read_json(folder / INDEX)
         if any((folder / name).stat().st_size != size for name, size in index["files"]):
             return None
     except FileNotFoundError:

@@ -7,13 +7,13 @@ tokenizer of other text or size is noticed before anything is built with it. Mus
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_bytes, atomic_write_json
+from lrps.base.foreign_json import read_json
 from lrps.config.data import DataConfig
 from lrps.config.versions import ShardSet
 from lrps.data.build.bad_document import readable
@@ -103,7 +103,7 @@ class TrainedTokenizer:
     def _read(self) -> dict[str, Any]:
         """Return the record; empty if there is none that can be read."""
         try:
-            found = json.loads(self._record.read_bytes())
+            found = read_json(self._record)
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

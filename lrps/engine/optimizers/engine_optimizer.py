@@ -45,9 +45,9 @@ class EngineOptimizer(ABC):
         del stage
         return {}
 
-    def gate(self) -> UpdateGate:
-        """Return a new gate of the engine's steps."""
-        return UpdateGate(self.engine)
+    def gate(self, parts: int = 1) -> UpdateGate:
+        """Return a new gate of the engine's steps. parts: number of ranks whose losses are parts of one mean."""
+        return UpdateGate(self.engine, parts)
 
     @abstractmethod
     def own_states(self) -> tuple[OptimizerState, ...]:

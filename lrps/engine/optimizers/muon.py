@@ -85,9 +85,9 @@ class MuonOptimizer(EngineOptimizer):
         """Let stage 3 reduce gradients as a whole, without which it refuses Muon."""
         return {"zero_optimization": {"reduce_scatter": False}} if stage == 3 else {}
 
-    def gate(self) -> MuonGate:
-        """Return a new gate, which clips the gradients of the other parameters only."""
-        return MuonGate(self.engine, self._are_matrices)
+    def gate(self, parts: int = 1) -> MuonGate:
+        """Return a new gate, which clips the gradients of the other parameters only. parts: as for other gates."""
+        return MuonGate(self.engine, self._are_matrices, parts)
 
     def own_states(self) -> tuple[OptimizerState, ...]:
         """Return the momentum of matrices, and AdamW's moments of the others."""

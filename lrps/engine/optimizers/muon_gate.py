@@ -24,13 +24,16 @@ from lrps.engine.update_gate import UpdateGate
 class MuonGate(UpdateGate):
     """The gate of one DeepSpeed engine whose optimizer is Muon."""
 
-    def __init__(self, engine: Any, are_matrices: Sequence[bool]) -> None:
-        """are_matrices: for each flat tensor of weights (at stage 0, for each parameter) whether Muon updates it."""
+    def __init__(self, engine: Any, are_matrices: Sequence[bool], parts: int = 1) -> None:
+        """are_matrices: for each flat tensor of weights (at stage 0, for each parameter) whether Muon updates it.
+
+        parts: as for `UpdateGate`.
+        """
         self._are_matrices = are_matrices
         self._clip = 0.0
         self._squares: dict[int, Tensor] = {}
         """Sum of squares of this rank's gradients of matrices, by group, at stages 1 and 2."""
-        super().__init__(engine)
+        super().__init__(engine, parts)
 
     def _wrap_norm(self, stage: int, optimizer: Any) -> None:
         if stage in (1, 2):

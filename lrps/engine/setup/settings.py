@@ -19,7 +19,7 @@ _NEVER = 10**9
 
 @dataclass(frozen=True)
 class Division:
-    """Division of a batch among processes and micro-batches."""
+    """Division of a batch among processes and micro-batches; several processes count as one if they share rows."""
 
     micro_rows: int
     """Number of rows of a micro-batch of one process."""
@@ -34,17 +34,15 @@ class Division:
 
 def division(config: Config, processes: int) -> Division:
     """Return the division of a batch; raise ConfigError if there is none."""
-    sequences = config.batch.sequences
-    share, rest = divmod(sequences, processes)
-    if rest or not share:
-        raise ConfigError(
-            f"batch.sequences {sequences} does not divide over {processes} processes; "
-            "make it a multiple of them or start fewer"
-        )
+    if (fault := config.share_fault(processes)) is not None:
+        raise ConfigError(fault)
+    share = config.rows_each(processes)
     micro = min(config.batch.micro_sequences or share, share)
     if share % micro:
+        parts = config.engine.sequence_parallel
+        over = f"{processes} processes" if parts == 1 else f"{processes // parts} groups of {parts} processes"
         raise ConfigError(
-            f"batch.sequences {sequences} over {processes} processes is {share} sequences each, which "
+            f"batch.sequences {config.batch.sequences} over {over} is {share} sequences each, which "
             f"batch.micro_sequences {micro} does not divide; make it a divisor of {share}"
         )
     return Division(micro, share // micro)
@@ -82,6 +80,9 @@ def deepspeed_settings(
         )
     if passed.zero.offloads_optimizer or passed.zero.offloads_parameters:
         own["zero_force_ds_cpu_optimizer"] = False  # torch's AdamW takes the steps on the CPU as well.
+    if config.engine.sequence_parallel > 1 and config.engine.zero_stage == 3:
+        # Its reduce-scatter divides gradients by all processes, not by the groups that have different rows.
+        own["zero_optimization"]["reduce_scatter"] = False
     if config.engine.precision == "bf16":
         own["bf16"] = {"enabled": True, "check_grad_overflow": True}
         # Sums over micro-batches in fp32. Stage 1 cannot: the setting would swap in DeepSpeed's BF16_Optimizer, which

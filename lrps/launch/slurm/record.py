@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from lrps.base.errors import SchedulerError
 from lrps.base.files import atomic_write_json
+from lrps.base.foreign_json import read_json
 from lrps.launch.slurm.names import slurm_directory
 
 
@@ -37,7 +37,7 @@ def submitted_jobs(run_dir: Path) -> tuple[SubmittedJob, ...]:
     """Return all jobs ever submitted for a run, oldest first. Raises SchedulerError if the record cannot be read."""
     file = jobs_file(run_dir)
     try:
-        jobs = json.loads(file.read_text(encoding="utf-8"))["jobs"]
+        jobs = read_json(file)["jobs"]
         return tuple(
             SubmittedJob(**{**job, "paths": tuple(job["paths"]), "after": tuple(job["after"])}) for job in jobs
         )

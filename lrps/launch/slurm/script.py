@@ -8,8 +8,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lrps.base.errors import ConfigError
 from lrps.config.launching import SlurmConfig
@@ -88,18 +88,19 @@ def _quoted(value: str) -> str:
 
 
 def _fill_in(template: Path | None, **values: object) -> str:
+    """Return a template with the values filled in. It is rendered in a sandbox, so that it can run no Python.
+
+    The script that it makes is run by the job as it is: a template is as trusted as the config that names it.
+    """
     source = files("lrps.launch.slurm").joinpath("path.sbatch") if template is None else template
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     try:
-        text = source.read_text(encoding="utf-8")
-        return (
-            SandboxedEnvironment(
-                undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-            )
-            .from_string(text)
-            .render(**values)
-        )
-    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        return environment.from_string(source.read_text(encoding="utf-8")).render(**values)
+    except Exception as error:  # A template can fail in any way that an expression of Python can.
+        reason = str(error) or type(error).__name__
         raise ConfigError(
-            f"launch.slurm.template: {template} cannot be filled in ({error}); start from a copy of "
+            f"launch.slurm.template: {template} cannot be filled in ({reason}); start from a copy of "
             "launch/slurm/path.sbatch"
         ) from None

@@ -7,7 +7,6 @@ torch.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +16,12 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from lrps.base.errors import CheckpointError, LrpsError
+from lrps.base.foreign_json import parse_json
 from lrps.paths.amendments import GENERATION
 from lrps.store.copy.attempts import in_order, is_ledger
 from lrps.store.layout import HELDOUT, RELEASE_FACTS
 from lrps.store.manifest import MANIFEST, read_manifest
-from lrps.store.segments import content_digest, segment_sizes
+from lrps.store.segments import content_digest, entry_fault, segment_sizes
 
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
@@ -90,7 +90,7 @@ class StateDirectory:
     @property
     def history(self) -> int:
         """Number of the history of a complete checkpoint, see paths/amendments.py."""
-        return int(json.loads(self.listing)["identity"].get(GENERATION, 0))
+        return int(parse_json(self.listing, self.name)["identity"].get(GENERATION, 0))
 
     @property
     def last(self) -> str:
@@ -175,7 +175,9 @@ def _listed(content: bytes, path: PurePosixPath) -> dict[str, dict[str, Any]]:
     last file is damaged or has an invalid name.
     """
     try:
-        files = read_manifest(content, path)["files"] if path.name == MANIFEST else json.loads(content)["files"]
+        files = (
+            read_manifest(content, path)["files"] if path.name == MANIFEST else parse_json(content, str(path))["files"]
+        )
         listed = {
             str(name): {
                 "bytes": int(entry["bytes"]),
@@ -184,8 +186,11 @@ def _listed(content: bytes, path: PurePosixPath) -> dict[str, dict[str, Any]]:
             }
             for name, entry in files.items()
         }
+        faults = [f"{name}: {fault}" for name, entry in files.items() if (fault := entry_fault(entry)) is not None]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error})") from None
+    if faults:
+        raise CheckpointError(f"{path} lists {faults[0]}")
     if wrong := [name for name in listed if not re.fullmatch(_NAME, name) or name == path.name]:
         raise CheckpointError(f"{path} names the file {wrong[0]!r}, which a run does not have")
     return listed

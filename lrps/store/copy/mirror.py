@@ -8,13 +8,13 @@ import torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lrps.base.errors import CheckpointError, LedgerError, LineageError, LrpsError
 from lrps.base.files import json_bytes
+from lrps.base.foreign_json import parse_json
 from lrps.paths.amendments import Amendments, longer_list
 from lrps.paths.graph import TrainingPath
 from lrps.store.copy.attempts import attempt_records, given_up, in_order, saves
@@ -78,7 +78,8 @@ class CopyGroup:
 def compare_inventories(source: Inventory, target: Inventory, *, replace_documents: bool) -> tuple[CopyGroup, ...]:
     """Return the groups of `source` in the order in which they must be copied: identities, ledgers, then states.
 
-    replace_documents: replace another plan.json or report at the target; a run.json is never replaced. Raises
+    replace_documents: replace another plan.json or report at the target; a run.json is never replaced. If False, the
+    report is left out: it is made anew from the ledgers, and pages of others are not to be opened here. Raises
     LineageError with all contradictions; then nothing may be copied.
     """
     groups: list[CopyGroup] = []
@@ -104,7 +105,7 @@ def _plans(source: Inventory, target: Inventory) -> Iterator[CopyGroup | LrpsErr
 
 def _plan_name(plan_json: bytes) -> str | None:
     try:
-        return str(json.loads(plan_json)["config"]["name"])
+        return str(parse_json(plan_json, "plan.json")["config"]["name"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -116,7 +117,7 @@ def _identities(source: Inventory, target: Inventory) -> Iterator[CopyGroup | Lr
             yield _small(name, ours, theirs, "new")
             continue
         try:
-            here, there = json.loads(ours), json.loads(theirs)
+            here, there = parse_json(ours, name), parse_json(theirs, name)
             differences = identity_differences(there, here)
             old, new = path_from_json(there["path"]), path_from_json(here["path"])
         except (ValueError, KeyError, TypeError) as error:
@@ -348,7 +349,7 @@ def _documents(source: Inventory, target: Inventory, replace: bool) -> Iterator[
         return CopyFile(name, len(ours), "keep" if keep else "send", content=ours)
 
     of_paths = (f"{path}/{HELDOUT}" for path in sorted(source.identities))
-    for group in ("plan.json", "run.json", "report", *of_paths):
+    for group in ("plan.json", "run.json", *(["report"] if replace else []), *of_paths):
         files = [file(name) for name in sorted(source.documents) if name == group or name.startswith(f"{group}/")]
         if files:
             there = any(file.name in target.documents for file in files)

@@ -5,11 +5,11 @@ Pure functions. Must not import torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from lrps.base.foreign_json import parse_json
 from lrps.paths.amendments import Amendments, abandoned_by, amendments_from_json, longer_list
 from lrps.store.copy.inventory import Inventory, StateDirectory
 
@@ -17,7 +17,7 @@ from lrps.store.copy.inventory import Inventory, StateDirectory
 def amendments_of(inventory: Inventory, path: str) -> Amendments:
     """Return the amendments of a path of an inventory; none for an unknown path, or one that cannot be read."""
     try:
-        return amendments_from_json(json.loads(inventory.identities[path])["path"].get("amendments", ()))
+        return amendments_from_json(parse_json(inventory.identities[path], path)["path"].get("amendments", ()))
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
 

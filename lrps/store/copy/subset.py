@@ -5,11 +5,11 @@ Pure functions. Must not import torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from lrps.base.errors import CheckpointError, LineageError
+from lrps.base.foreign_json import parse_json
 from lrps.config.models import Config
 from lrps.ledger.confirmed import saved_states
 from lrps.paths.graph import TrainingPath
@@ -110,7 +110,7 @@ def check_same_training(inventory: Inventory, config: Config) -> Inventory:
     So a wrong config is found before gigabytes are copied. The paths themselves are compared by `lrps run`.
     """
     for name, path in _paths(inventory).items():
-        there = json.loads(inventory.identities[name])
+        there = parse_json(inventory.identities[name], name)
         if differences := identity_differences(there, path_identity(path, config, None, {}, conventions_in(there))):
             raise LineageError(
                 f"{name} of {inventory.where} was made by another plan:\n  "
@@ -124,7 +124,7 @@ def _paths(inventory: Inventory) -> dict[str, TrainingPath]:
     found = {}
     for name, content in inventory.identities.items():
         try:
-            found[name] = path_from_json(json.loads(content)["path"])
+            found[name] = path_from_json(parse_json(content, name)["path"])
         except (ValueError, KeyError, TypeError) as error:
             raise LineageError(
                 f"{name}/path.json of {inventory.where} cannot be read: {error}; push it again"

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lrps.base.errors import CheckpointError, LineageError, LrpsError
-from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, located
+from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, located, make_read_only
 from lrps.base.locks import is_locked, path_lock
 from lrps.base.progress import byte_progress
 from lrps.store import checkpoints
@@ -223,7 +223,7 @@ def _pull_state(
         atomic_write_bytes(temporary / state.last, state.listing)
         if state.kind == "branch_points":
             for path in temporary.iterdir():
-                path.chmod(0o444)
+                make_read_only(path)
         if state.kind != "model" and final.exists():
             checkpoints.remove(final)
         elif final.exists():

@@ -13,10 +13,12 @@ from lrps.store.conventions import NEWEST
 from support.values import config_values
 
 PARAMETERS = 10**9
+HOSTS = {"launcher": "deepspeed", "hostfile": "hosts"}
+"""A launch whose number of processes no config knows."""
 
 
 def made(processes: int = 2, on_gpu: bool = False, own_sums: bool = False, **engine: Any) -> dict[str, Any]:
-    config = Config.model_validate(config_values(engine=engine))
+    config = Config.model_validate(config_values(engine=engine, launch=HOSTS))
     return deepspeed_settings(config, Division(3, 4), PARAMETERS, processes=processes, on_gpu=on_gpu, own_sums=own_sums)
 
 
@@ -86,3 +88,25 @@ def test_a_batch_is_divided_or_refused() -> None:
         division(config, 5)
     with pytest.raises(ConfigError, match="is 3 sequences each, which batch.micro_sequences 2 does not divide"):
         division(config, 4)
+
+
+def test_processes_that_share_rows_count_as_one() -> None:
+    batch = {"sequences": 12, "micro_sequences": 2}
+    config = Config.model_validate(config_values(batch=batch, engine={"sequence_parallel": 2}, launch=HOSTS))
+    assert [division(config, processes) for processes in (2, 4, 6, 12)] == [
+        Division(2, 6), Division(2, 3), Division(2, 2), Division(2, 1),
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="engine.sequence_parallel 2 does not divide 3 processes; start a multiple"):
+        division(config, 3)
+    with pytest.raises(ConfigError, match="12 does not divide over 5 groups of 2 processes"):
+        division(config, 10)
+    with pytest.raises(ConfigError, match="over 4 groups of 2 processes is 3 sequences each, which"):
+        division(config, 8)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_shared_rows_need_gradients_without_reduce_scatter_at_stage_3_only(stage: int) -> None:
+    """There, DeepSpeed's reduce-scatter divides them by all processes."""
+    alone, shared = (made(zero_stage=stage, sequence_parallel=parts) for parts in (1, 2))
+    assert "reduce_scatter" not in alone["zero_optimization"]
+    assert shared["zero_optimization"].get("reduce_scatter") is (False if stage == 3 else None)

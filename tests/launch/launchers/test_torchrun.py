@@ -18,8 +18,8 @@ ON_CPU = Allocation({"localhost": ("0", "1")}, 4321, on_gpus=False)
 def test_torchrun_takes_a_free_port_or_the_configured_one() -> None:
     torchrun = f"CUDA_VISIBLE_DEVICES=GPU-1,GPU-2 {sys.executable} -m torch.distributed.run"
     free, given = TorchrunLauncher(LaunchConfig()), TorchrunLauncher(LaunchConfig(master_port=4321))
-    assert free.command(JOB, ON_GPUS, {}).as_shell_script() == f"{torchrun} --standalone {TAIL}"
-    address = "--master_addr 127.0.0.1 --master_port 4321"
+    assert free.command(JOB, ON_GPUS, {}).as_shell_script() == f"{torchrun} --standalone --nnodes 1 {TAIL}"
+    address = "--nnodes 1 --node_rank 0 --master_addr 127.0.0.1 --master_port 4321"
     assert given.command(JOB, ON_GPUS, {}).as_shell_script() == f"{torchrun} {address} {TAIL}"
     assert "CUDA_VISIBLE_DEVICES" not in free.command(JOB, ON_CPU, {}).environment
 

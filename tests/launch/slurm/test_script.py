@@ -96,9 +96,28 @@ def test_the_template_is_the_one_that_users_find(repository: Path, make: Make, t
     assert script.startswith("#!/bin/bash\n#SBATCH --nodes=1\nexec srun ")
 
 
-@pytest.mark.parametrize(
-    "template", ["{{ nodse }}", "{% for", "{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}", None]
+BROKEN_TEMPLATES = ("{{ nodse }}", "{% for", "{{ 1 / 0 }}", "{{ nodes + 'a' }}", "{{ range(10**9) }}", "{{ nodes }")
+READ_OTHER_FILES = ("{% include '/etc/passwd' %}", "{% extends '/etc/passwd' %}", "{% import '/etc/passwd' as x %}")
+RUN_PYTHON = (
+    "{{ ''.__class__.__mro__ }}",
+    "{{ ''['__class__'] }}",
+    "{{ ''|attr('__class__') }}",
+    "{{ cycler.__init__.__globals__.os.popen('touch here').read() }}",
+    "{% set init = cycler.__init__ %}{{ init['__globals__'] }}",
+    "{{ lipsum.__globals__ }}",
+    "{{ self.__init__ }}",
+    "{{ directives|map('attr', '__class__')|join }}",
+    "{{ directives|map(attribute='__class__')|join }}",
+    "{{ '{0.__class__.__mro__}'.format(nodes) }}",
+    "{{ ('{0.__class__}'|attr('format'))(nodes) }}",
+    "{{ '{x.__class__}'.format_map({'x': nodes}) }}",
+    "{{ directives.append('--uid=0') }}",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    "{{ m.__func__.__globals__ }}",
 )
+
+
+@pytest.mark.parametrize("template", [*BROKEN_TEMPLATES, *READ_OTHER_FILES, *RUN_PYTHON, None])
 def test_a_template_that_cannot_be_filled_in(make: Make, tmp_path: Path, template: str | None) -> None:
     mine = tmp_path / "mine.sbatch"
     if template is not None:

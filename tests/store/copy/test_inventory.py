@@ -76,6 +76,9 @@ def test_a_manifest_cannot_name_files_elsewhere(run: dict[str, bytes]) -> None:
     model = b'{"files": {"../../../home/.bashrc": {"bytes": 1, "sha256": "0"}}}'
     found = list_inventory(Held({**run, "branch-v1/model/lrps.json": model}))
     assert "which a run does not have" in str(found.directories["branch-v1/model"].fault)
+    model = b'{"files": {"a": {"bytes": 5, "segments": []}}}'
+    found = list_inventory(Held({**run, "branch-v1/model/lrps.json": model}))
+    assert "lists a: its segments have 0 bytes in all" in str(found.directories["branch-v1/model"].fault)
     found = list_inventory(Held({**run, "branch-v1/model/lrps.json": b'{"files": {"lrps.json": 1}}'}))
     assert "cannot be read" in str(found.directories["branch-v1/model"].fault)
 

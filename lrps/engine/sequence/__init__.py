@@ -1,0 +1,1 @@
+"""Sequence parallelism: several ranks share rows, of which each takes a part of the tokens."""
