@@ -22,7 +22,10 @@ setup(
         "lrps.export": ["*.md.j2"],
         "lrps.launch.slurm": ["*.sbatch"],
     },
-    entry_points={"console_scripts": ["lrps = lrps.cli:main"]},
+    entry_points={
+        "console_scripts": ["lrps = lrps.cli:main"],
+        "lrps.trackers": ["mlflow = lrps.track.mlflow:MlflowRun"],
+    },
     install_requires=[
         # An open range: bring the torch build of your GPUs, it is never replaced.
         "torch>=2.6",
@@ -65,6 +68,7 @@ setup(
         # Trackers beside wandb, and the dashboard that `lrps wandb workspace` makes.
         "tensorboard": ["tensorboard>=2.16"],
         "trackio": ["trackio>=0.43"],
+        "mlflow": ["mlflow-skinny>=3"],
         "wandb-workspaces": ["wandb-workspaces>=0.4.13"],
     },
 )

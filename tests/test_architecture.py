@@ -24,6 +24,7 @@ FLOORS = (
     ("train", "export", "report", "doctor"),
     ("rehearsal",),
     ("evaluation",),
+    ("api",),
     ("cli",),
 )
 """Packages from the bottom up. A module imports its own package and lower floors, never another of its own floor."""
@@ -34,11 +35,12 @@ DOORS: dict[str, str | tuple[str, ...]] = {
     "wandb_workspaces": "track/wandb/workspace.py",
     "tensorboard": "track/tensorboard.py",
     "trackio": "track/trackio.py",
+    "mlflow": "track/mlflow.py",
     "lm_eval": "evaluation/harness.py",
     "rouge_score": "evaluation/rouge.py",
 }
 """Library -> the only modules or packages that import it."""
-WITH_TORCH = {"engine", "train", "rehearsal", "export", "doctor", "cli"}
+WITH_TORCH = {"engine", "train", "api", "rehearsal", "export", "doctor", "cli"}
 
 
 def package(module: Path) -> str:

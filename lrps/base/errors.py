@@ -121,6 +121,12 @@ class RepeatedFailureError(LrpsError):
     exit_code = NEEDS_DECISION
 
 
+class DecisionNeededError(LrpsError):
+    """A run from Python that the budget, the guard or a callback stopped; its message says what a person can choose."""
+
+    exit_code = NEEDS_DECISION
+
+
 class BudgetError(LrpsError):
     """A budget that is spent, or less than what is left would take; a person has to raise it, or to plan less."""
 

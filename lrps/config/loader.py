@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -301,15 +302,31 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(conceal(str(error))) from None
 
 
+def config_of(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Return the config that the keys of a config file make, as `load_config` does; errors have no positions.
+
+    Files that it names (`hardware`, `plugins`) are relative to the working directory.
+    """
+    try:
+        return _validated(deepcopy(dict(values)), Positions("config"), Path(), overrides)
+    except ConfigError as error:
+        raise ConfigError(conceal(str(error))) from None
+
+
 def _load(path: Path, overrides: Sequence[str]) -> Config:
     document, positions = parse_yaml(_read(path, "config file"), str(path))
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys; see configs/demo.yaml")
-    _read_hardware(document, positions, path.parent)
+    return _validated(document, positions, path.parent, overrides)
+
+
+def _validated(document: dict[str, Any], positions: Positions, directory: Path, overrides: Sequence[str]) -> Config:
+    """Return the config of a document. directory: folder that the files which it names are relative to."""
+    _read_hardware(document, positions, directory)
     for text in overrides:
         _apply_override(document, text, positions)
-        _read_hardware(document, positions, path.parent)  # it may name another file
-    _execute_plugins(document, path.parent)
+        _read_hardware(document, positions, directory)  # it may name another file
+    _execute_plugins(document, directory)
     try:
         return Config.model_validate(document)
     except ValidationError as error:

@@ -83,6 +83,11 @@ class Table:
         return tuple(column.title for column in self.columns)
 
     @property
+    def values(self) -> tuple[tuple[Any, ...], ...]:
+        """Rows of raw values, without marks."""
+        return tuple(tuple(map(_value, row)) for row in self.rows)
+
+    @property
     def texts(self) -> tuple[tuple[str, ...], ...]:
         """Rows as people read them."""
         return tuple(tuple(map(_text, self.columns, row)) for row in self.rows)

@@ -27,7 +27,7 @@ def path_plugins(path: TrainingPath, config: Config) -> dict[str, Any]:
     named = {
         DECAYS.group: [plugin for shape in shapes if (plugin := DECAYS.find(shape)) is not None],
         PARADIGMS.group: [plugin for plugin in [PARADIGMS.find(path.kind)] if plugin is not None],
-        OPTIMIZERS.group: [plugin for plugin in [OPTIMIZERS.find(_optimizer(config))] if plugin is not None],
+        OPTIMIZERS.group: [plugin for plugin in [OPTIMIZERS.find(config.optimizer.kind)] if plugin is not None],
     }
     found = {group: {each.name: each.source.to_json() for each in plugins} for group, plugins in named.items()}
     found[CALLBACKS.group] = {
@@ -53,10 +53,6 @@ def used_plugins(path: TrainingPath, config: Config) -> dict[str, Any]:
 def changes_training(callback: Plugin) -> bool:
     """Return whether a callback changes what is trained."""
     return bool(getattr(callback.value, CHANGES_TRAINING, False))
-
-
-def _optimizer(config: Config) -> str:
-    return str(getattr(config.optimizer, "kind", OPTIMIZERS.builtin[0]))
 
 
 def plugin_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[IdentityDifference]:

@@ -24,7 +24,7 @@ from lrps.plan.plan import Plan
 from lrps.store.marks import read_mark, with_mark
 from lrps.track.tracker import TrackedPath, Tracker
 
-EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio"}
+EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio", "mlflow": "mlflow"}
 """Tracker -> the extra of lrps that installs its package; wandb is always installed."""
 
 
@@ -124,7 +124,7 @@ class Trackers:
 def check_trackers(track: TrackConfig) -> None:
     """Raise ConfigError for a tracker whose package is not installed, before anything is started."""
     for name in track.trackers:
-        if name in TRACKERS.builtin and find_spec(name) is None:
+        if (name in TRACKERS.builtin or name in EXTRAS) and find_spec(name) is None:
             extra = f"pip install 'lrps[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
             raise ConfigError(
                 f"track.trackers: {name} is not installed; run `{extra}`, or remove {name} from the list: "

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import FrameType
+from typing import Any, Self
 
 from lrps.base.errors import INTERRUPTED
 
@@ -18,9 +20,22 @@ class StopRequest:
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
     def __init__(self) -> None:
+        """Take over the signals until `restore`. Only the main thread can; another one is asked to stop by nobody."""
         self.seen = False
-        for number in self.SIGNALS:
-            signal.signal(number, self._note)
+        self._handlers: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+
+    def restore(self) -> None:
+        """Give the signals back to the handlers from before."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.seen and number == signal.SIGINT:
