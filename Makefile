@@ -38,23 +38,11 @@ constraints:
 
 # The main job on real text: data, plan, all paradigms on two CPU processes, evaluation, ledger, report.
 demo: runtime
-	@echo "Trains four versions of a tiny model (0.12M parameters) on CPUs, in four ways: by learning-rate path switching (two"
-	@echo "processes), from scratch for every version (PTFS, with two decays), and continually (CPT). The text is 2.4 MB of State"
-	@echo "of the Union addresses, from PyPI. It shows that path switching needs 58 % of the steps of PTFS and how the losses of"
-	@echo "the four compare, and ends with runs/demo/report/index.html. It takes about 5 minutes on two quiet cores."
-	@$(MAKE) --no-print-directory run-config NAME=demo SPLIT=iid
-	-@$(BIN)/python tools/expected.py runs/demo --corpus data/demo/text
+	$(BIN)/lrps demo
 
 # The same with another era of the addresses in every version.
 demo-drift: runtime
-	@$(MAKE) --no-print-directory run-config NAME=drift SPLIT=eras
-
-.PHONY: run-config
-run-config:
-	$(BIN)/python tools/corpus.py --split $(SPLIT) --versions 4 --bytes-per-version 600kB --out data/$(NAME)/text
-	$(BIN)/lrps data build configs/$(NAME).yaml
-	$(BIN)/lrps plan configs/$(NAME).yaml
-	$(BIN)/lrps run configs/$(NAME).yaml
+	$(BIN)/lrps demo --drift
 
 # Every check but the long tests.
 test: setup check run-tests

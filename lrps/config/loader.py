@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from lrps.base.addresses import conceal, conceal_paths
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
+from lrps.base.shipped import shipped_config
 from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.models import Config
 from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
@@ -263,11 +264,19 @@ def _shown(location: Location, value: Any) -> str:
 def _read_hardware(document: dict[str, Any], positions: Positions, directory: Path) -> None:
     """Replace the name of a hardware file by the content of that file."""
     if isinstance(name := document.get("hardware"), str):
-        path = directory / name
+        path = directory / name if (directory / name).exists() else _shipped(directory, name)
         document["hardware"], inner = parse_yaml(_read(path, "hardware file"), str(path))
         if not isinstance(document["hardware"], dict):
             raise ConfigError(f"{path}: a hardware file is a mapping of keys; see configs/hardware/h100-8.yaml")
         positions.graft("hardware", inner)
+
+
+def _shipped(directory: Path, name: str) -> Path:
+    """Return the hardware file of this name that comes with lrps; the one that is missing if there is none."""
+    try:
+        return shipped_config(name)
+    except ConfigError:
+        return directory / name
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -284,13 +293,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _load(path: Path, overrides: Sequence[str]) -> Config:
-    document, positions = parse_yaml(_read(path, "config file"), str(path))
+    return parse_config(_read(path, "config file"), str(path), overrides, path.parent)
+
+
+def parse_config(text: str, name: str, overrides: Sequence[str] = (), directory: Path = Path()) -> Config:
+    """Validate the text of a config file. name: of the file, for messages. directory: where its hardware file is.
+
+    Raises ConfigError as `load_config`, whose messages conceal secrets in addition.
+    """
+    document, positions = parse_yaml(text, name)
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: a config is a mapping of keys; see configs/demo.yaml")
-    _read_hardware(document, positions, path.parent)
-    for text in overrides:
-        _apply_override(document, text, positions)
-        _read_hardware(document, positions, path.parent)  # it may name another file
+        raise ConfigError(f"{name}: a config is a mapping of keys; `lrps init` writes one")
+    _read_hardware(document, positions, directory)
+    for override in overrides:
+        _apply_override(document, override, positions)
+        _read_hardware(document, positions, directory)  # it may name another file
     try:
         return Config.model_validate(document)
     except ValidationError as error:

@@ -235,7 +235,8 @@ class Config(Section):
     guard: GuardConfig | None = None
     launch: LaunchConfig = LaunchConfig()
     hardware: HardwareConfig | None = None
-    """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""
+    """Devices, as a mapping or as the path of a YAML file with it, relative to this file; `hardware/h100-8.yaml` comes
+    with lrps."""
     budget: BudgetConfig | None = None
     """Most that the run may spend. `lrps run` does not start what would exceed it; when it is reached, training saves
     and ends with exit code 76, and continues once the budget is raised."""

@@ -27,7 +27,7 @@ FORMATS: dict[str, Format] = {
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
 
 MARKDOWN = (".md", ".markdown")
-"""Suffixes of files that a directory counts as text only if it has no other: a README beside data describes the data."""
+"""Suffixes of files that count as text of a directory only if it has no other: a README beside data describes it."""
 
 READABLE = ".txt, .md, .jsonl, .ndjson, .json (also with .gz, .bz2, .xz, .zst or .zstd) or .parquet"
 """Suffixes of the files that can be read, for messages."""
@@ -55,7 +55,7 @@ def find_kind(name: str) -> FileKind | None:
 
 
 def text_of_directory(names: Iterable[str]) -> set[str]:
-    """Return the names of those files of a directory that are its text: readable ones, of Markdown only if it is all."""
+    """Return the names of the files of a directory that are its text: Markdown only if there is no other text."""
     readable = {name for name in names if find_kind(name)}
     return {name for name in readable if not is_markdown(name)} or readable
 

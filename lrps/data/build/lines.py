@@ -13,7 +13,6 @@ from lrps.data.build.bad_document import BadDocument
 from lrps.data.build.decompress import decompressed
 from lrps.data.build.file_range import FileRange, Meter, reading
 
-
 _OTHER_MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
