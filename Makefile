@@ -71,6 +71,7 @@ check: setup
 # JSON schemas of config files, which editors complete and check with, and of the documents that lrps writes.
 schema: setup
 	$(BIN)/python tools/write_schemas.py
+	$(BIN)/python tools/config_page.py
 
 # The tables of files in docs/architecture.md, from the docstrings of the modules.
 docs: setup
