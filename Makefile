@@ -9,10 +9,12 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 TESTS ?= -m 'not long'
+# Packages of the docs site, the extra `docs`.
+DOCS := 'mkdocs-material>=9.5'
 # Variables of the environment that has the newest versions setup.py allows.
 NEWEST := VENV=.venv-newest CONSTRAINTS='--upgrade --upgrade-strategy eager -c constraints-newest.txt'
 
-.PHONY: setup runtime demo demo-drift test test-long test-newest check schema docs constraints clean
+.PHONY: setup runtime demo demo-drift test test-long test-newest test-wheel check schema docs site constraints clean
 
 setup: $(VENV)/ready
 # What training, plans and reports need, without the packages of the checks.
@@ -59,6 +61,10 @@ test-newest:
 	@$(MAKE) --no-print-directory --keep-going check run-tests $(NEWEST) \
 	  TESTS="--hypothesis-profile=new-examples --ignore=tests/e2e -m 'not slow and not long'"
 
+# The wheel in a fresh environment of every Python of WHEEL_PYTHONS (by default that of .venv): text to a report.
+test-wheel: setup
+	$(BIN)/python -m pytest tests/test_wheel.py
+
 .PHONY: run-tests
 run-tests: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
@@ -76,6 +82,11 @@ schema: setup
 # The tables of files in docs/architecture.md, from the docstrings of the modules.
 docs: setup
 	$(BIN)/python tools/architecture.py
+
+# The docs site, in build/site; broken links are errors. Left out where its packages cannot be installed.
+site: $(VENV)/ready
+	@if $(BIN)/python -m pip install --quiet $(CONSTRAINTS) $(DOCS); then $(BIN)/python -m mkdocs build --strict --quiet; \
+	else echo "left out: the docs site, because $(DOCS) cannot be installed"; fi
 
 clean:
 	rm -rf .venv .venv-newest build dist *.egg-info

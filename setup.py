@@ -9,7 +9,6 @@ from setuptools.command.build_py import build_py
 _EVAL = ["lm-eval[hf]>=0.4.13", "rouge-score>=0.1.2"]
 
 
-
 class BuildWithConfigs(build_py):
     """Put configs/, which a checkout has beside the package, into the package of a wheel (lrps/base/shipped.py)."""
 
@@ -93,6 +92,8 @@ setup(
         "gs": ["gcsfs"],
         "datatrove": ["datatrove>=0.4"],
         "nvml": ["nvidia-ml-py>=12"],
+        # The docs site: `make site`.
+        "docs": ["mkdocs-material>=9.5"],
         # Trackers beside wandb, and the dashboard that `lrps wandb workspace` makes.
         "tensorboard": ["tensorboard>=2.16"],
         "trackio": ["trackio>=0.43"],
