@@ -99,6 +99,8 @@ class Comparison:
     """Losses of the probes beside their controls; the key is absent without probes."""
     forecast: VersionForecast | None = field(default=None, metadata=UNLESS_NONE)
     """Forecast of the next version, or of the last one if all are trained; the key is absent where there is none."""
+    forecast_refused: str | None = field(default=None, metadata=UNLESS_NONE)
+    """Reason in words why that forecast is refused as a whole; the key is absent otherwise."""
     track_record: tuple[ForecastOutcome, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Forecasts that stood when branches started, beside their outcomes; the key is absent where none was recorded."""
     off_forecast: Mapping[str, str] = field(default_factory=dict, metadata=OPTIONAL)
@@ -124,6 +126,7 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
     paradigms = _paradigms(planned, spendings, run, model, scores)
     pace, answers = budget_answers(plan, planned, paradigms, by_path, total)
     price, record = price_of(plan), track_record(plan, watched)
+    forecast, refused = newest_forecast(plan, watched, pace, price, record)
     return Comparison(
         plan=planned,
         paradigms=paradigms,
@@ -146,7 +149,8 @@ def make_comparison(plan: Plan, elsewhere: Sequence[Sample] = ()) -> Comparison:
         heldout_curves=watched,
         averages_beside_branches=averages_beside_branches(plan, lambda name: run.statuses[name].evaluations),
         probe_results=probe_results(plan, run, by_path, scores) or None,
-        forecast=newest_forecast(plan, watched, pace, price, record),
+        forecast=forecast,
+        forecast_refused=refused,
         track_record=record or None,
         off_forecast={name: str(alert) for name, alert in branch_alerts(plan, run.statuses.values()).items()},
     )

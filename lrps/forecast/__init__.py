@@ -5,7 +5,7 @@ docs/forecast.md has the law, what it was measured on, and when not to believe i
 """
 
 from lrps.forecast.branch import Branch
-from lrps.forecast.branch_forecast import Forecast, forecast_branch
+from lrps.forecast.branch_forecast import Forecast, forecast_branch, mean_forecast
 from lrps.forecast.refusal import ForecastRefused
 
-__all__ = ["Branch", "Forecast", "ForecastRefused", "forecast_branch"]
+__all__ = ["Branch", "Forecast", "ForecastRefused", "forecast_branch", "mean_forecast"]

@@ -5,7 +5,7 @@ The law and its constants were fitted on public curves (docs/forecast.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lrps.forecast.band import half_width
@@ -39,6 +39,12 @@ class Forecast:
     """Number of finished branches that it is based on."""
     band_branches: int = 0
     """Number of these if the band is that of their own errors; 0 for the band of the public curves."""
+
+
+def mean_forecast(forecasts: Collection[Forecast]) -> tuple[float, float]:
+    """Return the means of loss and half-width over held-out sets: the errors of the sets go together."""
+    count = len(forecasts)
+    return sum(each.loss for each in forecasts) / count, sum(each.half_width for each in forecasts) / count
 
 
 def forecast_branch(

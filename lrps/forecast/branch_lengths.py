@@ -21,8 +21,8 @@ BISECTIONS = 60
 
 
 @dataclass(frozen=True)
-class PricedBranch:
-    """One possible branch of a version, with its forecast and its cost."""
+class PossibleBranch:
+    """One possible branch of a version, with its forecast."""
 
     branch: BranchPlan
     """Branch that would be trained."""
@@ -30,20 +30,26 @@ class PricedBranch:
     """Forecast loss in nats a token."""
     half_width: float
     """Half-width of the 90 % band in nats a token."""
-    cost: float
-    """Marginal cost of the branch, in the unit of the budget."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Chosen branches, one for each version."""
+    """Chosen branches, one for each version, and the main path that they need."""
 
-    candidates: tuple[PricedBranch, ...]
+    branches: tuple[PossibleBranch, ...]
     """Chosen branch of each version."""
-    cost: float
-    """Sum of their costs."""
-    loss: float
-    """Sum of their losses."""
+    main_stop: int
+    """Step at which the main path ends: that of the last fork, or a later one that it has to reach."""
+
+    @property
+    def cost(self) -> int:
+        """Number of steps of the main path and of the branches."""
+        return self.main_stop + sum(one.branch.steps for one in self.branches)
+
+    @property
+    def loss(self) -> float:
+        """Sum of the losses in nats a token."""
+        return sum(one.loss for one in self.branches)
 
 
 def branches_to_try(
@@ -60,23 +66,19 @@ def branches_to_try(
     return [BranchPlan(end - n, n, shape, final=final) for shape in shapes for n in sorted(ahead | behind) if n < end]
 
 
-def candidates_of(
-    branches: Iterable[BranchPlan],
-    forecast: Callable[[BranchPlan], tuple[float, float]],
-    cost: Callable[[BranchPlan], float],
-) -> list[PricedBranch]:
-    """Return the branches that can be forecast, with loss and cost. Raises ForecastRefused if none can be.
+def possible_branches(
+    branches: Iterable[BranchPlan], forecast: Callable[[BranchPlan], tuple[float, float]]
+) -> list[PossibleBranch]:
+    """Return the branches that can be forecast, with their losses. Raises ForecastRefused if none can be.
 
     forecast: returns loss and half-width, or raises ForecastRefused.
     """
     found, refusal = [], None
     for branch in branches:
         try:
-            loss, half_width = forecast(branch)
+            found.append(PossibleBranch(branch, *forecast(branch)))
         except ForecastRefused as error:
             refusal = error
-            continue
-        found.append(PricedBranch(branch, loss, half_width, cost(branch)))
     if not found:
         raise refusal or ForecastRefused(
             "length", "no saved state and no step ahead of the main path allows a branch of a tested length"
@@ -84,29 +86,31 @@ def candidates_of(
     return found
 
 
-def choose(versions: Sequence[Sequence[PricedBranch]], budget: float) -> Choice:
-    """Return the choice with the least sum of losses whose cost is at most the budget.
+def choose(versions: Sequence[Sequence[PossibleBranch]], floor: int, budget: float) -> Choice:
+    """Return the choice with the least sum of losses whose steps are at most the budget.
 
-    A price is put on a unit of cost, every version takes its best candidate at that price, and the price is halved
-    until the budget is met as closely as possible. No other choice that costs as little has a lower loss (Everett
-    1963); one that costs a little more, but still no more than the budget, may have. Raises ForecastRefused if the
-    cheapest choice costs more than the budget.
+    floor: step that the main path reaches in any case. A price in nats is put on a step, the choice that is best at
+    that price is taken, and the price is halved until the budget is met as closely as possible. No other choice that
+    costs as little has a lower loss (Everett 1963); one that costs a little more, but still no more than the budget,
+    may have. Raises ForecastRefused if the cheapest choice costs more than the budget.
     """
-    dear = _at_price(versions, 0.0)
+    columns = [_Column(each) for each in versions]
+    dear = _at_price(columns, floor, 0.0)
     if dear.cost <= budget:
         return dear
     high = 1.0
-    while (cheap := _at_price(versions, high)).cost > budget:
+    while (cheap := _at_price(columns, floor, high)).cost > budget:
         if high > 1e30:
             raise ForecastRefused(
                 "budget",
-                f"the shortest branches cost {cheap.cost:,.6g} together, more than the budget of {budget:,.6g}",
+                f"the main path and the shortest branches take {cheap.cost:,} steps, more than the budget of "
+                f"{budget:,.0f}",
             )
         high *= 4
     low = 0.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        found = _at_price(versions, middle)
+        found = _at_price(columns, floor, middle)
         if found.cost > budget:
             low = middle
         else:
@@ -114,10 +118,40 @@ def choose(versions: Sequence[Sequence[PricedBranch]], budget: float) -> Choice:
     return cheap
 
 
-def _at_price(versions: Sequence[Sequence[PricedBranch]], price: float) -> Choice:
-    """Return the best choice if a unit of cost is worth `price` of loss; of equal ones the cheapest."""
-    best = tuple(min(each, key=lambda one: (one.loss + price * one.cost, one.cost)) for each in versions)
-    return Choice(best, sum(one.cost for one in best), sum(one.loss for one in best))
+class _Column:
+    """Possible branches of one version, in the order of their forks."""
+
+    def __init__(self, possible: Iterable[PossibleBranch]) -> None:
+        self.possible = sorted(possible, key=lambda one: one.branch.fork)
+        self.forks = np.array([one.branch.fork for one in self.possible])
+        self._losses = np.array([one.loss for one in self.possible])
+        self._steps = np.array([one.branch.steps for one in self.possible])
+
+    def values(self, price: float) -> np.ndarray:
+        """Return loss + price x steps of every branch."""
+        return self._losses + price * self._steps
+
+    def best(self, price: float, main_stop: int) -> PossibleBranch:
+        """Return the branch of the least value that forks no later than the main path ends; of equal ones the last."""
+        values = self.values(price)[: np.searchsorted(self.forks, main_stop, side="right")]
+        return self.possible[len(values) - 1 - int(np.argmin(values[::-1]))]
+
+
+def _at_price(columns: Sequence[_Column], floor: int, price: float) -> Choice:
+    """Return the best choice if a step is worth `price` of loss.
+
+    A branch costs its steps, and the main path those up to the last fork. So every step at which the main path could
+    end is tried, with the best branches that fork no later.
+    """
+    stops = np.unique(np.concatenate([np.array([floor]), *(each.forks for each in columns)]))
+    stops = stops[(stops >= floor) & (stops >= max(each.forks[0] for each in columns))]
+    values = price * stops.astype(float)
+    for column in columns:
+        least = np.minimum.accumulate(column.values(price))
+        values += least[np.searchsorted(column.forks, stops, side="right") - 1]
+    stop = int(stops[np.argmin(values)])
+    best = tuple(column.best(price, stop) for column in columns)
+    return Choice(best, max(floor, *(one.branch.fork for one in best)))
 
 
 def check_decided(choice: Choice, default: Choice) -> None:
@@ -125,7 +159,7 @@ def check_decided(choice: Choice, default: Choice) -> None:
 
     That is when the sums of their losses differ by less than the sum of the half-widths.
     """
-    width = sum(one.half_width for one in choice.candidates)
+    width = sum(one.half_width for one in choice.branches)
     if abs(default.loss - choice.loss) < width:
         raise ForecastRefused(
             "undecided",

@@ -50,12 +50,18 @@ def _book(plan: Plan, found: RecordedForecast, seconds: float) -> None:
 
 
 def alert_at(plan: Plan, path: TrainingPath, step: int) -> BranchAlert | None:
-    """Return the alert that the evaluation of the state of a step gives; None if there is none, or an earlier one."""
+    """Return the alert of a branch that the evaluation of the state of a step gives; None if there was one without it.
+
+    States may be evaluated in any order: that of an earlier step can be the one with which two in a row are off.
+    """
     if version_of(plan, path) is None:
         return None
     try:
         standing = standing_forecasts(plan).get(path.name)
-        found = None if standing is None else branch_alert(plan, standing, newest_evaluations(plan, path).values())
+        if standing is None:
+            return None
+        known = newest_evaluations(plan, path).values()
+        before = branch_alert(plan, standing, [each for each in known if each.step != step])
+        return None if before else branch_alert(plan, standing, known)
     except Exception:  # As above; `lrps status` and `lrps report` read the same files, and report what is wrong.
         return None
-    return found if found is not None and found.step == step else None

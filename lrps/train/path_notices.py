@@ -61,7 +61,7 @@ class PathNotices:
             losses = {name: result["loss"] for name, result in results.items()}
             self.event("version", step, version=version, loss=losses[version], heldout=losses)
         if form == RAW and (off := alert_at(self._plan, self._path, step)) is not None:
-            self.event("forecast", step, loss=off.loss, heldout=off.heldout, forecast=off.forecast, error=str(off))
+            self.event("forecast", off.step, loss=off.loss, heldout=off.heldout, forecast=off.forecast, error=str(off))
 
     def _versions(self, step: int, *forms: str) -> set[str]:
         return {each.version for each in self._releases if each.step == step and each.form in forms}

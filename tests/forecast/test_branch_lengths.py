@@ -5,39 +5,67 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lrps.forecast import ForecastRefused
 from lrps.forecast.branch import BranchPlan
-from lrps.forecast.branch_lengths import Choice, PricedBranch, branches_to_try, candidates_of, check_decided, choose
-
-CANDIDATE = st.tuples(st.integers(1, 50), st.integers(0, 1000)).map(
-    lambda pair: PricedBranch(BranchPlan(100, pair[0], "linear"), pair[1] / 100, 0.01, float(pair[0]))
+from lrps.forecast.branch_lengths import (
+    Choice,
+    PossibleBranch,
+    branches_to_try,
+    check_decided,
+    choose,
+    possible_branches,
 )
-VERSIONS = st.lists(st.lists(CANDIDATE, min_size=1, max_size=6), min_size=1, max_size=4)
+
+VERSION_STEPS = 20
+LENGTHS = st.lists(
+    st.tuples(st.integers(1, 30), st.integers(0, 1000)), min_size=1, max_size=6, unique_by=lambda pair: pair[0]
+)
 
 
-@given(VERSIONS, st.integers(4, 200))
-def test_no_choice_that_costs_as_little_is_better(versions: list[list[PricedBranch]], budget: int) -> None:
-    cheapest = sum(min(one.cost for one in candidates) for candidates in versions)
-    if cheapest > budget:
+def possible(end: int, pairs: list[tuple[int, float]]) -> list[PossibleBranch]:
+    """Return branches of (steps, loss) that end at a step."""
+    return [
+        PossibleBranch(BranchPlan(end - steps, steps, "linear"), loss, 0.01) for steps, loss in pairs if steps < end
+    ]
+
+
+def total(branches: tuple[PossibleBranch, ...], floor: int) -> int:
+    """Return the steps of a choice by what path switching trains: the main path to the last fork, and the branches."""
+    return max(floor, *(one.branch.fork for one in branches)) + sum(one.branch.steps for one in branches)
+
+
+@given(st.lists(LENGTHS, min_size=1, max_size=4), st.integers(0, 60), st.integers(10, 200))
+@example([[(5, 30.0), (18, 10.0)], [(30, 0.0), (5, 90.0)]], 0, 60).via("the main path ends before the increment does")
+def test_no_choice_that_costs_as_little_is_better(
+    pairs: list[list[tuple[int, float]]], floor: int, budget: int
+) -> None:
+    versions = [
+        possible(VERSION_STEPS * k, each) or possible(VERSION_STEPS * k, [(1, 1.0)]) for k, each in enumerate(pairs, 1)
+    ]
+    every = list(itertools.product(*versions))
+    if min(total(each, floor) for each in every) > budget:
         with pytest.raises(ForecastRefused, match="more than the budget"):
-            choose(versions, budget)
+            choose(versions, floor, budget)
         return
-    chosen = choose(versions, budget)
-    assert chosen.cost == sum(one.cost for one in chosen.candidates) <= budget
-    for combination in itertools.product(*versions):
-        if sum(one.cost for one in combination) <= chosen.cost:
-            assert chosen.loss <= sum(one.loss for one in combination) + 1e-9
+    chosen = choose(versions, floor, budget)
+    assert chosen.cost == total(chosen.branches, floor) <= budget
+    for each in every:
+        if total(each, floor) <= chosen.cost:
+            assert chosen.loss <= sum(one.loss for one in each) + 1e-9
 
 
 def test_the_budget_goes_to_the_version_that_gains_more_from_it() -> None:
-    def candidates(*pairs: tuple[int, float]) -> list[PricedBranch]:
-        return [PricedBranch(BranchPlan(100, steps, "linear"), loss, 0.01, float(steps)) for steps, loss in pairs]
+    versions = [possible(20, [(1, 10.0), (2, 7.0)]), possible(40, [(1, 4.0), (2, 0.0)])]
+    chosen = choose(versions, 40, 43)
+    assert [one.branch.steps for one in chosen.branches] == [1, 2]
 
-    chosen = choose([candidates((1, 10.0), (2, 7.0)), candidates((1, 4.0), (2, 0.0))], 3)
-    assert [one.cost for one in chosen.candidates] == [1.0, 2.0]
+
+def test_of_equally_good_branches_the_shortest_is_taken() -> None:
+    (found,) = choose([possible(20, [(9, 1.0), (3, 1.0), (5, 1.0)])], 20, 1000).branches
+    assert found.branch.steps == 3
 
 
 def test_branches_end_where_the_version_ends_and_fork_where_they_can() -> None:
@@ -54,14 +82,14 @@ def test_a_version_without_any_possible_branch_is_refused_with_the_reason() -> N
         raise ForecastRefused("length", f"{branch.steps} steps were never tried")
 
     with pytest.raises(ForecastRefused, match="never tried"):
-        candidates_of([BranchPlan(10, 5, "linear")], refuse, lambda branch: 1.0)  # type: ignore[arg-type]
+        possible_branches([BranchPlan(10, 5, "linear")], refuse)  # type: ignore[arg-type]
     with pytest.raises(ForecastRefused, match="no saved state"):
-        candidates_of([], refuse, lambda branch: 1.0)  # type: ignore[arg-type]
+        possible_branches([], refuse)  # type: ignore[arg-type]
 
 
 def test_choices_within_half_the_band_are_not_told_apart() -> None:
     def choice(loss: float) -> Choice:
-        return Choice((PricedBranch(BranchPlan(10, 5, "linear"), loss, 0.01, 1.0),), 1.0, loss)
+        return Choice((PossibleBranch(BranchPlan(10, 5, "linear"), loss, 0.01),), 10)
 
     check_decided(choice(2.0), choice(2.011))
     with pytest.raises(ForecastRefused, match="cannot tell"):

@@ -12,6 +12,7 @@ from math import log
 
 from lrps.base.document import OPTIONAL
 from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.finished_branch import FinishedBranch
 from lrps.costs.heldout_loss import mean_over_sets
 
 SAME_LENGTH = 0.1
@@ -46,34 +47,22 @@ class AverageRow:
     """Losses by the version of the held-out set."""
 
 
-@dataclass(frozen=True)
-class LastBranch:
-    """Newest finished branch before the one that is forecast."""
-
-    path: str
-    """Name of its path."""
-    steps: int
-    """Number of its steps."""
-    increment_end: int
-    """Step at which the increment of its version ends."""
-
-
 def average_rows(
-    curve: HeldoutCurve, end: int, steps: int, last: LastBranch | None, so_far: Sequence[str]
+    curve: HeldoutCurve, end: int, steps: int, finished: Sequence[FinishedBranch], so_far: Sequence[str]
 ) -> Iterator[AverageRow]:
     """Yield a row for every form of average that was evaluated at the end of a version's increment.
 
-    curve: that of the main path. end: step at which the increment ends. steps: length of the version's branch. last:
-    newest finished branch. so_far: held-out sets of the versions so far, in the order of the plan.
+    curve: that of the main path. end: step at which the increment ends. steps: length of the version's branch.
+    finished: finished branches, oldest first; the offset is that of the last one of the same length. so_far: held-out
+    sets of the versions so far, in the order of the plan.
     """
     at = {(each.form, each.step, each.version): each.loss for each in curve.averages or ()}
-    if last is not None and abs(log(steps / last.steps)) > SAME_LENGTH:
-        last = None
+    last = next((each for each in reversed(finished) if abs(log(steps / each.steps)) <= SAME_LENGTH), None)
     ends = {each.version: each.loss for each in curve.branch_ends if last is not None and each.path == last.path}
     for form in sorted({form for form, step, _ in at if step == end}):
         losses = {}
         for heldout in sorted(each for each_form, step, each in at if (each_form, step) == (form, end)):
-            before = at.get((form, last.increment_end, heldout)) if last is not None else None
+            before = at.get((form, last.stop, heldout)) if last is not None else None
             known = before is not None and heldout in ends
             loss = at[form, end, heldout]
             losses[heldout] = AverageLoss(loss, loss + ends[heldout] - before if known and before is not None else None)

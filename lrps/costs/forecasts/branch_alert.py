@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from lrps.costs.curves.measured_losses import loss_on_first
 from lrps.costs.forecasts.recorded import RecordedForecast, RecordedLoss, standing_forecasts
 from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.plan.main_curve import curve_rows
@@ -58,12 +59,14 @@ def branch_alert(
 ) -> BranchAlert | None:
     """Return the earliest alert of a branch over its held-out sets; None if it is within its forecast.
 
-    evaluations: those of the branch. Only raw states count, on the sequences that the main path is evaluated on.
+    evaluations: those of the branch. Only raw states count, with their losses on the sequences that the main path is
+    evaluated on, of the shards that the plan has now.
     """
     observed: dict[str, list[tuple[int, float]]] = {}
     for each in evaluations:
-        if each.form == RAW and recorded.fork < each.step and each.heldout in plan.heldout:
-            loss = _loss_on(each, curve_rows(plan, each.heldout))
+        source = plan.heldout.get(each.heldout)
+        if each.form == RAW and recorded.fork < each.step and source and source.sha256 == each.manifest_sha256:
+            loss = loss_on_first(plan, recorded.path, each, curve_rows(plan, each.heldout))
             if loss is not None:
                 observed.setdefault(each.heldout, []).append((each.step, loss))
     found = (
@@ -72,12 +75,6 @@ def branch_alert(
         if len(observed.get(heldout, ())) > 1 and forecast.curve is not None
     )
     return min((each for each in found if each is not None), key=lambda each: each.step, default=None)
-
-
-def _loss_on(found: HeldoutEvaluation, rows: int) -> float | None:
-    if found.rows == rows:
-        return found.loss
-    return float(found.first_rows["loss"]) if found.first_rows and found.first_rows["rows"] == rows else None
 
 
 def _alert(

@@ -53,51 +53,64 @@ class KnownLosses:
 
 
 def switching_names(plan: Plan) -> tuple[str, ...]:
-    """Return the names of the paradigms of path switching, in the order of the config."""
-    return tuple(each.name for each in plan.graph.paradigms if each.kind == "path-switching")
+    """Return the names of the paradigms of path switching that have branches, in the order of the config."""
+    return tuple(each.name for each in plan.graph.paradigms if each.kind == "path-switching" and _branches(plan, each))
+
+
+def _branches(plan: Plan, paradigm: Paradigm) -> dict[str, TrainingPath]:
+    """Return version -> the path that forks from the main path to release it."""
+    by_name = plan.graph.by_name
+    return {each.version: by_name[each.path] for each in paradigm.releases if by_name[each.path].parent}
 
 
 def switching_of(plan: Plan, name: str | None = None) -> Switching:
-    """Return the path switching of a plan: the paradigm `name`, or the first of that kind.
+    """Return the path switching of a plan: the paradigm `name`, or the first that has branches.
 
-    Raises ConfigError if there is none, ForecastRefused for a main path whose rate is not constant.
+    Raises ConfigError if there is none.
     """
     names = switching_names(plan)
-    found = [each for each in plan.graph.paradigms if each.name in names and name in (None, each.name)]
-    if not found:
-        raise ConfigError("a forecast needs a paradigm of the kind path-switching; the config has none of that name")
-    paradigm = found[0]
-    strategy = plan.config.paradigms[paradigm.name]
+    name = name or next(iter(names), None)
+    if name not in names:
+        has = f"; the config has {', '.join(names)}" if names else ""
+        which = "the config has none" if name is None else f"{name} is none"
+        raise ConfigError(
+            f"a forecast needs a paradigm of the kind path-switching with branches that fork from a main path, and "
+            f"{which}{has}"
+        )
+    paradigm = next(each for each in plan.graph.paradigms if each.name == name)
+    strategy = plan.config.paradigms[name]
     assert isinstance(strategy, PathSwitching)
+    branches = _branches(plan, paradigm)
+    (main,) = {path.parent.path for path in branches.values() if path.parent}
+    others = tuple(each for each in names if each != name)
+    return Switching(paradigm, strategy, plan.graph.by_name[main], branches, planned_decay(plan, name)[1], others)
+
+
+def check_law(plan: Plan, switching: Switching, version: str) -> None:
+    """Raise ForecastRefused for a version that adds too few steps, and for a main path whose rate is not constant or
+    whose optimizer changed."""
     if plan.config.schedule.power_coefficient is not None:
         raise ForecastRefused(
             "schedule", "schedule.power_coefficient: the law was tested on main paths at one constant rate only"
         )
-    by_name = plan.graph.by_name
-    branches = {each.version: by_name[each.path] for each in paradigm.releases if by_name[each.path].parent}
-    mains = {path.parent.path for path in branches.values() if path.parent}
-    if len(mains) != 1:
-        raise ConfigError(
-            f"paradigms.{paradigm.name}: no branch forks from a main path, so there is nothing to forecast"
-        )
-    main = by_name[mains.pop()]
-    _check_amendments(main)
-    others = tuple(each for each in names if each != paradigm.name)
-    return Switching(paradigm, strategy, main, branches, planned_decay(plan, paradigm.name)[1], others)
-
-
-def _check_amendments(main: TrainingPath) -> None:
-    """Raise ForecastRefused for a main path that was taken back with another peak rate or another clipping."""
-    amendments = [each for _, each in in_force(main.amendments)]
+    amendments = [each for _, each in in_force(switching.main.amendments)]
     if any(each.peak_lr is not None for each in amendments):
         raise ForecastRefused(
-            "schedule", f"{main.name} was taken back with another peak rate: the law holds for one constant rate only"
+            "schedule",
+            f"{switching.main.name} was taken back with another peak rate: the law holds for one constant rate only",
         )
     if any(each.clip_grad_norm is not None for each in amendments):
         raise ForecastRefused(
-            "schedule",
-            f"{main.name} was taken back with another clip_grad_norm: the law holds for one optimizer only, and "
-            "clipping is part of it",
+            "optimizer",
+            f"{switching.main.name} was taken back with another clip_grad_norm: the law holds for one optimizer only, "
+            "and clipping is part of it",
+        )
+    steps = next(each.steps for each in plan.increments if each.version == version)
+    if steps < FEWEST_STEPS:
+        raise ForecastRefused(
+            "version-steps",
+            f"version {version} adds {steps:,} steps, and a forecast needs about {FEWEST_STEPS}: the curve of the main "
+            "path is fitted from step 1,000 on, and the losses of so short a run wobble by more than versions differ",
         )
 
 
@@ -157,14 +170,3 @@ def losses_at_end(curve: HeldoutCurve, begin: int, end: int) -> dict[str, float]
     """
     first = end - AT_THE_END * (end - begin)
     return {point.version: point.loss for point in curve.points if first <= point.step <= end}
-
-
-def check_version_length(plan: Plan, version: str) -> None:
-    """Raise ForecastRefused for a version that adds too few steps."""
-    steps = next(each.steps for each in plan.increments if each.version == version)
-    if steps < FEWEST_STEPS:
-        raise ForecastRefused(
-            "version-steps",
-            f"version {version} adds {steps:,} steps, and a forecast needs about {FEWEST_STEPS}: the curve of the main "
-            "path is fitted from step 1,000 on, and the losses of so short a run wobble by more than versions differ",
-        )

@@ -20,18 +20,21 @@ def newest_forecast(
     pace: SpeedComparison,
     price: Price | None,
     record: Sequence[ForecastOutcome] = (),
-) -> VersionForecast | None:
-    """Return the forecast of the next version, by what is known now; None where nothing can be forecast.
+) -> tuple[VersionForecast | None, str | None]:
+    """Return the forecast of the next version by what is known now, and the reason in words why it is refused.
 
-    If all versions are trained, it is the forecast of the last one that was possible when its branch began. curves,
-    pace, price: those of the run's comparison. record: its track record.
+    If all versions are trained, it is the forecast of the last one that was possible when its branch began. Both are
+    None without path switching, without an evaluation of the main path, and while the forecast is refused on each
+    held-out set. curves, pace, price: those of the run's comparison. record: its track record.
     """
     if not curves:
-        return None
+        return None, None
     try:
         look = outlook(plan, curves, pace, price, record=record)
-        versions = list(look.switching.branches)
-        found = version_forecast(look, next((each for each in versions if each not in look.trained), versions[-1]))
-    except (ConfigError, ForecastRefused):
-        return None
-    return found if any(loss.loss is not None for row in found.rows for loss in row.losses.values()) else None
+        found = version_forecast(look, look.newest)
+    except ConfigError:
+        return None, None
+    except ForecastRefused as refusal:
+        return None, str(refusal)
+    known = any(loss.loss is not None for row in found.rows for loss in row.losses.values())
+    return (found if known else None), None

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import UNKNOWN_PACE
 from lrps.costs.curves.heldout_curve import losses_alone
-from lrps.costs.forecasts.known_losses import check_version_length, switching_names, switching_of
+from lrps.costs.forecasts.known_losses import planned_branch, switching_names, switching_of
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster, is_so_far
 from lrps.costs.heldout_loss import mean_over_sets
-from lrps.forecast import Forecast, ForecastRefused
+from lrps.forecast import Forecast, ForecastRefused, mean_forecast
 from lrps.forecast.branch import BranchPlan
 from lrps.plan.plan import Plan
 from lrps.plan.status import PathStatus
@@ -29,6 +29,8 @@ _WORDS = {
     "history": "no branch yet",
     "fork": "forks at step 0",
     "no-decay": "does not decay",
+    "schedule": "rate not constant",
+    "optimizer": "optimizer changed",
 }
 """Reason of a refusal -> its short words for tables."""
 
@@ -38,16 +40,11 @@ def refused_loss(refusal: ForecastRefused) -> PlannedLoss:
     return PlannedLoss(None, None, None, _WORDS.get(refusal.reason, refusal.reason))
 
 
-def mean_forecast(forecasts: Sequence[Forecast]) -> PlannedLoss:
-    """Return the mean of forecasts over held-out sets, and of their half-widths: errors of the sets go together."""
-    count = len(forecasts)
-    return PlannedLoss(None, sum(f.loss for f in forecasts) / count, sum(f.half_width for f in forecasts) / count, None)
-
-
 def loss_of(forecast: Callable[[BranchPlan], dict[str, Forecast]], branch: BranchPlan) -> PlannedLoss:
     """Return the loss of a branch. forecast: the one of `version_forecast.forecaster`."""
     try:
-        return mean_forecast(list(forecast(branch).values()))
+        loss, half_width = mean_forecast(forecast(branch).values())
+        return PlannedLoss(None, loss, half_width, None)
     except ForecastRefused as refusal:
         return refused_loss(refusal)
 
@@ -55,12 +52,13 @@ def loss_of(forecast: Callable[[BranchPlan], dict[str, Forecast]], branch: Branc
 def losses_outlook(plan: Plan, begun: Sequence[PathStatus], name: str | None = None) -> Outlook | None:
     """Return what forecasts of losses are based on; None where no main path of path switching was evaluated.
 
-    begun: status of the paths that have a ledger. name: paradigm; by default the first one of path switching.
+    begun: status of the paths that have a ledger. name: paradigm; by default the first one of path switching that has
+    branches.
     """
     statuses = {status.path.name: status for status in begun}
     try:
         switching = switching_of(plan, name)
-    except (ConfigError, ForecastRefused):
+    except ConfigError:
         return None
     if switching.main.name not in statuses:
         return None
@@ -79,14 +77,12 @@ def losses_of_plan(plan: Plan, begun: Sequence[PathStatus]) -> dict[str, Planned
 
 def losses_of_branches(look: Outlook) -> dict[str, PlannedLoss]:
     """Return branch -> loss of its version, for the finished branches and the next ones of a plan's path switching."""
-    found = {}
-    to_come = [version for version in look.switching.branches if version not in look.trained][:MOST_VERSIONS]
-    for version, path in look.switching.branches.items():
-        if version in look.trained:
-            found[path.name] = _measured(look, version)
-        elif version in to_come:
-            found[path.name] = _forecast(look, version)
-    return found
+    shown = look.trained | set(look.to_come[:MOST_VERSIONS])
+    return {
+        path.name: _measured(look, version) if version in look.trained else _forecast(look, version)
+        for version, path in look.switching.branches.items()
+        if version in shown
+    }
 
 
 def branch_losses(look: Outlook) -> Callable[[int, int], PlannedLoss]:
@@ -95,12 +91,9 @@ def branch_losses(look: Outlook) -> Callable[[int, int], PlannedLoss]:
     The branch has the shape of the config's, and the loss is the mean over the held-out sets of the next version, or of
     the last one if all are trained. It is as if the text to come was like the text so far.
     """
-    versions = list(look.switching.branches)
-    version = next((each for each in versions if each not in look.trained), versions[-1])
     shape, final = look.switching.strategy.decay, look.switching.final
     try:
-        check_version_length(look.plan, version)
-        forecast = forecaster(look, version)
+        forecast = forecaster(look, look.newest)
     except ForecastRefused as refusal:
         refused = refused_loss(refusal)
         return lambda *_: refused
@@ -116,10 +109,8 @@ def _measured(look: Outlook, version: str) -> PlannedLoss:
 
 
 def _forecast(look: Outlook, version: str) -> PlannedLoss:
-    path = look.switching.branches[version]
-    branch = BranchPlan(path.start, path.steps, look.switching.strategy.decay, final=look.switching.final)
+    branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
     try:
-        check_version_length(look.plan, version)
         return loss_of(forecaster(look, version), branch)
     except ForecastRefused as refusal:
         return refused_loss(refusal)

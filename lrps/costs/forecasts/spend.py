@@ -13,14 +13,15 @@ from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
 from lrps.costs.forecasts.known_losses import planned_branch
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster, sets_with_a_branch
+from lrps.forecast import mean_forecast
 from lrps.forecast.branch import BranchPlan
 from lrps.forecast.branch_lengths import (
     Choice,
-    PricedBranch,
+    PossibleBranch,
     branches_to_try,
-    candidates_of,
     check_decided,
     choose,
+    possible_branches,
 )
 from lrps.forecast.refusal import ForecastRefused
 from lrps.paths.compiler import half_up
@@ -112,39 +113,59 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
         raise ForecastRefused(
             "history", "lengths are chosen only after a branch was finished and evaluated: run v1 first"
         )
-    first, branches = look.next_version(), look.switching.branches
-    versions = [version for version in branches if version == first or version not in look.trained]
+    look.next_version()  # Raises ConfigError where no version is to come.
+    branches = look.switching.branches
+    versions = [version for version in branches if version not in look.trained]
     trained = sum(branches[version].steps for version in look.trained)
-    base = look.end_of(look.plan.increments[-1].version) + trained
-    if base > budget:
+    floor = max(reached, _needed(look))
+    if floor + trained > budget:
         raise ForecastRefused(
             "budget",
-            f"the main path and the trained branches alone take {base:,} steps, more than the budget of {budget:,.0f}",
+            f"the main path and the trained branches alone take {floor + trained:,} steps, more than the budget of "
+            f"{budget:,.0f}",
         )
     # The shape is one key for all branches, and trained ones have it.
-    best = choose([_candidates(look, version, saved, reached) for version in versions], budget - base)
-    planned = [_planned(look, version) for version in versions]
+    best = choose([_possible(look, version, saved, reached) for version in versions], floor, budget - trained)
+    planned = {version: _planned(look, version) for version in versions}
     fits = look.switching.paradigm.total_steps <= budget
-    remarks = tuple(line for line in (_left_out(look, versions), _undecided(best, planned, fits)) if line)
-    return _document(look, text, budget, best, dict(zip(versions, planned, strict=True)), remarks)
+    remarks = (_left_out(look, versions), _undecided(best, planned, fits), _earlier_end(look, best))
+    return _document(look, text, budget, best, planned, tuple(line for line in remarks if line))
 
 
-def _undecided(best: Choice, planned: Sequence[PricedBranch | None], fits: bool) -> str | None:
+def _needed(look: Outlook) -> int:
+    """Return the step that the main path reaches for its own releases and for the forks of trained branches."""
+    switching = look.switching
+    own = (release.step for release in switching.paradigm.releases if release.path == switching.main.name)
+    return max((*own, *(switching.branches[version].start for version in look.trained)), default=0)
+
+
+def _undecided(best: Choice, planned: Mapping[str, PossibleBranch | None], fits: bool) -> str | None:
     """Return the remark on a choice that differs from the config's by less than the band; None if it differs by more.
 
-    planned: branches of the config, None where the forecast is refused. fits: whether the config's fit the budget; then
-    such a choice is refused.
+    planned: branches of the config by version, None where the forecast is refused. fits: whether the config's fit the
+    budget; then such a choice is refused.
     """
-    known = tuple(each for each in planned if each is not None)
+    known = tuple(each for each in planned.values() if each is not None)
     if len(known) < len(planned):
         return "The config's own branches cannot all be forecast, so that the choice is not compared with them."
     try:
-        check_decided(best, Choice(known, sum(each.cost for each in known), sum(each.loss for each in known)))
+        check_decided(best, Choice(known, max(each.branch.fork for each in known)))
     except ForecastRefused as undecided:
         if fits:
             raise
         return f"The config's own branches do not fit the budget, but {undecided}."
     return None
+
+
+def _earlier_end(look: Outlook, best: Choice) -> str | None:
+    """Return the remark on a main path that ends earlier than the config's; None for any other."""
+    now, last = look.switching.main.stop, list(look.switching.branches)[-1]
+    if best.main_stop >= now:
+        return None
+    return (
+        f"The main path ends at step {best.main_stop:,} instead of {now:,}; a version after {last} would train these "
+        f"{now - best.main_stop:,} steps first."
+    )
 
 
 def _left_out(look: Outlook, versions: Sequence[str]) -> str | None:
@@ -158,8 +179,7 @@ def _left_out(look: Outlook, versions: Sequence[str]) -> str | None:
     return f"Held-out sets left out, as no finished branch has a loss on them: {words}." if words else None
 
 
-def _candidates(look: Outlook, version: str, saved: frozenset[int], reached: int) -> list[PricedBranch]:
-    forecast = _mean_forecaster(look, version)
+def _possible(look: Outlook, version: str, saved: frozenset[int], reached: int) -> list[PossibleBranch]:
     branches = branches_to_try(
         look.end_of(version),
         reached=reached,
@@ -167,19 +187,7 @@ def _candidates(look: Outlook, version: str, saved: frozenset[int], reached: int
         shapes=(look.switching.strategy.decay,),
         final=look.switching.final,
     )
-    return candidates_of(branches, forecast, lambda branch: _cost(look, version, branch, reached))
-
-
-def _cost(look: Outlook, version: str, branch: BranchPlan, reached: int) -> float:
-    """Return the steps of a branch beyond a main path to the end of the last version.
-
-    The newest branch replaces steps of the main path, except where it forks before steps that the main path takes for
-    an earlier version; those end where the increment before it ends, at the latest.
-    """
-    if version != look.plan.increments[-1].version:
-        return float(branch.steps)
-    before = look.end_of(version) - look.steps_of(version)
-    return float(max(0, max(reached, before) - branch.fork))
+    return possible_branches(branches, _mean_forecaster(look, version))
 
 
 def _mean_forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], tuple[float, float]]:
@@ -193,19 +201,14 @@ def _mean_forecaster(look: Outlook, version: str) -> Callable[[BranchPlan], tupl
             "history", f"no finished branch has a loss on a held-out set of {version}, so that no length can be chosen"
         )
     forecast = forecaster(look, version, sets)
-
-    def mean(branch: BranchPlan) -> tuple[float, float]:
-        found = forecast(branch).values()
-        return sum(each.loss for each in found) / len(found), sum(each.half_width for each in found) / len(found)
-
-    return mean
+    return lambda branch: mean_forecast(forecast(branch).values())
 
 
-def _planned(look: Outlook, version: str) -> PricedBranch | None:
+def _planned(look: Outlook, version: str) -> PossibleBranch | None:
     """Return the branch of the config with its forecast; None if that is refused."""
     branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
     try:
-        return PricedBranch(branch, *_mean_forecaster(look, version)(branch), _cost(look, version, branch, 0))
+        return PossibleBranch(branch, *_mean_forecaster(look, version)(branch))
     except ForecastRefused:
         return None
 
@@ -215,10 +218,10 @@ def _document(
     text: str,
     budget: float,
     best: Choice,
-    planned: Mapping[str, PricedBranch | None],
+    planned: Mapping[str, PossibleBranch | None],
     remarks: tuple[str, ...],
 ) -> SpendChoice:
-    chosen_of = dict(zip(planned, best.candidates, strict=True))
+    chosen_of = dict(zip(planned, best.branches, strict=True))
     alphas = {version: alpha_for(look.unit_of(version), each.branch.steps) for version, each in chosen_of.items()}
     name = look.switching.paradigm.name
     compiled = compiled_steps(look.plan, name, alphas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from itertools import accumulate
 from typing import ClassVar
 
@@ -12,12 +13,13 @@ from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
-from lrps.costs.forecasts.average_rows import AverageRow, LastBranch, average_rows
+from lrps.costs.forecasts.average_rows import AverageRow, average_rows
+from lrps.costs.forecasts.finished_branch import FinishedBranch
 from lrps.costs.forecasts.forecast_outcome import ForecastOutcome
 from lrps.costs.forecasts.known_losses import (
     KnownLosses,
     Switching,
-    check_version_length,
+    check_law,
     ends_before,
     known_losses,
     losses_at_end,
@@ -93,20 +95,6 @@ class ForecastRow:
 
 
 @dataclass(frozen=True)
-class FinishedBranch:
-    """Branch that was finished when a forecast was made."""
-
-    version: str
-    """Version that it releases."""
-    path: str
-    """Name of its path."""
-    fork: int
-    """Step of the main path at which it forks."""
-    steps: int
-    """Number of optimizer steps of the branch."""
-
-
-@dataclass(frozen=True)
 class VersionForecast:
     """Forecast of a version over the length and the shape of its branch."""
 
@@ -167,18 +155,18 @@ class Outlook:
             if (each.path, each.recorded) == (path, "start") and each.known_to is not None
         }
 
-    @property
+    @cached_property
     def ends(self) -> tuple[BranchEnd, ...]:
         """Ends of the paradigm's own branches: others may fork from the same main path."""
         own = {version: path.name for version, path in self.switching.branches.items()}
         return tuple(end for end in self.curve.branch_ends if own.get(end.released) == end.path)
 
-    @property
+    @cached_property
     def trained(self) -> frozenset[str]:
         """Versions whose branches were evaluated."""
         return frozenset(end.released for end in self.ends)
 
-    @property
+    @cached_property
     def abandoned(self) -> Mapping[str, str]:
         """Trained version -> description of its fork, of branches from a history of the main path that was abandoned.
 
@@ -200,15 +188,24 @@ class Outlook:
             for each, path in sorted(found, key=lambda item: item[1].stop)
         )
 
+    @property
+    def to_come(self) -> tuple[str, ...]:
+        """Versions that are not trained, oldest first."""
+        return tuple(version for version in self.switching.branches if version not in self.trained)
+
+    @property
+    def newest(self) -> str:
+        """Next version, or the last one if all are trained."""
+        return (*self.to_come, *list(self.switching.branches)[-1:])[0]
+
     def next_version(self) -> str:
         """Return the first version that is not trained. Raises ConfigError if all are."""
-        left = [version for version in self.switching.branches if version not in self.trained]
-        if not left:
+        if not self.to_come:
             raise ConfigError(
                 "all versions of the plan are trained: add the next one to data.versions (`tokens` is enough to plan "
                 "it), or name one with --version to see what its forecast would have been"
             )
-        return left[0]
+        return self.to_come[0]
 
     def end_of(self, version: str) -> int:
         """Return the step at which a version's increment ends."""
@@ -283,7 +280,7 @@ def version_forecast(
             "cannot be told from the main path as it is now. `lrps ledger show CONFIG --kind forecast` has the "
             "forecast that was recorded then, and the report has it beside the outcome",
         )
-    check_version_length(look.plan, version)
+    check_law(look.plan, look.switching, version)
     end, unit = look.end_of(version), look.unit_of(version)
     lengths = [share * path.steps for share in SHARES] if alphas is None else [alpha * unit for alpha in alphas]
     shape = look.switching.strategy.decay
@@ -316,10 +313,8 @@ def version_forecast(
 
 def _averages(look: Outlook, version: str) -> Iterator[AverageRow]:
     """Yield the averages of the main path at the end of a version's increment."""
-    finished = look.finished_before(version)
-    last = LastBranch(finished[-1].path, finished[-1].steps, look.end_of(finished[-1].version)) if finished else None
-    steps = look.switching.branches[version].steps
-    yield from average_rows(look.curve, look.end_of(version), steps, last, tuple(_so_far(look, version)))
+    finished, steps = look.finished_before(version), look.switching.branches[version].steps
+    yield from average_rows(look.curve, look.end_of(version), steps, finished, tuple(_so_far(look, version)))
 
 
 def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
@@ -328,7 +323,7 @@ def planned_losses(look: Outlook, version: str) -> dict[str, ForecastLoss]:
     Sets on which the main path was never evaluated are left out. Raises ForecastRefused for a version of too few steps,
     and where no set is left.
     """
-    check_version_length(look.plan, version)
+    check_law(look.plan, look.switching, version)
     branch = planned_branch(look.plan, look.switching.paradigm.name, look.switching.branches[version])
     sets = _sets_of(look, version)
     return {each: _loss(look, version, branch, each, known, True) for each, known in sets.items() if known.main}
@@ -339,9 +334,10 @@ def forecaster(
 ) -> Callable[[BranchPlan], dict[str, Forecast]]:
     """Return the function from a branch of a version to its forecasts by held-out set, of the versions so far.
 
-    only: held-out sets; by default all of them. It raises ForecastRefused if the forecast on one of the sets is
-    refused.
+    only: held-out sets; by default all of them. Raises ForecastRefused where nothing can be forecast for any branch;
+    the function raises it if the forecast on one of the sets is refused.
     """
+    check_law(look.plan, look.switching, version)
     sets = {each: known for each, known in _so_far(look, version).items() if only is None or each in only}
     return lambda branch: {each: _forecast(look, version, branch, known) for each, known in sets.items()}
 

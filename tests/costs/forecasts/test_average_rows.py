@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, HeldoutCurve
-from lrps.costs.forecasts.average_rows import LastBranch, average_rows
+from lrps.costs.forecasts.average_rows import average_rows
+from lrps.costs.forecasts.finished_branch import FinishedBranch
 
-LAST = LastBranch("branch-v1", 600, 1_000)
+LAST = [FinishedBranch("v1", "branch-v1", 400, 600)]
+LONGER = FinishedBranch("v2", "branch-v2", 200, 1_300)
 BOTH = ("v1", "v2")
 CURVE = HeldoutCurve(
     points=(),
@@ -49,8 +51,8 @@ def test_a_mean_needs_all_sets_of_the_versions_so_far() -> None:
     assert ema.mean_branch is None
 
 
-@pytest.mark.parametrize(("steps", "last"), [(700, LAST), (500, LAST), (600, None)])
-def test_another_length_or_no_branch_gives_no_offset(steps: int, last: LastBranch | None) -> None:
+@pytest.mark.parametrize(("steps", "last"), [(700, LAST), (500, LAST), (600, []), (600, [LONGER])])
+def test_another_length_or_no_branch_gives_no_offset(steps: int, last: list[FinishedBranch]) -> None:
     ema, _ = average_rows(CURVE, 2_000, steps, last, BOTH)
     assert ema.mean_loss == pytest.approx(2.80)
     assert {found.branch for found in ema.losses.values()} == {None}
@@ -58,3 +60,8 @@ def test_another_length_or_no_branch_gives_no_offset(steps: int, last: LastBranc
 
 def test_there_is_no_row_before_the_end_of_the_increment() -> None:
     assert list(average_rows(CURVE, 3_000, 600, LAST, BOTH)) == []
+
+
+def test_the_offset_is_that_of_the_last_branch_of_the_same_length() -> None:
+    ema, _ = average_rows(CURVE, 2_000, 600, [*LAST, LONGER], BOTH)
+    assert ema.losses["v1"].branch == pytest.approx(2.70 - 0.05)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lrps.costs.comparison import make_comparison
-from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alerts
+from lrps.costs.forecasts.branch_alert import BranchAlert, branch_alert, branch_alerts
 from lrps.costs.forecasts.recorded import KIND, standing_forecasts
 from lrps.costs.forecasts.standing import forecast_now
 from lrps.costs.status_document import status_document
@@ -94,6 +94,27 @@ def test_the_webhook_hears_of_it_once(plan: Plan) -> None:
     ((kind, facts),) = heard
     assert (kind, facts["path"], facts["step"], facts["heldout"]) == ("forecast", "branch-v4", 14_800, "v2")
     assert "at two evaluations in a row" in facts["error"]
+
+
+@pytest.mark.parametrize("order", [(14_200, 16_000, 14_800), (16_000, 14_800, 14_200)])
+def test_the_webhook_hears_of_it_in_whatever_order_states_are_evaluated(plan: Plan, order: tuple[int, ...]) -> None:
+    heard: list[int] = []
+    notices = PathNotices(plan, plan.graph.by_name["branch-v4"], lambda _, facts: heard.append(facts["step"]))
+    off: dict[int, float] = {}
+    for step in order:
+        off[step] = 0.1 * (step > 14_200)
+        evaluate(plan, off, ends=False)
+        notices.evaluated(step, {"v1": {"loss": 1.0}})
+    assert heard == [16_000]
+
+
+def test_an_evaluation_on_other_shards_is_none_of_the_branch(plan: Plan) -> None:
+    evaluate(plan, {14_200: 0.0, 14_800: 0.1, 15_400: 0.1, 16_000: 0.1})
+    status = next(each for each in plan_status(plan) if each.path.name == "branch-v4")
+    found = [replace(each, manifest_sha256="0" * 64) for each in status.evaluations.values()]
+    standing = standing_forecasts(plan)["branch-v4"]
+    assert branch_alert(plan, standing, status.evaluations.values()) is not None
+    assert branch_alert(plan, standing, found) is None
 
 
 def test_a_forecast_that_was_refused_gives_no_alert(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from lrps.costs.curves.heldout_curve import BranchEnd, CurvePoint, HeldoutCurve
 from lrps.costs.forecasts.spend import alpha_for, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.forecast import ForecastRefused
-from lrps.forecast.branch import BranchPlan
 from lrps.plan.plan import Plan, make_plan
 from lrps.report.forecast_text import forecast_remarks, spend_remarks, spend_table
 from support.compiled_paths import compiled
+from support.forecast_run import branch_loss, main_loss
 
 Make = Callable[..., Config]
 
@@ -35,10 +35,6 @@ def plan_of(make_config: Make, steps: int = 4_000, versions: int = 4, **paradigm
     return make_plan(make_config(data=data, schedule=schedule, paradigms={"path-switching": paradigm}))
 
 
-def main_loss(heldout: str, step: float) -> float:
-    return 2.7 + 0.1 * int(heldout[1:]) + 12 * step**-0.5
-
-
 def look_at(plan: Plan, trained: int = 1, known: int = 12_000, only: tuple[str, ...] = ()) -> Outlook:
     """Return the outlook of a run that follows the law. only: held-out sets of the branches; by default all."""
     sets = [increment.version for increment in plan.increments]
@@ -46,10 +42,8 @@ def look_at(plan: Plan, trained: int = 1, known: int = 12_000, only: tuple[str, 
     ends = []
     for version in sets[:trained]:
         path = plan.graph.by_name[f"branch-{version}"]
-        branch = BranchPlan(path.start, path.steps, "linear")
         for each in only or sets:
-            loss = main_loss(each, branch.main_step) - 0.06 * branch.gain_factor
-            ends.append(BranchEnd(version, path.name, path.stop, each, loss))
+            ends.append(BranchEnd(version, path.name, path.stop, each, branch_loss(each, path.start, path.steps)))
     return outlook(plan, {"main": HeldoutCurve(tuple(points), tuple(ends), (), 0.0)}, UNKNOWN_PACE, None)
 
 
@@ -80,12 +74,24 @@ def test_a_config_beyond_the_budget_is_cut_even_if_nothing_else_is_clearly_bette
     look = look_at(plan_of(make_config, versions=3, alpha=0.6), known=10_000)
     total = look.switching.paradigm.total_steps
     assert total == 3 * 4_000 + 2 * 2_400
+    saved, reached = frozenset({5_600, 6_000, 9_600}), 9_600
     with pytest.raises(ForecastRefused, match="cannot tell") as refused:
-        spend_choice(look, f"{total}steps", frozenset(), 1_600)
+        spend_choice(look, f"{total}steps", saved, reached)
     assert refused.value.reason == "undecided"
-    choice = spend_choice(look, f"{total - 300}steps", frozenset(), 1_600)
+    choice = spend_choice(look, f"{total - 300}steps", saved, reached)
     assert choice.steps <= total - 300
     assert any("do not fit the budget, but the forecast cannot tell" in line for line in spend_remarks(choice))
+
+
+def test_the_main_path_ends_at_the_last_fork_and_the_rest_is_for_branches(make_config: Make) -> None:
+    look = look_at(plan_of(make_config, versions=3, alpha=0.6), known=10_000)
+    choice = spend_choice(look, "16800steps", frozenset(), 1_600)
+    v2, v3 = choice.versions
+    assert v3.steps > 4_000
+    assert choice.steps == 2_400 + v2.steps + v3.steps + max(v2.fork, v3.fork) <= 16_800
+    assert v2.loss + v3.loss < (v2.planned_loss or 0) + (v3.planned_loss or 0) - v2.half_width - v3.half_width
+    ends = f"The main path ends at step {max(v2.fork, v3.fork):,} instead of 9,600"
+    assert any(line.startswith(ends) for line in choice.remarks)
 
 
 def test_a_config_that_cannot_be_forecast_is_replaced(make_config: Make) -> None:
@@ -99,17 +105,16 @@ def test_a_config_that_cannot_be_forecast_is_replaced(make_config: Make) -> None
 
 def test_a_budget_below_the_main_path_is_refused_with_what_it_takes(make_config: Make) -> None:
     plan = plan_of(make_config, versions=2, alpha=0.6)
-    with pytest.raises(ForecastRefused, match="alone take 10,400 steps, more than the budget of 10,000") as refused:
-        spend_choice(look_at(plan, known=6_000), "10000steps", frozenset(), 1_600)
+    with pytest.raises(ForecastRefused, match="alone take 4,000 steps, more than the budget of 3,000") as refused:
+        spend_choice(look_at(plan, known=6_000), "3000steps", frozenset(), 1_600)
     assert refused.value.reason == "budget"
 
 
 def test_a_set_without_a_finished_branch_chooses_nothing(make_config: Make) -> None:
     plan = plan_of(make_config)
     some = spend_choice(look_at(plan, only=("v1", "v2")), "0.75ptfs", frozenset(), 1_600)
-    assert some.remarks == (
-        "Held-out sets left out, as no finished branch has a loss on them: v3 for v3; v3, v4 for v4.",
-    )
+    left_out = "Held-out sets left out, as no finished branch has a loss on them: v3 for v3; v3, v4 for v4."
+    assert some.remarks[0] == left_out
     with pytest.raises(ForecastRefused, match="no finished branch has a loss on a held-out set of v2") as refused:
         spend_choice(look_at(plan, only=("v4",)), "0.75ptfs", frozenset(), 1_600)
     assert refused.value.reason == "history"
@@ -122,3 +127,8 @@ def test_the_config_has_a_row_whatever_lengths_are_asked_for(make_config: Make) 
     forecast = version_forecast(replace(look, curve=replace(look.curve, points=points)), None, [Fraction(3, 10)])
     assert [(row.steps, row.is_planned) for row in forecast.rows] == [(1_200, False), (2_400, True), (1_200, False)]
     assert any("; instead: " in line for line in forecast_remarks(forecast))
+
+
+def test_versions_too_short_for_a_forecast_have_no_chosen_length(make_config: Make) -> None:
+    with pytest.raises(ForecastRefused, match="adds 300 steps"):
+        spend_choice(look_at(plan_of(make_config, 300), known=1_200), "0.75ptfs", frozenset(), 0)

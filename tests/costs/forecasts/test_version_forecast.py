@@ -14,7 +14,6 @@ from lrps.config.models import Config
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.comparison import make_comparison
 from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, CurvePoint, HeldoutCurve
-from lrps.costs.forecasts.known_losses import switching_of
 from lrps.costs.forecasts.newest_forecast import newest_forecast
 from lrps.costs.forecasts.plan_losses import branch_losses, losses_of_branches
 from lrps.costs.forecasts.planned_loss import PlannedLoss
@@ -22,27 +21,13 @@ from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_step
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
 from lrps.costs.price import Price
 from lrps.forecast import ForecastRefused
-from lrps.forecast.branch import BranchPlan
-from lrps.paths.amended import amended
-from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.report.figures.forecast_chart import forecast_figure, length_chart, set_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
 from lrps.report.tables.loss_column import loss_cell
+from support.forecast_run import STEPS, branch_loss, main_loss
 
-STEPS = 4_000
-"""Steps of an increment: 64,000 tokens of 16 a step."""
-SETS = {"v1": 2.8, "v2": 2.9, "v3": 3.0, "v4": 3.1}
-"""Held-out set -> limit of the main path's loss on it."""
-
-
-def main_loss(version: str, step: float) -> float:
-    return SETS[version] + 12 * step**-0.5
-
-
-def branch_loss(version: str, fork: int, steps: int, shape: str = "linear") -> float:
-    branch = BranchPlan(fork, steps, shape)
-    return main_loss(version, branch.main_step) - 0.06 * branch.gain_factor
+SETS = ("v1", "v2", "v3", "v4")
 
 
 def curve(plan: Plan, trained: int, known: int) -> HeldoutCurve:
@@ -183,18 +168,6 @@ def test_short_versions_and_runs_that_were_never_evaluated_are_refused(
         outlook(plan, {}, pace, None)
 
 
-def test_a_main_path_of_several_rates_is_refused(plan: Plan, make_config: Callable[..., Config]) -> None:
-    law = make_plan(make_config(schedule={"peak_lr": 1e-2, "power_coefficient": 1.0}))
-    with pytest.raises(ForecastRefused, match="power_coefficient"):
-        switching_of(law)
-    paths = {name: replace(path, amendments=()) for name, path in plan.graph.by_name.items()}
-    paths["main"] = replace(paths["main"], amendments=(Amendment(2_000, peak_lr=1e-3),))
-    rewound = replace(plan)
-    rewound.__dict__["graph"] = amended(plan.graph, paths, lambda _: True)
-    with pytest.raises(ForecastRefused, match="taken back with another peak rate"):
-        switching_of(rewound)
-
-
 def test_mistakes_name_what_there_is(plan: Plan) -> None:
     with pytest.raises(ConfigError, match="branches of v1, v2, v3, v4"):
         version_forecast(look_at(plan), "v9")
@@ -284,9 +257,9 @@ def test_the_chart_over_lengths_has_every_row_and_rings_the_branch_of_the_config
 def test_the_report_has_the_charts_of_the_newest_forecast(plan: Plan) -> None:
     look, planned = look_at(plan), make_comparison(plan)
     assert (planned.forecast, forecast_figure(planned)) == (None, None)
-    forecast = newest_forecast(plan, {"main": look.curve}, look.pace, look.price)
+    forecast, refused = newest_forecast(plan, {"main": look.curve}, look.pace, look.price)
     assert forecast is not None
-    assert forecast == version_forecast(look)
+    assert (forecast, refused) == (version_forecast(look), None)
     figure = forecast_figure(replace(planned, forecast=forecast, heldout_curves={"main": look.curve}))
     assert figure is not None
     assert [name for name, _ in figure.panels] == ["forecast-v4-lengths", *(f"forecast-v4-on-{each}" for each in SETS)]
@@ -295,14 +268,14 @@ def test_the_report_has_the_charts_of_the_newest_forecast(plan: Plan) -> None:
 
 def test_a_run_whose_versions_are_all_trained_shows_the_last_forecast_beside_its_outcome(plan: Plan) -> None:
     look = look_at(plan, trained=4)
-    forecast = newest_forecast(plan, {"main": look.curve}, look.pace, None)
+    forecast, _ = newest_forecast(plan, {"main": look.curve}, look.pace, None)
     assert forecast is not None
     assert (forecast.version, forecast.trained) == ("v4", True)
     assert [each.version for each in forecast.finished] == ["v1", "v2", "v3"]
     end = branch_loss("v4", 13_600, 2_400)
     assert f"measured: {end:.4f}" in set_charts(forecast, look.curve)["forecast-v4-on-v4"].body
     early = look_at(plan, known=750)
-    assert newest_forecast(plan, {"main": early.curve}, early.pace, None) is None
+    assert newest_forecast(plan, {"main": early.curve}, early.pace, None) == (None, None)
 
 
 def test_branches_of_another_paradigm_on_the_same_main_path_do_not_count(make_config: Callable[..., Config]) -> None:
