@@ -85,7 +85,7 @@ docs: setup
 
 # The docs site, in build/site; broken links are errors. Left out where its packages cannot be installed.
 site: $(VENV)/ready
-	@if $(BIN)/python -m pip install --quiet $(CONSTRAINTS) $(DOCS); then $(BIN)/python -m mkdocs build --strict --quiet; \
+	@if $(BIN)/python -m pip install --quiet $(CONSTRAINTS) $(DOCS); then NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet; \
 	else echo "left out: the docs site, because $(DOCS) cannot be installed"; fi
 
 clean:
