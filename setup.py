@@ -64,6 +64,7 @@ setup(
         "wandb>=0.31",
         # These arrive with the packages above; named because we import them.
         "fsspec>=2024.2",
+        "huggingface_hub>=1,<3",
         "jinja2>=3.1",
         "markupsafe>=2.1",
         "packaging>=23",

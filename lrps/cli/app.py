@@ -21,6 +21,7 @@ from lrps.cli.init import SeveralTexts, init
 from lrps.cli.ledger import ledger_app
 from lrps.cli.models import convert_app, export, score
 from lrps.cli.plan import plan, status
+from lrps.cli.publish import publish
 from lrps.cli.report import compare, report, sweep
 from lrps.cli.rewind import rewind
 from lrps.cli.run import cancel, evaluate, run, train
@@ -80,6 +81,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.command()(rehearse)
 app.command()(export)
+app.command()(publish)
 app.command()(score)
 app.add_typer(convert_app, name="convert")
 app.command()(compare)

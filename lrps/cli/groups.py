@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 GROUPS: dict[str, tuple[str, ...]] = {
     "Plan, train, compare": ("demo", "init", "config", "plan", "run", "status", "report"),
     "Data": ("data", "rehearse"),
-    "Released models": ("export", "score", "convert"),
+    "Released models": ("export", "publish", "score", "convert"),
     "Costs before and beside training": ("compare", "sweep", "forecast"),
     "Care of a run": ("doctor", "rewind", "ledger", "prune", "repair", "push", "pull", "cancel", "wandb"),
     "Started by launchers": ("train", "evaluate"),

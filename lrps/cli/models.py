@@ -24,6 +24,7 @@ from lrps.cli.options import (
 from lrps.config.values import parse_bytes
 
 if TYPE_CHECKING:
+    from lrps.export.release import ExportFormat
     from lrps.export.states import PathState
     from lrps.plan.plan import Plan
 
@@ -46,6 +47,13 @@ Out = Annotated[
     typer.Option(
         metavar="DIR", help="Directory to write to; by default <run>/<path>/model, or model-step-N beside it."
     ),
+]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="fp32|bf16", help="Precision of the weights; by default engine.precision."),
+]
+MaxShardSize = Annotated[
+    str, typer.Option("--max-shard-size", metavar="SIZE", help="Largest size of one file of weights.")
 ]
 
 
@@ -75,10 +83,8 @@ def export(
     window: Window = None,
     count: Count = None,
     out: Out = None,
-    dtype: Annotated[
-        str | None, typer.Option(metavar="fp32|bf16", help="Precision of the weights; by default engine.precision.")
-    ] = None,
-    max_shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest size of one file of weights.")] = "5GB",
+    dtype: DtypeOption = None,
+    max_shard_size: MaxShardSize = "5GB",
     force: Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")] = False,
 ) -> None:
     """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
@@ -93,12 +99,9 @@ def export(
     states = _states(plan, paths or (), version, step, ema, _merge_options(merge, window, count))
     if out is not None and len(states) > 1:
         raise ConfigError(f"--out takes one model, but {len(states)} states are selected; name one path")
-    kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
+    form = export_form(plan, dtype, max_shard_size)
+    from lrps.export.release import export_state
 
-    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
-    from lrps.export.release import ExportFormat, export_state
-
-    form = ExportFormat(kind, shard_bytes)
     for state in states:
         directory = out or state.directory(plan.layout.path(state.path.name))
         exported = export_state(plan, state, directory, form, force=force)
@@ -137,6 +140,16 @@ def _states(
     if merge is None:
         return tuple(average_of(plan, name, step) for name in paths)
     return tuple(merge_of(plan, name, merge.window, merge.states, step) for name in paths)
+
+
+def export_form(plan: Plan, dtype: str | None, max_shard_size: str) -> ExportFormat:
+    """Return the form of exports by the options of a verb. Raises ConfigError for a wrong one."""
+    kind, shard_bytes = _dtype(dtype or plan.config.engine.precision), _shard_bytes(max_shard_size)
+
+    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
+    from lrps.export.release import ExportFormat
+
+    return ExportFormat(kind, shard_bytes)
 
 
 def _dtype(name: str) -> str:
