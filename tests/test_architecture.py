@@ -27,8 +27,8 @@ FLOORS = (
     ("cli",),
 )
 """Packages from the bottom up. A module imports its own package and lower floors, never another of its own floor."""
-DOORS = {
-    "deepspeed": "engine/deepspeed_engine.py",
+DOORS: dict[str, str | tuple[str, ...]] = {
+    "deepspeed": ("engine/deepspeed_engine.py", "engine/optimizers/muon.py"),
     "webdataset": "data/webdataset.py",
     "wandb": "track/wandb/",
     "wandb_workspaces": "track/wandb/workspace.py",
@@ -37,7 +37,7 @@ DOORS = {
     "lm_eval": "evaluation/harness.py",
     "rouge_score": "evaluation/rouge.py",
 }
-"""Library -> the only module or package that imports it."""
+"""Library -> the only modules or packages that import it."""
 WITH_TORCH = {"engine", "train", "rehearsal", "export", "doctor", "cli"}
 
 

@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -60,8 +61,7 @@ def make_config(arguments: argparse.Namespace) -> Config:
 
 
 def without_average(live: Fragments) -> Fragments:
-    kept = {key: values for key, values in live.tensors.items() if not key.startswith(f"{AVERAGE.name}|")}
-    return Fragments(live.file, kept, live.facts)
+    return replace(live, tensors={key: each for key, each in live.tensors.items() if key.state != AVERAGE.name})
 
 
 def measure(engine: Engine, arguments: argparse.Namespace) -> dict[str, list[float]]:

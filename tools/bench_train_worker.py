@@ -26,7 +26,8 @@ from bench_train_setup import Case, rows_of
 from torch import nn
 
 from lrps.config.models import Config
-from lrps.engine.model import build_model, parameter_groups
+from lrps.engine.model import build_model
+from lrps.engine.optimizers.parameter_groups import parameter_groups
 
 UNTIL_TOLD = 10**9
 LOG_EVERY = 10

@@ -96,6 +96,9 @@ def _below(path: str, value: Schema, models: Mapping[str, Schema]) -> Iterator[t
         yield path, value
     for option in value.get("anyOf", ()):
         yield from _below(path, option, models)
+    for option in value.get("oneOf", ()):
+        kind = models[option["$ref"].rpartition("/")[2]]["properties"]["kind"].get("const")
+        yield from _below(f"{path} (kind: {kind})", option, models)
     if "items" in value:
         yield from _below(f"{path}[]", value["items"], models)
     if path == "paradigms":

@@ -190,7 +190,8 @@ def _lrps(config: Config, peak: Peak) -> dict[str, int]:
 
 def _bare(case: TrainedCase, config: Config, peak: Peak, root: Path) -> dict[str, int]:
     from lrps.engine.deepspeed_engine import deepspeed, process_group
-    from lrps.engine.model import build_model, parameter_groups
+    from lrps.engine.model import build_model
+    from lrps.engine.optimizers.parameter_groups import parameter_groups
 
     watch, rows = _Watch(peak), rows_of(root, case)
     with process_group():

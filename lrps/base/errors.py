@@ -88,6 +88,16 @@ class SpikeError(TrainingError):
         self.at = at
 
 
+class CallbackError(LrpsError):
+    """A callback of a plug-in that raised an exception, with its name, the method, file and line."""
+
+
+class CallbackStopError(LrpsError):
+    """A path that a callback has stopped, after it was saved; a person has to decide whether it is trained on."""
+
+    exit_code = NEEDS_DECISION
+
+
 class GenerationError(LrpsError):
     """A generation of text that failed, or gave too little usable text.
 

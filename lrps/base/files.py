@@ -9,7 +9,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,14 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file as `atomic_write_json` writes it."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def json_bytes(value: Any) -> bytes:
     """Return the content of a JSON file as `atomic_write_json` writes it."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return json_text(value).encode()
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
@@ -112,14 +117,32 @@ def sha256_file(path: Path, receive: Callable[[int, memoryview], None] | None = 
 
     receive: called with (offset, bytes) of every piece, in the order of the file; the next piece overwrites the bytes.
     """
-    digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        # In large pieces, because a thread waits for the interpreter's lock after each of them.
-        piece = memoryview(bytearray(min(_PIECE, max(1, path.stat().st_size))))
-        offset = 0
-        while count := file.readinto(piece):
-            digest.update(piece[:count])
-            if receive is not None:
-                receive(offset, piece[:count])
-            offset += count
+        return sha256_range(file.fileno(), 0, os.fstat(file.fileno()).st_size, receive)
+
+
+def sha256_range(
+    descriptor: int, offset: int, size: int, receive: Callable[[int, memoryview], None] | None = None
+) -> str:
+    """Return the SHA-256 of `size` bytes of an open file, from `offset` on, in hex; of fewer if the file ends before.
+
+    receive: as for `sha256_file`; its offsets are those in the file.
+    """
+    digest = hashlib.sha256()
+    for begin, piece in read_pieces(descriptor, offset, size):
+        digest.update(piece)
+        if receive is not None:
+            receive(begin, piece)
     return digest.hexdigest()
+
+
+def read_pieces(descriptor: int, offset: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    """Yield (offset, bytes) of `size` bytes of an open file, from `offset` on; of fewer if the file ends before.
+
+    The next piece overwrites the bytes.
+    """
+    # In large pieces, because a thread waits for the interpreter's lock after each of them.
+    end, piece = offset + size, memoryview(bytearray(min(_PIECE, max(1, size))))
+    while count := os.preadv(descriptor, [piece[: end - offset]], offset):
+        yield offset, piece[:count]
+        offset += count

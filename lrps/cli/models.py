@@ -21,6 +21,7 @@ from lrps.cli.options import (
     plan_of,
     print_json,
 )
+from lrps.config.optimizing import DEFAULT_KIND
 from lrps.config.values import parse_bytes
 
 if TYPE_CHECKING:
@@ -306,7 +307,14 @@ def from_universal(
     """
     from lrps.engine.universal_import import import_universal
 
-    imported = import_universal(load_config(config_file, overrides).model, universal, out)
+    config = load_config(config_file, overrides)
+    if config.optimizer.kind != DEFAULT_KIND:
+        raise ConfigError(
+            f"optimizer.kind {config.optimizer.kind}: the universal format has the states of AdamW, which no other "
+            "optimizer can continue with; import with `-s optimizer.kind=adamw` and name the result as "
+            "model.initial_state: then a plan takes its weights, and begins with fresh states of its optimizer"
+        )
+    imported = import_universal(config.model, universal, out)
     if imported.left_out:
         typer.echo(f"left out, because it is not trained: {', '.join(imported.left_out)}", err=True)
     typer.echo(str(imported.checkpoint.directory))

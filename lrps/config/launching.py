@@ -5,12 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from lrps.config.extensions import PARADIGMS
 from lrps.config.values import Float, Int, Private, Section
 
 LauncherName = Literal["local", "deepspeed", "torchrun", "slurm"]
-PathKind = Literal["main", "branch", "ptfs", "cpt", "wsd-s", "probe"]
+_KINDS = ("main", "branch", "ptfs", "cpt", "wsd-s", "probe")
+
+
+def _kind_of_path(kind: str) -> str:
+    """Return a kind of path. Raises ValueError for one that is neither built in nor the paradigm of a plug-in."""
+    if kind not in _KINDS and PARADIGMS.find(kind) is None:
+        raise ValueError(f"must be one of {', '.join(_KINDS)}, or the kind of a plug-in's paradigm")
+    return kind
+
+
+PathKind = Annotated[str, AfterValidator(_kind_of_path)]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
 """Time limit in Slurm's notation: `12:00:00` or `2-00:00:00`."""
 

@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ from pydantic import BaseModel, ValidationError
 from lrps.base.addresses import conceal, conceal_paths
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
+from lrps.base.plugins.source import execute_file
 from lrps.base.shipped import shipped_config
 from lrps.config.deepspeed.refusals import refusal_words
+from lrps.config.extensions import PARADIGMS
 from lrps.config.models import Config
-from lrps.config.strategies import KINDS, Cpt, PathSwitching, Ptfs, WsdS
+from lrps.config.optimizing import BUILTIN, DEFAULT_KIND, optimizer_section
+from lrps.config.strategies import KINDS, section_of
 
 Location = tuple[str | int, ...]
 _INT = re.compile(r"[-+]?[0-9]{1,4000}|0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,4000}")
@@ -47,7 +50,6 @@ _PLAIN = {
     "string_pattern_mismatch": "letters, digits, '-' and '_' only, and a letter or digit first",
 }
 """Error types of pydantic -> their messages in the terms of a config file."""
-_STRATEGIES: dict[str, type[BaseModel]] = dict(zip(KINDS, (PathSwitching, Ptfs, Cpt, WsdS), strict=True))
 
 
 class Positions:
@@ -79,8 +81,10 @@ class Positions:
 
 
 def _without_tag(location: Location) -> Location:
-    """pydantic names the kind of a strategy in its locations; the document does not: paradigms.NAME.KIND.key."""
-    return (*location[:2], *location[3:]) if location[0] == "paradigms" else location
+    """Return a location as the document has it: pydantic adds built-in kinds, as in paradigms.NAME.KIND.key."""
+    at, kinds = {"paradigms": (2, KINDS), "optimizer": (1, BUILTIN)}.get(str(location[0]), (0, ()))
+    named = len(location) > at and location[at] in kinds
+    return (*location[:at], *location[at + 1 :]) if named else location
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
@@ -201,13 +205,15 @@ def _no_place(target: Any) -> str:
     return "is not in the file"
 
 
-def _section_keys(location: Location) -> list[str]:
-    """Return the keys allowed in the section around `location`, which includes the kind of a strategy."""
+def _section_keys(location: Location, document: Mapping[str, Any]) -> list[str]:
+    """Return the keys allowed in the section of a document around `location`."""
+    model: Any = Config
     if location[0] == "paradigms" and len(location) > 2:
-        model: Any = _STRATEGIES[str(location[2])]
-        location = location[3:]
-    else:
-        model = Config
+        name = str(location[1])
+        model = section_of(document["paradigms"][name].get("kind", name))
+        location = location[2:]
+    elif location[0] == "optimizer" and len(location) > 1:
+        model, location = optimizer_section(document["optimizer"].get("kind", DEFAULT_KIND)), location[1:]
     for part in location[:-1]:
         if part in model.model_fields:
             model = _section_of(model.model_fields[str(part)].annotation)
@@ -225,19 +231,22 @@ def _section_of(annotation: Any) -> Any:
     return None
 
 
-def _explain(error: Any, positions: Positions) -> str:
+def _explain(error: Any, positions: Positions, document: Mapping[str, Any]) -> str:
     raw: Location = tuple(error["loc"])
     location = _without_tag(raw) if raw else raw
     name = ".".join(map(str, location))
     at = positions.of(location)
     if error["type"] == "extra_forbidden" and location[:2] == ("engine", "deepspeed"):
-        return f"{at}: {name}: {refusal_words('.'.join(map(str, location[2:])), _section_keys(raw))}"
+        return f"{at}: {name}: {refusal_words('.'.join(map(str, location[2:])), _section_keys(location, document))}"
     if error["type"] == "extra_forbidden":
-        nearby = difflib.get_close_matches(str(raw[-1]), _section_keys(raw), 1, 0.6)
-        hint = f"; did you mean '{nearby[0]}'?" if nearby else f"; known keys: {', '.join(_section_keys(raw))}"
+        keys = _section_keys(location, document)
+        nearby = difflib.get_close_matches(str(raw[-1]), keys, 1, 0.6)
+        hint = f"; did you mean '{nearby[0]}'?" if nearby else f"; known keys: {', '.join(keys)}"
         return f"{at}: {name}: unknown key{hint} (got {_shown(location, error['input'])})"
     if error["type"] in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
+        if location == ("optimizer",):
+            at, name = positions.of(("optimizer", "kind")), "optimizer.kind"
         allowed = re.findall(r"'([^']+)'", context.get("expected") or context["expected_tags"])
         given = str(context.get("tag", error["input"]))
         nearby = difflib.get_close_matches(given, allowed, 1, 0.5)
@@ -247,7 +256,7 @@ def _explain(error: Any, positions: Positions) -> str:
     if error["type"] == "missing":
         return f"{at}: {name}: this key is needed"
     if error["type"] == "union_tag_not_found":
-        return f"{at}: {name}: add 'kind', one of {', '.join(KINDS)}"
+        return f"{at}: {name}: add 'kind', one of {', '.join(PARADIGMS.names)}"
     message = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     message = message.format_map(error.get("ctx", {})) if error["type"] == "too_short" else message
     if not location:  # a rule over several keys names the one to look at first
@@ -279,9 +288,18 @@ def _shipped(directory: Path, name: str) -> Path:
         return directory / name
 
 
+def _execute_plugins(document: dict[str, Any], directory: Path) -> None:
+    """Execute the plug-in files of a document, and replace their names by paths relative to the working directory."""
+    if isinstance(names := document.get("plugins"), list) and all(isinstance(name, str) for name in names):
+        document["plugins"] = [str(directory / name) for name in names]
+        for name in document["plugins"]:
+            execute_file(Path(name))
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read, override and validate a config file.
 
+    Its plug-in files are executed, so that they register what the config names.
     overrides: `a.b=value` texts; the value is YAML, list items are numbered from 0.
     Raises ConfigError that lists ALL faults, each as file:line:column, key, what is wrong and the nearest name; it
     shows no secret of an address.
@@ -308,7 +326,8 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = (), directory:
     for override in overrides:
         _apply_override(document, override, positions)
         _read_hardware(document, positions, directory)  # it may name another file
+    _execute_plugins(document, directory)
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(e, positions) for e in error.errors())) from None
+        raise ConfigError("\n".join(_explain(e, positions, document) for e in error.errors())) from None

@@ -14,13 +14,17 @@ from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.data import DataConfig, no_version
 from lrps.config.deepspeed.settings import DeepSpeedSettings, stage_fault
 from lrps.config.evaluating import EvaluationConfig
+from lrps.config.extensions import CALLBACKS, PARADIGMS, check_options
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
+from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
-from lrps.config.strategies import KINDS, Mixing, Strategy
+from lrps.config.strategies import KINDS, Mixing, Ptfs, Strategy
 from lrps.config.tracking import TrackConfig
-from lrps.config.values import Count, Float, Int, Name, Section
+from lrps.config.values import Count, Float, Int, Name, Section, choice_of
+
+CallbackName = Annotated[str, *choice_of(CALLBACKS)]
 
 
 class ModelConfig(Section):
@@ -34,8 +38,9 @@ class ModelConfig(Section):
     unquantized weights in safetensors files, of a model type that transformers itself has. `hf download OWNER/NAME
     --local-dir DIR` fetches one of the Hub."""
     initial_state: Path | None = None
-    """Directory of a checkpoint (`.../step-00000480`) whose weights, Adam moments and Adam step count every path
-    without a parent starts from, including PTFS paths, in place of weights drawn from `seed`. `lrps convert
+    """Directory of a checkpoint (`.../step-00000480`) whose weights, states of the optimizer and its step count every
+    path without a parent starts from, including PTFS paths, in place of weights drawn from `seed`. From a state of
+    another kind of optimizer only the weights are taken. `lrps convert
     from-universal` writes one from DeepSpeed's universal format; a checkpoint of another run serves too. Only with
     `architecture`, which must be that of the state. Steps, tokens and costs count from 0, without what was trained
     elsewhere. Keep the directory until every path is trained."""
@@ -91,21 +96,6 @@ class ScheduleConfig(Section):
         if self.final_lr > self.peak_lr:
             raise ValueError(f"final_lr {self.final_lr} is above peak_lr {self.peak_lr}")
         return self
-
-
-class OptimizerConfig(Section):
-    """Settings of AdamW."""
-
-    betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    """Decay rates of AdamW's averages of the gradients and of their squares."""
-    eps: Annotated[Float, Field(gt=0)] = 1e-8
-    """Number that is added to the root of AdamW's second moment."""
-    weight_decay: Annotated[Float, Field(ge=0)] = 0.1
-    """Coefficient of the decoupled weight decay: each step shrinks the weights by the learning rate times this."""
-    no_weight_decay: tuple[Literal["norms", "biases", "embeddings"], ...] = ()
-    """Kinds of parameters without weight decay; by default it is applied to all."""
-    clip_grad_norm: Annotated[Float, Field(gt=0)] | None = 1.0
-    """Global gradient norm to which gradients are clipped; null switches clipping off."""
 
 
 class EngineConfig(Section):
@@ -178,16 +168,20 @@ class CheckpointConfig(Section):
     removed at the next save, or by `lrps prune`; after a pull the age counts from the pull."""
     keep_for_rewind: bool | None = None
     """Whether a path also keeps one confirmed state of every age from 2^i to 2^(i + 1) saves, to rewind to
-    (docs/steering.md): 12 bytes a parameter for each doubling of the number of saves. By default main paths do and
-    others do not."""
+    (docs/steering.md): a checkpoint (12 bytes a parameter with AdamW) for each doubling of the number of saves. By
+    default main paths do and others do not."""
     asynchronous: bool = True
     """Whether training continues while a copy of the state is written. Steps stop only for the copy and the
     publication, about a tenth of the time of an awaited save. The copy occupies host memory for as long as a path is
-    trained, 12 bytes (fp32 weights and two moments; 4 more for an average) for each parameter that a process owns,
-    pinned on a GPU machine.
+    trained, as many bytes for each parameter that a process owns as a checkpoint has: 12 with AdamW (fp32 weights and
+    two moments), 4 more for an average; pinned on a GPU machine.
     Writing and hashing use one core of each process; if training uses all cores, steps are slower meanwhile. Saves
     are awaited at the end of a path, before an evaluation and after a request to stop, and while the save before is
     still written."""
+
+    ranks_per_file: Literal["host"] | Annotated[Int, Field(ge=1)] = "host"
+    """Number of processes of one host that write their parts of a checkpoint into one file; host: all of them. A
+    smaller number makes more and smaller files. Any number of processes loads them (docs/checkpoints.md)."""
 
     def keeps_for_rewind(self, kind: str) -> bool:
         """Return whether paths of a kind keep older states to rewind to."""
@@ -212,7 +206,9 @@ def _as_people_write_it(schema: dict[str, Any]) -> None:
         kind: {"anyOf": [dict(strategy), {"type": "null"}]}
         for kind, strategy in zip(KINDS, strategies["oneOf"], strict=True)
     }
-    paradigms["additionalProperties"] = {**strategies, "required": ["kind"]}
+    # The keys of a plug-in's paradigm are known once its file is executed.
+    other = {"properties": {"kind": {"type": "string", "not": {"enum": list(KINDS)}}}, "required": ["kind"]}
+    paradigms["additionalProperties"] = {"anyOf": [{**strategies, "required": ["kind"]}, other]}
 
 
 class Config(Section):
@@ -234,8 +230,8 @@ class Config(Section):
     """Size of an optimizer step."""
     schedule: ScheduleConfig
     """Learning rate of all paradigms."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    """Settings of the optimizer."""
+    optimizer: OptimizerConfig = AdamWConfig()
+    """Optimizer of all paths, by its `kind`: adamw, muon or lion."""
     engine: EngineConfig = EngineConfig()
     """Execution of a step."""
     average: AverageConfig | None = None
@@ -260,6 +256,12 @@ class Config(Section):
     and ends with exit code 76, and continues once the budget is raised."""
     track: TrackConfig = TrackConfig()
     """Logging, trackers and notices."""
+    plugins: tuple[Path, ...] = ()
+    """Python files that register plug-ins, relative to this file (docs/extending.md). Every process that loads the
+    config executes them; those of an installed distribution are found by their names alone."""
+    callbacks: dict[CallbackName, dict[str, Any] | None] = Field(default_factory=dict)
+    """Callbacks of the training loop with their options, by the names that plug-ins register (docs/extending.md). They
+    are called in this order."""
 
     @property
     def run_dir(self) -> Path:
@@ -285,10 +287,17 @@ class Config(Section):
             return value
         return {
             name: {"kind": name, **(strategy or {})}
-            if name in KINDS and isinstance(strategy, dict | None)
+            if isinstance(strategy, dict | None) and "kind" not in (strategy or {}) and PARADIGMS.is_known(name)
             else strategy
             for name, strategy in value.items()
         }
+
+    @field_validator("callbacks")
+    @classmethod
+    def _options_of_callbacks(cls, callbacks: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
+        for name, options in callbacks.items():
+            check_options(CALLBACKS.get(name), options or {})
+        return callbacks
 
     @model_validator(mode="after")
     def _versions_known(self) -> Self:
@@ -305,6 +314,19 @@ class Config(Section):
         check_probes(self.probes, names, [source.name for source in self.data.sources])
         if self.probes and not any(strategy.kind == "path-switching" for strategy in self.paradigms.values()):
             raise ValueError("probes fork from a main path: add a path-switching paradigm")
+        return self
+
+    @model_validator(mode="after")
+    def _matched_paradigms_known(self) -> Self:
+        for name, strategy in self.paradigms.items():
+            if not isinstance(strategy, Ptfs) or strategy.steps_of is None:
+                continue
+            others = {other: each for other, each in self.paradigms.items() if other != name}
+            where, wanted = f"paradigms.{name}.steps_of", strategy.steps_of
+            if wanted not in others:
+                raise ValueError(f"{where}: {wanted!r} is not another paradigm of this config: {', '.join(others)}")
+            if getattr(others[wanted], "steps_of", None) is not None:
+                raise ValueError(f"{where}: {wanted} has steps_of itself; name the paradigm whose steps it has")
         return self
 
     @model_validator(mode="after")
@@ -353,6 +375,12 @@ class Config(Section):
         if micro is not None and share % micro:
             return f"batch.micro_sequences {micro} does not divide the {share} sequences of a process"
         return None
+
+    @model_validator(mode="after")
+    def _optimizer_fits_engine(self) -> Self:
+        if (fault := optimizer_fault(self.optimizer, self.engine.passed)) is not None:
+            raise ValueError(fault)
+        return self
 
     @model_validator(mode="after")
     def _something_is_averaged(self) -> Self:

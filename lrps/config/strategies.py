@@ -1,13 +1,15 @@
-"""The `paradigms` section of a config file: path switching, PTFS, CPT and WSD-S. lrps.paths compiles them."""
+"""The `paradigms` section of a config file: path switching, PTFS, CPT, WSD-S and plug-ins. lrps.paths compiles them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic_core import PydanticKnownError
 
-from lrps.config.values import DecayShape, Float, Int, OptimizerStart, Quantity, Section, Share
+from lrps.config.extensions import PARADIGMS
+from lrps.config.values import DecayShape, Float, Int, Name, OptimizerStart, Quantity, Section, Share
 
 ReleasedState = Literal["branch", "main", "ema", "merge"]
 """State that path switching releases as a version; see `PathSwitching.release`."""
@@ -134,6 +136,10 @@ class Ptfs(Decaying, PeakPerVersion):
     tokens."""
     decay: DecayShape = "cosine"
     """Shape of the decay of the learning rate."""
+    steps_of: Name | None = None
+    """Paradigm whose marginal steps each version is trained for from scratch, in place of all steps so far: the control
+    with as many steps. Increments so far are mixed evenly, each in proportion to its steps; `alpha` with `alpha_of:
+    steps-so-far` is a share of the steps of the version. By default all steps so far."""
 
 
 class Cpt(Mixing, PeakPerVersion):
@@ -179,5 +185,38 @@ class WsdS(Decaying):
     (`reset`)."""
 
 
-Strategy = Annotated[PathSwitching | Ptfs | Cpt | WsdS, Field(discriminator="kind")]
-KINDS = ("path-switching", "ptfs", "cpt", "wsd-s")
+class PluginStrategy(Decaying):
+    """Strategy of a paradigm that a plug-in adds, with the keys of its decay. A plug-in with keys of its own, or with
+    those of Mixing or PeakPerVersion, has a subclass."""
+
+    kind: str
+
+
+KINDS = PARADIGMS.builtin
+
+
+def _of_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Return the strategy of a plug-in as its own section, and any other one as pydantic finds it by its kind."""
+    kind = value.get("kind", KINDS[0]) if isinstance(value, dict) else KINDS[0]
+    if not isinstance(kind, str) or kind in KINDS:
+        return validate(value)
+    plugin = PARADIGMS.find(kind)
+    if plugin is None:
+        expected = ", ".join(f"'{name}'" for name in PARADIGMS.names)
+        raise PydanticKnownError(
+            "union_tag_invalid", {"discriminator": "'kind'", "tag": kind, "expected_tags": expected}
+        )
+    return (plugin.value.section or PluginStrategy).model_validate(value)
+
+
+Strategy = Annotated[
+    SerializeAsAny[PathSwitching | Ptfs | Cpt | WsdS], Field(discriminator="kind"), WrapValidator(_of_kind)
+]
+"""A strategy; that of a plug-in is a PluginStrategy, which validation finds by its kind."""
+
+
+def section_of(kind: str) -> type[Section]:
+    """Return the class of the strategies of a kind, of which there is one."""
+    builtin: dict[str, type[Section]] = dict(zip(KINDS, (PathSwitching, Ptfs, Cpt, WsdS), strict=True))
+    plugin = PARADIGMS.find(kind)
+    return builtin[kind] if plugin is None else plugin.value.section or PluginStrategy

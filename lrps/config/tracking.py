@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lrps.base.addresses import SecretAddress, is_http
-from lrps.config.values import Int, Section
+from lrps.config.extensions import TRACKERS, check_options
+from lrps.config.values import Int, Section, choice_of
+
+TrackerName = Annotated[str, *choice_of(TRACKERS)]
 
 
 class WandbConfig(Section):
@@ -53,9 +56,11 @@ class TrackConfig(Section):
 
     log_every_steps: Annotated[Int, Field(ge=1)] = 10
     """Number of steps between two lines of metrics.jsonl, the console and the trackers."""
-    trackers: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ()
-    """Names of the trackers that get a copy of the metrics; by default none. tensorboard and trackio are extras:
-    `pip install 'lrps[tensorboard]'`."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Names of the trackers that get a copy of the metrics; by default none. tensorboard, trackio and mlflow are
+    extras: `pip install 'lrps[tensorboard]'`. A plug-in may add others (docs/extending.md)."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options of trackers that are plug-ins, by the name of the tracker."""
     wandb: WandbConfig = WandbConfig()
     """Options of Weights & Biases."""
     notify: NotifyConfig | None = None
@@ -72,3 +77,14 @@ class TrackConfig(Section):
         if len(set(trackers)) < len(trackers):
             raise ValueError("name each tracker once")
         return trackers
+
+    @model_validator(mode="after")
+    def _options_are_taken(self) -> Self:
+        for name in self.options.keys() - set(self.trackers):
+            raise ValueError(f"options.{name}: there is no tracker {name} in `trackers`; add it there")
+        for name in self.trackers:
+            if (plugin := TRACKERS.find(name)) is not None:
+                check_options(plugin, self.options.get(name, {}), "path")
+            elif name in self.options:
+                raise ValueError(f"options.{name}: {name} is no plug-in; its options are the keys of track.{name}")
+        return self

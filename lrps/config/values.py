@@ -6,7 +6,10 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from lrps.base.plugins.registry import Registry
+from lrps.config.extensions import DECAYS
 
 _MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _QUANTITY = r"([0-9]*\.?[0-9]+)\s*([KMBGT]?)"
@@ -56,7 +59,16 @@ Bytes = Annotated[
 Epochs = Annotated[Float, Field(gt=0, le=2**20)]
 """Number of passes over data; more than a million are a mistake."""
 Share = Annotated[Float, Field(ge=0, le=1)]
-DecayShape = Literal["linear", "cosine", "1-sqrt", "exponential", "inverse", "multi-step"]
+
+
+def choice_of(registry: Registry) -> tuple[Any, ...]:
+    """Return the annotations of a text that names a choice of a registry. Editors complete the built-in ones."""
+    names: list[dict[str, Any]] = [{"enum": list(registry.builtin)}] if registry.builtin else []
+    schema = {"anyOf": [*names, {"type": "string"}]}
+    return AfterValidator(registry.check), WithJsonSchema(schema)
+
+
+DecayShape = Annotated[str, *choice_of(DECAYS)]
 OptimizerStart = Literal["carry", "reset"]
 Private = Annotated[str, PlainSerializer(lambda text: "..." if text else "", when_used="json")]
 """Text in which people write keys and passwords; it is left out wherever a config is written."""

@@ -158,7 +158,7 @@ def _with_all_kinds(plan: Plan) -> tuple[Plan, list[str]]:
     """Return the plan with path switching, PTFS and CPT in it, and the reason for each that cannot be added."""
     missing = []
     for kind, strategy in _DEFAULTS.items():
-        if any(each.kind == kind for each in plan.config.paradigms.values()):
+        if any(each.kind == kind for each in plan.graph.paradigms):
             continue
         name = kind if kind not in plan.config.paradigms else f"{kind}-default"
         paradigms = {**plan.config.paradigms, name: strategy()}

@@ -62,7 +62,7 @@ def recorded_plan(run_dir: Path) -> RecordedPlan:
 
 
 def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
-    config = Config.model_validate(document["config"])
+    config = _config(document["config"])
     batch = config.batch.sequences
     epochs = {source.name: Fraction(str(source.epochs)) for source in config.data.sources}
     versions, sets = document["plan"]["versions"], document["plan"].get("rehearsal", ())
@@ -83,6 +83,23 @@ def _plan(document: Mapping[str, Any], run_dir: Path) -> RecordedPlan:
         tuple(CandidateSet(each["name"], each["rows"]) for each in candidates),
         recorded_costs=None if costs is None else CostModel(**costs),
     )
+
+
+def _config(values: Mapping[str, Any]) -> Config:
+    """Return the recorded config. Raises ConfigError if it needs plug-ins that this process has not loaded.
+
+    What a directory names is not executed: it may have come from anybody.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValueError as error:
+        if not values.get("plugins"):
+            raise
+        files = ", ".join(map(str, values["plugins"]))
+        raise ConfigError(
+            f"the run uses plug-ins ({files}), and no code that a run directory names is executed; give the config "
+            f"file of the run instead of its directory ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def _shares(parts: Sequence[Mapping[str, Any]]) -> tuple[PartShare, ...]:

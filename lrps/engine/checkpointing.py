@@ -18,18 +18,22 @@ import torch
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
-from lrps.base.files import atomic_write_json
-from lrps.engine.fragments import Fragments
+from lrps.base.files import json_text
+from lrps.engine.fragments import FragmentKey, Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
+from lrps.engine.state_files.agreement import RanksPerFile, agree_on_index
+from lrps.engine.state_files.reading import SavedState
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint
+from lrps.store.fragments.index import INDEX, FragmentIndex
+from lrps.store.fragments.opening import index_of
 from lrps.store.layout import PathLayout
+from lrps.store.segments import Entry, FileSegment, dealt, merged_entries
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
 
 STATE = "state.json"
-_Files = dict[str, dict[str, Any]]  # name -> {"bytes", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,36 @@ class _Draft:
     """Lineage step of the state."""
     facts: Mapping[str, Any]
     """Content of state.json, and the identity in the manifest."""
+    index: FragmentIndex
+    """Index of the values that the ranks write."""
 
 
-def save_checkpoint(engine: Engine, path_layout: PathLayout, step: int, identity: Mapping[str, Any]) -> Checkpoint:
+@dataclass(frozen=True)
+class _Written:
+    """What one rank has written of a checkpoint."""
+
+    segment: FileSegment
+    """Its values."""
+    others: Mapping[str, Entry]
+    """Entries of the files that rank 0 writes beside its values."""
+
+
+def save_checkpoint(
+    engine: Engine,
+    path_layout: PathLayout,
+    step: int,
+    identity: Mapping[str, Any],
+    ranks_per_file: RanksPerFile = "host",
+) -> Checkpoint:
     """Save the engine's state as the checkpoint of `step`, and return once it is durable. Collective.
 
     identity: whatever names the state (plan, path, tokens, data positions); the engine's own facts are added. It is
-    the content of state.json and of the manifest. Raises CheckpointError on all ranks if any of them cannot write; then
-    there is no such checkpoint, and earlier ones are unchanged.
+    the content of state.json and of the manifest. ranks_per_file: as in the config's `checkpoint`. Raises
+    CheckpointError on all ranks if any of them cannot write; then there is no such checkpoint, and earlier ones are
+    unchanged.
     """
-    draft = _begin(engine, path_layout, step, identity)
-    return _publish(draft, lambda: _write(draft, engine.own_fragments()))
+    draft, own = _begin(engine, path_layout, step, identity, ranks_per_file)
+    return _publish(draft, lambda: _write(draft, own))
 
 
 class Snapshot:
@@ -75,20 +98,23 @@ class Snapshot:
         return replace(live, tensors=self._buffers)
 
 
-def _buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Allocate host memory for these tensors: one allocation, pinned where it is filled from a GPU."""
+def _buffers(tensors: Mapping[FragmentKey, Tensor]) -> dict[FragmentKey, Tensor]:
+    """Allocate host memory for these tensors: once for each type, pinned where it is filled from a GPU."""
     pinned = any(tensor.is_cuda for tensor in tensors.values())
-    elements = sum(tensor.numel() for tensor in tensors.values())
-    try:
-        # Written once here, or the first copy would wait for a page fault on every page.
-        memory = torch.empty(elements, dtype=torch.float32, pin_memory=pinned).zero_()
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"no host memory for a copy of {elements * 4 / 1e9:.1f} GB to save from while training continues "
-            f"({error}); set checkpoint.asynchronous: false, or give the process more memory"
-        ) from error
-    parts = memory.split([tensor.numel() for tensor in tensors.values()])
-    return dict(zip(tensors, parts, strict=True))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    buffers: dict[FragmentKey, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors.values()}:
+        alike = {key: tensor.numel() for key, tensor in tensors.items() if tensor.dtype == dtype}
+        try:
+            # Written once here, or the first copy would wait for a page fault on every page.
+            memory = torch.empty(sum(alike.values()), dtype=dtype, pin_memory=pinned).zero_()
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"no host memory for a copy of {size / 1e9:.1f} GB to save from while training continues "
+                f"({error}); set checkpoint.asynchronous: false, or give the process more memory"
+            ) from error
+        buffers |= zip(alike, memory.split(list(alike.values())), strict=True)
+    return buffers
 
 
 class Saver:
@@ -99,12 +125,13 @@ class Saver:
     ranks at the same step. The files equal those that `save_checkpoint` would have written at the step of `begin`.
     """
 
-    def __init__(self, engine: Engine, path_layout: PathLayout) -> None:
-        self._engine, self._layout = engine, path_layout
+    def __init__(self, engine: Engine, path_layout: PathLayout, ranks_per_file: RanksPerFile = "host") -> None:
+        """ranks_per_file: as in the config's `checkpoint`."""
+        self._engine, self._layout, self._ranks_per_file = engine, path_layout, ranks_per_file
         self._snapshot: Future[Snapshot] | None = None
         self._writer = ThreadPoolExecutor(1, "checkpoint-writer")
         self._draft: _Draft | None = None
-        self._written: Future[_Files] = Future()
+        self._written: Future[_Written] = Future()
 
     @property
     def written(self) -> bool:
@@ -126,11 +153,12 @@ class Saver:
         """
         if self._draft is not None:
             raise RuntimeError(f"the save of step {self._draft.step} is not finished")
-        self._draft = draft = _begin(self._engine, self._layout, step, identity)
+        draft, own = _begin(self._engine, self._layout, step, identity, self._ranks_per_file)
+        self._draft = draft
         with failing_together():
             self.prepare()
             assert self._snapshot is not None
-            copy = self._snapshot.result().take(self._engine.own_fragments())
+            copy = self._snapshot.result().take(own)
         self._written = self._writer.submit(_write, draft, copy)
 
     def finish(self) -> Checkpoint | None:
@@ -155,33 +183,37 @@ class Saver:
             self._draft = None
 
 
-def _begin(engine: Engine, path_layout: PathLayout, step: int, identity: Mapping[str, Any]) -> _Draft:
-    """Create the temporary directory of a checkpoint. Collective."""
+def _begin(
+    engine: Engine, path_layout: PathLayout, step: int, identity: Mapping[str, Any], ranks_per_file: RanksPerFile
+) -> tuple[_Draft, Fragments]:
+    """Create the temporary directory of a checkpoint; return the draft, and this rank's part of the state. Collective.
+
+    The part is live memory, which the next step changes.
+    """
+    with failing_together():
+        own = engine.own_fragments()
+    index = agree_on_index(own, ranks_per_file)
     facts = {**identity, **engine.facts, "step": step}
-    return _Draft(ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step)), step, facts)
+    return _Draft(ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step)), step, facts, index), own
 
 
-def _write(draft: _Draft, fragments: Fragments) -> _Files:
-    """Write this rank's files durably, and return their sizes and hashes. Not collective."""
+def _write(draft: _Draft, fragments: Fragments) -> _Written:
+    """Write this rank's part durably, and return its sizes and hashes. Not collective."""
     if not draft.temporary.is_dir():
         raise CheckpointError(f"{draft.temporary} is not visible here: the run directory must be shared by all hosts")
-    files = fragments.write(draft.temporary)
-    if rank() == 0:
-        state = draft.temporary / STATE
-        try:
-            atomic_write_json(state, draft.facts)
-        except OSError as error:
-            raise CheckpointError(f"cannot write {state}: {error}; free disk space and rerun") from error
-        files.append(state)
-    return {path.name: checkpoints.fsync_and_hash(path) for path in files}
+    segment = fragments.write(draft.temporary, draft.index, rank())
+    others = {INDEX: draft.index.text(), STATE: json_text(draft.facts)} if rank() == 0 else {}
+    small = {name: checkpoints.write_small(draft.temporary / name, text) for name, text in others.items()}
+    return _Written(segment, small)
 
 
-def _publish(draft: _Draft, written: Callable[[], _Files]) -> Checkpoint:
-    """Publish the files of all ranks, or none. written: returns this rank's files. Collective."""
+def _publish(draft: _Draft, written: Callable[[], _Written]) -> Checkpoint:
+    """Publish the files of all ranks, or none. written: returns what this rank has written. Collective."""
     try:
         with failing_together():
             mine = written()
-        files = {name: entry for share in gather(mine) for name, entry in share.items()}
+        everyone = gather(mine)
+        files = merged_entries(each.segment for each in everyone) | dict(everyone[0].others)
         return ask_rank_zero(lambda: checkpoints.publish(draft.temporary, draft.step, files, draft.facts))
     except BaseException:
         _discard(draft)  # A full disk needs the space of the unfinished files.
@@ -201,11 +233,12 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
     loaded. Raises CheckpointError on all ranks if a host cannot read a file, and, before anything is changed, if the
     state is of another model.
     """
-    share = _own_share(checkpoint)
     try:
-        digests = engine.read_fragments(checkpoint.directory, optimizer, share)
+        saved = SavedState(checkpoint.directory, ask_rank_zero(lambda: index_of(checkpoint), alike=True))
+        share = [each for each in _own_share(checkpoint) if each.file != INDEX]  # Rank 0 has compared the index.
+        digests = engine.read_fragments(saved, optimizer, share)
         with failing_together(alike=True), _naming_rank():
-            checkpoints.check_file_digests(checkpoint, digests)
+            checkpoints.check_digests(checkpoint, digests)
     except DamagedCheckpointError:
         raise
     except CheckpointError:
@@ -214,7 +247,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
 
 
 def verify_together(checkpoint: Checkpoint) -> None:
-    """Compare the SHA-256 of every file, each rank its share. Collective.
+    """Compare the SHA-256 of every segment, each rank its share. Collective.
 
     Raises DamagedCheckpointError, the same on all ranks, if a SHA-256 differs, or if rank 0 sees a wrong manifest or
     size. Raises UnreadableCheckpointError, the same on all ranks, if one of them cannot read what rank 0 sees; the
@@ -224,7 +257,7 @@ def verify_together(checkpoint: Checkpoint) -> None:
         if rank() == 0:
             _check_complete(checkpoint)
     with failing_together(alike=True), _naming_rank():
-        checkpoints.verify_files(checkpoint, _own_share(checkpoint))
+        checkpoints.verify_segments(checkpoint, _own_share(checkpoint))
 
 
 def _check_complete(checkpoint: Checkpoint) -> None:
@@ -246,21 +279,5 @@ def _naming_rank() -> Iterator[None]:
         raise UnreadableCheckpointError(f"rank {rank()}: {error}") from error
 
 
-def _own_share(checkpoint: Checkpoint) -> list[str]:
-    return dealt(checkpoint.manifest["files"], rank(), world_size())
-
-
-def dealt(files: Mapping[str, Mapping[str, Any]], index: int, count: int) -> list[str]:
-    """Return the names of the files that rank `index` of `count` hashes, in about equal shares of the bytes.
-
-    files: name -> {"bytes"}. Neighbouring files go to one rank, so that each rank of the topology that has saved them
-    gets the file that it loads, and with fewer ranks mostly those that it loads.
-    """
-    total = max(1, sum(entry["bytes"] for entry in files.values()))
-    names, before = [], 0
-    for name in sorted(files):
-        middle = before + files[name]["bytes"] / 2
-        if min(count - 1, int(middle * count / total)) == index:
-            names.append(name)
-        before += files[name]["bytes"]
-    return names
+def _own_share(checkpoint: Checkpoint) -> list[FileSegment]:
+    return dealt(checkpoint.segments, rank(), world_size())

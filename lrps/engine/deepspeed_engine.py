@@ -1,4 +1,4 @@
-"""The only module that imports DeepSpeed: a process group, and an engine that trains, evaluates and has a state.
+"""The door to DeepSpeed: a process group, and an engine that trains, evaluates and has a state.
 
 It does not know paths or schedules: the caller gives the learning rate of every step. Must not import anything above
 lrps.engine. Depends on internals of deepspeed 0.19.8 (see the comments).
@@ -11,13 +11,10 @@ import inspect
 import logging
 import math
 import os
-import socket
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,23 +32,26 @@ from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement, placement_for
 from lrps.engine.heldout_losses import HeldoutLosses, token_losses
 from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
-from lrps.engine.machine import retain_host_memory, used_joules
+from lrps.engine.machine import free_port, retain_host_memory, used_joules
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
-from lrps.engine.model import compile_layers, parameter_groups
+from lrps.engine.model import compile_layers
+from lrps.engine.optimizers.engine_optimizer import set_learning_rate
+from lrps.engine.optimizers.kinds import optimizer_kind, optimizer_of
 from lrps.engine.seeds import derived_seed
 from lrps.engine.setup.gradient_sum import GradientSum
-from lrps.engine.setup.settings import deepspeed_settings, division, sums_gradients
-from lrps.engine.update_gate import Judge, UpdateGate
+from lrps.engine.setup.settings import deepspeed_settings, division, merged, sums_gradients
+from lrps.engine.setup.surroundings import surroundings_of_deepspeed
+from lrps.engine.state_files.reading import SavedState
+from lrps.engine.update_gate import Judge
 from lrps.paths.buckets import changed_sums
+from lrps.paths.optimizer_states import optimizer_fact
+from lrps.store.segments import FileSegment
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Read while deepspeed is imported.
-warnings.filterwarnings("ignore", category=FutureWarning)  # ZeRO-3 on torch 2.13 raises hundreds of them.
-
-import deepspeed  # noqa: E402
-import deepspeed.comm.comm  # noqa: E402
-import deepspeed.ops  # noqa: E402
-from deepspeed.runtime.zero import parameter_offload  # noqa: E402
+with surroundings_of_deepspeed():
+    import deepspeed
+    import deepspeed.comm.comm
+    import deepspeed.ops
+    from deepspeed.runtime.zero import parameter_offload
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
     alone = "WORLD_SIZE" not in os.environ
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     if alone:
-        defaults["MASTER_PORT"] = str(_free_port())
+        defaults["MASTER_PORT"] = str(free_port())
     # Removed at the end, so that a second group in this process uses a new port.
     added = {key: value for key, value in defaults.items() if key not in os.environ}
     os.environ.update(added)
@@ -78,7 +78,7 @@ def process_group(timeout: timedelta = default_pg_timeout, *, retain_memory: boo
         # Otherwise init compiles an unnecessary op for a minute, and hangs on a stale lock of its cache.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
-        with ranks.translate_lost_rank_errors():
+        with surroundings_of_deepspeed(), ranks.translate_lost_rank_errors():
             deepspeed.init_distributed(
                 dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
             )
@@ -101,11 +101,12 @@ def placement(config: Config) -> Placement:
 def _settings(config: Config, parameters: int, own_sums: bool = False) -> dict[str, Any]:
     processes, on_gpu = ranks.world_size(), torch.cuda.is_available()
     divided = division(config, processes)
-    return deepspeed_settings(config, divided, parameters, processes=processes, on_gpu=on_gpu, own_sums=own_sums)
+    own = deepspeed_settings(config, divided, parameters, processes=processes, on_gpu=on_gpu, own_sums=own_sums)
+    return merged(own, optimizer_kind(config.optimizer.kind).deepspeed_settings(config.engine.zero_stage))
 
 
 class Engine:
-    """A model under DeepSpeed ZeRO with AdamW. Methods are collective unless they say otherwise."""
+    """A model under DeepSpeed ZeRO with an optimizer. Methods are collective unless they say otherwise."""
 
     def __init__(
         self,
@@ -128,13 +129,8 @@ class Engine:
         self._flat = document_end is not None and packing.takes_cu_seqlens(model)
         self._eval_rows = config.evaluation.batch_sequences
         self._stage = config.engine.zero_stage
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.optimizer),
-            lr=0.0,  # Set before every step.
-            betas=config.optimizer.betas,
-            eps=config.optimizer.eps,
-            fused=True,
-        )
+        self._optimizer = optimizer_fact(config.optimizer.kind)
+        optimizer = optimizer_kind(config.optimizer.kind).make(model, config.optimizer)
         # Parameters that are divided among the ranks are empty.
         self.parameters = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
         settings = _settings(config, self.parameters, own_sums)
@@ -145,7 +141,7 @@ class Engine:
         self._changing_digits = sums | config.engine.passed.changing_digits()
         self._sum = GradientSum(self._engine, divided.micro_batches) if own_sums else None
         self.average = AveragedWeights(self._engine, average)
-        self._gate = UpdateGate(self._engine)
+        self._gate = optimizer_of(self._engine).gate()
         _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
         self._check_start(model, document_end)
         self._fused_loss = self._enable_fused_loss(model, config.engine.cross_entropy)
@@ -209,6 +205,11 @@ class Engine:
             return self._loss(rows)
 
     @property
+    def module(self) -> nn.Module:
+        """Model that is trained; ZeRO-3 divides its parameters among the ranks."""
+        return self._engine.module
+
+    @property
     def rank(self) -> int:
         """Number of this rank."""
         return ranks.rank()
@@ -242,7 +243,7 @@ class Engine:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions.
+        """Description of the engine in the identity of a checkpoint: ranks, ZeRO stage, precision, versions, optimizer.
 
         With settings of DeepSpeed that change the last digits: those that the config gives, and the defaults that
         differ from those of earlier versions of lrps.
@@ -252,7 +253,7 @@ class Engine:
         versions = {module.__name__: module.__version__ for module in (torch, deepspeed, transformers)}
         precision = "bf16" if self._engine.bfloat16_enabled() else "fp32"
         facts = {"world_size": self.world_size, "zero_stage": self._stage, "precision": precision, "versions": versions}
-        return {**facts, **({PASSED: self._changing_digits} if self._changing_digits else {})}
+        return {**facts, **self._optimizer, **({PASSED: self._changing_digits} if self._changing_digits else {})}
 
     def train_step(
         self, rows: np.ndarray, *, lr: float, seed: int, step: int, judge: Judge | None = None, clip: float = 0.0
@@ -345,8 +346,7 @@ class Engine:
         norm = self._reduced_norm() if self._stage == 0 else None
         if norm is not None and (self._gate.drops(norm) or not math.isfinite(norm)):
             return norm, False
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self._engine, lr)
         skipped = self._engine.skipped_steps
         self._engine.step()
         taken = self._engine.skipped_steps == skipped
@@ -405,9 +405,11 @@ class Engine:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
-        """Set the state from fragments, see lrps.engine.fragments; return the SHA-256 of the files `hashed`."""
-        return fragments.read_fragments(self._engine, directory, optimizer, hashed)
+    def read_fragments(
+        self, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
+    ) -> dict[FileSegment, str]:
+        """Set the state from a saved one, see lrps.engine.fragments; return the SHA-256 of the segments `hashed`."""
+        return fragments.read_fragments(self._engine, saved, optimizer, hashed)
 
     def close(self) -> None:
         """Release hooks and memory, so that the process can run another engine. Not collective; idempotent."""
@@ -442,9 +444,3 @@ def _forget(module: nn.Module) -> None:
 def _widened(rows: np.ndarray) -> Tensor:
     """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
     return torch.from_numpy(np.ascontiguousarray(rows)).long()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

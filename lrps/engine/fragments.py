@@ -1,7 +1,6 @@
 """The state in a checkpoint: fp32 weights and states of the optimizer, each rank the pieces that it owns.
 
-There is one safetensors file per rank, `fragments-00000-of-00002.safetensors`, with 1-D fp32 tensors keyed
-`state|name|start`, where start is an offset into the flattened parameter. A loader of any world size, ZeRO stage and
+What each rank owns goes into one segment of a file, and an index says where. A loader of any world size, ZeRO stage and
 precision reads the ranges of elements that it needs, exactly. bf16 weights are rounded fp32 ones and are not stored.
 
 Learning rate, betas, eps and weight decay are not state: they come from the config. Must not import deepspeed.
@@ -9,313 +8,110 @@ Learning rate, betas, eps and weight decay are not state: they come from the con
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lrps.base.errors import CheckpointError
-from lrps.base.files import apply_umask, sha256_file
-from lrps.engine.flat_pieces import (
-    WEIGHTS,
-    FlatPiece,
-    adam_step,
-    check_piece_names,
-    own_pieces,
-    refresh_weights,
-    set_adam_step,
-    shapes_of,
-    states_of,
-)
-from lrps.engine.ranks import failing_together, rank, world_size
+from lrps.engine.flat_pieces import WEIGHTS, check_piece_names, refresh_weights, shapes_of
+from lrps.engine.optimizers.kinds import optimizer_of
+from lrps.engine.ranks import failing_together
+from lrps.engine.state_files.reading import OpenFiles, SavedState, read_values
+from lrps.engine.state_files.writing import write_segment
 from lrps.paths.optimizer_states import OptimizerState
-from lrps.store.file_errors import unreadable
+from lrps.store.fragments.index import FragmentIndex
+from lrps.store.fragments.layouts import ElementRange
+from lrps.store.fragments.ranges import STEP, StoredState
+from lrps.store.segments import FileSegment
 
-FORMAT = "lrps-fragments/1"
-FACTS = "lrps"
 
+class FragmentKey(NamedTuple):
+    """The name of a fragment: consecutive elements of a parameter in one state, from `start` on."""
 
-def file_name(index: int, count: int) -> str:
-    """Return the name of the file of rank `index` of `count`."""
-    return f"fragments-{index:05d}-of-{count:05d}.safetensors"
+    state: str
+    name: str
+    start: int
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """The content of one rank's file."""
+    """The part of a state that one rank writes."""
 
-    file: str
-    tensors: Mapping[str, Tensor]
-    """Mapping from `state|name|start` to 1-D fp32 values."""
-    facts: Mapping[str, Any]
+    tensors: Mapping[FragmentKey, Tensor]
+    """Values of the fragments, 1-D, in the type of their state."""
+    shapes: Mapping[str, list[int]]
+    """Shapes of whole parameters by name, in the model's order: those of the model, also without a fragment here."""
+    states: Mapping[str, StoredState]
+    """All states of the model, in the order in which they are written."""
+    steps: Mapping[str, float]
+    """Counters, such as the number of steps that the optimizer has taken."""
 
-    def write(self, directory: Path) -> list[Path]:
-        """Write the file into `directory` and return it. Not collective; not yet durable.
+    def pieces(self, state: str) -> tuple[ElementRange, ...]:
+        """Return the elements that there are of a state, with parameters by number, in the order of the fragments."""
+        numbers = {name: number for number, name in enumerate(self.shapes)}
+        return tuple(
+            ElementRange(numbers[key.name], key.start, key.start + tensor.numel())
+            for key, tensor in self.tensors.items()
+            if key.state == state
+        )
 
-        Raises CheckpointError if it cannot be written.
-        """
-        tensors = {key: tensor.cpu() for key, tensor in self.tensors.items()}
-        # One entry, since safetensors writes several in random order, and equal states must have equal files.
-        metadata = {FACTS: json.dumps(self.facts)}
-        path = directory / self.file
-        try:
-            save_file(tensors, path, metadata)
-            apply_umask(path)  # safetensors makes files that only their owner may read.
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"cannot write {path}: {error}. Free disk space or fix permissions, then rerun"
-            ) from error
-        return [path]
+    def write(self, directory: Path, index: FragmentIndex, segment: int) -> FileSegment:
+        """Write the fragments as a segment, durably; see `write_segment`. Not collective."""
+        return write_segment(
+            directory,
+            index,
+            segment,
+            lambda state, piece: self.tensors[FragmentKey(state, index.names[piece.parameter], piece.start)],
+        )
 
 
 def own_fragments(engine: Any) -> Fragments:
     """Return this rank's part of the state as views of the live memory, which the next step changes. Not collective."""
-    pieces = own_pieces(engine)
-    if engine.zero_optimization_stage() == 0:  # Every rank has the whole state: distribute the parameters.
-        pieces = pieces[rank() :: world_size()]
+    optimizer = optimizer_of(engine)
     tensors = {
-        f"{state}|{piece.name}|{piece.start}": tensor.detach()
-        for piece in pieces
-        for state, tensor in piece.states.items()
+        FragmentKey(piece.state, piece.name, piece.start): piece.values.detach()
+        for piece in optimizer.pieces()
+        if piece.written
     }
-    facts = {"format": FORMAT, "adam_step": adam_step(engine), "shapes": shapes_of(engine)}
-    return Fragments(file_name(rank(), world_size()), tensors, facts)
+    states = {WEIGHTS: StoredState("elementwise", "F32")}
+    states |= {state.name: StoredState(state.kind, state.dtype) for state in optimizer.states()}
+    return Fragments(tensors, shapes_of(engine), states, {STEP: optimizer.step})
 
 
 def read_fragments(
-    engine: Any, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()
-) -> dict[str, str]:
-    """Set weights, states of the optimizer and Adam's step count from fragments of any topology. Collective.
+    engine: Any, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
+) -> dict[FileSegment, str]:
+    """Set weights, states of the optimizer and its step count from a saved state of any topology. Collective.
 
-    optimizer: `carry`, or `reset` for zero moments and step 0. If the engine has an average of the weights, it is read
-    in both cases; it begins as a copy of the weights if the fragments have none. hashed: names of files in the
-    directory that this rank reads as a whole; what it needs of them is taken from the same read, and their SHA-256 is
-    returned by name. Raises CheckpointError on all ranks: before anything is changed if the fragments lack a range or
-    are of another model, later if a file cannot be read.
+    optimizer: `carry`, or `reset` for states as before the first step, and step 0. If the engine has an average of the
+    weights, it is read in both cases; it begins as a copy of the weights if the saved state has none. hashed: segments
+    of its files that this rank reads as a whole; what it needs of them is taken from the same read, and their SHA-256
+    is returned. Raises CheckpointError on all ranks: before anything is changed if the saved state lacks a range or is
+    of another model, later if a file cannot be read.
     """
     if optimizer not in ("carry", "reset"):
         raise ValueError(f"optimizer must be 'carry' or 'reset', not {optimizer!r}")
-    with ExitStack() as stack:
-        with failing_together():
-            pieces, states = own_pieces(engine), states_of(engine)  # Moments that do not exist yet are allocated.
-            source = _FragmentFiles(directory, stack)
-            source.check_model(shapes_of(engine))
-            read = [state for state in states if _is_read(state, optimizer, source)]
-            wanted = (WEIGHTS, *(state.name for state in read))
-            copies = [copy for piece in pieces for state in wanted for copy in source.copies(state, piece)]
-        with failing_together(), torch.no_grad():
-            digests = _read(directory, copies, hashed)
-            for new in (state for state in states if state not in read):
-                for piece in pieces:
-                    _begin(new, piece.states[WEIGHTS], piece.states[new.name])
-            set_adam_step(engine, source.adam_step if optimizer == "carry" else 0.0)
+    with failing_together():
+        own = optimizer_of(engine)
+        states, pieces = own.states(), own.pieces()  # States that do not exist yet are allocated.
+        saved.check_model(shapes_of(engine))
+        read = {WEIGHTS, *(state.name for state in states if _is_read(state, optimizer, saved))}
+        wanted = [piece for piece in pieces if piece.state in read]
+        copies = [copy for each in wanted for copy in saved.copies(each.state, each.name, each.start, each.values)]
+    with failing_together(), torch.no_grad(), OpenFiles(saved.directory) as files:
+        digests = read_values(files, copies, hashed)
+        for state in states:
+            if state.name not in read:
+                own.begin(state)
+        own.step = saved.index.steps[STEP] if optimizer == "carry" else 0.0
     refresh_weights(engine)
     check_piece_names(engine)  # At the start equal norms and biases show nothing: any of their names would fit.
     return digests
 
 
-def _is_read(state: OptimizerState, optimizer: str, source: _FragmentFiles) -> bool:
-    """Return True if a state is read from fragments, False if it restarts from its first value."""
-    return source.has(state.name) if state.averages_weights else optimizer == "carry"
-
-
-def _begin(state: OptimizerState, weights: Tensor, values: Tensor) -> None:
-    """Set the values with which a state begins."""
-    if state.averages_weights:
-        values.copy_(weights)
-    else:
-        values.zero_()
-
-
-# Reading
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """Elements of one stored tensor, from `start` on, and the live memory that they are read into: 1-D, fp32."""
-
-    path: Path
-    file: Any
-    key: str
-    start: int
-    target: Tensor
-
-    def read(self) -> None:
-        """Read these elements alone. Raises CheckpointError if the file cannot be read."""
-        with _readable(self.path):
-            self.target.copy_(self.file.get_slice(self.key)[self.start : self.start + self.target.numel()])
-
-
-def _read(directory: Path, copies: Iterable[_Copy], hashed: Collection[str]) -> dict[str, str]:
-    """Read what `copies` say; return the SHA-256 of the files `hashed`, which are read once, as a whole."""
-    of_whole: dict[str, list[_Copy]] = {name: [] for name in hashed}
-    for copy in copies:
-        if copy.path.name in of_whole:
-            of_whole[copy.path.name].append(copy)
-        else:
-            copy.read()
-    return {name: _read_whole(directory / name, wanted) for name, wanted in of_whole.items()}
-
-
-def _read_whole(path: Path, copies: Sequence[_Copy]) -> str:
-    """Read a file once, copy values out of it, and return its SHA-256. Raises CheckpointError if it cannot be read."""
-    with _readable(path):
-        offsets = _data_offsets(path) if copies else {}
-        begins = ((offsets[copy.key] + 4 * copy.start, copy.target.view(torch.uint8)) for copy in copies)
-        places = deque(sorted(begins, key=lambda place: place[0]))
-
-        def receive(offset: int, piece: memoryview) -> None:
-            stop = offset + len(piece)
-            while places and places[0][0] < stop:
-                begin, target = places.popleft()
-                some = target[: stop - begin]
-                some.copy_(torch.frombuffer(piece, dtype=torch.uint8, offset=begin - offset, count=len(some)))
-                if len(some) < len(target):  # The next piece of the file has the rest.
-                    places.appendleft((stop, target[len(some) :]))
-
-        return sha256_file(path, receive)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a safetensors file, whose bytes may be any, into a CheckpointError that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except torch.OutOfMemoryError:
-        raise
-    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error!r}); use an older checkpoint") from error
-
-
-def _data_offsets(path: Path) -> dict[str, int]:
-    """Return where the values of each tensor of a safetensors file begin, in bytes."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    return {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items() if key != "__metadata__"}
-
-
-class _FragmentFiles:
-    """The open fragment files of a directory, with an index of their tensors."""
-
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self.directory = directory
-        self._index: dict[tuple[str, str], list[tuple[int, int, Path, Any, str]]] = {}
-        self.shapes: dict[str, list[int]] = {}
-        self.adam_step = 0.0
-        for path in self._files():
-            with _readable(path):
-                file = stack.enter_context(safe_open(path, framework="pt"))
-                self._add(path, file)
-        for entries in self._index.values():
-            entries.sort(key=lambda entry: entry[:2])
-
-    def _files(self) -> list[Path]:
-        paths = sorted(self.directory.glob("fragments-*.safetensors"))
-        count = len(paths)
-        if not paths or [path.name for path in paths] != [file_name(index, count) for index in range(count)]:
-            names = ", ".join(path.name for path in paths[:8]) or "no fragments"
-            raise CheckpointError(
-                f"{self.directory} has {names}: not one complete set of files; use an older checkpoint"
-            )
-        return paths
-
-    def _add(self, path: Path, file: Any) -> None:
-        facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))
-        if facts.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path} has format {facts.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
-            )
-        self.shapes = facts["shapes"]
-        self.adam_step = float(facts["adam_step"])
-        for key in file.keys():  # noqa: SIM118 - a safetensors file is no dict
-            state, name, start = key.split("|")
-            stored = file.get_slice(key)
-            if stored.get_dtype() != "F32":
-                raise CheckpointError(f"{path}: {key} is {stored.get_dtype()}, not F32; use an older checkpoint")
-            entries = self._index.setdefault((state, name), [])
-            entries.append((int(start), int(start) + stored.get_shape()[0], path, file, key))
-
-    def check_model(self, shapes: Mapping[str, list[int]]) -> None:
-        """Raise CheckpointError if names or shapes are those of another model."""
-        how_to_fix = "it is a checkpoint of another model: give the `model` section that it was trained with"
-        for name in (*shapes, *self.shapes):
-            here, there = shapes.get(name), self.shapes.get(name)
-            if here != there:
-                raise CheckpointError(
-                    f"{self.directory}: parameter {name} is {there or 'absent'} there and {here or 'absent'} in the "
-                    f"model; {how_to_fix}"
-                )
-
-    def has(self, state: str) -> bool:
-        """Return True if there are values of this state."""
-        return any(state == stored for stored, _ in self._index)
-
-    def copies(self, state: str, piece: FlatPiece) -> Iterator[_Copy]:
-        """Yield copies that together fill a state of the piece. Raises CheckpointError for a gap."""
-        target, position = piece.states[state], piece.start
-        for start, stop, path, file, key in self._index.get((state, piece.name), []):
-            if start <= position < min(stop, piece.stop):
-                until = min(stop, piece.stop)
-                part = target[position - piece.start : until - piece.start]
-                yield _Copy(path, file, key, position - start, part)
-                position = until
-        if position < piece.stop:
-            raise CheckpointError(
-                f"{self.directory}: parameter {piece.name} lacks elements {position} to {piece.stop} of {state}; "
-                "the checkpoint is not complete, use an older one"
-            )
-
-
-class StateReader:
-    """A reader of a checkpoint's state, one tensor at a time, without an engine."""
-
-    def __init__(self, source: _FragmentFiles, weights: str = WEIGHTS) -> None:
-        self._source, self._weights = source, weights
-
-    @property
-    def shapes(self) -> Mapping[str, Sequence[int]]:
-        """Shapes of all parameters by name, in the model's order."""
-        return self._source.shapes
-
-    @property
-    def adam_step(self) -> float:
-        """Number of steps that Adam has taken."""
-        return self._source.adam_step
-
-    def read(self, name: str, state: str | None = None) -> Tensor:
-        """Return a whole parameter, or its values in a state of the optimizer, in fp32.
-
-        Raises CheckpointError for a gap.
-        """
-        state = state or self._weights
-        whole = torch.empty(tuple(self.shapes[name]), dtype=torch.float32)
-        flat = whole.view(-1)
-        for copy in self._source.copies(state, FlatPiece(name, 0, {WEIGHTS: flat, state: flat})):
-            copy.read()
-        return whole
-
-
-@contextmanager
-def open_state(
-    directory: Path, shapes: Mapping[str, list[int]] | None = None, weights: str = WEIGHTS
-) -> Iterator[StateReader]:
-    """Open the state in fragments of any topology. Raises CheckpointError if the shapes are given and differ.
-
-    weights: name of the state that is read as the weights, such as their average.
-    """
-    with ExitStack() as stack:
-        source = _FragmentFiles(directory, stack)
-        if shapes is not None:
-            source.check_model(shapes)
-        yield StateReader(source, weights)
+def _is_read(state: OptimizerState, optimizer: str, saved: SavedState) -> bool:
+    """Return True if a state is read from the saved one, False if it restarts from its first value."""
+    return state.name in saved.index.states if state.averages_weights else optimizer == "carry"

@@ -1,8 +1,9 @@
-"""The machine under one rank: the name and the energy counter of its GPU, and the memory allocator of its C library."""
+"""The machine under one rank: its GPU's name and energy counter, its ports, its memory allocator."""
 
 from __future__ import annotations
 
 import ctypes
+import socket
 
 import torch
 
@@ -14,6 +15,13 @@ _FROM_HEAP_BYTES = 2**30
 def device_name() -> str:
     """Return `cpu`, or the product name of the GPU that this process uses."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def free_port() -> int:
+    """Return the number of a port that no process of this machine listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def used_joules(device: torch.device) -> float | None:

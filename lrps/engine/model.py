@@ -1,4 +1,4 @@
-"""Hugging Face causal language models from the config, and their parameter groups for weight decay.
+"""Hugging Face causal language models from the config.
 
 Here a model is built whole, in fp32 and without DeepSpeed's zero.Init, which initialises transformers 5 models wrongly
 without an error; lrps.engine.build builds it in parts. Must not import deepspeed. Imports transformers when a model is
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
-from lrps.config.models import ModelConfig, OptimizerConfig
+from lrps.config.models import ModelConfig
 from lrps.engine.loaded import check_names, value_faults
 from lrps.engine.model_config import model_config
 from lrps.engine.padding import NO_TOKEN, drop_padding, needs_padding_token, train_padding_rows
@@ -142,37 +142,6 @@ def set_attention(model: Any, attention: str) -> None:
     # Some models have a fixed attention, and transformers only warns.
     if attention != before == model.config._attn_implementation:
         raise ConfigError(f"engine.attention: a {model.config.model_type} model has {before} only; leave the key out")
-
-
-def parameter_groups(model: nn.Module, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
-    """Return the parameter groups for AdamW: with weight decay, then without (`no_weight_decay`); none is empty.
-
-    Within a group the order is that of `model.named_parameters()`. An output head counts as an embedding only if it is
-    tied to one.
-    """
-    spared = {
-        id(parameter)
-        for module in model.modules()
-        for name, parameter in module.named_parameters(recurse=False)
-        if _kinds(module, name) & set(optimizer.no_weight_decay)
-    }
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in model.parameters() if id(p) not in spared], "weight_decay": optimizer.weight_decay},
-        {"params": [p for p in model.parameters() if id(p) in spared], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _kinds(module: nn.Module, name: str) -> set[str]:
-    """Return the kinds of a module's own parameter, as `no_weight_decay` names them."""
-    kinds = set()
-    if "norm" in type(module).__name__.lower():
-        kinds.add("norms")
-    if name.endswith("bias"):
-        kinds.add("biases")
-    if isinstance(module, nn.Embedding):
-        kinds.add("embeddings")
-    return kinds
 
 
 def _from_architecture(config: Any, seed: int, own_padding: bool) -> Any:

@@ -22,9 +22,9 @@ from lrps.base.files import apply_umask
 from lrps.config.models import ModelConfig
 from lrps.engine.averages.merge import WeightsReader, open_mean, shards_of
 from lrps.engine.flat_pieces import WEIGHTS
-from lrps.engine.fragments import open_state
 from lrps.engine.loaded import untie_as_stored
 from lrps.engine.model import build_model, build_skeleton
+from lrps.engine.state_files.reading import open_state
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

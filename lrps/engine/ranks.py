@@ -86,10 +86,13 @@ def translate_lost_rank_errors() -> Iterator[None]:
         ) from error
 
 
-def ask_rank_zero(question: Callable[[], T]) -> T:
-    """Call `question` on rank 0 and return its result on all ranks. An error on rank 0 is raised on all ranks."""
+def ask_rank_zero(question: Callable[[], T], *, alike: bool = False) -> T:
+    """Call `question` on rank 0 and return its result on all ranks. An error on rank 0 is raised on all ranks.
+
+    alike: as for `failing_together`.
+    """
     answer: list[Any] = [None]
-    with failing_together():
+    with failing_together(alike=alike):
         if rank() == 0:
             answer[0] = question()
     if world_size() > 1:

@@ -18,8 +18,9 @@ import torch
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import atomic_write_text, fsync_directory, fsync_file
-from lrps.engine.flat_pieces import MOMENTS, WEIGHTS
-from lrps.engine.fragments import StateReader, open_state
+from lrps.engine.flat_pieces import WEIGHTS
+from lrps.engine.state_files.reading import StateReader, open_state
+from lrps.paths.optimizer_states import AVERAGE, MOMENTS
 
 LATEST = "latest_universal"
 _INFO = {"universal_checkpoint_version": 0.4}
@@ -39,6 +40,7 @@ def write_universal(fragments: Path, out: Path, step: int, samples: int, client_
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         with open_state(fragments) as state:
+            _check_states(state, fragments)
             _write_parameters(state, temporary / "zero")
             _write_rest(state, temporary, {**client_state, "global_steps": step, "global_samples": samples})
         os.rename(temporary, final)
@@ -52,12 +54,22 @@ def write_universal(fragments: Path, out: Path, step: int, samples: int, client_
     return final
 
 
+def _check_states(state: StateReader, directory: Path) -> None:
+    """Raise CheckpointError if a state is not that of AdamW, the only optimizer that scripts read from the format."""
+    own = {*state.states} - {WEIGHTS, AVERAGE.name}
+    if own != {moment.name for moment in MOMENTS}:
+        raise CheckpointError(
+            f"{directory} has the states {', '.join(sorted(own)) or 'of no optimizer'}, and DeepSpeed's universal "
+            "format those of AdamW only; `lrps export` writes the weights of any state"
+        )
+
+
 def _write_parameters(state: StateReader, zero: Path) -> None:
     step = torch.tensor(state.adam_step, dtype=torch.float32)
     for name in state.shapes:
         directory = zero / name
         directory.mkdir(parents=True)
-        for kind in (WEIGHTS, *MOMENTS):
+        for kind in (WEIGHTS, *(moment.name for moment in MOMENTS)):
             _save({"param": state.read(name, kind)}, directory / f"{kind}.pt")
         _save(step, directory / "step.pt")
         fsync_directory(directory)

@@ -25,12 +25,18 @@ from torch import Tensor, nn
 from lrps.base.errors import CheckpointError
 from lrps.base.files import located, sha256_file
 from lrps.config.models import ModelConfig
-from lrps.engine.flat_pieces import MOMENTS, WEIGHTS
-from lrps.engine.fragments import FORMAT, Fragments, file_name
+from lrps.engine.flat_pieces import WEIGHTS
+from lrps.engine.fragments import FragmentKey, Fragments
 from lrps.engine.model import build_skeleton
+from lrps.engine.state_files.agreement import index_alone
 from lrps.engine.universal import LATEST
-from lrps.store.checkpoints import Checkpoint, begin, directory_name, fsync_and_hash, publish
+from lrps.paths.optimizer_states import MOMENTS
+from lrps.store.checkpoints import Checkpoint, begin, directory_name, publish, write_small
+from lrps.store.fragments.index import INDEX
+from lrps.store.fragments.ranges import STEP, StoredState
+from lrps.store.segments import merged_entries
 
+_STATES = (WEIGHTS, *(moment.name for moment in MOMENTS))
 _PREFIX = "module."
 _HOW_TO_FIX = "give the `model` section of the run that wrote it, or convert its checkpoint again"
 _CONVERT = (
@@ -80,11 +86,14 @@ def import_universal(model: ModelConfig, universal: Path, out: Path) -> Imported
     step = facts["global_step"] or int(adam_step)
     if (out / directory_name(step)).exists():
         raise CheckpointError(f"{out / directory_name(step)} exists already; give another directory")
-    fragments = Fragments(file_name(0, 1), values, {"format": FORMAT, "adam_step": adam_step, "shapes": source.shapes})
+    states = {name: StoredState("elementwise", "F32") for name in _STATES}
+    fragments = Fragments(values, source.shapes, states, {STEP: adam_step})
     tag = {"format": "deepspeed-universal", "tag": source.tag.resolve().name, **facts}
     temporary = begin(out, step)
     try:
-        files = {path.name: fsync_and_hash(path) for path in fragments.write(temporary)}
+        index = index_alone(fragments)
+        files = merged_entries([fragments.write(temporary, index, 0)])
+        files[INDEX] = write_small(temporary / INDEX, index.text())
         origin = {**tag, "adam_step": adam_step, "sha256": _sha256(source.tag, source.read)}
         if source.left_out:
             origin["left_out"] = source.left_out
@@ -114,9 +123,9 @@ class _UniversalFiles:
         faults += [f"{name} is no parameter of the model" for name in sorted(names - tied - untrained)]
         self._refuse(faults)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return `state|name|0` -> flat fp32 values, mapped, after checking all of them."""
-        kinds = (WEIGHTS, *MOMENTS)
+    def tensors(self) -> dict[FragmentKey, Tensor]:
+        """Return the flat fp32 values of whole parameters, mapped, after checking all of them."""
+        kinds = _STATES
         missing = [
             f"{name} lacks {', '.join(lacking)}"
             for name in self.shapes
@@ -125,11 +134,13 @@ class _UniversalFiles:
         self._refuse(missing)
         loaded = {(name, kind): self._load(name, kind) for name in self.shapes for kind in kinds}
         self._refuse(fault for (name, kind), values in loaded.items() for fault in self._misshapen(name, kind, values))
-        flat = {f"{kind}|{name}|0": values.detach().reshape(-1).float() for (name, kind), values in loaded.items()}
+        flat = {
+            FragmentKey(kind, name, 0): values.detach().reshape(-1).float() for (name, kind), values in loaded.items()
+        }
         self._refuse(
             f"{name} has values that are not finite in {kind}"
             for name, kind in loaded
-            if not torch.isfinite(flat[f"{kind}|{name}|0"]).all()
+            if not torch.isfinite(flat[FragmentKey(kind, name, 0)]).all()
         )
         return flat
 

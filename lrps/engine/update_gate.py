@@ -38,30 +38,37 @@ class UpdateGate:
         self.passed = False
         """True if the current step passes without an update."""
         stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
+        self._wrap_norm(stage, optimizer)
+        if stage > 0:
+            update_scale = optimizer._update_scale
+            optimizer._update_scale = lambda overflow=False: update_scale(self._is_fault(overflow))
+
+    def _wrap_norm(self, stage: int, optimizer: Any) -> None:
+        """Let the optimizer ask the judge once it has computed the norm."""
         if stage in (1, 2):
             norm_of = optimizer.scaled_global_norm
             optimizer.scaled_global_norm = lambda *args, **kwargs: self._judged(norm_of(*args, **kwargs))
         elif stage == 3:
             groups_of = optimizer._get_norm_groups
             optimizer._get_norm_groups = lambda: self._judged_groups(groups_of())
-        if stage > 0:
-            update_scale = optimizer._update_scale
-            optimizer._update_scale = lambda overflow=False: update_scale(self._is_fault(overflow))
 
     def begin(self, judge: Judge | None, loss: Tensor, clip: float = 0.0) -> None:
         """Begin the update of a step. loss: mean loss of this rank, in fp64. Collective if there is a judge.
 
-        clip: largest gradient norm, which DeepSpeed reads in every step; 0 for that of the engine's config.
+        clip: largest gradient norm; 0 for that of the engine's config.
         """
-        clip = clip or self._engine._config._param_dict["gradient_clipping"]
-        if self._engine.zero_optimization_stage() == 0:
-            self._engine._config.gradient_clipping = clip
-        else:
-            self._engine.optimizer.clip_grad = clip
+        self._set_clip(clip or self._engine._config._param_dict["gradient_clipping"])
         self._judge, self.norm, self.passed = judge, None, False
         if judge is not None:
             self._losses = loss.new_empty(dist.get_world_size())
             dist.all_gather_into_tensor(self._losses, loss.reshape(1))
+
+    def _set_clip(self, clip: float) -> None:
+        """Set the largest gradient norm, which DeepSpeed reads in every step; 0 for none."""
+        if self._engine.zero_optimization_stage() == 0:
+            self._engine._config.gradient_clipping = clip
+        else:
+            self._engine.optimizer.clip_grad = clip
 
     def drops(self, norm: float) -> bool:
         """Return True if the step passes without an update, and drop it: for stage 0, which has no step to wrap.

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, SHAPES, Decay, Schedule, decay_pieces
+from lrps.config.extensions import DECAYS
+from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay, Schedule, decay_pieces
 
 PROGRESS_EXPONENT = 0.5
 """q: exponent of the learning rate in the progress of a step. The optimum is flat between 0.5 and 0.6."""
@@ -42,7 +43,7 @@ def decay_integrals(shape: str, final: float = 0.0, until: float = 1.0) -> Decay
     """
     if not 0 < until <= 1:
         raise ValueError(f"the progress of a decay is above 0 and at most 1, got {until}")
-    if shape not in (*SHAPES, "multi-step") or (shape in NEEDS_POSITIVE_FINAL and not final > 0):
+    if not DECAYS.is_known(shape) or (shape in NEEDS_POSITIVE_FINAL and not final > 0):
         raise ValueError(f"no decay of shape {shape!r} ends at {final} of the peak")
     schedule = Schedule(decay_pieces(Decay(shape, INTERVALS, final), INTERVALS, 1.0, 0))
     rates = [*(schedule.lr_at(step) for step in range(INTERVALS)), schedule.lr_after(INTERVALS)]

@@ -22,6 +22,7 @@ from lrps.base.errors import (
     NEEDS_DECISION,
     USER_MISTAKE,
     BudgetError,
+    CallbackStopError,
     LrpsError,
     RepeatedFailureError,
     SpikeError,
@@ -33,7 +34,7 @@ from lrps.launch.launchers.launcher import HostLauncher
 from lrps.launch.process_group import GROUP, SUPERVISED, Allocation, ProcessGroupJob
 from lrps.launch.rendezvous import LAUNCHED_AT
 from lrps.launch.supervise import GroupExit, Supervisor
-from lrps.ledger.reader import read_ledger
+from lrps.ledger.reader import CALLBACK, read_ledger
 from lrps.paths.graph import Fork
 from lrps.plan.budget import is_spent
 from lrps.plan.failure import failure_facts
@@ -120,6 +121,8 @@ class _Failure:
 
     code: int
     incomplete: tuple[str, ...]
+    cause: type[LrpsError] | None = None
+    """SpikeError or CallbackStopError, if the guard or a callback ended it: a person has to decide."""
 
     def __str__(self) -> str:
         return f"the training processes ended with code {self.code} before {', '.join(self.incomplete)} was complete"
@@ -174,15 +177,18 @@ class _Runner:
             status.state == "interrupted" and status.totals.attempts > ended.attempts[name]
             for name, status in statuses.items()
         )
+        causes = (_who_decides(self._plan.layout.path(name)) for name in incomplete)
+        cause = next((each for each in causes if each is not None), None)
         if not incomplete:
             if ended.log is not None:
                 self._echo(f"{', '.join(ended.job.paths)}: complete")
-        elif group_exit.stop_requested or group_exit.code == INTERRUPTED or saved or self._stopped_by_budget(statuses):
+        elif cause is not CallbackStopError and (
+            group_exit.stop_requested or group_exit.code == INTERRUPTED or saved or self._stopped_by_budget(statuses)
+        ):
             self._stopped += incomplete
         else:
             # Not every launcher passes on the exit code of a worker.
-            by_guard = any(_stopped_by_guard(self._plan.layout.path(name)) for name in incomplete)
-            failure = _Failure(NEEDS_DECISION if by_guard else group_exit.code, incomplete)
+            failure = _Failure(group_exit.code if cause is None else NEEDS_DECISION, incomplete, cause)
             self._failures.append(failure)
             begun = [name for name in incomplete if statuses[name].totals.attempts > ended.attempts[name]]
             failed = begun[-1] if begun else incomplete[0]
@@ -230,15 +236,23 @@ class _Runner:
                 f"{failures}{blocked}; the reason is printed above. Fix it and run the same command again to resume "
                 "from the last checkpoint"
             )
-            codes = {failure.code for failure in self._failures}
-            kinds: dict[int, type[LrpsError]] = {USER_MISTAKE: LrpsError, NEEDS_DECISION: SpikeError}
-            raise (kinds.get(codes.pop(), TrainingError) if len(codes) == 1 else TrainingError)(message)
+            kinds = {failure.cause or _KINDS.get(failure.code, TrainingError) for failure in self._failures}
+            raise (kinds.pop() if len(kinds) == 1 else TrainingError)(message)
 
 
-def _stopped_by_guard(layout: PathLayout) -> bool:
-    """Return True if the guard ended the newest attempt at a path at a spike."""
+_KINDS: Mapping[int, type[LrpsError]] = {USER_MISTAKE: LrpsError, NEEDS_DECISION: SpikeError}
+"""Mapping from the exit code of all failures to the error that is raised."""
+
+
+def _who_decides(layout: PathLayout) -> type[LrpsError] | None:
+    """Return the error after which a person decides, if the guard or a callback ended the newest attempt at a path."""
     last = next(iter(deque(read_ledger(layout.ledger, heartbeats=False), maxlen=1)), None)
-    return last is not None and last.kind == "failure" and last.facts["error"].startswith(f"{SpikeError.__name__}: ")
+    if last is None:
+        return None
+    if last.kind == "stop" and CALLBACK in last.facts:
+        return CallbackStopError
+    by_guard = last.kind == "failure" and last.facts["error"].startswith(f"{SpikeError.__name__}: ")
+    return SpikeError if by_guard else None
 
 
 def _last_lines(log: Path) -> list[str]:

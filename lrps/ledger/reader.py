@@ -15,6 +15,9 @@ from lrps.base.tail import Tail
 from lrps.ledger.records import FORMAT, NO_LINE, Record, attempt_files, check_line, is_heartbeat, line_hash, parse
 from lrps.ledger.set_back_clocks import without_decreases
 
+CALLBACK = "callback"
+"""Key of a `stop` record with the name of the callback that stopped the path."""
+
 
 def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = True) -> Iterator[Record]:
     """Yield the records of one attempt in order, in constant memory.

@@ -87,6 +87,12 @@ def attribute(paradigm: Paradigm) -> Attribution:
     )
 
 
+def marginal_steps(paradigm: Paradigm) -> tuple[int, ...]:
+    """Return the number of steps that each version of a paradigm added, oldest first."""
+    found = attribute(paradigm)
+    return tuple(sum(each.steps for each in found.marginal(release)) for release in paradigm.releases)
+
+
 def steps_needed(paradigm: Paradigm, releases: Iterable[Release]) -> int:
     """Return the number of steps that some of a paradigm's releases need, each counted once."""
     furthest: dict[str, int] = {}

@@ -66,12 +66,13 @@ class Compiler:
         prefix = plain if plain and self.name == self.strategy.kind else self.name
         return f"{prefix}-{self.increments[k].version}"
 
-    def decay(self, k: int) -> Decay:
+    def decay(self, k: int, so_far: int | None = None) -> Decay:
         """Return the decay of version k, in whole steps (docs/method.md, section 1.2).
 
-        It has at least one step. A length in steps or tokens is cut to the number of steps so far. Raises ConfigError
-        for a share that gives more steps than that, and for a final rate that is above the peak rate, or is 0 where the
-        shape never reaches 0.
+        so_far: steps of the version's lineage, if they are not those of all increments up to it. The decay has at least
+        one step. A length in steps or tokens is cut to the number of steps so far. Raises ConfigError for a share that
+        gives more steps than that, and for a final rate that is above the peak rate, or is 0 where the shape never
+        reaches 0.
         """
         strategy: Decaying = self.strategy
         version = self.increments[k]
@@ -86,7 +87,7 @@ class Compiler:
                 f"paradigms.{self.name}: a decay of shape '{strategy.decay}' never reaches 0; "
                 f"set paradigms.{self.name}.final_lr (0.1 x peak_lr is usual) or choose another shape"
             )
-        so_far = self.edges[k + 1]
+        so_far = self.edges[k + 1] if so_far is None else so_far
         alpha = _exact(strategy.alpha_per_version.get(version.version, strategy.alpha))
         units = {"increment": version.steps, "steps-so-far": so_far, "steps": 1, "tokens": 1}[strategy.alpha_of]
         units_of_step = self.config.tokens_per_step if strategy.alpha_of == "tokens" else 1
@@ -152,6 +153,12 @@ def _exact(share: float) -> Fraction:
 def half_up(numerator: int, denominator: int) -> int:
     """Return the nearest whole number, the larger one of two."""
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def evenly(parts: Sequence[SourceRange], rows: int) -> tuple[SourceRange, ...]:
+    """Return the first rows of all parts, `rows` together, of each a share in proportion to its size."""
+    shares = zip(parts, _apportion(rows, [part.rows for part in parts]), strict=True)
+    return tuple(SourceRange(part.source, part.from_row, share) for part, share in shares if share)
 
 
 def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[SourceRange]:

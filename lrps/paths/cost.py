@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from lrps.config.hardware import HardwareConfig, PriceConfig
 from lrps.config.models import Config
-from lrps.paths.decoder import decoder_of
+from lrps.paths.decoder import decoder_of, parameter_count
 from lrps.paths.optimizer_states import MAIN, saved_bytes
 
 PEAK_TFLOPS = {
@@ -89,7 +89,7 @@ def mfu(tokens_per_second: float | None, flops_per_token: int | None, peak: floa
 def cost_model(config: Config) -> CostModel:
     """Return the cost model of a config; what the config does not say is None."""
     decoder, hardware = decoder_of(config.model), config.hardware
-    total = decoder.parameters if decoder else config.model.parameters
+    counted = parameter_count(config.model)
     if decoder is not None:
         per_token: int | None = decoder.flops_per_token(config.data.sequence_length)
     else:  # without the shape of the model its attention cannot be counted
@@ -102,7 +102,7 @@ def cost_model(config: Config) -> CostModel:
         flops_per_device_hour=None if peak is None or hardware is None else peak * hardware.mfu * 3600,
         price_per_device_hour=price.amount if price else None,
         currency=price.currency if price else None,
-        checkpoint_bytes=None if total is None else total * saved_bytes(config, MAIN),
+        checkpoint_bytes=None if counted is None else saved_bytes(config, MAIN, counted),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
 from lrps.paths.known_architectures import architecture_of, why_not_counted
+from lrps.paths.optimizer_states import ParameterCount
 
 Precision = Literal["fp32", "bf16"]
 BYTES = {"fp32": 4, "bf16": 2}
@@ -57,11 +58,19 @@ class Decoder:
     """Number of elements of each parameter of a layer."""
     other_tensors: tuple[int, ...]
     """Number of elements of each parameter outside the layers."""
+    linear_tensors: tuple[int, ...] = ()
+    """Number of elements of each weight matrix of a torch.nn.Linear in a layer: some of layer_tensors."""
 
     @property
     def parameters(self) -> int:
         """Number of all parameters."""
         return self.layers * sum(self.layer_tensors) + sum(self.other_tensors)
+
+    @property
+    def counted(self) -> ParameterCount:
+        """Number of all parameters, and of those in matrices of linear layers."""
+        largest = max(self.linear_tensors, default=0)
+        return ParameterCount(self.parameters, self.layers * sum(self.linear_tensors), largest)
 
     @property
     def input_embedding(self) -> int:
@@ -127,6 +136,17 @@ class Decoder:
         return (3 * FP32 + 2 * BYTES[precision]) * self.width
 
 
+def parameter_count(model: ModelConfig) -> ParameterCount | None:
+    """Return the number of parameters of a model without building it; None if it is not known.
+
+    Raises ConfigError as `decoder_of` does.
+    """
+    decoder = decoder_of(model)
+    if decoder is not None:
+        return decoder.counted
+    return None if model.parameters is None else ParameterCount(model.parameters)
+
+
 def decoder_of(model: ModelConfig) -> Decoder | None:
     """Return the sizes of a model without building it; None if they are not known (`why_not_counted` says why).
 
@@ -147,7 +167,8 @@ def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
     key_heads = a.get("num_key_value_heads") or heads
     head = a["head_dim"] if kind == "qwen3" else a.get("head_dim") or width // heads
     query, key_value = heads * head, key_heads * head
-    tensors = [width * query, width * key_value, width * key_value, query * width, *3 * [width * inner], width, width]
+    matrices = [width * query, width * key_value, width * key_value, query * width, *3 * [width * inner]]
+    tensors = [*matrices, width, width]
     if kind == "qwen2" or (kind in ("llama", "qwen3") and a.get("attention_bias")):
         tensors += [query, key_value, key_value] + ([width] if kind != "qwen2" else [])
     if kind == "qwen3":
@@ -171,6 +192,7 @@ def _gated_decoder(a: Mapping[str, Any]) -> Decoder:
         tied=tied,
         layer_tensors=tuple(tensors),
         other_tensors=(width, *(1 if tied else 2) * [a["vocab_size"] * width]),
+        linear_tensors=tuple(matrices),
     )
 
 

@@ -200,6 +200,10 @@ def form_in_words(form: str, states: int) -> str:
     return {RAW: "", EMA: "EMA", MERGE: f"merge of {states} states"}[form]
 
 
+MATCHED_STEPS = "matched-steps"
+"""Kind of a paradigm from scratch with the steps of another one. It is no PTFS, from which ratios are counted."""
+
+
 @dataclass(frozen=True)
 class Paradigm:
     """One way to make all versions: its paths and its releases."""
@@ -207,7 +211,7 @@ class Paradigm:
     name: str
     """Name of its strategy in the config."""
     kind: str
-    """Kind of its strategy: path-switching | ptfs | cpt | wsd-s."""
+    """Kind of its strategy: path-switching | ptfs | cpt | wsd-s; matched-steps for ptfs with `steps_of`."""
     paths: tuple[TrainingPath, ...]
     """Paths, parents before children."""
     releases: tuple[Release, ...]

@@ -32,6 +32,7 @@ from math import ceil
 from lrps.config.hardware import HardwareConfig
 from lrps.paths.buckets import Buckets, default_buckets
 from lrps.paths.decoder import BYTES, FP32, Decoder, Precision
+from lrps.paths.optimizer_states import MOMENTS, OptimizerState
 
 HEADROOM = 0.1
 """Share of the device that a proposal leaves free for omissions and errors of the forecast."""
@@ -73,8 +74,8 @@ class Setting:
     """Whether the loss is computed in chunks, without the logits of all tokens at once."""
     gloo: bool = False
     """Whether collectives run on CPUs, where a reduce-scatter copies its input."""
-    state_bytes: int = 2 * FP32
-    """Bytes of the optimizer's states for each parameter: two Adam moments, and the average of the weights if any."""
+    states: tuple[OptimizerState, ...] = MOMENTS
+    """States of the optimizer, and the average of the weights if there is one."""
     buckets: Buckets | None = None
     """Buckets that are not the default ones."""
     bf16_sums: bool = False
@@ -118,7 +119,7 @@ class Memory:
     master: int = 0
     """fp32 master copy of the weights."""
     moments: int = 0
-    """States of the optimizer: Adam moments, and the average of the weights if there is one."""
+    """States of the optimizer, and the average of the weights if there is one."""
     buckets: int = 0
     """Buffers that gradients are copied to for communication."""
     activations: int = 0
@@ -207,9 +208,10 @@ def at_rest(decoder: Decoder, setting: Setting) -> Memory:
     stage, size, all_of_it = setting.zero_stage, BYTES[setting.precision], decoder.parameters
     share = ceil(all_of_it / setting.devices)
     if stage == 0:
-        return Memory(weights=size * all_of_it, moments=setting.state_bytes * all_of_it)
+        return Memory(weights=size * all_of_it, moments=_of_states(decoder, setting, 1))
     here = 0 if setting.offloads_optimizer else share
-    memory = Memory(weights=size * all_of_it, master=FP32 * here, moments=setting.state_bytes * here)
+    moments = 0 if setting.offloads_optimizer else _of_states(decoder, setting, setting.devices)
+    memory = Memory(weights=size * all_of_it, master=FP32 * here, moments=moments)
     if stage < 3:
         return replace(memory, gradients=FP32 * all_of_it if setting.sums_gradients else 0)
     small = decoder.parameters_in_tensors_up_to(_STAYS_GATHERED) if setting.devices > 1 else 0
@@ -229,7 +231,22 @@ def host_bytes(decoder: Decoder, setting: Setting) -> int:
     if not setting.offloads_optimizer:
         return of_weight * share
     sums = FP32 if setting.zero_stage < 3 and setting.micro_batches > 1 else 0
-    return (of_weight + FP32 + setting.state_bytes + FP32 + sums) * share
+    return (of_weight + FP32 + FP32 + sums) * share + _of_states(decoder, setting, setting.devices)
+
+
+def _of_states(decoder: Decoder, setting: Setting, devices: int) -> int:
+    """Return the bytes of the optimizer's states on one of the devices that divide them.
+
+    Stages 1 and 2 have states of whole parameters twice, because a step may be dropped that has changed them, and all
+    of a matrix of which a device has a part.
+    """
+    total = 0
+    for state in setting.states:
+        elements = ceil(decoder.counted.of(state.applies_to) / devices)
+        if state.kind == "whole" and setting.zero_stage in (1, 2):
+            elements = 2 * (elements + (decoder.counted.largest_matrix if devices > 1 else 0))
+        total += state.bytes * elements
+    return total
 
 
 def _buckets(decoder: Decoder, setting: Setting) -> Buckets:

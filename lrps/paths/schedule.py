@@ -15,6 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from lrps.base.errors import ConfigError
+from lrps.base.plugins.registry import Plugin
+from lrps.base.plugins.source import errors_of_plugin
+from lrps.config.extensions import DECAYS
+
 POWER_EXPONENT = -0.51
 """Exponent of the power law (Shen et al. 2024): lr = a (tokens so far) ** -0.51.
 
@@ -49,9 +54,28 @@ SHAPES: dict[str, Callable[[SchedulePiece, float], float]] = {
     "exponential": _exponential,
     "inverse": _inverse,
 }
-"""Rate of each smooth decay, as a function of the piece and of the progress p from 0 to 1."""
+"""Rate of each built-in smooth decay, as a function of the piece and of the progress p from 0 to 1."""
 NEEDS_POSITIVE_FINAL = ("exponential", "inverse")
 """Shapes that never reach 0."""
+
+
+def smooth_shape(name: str) -> Callable[[SchedulePiece, float], float]:
+    """Return the rate of a smooth decay, built-in or of a plug-in, as a function of the piece and of the progress.
+
+    Raises ConfigError for an unknown name, and the function raises it if a plug-in fails or gives no share of the fall.
+    """
+    if (builtin := SHAPES.get(name)) is not None:
+        return builtin
+    plugin = DECAYS.get(name)
+    return _interpolate(lambda p: _height(plugin, p))
+
+
+def _height(plugin: Plugin, progress: float) -> float:
+    with errors_of_plugin(f"decays.{plugin.name}", plugin.source.file):
+        height = float(plugin.value(progress))
+    if not 0 <= height <= 1:
+        raise ConfigError(f"{plugin}: gives {height:g} at progress {progress:g}; the height of a decay is from 0 to 1")
+    return height
 
 
 @dataclass(frozen=True)
@@ -82,7 +106,7 @@ class SchedulePiece:
         done, length = step - self.start, self.stop - self.start
         if self.shape == "warmup":
             return self.lr_start + (self.lr_stop - self.lr_start) * (done + 1) / length
-        return SHAPES[self.shape](self, done / length)
+        return smooth_shape(self.shape)(self, done / length)
 
     def lr_after(self) -> float:
         """Return the rate that the piece ends at: its limit at `stop`."""

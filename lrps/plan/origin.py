@@ -18,8 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lrps.base.errors import CheckpointError, LineageError
+from lrps.config.optimizing import DEFAULT_KIND
 from lrps.ledger.confirmed import SavedStates
 from lrps.paths.graph import TrainingPath
+from lrps.paths.optimizer_states import optimizer_in
 from lrps.plan.recovery import path_states, saved_steps, step_to_return_to
 from lrps.store.checkpoints import Checkpoint, Skipped, complete_checkpoints, directory_name, find
 from lrps.store.layout import PathLayout, RunLayout
@@ -49,10 +51,10 @@ class Origin:
     def __str__(self) -> str:
         if self.checkpoint is None:
             return "from the initial weights"
-        if self.verb == "start":
-            return f"from the state in {self.checkpoint.directory}"
-        where = self.checkpoint.directory.parent.parent.name
         moments = ", optimizer reset" if self.optimizer == "reset" else ""
+        if self.verb == "start":
+            return f"from the state in {self.checkpoint.directory}{moments}"
+        where = self.checkpoint.directory.parent.parent.name
         return f"{self.verb}{'d' if self.verb == 'resume' else 'ed'} from {where} at step {self.step}{moments}"
 
 
@@ -117,21 +119,29 @@ def _other_fork(path: TrainingPath, parent: PathLayout) -> str:
     return f"choose an alpha whose fork is at or beyond step {max(saved)}, or train under another plan name"
 
 
+def _start(initial: Checkpoint | None, optimizer: str) -> Origin:
+    """Return the origin of a path without a parent. optimizer: kind of that of the plan."""
+    same = initial is None or optimizer_in(initial.identity) == optimizer
+    return Origin("start", 0, initial, "carry" if same else "reset")
+
+
 def origin_of(
     path: TrainingPath,
     run: RunLayout,
     initial: Checkpoint | None = None,
     children: Iterable[TrainingPath] = (),
     damaged: Mapping[Path, str] | None = None,
+    optimizer: str = DEFAULT_KIND,
 ) -> Origin:
     """Return the origin of the next attempt: resume a path that was begun, else fork from its parent, else start.
 
     initial: checkpoint that a start begins from; None for initial weights. children: paths that may fork from this one.
-    damaged: checkpoints of the path that do not count, with the reasons. Reads no bytes of a state.
+    damaged: checkpoints of the path that do not count, with the reasons. optimizer: kind of that of the plan; from an
+    initial state of another one only the weights are taken. Reads no bytes of a state.
     """
     states = path_states(path.name, run, children)
     newest, skipped = newest_checkpoint(path, run.path(path.name), states, damaged)
     if newest is not None:
         return Origin("resume", newest.step, newest, skipped=skipped)
-    origin = Origin("start", 0, initial) if path.parent is None else fork(path, run)
+    origin = _start(initial, optimizer) if path.parent is None else fork(path, run)
     return replace(origin, skipped=skipped)

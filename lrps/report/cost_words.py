@@ -9,7 +9,13 @@ from lrps.base.amounts import bill_time, money
 from lrps.base.numbers import count
 from lrps.costs.answers.budget_answers import StepsCost
 
-_NAMES = {"path-switching": "path switching", "ptfs": "PTFS", "cpt": "CPT", "wsd-s": "WSD-S"}
+_NAMES = {
+    "path-switching": "path switching",
+    "ptfs": "PTFS",
+    "cpt": "CPT",
+    "wsd-s": "WSD-S",
+    "matched-steps": "matched steps",
+}
 
 
 def spoken(name: str) -> str:

@@ -8,25 +8,22 @@ Imports no torch; the engine defines the content of the data files.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
-from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file
+from lrps.base.files import atomic_write_text, fsync_directory, fsync_file, located, sha256_file, sha256_range
 from lrps.store.file_errors import HOW_TO_FIX, explained, has_size, unreadable
 from lrps.store.layout import PathLayout
+from lrps.store.manifest import FORMAT, MANIFEST, MERGED, directory_name, read_manifest, render_manifest
+from lrps.store.segments import FileSegment, segments_of, whole_file
 
-FORMAT = "lrps-checkpoint/1"
-MANIFEST = "manifest.json"
-MERGED = "merged"
-"""Key of the identity of a merged state: [step, digest] of every state whose weights it averages."""
 _TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
 _NAME = re.compile(r"step-([0-9]{8,})")
 # Errors of os.link that mean "not on this file system"; files are copied then.
@@ -58,6 +55,11 @@ class Checkpoint:
         return str(self.manifest["digest"])
 
     @property
+    def segments(self) -> tuple[FileSegment, ...]:
+        """Segments of all files: the ranges of bytes that are hashed, each by itself."""
+        return segments_of(self.manifest["files"])
+
+    @property
     def bytes(self) -> int:
         """Size of the data files in bytes."""
         return sum(entry["bytes"] for entry in self.manifest["files"].values())
@@ -87,11 +89,6 @@ class Skipped:
         return self.directory.with_name(f"{_DOUBTFUL if self.doubtful else _DAMAGED}{self.directory.name}")
 
 
-def directory_name(step: int) -> str:
-    """Return the name of a checkpoint's directory, such as `step-00000480`: names sort like steps."""
-    return f"step-{step:08d}"
-
-
 # Writing
 
 
@@ -109,10 +106,17 @@ def begin(checkpoints_dir: Path, step: int, name: str | None = None) -> Path:
 
 
 def fsync_and_hash(path: Path) -> dict[str, Any]:
-    """Make a written file durable and return {"bytes", "sha256"}. Call it on the host that wrote the file."""
+    """Make a written file durable and return its entry. Call it on the host that wrote the file."""
     with explained(f"cannot finish {path}"):
         fsync_file(path)
-        return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        return whole_file(path.stat().st_size, sha256_file(path))
+
+
+def write_small(path: Path, content: str) -> dict[str, Any]:
+    """Write a small text file durably and return its entry."""
+    with explained(f"cannot write {path}"):
+        atomic_write_text(path, content)
+    return fsync_and_hash(path)
 
 
 def publish(
@@ -120,9 +124,9 @@ def publish(
 ) -> Checkpoint:
     """Write the manifest and give the temporary directory of `begin` its final name.
 
-    files: name -> result of `fsync_and_hash`. A checkpoint of this step is replaced, complete or not: a path that
-    resumes from an earlier step writes this one again. Raises CheckpointError if a file is missing or the disk is full;
-    existing checkpoints are not changed then.
+    files: name -> result of `fsync_and_hash`, or of `merged_entries` for files with segments. A checkpoint of this step
+    is replaced, complete or not: a path that resumes from an earlier step writes this one again. Raises CheckpointError
+    if a file is missing or the disk is full; existing checkpoints are not changed then.
     """
     for name, entry in files.items():
         if not has_size(temporary / name, entry["bytes"]):
@@ -134,11 +138,10 @@ def publish(
     # Through JSON and back, so that the manifest that is read later renders to the same text despite tuples and
     # integer keys.
     stated = json.loads(json.dumps(dict(identity), allow_nan=False))
-    manifest = {"format": FORMAT, "step": step, "files": _plain(files), "identity": stated}
+    manifest = {"format": FORMAT, "step": step, "files": {**files}, "identity": stated}
     with explained(f"cannot publish the checkpoint of step {step}"):
-        atomic_write_text(
-            temporary / MANIFEST, _render(manifest)
-        )  # It also makes the names of the other files durable.
+        # It also makes the names of the other files durable.
+        atomic_write_text(temporary / MANIFEST, render_manifest(manifest))
         if final.exists():
             rename_and_remove(final)
         os.rename(temporary, final)
@@ -172,35 +175,38 @@ def open_checkpoint(directory: Path) -> Checkpoint:
 
 
 def verify_checkpoint(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError if the checkpoint is not complete, or for the first file whose SHA-256 differs."""
+    """Raise CheckpointError if the checkpoint is not complete, or for the first segment whose SHA-256 differs."""
     _read(checkpoint.directory)
-    verify_files(checkpoint, checkpoint.manifest["files"])
+    verify_segments(checkpoint, checkpoint.segments)
 
 
-def verify_files(checkpoint: Checkpoint, names: Collection[str]) -> None:
-    """Read these files and compare their SHA-256; errors as those of `check_file_digests`."""
-    for name in names:
-        path = checkpoint.directory / name
+def verify_segments(checkpoint: Checkpoint, segments: Iterable[FileSegment]) -> None:
+    """Read these segments and compare their SHA-256; errors as those of `check_digests`."""
+    for each in segments:
+        path = checkpoint.directory / each.file
         try:
-            digest = sha256_file(path)
+            with open(path, "rb", buffering=0) as file:
+                digest = sha256_range(file.fileno(), each.offset, each.bytes)
         except OSError as error:
             raise unreadable(path, error) from error
-        check_file_digests(checkpoint, {name: digest})
+        check_digests(checkpoint, {each: digest})
 
 
-def check_file_digests(checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
-    """Raise DamagedCheckpointError for the first file whose SHA-256 is not the manifest's. digests: name -> SHA-256.
+def check_digests(checkpoint: Checkpoint, digests: Mapping[FileSegment, str]) -> None:
+    """Raise DamagedCheckpointError for the first segment whose SHA-256 is not the manifest's.
 
-    Raises UnreadableCheckpointError instead if the file has another size here than in the manifest: this host may see
-    an old state of a shared directory.
+    digests: SHA-256 of the bytes that the segments have now. Raises UnreadableCheckpointError instead if a file has
+    another size here than in the manifest: this host may see an old state of a shared directory.
     """
-    for name, digest in digests.items():
-        entry, path = checkpoint.manifest["files"][name], checkpoint.directory / name
-        if digest == entry["sha256"]:
+    for segment, digest in digests.items():
+        if digest == segment.sha256:
             continue
-        if not has_size(path, entry["bytes"]):
-            raise unreadable(path, f"it is not {entry['bytes']} bytes long there")
-        raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; {HOW_TO_FIX}")
+        path, size = checkpoint.directory / segment.file, checkpoint.manifest["files"][segment.file]["bytes"]
+        if not has_size(path, size):
+            raise unreadable(path, f"it is not {size} bytes long there")
+        raise DamagedCheckpointError(
+            f"{segment.where(path)} is damaged: its SHA-256 is not the manifest's; {HOW_TO_FIX}"
+        )
 
 
 def fault(checkpoint: Checkpoint) -> CheckpointError | None:
@@ -349,44 +355,7 @@ def _link(source: Path, target: Path) -> None:
     target.chmod(0o444)
 
 
-# Manifests
-
-
-def _render(manifest: Mapping[str, Any]) -> str:
-    """Return the canonical text of a manifest, with a digest of the rest, which reveals any changed byte."""
-    body = {key: value for key, value in manifest.items() if key != "digest"}
-    text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return json.dumps({**body, "digest": digest}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def read_manifest(content: bytes, path: PurePath) -> dict[str, Any]:
-    """Return the manifest in a file with this content. path: names the file in errors, and its directory the step."""
-    try:
-        text = content.decode()
-        manifest = json.loads(text)
-        intact = isinstance(manifest, dict) and _render(manifest) == text
-    except ValueError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); {HOW_TO_FIX}") from error
-    if not intact:
-        raise CheckpointError(f"{path} was changed after it was written; {HOW_TO_FIX}")
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {manifest.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it"
-        )
-    if (name := _final_name(manifest)) != path.parent.name:
-        what = f"the merged state of {name}" if MERGED in manifest["identity"] else f"step {manifest['step']}"
-        raise CheckpointError(f"{path.parent} holds {what}: give the directory its own name back")
-    for name in manifest["files"]:
-        if Path(name).name != name or name == "..":  # A run may come from elsewhere, and pins write under these names.
-            raise CheckpointError(f"{path} names the file {name!r}, which is not in its directory; {HOW_TO_FIX}")
-    return manifest
-
-
-def _final_name(manifest: Mapping[str, Any]) -> str:
-    """Return the name of a checkpoint's directory: that of the version for a merged state."""
-    identity = manifest["identity"]
-    return str(identity["version"]) if MERGED in identity else directory_name(manifest["step"])
+# Scanning
 
 
 def _read(directory: Path) -> Checkpoint:
@@ -432,7 +401,3 @@ def scan(directory: Path) -> list[tuple[int, Checkpoint | CheckpointError]]:
         except CheckpointError as error:
             found.append((step, error))
     return found
-
-
-def _plain(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {"bytes": entry["bytes"], "sha256": entry["sha256"]} for name, entry in files.items()}

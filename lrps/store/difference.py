@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from lrps.config.optimizing import DEFAULT_KIND
+
 Key = tuple[str, ...]
 """Key of a config as its parts: `("schedule", "peak_lr")`. An entry of a list is addressed by its name."""
 
@@ -37,6 +39,10 @@ _PROGRAM = {
     "initialisation": "the drawing of new weights",
     "gradient_sum": "the sum of gradients",
 }
+_ONE_OPTIMIZER = (
+    "a plan has one optimizer: give the plan another `name`, and a saved state as `model.initial_state` (or its export "
+    "as `model.checkpoint`), whose weights it then starts from with a fresh state of the new optimizer"
+)
 _UNLESS_SAID = {"attention_across_documents": True, "initial_state": False}
 """Values of keys that an identity leaves out, because they are the defaults."""
 _MAY_BE_UNKNOWN = ("tokenizer_sha256", "initial_weights")
@@ -96,6 +102,9 @@ def training_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> I
             yield IdentityDifference(
                 (TRAINING_KEYS[name],), *("a complete state" if each else "none" for each in (old, new))
             )
+        elif name == "optimizer" and old.get("kind") != new.get("kind"):
+            before, after = (str(each.get("kind", DEFAULT_KIND)) for each in (old, new))
+            yield IdentityDifference((("optimizer", "kind"),), before, after, _ONE_OPTIMIZER)
         elif name in _MAY_BE_UNKNOWN:
             yield _files(name, str(old), str(new), bool(here.get("initial_state")))
         elif key:

@@ -37,6 +37,17 @@ def has_size(path: Path, size: int) -> bool:
 
 
 @contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a file, whose bytes may be any, into a CheckpointError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error!r}); use an older checkpoint") from error
+
+
+@contextmanager
 def explained(what: str) -> Iterator[None]:
     """Turn an OSError into a CheckpointError that says how to fix it."""
     try:

@@ -35,6 +35,7 @@ from lrps.store.difference import (
 )
 from lrps.store.layout import RunLayout
 from lrps.store.path_difference import PathPair, path_differences
+from lrps.store.plugin_identity import path_plugins, plugin_differences
 
 FORMAT = "lrps-path/1"
 _HISTORY = "parent_generation"
@@ -68,7 +69,7 @@ def path_identity(
     training: dict[str, Any] = {
         "seed": config.seed,
         "architecture": config.model.architecture,
-        "optimizer": config.optimizer.model_dump(mode="json"),
+        "optimizer": config.optimizer.identity(),
         "batch_sequences": config.batch.sequences,
         "sequence_length": config.data.sequence_length,
         "order": config.data.order,
@@ -96,6 +97,7 @@ def path_identity(
         "training": training,
         "sources": {name: dict(sources[name]) for name in sorted(path.sources) if name in sources},
         **_averages(path, config),
+        **path_plugins(path, config),
     }
 
 
@@ -255,6 +257,7 @@ def identity_differences(
     if AVERAGE_KEY in there and AVERAGE_KEY in here:
         average = json.loads(json.dumps(here[AVERAGE_KEY]))
         differences += value_differences((AVERAGE_KEY,), there[AVERAGE_KEY], average)
+    differences += plugin_differences(there, here)
     for name in sorted(there["sources"].keys() & here["sources"].keys()):
         key = ("data", "rehearsal" if name in sets else "versions", name)
         differences += source_differences(key, there["sources"][name], here["sources"][name])

@@ -262,7 +262,10 @@ def _segment_difference(pair: PathPair, there: Segment, here: Segment) -> Identi
         return pair.difference(map(_ranges, both), pair.key("branch_data"))
     pairs = zip(there.parts, here.parts, strict=False)
     changed = next((new.source for old, new in pairs if old != new), fresh)
-    return pair.difference((f"{_ranges(each)} ({each.steps} steps)" for each in both), *_size_keys(changed))
+    keys = _size_keys(changed)
+    if pair.wanted.kind == "ptfs" and there.steps != here.steps:
+        keys = (*keys, pair.key("steps_of"))
+    return pair.difference((f"{_ranges(each)} ({each.steps} steps)" for each in both), *keys)
 
 
 def _mix_difference(pair: PathPair, there: Segment, here: Segment) -> IdentityDifference:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.base.units import hours
+from lrps.config.extensions import TRACKERS, make
 from lrps.config.tracking import TrackConfig
 from lrps.ledger.metrics import Metrics
 from lrps.ledger.reader import RAW, read_ledger
@@ -123,7 +124,7 @@ class Trackers:
 def check_trackers(track: TrackConfig) -> None:
     """Raise ConfigError for a tracker whose package is not installed, before anything is started."""
     for name in track.trackers:
-        if find_spec(name) is None:
+        if name in TRACKERS.builtin and find_spec(name) is None:
             extra = f"pip install 'lrps[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
             raise ConfigError(
                 f"track.trackers: {name} is not installed; run `{extra}`, or remove {name} from the list: "
@@ -164,7 +165,7 @@ def open_trackers(
     )
     earlier, peak = total(read_ledger(layout.ledger, heartbeats=False)).spent, peak_flops(config.hardware)
     return Trackers(
-        [TRACKERS[name](config.track, tracked, say) for name in config.track.trackers],
+        [_open(name, config.track, tracked, say) for name in config.track.trackers],
         say,
         Spent(hours(earlier.allocated_seconds), earlier.flops),
         Rates(costs.price_per_device_hour, costs.flops_per_token, None if peak is None else peak * devices),
@@ -189,9 +190,18 @@ def _trackio(_track: TrackConfig, path: TrackedPath, _say: Callable[[str], None]
     return TrackioRun(path)
 
 
-TRACKERS: Mapping[str, Callable[[TrackConfig, TrackedPath, Callable[[str], None]], Tracker]] = {
+OPENERS: Mapping[str, Callable[[TrackConfig, TrackedPath, Callable[[str], None]], Tracker]] = {
     "wandb": _wandb,
     "tensorboard": _tensorboard,
     "trackio": _trackio,
 }
-"""Name in track.trackers -> function that makes the tracker. Its package is imported when it is called."""
+"""Mapping from name in track.trackers to the function that makes the tracker. Its package is imported when it is
+called."""
+
+
+def _open(name: str, track: TrackConfig, path: TrackedPath, say: Callable[[str], None]) -> Tracker:
+    """Return a tracker, built-in or of a plug-in. Raises ConfigError if the code of a plug-in fails."""
+    if (builtin := OPENERS.get(name)) is not None:
+        return builtin(track, path, say)
+    tracker: Tracker = make(TRACKERS.get(name), track.options.get(name, {}), path)
+    return tracker

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from lrps.base.clock import since_launch
-from lrps.base.errors import BudgetError, DataError, NonFiniteLoss, SpikeError
+from lrps.base.errors import BudgetError, CallbackStopError, DataError, NonFiniteLoss, SpikeError
 from lrps.base.locks import path_lock
 from lrps.data.open_source import open_source
 from lrps.data.stream import PathData, Source
@@ -40,6 +40,8 @@ from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.attempt_start import AttemptStart
 from lrps.train.branch_watch import record_forecast
 from lrps.train.budget_watch import BudgetWatch
+from lrps.train.callbacks.attempt import run_attempt
+from lrps.train.callbacks.attempt_callbacks import open_callbacks
 from lrps.train.evaluate import HeldoutSet
 from lrps.train.failed_start import recording_failed_start
 from lrps.train.path_average import average_rule
@@ -47,6 +49,7 @@ from lrps.train.path_models import PathModels
 from lrps.train.path_notices import PathNotices
 from lrps.train.path_start import PathStart, check_origin, pin_saved, start_path
 from lrps.train.plan_progress import plan_progress
+from lrps.train.plugin_check import check_plugins
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.saved_states import SavedSteps, start_with_saved_states
 from lrps.train.signals import StopRequest
@@ -115,6 +118,7 @@ def run_paths(
     # They decide which collectives ranks take part in, and ranks look at the run directory at different times.
     plan = plan.following(ask_rank_zero(lambda: plan.conventions))
     paths = plan.named_paths(names)
+    check_plugins(plan.config, paths)
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
     progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
@@ -130,7 +134,7 @@ def run_paths(
             begin = partial(start_with_saved_states, plan, say=console.say, steps=saved_steps)
         profiler = StepProfiler(profile if rank() == 0 else None, console.say)
         group = _Group(models, stop_request, clock, console, webhook, profiler, begin, budget)
-        finished = all(not _stops(stop_request, budget) and _run_path(plan, path, group) for path in paths)
+        finished, stopped = _run_each(plan, paths, group)
         spent = budget is not None and budget.seen and not finished
         if spent:
             console.say(
@@ -140,7 +144,28 @@ def run_paths(
     # Ranks end together: the launcher gives the others 30 seconds once the first one has ended.
     if any(gather(spent)):
         raise BudgetError(_SPENT)
+    if stopped:
+        raise CallbackStopError("\n".join(stopped))
     return finished
+
+
+def _run_each(plan: Plan, paths: Sequence[TrainingPath], group: _Group) -> tuple[bool, list[str]]:
+    """Run paths until asked to stop; return whether none was, and why callbacks have stopped some of them.
+
+    A path that a callback stops ends only what descends from it.
+    """
+    stopped: dict[str, str] = {}
+    for path in paths:
+        if {each.name for each in plan.graph.lineage(path)} & stopped.keys():
+            continue
+        if _stops(group.stop_request, group.budget):
+            return False, list(stopped.values())
+        try:
+            if not _run_path(plan, path, group):
+                return False, list(stopped.values())
+        except CallbackStopError as stop:
+            stopped[path.name] = str(stop)
+    return True, list(stopped.values())
 
 
 def _webhook(plan: Plan, console: TrainingConsole) -> Webhook:
@@ -195,6 +220,7 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             check = partial(check_origin, path=path, data=data, training_digests=digests, parent_digest=parent)
             start = attempt.load(engine, start, check)
         recorder = open_recorder() if engine.rank == 0 else None
+        callbacks = open_callbacks(plan.config, engine.rank)
         trainer = Trainer(
             plan.config,
             path,
@@ -206,19 +232,19 @@ def _run_path(plan: Plan, path: TrainingPath, group: _Group) -> bool:
             heldout=_heldout_sets(plan),
             stop_request=group.stop_request,
             recorder=recorder,
+            callbacks=callbacks,
             budget=group.budget,
             before_step=group.profiler.before_step,
         )
-        if recorder is None:
-            return trainer.run()
-        with recorder, translate_lost_rank_errors():
-            digest = path_digest(path, start.origin.step, start.parent_digest)
-            facts = attempt_facts(plan, path, start.origin, digest, engine.device_name, engine)
-            recorder.start(start.origin, facts, start.stop)
-            record_forecast(plan, path, start, group.console.say)
-            finished = trainer.run()
-            recorder.stop("complete" if finished and start.stop >= path.stop else "interrupted")
-            return finished
+        with ExitStack() as records:
+            if recorder is not None:
+                records.enter_context(recorder)
+                records.enter_context(translate_lost_rank_errors())
+                digest = path_digest(path, start.origin.step, start.parent_digest)
+                facts = attempt_facts(plan, path, start.origin, digest, engine.device_name, engine)
+                recorder.start(start.origin, facts, start.stop)
+                record_forecast(plan, path, start, group.console.say)
+            return run_attempt(trainer)
 
 
 @contextmanager

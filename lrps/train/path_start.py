@@ -115,7 +115,7 @@ def start_path(
     claim(layout, path, identity)
     if train:
         check_recoverable(path, plan.layout, children)
-    origin = origin_of(path, plan.layout, initial, children, damaged)
+    origin = origin_of(path, plan.layout, initial, children, damaged, plan.config.optimizer.kind)
     missing, branch_points = missing_evaluations(plan, path), plan.graph.branch_points(path.name)
     if (origin.verb == "start" or not train) and (versions := missing_initial_evaluations(plan, path)):
         missing[0] = versions

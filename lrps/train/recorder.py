@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lrps.base.errors import LedgerError, NonFiniteLoss
+from lrps.base.errors import CallbackStopError, LedgerError, NonFiniteLoss
 from lrps.base.units import hours
 from lrps.data.sources import DataSource
 from lrps.ledger.heldout_metrics import HeldoutMetrics
-from lrps.ledger.metrics import Metrics, MetricsWriter
+from lrps.ledger.metrics import MetricsWriter
 from lrps.ledger.reader import RAW
 from lrps.ledger.records import FORMAT, Record
 from lrps.ledger.writer import LedgerWriter
@@ -24,12 +23,14 @@ from lrps.plan.origin import Origin
 from lrps.plan.plan import Plan
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout
+from lrps.store.plugin_identity import used_plugins
 from lrps.store.row_losses import write_row_losses
 from lrps.track.console import TrainingConsole
 from lrps.track.trackers import Spent, Trackers
 from lrps.train.account import Account
 from lrps.train.continuation import changed_engine
 from lrps.train.evaluate import HeldoutResult
+from lrps.train.metrics_window import MetricsWindow
 from lrps.train.path_average import average_facts
 from lrps.train.path_notices import PathNotices
 from lrps.train.processor import processor_facts
@@ -37,17 +38,6 @@ from lrps.train.spike_guard import StepNote
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine
-
-
-@dataclass
-class _Window:
-    """Sums over the steps since the last logged one."""
-
-    steps: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    lr: float = 0.0
-    grad_norm: float | None = None
 
 
 class Recorder:
@@ -66,7 +56,7 @@ class Recorder:
     ) -> None:
         self.path, self.console, self.account, self._layout = path, console, account, layout
         self._tokens_per_step, self._log_every = account.rate.tokens_per_step, log_every_steps
-        self._step, self._window = path.start, _Window()
+        self._step, self._window = path.start, MetricsWindow()
         self._ledger, self._metrics = LedgerWriter(layout.ledger), MetricsWriter(layout.metrics)
         self._trackers = trackers or Trackers()
         self.notices = notices
@@ -111,11 +101,7 @@ class Recorder:
         """Record an optimizer step that ended at lineage step `step` and took `seconds` of wall-clock time."""
         self._step = step
         self.account.step(step, seconds)
-        window = self._window
-        window.steps += 1
-        window.loss_sum += loss
-        window.seconds += seconds
-        window.lr, window.grad_norm = lr, grad_norm
+        self._window.add(loss, lr, grad_norm, seconds)
         if step % self._log_every == 0:
             self._log()
 
@@ -149,15 +135,7 @@ class Recorder:
         self._ledger.sync()
 
     def _log(self) -> None:
-        window, self._window = self._window, _Window()
-        metrics = Metrics(
-            step=self._step,
-            tokens=self._step * self._tokens_per_step,
-            loss=window.loss_sum / window.steps,
-            lr=window.lr,
-            grad_norm=window.grad_norm,
-            tokens_per_second=window.steps * self._tokens_per_step / max(window.seconds, 1e-9),
-        )
+        metrics = self._window.take(self._step, self._tokens_per_step)
         self._metrics.write(metrics)
         spent = self._append("heartbeat", loss=metrics.loss).counters
         self.console.show(metrics)
@@ -227,16 +205,20 @@ class Recorder:
             self.warn(f"the losses of the sequences of {heldout} at step {step} are not kept: {error}")
             return {}
 
-    def stop(self, outcome: str) -> None:
-        """Record that the attempt ends without an error. outcome: complete | interrupted."""
-        self._append("stop", outcome=outcome)
+    def stop(self, outcome: str, **facts: str) -> None:
+        """Record that the attempt ends without an error. outcome: complete | interrupted. facts: which callback
+        stopped it, and why."""
+        self._append("stop", outcome=outcome, **facts)
 
     def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Record an error in the ledger, unless the ledger itself cannot be written, and close all files."""
-        if error is None:
+        """Record an error in the ledger, unless the ledger itself cannot be written, and close all files.
+
+        A stop by a callback is no error, and is recorded already.
+        """
+        if error is None or isinstance(error, CallbackStopError):
             self._close(0)
             return
         # Only the name, because a tracker may keep a console log and send it: texts of errors may contain addresses.
@@ -302,6 +284,7 @@ def attempt_facts(
         **average_facts(config, path, origin),
         "price_per_device_hour": None if price is None else price.model_dump(mode="json"),
         **scheduler_facts(os.environ),
+        **used_plugins(path, config),
         **({} if engine is None else engine.facts),
     }
 

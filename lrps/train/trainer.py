@@ -21,6 +21,7 @@ from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin
 from lrps.store.layout import RunLayout
 from lrps.train.budget_watch import BudgetWatch
+from lrps.train.callbacks.attempt_callbacks import AttemptCallbacks
 from lrps.train.evaluate import HeldoutSet, check_finite, due_sets, evaluate_forms, evaluate_state
 from lrps.train.fork_check import checked_loss
 from lrps.train.path_average import PathAverage, average_rule, loaded_average
@@ -29,6 +30,7 @@ from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.pruning import Pruner
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
+from lrps.train.spike_guard import StepNote
 from lrps.train.step_watch import StepWatch
 
 if TYPE_CHECKING:
@@ -51,20 +53,22 @@ class Trainer:
         heldout: Mapping[str, HeldoutSet],
         stop_request: StopRequest,
         recorder: Recorder | None,
+        callbacks: AttemptCallbacks | None = None,
         budget: BudgetWatch | None = None,
         before_step: Callable[[int], None] = lambda _step: None,
     ) -> None:
         """The engine has the first state of `start`. training_sha256: digest of what all paths of the plan share.
 
-        heldout: held-out sets by version. budget: on rank 0, if there is one. before_step: called with the lineage step
-        that every step begins at.
+        heldout: held-out sets by version. callbacks: those of plug-ins on this rank. budget: on rank 0, if there is
+        one. before_step: called with the lineage step that every step begins at.
         """
         self.config, self.path, self.engine, self.data, self.start = config, path, engine, data, start
         self.training_sha256, self.heldout = training_sha256, heldout
+        self.callbacks = callbacks or AttemptCallbacks((), config)
         self.stop_request, self.recorder, self.budget, self.before_step = stop_request, recorder, budget, before_step
         self.run_layout, self.layout = run_layout, run_layout.path(path.name)
         self.missing_evaluations, self.curve = dict(start.missing_evaluations), dict(start.curve)
-        self.saver = Saver(engine, self.layout)
+        self.saver = Saver(engine, self.layout, config.checkpoint.ranks_per_file)
         self.step, self.average = path.start, PathAverage.of(average_rule(config, path), start.first_state)
         self.saved_at, self.save_due = time.monotonic(), False
         self.pending = PendingSteps(config.engine.read_every)
@@ -124,11 +128,13 @@ class Trainer:
         """Take one optimizer step; True if a sync was due and any rank was asked to stop."""
         self.pending.begin(time.monotonic())
         lr = self.path.rates.lr_at(self.step)
+        self.callbacks.before_step(self.step, lr)
         taken = self._leave_out_step() if self.watch.leaves_out(self.step) else self._compute_step(lr)
         note = self.watch.note_of(self.step)
         self.step += 1
         self.save_due = False
         self.pending.add(self.step, lr, note)
+        self.callbacks.after_step(self.step, lr)
         logged = self.step % self.config.track.log_every_steps == 0
         evaluated = self.step in self.missing_evaluations or self.step in self.curve
         needed = logged or not taken or self._saves_now() or evaluated
@@ -152,7 +158,7 @@ class Trainer:
         """
         pending, now = self.pending, time.monotonic()
         sync = self.engine.sync_metrics(
-            stop=self.stop_request.seen or self._budget_is_spent(),
+            stop=self.stop_request.seen or self.callbacks.stop is not None or self._budget_is_spent(),
             written=self.saver.written,
             save_due=self._save_interval_passed(now),
             steps_until_sync=pending.steps_until_sync(now),
@@ -173,14 +179,19 @@ class Trainer:
             if step.computed and result is None:
                 return
             note = self.watch.noted(step, result)
-            if self.recorder is not None and note is not None and note.skipped:
-                self.recorder.skip(step.first, step.step, note, seconds)
-            elif self.recorder is not None and result is not None:
+            self._record_step(step, result, note, seconds)
+            if (error := self.watch.error_at(step, note)) is not None:
+                raise error
+
+    def _record_step(self, step: PendingStep, result: StepResult | None, note: StepNote | None, seconds: float) -> None:
+        if self.recorder is not None and note is not None and note.skipped:
+            self.recorder.skip(step.first, step.step, note, seconds)
+        elif result is not None and (note is None or not note.skipped):
+            if self.recorder is not None:
                 self.recorder.step(step.step, result.loss, step.lr, result.grad_norm, seconds)
                 if note is not None:
                     self.recorder.spike(step.first, note)
-            if (error := self.watch.error_at(step, note)) is not None:
-                raise error
+            self.callbacks.measured(step.step, result, step.lr, seconds)
 
     def _budget_is_spent(self) -> bool:
         """Return True on rank 0 if the budget is spent; a sync passes it to all ranks, as a request to stop."""
@@ -211,10 +222,13 @@ class Trainer:
         with self._booking("saving_seconds"):
             if self.recorder is not None:
                 self.recorder.before_save()
+            self.callbacks.log(self.step)
         # The checkpoint exists before the ledger records the path's end or an evaluation.
         awaited = stop or self.step == self.path.stop or self.step in self.missing_evaluations
         if awaited or not self.config.checkpoint.asynchronous:
-            self._publish(lambda: save_checkpoint(self.engine, self.layout, self.step, self._identity()), awaited=True)
+            shared = self.config.checkpoint.ranks_per_file
+            state = (self.engine, self.layout, self.step, self._identity())
+            self._publish(lambda: save_checkpoint(*state, shared), awaited=True)
         else:
             with self._booking("saving_seconds"):
                 self.saver.begin(self.step, self._identity())
@@ -245,6 +259,7 @@ class Trainer:
             if pinned:
                 ask_rank_zero(lambda: pin(checkpoint, self.layout.branch_points))
         self._book_energy()
+        self.callbacks.saved(checkpoint, pinned)
         if self.recorder is not None:
             self.recorder.checkpoint(checkpoint, pinned)
             # Removing gigabytes takes seconds, so that the writer's thread does it.
@@ -300,9 +315,10 @@ class Trainer:
         for results in forms.values():
             check_finite(results, self.step)
         initial_weights = self.start.initial_weights if self.step == 0 else None
-        if self.recorder is not None:
-            for form, results in forms.items():
+        for form, results in forms.items():
+            if self.recorder is not None:
                 self.recorder.evaluation(self.step, results, initial_weights, form)
+            self.callbacks.evaluated(self.step, form, results)
 
     def _check_fork(self) -> None:
         """Evaluate the state that the path forks from if nothing has confirmed it."""
@@ -336,3 +352,4 @@ class Trainer:
             check_finite(results, release.step)
             if self.recorder is not None:
                 self.recorder.evaluation(release.step, results, form=release.form)
+            self.callbacks.evaluated(release.step, release.form, results)

@@ -41,12 +41,20 @@ def test_a_name_that_is_a_kind_needs_no_kind() -> None:
         ),
         ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "is above peak_lr"),
         ({"track": {"trackers": ["wandb", "wandb"]}}, "name each tracker once"),
-        ({"track": {"trackers": ["mlflow"]}}, "'wandb', 'tensorboard' or 'trackio'"),
+        ({"track": {"trackers": ["mlflow"]}}, "must be one of wandb, tensorboard, trackio"),
         ({"track": {"wandb": {"mode": "off"}}}, "'offline' or 'online'"),
         ({"paradigms": {}}, "at least 1"),
         (
             {"paradigms": {"path-switching": {"alpha_per_version": {"v9": 1}}}},
             "alpha_per_version.v9 is no version; the versions are v1",
+        ),
+        (
+            {"paradigms": {"ptfs": {"steps_of": "ptfs"}, "cpt": {}}},
+            "paradigms.ptfs.steps_of: 'ptfs' is not another paradigm of this config: cpt",
+        ),
+        (
+            {"paradigms": {"cpt": {}, "a": {"kind": "ptfs", "steps_of": "cpt"}, "ptfs": {"steps_of": "a"}}},
+            "paradigms.ptfs.steps_of: a has steps_of itself",
         ),
         ({"paradigms": {"path-switching": {"mix": {"new": 0.9}, "decay": "linear"}}}, None),
         ({"paradigms": {"path-switching": {"mix": {"new": 0, "replay": 1}}}}, "new must be above 0"),

@@ -27,6 +27,13 @@ def bases(document: CompareDocument, paradigm: str) -> set[str]:
     return {cell.basis for cell in cells(document, paradigm).values()}
 
 
+def test_ptfs_is_added_beside_a_control_with_as_many_steps(make: Any) -> None:
+    paradigms = {"path-switching": {}, "matched": {"kind": "ptfs", "steps_of": "path-switching"}}
+    document = compare_runs([make(paradigms=paradigms)])
+    assert cells(document, "ptfs")["steps"].value == 5000
+    assert cells(document, "matched")["steps"].value == 2900
+
+
 def test_a_finished_run_is_measured(trained: Any) -> None:
     document = compare_runs([trained])
     hours = {"path-switching": 2900 * STEP + 5 * ATTEMPT, "ptfs": 5000 * STEP + 4 * ATTEMPT}

@@ -49,6 +49,16 @@ def test_measured_ratios_compare_training_time(comparison: Comparison) -> None:
     assert comparison.paradigms["ptfs"].ratios.training_to_cpt == pytest.approx(5000 / 2150)
 
 
+def test_the_control_with_as_many_steps_is_no_ptfs_to_compare_with(make: Any, formulas: Any) -> None:
+    matched = {"kind": "ptfs", "steps_of": "path-switching"}
+    plan = make(paradigms={"matched": matched, "path-switching": {}, "ptfs": {}})
+    found = make_comparison(formulas.Run(plan).train().plan)
+    assert {name: each.plan.kind for name, each in found.paradigms.items()}["matched"] == "matched-steps"
+    assert found.paradigms["path-switching"].ratios.training_to_ptfs == pytest.approx(2900 / 5000)
+    assert found.paradigms["matched"].plan.ratio_to_ptfs == found.paradigms["path-switching"].plan.ratio_to_ptfs == 0.58
+    assert found.answers.base("ptfs").name == "ptfs"
+
+
 def test_held_ratios_compare_all_device_time(comparison: Comparison) -> None:
     held = {"path-switching": 2900 * 0.036 + 5 * 12, "ptfs": 5000 * 0.036 + 4 * 12, "cpt": 2150 * 0.036 + 5 * 12}
     for kind in ("ptfs", "cpt"):

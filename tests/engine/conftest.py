@@ -15,11 +15,12 @@ from filelock import FileLock
 
 WORKER = Path(__file__).with_name("matrix_worker.py")
 AVERAGES = WORKER.with_name("average_worker.py")
+OPTIMIZERS = WORKER.with_name("optimizer_worker.py")
 ROOT = WORKER.parents[2]
 
 
 def _environment(world: int, rank: int, port: int) -> dict[str, str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     if world > 1:  # World size 1 runs without a launcher's variables.
         ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         environment.update(ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -68,6 +69,23 @@ def all_averages(tmp_path_factory):
     for what in ("every", "crossed"):  # Both numbers of ranks have saved before one of them loads.
         for world in (1, 2):
             _run(out, world, what=[what], worker=AVERAGES)
+    return {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
+
+
+@pytest.fixture(scope="session")
+def quick_optimizers(tmp_path_factory):
+    """Findings of optimizer_worker.py on two ranks, in two topologies."""
+    out = tmp_path_factory.mktemp("optimizers")
+    _run(out, 2, what=["quick"], worker=OPTIMIZERS)
+    return json.loads((out / "quick-2.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def all_optimizers(tmp_path_factory):
+    """Findings of optimizer_worker.py in every topology, by what it did and the number of ranks."""
+    out = tmp_path_factory.mktemp("optimizers")
+    for what, worlds in (("save", (1, 2)), ("load", (1, 2)), ("gate", (1, 2))):
+        _run(out, *worlds, what=[what], worker=OPTIMIZERS)
     return {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
 
 

@@ -39,9 +39,9 @@ class NanGradient(torch.autograd.Function):
 def digest(engine):
     """SHA-256 over all that this rank would save."""
     own = engine.own_fragments()
-    hashed = hashlib.sha256(str(own.facts["adam_step"]).encode())
+    hashed = hashlib.sha256(str(own.steps["adam_step"]).encode())
     for key in sorted(own.tensors):
-        hashed.update(key.encode() + own.tensors[key].cpu().contiguous().numpy().tobytes())
+        hashed.update(str(key).encode() + own.tensors[key].cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()
 
 
@@ -80,7 +80,7 @@ def run(config, judge=None, left_out=(), poison=None, clip=0.0):
         sync = engine.sync_metrics()
         results = [(str(result.loss), str(result.grad_norm)) for result in sync.steps]
         return {
-            "state": gather((digest(engine), engine.own_fragments().facts["adam_step"])),
+            "state": gather((digest(engine), engine.own_fragments().steps["adam_step"])),
             "asked": gather(asked), "going_on": gather(going_on), "results": gather(results),
             "failure": str(sync.failure),
         }  # fmt: skip

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from pathlib import Path
 
 import numpy as np
 import packed_cases
 import torch
-from safetensors.torch import load_file
 
 from lrps.config.models import Config
 from lrps.engine.build.placed_model import build_placed
@@ -19,7 +17,9 @@ from lrps.engine.deepspeed_engine import Engine, placement
 from lrps.engine.model import build_model, configure
 from lrps.engine.model_config import model_config
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
+from lrps.engine.state_files.agreement import agree_on_index
 from lrps.store.conventions import NEWEST
+from support.assembled_state import assembled
 
 ROWS, LENGTH, STEPS = 4, 16, 3
 # The embedding of 4099 x 32 is above DeepSpeed's threshold for parameters that ZeRO-3 keeps gathered; the rest is not.
@@ -108,30 +108,14 @@ def losses(results):
     return [(result.loss, result.grad_norm) for result in results]
 
 
-def assembled(directory, shapes=None):
-    """The whole state by an independent reading of the files: {state|name: flat tensor}, NaN where nothing is."""
-    sizes, state = {}, {}
-    files = [load_file(path) for path in sorted(Path(directory).glob("*.safetensors"))]
-    for tensors in files:
-        for key, tensor in tensors.items():
-            kind, name, start = key.split("|")
-            sizes[kind, name] = max(sizes.get((kind, name), 0), int(start) + len(tensor))
-    for kind, name in sizes:
-        state[f"{kind}|{name}"] = torch.full((sizes[kind, name],), float("nan"))
-    for tensors in files:
-        for key, tensor in tensors.items():
-            kind, name, start = key.split("|")
-            target = state[f"{kind}|{name}"][int(start) : int(start) + len(tensor)]
-            assert target.isnan().all(), f"{key} is stored twice"
-            target.copy_(tensor)
-    return state
-
-
 def state_of(engine, out):
     """All of the engine's state, on rank 0 (an empty dict elsewhere)."""
     directory = out / f"state-{world_size()}"
     ask_rank_zero(lambda: (shutil.rmtree(directory, ignore_errors=True), directory.mkdir(parents=True))[0])
-    engine.own_fragments().write(directory)
+    own = engine.own_fragments()
+    index = agree_on_index(own, 2)
+    own.write(directory, index, rank())
+    ask_rank_zero(lambda: (directory / "index.json").write_text(index.text()))
     gather(None)
     state = assembled(directory) if rank() == 0 else {}
     gather(None)

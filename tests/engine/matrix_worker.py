@@ -26,7 +26,6 @@ from matrix_state import (
     LENGTH,
     ROWS,
     STEPS,
-    assembled,
     batch,
     different,
     digest,
@@ -48,14 +47,17 @@ from lrps.base.errors import CheckpointError, ConfigError, DamagedCheckpointErro
 from lrps.engine import deepspeed_engine, flat_pieces, loss_head
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
-from lrps.engine.model import parameter_groups
-from lrps.engine.ranks import gather, rank, world_size
+from lrps.engine.optimizers.kinds import optimizer_of
+from lrps.engine.optimizers.parameter_groups import parameter_groups
+from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_complete
 from lrps.train.attempt_start import AttemptStart
 from lrps.train.path_start import PathStart
+from support.assembled_state import assembled
+from support.first_fragments import in_first_format
 
 TOPOLOGIES = {
     "llama": [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16"), (2, "bf16"), (3, "bf16")],
@@ -77,7 +79,8 @@ def save_all(out):
                 buffers = gather(digest(dict(engine._engine.module.named_buffers())))
                 found[f"{kind} s{stage} {precision}"] = {"weights": digest(weights), "buffers": buffers}
                 train(engine, range(STEPS))
-                save_checkpoint(engine, layout(out, world_size(), kind, stage, precision), STEPS, {"plan": "matrix"})
+                place = layout(out, world_size(), kind, stage, precision)
+                save_checkpoint(engine, place, STEPS, {"plan": "matrix"}, 1 if stage == 2 else "host")
     return found
 
 
@@ -129,12 +132,19 @@ def continuation(out):
             train(engine, range(5))
             save_checkpoint(engine, place, 5, {})
             straight = losses(train(engine, range(5, 10)))
-            end = state_of(engine, out)
+            end = save_checkpoint(engine, place, 10, {})
         with running(config, seed=3, loaded=True) as engine:
             load_checkpoint(engine, find(place, 5))
             resumed = losses(train_with_one_sync(engine, range(5, 10)))
+            again = save_checkpoint(engine, PathLayout(place.directory / "resumed"), 10, {})
+            ask_rank_zero(lambda place=place: in_first_format(find(place, 5)).manifest)
+            load_checkpoint(engine, find(place, 5))
+            first = losses(train_with_one_sync(engine, range(5, 10)))
+            from_first = save_checkpoint(engine, PathLayout(place.directory / "from-first"), 10, {})
             found[f"s{stage} {precision}"] = {
-                "straight": straight, "resumed": resumed, "different": different(end, state_of(engine, out)),
+                "straight": straight, "resumed": resumed, "resumed from the first format": first,
+                "different": [each.manifest["files"] != end.manifest["files"] for each in (again, from_first)],
+                "formats": [each.manifest["format"] for each in (find(place, 5), from_first)],
             }  # fmt: skip
     return found
 
@@ -262,17 +272,20 @@ def handed_on(out):
 
 
 def elastic(out):
-    """From there to four ranks of ZeRO 3, and on to four of ZeRO 1: what differs from the first state, and a step."""
+    """From there to four ranks of ZeRO 3, and on through the other stages: what differs from the first state, a step.
+
+    Three ranks share a file, and the fourth has one of its own.
+    """
     truth, found = assembled(find(layout(out, 2, "llama", 1, "fp32"), STEPS).directory), {}
     source = find(PathLayout(out / "handed-on"), STEPS)
-    for stage in (3, 1):
+    for stage in (3, 1, 0, 2):
         with running(make_config("llama", stage), seed=7) as engine:
             load_checkpoint(engine, source)
             now = state_of(engine, out)
-            source = save_checkpoint(engine, PathLayout(out / f"elastic-{stage}"), STEPS, {})
+            source = save_checkpoint(engine, PathLayout(out / f"elastic-{stage}"), STEPS, {}, 3)
             found[f"s{stage}"] = {
                 "different": different(truth, now) if now else [],
-                "adam_step": flat_pieces.adam_step(engine._engine),
+                "adam_step": optimizer_of(engine._engine).step,
                 "files": sorted(source.manifest["files"]),
                 "step": losses(train(engine, [STEPS])),
             }
@@ -302,7 +315,7 @@ def reset(out):
             checkpoint = find(layout(out, world_size(), "llama", 1, "fp32"), STEPS)
             load_checkpoint(engine, checkpoint, optimizer="reset")
             now = state_of(engine, out)
-            adam_step = flat_pieces.adam_step(engine._engine)
+            adam_step = optimizer_of(engine._engine).step
             moments = [key for key, value in now.items() if not key.startswith("fp32") and value.any()]
             truth = assembled(checkpoint.directory)
             weights = [key for key in now if key.startswith("fp32") and not torch.equal(now[key], truth[key])]
@@ -407,12 +420,13 @@ def refusals(out):
 
 
 def flip(checkpoint, of_rank):
-    """Flip the last bit of the file that a rank has written."""
-    path = checkpoint.directory / sorted(checkpoint.manifest["files"])[of_rank]
+    """Flip the last bit of what a rank has written."""
+    (segment,) = (each for each in checkpoint.segments if each.rank == of_rank)
+    path = checkpoint.directory / segment.file
     gather(None)
     if rank() == of_rank:
         content = bytearray(path.read_bytes())
-        content[-1] ^= 1
+        content[segment.offset + segment.bytes - 1] ^= 1
         path.write_bytes(content)
     gather(None)
 

@@ -15,14 +15,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lrps.base.errors import CheckpointError, DamagedCheckpointError
-from lrps.engine.checkpointing import Saver, Snapshot, dealt, load_checkpoint, save_checkpoint, verify_together
-from lrps.engine.fragments import Fragments, file_name, own_fragments, read_fragments
+from lrps.engine.checkpointing import Saver, Snapshot, load_checkpoint, save_checkpoint, verify_together
+from lrps.engine.fragments import FragmentKey, Fragments, own_fragments, read_fragments
 from lrps.store import checkpoints
+from lrps.store.checkpoints import remove
+from lrps.store.fragments.index import FragmentIndex
+from lrps.store.fragments.layouts import Shares, covered
+from lrps.store.fragments.ranges import StoredState
 from lrps.store.layout import PathLayout
+from lrps.store.newest import newest_intact
+from lrps.store.segments import dealt
 
 WORLDS = tuple(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2))
 
@@ -40,7 +44,7 @@ def test_a_flipped_byte_is_refused_on_all_ranks(matrix, world):
     found = matrix[world]["refusals"]
     assert len(found["flipped"]) == world
     (message,) = set(found["flipped"])
-    assert "is damaged: its SHA-256 is not the manifest's" in message
+    assert f"written by rank {world - 1}, is damaged: its SHA-256 is not the manifest's" in message
     assert not message.startswith("rank"), "the file is the same one for all ranks"
     assert found["changed"] == [], "once an intact state is loaded"
 
@@ -120,8 +124,8 @@ class TinyEngine:
     def own_fragments(self):
         return own_fragments(self._held)
 
-    def read_fragments(self, directory, optimizer="carry", hashed=()):
-        return read_fragments(self._held, directory, optimizer, hashed)
+    def read_fragments(self, saved, optimizer="carry", hashed=()):
+        return read_fragments(self._held, saved, optimizer, hashed)
 
 
 def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch):
@@ -139,7 +143,7 @@ def test_closing_waits_for_the_thread_and_drops_the_draft(tmp_path, monkeypatch)
     saver.begin(5, {})
     threading.Timer(0.2, held.set).start()
     saver.close()
-    assert sorted(written) == ["fragments-00000-of-00001.safetensors", "state.json"], "it has ended, not been left"
+    assert sorted(written) == ["index.json", "state.json"], "it has ended, not been left"
     assert list(layout.checkpoints.iterdir()) == []
 
 
@@ -161,24 +165,52 @@ def test_a_save_that_cannot_be_published_leaves_no_draft(tmp_path, monkeypatch, 
         assert [path.name for path in layout.checkpoints.iterdir()] == ["step-00000001"]
 
 
-# Hashing in shares
+# Kills
 
 
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=40), st.integers(1, 20))
-def test_every_file_is_hashed_by_one_rank(sizes, count):
-    listed = {f"file-{index:02d}": {"bytes": size} for index, size in enumerate(sizes)}
-    shares = [dealt(listed, index, count) for index in range(count)]
-    assert [name for share in shares for name in share] == sorted(listed)
-    total, largest = sum(sizes), max(sizes)
-    for share in shares:
-        assert sum(listed[name]["bytes"] for name in share) <= total / count + largest
+def until(point):
+    """End this process, as a kill does, at the nth call that changes a file."""
+    calls = iter(range(1, point))
+
+    def counted(function):
+        def call(*arguments, **more):
+            if next(calls, None) is None:
+                os._exit(9)
+            return function(*arguments, **more)
+
+        return call
+
+    for name in ("open", "pwrite", "fsync", "rename", "replace", "mkdir"):
+        setattr(os, name, counted(getattr(os, name)))
 
 
-@given(st.integers(1, 64), st.integers(1000, 10**9), st.integers(0, 400))
-def test_a_rank_of_the_same_topology_hashes_the_file_that_it_loads(count, size, small):
-    listed = {file_name(index, count): {"bytes": size} for index in range(count)} | {"state.json": {"bytes": small}}
-    for index in range(count):
-        assert dealt(listed, index, count)[0] == file_name(index, count)
+def test_a_kill_at_any_point_loses_no_state(tmp_path):
+    engine, layout = TinyEngine(), PathLayout(tmp_path / "path")
+    save_checkpoint(engine, layout, 1, {})
+    expected = save_checkpoint(engine, PathLayout(tmp_path / "undisturbed"), 2, {}).manifest
+    killed = []
+    while True:
+        child = os.fork()
+        if child == 0:
+            until(len(killed) + 1)
+            save_checkpoint(engine, layout, 2, {})
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        newest, skipped = newest_intact(layout.checkpoints)
+        assert skipped == ()
+        load_checkpoint(engine, newest)
+        if code == 0:
+            break
+        assert code == 9
+        killed.append(newest.step)
+        if newest.step == 2:  # It was killed after the state had its name.
+            remove(newest.directory)
+    assert newest.manifest == expected
+    assert killed == sorted(killed)
+    assert len(killed) > 15
+
+
+# Damage
 
 
 @pytest.mark.parametrize("at", [12, -1], ids=["header", "values"])
@@ -190,7 +222,7 @@ def test_a_flipped_bit_is_damage_wherever_it_is(tmp_path, at):
     content = bytearray(file.read_bytes())
     content[at] ^= 1
     file.write_bytes(content)
-    with pytest.raises(DamagedCheckpointError, match=r"safetensors is damaged: its SHA-256 is not the manifest's; "):
+    with pytest.raises(DamagedCheckpointError, match=r", bytes 0 to \d+, written by rank 0, is damaged: its"):
         load_checkpoint(engine, checkpoint)
     with pytest.raises(DamagedCheckpointError, match="is damaged"):
         verify_together(checkpoint)
@@ -223,7 +255,7 @@ SEEN_BY_RANK_1 = {
     loop: UNREADABLE,
     Path.unlink: UNREADABLE,
     lambda file: file.write_bytes(b"old size"): UNREADABLE,
-    flip: "DamagedCheckpointError: .*{name} is damaged",
+    flip: "DamagedCheckpointError: .*{name}, bytes 0 to [0-9]+, written by rank 0, is damaged",
 }
 
 
@@ -232,7 +264,7 @@ def of_two_ranks(tmp_path_factory):
     """Return case -> what each of two ranks raises (hosts_worker.py); all cases in one pair of processes."""
     folder = tmp_path_factory.mktemp("hosts")
     saved = save_checkpoint(TinyEngine(), PathLayout(folder), 1, {})
-    (name,) = dealt(saved.manifest["files"], 1, 2)
+    (name,) = {segment.file for segment in dealt(saved.segments, 1, 2)}
     given = [[str(saved.directory)] * len(SEEN_BY_RANK_1), []]
     for index, change in enumerate(SEEN_BY_RANK_1):
         other = folder / str(index) / saved.directory.name
@@ -262,18 +294,30 @@ def test_only_other_bytes_on_one_host_are_damage_and_all_ranks_raise_the_same(of
 # Copies of the state in host memory
 
 
+A, B = FragmentKey("fp32", "a", 0), FragmentKey("momentum", "b", 0)
+
+
 def fragments(*values):
-    """Disjoint views of one memory, as in an engine."""
-    flat = torch.tensor(values)
-    return Fragments("file", {"a": flat[:2], "b": flat[2:]}, {"adam_step": values[0]})
+    """Disjoint views of one memory, as in an engine, and values of another type."""
+    weights, momentum = torch.tensor(values[:2]), torch.tensor(values[2:], dtype=torch.bfloat16)
+    states = {"fp32": StoredState("elementwise", "F32"), "momentum": StoredState("whole", "BF16")}
+    return Fragments({A: weights, B: momentum}, {"a": [2], "b": [1]}, states, {"adam_step": values[0]})
+
+
+def write(own, directory):
+    """Write what one rank has: the weights are of one parameter, the momentum of another."""
+    rules = {state: Shares(1, (2, 1), covered(own.pieces(state))) for state in own.states}
+    index = FragmentIndex(own.shapes, own.states, rules, (1,), own.steps)
+    return directory / own.write(directory, index, 0).file
 
 
 def test_a_copy_is_what_the_state_was():
     live = fragments(1.0, 2.0, 3.0)
     copy = Snapshot(live).take(live)
-    live.tensors["a"].zero_()
-    assert {key: tensor.tolist() for key, tensor in copy.tensors.items()} == {"a": [1.0, 2.0], "b": [3.0]}
-    assert (copy.file, copy.facts) == (live.file, live.facts)
+    live.tensors[A].zero_()
+    assert {key: tensor.tolist() for key, tensor in copy.tensors.items()} == {A: [1.0, 2.0], B: [3.0]}
+    assert {key: tensor.dtype for key, tensor in copy.tensors.items()} == {A: torch.float32, B: torch.bfloat16}
+    assert (copy.shapes, copy.states, copy.steps) == (live.shapes, live.states, live.steps)
 
 
 def test_the_memory_is_used_again():
@@ -282,18 +326,24 @@ def test_the_memory_is_used_again():
     where = {key: tensor.data_ptr() for key, tensor in first.tensors.items()}
     second = snapshot.take(fragments(4.0, 5.0, 6.0))
     assert {key: tensor.data_ptr() for key, tensor in second.tensors.items()} == where
-    assert [*second.tensors["a"].tolist(), *second.tensors["b"].tolist()] == [4.0, 5.0, 6.0]
-    assert second.facts == {"adam_step": 4.0}
+    assert [*second.tensors[A].tolist(), *second.tensors[B].tolist()] == [4.0, 5.0, 6.0]
+    assert second.steps == {"adam_step": 4.0}
+
+
+def test_a_copy_takes_the_bytes_of_the_state():
+    copy = Snapshot(fragments(1.0, 2.0, 3.0)).take(fragments(1.0, 2.0, 3.0))
+    storages = [tensor.untyped_storage() for tensor in copy.tensors.values()]
+    assert sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()) == 2 * 4 + 2
 
 
 def test_a_copy_is_written_like_the_state(tmp_path):
     live = fragments(1.0, 2.0, 3.0)
     (tmp_path / "copy").mkdir()
-    (one,), (other,) = live.write(tmp_path), Snapshot(live).take(live).write(tmp_path / "copy")
+    one, other = write(live, tmp_path), write(Snapshot(live).take(live), tmp_path / "copy")
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_too_little_host_memory_names_the_setting():
     endless = torch.zeros(1).expand(2**60)
     with pytest.raises(CheckpointError, match=r"no host memory for a copy of .* GB .* checkpoint.asynchronous: false"):
-        Snapshot(Fragments("file", {"a": endless}, {}))
+        Snapshot(Fragments({A: endless}, {}, {}, {}))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import socket
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
-from lrps.base import files
-from lrps.base.errors import CheckpointError, UnreadableCheckpointError
+from lrps.base.errors import CheckpointError
 from lrps.base.files import sha256_file
-from lrps.engine import fragments
-from lrps.engine.fragments import FACTS, Fragments, file_name, own_fragments, read_fragments
+from lrps.engine.fragments import own_fragments, read_fragments
+from lrps.engine.state_files.reading import SavedState
+from lrps.store.fragments.index import file_name
+from lrps.store.fragments.opening import index_in
+from lrps.store.segments import FileSegment
+from support.assembled_state import assembled, write_alone
+from support.first_fragments import write_first_fragments
 
 WORLDS = (1, 2)
 
@@ -47,7 +46,7 @@ def test_two_ranks_become_one_and_then_four_exactly(elastic):
     for stage, found in elastic.items():
         assert found["different"] == [], f"weights or moments, on four ranks of {stage}"
         assert found["adam_step"] == 3.0
-        assert found["files"] == [*(file_name(rank, 4) for rank in range(4)), "state.json"]
+        assert found["files"] == [file_name(0, 2), file_name(1, 2), "index.json", "state.json"]
     assert elastic["s3"]["step"][0] == pytest.approx(elastic["s1"]["step"][0], rel=1e-5)
 
 
@@ -57,8 +56,9 @@ def test_two_ranks_become_one_and_then_four_exactly(elastic):
 def test_same_topology_goes_on_bit_for_bit(matrix, world, case):
     found = matrix[world]["continuation"][case]
     assert len(found["straight"]) == 5
-    assert found["resumed"] == found["straight"]
-    assert found["different"] == []
+    assert found["resumed"] == found["resumed from the first format"] == found["straight"]
+    assert found["different"] == [False, False], "weights and moments"
+    assert found["formats"] == ["lrps-checkpoint/1", "lrps-checkpoint/2"]
 
 
 @pytest.mark.slow
@@ -101,112 +101,104 @@ def same(one, other):
     )
 
 
-def rewrite(path, change):
-    """Save the file again with its tensors changed and its metadata kept."""
-    from safetensors import safe_open
+def read(engine, directory, optimizer="carry", hashed=()):
+    """Load what is in a directory."""
+    return read_fragments(engine, SavedState(directory, index_in(directory)), optimizer, hashed)
 
-    with safe_open(path, "pt") as file:
-        facts = json.loads(file.metadata()[FACTS])
-    tensors = load_file(path)
-    change(tensors, facts)
-    save_file(tensors, path, {FACTS: json.dumps(facts)})
+
+def first_format(directory, engine, change=lambda tensors: None, ranks=1):
+    """Write the engine's state in the first format, with its tensors changed, dealt to some ranks."""
+    tensors = {tuple(key): values.clone() for key, values in own_fragments(engine).tensors.items()}
+    change(tensors)
+    dealt = [dict(list(tensors.items())[rank::ranks]) for rank in range(ranks)]
+    write_first_fragments(directory, dealt, own_fragments(engine).shapes, 2.0)
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
     source, target = plain_engine(0, steps=3), plain_engine(1)
-    assert [p.name for p in own_fragments(source).write(tmp_path)] == ["fragments-00000-of-00001.safetensors"]
+    assert write_alone(own_fragments(source), tmp_path).name == "fragments-00000-of-00001.safetensors"
     assert not same(state(source), state(target))
-    read_fragments(target, tmp_path)
+    read(target, tmp_path)
     assert same(state(source), state(target))
+
+
+def test_both_formats_have_the_same_state_to_the_bit(tmp_path):
+    source, one, other = plain_engine(0), plain_engine(1), plain_engine(2)
+    (tmp_path / "first").mkdir()
+    first_format(tmp_path / "first", source, ranks=3)
+    write_alone(own_fragments(source), tmp_path)
+    read(one, tmp_path / "first")
+    read(other, tmp_path)
+    assert same(state(one), state(source))
+    assert same(state(one), state(other))
 
 
 def test_equal_states_are_equal_files(tmp_path):
     written = []
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-        (path,) = own_fragments(plain_engine(0, steps=2)).write(tmp_path / name)
-        written.append(path.read_bytes())
+        written.append(write_alone(own_fragments(plain_engine(0, steps=2)), tmp_path / name).read_bytes())
     assert len(set(written)) == 1
 
 
 def test_state_before_the_first_step_is_zero_moments_and_the_initial_weights(tmp_path):
     engine = plain_engine(steps=0)
     weights = {name: p.detach().clone() for name, p in engine.module.named_parameters()}
-    own_fragments(engine).write(tmp_path)
-    stored = load_file(tmp_path / file_name(0, 1))
+    write_alone(own_fragments(engine), tmp_path)
+    stored = assembled(tmp_path)
     for name, weight in weights.items():
-        assert torch.equal(stored[f"fp32|{name}|0"], weight.flatten())
-        assert not stored[f"exp_avg|{name}|0"].any()
+        assert torch.equal(stored[f"fp32|{name}"], weight.flatten())
+        assert not stored[f"exp_avg|{name}"].any()
     target = plain_engine(1)
-    read_fragments(target, tmp_path)
+    read(target, tmp_path)
     assert {values[3] for values in state(target).values()} == {0.0}
 
 
 def test_step_counts_are_tensors_of_their_own(tmp_path):
     engine = plain_engine()
-    own_fragments(engine).write(tmp_path)
-    read_fragments(engine, tmp_path)
+    write_alone(own_fragments(engine), tmp_path)
+    read(engine, tmp_path)
     counters = [engine.optimizer.state[p]["step"] for p in engine.module.parameters()]
     assert len({counter.data_ptr() for counter in counters}) == len(counters)
 
 
 def test_reads_tensors_that_are_cut_into_ranges(tmp_path):
     source, target = plain_engine(0), plain_engine(1)
-    own_fragments(source).write(tmp_path)
 
-    def cut(tensors, facts):
-        whole = tensors.pop("exp_avg|0.weight|0")
-        tensors.update({"exp_avg|0.weight|0": whole[:4].clone(), "exp_avg|0.weight|4": whole[4:].clone()})
+    def cut(tensors):
+        whole = tensors.pop(("exp_avg", "0.weight", 0))
+        tensors |= {("exp_avg", "0.weight", 0): whole[:4].clone(), ("exp_avg", "0.weight", 4): whole[4:].clone()}
 
-    rewrite(tmp_path / file_name(0, 1), cut)
-    read_fragments(target, tmp_path)
+    first_format(tmp_path, source, cut)
+    read(target, tmp_path)
     assert same(state(source), state(target))
 
 
-@pytest.mark.parametrize("piece", [1, 5, 64, 2**24], ids=lambda piece: f"pieces of {piece} bytes")
 @pytest.mark.parametrize("optimizer", ["carry", "reset"])
-def test_a_file_that_is_hashed_is_read_once_and_exactly(tmp_path, monkeypatch, piece, optimizer):
+def test_what_is_hashed_is_what_is_read(tmp_path, optimizer):
     source, one, other = plain_engine(0), plain_engine(1), plain_engine(2)
-    (file,) = own_fragments(source).write(tmp_path)
-    (tmp_path / "state.json").write_text("{}")
-    read_fragments(one, tmp_path, optimizer)
-    monkeypatch.setattr(files, "_PIECE", piece)
-    monkeypatch.setattr(fragments._Copy, "read", None)
-    digests = read_fragments(other, tmp_path, optimizer, [file.name, "state.json"])
+    file = write_alone(own_fragments(source), tmp_path)
+    read(one, tmp_path, optimizer)
+    segment = FileSegment(file.name, 0, file.stat().st_size, sha256_file(file), 0)
+    assert read(other, tmp_path, optimizer, [segment]) == {segment: segment.sha256}
     assert same(state(one), state(other))
-    assert digests == {path.name: sha256_file(path) for path in (file, tmp_path / "state.json")}
 
 
-def test_only_ranges_are_read_of_a_file_that_another_rank_hashes(tmp_path):
-    source, target = plain_engine(0), plain_engine(1)
-    own = own_fragments(source)
-    first = {key: tensor for key, tensor in own.tensors.items() if "|0." in key}
-    second = {key: tensor for key, tensor in own.tensors.items() if "|0." not in key}
-    for index, tensors in enumerate((first, second)):
-        replace(own, file=file_name(index, 2), tensors=tensors).write(tmp_path)
-    assert read_fragments(target, tmp_path, hashed=[file_name(1, 2)]).keys() == {file_name(1, 2)}
-    assert same(state(source), state(target))
+def _drop(tensors):
+    del tensors["exp_avg_sq", "0.bias", 0]
 
 
-def _drop(tensors, facts):
-    del tensors["exp_avg_sq|0.bias|0"]
+def _shorten(tensors):
+    tensors["fp32", "1.weight", 0] = tensors["fp32", "1.weight", 0][:-1].clone()
 
 
-def _shorten(tensors, facts):
-    tensors["fp32|1.weight|0"] = tensors["fp32|1.weight|0"][:-1].clone()
+def _hole(tensors):
+    whole = tensors.pop(("fp32", "0.weight", 0))
+    tensors |= {("fp32", "0.weight", 0): whole[:4].clone(), ("fp32", "0.weight", 5): whole[5:].clone()}
 
 
-def _hole(tensors, facts):
-    whole = tensors.pop("fp32|0.weight|0")
-    tensors.update({"fp32|0.weight|0": whole[:4].clone(), "fp32|0.weight|5": whole[5:].clone()})
-
-
-def _halve(tensors, facts):
-    tensors["fp32|0.bias|0"] = tensors["fp32|0.bias|0"].half()
-
-
-def _format(tensors, facts):
-    facts["format"] = "lrps-fragments/9"
+def _halve(tensors):
+    tensors["fp32", "0.bias", 0] = tensors["fp32", "0.bias", 0].half()
 
 
 @pytest.mark.parametrize(
@@ -216,77 +208,62 @@ def _format(tensors, facts):
         (_shorten, "1.weight lacks elements 9 to 10 of fp32"),
         (_hole, "0.weight lacks elements 4 to 15 of fp32"),
         (_halve, "is F16, not F32"),
-        (_format, "has format 'lrps-fragments/9'"),
     ],
 )
 def test_a_lacking_fragment_is_refused_before_anything_changes(tmp_path, change, told):
-    engine = plain_engine()
-    own_fragments(engine).write(tmp_path)
-    rewrite(tmp_path / file_name(0, 1), change)
+    first_format(tmp_path, plain_engine(), change)
     target = plain_engine(1)
     before = state(target)
     with pytest.raises(CheckpointError, match=told):
-        read_fragments(target, tmp_path)
+        read(target, tmp_path)
     assert same(before, state(target))
 
 
+def test_a_file_of_an_unknown_format_is_refused(tmp_path):
+    file = write_alone(own_fragments(plain_engine()), tmp_path)
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(CheckpointError, match=f"{file} has format 'lrps-fragments/2', not 'lrps-fragments/1'"):
+        read(plain_engine(), tmp_path)
+
+
 def test_another_models_checkpoint_is_refused_by_parameter(tmp_path):
-    own_fragments(plain_engine(width=5)).write(tmp_path)
+    write_alone(own_fragments(plain_engine(width=5)), tmp_path)
     with pytest.raises(
         CheckpointError, match=r"parameter 0.weight is \[5, 3\] there and \[6, 3\] in the model; .*`model`"
     ):
-        read_fragments(plain_engine(width=6), tmp_path)
+        read(plain_engine(width=6), tmp_path)
 
 
 def test_an_incomplete_set_of_files_is_refused(tmp_path):
     engine = plain_engine()
     with pytest.raises(CheckpointError, match="has no fragments"):
-        read_fragments(engine, tmp_path)
-    path = own_fragments(engine).write(tmp_path)[0]
-    path.rename(tmp_path / file_name(1, 2))
+        read(engine, tmp_path)
+    first_format(tmp_path, engine)
+    (file,) = tmp_path.iterdir()
+    file.rename(tmp_path / file_name(1, 2))
     with pytest.raises(CheckpointError, match="not one complete set"):
-        read_fragments(engine, tmp_path)
+        read(engine, tmp_path)
 
 
-def test_a_cut_file_is_refused(tmp_path):
+@pytest.mark.parametrize("size", [4, 40, -5], ids=["in its length", "in its header", "in its values"])
+def test_a_cut_file_of_the_first_format_is_refused(tmp_path, size):
     engine = plain_engine()
-    path = own_fragments(engine).write(tmp_path)[0]
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_fragments(engine, tmp_path)
-
-
-@pytest.mark.parametrize("bad", ["read", "read_whole"])
-def test_a_file_that_changes_while_it_is_read_is_a_checkpoint_error(tmp_path, bad):
-    """Any other class could part the ranks: those that catch it verify the files together."""
-    (path,) = Fragments("fragments-00000-of-00001.safetensors", {"fp32|a|0": torch.ones(2)}, {}).write(tmp_path)
-    with safe_open(path, framework="pt") as file:
-        copy = fragments._Copy(path, file, "fp32|b|0", 0, torch.zeros(2))
-        with pytest.raises(CheckpointError, match=f"{path} cannot be read"):
-            copy.read() if bad == "read" else fragments._read_whole(path, [copy])
-
-
-def test_an_error_of_the_file_system_names_the_host(tmp_path):
-    (tmp_path / file_name(0, 1)).symlink_to(file_name(0, 1))
-    with pytest.raises(UnreadableCheckpointError, match=f"cannot be read on host {socket.gethostname()}"):
-        fragments._read_whole(tmp_path / file_name(0, 1), [])
-
-
-def test_a_missing_directory_is_a_checkpoint_error(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot write"):
-        own_fragments(plain_engine()).write(tmp_path / "absent")
+    first_format(tmp_path, engine)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(CheckpointError, match=f"{file} cannot be read"):
+        read(engine, tmp_path)
 
 
 def test_an_unknown_start_of_the_optimizer_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'carry' or 'reset'"):
-        read_fragments(plain_engine(), tmp_path, "warm")
+        read_fragments(plain_engine(), None, "warm")
 
 
 def test_reset_reads_no_moments(tmp_path):
     source, target = plain_engine(0), plain_engine(1)
-    own_fragments(source).write(tmp_path)
-    rewrite(tmp_path / file_name(0, 1), _drop)
-    read_fragments(target, tmp_path, "reset")
+    first_format(tmp_path, source, _drop)
+    read(target, tmp_path, "reset")
     for name, (weight, first, second, step) in state(target).items():
         assert torch.equal(weight, state(source)[name][0])
         assert not first.any()

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from lrps.base.errors import ConfigError
-from lrps.config.models import ModelConfig, OptimizerConfig
-from lrps.engine.model import build_model, build_skeleton, compile_layers, parameter_groups
+from lrps.config.models import ModelConfig
+from lrps.config.optimizing import AdamWConfig
+from lrps.engine.model import build_model, build_skeleton, compile_layers
+from lrps.engine.optimizers.parameter_groups import parameter_groups
 
 LLAMA = {
     "model_type": "llama",
@@ -150,7 +152,7 @@ def names(model, group):
 
 def test_by_default_everything_decays_in_one_group():
     model = build(GPT2)
-    (group,) = parameter_groups(model, OptimizerConfig(weight_decay=0.3))
+    (group,) = parameter_groups(model, AdamWConfig(weight_decay=0.3))
     assert group["weight_decay"] == 0.3
     assert names(model, group) == [name for name, _ in model.named_parameters()]
 
@@ -166,7 +168,7 @@ def test_by_default_everything_decays_in_one_group():
 )
 def test_spared_parameters_are_a_group_of_their_own(spared, told):
     model = build(GPT2)
-    decay, rest = parameter_groups(model, OptimizerConfig(no_weight_decay=spared))
+    decay, rest = parameter_groups(model, AdamWConfig(no_weight_decay=spared))
     everything = [name for name, _ in model.named_parameters()]
     assert names(model, rest) == [name for name in everything if told(name)]
     assert names(model, decay) == [name for name in everything if not told(name)]
@@ -175,13 +177,13 @@ def test_spared_parameters_are_a_group_of_their_own(spared, told):
 
 def test_rms_norms_are_norms_and_an_untied_head_is_no_embedding():
     model = build(LLAMA)
-    _, rest = parameter_groups(model, OptimizerConfig(no_weight_decay=("norms", "embeddings")))
+    _, rest = parameter_groups(model, AdamWConfig(no_weight_decay=("norms", "embeddings")))
     assert names(model, rest) == [n for n, _ in model.named_parameters() if "norm" in n or "embed" in n]
 
 
 def test_an_empty_group_is_left_out():
     model = build(LLAMA)  # It has no biases.
-    assert len(parameter_groups(model, OptimizerConfig(no_weight_decay=("biases",)))) == 1
+    assert len(parameter_groups(model, AdamWConfig(no_weight_decay=("biases",)))) == 1
 
 
 @pytest.mark.parametrize("architecture", [LLAMA, {**LLAMA, "tie_word_embeddings": True}, GPT2], ids=str)

@@ -16,6 +16,7 @@ from lrps.engine.fragments import own_fragments
 from lrps.engine.model import build_model
 from lrps.engine.padding import padding_rows
 from lrps.engine.pretrained import write_pretrained
+from support.assembled_state import write_alone
 
 _WIDE = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
 TYPES: dict[str, dict[str, Any]] = {
@@ -95,7 +96,7 @@ def test_an_exported_model_has_the_same_logits(kind: str, begun: bool, tmp_path:
     )
     (tmp_path / "fragments").mkdir()
     (tmp_path / "out").mkdir()
-    own_fragments(state).write(tmp_path / "fragments")
+    write_alone(own_fragments(state), tmp_path / "fragments")
     write_pretrained(
         described, 3, [tmp_path / "fragments"], tmp_path / "out", dtype="fp32", max_shard_bytes=10**9, document_end=0,
         begun=begun,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from lrps.base.errors import CheckpointError, ConfigError
 from lrps.config.models import ModelConfig
 from lrps.engine import pretrained
-from lrps.engine.fragments import FACTS, StateReader, own_fragments
+from lrps.engine.fragments import own_fragments
 from lrps.engine.model import build_model
 from lrps.engine.pretrained import write_pretrained
+from lrps.engine.state_files.reading import StateReader
+from support.assembled_state import assembled, write_alone
+from support.first_fragments import write_first_fragments
 
 END = 3
 LLAMA = {
@@ -52,7 +55,8 @@ def saved(model: ModelConfig, directory, seed=5):
             parameter.add_(torch.randn_like(parameter) * 0.02)
     adam = torch.optim.AdamW(trained.parameters())
     directory.mkdir()
-    own_fragments(SimpleNamespace(module=trained, optimizer=adam, zero_optimization_stage=lambda: 0)).write(directory)
+    engine = SimpleNamespace(module=trained, optimizer=adam, zero_optimization_stage=lambda: 0)
+    write_alone(own_fragments(engine), directory)
     return trained
 
 
@@ -220,29 +224,18 @@ def test_another_model_is_refused(tmp_path):
 
 def test_a_hole_in_the_weights_is_refused(tmp_path):
     model = ModelConfig(architecture=LLAMA)
-    saved(model, tmp_path / "fragments")
-    (file,) = (tmp_path / "fragments").iterdir()
-    with safe_open(file, "pt") as opened:
-        facts = opened.metadata()[FACTS]
-    tensors = load_file(file)
-    tensors["fp32|model.norm.weight|0"] = tensors["fp32|model.norm.weight|0"][:-1].clone()
-    save_file(tensors, file, {FACTS: facts})
+    trained = saved(model, tmp_path / "fragments")
+    shutil.rmtree(tmp_path / "fragments")
+    (tmp_path / "fragments").mkdir()
+    tensors = {("fp32", name, 0): values.detach().flatten() for name, values in trained.named_parameters()}
+    tensors["fp32", "model.norm.weight", 0] = tensors["fp32", "model.norm.weight", 0][:-1].clone()
+    shapes = {name: list(values.shape) for name, values in trained.named_parameters()}
+    write_first_fragments(tmp_path / "fragments", [tensors], shapes, 0.0)
     with pytest.raises(CheckpointError, match="model.norm.weight lacks elements 31 to 32 of fp32"):
         write(model, tmp_path / "fragments", tmp_path / "out")
 
 
 MATRIX = {"llama": {**LLAMA, "vocab_size": 4099}, "gpt2": GPT2}
-
-
-def weights_in(directory):
-    """The fp32 weights by an independent reading of the fragments: name -> flat tensor."""
-    pieces = {}
-    for file in directory.glob("*.safetensors"):
-        for key, tensor in load_file(file).items():
-            state, name, start = key.split("|")
-            if state == "fp32":
-                pieces.setdefault(name, {})[int(start)] = tensor
-    return {name: torch.cat([found[start] for start in sorted(found)]) for name, found in pieces.items()}
 
 
 @pytest.mark.slow
@@ -254,9 +247,9 @@ def weights_in(directory):
 def test_every_topology_gives_its_own_logits(matrix, matrix_directory, tmp_path, world, kind, stage, precision):
     (fragments,) = (matrix_directory / f"{kind}-w{world}-s{stage}-{precision}" / "checkpoints").iterdir()
     model = ModelConfig(architecture=MATRIX[kind])
-    truth, weights = build_model(model, 9).eval(), weights_in(fragments)
+    truth, weights = build_model(model, 9).eval(), assembled(fragments)
     with torch.no_grad():
         for name, parameter in truth.named_parameters():
-            parameter.copy_(weights[name].view_as(parameter))
+            parameter.copy_(weights[f"fp32|{name}"].view_as(parameter))
     write(model, fragments, tmp_path / "out", max_shard_bytes=100_000)
     assert torch.equal(logits(loaded(tmp_path / "out")), logits(truth))

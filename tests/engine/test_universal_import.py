@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from lrps.base.errors import CheckpointError
 from lrps.config.models import ModelConfig
-from lrps.engine.fragments import open_state
 from lrps.engine.model import build_model
+from lrps.engine.state_files.reading import open_state
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal
 from lrps.store.checkpoints import open_checkpoint, verify_checkpoint
+from support.assembled_state import assembled
 
 STATES = ("fp32", "exp_avg", "exp_avg_sq")
 MODEL = ModelConfig(
@@ -53,16 +54,6 @@ def universal(fragments, tmp_path) -> Path:
     """The directory of `latest_universal`; its tag is global_step5_universal."""
     write_universal(fragments, tmp_path / "universal", 5, 20, {})
     return tmp_path / "universal"
-
-
-def assembled(directory: Path) -> dict[str, torch.Tensor]:
-    """`state|name` -> the flat values in the files of a checkpoint."""
-    pieces: dict[str, list[tuple[int, torch.Tensor]]] = {}
-    for file in directory.glob("*.safetensors"):
-        for key, values in load_file(file).items():
-            whole, _, start = key.rpartition("|")
-            pieces.setdefault(whole, []).append((int(start), values))
-    return {key: torch.cat([v for _, v in sorted(parts, key=lambda part: part[0])]) for key, parts in pieces.items()}
 
 
 def parameter(universal: Path, name: str = NORM) -> Path:

@@ -11,7 +11,8 @@ from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_st
 from matrix_state import ROWS, STEPS, assembled, batch, losses, make_config, running, share, train
 
 from lrps.engine.checkpointing import load_checkpoint
-from lrps.engine.model import build_model, parameter_groups
+from lrps.engine.model import build_model
+from lrps.engine.optimizers.parameter_groups import parameter_groups
 from lrps.engine.ranks import ask_rank_zero, world_size
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lrps.base.errors import CheckpointError, ConfigError
 from lrps.cli import app
 from lrps.config.loader import load_config
-from lrps.engine.fragments import open_state
+from lrps.engine.state_files.reading import open_state
 from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import find

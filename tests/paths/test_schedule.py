@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.config.values import DecayShape
+from lrps.config.extensions import DECAYS
 from lrps.paths.schedule import (
     Decay,
     Schedule,
@@ -37,7 +36,7 @@ TABLES = {
 
 
 def test_the_tables_cover_every_decay_of_the_config() -> None:
-    assert set(TABLES) == set(get_args(DecayShape))
+    assert set(TABLES) == set(DECAYS.builtin)
 
 
 @pytest.mark.parametrize("shape", TABLES)
@@ -85,7 +84,7 @@ def test_a_branch_is_the_straight_run_switched_at_its_fork() -> None:
 
 
 @given(
-    shape=st.sampled_from(get_args(DecayShape)),
+    shape=st.sampled_from(DECAYS.builtin),
     stop=st.integers(1, 400),
     warmup=st.integers(0, 450),
     steps=st.integers(1, 500),

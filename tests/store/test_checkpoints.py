@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.base.errors import CheckpointError, UnreadableCheckpointError
+from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
 from lrps.store import checkpoints
 from lrps.store.checkpoints import (
     begin,
@@ -30,11 +32,14 @@ from lrps.store.checkpoints import (
     remove,
     set_aside,
     verify_checkpoint,
-    verify_files,
+    verify_segments,
 )
 from lrps.store.kept_checkpoints import prune_checkpoints
 from lrps.store.layout import PathLayout
+from lrps.store.manifest import render_manifest
 from lrps.store.newest import newest_complete, newest_intact
+from lrps.store.segments import FileSegment, merged_entries
+from support.first_format import with_first_manifest
 
 IDENTITY = {"plan": "p", "tokens": 10**12, "positions": {"v1": 7}, "shares": (0.1, 0.9), "by_rank": {10: 1, 9: 2}}
 
@@ -61,7 +66,7 @@ def test_a_published_checkpoint_is_found_with_its_identity(tmp_path):
     assert complete_checkpoints(tmp_path) == (saved,)
     assert saved.identity == json.loads(json.dumps(IDENTITY))
     assert saved.bytes == 7
-    assert saved.manifest["format"] == "lrps-checkpoint/1"
+    assert saved.manifest["format"] == "lrps-checkpoint/2"
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000480"]
     verify_checkpoint(saved)
 
@@ -163,9 +168,69 @@ def test_any_flipped_bit_in_any_file_is_found(data):
 def test_verify_can_check_a_share_of_the_files(tmp_path):
     saved = save(tmp_path, 1)
     (saved.directory / "a.safetensors").write_bytes(b"State")
-    verify_files(saved, ["state.json"])
+    values, state = saved.segments
+    verify_segments(saved, [state])
     with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged"):
-        verify_files(saved, ["a.safetensors"])
+        verify_segments(saved, [values])
+
+
+def save_shared(directory, step, parts=(b"first", b"second", b"")):
+    """A checkpoint whose values are in one file that several ranks have written."""
+    temporary = begin(directory, step)
+    (temporary / "a.safetensors").write_bytes(b"".join(parts))
+    ends = [len(b"".join(parts[: rank + 1])) for rank in range(len(parts))]
+    segments = [
+        FileSegment("a.safetensors", end - len(part), len(part), hashlib.sha256(part).hexdigest(), rank)
+        for rank, (part, end) in enumerate(zip(parts, ends, strict=True))
+    ]
+    return publish(temporary, step, merged_entries(segments), IDENTITY)
+
+
+def test_a_damaged_segment_is_named_with_its_file_and_rank(tmp_path):
+    older, saved = save(tmp_path, 1), save_shared(tmp_path, 2)
+    assert saved.bytes == 11
+    assert [segment.rank for segment in saved.segments] == [0, 1, 2]
+    verify_checkpoint(saved)
+    (saved.directory / "a.safetensors").write_bytes(b"firstsEcond")
+    verify_segments(saved, [saved.segments[0], saved.segments[2]])
+    message = rf"{saved.directory}/a.safetensors, bytes 5 to 11, written by rank 1, is damaged: its SHA-256"
+    with pytest.raises(DamagedCheckpointError, match=message):
+        verify_checkpoint(saved)
+    found, (skipped,) = newest_intact(tmp_path)
+    assert (found, skipped.step) == (older, 2)
+    assert re.match(message, skipped.reason)
+
+
+def test_states_of_both_formats_are_found_kept_and_pinned_together(tmp_path):
+    layout = PathLayout(tmp_path)
+    old = [with_first_manifest(save(layout.checkpoints, step)) for step in (1, 2)]
+    new = [save_shared(layout.checkpoints, step) for step in (3, 4)]
+    assert complete_checkpoints(layout.checkpoints) == (*old, *new)
+    assert {each.manifest["format"] for each in old} == {"lrps-checkpoint/1"}
+    pinned = [pin(state, layout.branch_points) for state in (old[0], new[0])]
+    assert [each.manifest for each in pinned] == [old[0].manifest, new[0].manifest]
+    assert [each.name for each in prune_checkpoints(layout.checkpoints, 2)] == ["step-00000001", "step-00000002"]
+    for state in pinned:
+        verify_checkpoint(state)
+    assert newest_intact(layout.checkpoints, layout.branch_points) == (new[1], ())
+
+
+def test_a_state_of_a_later_format_is_not_passed_over_for_an_older_one(tmp_path):
+    save(tmp_path, 1)
+    later = save(tmp_path, 2)
+    text = render_manifest({**later.manifest, "format": "lrps-checkpoint/3"})
+    (later.directory / "manifest.json").write_text(text)
+    message = "has format 'lrps-checkpoint/3', and this lrps reads lrps-checkpoint/1 and .*/2: use the lrps that wrote"
+    with pytest.raises(UnreadableCheckpointError, match=message):
+        newest_complete(tmp_path)
+
+
+def test_segments_that_do_not_cover_their_file_are_refused(tmp_path):
+    saved = save_shared(tmp_path, 2)
+    files = {"a.safetensors": {"bytes": 11, "segments": [[0, 5, ""], [6, 5, ""]]}}
+    (saved.directory / "manifest.json").write_text(render_manifest({**saved.manifest, "files": files}))
+    with pytest.raises(CheckpointError, match="lists a.safetensors wrongly: a segment begins at byte 6 instead of 5"):
+        checkpoints.open_checkpoint(saved.directory)
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "manifest.json"])
@@ -204,7 +269,7 @@ def test_a_missing_file_makes_it_incomplete(tmp_path, name):
 def test_a_manifest_names_no_file_elsewhere(tmp_path, name):
     saved = save(tmp_path / "checkpoints", 480)
     files = {name: {"bytes": 0, "sha256": ""}}
-    manifest = checkpoints._render({**saved.manifest, "files": files})
+    manifest = render_manifest({**saved.manifest, "files": files})
     (saved.directory / "manifest.json").write_text(manifest)
     with pytest.raises(CheckpointError, match="which is not in its directory"):
         find(PathLayout(tmp_path), 480)
@@ -325,7 +390,7 @@ def test_pinning_what_is_linked_already_reads_no_state(tmp_path, monkeypatch):
     layout = PathLayout(tmp_path)
     saved = save(layout.checkpoints, 4)
     pinned = pin(saved, layout.branch_points)
-    monkeypatch.setattr(checkpoints, "sha256_file", None)
+    monkeypatch.setattr(checkpoints, "sha256_range", None)
     assert pin(saved, layout.branch_points) == pinned
     file = layout.branch_points / "step-00000004" / "a.safetensors"
     file.unlink()

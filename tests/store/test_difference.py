@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lrps.base.errors import LrpsError
-from lrps.config.models import Config, OptimizerConfig, ScheduleConfig
+from lrps.config.models import Config, ScheduleConfig
+from lrps.config.optimizing import AdamWConfig
 from lrps.config.strategies import Cpt, PathSwitching, Ptfs, WsdS
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.conventions import NEWEST
@@ -39,6 +40,7 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
     ("main", {}, {"optimizer.eps": 1e-7}, "optimizer.eps", "1e-08", "1e-07"),
     ("main", {}, {"optimizer.weight_decay": 0.0}, "optimizer.weight_decay", "0.1", "0.0"),
     ("main", {}, {"optimizer.no_weight_decay": ["norms"]}, "optimizer.no_weight_decay", "[]", '["norms"]'),
+    ("main", {}, {"optimizer.kind": "lion"}, "optimizer.kind", "adamw", "lion"),
     ("main", {}, {"optimizer.clip_grad_norm": None}, "optimizer.clip_grad_norm", "1.0", "null"),
     ("main", {}, {"batch.sequences": 4}, "batch.sequences", "2", "4"),
     ("main", {}, {"data.sequence_length": 16}, "data.sequence_length", "8", "16"),
@@ -276,6 +278,14 @@ KEYS: tuple[tuple[str, Changes, Changes, str, str, str], ...] = (
         "2.0",
     ),
     (
+        "ptfs-v2",
+        {},
+        {"paradigms.ptfs.steps_of": "cpt"},
+        "paradigms.ptfs.steps_of",
+        "null",
+        "cpt",
+    ),
+    (
         "cpt-v2",
         {},
         {"data.versions": [{"name": "v1", "tokens": 800}, *VERSIONS[1:]]},
@@ -360,7 +370,7 @@ def test_the_table_has_every_key_that_an_identity_is_made_of() -> None:
     trained = [".".join(key) for name, key in TRAINING_KEYS.items() if key and name not in BY_HASH]
     model = [key for key in trained if not any(each.startswith(key) for each in cases)]
     assert model == [], "words without a case"
-    for section, kind in (("optimizer", OptimizerConfig), ("schedule", ScheduleConfig)):
+    for section, kind in (("optimizer", AdamWConfig), ("schedule", ScheduleConfig)):
         assert {f"{section}.{field}" for field in kind.model_fields} <= set(cases)
     strategies = {"path-switching": PathSwitching, "ptfs": Ptfs, "cpt": Cpt, "w": WsdS}
     for name, strategy in strategies.items():

@@ -17,6 +17,7 @@ from lrps.ledger.totals import total
 from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan, make_plan
 from lrps.store.checkpoints import complete_checkpoints
+from support.values_digests import values_digests
 
 PATHS = ("main", "branch-v1", "branch-v2")
 WILD = {0: nan, 4: inf, 7: nan, 9: 40.0, 17: 40.0, 18: nan, 26: 40.0, 30: nan, 37: 40.0}
@@ -44,9 +45,7 @@ def everything(plan: Plan) -> dict[str, Any]:
     for name in PATHS:
         layout = plan.layout.path(name)
         for saved in complete_checkpoints(layout.branch_points):
-            files = saved.manifest["files"].items()
-            fragments = [facts["sha256"] for file, facts in files if file.startswith("fragments")]
-            found[f"{name} {saved.step}"] = (fragments, saved.identity)
+            found[f"{name} {saved.step}"] = (values_digests(saved), saved.identity)
         found[f"{name} metrics"] = [(m.step, m.loss, m.lr, m.grad_norm) for m in read_metrics(layout.metrics)]
         evaluated = evaluations(read_ledger(layout.ledger))
         found[f"{name} evaluations"] = {key: (each.loss, each.rows) for key, each in evaluated.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,8 +22,10 @@ from lrps.engine.build.placement import Placement
 from lrps.engine.fragments import read_fragments
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.state_files.reading import SavedState
 from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
+from lrps.store.segments import FileSegment
 from lrps.train import job
 from lrps.train.saved_states import SavedSteps
 
@@ -58,6 +59,10 @@ class PlainEngine:
         self._failure: NonFiniteLoss | None = None
         self._held = SimpleNamespace(module=model, optimizer=adam, zero_optimization_stage=lambda: 0)
         self.average = AveragedWeights(self._held, average)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        return self._held.module
 
     def train_step(
         self,
@@ -121,8 +126,10 @@ class PlainEngine:
     def own_fragments(self) -> Any:
         return self.average.own_fragments()
 
-    def read_fragments(self, directory: Path, optimizer: str = "carry", hashed: Collection[str] = ()) -> dict[str, str]:
-        return read_fragments(self._held, directory, optimizer, hashed)
+    def read_fragments(
+        self, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
+    ) -> dict[FileSegment, str]:
+        return read_fragments(self._held, saved, optimizer, hashed)
 
     def close(self) -> None:
         pass

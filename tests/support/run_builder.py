@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from lrps.ledger.writer import LedgerWriter
 from lrps.plan.plan import Plan, make_plan
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint, pin
+from lrps.store.segments import FileSegment, merged_entries
+from support.first_format import with_first_manifest
 from support.values import config_values
 
 SIZE = 20_000
@@ -25,14 +28,24 @@ def small_plan(root: Path, name: str = "small", seed: int = 7) -> Plan:
 
 
 def save(plan: Plan, name: str, step: int, content: bytes | None = None, pinned: bool = False) -> Checkpoint:
-    """Write a checkpoint of a path with two files; without `content` every step has different bytes."""
+    """Write a checkpoint of a path with two files; without `content` every step has different bytes.
+
+    Two ranks have written the first one. Every second state is in the first format of checkpoints.
+    """
     layout = plan.layout.path(name)
     temporary = checkpoints.begin(layout.checkpoints, step)
     data = content or f"{name} {step} ".encode() * (SIZE // 10)
     (temporary / "weights.safetensors").write_bytes(data[:SIZE])
     (temporary / "state.json").write_text(json.dumps({"path": name, "step": step, "of": len(data)}))
-    files = {each: checkpoints.fsync_and_hash(temporary / each) for each in ("weights.safetensors", "state.json")}
+    cut = min(SIZE, len(data)) // 3
+    segments = [
+        FileSegment("weights.safetensors", start, len(part), hashlib.sha256(part).hexdigest(), rank)
+        for rank, (start, part) in enumerate(((0, data[:cut]), (cut, data[cut:SIZE])))
+    ]
+    files = merged_entries(segments) | {"state.json": checkpoints.fsync_and_hash(temporary / "state.json")}
     saved = checkpoints.publish(temporary, step, files, {"path": name, "step": step})
+    if step % 20:
+        saved = with_first_manifest(saved)
     if pinned:
         pin(saved, layout.branch_points)
     return saved

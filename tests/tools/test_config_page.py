@@ -20,7 +20,7 @@ def test_the_committed_page_is_that_of_the_code(repository: Path) -> None:
 def test_every_key_is_in_a_table_and_every_section_has_its_heading() -> None:
     page = config_page.page()
     rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
-    assert {"name", "peak_lr", "alpha", "zero_stage", "directives", "release_first", "horizon"} <= set(rows)
+    assert {"name", "peak_lr", "alpha", "zero_stage", "directives", "betas", "release_first", "horizon"} <= set(rows)
     anchors = {config_page._anchor(heading) for heading in re.findall(r"^## `(.+)`$", page, re.MULTILINE)}
     linked = set(re.findall(r"\[section\]\(#(.+?)\)", page))
     assert linked <= anchors

@@ -165,8 +165,8 @@ def test_a_path_is_tracked_with_its_config_its_lineage_and_what_it_cost(
     ledger.append("start", path.start, Counters(), **facts, price_per_device_hour=None)
     ledger.append("stop", path.stop, Counters(allocated_seconds=7200.0, flops=5), outcome="interrupted")
     ledger.close()
-    noting = {name: partial(note, name) for name in trackers.TRACKERS}
-    monkeypatch.setattr(trackers, "TRACKERS", noting)
+    noting = {name: partial(note, name) for name in trackers.OPENERS}
+    monkeypatch.setattr(trackers, "OPENERS", noting)
     group = open_trackers(plan, path, lineage={"parent": "main"}, devices=2, say=print)
     noted = group._trackers[0]
     drive(group)

@@ -17,8 +17,8 @@ from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
 from lrps.doctor.examination import Subject
 from lrps.doctor.model import check_model as doctor_check_model
-from lrps.engine.fragments import open_state
 from lrps.engine.model import build_skeleton
+from lrps.engine.state_files.reading import open_state
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.launch.preflight import check_model_fits

@@ -31,6 +31,7 @@ from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.identity import GUARD, SKIPPED
 from lrps.train import job, spike_guard
 from support.plain_engine import PlainEngine, before_steps, run
+from support.values_digests import values_digests
 from support.webhooks import receiver
 
 PATHS = ("main", "branch-v1", "branch-v2")
@@ -76,9 +77,7 @@ def planned(tiny_config: Path, runs: Path, action: str | None, *settings: str) -
 def weights(plan: Plan, names: Collection[str] = PATHS) -> dict[tuple[str, int], list[str]]:
     """SHA-256 of the weights and moments of every pinned state."""
     return {
-        (name, saved.step): [
-            facts["sha256"] for file, facts in saved.manifest["files"].items() if file.startswith("fragments")
-        ]
+        (name, saved.step): values_digests(saved)
         for name in names
         for saved in complete_checkpoints(plan.layout.path(name).branch_points)
     }

@@ -22,7 +22,7 @@ from lrps.data.open_source import open_source
 from lrps.engine.averages import merged_state
 from lrps.engine.averages.merge import NonFiniteStateError, write_mean
 from lrps.engine.averages.merged_state import ensure_merged
-from lrps.engine.fragments import open_state
+from lrps.engine.state_files.reading import open_state
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.ledger.check import check_run
@@ -121,7 +121,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(
     "act",
-    ["write_mean", "publish", *(pytest.param(act, marks=pytest.mark.long) for act in ("fsync_and_hash", "book_event"))],
+    ["write_mean", "publish", *(pytest.param(act, marks=pytest.mark.long) for act in ("write_small", "book_event"))],
 )
 def test_a_merge_that_is_killed_is_made_again_byte_for_byte(
     make: Make, monkeypatch: pytest.MonkeyPatch, act: str

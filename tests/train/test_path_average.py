@@ -16,7 +16,7 @@ from lrps.audit.run import audit_run
 from lrps.base.errors import LineageError
 from lrps.base.step_set import StepSet
 from lrps.config.loader import load_config
-from lrps.engine.fragments import open_state
+from lrps.engine.state_files.reading import open_state
 from lrps.ledger.reader import EMA, RAW, evaluations, read_ledger
 from lrps.ledger.records import Record
 from lrps.plan.plan import Plan, make_plan

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from lrps.base.errors import ConfigError, LineageError
 from lrps.config.loader import load_config
 from lrps.costs.comparison import make_comparison
-from lrps.engine.fragments import open_state
+from lrps.engine.state_files.reading import open_state
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
 from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger

@@ -19,6 +19,7 @@ from lrps.plan.plan import Plan, make_plan
 from lrps.plan.rewind import rewind
 from lrps.store.checkpoints import complete_checkpoints, find
 from support.plain_engine import PlainEngine, before_steps, run
+from support.values_digests import values_digests
 
 PATHS = ("main", "branch-v1", "branch-v2")
 CHANGE = Amendment(8, skip_from=10, skip=3, peak_lr=1e-4, for_steps=15, clip_grad_norm=0.1, reason="spike")
@@ -32,7 +33,7 @@ def planned(tiny_config: Path, runs: Path, *settings: str) -> Plan:
 def states(plan: Plan, *names: str) -> dict[tuple[str, int], Any]:
     """SHA-256 of the weights and moments of every saved state."""
     return {
-        (name, saved.step): [f["sha256"] for file, f in saved.manifest["files"].items() if file.startswith("fragments")]
+        (name, saved.step): values_digests(saved)
         for name in names or PATHS
         for place in (plan.layout.path(name).branch_points, plan.layout.path(name).checkpoints)
         for saved in complete_checkpoints(place)

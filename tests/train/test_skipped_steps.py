@@ -30,6 +30,7 @@ from lrps.store.identity import SKIPPED
 from lrps.train import job
 from support.plain_engine import before_steps, run
 from support.synthetic_run import forge, rewrite
+from support.values_digests import values_digests
 
 LEFT_OUT = StepSet.of([(0, 0), (4, 5), (7, 7), (12, 16), (26, 27)])
 """Of main, which has 28 steps, saves after every fifth and forks at 8: the first and the last steps, beside saves and
@@ -62,7 +63,7 @@ def states(plan: Plan) -> dict[tuple[str, int], Any]:
     places = [(name, place) for name, each in layouts.items() for place in (each.branch_points, each.checkpoints)]
     return {
         (name, saved.step): (
-            [facts["sha256"] for file, facts in saved.manifest["files"].items() if file.startswith("fragments")],
+            values_digests(saved),
             saved.identity.get(SKIPPED),
         )
         for name, place in places

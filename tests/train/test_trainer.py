@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.numpy import load_file
 
 from lrps.audit.run import audit_run
 from lrps.config.loader import load_config
@@ -40,6 +38,7 @@ from lrps.store.layout import PathLayout
 from lrps.store.row_losses import read_row_losses
 from lrps.train.path_start import PathStart
 from lrps.train.trainer import Trainer
+from support.assembled_state import adam_step, assembled
 from support.raw_evaluations import raw_evaluations
 
 pytestmark = pytest.mark.slow
@@ -108,12 +107,7 @@ def save_hf_checkpoint(directory: Path) -> None:
 
 def state(layout: PathLayout, step: int) -> dict[str, np.ndarray]:
     """Every fp32 weight and moment of a checkpoint, whole: name -> 1-D array."""
-    pieces: dict[str, list[tuple[int, np.ndarray]]] = {}
-    for file in find(layout, step).directory.glob("*.safetensors"):
-        for key, value in load_file(file).items():
-            what, name, start = key.split("|")
-            pieces.setdefault(f"{what}|{name}", []).append((int(start), value))
-    return {key: np.concatenate([v for _, v in sorted(parts, key=lambda p: p[0])]) for key, parts in pieces.items()}
+    return {key: values.numpy() for key, values in assembled(find(layout, step).directory).items()}
 
 
 def assert_equal_states(a: dict[str, np.ndarray], b: dict[str, np.ndarray], case: str) -> None:
@@ -211,7 +205,7 @@ def test_a_plan_goes_on_from_a_state_that_was_trained_elsewhere(laws: Laws) -> N
     written = json.loads((run / "main" / "path.json").read_text())
     assert (written["training"]["initial_weights"], written["initial_state"]["step"]) == (digest, 28)
     assert written["initial_state"]["origin"]["tag"] == "global_step28_universal"
-    (held,) = {load_facts(find(PathLayout(run / "main"), 8).directory)["adam_step"]}
+    held = adam_step(find(PathLayout(run / "main"), 8).directory)
     assert held == 28 + 8, "the count of Adam goes on, that of the plan begins"
     scratch, trained = losses(PathLayout(donor)), losses(PathLayout(run / "main"))
     assert trained[1] < scratch[1] - 1.0
@@ -230,11 +224,6 @@ def test_the_model_that_a_plan_starts_from_is_evaluated_and_nothing_else_changes
     assert found["main"][EvaluationKey(0, "v1")].loss == pytest.approx(losses(PathLayout(run / "main"))[1], abs=0.5)
     digest = json.loads((run / "main" / "path.json").read_text())["training"]["initial_weights"]
     assert found["main"][EvaluationKey(0, "v1")].initial_weights == digest
-
-
-def load_facts(directory: Path) -> dict[str, Any]:
-    with safe_open(next(directory.glob("*.safetensors")), "numpy") as file:
-        return json.loads(file.metadata()["lrps"])
 
 
 def test_a_state_of_another_model_is_refused_before_a_step(laws: Laws) -> None:

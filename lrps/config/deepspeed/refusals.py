@@ -82,7 +82,7 @@ DECIDED_BY_LRPS: Mapping[str, str] = {
     _ZERO + "gather_16bit_weights_on_model_save": "is decided by lrps: `lrps export` writes whole weights",
     _ZERO + "override_module_apply": "is decided by lrps, which builds the model before DeepSpeed divides it",
     _ZERO + "pipeline_loading_checkpoint": "is decided by lrps, which reads checkpoints itself",
-    _ZERO + "save_muon_momentum_buffer_in_memory": "is decided by lrps, whose optimizer is AdamW",
+    _ZERO + "save_muon_momentum_buffer_in_memory": "is decided by lrps: the momentum is in the optimizer's state",
     _ZERO + "cpu_offload": "is an old name: give `offload_optimizer: {device: cpu}`",
     _ZERO + "cpu_offload_param": "is an old name: give `offload_param: {device: cpu}`",
     _ZERO + "cpu_offload_use_pin_memory": "is an old name: give `offload_optimizer: {device: cpu, pin_memory: true}`",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.deepspeed.settings import DeepSpeedSettings, stage_fault
+from lrps.config.optimizing import BUILTIN
 
 Verb = Literal["kept", "became", "left to lrps", "refused"]
 _ADAMW = ("adamw", "adam")
@@ -163,7 +164,9 @@ def _of_another_section(key: str, value: Any) -> tuple[Verb, str] | None:
     if key == "optimizer.type":
         if str(value).lower() in _ADAMW:
             return "became", "the section `optimizer`, whose optimizer is AdamW"
-        return "refused", "the optimizer of lrps is AdamW"
+        if str(value).lower() in BUILTIN:
+            return "refused", f"is given as `optimizer: {{kind: {str(value).lower()}, ...}}`, with keys of its own"
+        return "refused", f"is none of the optimizers of lrps: {', '.join(BUILTIN)}"
     if key == "optimizer.params.adam_w_mode" and value is False:
         return "refused", "changes what is trained: the weight decay of lrps is that of AdamW, not part of the gradient"
     if key.startswith("optimizer.params."):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lrps.ledger.reader import MERGE
+from lrps.paths.decoder import parameter_count
 from lrps.paths.graph import Graph, TrainingPath
-from lrps.paths.optimizer_states import MAIN, WEIGHT_BYTES, saved_bytes
+from lrps.paths.optimizer_states import WEIGHT_BYTES, ParameterCount, saved_bytes
 from lrps.plan.plan import Plan
 from lrps.store.retention import rewind_spread
 
@@ -23,7 +24,7 @@ def checkpoint_bytes(plan: Plan, graph: Graph) -> int | None:
 
     periodic = settings.keep_last if settings.every_steps else 0
     merged = sum(release.form == MERGE for release in graph.releases)
-    weights = largest * WEIGHT_BYTES // saved_bytes(plan.config, MAIN)
+    weights = WEIGHT_BYTES * _counted(plan).all
     return sum(map(kept, graph.paths)) + periodic * largest + merged * weights
 
 
@@ -43,8 +44,14 @@ def rewind_bytes(plan: Plan, graph: Graph) -> int | None:
 
 def _state_bytes(plan: Plan, path: TrainingPath) -> int:
     """Return the bytes of a checkpoint of a path."""
-    assert plan.costs.checkpoint_bytes is not None
-    return plan.costs.checkpoint_bytes * saved_bytes(plan.config, path.kind) // saved_bytes(plan.config, MAIN)
+    return saved_bytes(plan.config, path.kind, _counted(plan))
+
+
+def _counted(plan: Plan) -> ParameterCount:
+    """Return the number of parameters of a plan whose checkpoints have a known size."""
+    counted = parameter_count(plan.config.model)
+    assert counted is not None
+    return counted
 
 
 def _kept_steps(graph: Graph, path: TrainingPath, every: int | None) -> set[int]:

@@ -9,7 +9,7 @@ from lrps.base.document import UNLESS_NONE
 from lrps.paths.buckets import buckets_of
 from lrps.paths.decoder import FP32, Decoder, decoder_of
 from lrps.paths.memory import HEADROOM, Setting, device_bytes, host_bytes, memory_need
-from lrps.paths.optimizer_states import MAIN, state_bytes
+from lrps.paths.optimizer_states import MAIN, optimizer_states
 from lrps.plan.plan import Plan
 from lrps.store.conventions import FP32_SUM, GRADIENT_SUM
 
@@ -33,7 +33,7 @@ class StageMemory:
     master_bytes: int
     """fp32 copy of the weights."""
     moments_bytes: int
-    """Both Adam moments, and the average of the main path's weights if it has one."""
+    """States of the optimizer, and the average of the main path's weights if it has one."""
     buckets_bytes: int
     """Buffers that gradients are copied to for communication."""
     activations_bytes: int
@@ -169,7 +169,7 @@ def _setting(plan: Plan, decoder: Decoder, stage: int, processes: int, rows: int
         masked=not config.data.attention_across_documents,
         chunked=config.engine.cross_entropy != "full",
         gloo=on_cpu,
-        state_bytes=state_bytes(config, MAIN),
+        states=optimizer_states(config, MAIN),
         buckets=buckets_of(config.engine, decoder.parameters, processes, not on_cpu),
         bf16_sums=plan.conventions.get(GRADIENT_SUM) != FP32_SUM,
         offload_optimizer=zero.offloads_optimizer,

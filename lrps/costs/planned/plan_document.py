@@ -132,7 +132,7 @@ class ParadigmPlan:
     """One way to train all versions, and what it costs alone."""
 
     kind: str
-    """path-switching, ptfs, cpt or wsd-s."""
+    """path-switching, ptfs, matched-steps (ptfs with `steps_of`), cpt or wsd-s."""
     cost: PlannedCost = field(metadata=INLINE)
     ratio_to_ptfs: float
     """Its steps over those of PTFS."""

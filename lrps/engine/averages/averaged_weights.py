@@ -11,6 +11,8 @@ from typing import Any
 
 from lrps.engine import flat_pieces, fragments
 from lrps.engine.averages.moving_average import MovingAverage, exchange, update
+from lrps.engine.optimizers.kinds import optimizer_of
+from lrps.paths.optimizer_states import AVERAGE
 
 
 class AveragedWeights:
@@ -27,13 +29,13 @@ class AveragedWeights:
 
     def begin(self) -> None:
         """Restart the average as a copy of the weights. Not collective."""
-        flat_pieces.begin_average(self._engine)
+        optimizer_of(self._engine).begin(AVERAGE)
 
     def after_step(self, step: int) -> None:
         """Update the average after lineage step `step`, if an update is due. Not collective."""
         weight = None if self.rule is None else self.rule.weight(step)
         if weight is not None:
-            update(flat_pieces.weights_and_averages(self._engine), weight)
+            update(optimizer_of(self._engine).weights_and_averages(), weight)
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:
@@ -48,7 +50,7 @@ class AveragedWeights:
             self._exchange()
 
     def _exchange(self) -> None:
-        exchange(flat_pieces.weights_and_averages(self._engine))
+        exchange(optimizer_of(self._engine).weights_and_averages())
         self.in_place, self._outdated = not self.in_place, True
 
     def refresh(self) -> None:

@@ -16,7 +16,12 @@ from torch import Tensor
 
 from lrps.base.errors import CheckpointError
 from lrps.engine.flat_pieces import WEIGHTS
-from lrps.engine.fragments import FORMAT, Fragments, StateReader, file_name, open_state
+from lrps.engine.state_files.reading import StateReader, open_state
+from lrps.engine.state_files.writing import write_segment
+from lrps.store.fragments.index import FragmentIndex
+from lrps.store.fragments.layouts import ElementRange, Listed
+from lrps.store.fragments.ranges import STEP, StoredState
+from lrps.store.segments import FileSegment
 
 SHARD_BYTES = 5 * 10**9
 """Largest size of a file of merged weights in bytes; a larger parameter has a file of its own."""
@@ -66,7 +71,7 @@ class MeanReader:
 def open_mean(
     directories: Sequence[Path], shapes: Mapping[str, list[int]] | None = None, weights: str = WEIGHTS
 ) -> Iterator[WeightsReader]:
-    """Open the mean of the states in these directories of fragments, or a single one. weights: as for `open_state`.
+    """Open the mean of the states in these directories, or a single one. weights: as for `open_state`.
 
     Raises CheckpointError if their shapes differ from each other, or from `shapes` if these are given.
     """
@@ -77,21 +82,32 @@ def open_mean(
         yield first if len(states) == 1 else MeanReader(states, directories)
 
 
-def write_mean(directories: Sequence[Path], target: Path, rank: int = 0, world_size: int = 1) -> list[Path]:
-    """Write this rank's share of the files with the mean of some states, as fragments without moments; return them.
+def mean_index(shapes: Mapping[str, Sequence[int]]) -> FragmentIndex:
+    """Return the index of a mean of states: weights only, whole parameters, one segment a file."""
+    sizes = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
+    numbers = {name: number for number, name in enumerate(shapes)}
+    shards = shards_of({name: 4 * size for name, size in sizes.items()}, SHARD_BYTES)
+    layout = Listed(tuple(tuple(ElementRange(numbers[name], 0, sizes[name]) for name in shard) for shard in shards))
+    plain = {name: list(shape) for name, shape in shapes.items()}
+    weights = {WEIGHTS: StoredState("elementwise", "F32")}
+    return FragmentIndex(plain, weights, {WEIGHTS: layout}, (1,) * len(shards), {STEP: 0.0})
 
-    About one file of weights is in memory. Raises CheckpointError if a state cannot be read or a file not written,
+
+def write_mean(
+    directories: Sequence[Path], target: Path, rank: int = 0, world_size: int = 1
+) -> tuple[FragmentIndex, list[FileSegment]]:
+    """Write this rank's share of the files with the mean of some states; return the index and what was written.
+
+    One parameter is in memory. Raises CheckpointError if a state cannot be read or a file not written,
     NonFiniteStateError if the weights of one of several states are not finite.
     """
     with open_mean(directories) as mean:
-        sizes = {name: 4 * torch.Size(shape).numel() for name, shape in mean.shapes.items()}
-        shards = shards_of(sizes, SHARD_BYTES)
-        facts = {"format": FORMAT, "adam_step": 0.0, "shapes": {name: list(each) for name, each in mean.shapes.items()}}
-        written: list[Path] = []
-        for number in range(rank, len(shards), world_size):
-            tensors = {f"{WEIGHTS}|{name}|0": mean.read(name).view(-1) for name in shards[number]}
-            written += Fragments(file_name(number, len(shards)), tensors, facts).write(target)
-        return written
+        index = mean_index(mean.shapes)
+
+        def values(_: str, piece: ElementRange) -> Tensor:
+            return mean.read(index.names[piece.parameter]).view(-1)
+
+        return index, [write_segment(target, index, each, values) for each in range(rank, len(index.files), world_size)]
 
 
 def shards_of(sizes: Mapping[str, int], largest: int) -> list[list[str]]:

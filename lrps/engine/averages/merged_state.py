@@ -25,14 +25,16 @@ from lrps.store.checkpoints import (
     begin,
     fault,
     find,
-    fsync_and_hash,
     leftovers,
     open_checkpoint,
     publish,
     remove,
+    write_small,
 )
+from lrps.store.fragments.index import INDEX
 from lrps.store.identity import AVERAGE_KEY, read_path
 from lrps.store.layout import RunLayout
+from lrps.store.segments import merged_entries
 
 
 def ensure_merged(run: RunLayout, release: Release) -> Checkpoint:
@@ -84,17 +86,17 @@ def _make(run: RunLayout, release: Release) -> Checkpoint:
             verify_together(state)
         try:
             with failing_together():
-                written = write_mean([state.directory for state in states], temporary, rank(), world_size())
-                mine = {path.name: fsync_and_hash(path) for path in written}
+                index, mine = write_mean([state.directory for state in states], temporary, rank(), world_size())
         except NonFiniteStateError as error:
             what = f"{release.version}, a merge of states of {release.path}, is not made: {error}"
             raise NonFiniteLoss(what, at=release.step, cause=NON_FINITE_EVALUATION) from None
-        files = {name: entry for share in gather(mine) for name, entry in share.items()}
+        segments = [segment for share in gather(mine) for segment in share]
         lineage = [[state.step, state.digest] for state in states]
         identity = {**newest.identity, "version": release.version, MERGED: lineage}
         identity.pop(AVERAGE_KEY, None)  # The moving average is no part of a merged state.
 
         def finish() -> Checkpoint:
+            files = merged_entries(segments) | {INDEX: write_small(temporary / INDEX, index.text())}
             # Booked first: a merge whose process is killed in between is made, and paid for, again.
             size, seconds = sum(entry["bytes"] for entry in files.values()), time.monotonic() - began
             facts = {"path": release.path, "version": release.version, MERGED: lineage, "bytes": size}

@@ -1,7 +1,7 @@
 """Compilation of the paradigms and probes of a config to one graph of paths.
 
 All paradigms compile to the same kind of graph, and nothing after this depends on the paradigm. A new paradigm is a
-module of this package, a strategy in lrps.config.strategies and an entry in PARADIGMS.
+module of this package, a strategy in lrps.config.strategies and an entry in COMPILERS; a plug-in needs neither.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.config.extensions import PARADIGMS
 from lrps.config.models import Config
-from lrps.config.strategies import Cpt
+from lrps.config.strategies import Cpt, Ptfs
+from lrps.paths.attribution import marginal_steps
 from lrps.paths.compiler import Compiler
 from lrps.paths.graph import Graph, Paradigm, TrainingPath
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.paradigms.cpt import check_rewarm, cpt
 from lrps.paths.paradigms.path_switching import path_switching
-from lrps.paths.paradigms.ptfs import ptfs
+from lrps.paths.paradigms.plugin import compile_plugin
+from lrps.paths.paradigms.ptfs import matched_steps, ptfs
 from lrps.paths.paradigms.wsd_s import wsd_s
 from lrps.paths.probes import PROBE, compile_probes
 from lrps.paths.sharing import share, share_probes
 
-PARADIGMS: Mapping[str, Callable[[Compiler, Any], Paradigm]] = {
+COMPILERS: Mapping[str, Callable[[Compiler, Any], Paradigm]] = {
     "path-switching": path_switching,
     "ptfs": ptfs,
     "cpt": cpt,
@@ -36,7 +39,13 @@ def compile_paradigm(
 ) -> Paradigm:
     """Return the paradigm of one strategy of the config, as if it were the only one: no path is shared yet."""
     strategy = config.paradigms[name]
-    return PARADIGMS[strategy.kind](Compiler(config, name, strategy, increments, rehearsal), strategy)
+    compiler = Compiler(config, name, strategy, increments, rehearsal)
+    if isinstance(strategy, Ptfs) and strategy.steps_of is not None:
+        other = compile_paradigm(config, strategy.steps_of, increments, rehearsal)
+        return matched_steps(compiler, strategy, marginal_steps(other))
+    if (builtin := COMPILERS.get(strategy.kind)) is not None:
+        return builtin(compiler, strategy)
+    return compile_plugin(PARADIGMS.get(strategy.kind), compiler)
 
 
 def compile_graph(

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from lrps.base.errors import CheckpointError, LrpsError
 from lrps.paths.amendments import GENERATION
-from lrps.store.checkpoints import MANIFEST, read_manifest
 from lrps.store.copy.attempts import in_order, is_ledger
 from lrps.store.layout import HELDOUT, RELEASE_FACTS
+from lrps.store.manifest import MANIFEST, read_manifest
+from lrps.store.segments import content_digest, segment_sizes
 
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
@@ -58,7 +59,7 @@ class StateDirectory:
     listing: bytes
     """Content of the last file; empty if it does not exist."""
     files: Mapping[str, Mapping[str, Any]]
-    """Files listed in the last file: name -> {"bytes", "sha256"}."""
+    """Files listed in the last file: name -> {"bytes", "sha256", "segments"}, see `_listed`."""
     present: Mapping[str, int]
     """Files that exist, with their sizes."""
     pending: bytes = b""
@@ -168,11 +169,20 @@ def _directory(read: Callable[[str], bytes | None], name: str, present: dict[str
 
 
 def _listed(content: bytes, path: PurePosixPath) -> dict[str, dict[str, Any]]:
-    """Return the files that a last file lists. Raises CheckpointError if it is damaged or has an invalid name."""
+    """Return name -> {"bytes", "sha256", "segments"} of the files that a last file lists.
+
+    sha256: their `content_digest`; segments: sizes of the segments that it is made of. Raises CheckpointError if the
+    last file is damaged or has an invalid name.
+    """
     try:
         files = read_manifest(content, path)["files"] if path.name == MANIFEST else json.loads(content)["files"]
         listed = {
-            str(name): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])} for name, entry in files.items()
+            str(name): {
+                "bytes": int(entry["bytes"]),
+                "sha256": content_digest(entry),
+                "segments": segment_sizes(entry),
+            }
+            for name, entry in files.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error})") from None

@@ -36,6 +36,9 @@ class CopyFile:
     size: int
     how: str
     sha256: str | None = None
+    """Digest of the content of a file of a state, see `content_digest` in lrps.store.segments."""
+    segments: tuple[int, ...] = ()
+    """Sizes in bytes of the segments that the digest is made of."""
     origin: str | None = None
     content: bytes | None = None
     """Content of a small file; other files are read from the source."""
@@ -240,7 +243,9 @@ def _move(target: Inventory, name: str, aside: StateDirectory) -> Iterator[CopyG
     there = target.directories.get(aside.name)
     if there is None or there.fault is not None or there.listing != aside.listing:
         files = tuple(
-            CopyFile(f"{aside.name}/{file}", entry["bytes"], "copy", entry["sha256"], f"{name}/{file}")
+            CopyFile(
+                f"{aside.name}/{file}", entry["bytes"], "copy", entry["sha256"], entry["segments"], f"{name}/{file}"
+            )
             for file, entry in sorted(aside.files.items())
         )
         yield CopyGroup(aside.name, files, "its history was ended by a rewind", aside)
@@ -294,12 +299,12 @@ def _state(
 
 
 def _files(ours: StateDirectory, kept: set[str], known: Mapping[str, str]) -> tuple[CopyFile, ...]:
-    def file(name: str, size: int, sha256: str) -> CopyFile:
-        origin = None if name in kept else known.get(sha256)
+    def file(name: str, entry: Mapping[str, Any]) -> CopyFile:
+        origin = None if name in kept else known.get(entry["sha256"])
         how = "keep" if name in kept else "send" if origin is None else "copy"
-        return CopyFile(f"{ours.name}/{name}", size, how, sha256, origin)
+        return CopyFile(f"{ours.name}/{name}", entry["bytes"], how, entry["sha256"], entry["segments"], origin)
 
-    return tuple(file(name, entry["bytes"], entry["sha256"]) for name, entry in sorted(ours.files.items()))
+    return tuple(file(name, entry) for name, entry in sorted(ours.files.items()))
 
 
 def _newer(ours: StateDirectory, _: StateDirectory, source: Inventory, target: Inventory) -> str | None:

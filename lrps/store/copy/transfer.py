@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lrps.base.errors import CheckpointError, LineageError, LrpsError
-from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, located, sha256_file
+from lrps.base.files import atomic_write_bytes, fsync_directory, fsync_file, located
 from lrps.base.locks import is_locked, path_lock
 from lrps.base.progress import byte_progress
 from lrps.store import checkpoints
@@ -32,6 +32,7 @@ from lrps.store.copy.run_store import (
     open_run_store,
 )
 from lrps.store.copy.subset import select_paths, snapshot_at_last_checkpoint
+from lrps.store.segments import file_digest
 
 TRANSFERS = 8
 """Number of files that are copied in parallel."""
@@ -163,7 +164,7 @@ def _push(
 
 def _check(path: Path, file: CopyFile, fault: str) -> None:
     with as_transfer_error(f"cannot read {path}"):
-        intact = path.stat().st_size == file.size and sha256_file(path) == file.sha256
+        intact = _has_content(path, file)
     if not intact:
         raise CheckpointError(f"{fault}: its SHA-256 is not the one in the manifest; use another copy of it")
 
@@ -233,8 +234,13 @@ def _pull_state(
 
 def _is(path: Path, file: CopyFile) -> bool:
     with suppress(OSError):
-        return path.stat().st_size == file.size and sha256_file(path) == file.sha256
+        return _has_content(path, file)
     return False
+
+
+def _has_content(path: Path, file: CopyFile) -> bool:
+    """Return True if a file here has the bytes that are to be copied. Raises OSError if it cannot be read."""
+    return path.stat().st_size == file.size and file_digest(path, file.segments) == file.sha256
 
 
 def _linked(origin: Path, target: Path, file: CopyFile) -> bool:

@@ -115,7 +115,8 @@ def test_what_is_no_stage_is_refused(stage: object) -> None:
     ("file", "values", "key", "words"),
     [
         ({"fp16": {"enabled": True}}, {}, "fp16.enabled", "lrps trains in bf16 or fp32"),
-        ({"optimizer": {"type": "Lion"}}, {}, "optimizer.type", "the optimizer of lrps is AdamW"),
+        ({"optimizer": {"type": "Lion"}}, {}, "optimizer.type", "is given as `optimizer: {kind: lion, ...}`"),
+        ({"optimizer": {"type": "Adagrad"}}, {}, "optimizer.type", "none of the optimizers of lrps: adamw, muon, lion"),
         (
             {"optimizer": {"type": "Adam", "params": {"adam_w_mode": False}}},
             {},

@@ -8,27 +8,28 @@ import pytest
 import torch
 
 from lrps.base.errors import CheckpointError
+from lrps.base.files import sha256_file
 from lrps.engine.averages import merge
 from lrps.engine.averages.merge import open_mean, shards_of, write_mean
-from lrps.engine.fragments import FORMAT, Fragments, file_name, open_state
+from lrps.engine.state_files.reading import open_state
+from support.first_fragments import write_first_fragments
 
 SHAPES = {"embed.weight": [33, 8], "layer.0.weight": [8, 8], "norm.weight": [8], "scale": []}
 
 
 def state(directory: Path, seed: int, ranks: int, shapes: dict[str, list[int]] = SHAPES) -> dict[str, torch.Tensor]:
-    """Write random weights as `ranks` processes would, each with a part of every parameter, and return them."""
+    """Write random weights in the first format, as `ranks` processes did, and return them."""
     directory.mkdir()
     generator = torch.Generator().manual_seed(seed)
     whole = {name: torch.randn(tuple(shape), generator=generator) for name, shape in shapes.items()}
-    facts = {"format": FORMAT, "adam_step": 5.0, "shapes": shapes}
-    for rank in range(ranks):
-        tensors = {}
+    of_ranks: list[dict[tuple[str, str, int], torch.Tensor]] = [{} for _ in range(ranks)]
+    for rank, tensors in enumerate(of_ranks):
         for name, values in whole.items():
             flat, share = values.reshape(-1), -(-values.numel() // ranks)
             if part := flat[rank * share : (rank + 1) * share].tolist():
-                tensors[f"fp32|{name}|{rank * share}"] = torch.tensor(part)
-                tensors[f"exp_avg|{name}|{rank * share}"] = torch.zeros(len(part))
-        Fragments(file_name(rank, ranks), tensors, facts).write(directory)
+                tensors["fp32", name, rank * share] = torch.tensor(part)
+                tensors["exp_avg", name, rank * share] = torch.zeros(len(part))
+    write_first_fragments(directory, of_ranks, shapes, 5.0)
     return whole
 
 
@@ -50,9 +51,12 @@ def test_written_by_any_number_of_ranks_it_is_the_same_mean_without_moments(
     states = [state(place, number, 2) for number, place in enumerate(places)]
     monkeypatch.setattr(merge, "SHARD_BYTES", shard_bytes)
     (target := tmp_path / "mean").mkdir()
-    written = [path for rank in range(ranks) for path in write_mean(places, target, rank, ranks)]
-    assert sorted(written) == sorted(target.iterdir())
-    assert len(written) == (1 if shard_bytes == 10**9 else 4 if shard_bytes == 1 else 2)
+    written = [write_mean(places, target, rank, ranks) for rank in range(ranks)]
+    (target / "index.json").write_text(written[-1][0].text())
+    segments = sorted((segment for _, share in written for segment in share), key=lambda each: each.file)
+    assert [each.file for each in segments] == sorted(path.name for path in target.glob("*.safetensors"))
+    assert [each.sha256 for each in segments] == [sha256_file(target / each.file) for each in segments]
+    assert len(segments) == (1 if shard_bytes == 10**9 else 4 if shard_bytes == 1 else 2)
     with open_state(target, SHAPES) as mean:
         for name in SHAPES:
             assert torch.equal(mean.read(name), ((states[0][name].double() + states[1][name]) / 2).float())

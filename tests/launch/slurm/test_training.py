@@ -91,7 +91,7 @@ def results(plan: Plan) -> dict[str, Any]:
         found[path.name, "loss"] = {line["step"]: (line["loss"], line["lr"], line["grad_norm"]) for line in lines}
         final = layout.branch_points / f"step-{path.stop:08d}"
         files = json.loads((final / "manifest.json").read_text())["files"]
-        found[path.name, "state"] = {name: facts["sha256"] for name, facts in files.items()}
+        found[path.name, "state"] = files
         # By step and set: an attempt that repeats steps of the main path evaluates them again.
         evaluated = evaluations(read_ledger(layout.ledger)).items()
         found[path.name, "evaluation"] = {key: evaluation.loss for key, evaluation in evaluated}

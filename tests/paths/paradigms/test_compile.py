@@ -13,14 +13,14 @@ from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.config.strategies import KINDS
 from lrps.paths.increments import RehearsalSet
-from lrps.paths.paradigms.compile import PARADIGMS, compile_graph
+from lrps.paths.paradigms.compile import COMPILERS, compile_graph
 from support.compiled_paths import compiled, increments
 
 MakeConfig = Callable[..., Config]
 
 
 def test_every_kind_of_strategy_has_a_compile_function() -> None:
-    assert set(PARADIGMS) == set(KINDS)
+    assert set(COMPILERS) == set(KINDS)
 
 
 @pytest.mark.parametrize(("kind", "total"), [("path-switching", 5800), ("ptfs", 10000), ("cpt", 4000)])
