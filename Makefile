@@ -9,10 +9,12 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 TESTS ?= -m 'not long'
+# Packages of the docs site, the extra `docs`.
+DOCS := 'mkdocs-material>=9.5'
 # Variables of the environment that has the newest versions setup.py allows.
 NEWEST := VENV=.venv-newest CONSTRAINTS='--upgrade --upgrade-strategy eager -c constraints-newest.txt'
 
-.PHONY: setup runtime demo demo-drift test test-long test-newest check schema docs constraints clean
+.PHONY: setup runtime demo demo-drift test test-long test-newest test-wheel check schema docs site constraints clean
 
 setup: $(VENV)/ready
 # What training, plans and reports need, without the packages of the checks.
@@ -38,23 +40,11 @@ constraints:
 
 # The main job on real text: data, plan, all paradigms on two CPU processes, evaluation, ledger, report.
 demo: runtime
-	@echo "Trains four versions of a tiny model (0.12M parameters) on CPUs, in four ways: by learning-rate path switching (two"
-	@echo "processes), from scratch for every version (PTFS, with two decays), and continually (CPT). The text is 2.4 MB of State"
-	@echo "of the Union addresses, from PyPI. It shows that path switching needs 58 % of the steps of PTFS and how the losses of"
-	@echo "the four compare, and ends with runs/demo/report/index.html. It takes about 5 minutes on two quiet cores."
-	@$(MAKE) --no-print-directory run-config NAME=demo SPLIT=iid
-	-@$(BIN)/python tools/expected.py runs/demo --corpus data/demo/text
+	$(BIN)/lrps demo
 
 # The same with another era of the addresses in every version.
 demo-drift: runtime
-	@$(MAKE) --no-print-directory run-config NAME=drift SPLIT=eras
-
-.PHONY: run-config
-run-config:
-	$(BIN)/python tools/corpus.py --split $(SPLIT) --versions 4 --bytes-per-version 600kB --out data/$(NAME)/text
-	$(BIN)/lrps data build configs/$(NAME).yaml
-	$(BIN)/lrps plan configs/$(NAME).yaml
-	$(BIN)/lrps run configs/$(NAME).yaml
+	$(BIN)/lrps demo --drift
 
 # Every check but the long tests.
 test: setup check run-tests
@@ -71,6 +61,10 @@ test-newest:
 	@$(MAKE) --no-print-directory --keep-going check run-tests $(NEWEST) \
 	  TESTS="--hypothesis-profile=new-examples --ignore=tests/e2e -m 'not slow and not long'"
 
+# The wheel in a fresh environment of every Python of WHEEL_PYTHONS (by default that of .venv): text to a report.
+test-wheel: setup
+	$(BIN)/python -m pytest tests/test_wheel.py
+
 .PHONY: run-tests
 run-tests: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
@@ -83,10 +77,16 @@ check: setup
 # JSON schemas of config files, which editors complete and check with, and of the documents that lrps writes.
 schema: setup
 	$(BIN)/python tools/write_schemas.py
+	$(BIN)/python tools/config_page.py
 
 # The tables of files in docs/architecture.md, from the docstrings of the modules.
 docs: setup
 	$(BIN)/python tools/architecture.py
+
+# The docs site, in build/site; broken links are errors. Left out where its packages cannot be installed.
+site: $(VENV)/ready
+	@if $(BIN)/python -m pip install --quiet $(CONSTRAINTS) $(DOCS); then NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet; \
+	else echo "left out: the docs site, because $(DOCS) cannot be installed"; fi
 
 clean:
 	rm -rf .venv .venv-newest build dist *.egg-info

@@ -1,10 +1,22 @@
 """Packaging of lrps. Tool settings live in pyproject.toml, versions that the demo and CI use in constraints.txt."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 _EVAL = ["lm-eval[hf]>=0.4.13", "rouge-score>=0.1.2"]
+
+
+class BuildWithConfigs(build_py):
+    """Put configs/, which a checkout has beside the package, into the package of a wheel (lrps/base/shipped.py)."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree("configs", Path(self.build_lib, "lrps", "configs"), dirs_exist_ok=True)
+
 
 setup(
     name="lrps",
@@ -12,11 +24,29 @@ setup(
     description="Pretraining of LLM version updates by learning-rate path switching, with a cost ledger",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The lrps authors",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["pretraining", "language models", "learning rate", "continual learning", "deepspeed"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    project_urls={"Paper": "https://arxiv.org/abs/2410.04103"},
+    cmdclass={"build_py": BuildWithConfigs},
     python_requires=">=3.11",
     packages=find_packages(include=["lrps", "lrps.*"]),
     package_data={
         "lrps": ["py.typed"],
+        "lrps.demo": ["*.md"],
         "lrps.report": ["*.html.j2"],
         "lrps.report.first_screen": ["*.html.j2", "*.css", "*.js"],
         "lrps.export": ["*.md.j2"],
@@ -39,6 +69,7 @@ setup(
         "fsspec>=2024.2",
         "huggingface_hub>=1,<3",
         "jinja2>=3.1",
+        "markupsafe>=2.1",
         "packaging>=23",
         "psutil>=5.9",
         "pydantic>=2.7,<3",
@@ -65,6 +96,8 @@ setup(
         "gs": ["gcsfs"],
         "datatrove": ["datatrove>=0.4"],
         "nvml": ["nvidia-ml-py>=12"],
+        # The docs site: `make site`.
+        "docs": ["mkdocs-material>=9.5"],
         # Trackers beside wandb, and the dashboard that `lrps wandb workspace` makes.
         "tensorboard": ["tensorboard>=2.16"],
         "trackio": ["trackio>=0.43"],

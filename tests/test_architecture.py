@@ -20,7 +20,7 @@ FLOORS = (
     ("data", "forecast"),
     ("store",),
     ("plan", "engine", "audit"),
-    ("track", "launch", "costs"),
+    ("track", "launch", "costs", "start", "demo"),
     ("train", "export", "report", "doctor"),
     ("rehearsal",),
     ("evaluation",),

@@ -1,6 +1,6 @@
 """Makes the pictures of README.md and docs/report.md from a run's report: a screenshot of its page, and its figures.
 
-    python tools/report_picture.py                        # runs/demo/report -> .readme/
+    python tools/report_picture.py                        # runs/demo/report -> docs/pictures/
     python tools/report_picture.py runs/drift/report --out /tmp/pictures
 
 A stand-alone script that needs Chromium. Must not import lrps.
@@ -51,7 +51,7 @@ def photograph(page: Path, picture: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", nargs="?", type=Path, default=Path("runs/demo/report"), help="a report's directory")
-    parser.add_argument("--out", type=Path, default=Path(".readme"), help="where the pictures go")
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="where the pictures go")
     chosen = parser.parse_args(arguments)
     page = chosen.report / "index.html"
     if not page.exists():

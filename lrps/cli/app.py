@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from lrps import __version__
+from lrps.cli.config import config_app
 from lrps.cli.data import data_app, rehearse
+from lrps.cli.demo import demo
 from lrps.cli.doctor import doctor, doctor_worker
 from lrps.cli.forecast import forecast
 from lrps.cli.groups import GroupedVerbs
-from lrps.cli.init import init
+from lrps.cli.init import SeveralTexts, init
 from lrps.cli.ledger import ledger_app
 from lrps.cli.models import convert_app, export, score
 from lrps.cli.plan import plan, status
@@ -31,7 +33,7 @@ app = typer.Typer(
     cls=GroupedVerbs,
     help="Pretraining of LLM version updates by learning-rate path switching.\n\n"
     "A config file describes data versions, a model and paradigms. `plan` shows what that costs, `run` trains what is "
-    "missing, `status` shows the progress, `report` compares the paradigms. Start with: lrps plan configs/demo.yaml",
+    "missing, `status` shows the progress, `report` compares the paradigms. Start with: lrps demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -69,11 +71,13 @@ def version() -> None:
         typer.echo(f"{name} {installed(name)}")
 
 
-app.command()(init)
+app.command()(demo)
+app.command(cls=SeveralTexts)(init)
 app.command()(plan)
 app.command()(run)
 app.command()(status)
 app.command()(report)
+app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.command()(rehearse)
 app.command()(export)

@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from lrps.base.errors import USER_MISTAKE, ConfigError
+from lrps.cli.completion import complete_version
 from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, load_plan, print_json, run_of
 
 Versions = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="VERSION", help="Only these; by default all that have `text`. A part of a mixture is VERSION.PART."
+        metavar="VERSION",
+        help="Only these; by default all that have `text`. A part of a mixture is VERSION.PART.",
+        autocompletion=complete_version,
     ),
 ]
 Processes = Annotated[

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
+from lrps.cli.completion import complete_paradigm, complete_version
 from lrps.cli.options import AsJson, Overrides, PriceOption, Run, plan_of, print_json, write_files
 
 if TYPE_CHECKING:
     from lrps.costs.forecasts.version_forecast import Outlook, VersionForecast
 
 Version = Annotated[
-    str | None, typer.Option("--version", metavar="NAME", help="Version to forecast; by default the next one.")
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="NAME",
+        help="Version to forecast; by default the next one.",
+        autocompletion=complete_version,
+    ),
 ]
 Alpha = Annotated[
     str | None,
@@ -33,7 +40,13 @@ Spend = Annotated[
     ),
 ]
 NamedParadigm = Annotated[
-    str | None, typer.Option("--paradigm", metavar="NAME", help="Path switching to forecast, if there are several.")
+    str | None,
+    typer.Option(
+        "--paradigm",
+        metavar="NAME",
+        help="Path switching to forecast, if there are several.",
+        autocompletion=complete_paradigm,
+    ),
 ]
 Charts = Annotated[
     Path | None,

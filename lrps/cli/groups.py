@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Plan, train, compare": ("init", "plan", "run", "status", "report"),
+    "Plan, train, compare": ("demo", "init", "config", "plan", "run", "status", "report"),
     "Data": ("data", "rehearse"),
     "Released models": ("export", "publish", "score", "convert"),
     "Costs before and beside training": ("compare", "sweep", "forecast"),

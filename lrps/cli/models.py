@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from lrps.base.errors import ConfigError
+from lrps.cli.completion import complete_paradigm, complete_path, complete_version
 from lrps.cli.options import (
     AsJson,
     ConfigFile,
@@ -60,11 +61,19 @@ MaxShardSize = Annotated[
 def export(
     run: Run,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Names of paths, as `lrps plan` shows them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...", help="Names of paths, as `lrps plan` shows them.", autocompletion=complete_path
+        ),
     ] = None,
     overrides: Overrides = None,
     version: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only the states of this version; without PATH, of every path.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only the states of this version; without PATH, of every path.",
+            autocompletion=complete_version,
+        ),
     ] = None,
     step: Annotated[
         int | None,
@@ -163,7 +172,10 @@ def score(
     paradigm: Annotated[
         list[str] | None,
         typer.Option(
-            "--paradigm", metavar="NAME", help="Only this paradigm of the config, and no probes. May be repeated."
+            "--paradigm",
+            metavar="NAME",
+            help="Only this paradigm of the config, and no probes. May be repeated.",
+            autocompletion=complete_paradigm,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -223,7 +235,10 @@ convert_app = typer.Typer(
 @convert_app.command("to-universal")
 def to_universal(
     config_file: ConfigFile,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Name of a path, as `lrps plan` shows them.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="Name of a path, as `lrps plan` shows them.", autocompletion=complete_path),
+    ],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write to; it may hold several steps.")],
     overrides: Overrides = None,
     step: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lrps.cli.completion import complete_path
 from lrps.cli.options import ConfigFile, Overrides, load_plan
 
 To = Annotated[int, typer.Option("--to", metavar="STEP", help="Step of a saved state of the path.")]
@@ -33,7 +34,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal
 
 def rewind(
     config_file: ConfigFile,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Name of the path, as `lrps plan` shows it.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="Name of the path, as `lrps plan` shows it.", autocompletion=complete_path),
+    ],
     to: To,
     skip_steps: SkipSteps = 0,
     skip_from: SkipFrom = None,

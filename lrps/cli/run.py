@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import INTERRUPTED, NEEDS_DECISION, BudgetError, ConfigError
+from lrps.cli.completion import complete_paradigm, complete_path, complete_version
 from lrps.cli.options import ConfigFile, Overrides, check_paradigms, check_selected_versions, load_plan
 from lrps.cli.report import print_and_write_report
 from lrps.cli.streams import print_exactly
@@ -30,14 +31,22 @@ JobsOf = Callable[[Sequence[str]], "tuple[ProcessGroupJob, ...]"]
 
 OnlyParadigms = Annotated[
     list[str] | None,
-    typer.Option("--paradigm", metavar="NAME", help="Only this paradigm of the config. May be repeated."),
+    typer.Option(
+        "--paradigm",
+        metavar="NAME",
+        help="Only this paradigm of the config. May be repeated.",
+        autocompletion=complete_paradigm,
+    ),
 ]
 
 
 OnlyVersions = Annotated[
     list[str] | None,
     typer.Option(
-        "--version", metavar="NAME", help="Only the releases of this version and their ancestors. May be repeated."
+        "--version",
+        metavar="NAME",
+        help="Only the releases of this version and their ancestors. May be repeated.",
+        autocompletion=complete_version,
     ),
 ]
 
@@ -56,7 +65,10 @@ ProfiledSteps = Annotated[
 ]
 
 
-PathNames = Annotated[list[str], typer.Argument(metavar="PATH...", help="Names of paths, as `lrps plan` shows them.")]
+PathNames = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Names of paths, as `lrps plan` shows them.", autocompletion=complete_path),
+]
 
 
 def run(
@@ -339,7 +351,8 @@ def show_scripts(plan: Plan, names: Sequence[str], jobs_of: JobsOf) -> None:
 def cancel(
     config_file: ConfigFile,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="Names of paths; by default all.")
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Names of paths; by default all.", autocompletion=complete_path),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrps.base.errors import ConfigError
+from lrps.cli.completion import complete_path
 from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, load_plan, plan_of, print_json
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ Address = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, gs://..., another fsspec address, or a directory.")
 ]
 Paths = Annotated[
-    list[str] | None, typer.Option("--path", metavar="NAME", help="Only this path of the run. May be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--path", metavar="NAME", help="Only this path of the run. May be repeated.", autocompletion=complete_path
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be copied and why; copy nothing.")]
 

@@ -16,6 +16,7 @@ class PairTask(Section):
     """Instruction pairs of a version, on which the answers of models are compared with the given ones by ROUGE-L."""
 
     name: Name
+    """Name of the task in results and reports."""
     version: Name
     """Version whose data the task represents: row i, column j of the forgetting matrix is the score of version i on the
     pairs of version j. Several tasks of one version are averaged."""

@@ -14,7 +14,9 @@ class PriceConfig(Section):
     """Price of one device for one hour. Without it no money is shown."""
 
     amount: Annotated[Float, Field(gt=0)]
+    """Price of an hour of one device, in the currency."""
     currency: Annotated[str, Field(min_length=1, max_length=8)] = "USD"
+    """Currency, as its usual three letters."""
     source: Annotated[str, Field(min_length=1)]
     """Source of the price, so that a reader of the report can check it."""
     date: date
@@ -40,6 +42,7 @@ class HardwareConfig(Section):
     """Memory of one host in 1e9 bytes, by which `lrps plan` says how often data is read from storage (docs/data.md); by
     default that of the machine on which it runs."""
     price_per_device_hour: PriceConfig | None = None
+    """Price of one device for an hour; without it no money is shown."""
     mtbf_hours_per_device: Annotated[Float, Field(gt=0)] | None = None
     """Mean time between failures that end a run, in hours, of one device with its share of host and network; that of
     the run is this divided by `devices`. With it `lrps plan` recommends how often to save. Llama 3 405B had 50,675

@@ -48,9 +48,13 @@ class SlurmConfig(Section):
     """Options of jobs submitted to Slurm. Every job is a script in <run>/slurm that can be read and edited."""
 
     partition: str | None = None
+    """Partition of the jobs; by default the cluster's."""
     account: str | None = None
+    """Account that the jobs are charged to; by default the user's."""
     qos: str | None = None
+    """Quality of service of the jobs; by default the account's."""
     time_limit: TimeLimit | None = None
+    """Time limit of the jobs, as 12:00:00 or 2-00:00:00; by default the partition's."""
     gres: str | None = "gpu"
     """Generic resource of which every process gets one: `gpu`, `gpu:h100`. null requests none, for clusters that
     allocate whole nodes (`--exclusive`) or have no accelerators."""
@@ -75,6 +79,7 @@ class LaunchConfig(Section):
     processes: Annotated[Int, Field(ge=1)] = 1
     """Number of processes on this machine (`local`, `torchrun`), or on each host."""
     hostfile: Path | None = None
+    """Hostfile of the deepspeed launcher: a line `HOST slots=N` for every host."""
     master_addr: str | None = None
     """Address of the first host of the hostfile, reachable from all others, at which the processes rendezvous. By
     default the first one that `hostname -I` prints on it."""
@@ -102,6 +107,7 @@ class LaunchConfig(Section):
     """Minutes that a process waits for another one that is stuck, before all end. Must be longer than the first process
     takes to read or write a whole checkpoint, because the others wait for that too."""
     slurm: SlurmConfig = SlurmConfig()
+    """Options of jobs, for launcher slurm."""
 
     @field_validator("master_addr")
     @classmethod

@@ -23,6 +23,7 @@ from lrps.base.addresses import conceal, conceal_paths
 from lrps.base.errors import ConfigError
 from lrps.base.files import located
 from lrps.base.plugins.source import execute_file
+from lrps.base.shipped import shipped_config
 from lrps.config.deepspeed.refusals import refusal_words
 from lrps.config.extensions import PARADIGMS
 from lrps.config.models import Config
@@ -273,11 +274,19 @@ def _shown(location: Location, value: Any) -> str:
 def _read_hardware(document: dict[str, Any], positions: Positions, directory: Path) -> None:
     """Replace the name of a hardware file by the content of that file."""
     if isinstance(name := document.get("hardware"), str):
-        path = directory / name
+        path = directory / name if (directory / name).exists() else _shipped(directory, name)
         document["hardware"], inner = parse_yaml(_read(path, "hardware file"), str(path))
         if not isinstance(document["hardware"], dict):
             raise ConfigError(f"{path}: a hardware file is a mapping of keys; see configs/hardware/h100-8.yaml")
         positions.graft("hardware", inner)
+
+
+def _shipped(directory: Path, name: str) -> Path:
+    """Return the hardware file of this name that comes with lrps; the one that is missing if there is none."""
+    try:
+        return shipped_config(name)
+    except ConfigError:
+        return directory / name
 
 
 def _execute_plugins(document: dict[str, Any], directory: Path) -> None:
@@ -314,17 +323,25 @@ def config_of(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Confi
 
 
 def _load(path: Path, overrides: Sequence[str]) -> Config:
-    document, positions = parse_yaml(_read(path, "config file"), str(path))
+    return parse_config(_read(path, "config file"), str(path), overrides, path.parent)
+
+
+def parse_config(text: str, name: str, overrides: Sequence[str] = (), directory: Path = Path()) -> Config:
+    """Validate the text of a config file. name: of the file, for messages. directory: where its hardware file is.
+
+    Raises ConfigError as `load_config`, whose messages conceal secrets in addition.
+    """
+    document, positions = parse_yaml(text, name)
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: a config is a mapping of keys; see configs/demo.yaml")
-    return _validated(document, positions, path.parent, overrides)
+        raise ConfigError(f"{name}: a config is a mapping of keys; `lrps init` writes one")
+    return _validated(document, positions, directory, overrides)
 
 
 def _validated(document: dict[str, Any], positions: Positions, directory: Path, overrides: Sequence[str]) -> Config:
     """Return the config of a document. directory: folder that the files which it names are relative to."""
     _read_hardware(document, positions, directory)
-    for text in overrides:
-        _apply_override(document, text, positions)
+    for override in overrides:
+        _apply_override(document, override, positions)
         _read_hardware(document, positions, directory)  # it may name another file
     _execute_plugins(document, directory)
     try:

@@ -106,12 +106,16 @@ class EngineConfig(Section):
     """Execution of a step by DeepSpeed. Nothing here changes what is trained beyond rounding."""
 
     zero_stage: Annotated[Int, Field(ge=0, le=3)] = 1
+    """Stage of ZeRO: 0 keeps every state on every process; 1 divides the optimizer states among the processes, 2
+    also the gradients, 3 also the weights."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of weights and activations; bf16 keeps fp32 master weights and needs zero_stage 1 or higher."""
     attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = None
     """Attention kernel; by default the one that transformers chooses. The flash kernels need their package, a GPU and
     bf16; they skip other documents where others mask them (data.attention_across_documents: false)."""
     activation_checkpointing: bool = False
+    """Whether the activations of a layer are computed again in the backward pass, instead of being kept: less
+    memory for about a third more FLOPs."""
     compile: bool = False
     """Whether torch.compile compiles the model's layers at the first step; needs a C++ compiler on CPUs, Triton on
     GPUs."""
@@ -239,15 +243,21 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
     """Name of the plan: its run directory is <runs>/<name>."""
     runs: Path = Path("runs")
+    """Folder of the run directories, relative to the working directory."""
     seed: Annotated[Int, Field(ge=0, lt=2**32)] = 0
     """Seed of all randomness, which is a function of it, the step and the sequence."""
     model: ModelConfig
+    """Model that is trained."""
     data: DataConfig
+    """Versions of the data, the tokenizer, and how text becomes sequences."""
     batch: BatchConfig
+    """Size of an optimizer step."""
     schedule: ScheduleConfig
+    """Learning rate of all paradigms."""
     optimizer: OptimizerConfig = AdamWConfig()
     """Optimizer of all paths, by its `kind`: adamw, muon or lion."""
     engine: EngineConfig = EngineConfig()
+    """Execution of a step."""
     average: AverageConfig | None = None
     """Averages of the main path's weights; by default none."""
     paradigms: Annotated[dict[Name, Strategy], Field(min_length=1)]
@@ -255,15 +265,21 @@ class Config(Section):
     probes: dict[Name, ProbeConfig] = Field(default_factory=dict)
     """Short decays from the main path that show what data is worth, by name."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Held-out losses while training, and the tasks of `lrps score`."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """Schedule and retention of checkpoints."""
     guard: GuardConfig | None = None
+    """Guard against spikes of the loss; by default none."""
     launch: LaunchConfig = LaunchConfig()
+    """Launcher, processes and resources."""
     hardware: HardwareConfig | None = None
-    """Devices, as a mapping or as the path of a YAML file with it, relative to this file."""
+    """Devices, as a mapping or as the path of a YAML file with it, relative to this file; `hardware/h100-8.yaml` comes
+    with lrps."""
     budget: BudgetConfig | None = None
     """Most that the run may spend. `lrps run` does not start what would exceed it; when it is reached, training saves
     and ends with exit code 76, and continues once the budget is raised."""
     track: TrackConfig = TrackConfig()
+    """Logging, trackers and notices."""
     plugins: tuple[Path, ...] = ()
     """Python files that register plug-ins, relative to this file (docs/extending.md). Every process that loads the
     config executes them; those of an installed distribution are found by their names alone."""

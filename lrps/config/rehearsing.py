@@ -28,6 +28,7 @@ class Endpoint(Section):
     key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
     """Name of the environment variable with the API key; without it no key is sent. Never write a key into a config."""
     requests_at_once: Annotated[Int, Field(ge=1)] = 16
+    """Number of requests that wait for the server at the same time."""
 
 
 class Synthesis(Section):
@@ -65,7 +66,9 @@ class Synthesis(Section):
     """Total number of generations, in a seeded order of all choices and samples. By default as many as would hold three
     times the wanted tokens if they were as long as the documents of `of`. A larger number continues a smaller one."""
     temperature: Positive = 0.9
+    """Temperature of the generation; higher is more varied."""
     top_p: PositiveShare = 0.6
+    """Probability mass of the tokens that are sampled from."""
     repetition_penalty: Positive = 1.2
     """Penalty on tokens that occurred already. This, `temperature` and `top_p` apply to the base model; the latest
     model is greedy."""
@@ -91,6 +94,7 @@ class Synthesis(Section):
     """Method of selection. `kmeans`: from every cluster of the embeddings its share, nearest to the centroid first.
     `random` is nearly as good in the paper and needs no embedding."""
     clusters: Annotated[Int, Field(ge=1)] = 20
+    """Number of clusters of the embeddings for `selection: kmeans`."""
     embedding: Path | None = None
     """Directory of a Hugging Face encoder, whose last hidden states are averaged over the tokens; by default the base
     model."""

@@ -35,6 +35,7 @@ class Decaying(Section):
     peak_lr: Annotated[Float, Field(gt=0)] | None = None
     """Maximal learning rate of this paradigm; by default schedule.peak_lr."""
     decay: DecayShape = "linear"
+    """Shape of the decay of the learning rate."""
     final_lr: Annotated[Float, Field(ge=0)] | None = None
     """Final learning rate of this paradigm's decays; by default schedule.final_lr."""
 
@@ -54,6 +55,7 @@ class Mix(Section):
     """Shares of the sequences of a path, which add up to 1."""
 
     new: Share = 1.0
+    """Share of sequences of the version's own increment."""
     replay: Share = 0.0
     """Share of sequences of older increments, each from its own next position on, in proportion to their sizes."""
     rehearsal: Share = 0.0
@@ -85,6 +87,7 @@ class PathSwitching(Mixing):
     """One main path at the maximal learning rate, and a branch with a complete decay for every version."""
 
     kind: Literal["path-switching"]
+    """Learning-rate path switching: a main path at the maximal rate, and a branch for every version."""
     main_mix: Mix = Mix()
     """Shares of the sequences that the main path reads in every increment after the first; by default each new sequence
     once and nothing else. The number of steps stays the same, so added sequences replace new ones; the replaced ones
@@ -104,6 +107,8 @@ class PathSwitching(Mixing):
     """Sequences that a branch reads: those the main path would have read next (`rest`), or as many from a reshuffled
     pass over the whole increment (`whole`), some of which the main path has read."""
     optimizer: OptimizerStart = "carry"
+    """Whether a branch continues with the optimizer states of the main path (`carry`) or starts without
+    (`reset`)."""
 
     def releases_of(self, versions: Sequence[str]) -> tuple[ReleasedState, ...]:
         """Return the state that is released as each version. versions: names of all versions, oldest first."""
@@ -123,9 +128,14 @@ class Ptfs(Decaying, PeakPerVersion):
     """Every version trained from scratch on all data so far, by default with a decay over the whole run."""
 
     kind: Literal["ptfs"]
+    """Pre-training from scratch for every version."""
     alpha: Quantity = 1.0
+    """Length of the decay, in the unit of `alpha_of`; by default the whole path."""
     alpha_of: Literal["increment", "steps-so-far", "steps", "tokens"] = "steps-so-far"
+    """Unit of `alpha`: a share of the version's increment, a share of all steps so far, or a number of steps or
+    tokens."""
     decay: DecayShape = "cosine"
+    """Shape of the decay of the learning rate."""
     steps_of: Name | None = None
     """Paradigm whose marginal steps each version is trained for from scratch, in place of all steps so far: the control
     with as many steps. Increments so far are mixed evenly, each in proportion to its steps; `alpha` with `alpha_of:
@@ -136,6 +146,7 @@ class Cpt(Mixing, PeakPerVersion):
     """Every version trained from the last one's final state on its own increment."""
 
     kind: Literal["cpt"]
+    """Continual pre-training: every version continues the one before."""
     restart: Literal["rewarm", "autoregressive", "continue", "constant"] = "rewarm"
     """Learning rate at the start of a version. `rewarm`: back to peak_lr, then decay. `autoregressive`: the same, with
     peaks of later versions on one cosine that falls to the final rate (TiC-LM, arXiv 2504.02107). `continue`: the last
@@ -143,8 +154,12 @@ class Cpt(Mixing, PeakPerVersion):
     rewarm_steps: Annotated[Int, Field(ge=0)] | None = None
     """Number of steps of the re-warm-up; by default schedule.warmup_steps."""
     alpha: Quantity = 1.0
+    """Length of the decay, in the unit of `alpha_of`; by default the whole increment."""
     decay: DecayShape = "cosine"
+    """Shape of the decay of the learning rate."""
     optimizer: OptimizerStart = "reset"
+    """Whether a version continues with the optimizer states of the one before (`carry`) or starts without
+    (`reset`)."""
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Self:
@@ -162,8 +177,12 @@ class WsdS(Decaying):
     """WSD-S (Wen et al. 2025): the main path continues from the decayed state, at peak_lr, without a re-warm-up."""
 
     kind: Literal["wsd-s"]
+    """WSD-S: the main path continues from the decayed state."""
     decay: DecayShape = "inverse"
+    """Shape of the decay of the learning rate."""
     optimizer: OptimizerStart = "carry"
+    """Whether the main path continues with the optimizer states of the decayed state (`carry`) or starts without
+    (`reset`)."""
 
 
 class PluginStrategy(Decaying):

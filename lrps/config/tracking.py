@@ -21,6 +21,7 @@ class WandbConfig(Section):
     """Mode of wandb: `offline` writes below the run directory, for `wandb sync` later; `online` falls back to it if the
     server cannot be reached."""
     project: Annotated[str, Field(min_length=1)] = "lrps"
+    """Name of the project of the runs."""
     entity: str | None = None
     """Name of a user or team; by default that of the API key."""
     tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
@@ -54,12 +55,14 @@ class TrackConfig(Section):
     """Logging and trackers. The local metrics.jsonl is always written."""
 
     log_every_steps: Annotated[Int, Field(ge=1)] = 10
+    """Number of steps between two lines of metrics.jsonl, the console and the trackers."""
     trackers: tuple[TrackerName, ...] = ()
     """Names of the trackers that get a copy of the metrics; by default none. tensorboard, trackio and mlflow are
     extras: `pip install 'lrps[tensorboard]'`. A plug-in may add others (docs/extending.md)."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Options of trackers that are plug-ins, by the name of the tracker."""
     wandb: WandbConfig = WandbConfig()
+    """Options of Weights & Biases."""
     notify: NotifyConfig | None = None
     """Webhook for events that a person should know of; by default none."""
 

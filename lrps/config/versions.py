@@ -58,7 +58,8 @@ class Version(Section):
     text: Texts = ()
     """Text that `lrps data build` tokenizes into this version's shards: a file, a glob, a directory (with everything
     below it) or an address that fsspec opens (hf://datasets/.., s3://.., https://..), or a list of these. Files are
-    .txt, .jsonl, .ndjson or .json, also compressed (.gz, .bz2, .xz, .zst, .zstd), or .parquet; each text is sorted."""
+    .txt, .md, .jsonl, .ndjson or .json, also compressed (.gz, .bz2, .xz, .zst, .zstd), or .parquet; each text is
+    sorted."""
     url: Address | None = None
     """Address of shards that were built elsewhere: a folder, https://, s3://, gs://, hf:// or any other address that
     fsspec opens, or a command as `pipe:ssh store cat /data/v2/{name}`. `lrps data fetch` copies the manifests; each

@@ -14,6 +14,8 @@ from lrps.base.errors import ConfigError
 from lrps.config.data import DataConfig
 from lrps.data.manifest import Manifest
 
+HELDOUT_SALT = "lrps"
+"""Text before every text that is hashed, so that other choices by a hash of the text do not agree with this one."""
 LARGEST_SHARE = 0.5
 """Shares that a config can have are below this."""
 SEARCHED_TEXTS = 200_000

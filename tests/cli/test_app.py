@@ -130,7 +130,7 @@ def test_a_dry_run_prints_the_command_and_writes_nothing(config_file: Path) -> N
 
 
 def test_help_teaches(repository: Path) -> None:
-    assert "lrps plan configs/demo.yaml" in lrps("--help").stdout
+    assert "lrps demo" in lrps("--help").stdout
     for verb in ("plan", "run", "train", "evaluate", "status", "report", "export"):
         assert "CONFIG" in lrps(verb, "--help").stdout
 

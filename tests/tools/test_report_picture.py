@@ -62,6 +62,6 @@ def test_a_report_that_is_missing_or_unfinished_is_told(report: Path, tmp_path: 
 
 
 def test_pictures_of_the_repository_are_those_of_the_tool() -> None:
-    there = {file.name for file in (TOOL.parents[1] / ".readme").iterdir()}
+    there = {file.name for file in (TOOL.parents[1] / "docs/pictures").iterdir()}
     assert there == {"report.png", *report_picture.FIGURES}
-    assert (TOOL.parents[1] / ".readme" / "report.png").stat().st_size <= report_picture.LARGEST_BYTES
+    assert (TOOL.parents[1] / "docs/pictures" / "report.png").stat().st_size <= report_picture.LARGEST_BYTES

@@ -118,7 +118,9 @@ class ZeroSettings(Section):
     enable_sanity_checks: bool | None = None
     """Whether DeepSpeed checks itself in every step; slow."""
     offload_optimizer: OffloadOptimizer | None = None
+    """Place of the optimizer states outside the devices."""
     offload_param: OffloadParam | None = None
+    """Place of the weights outside the devices (ZeRO 3)."""
     sub_group_size: Elements | None = None
     """Number of parameters that stage 3 updates at a time."""
     stage3_prefetch_bucket_size: Elements | None = None
@@ -138,6 +140,7 @@ class ZeroSettings(Section):
     memory_efficient_linear: bool | None = None
     """Whether stage 3 replaces linear layers by ones that save less for the backward pass."""
     leaf_module: LeafModules | None = None
+    """Modules whose weights are gathered as a whole (ZeRO 3)."""
     log_trace_cache_warnings: bool | None = None
     """Whether stage 3 reports that the order of modules has changed."""
     zero_hpz_partition_size: Annotated[Int, Field(ge=1)] | None = None
@@ -165,23 +168,32 @@ class CommsLogger(Section):
     """Log of collectives: their number, sizes and times."""
 
     enabled: bool | None = None
+    """Whether DeepSpeed logs its communication."""
     verbose: bool | None = None
     """Whether every collective is logged when it ends."""
     prof_all: bool | None = None
+    """Whether all operations are logged, or only those of `prof_ops`."""
     prof_ops: tuple[str, ...] | None = None
     """Names of the collectives that are logged, if not all are."""
     debug: bool | None = None
+    """Whether the caller of every operation is logged too."""
 
 
 class FlopsProfiler(Section):
     """Profile of the FLOPs and the time of every module in one step."""
 
     enabled: bool | None = None
+    """Whether the FLOPs of a step are profiled."""
     recompute_fwd_factor: Annotated[Float, Field(ge=0)] | None = None
+    """Share of the forward FLOPs that is computed again in the backward pass."""
     profile_step: Annotated[Int, Field(ge=0)] | None = None
+    """Number of the step that is profiled."""
     module_depth: Int | None = None
+    """Depth of the modules that the profile shows; -1 for the innermost."""
     top_modules: Int | None = None
+    """Number of modules that the profile shows at every depth."""
     detailed: bool | None = None
+    """Whether the profile of every module is printed."""
     output_file: str | None = None
     """File that the profile is written to; by default it is printed."""
 
@@ -190,6 +202,7 @@ class DeepCompile(Section):
     """DeepSpeed's compiler, which acts only where the whole model is compiled; refused with `engine.compile`."""
 
     deepcompile: bool | None = None
+    """Whether DeepSpeed's compiler passes compile the model."""
 
 
 class DeepSpeedSettings(Section):
@@ -197,6 +210,7 @@ class DeepSpeedSettings(Section):
     unless its text says otherwise. All others are refused, each with its reason (docs/performance.md)."""
 
     zero_optimization: ZeroSettings | None = None
+    """Settings of ZeRO, besides the stage."""
     communication_data_type: Annotated[Literal["fp32"], BeforeValidator(_sent)] | None = None
     """Type in which gradients are sent: fp32 instead of the precision of the weights. Changes the last digits."""
     gradient_predivide_factor: Annotated[Float, Field(gt=0)] | None = None
@@ -208,12 +222,15 @@ class DeepSpeedSettings(Section):
     zero_force_ds_cpu_optimizer: Literal[False] | None = None
     """Only false, which lrps sets where the optimizer is offloaded: its AdamW takes the steps on the CPU as well."""
     comms_logger: CommsLogger | None = None
+    """DeepSpeed's log of its communication."""
     flops_profiler: FlopsProfiler | None = None
+    """DeepSpeed's profile of the FLOPs of one step."""
     wall_clock_breakdown: bool | None = None
     """Whether the times of the parts of steps are logged; it waits for the device in every step."""
     disable_python_gc: bool | None = None
     """Whether Python's collection of garbage runs only when DeepSpeed asks for it."""
     compile: DeepCompile | None = None
+    """DeepSpeed's own compilation."""
 
     @property
     def zero(self) -> ZeroSettings:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import ConfigError, DataError
-from lrps.data.build.kinds import READABLE, find_kind, kind_of
+from lrps.data.build.kinds import READABLE, is_markdown, kind_of, text_of_directory
 from lrps.data.build.remote_text import find_copies, make_copies
 
 NAMED = 3
@@ -95,11 +95,10 @@ def _local(text: str) -> Inputs:
 
 
 def _directory(folder: Path) -> Inputs:
-    files: list[Path] = []
-    others: list[Path] = []
-    for path in _walk(folder, (folder.resolve(),)):
-        taken = not path.name.startswith(".") and not path.is_dir() and find_kind(path.name)
-        (files if taken else others).append(path)
+    found = list(_walk(folder, (folder.resolve(),)))
+    taken = text_of_directory(str(path) for path in found if not path.name.startswith(".") and not path.is_dir())
+    files = [path for path in found if str(path) in taken]
+    others = [path for path in found if str(path) not in taken]
     absolute = os.path.abspath(folder)
     if not files:
         return Inputs(missing=(f"{absolute} (no file of {READABLE} in this directory)",))
@@ -122,7 +121,8 @@ def _notes(place: str, left_out: Sequence[str]) -> tuple[str, ...]:
     if not left_out:
         return ()
     more = f" and {len(left_out) - NAMED:,} more" if len(left_out) > NAMED else ""
-    return (f"left out of {place}: {', '.join(left_out[:NAMED])}{more}, hidden or not {READABLE}",)
+    markdown = "; Markdown beside other text needs a glob of its own" if any(map(is_markdown, left_out)) else ""
+    return (f"left out of {place}: {', '.join(left_out[:NAMED])}{more}, hidden or not {READABLE}{markdown}",)
 
 
 def _refuse_duplicates(name: str, files: Sequence[Path]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from lrps.base.errors import DataError
 from lrps.data.build.bad_document import BadDocument
 from lrps.data.build.decompress import decompressed
-from lrps.data.build.file_range import FileRange, Meter, reading
+from lrps.data.build.file_range import FileRange, Meter, no_progress, reading
 from lrps.data.build.lines import decode, lines_within
 
 PIECE_CHARACTERS = 2**20
@@ -45,6 +45,20 @@ def each_json(piece: FileRange, meter: Meter, key: str) -> Iterator[str | BadDoc
         for number, element in enumerate(_elements(file, piece), 1):
             meter.reach(file.tell())
             yield _text_of(element, key, f"{piece.path}, element {number}")
+
+
+def first_object(piece: FileRange) -> dict[str, Any]:
+    """Return the first object of a file of lines or of an array; empty if the file does not begin with one."""
+    meter = Meter(no_progress, piece.bytes)
+    with reading(piece.path), open(piece.path, "rb") as file:
+        is_array = _is_array(decompressed(file, piece.kind.compression))
+    with reading(piece.path), open(piece.path, "rb") as file:
+        lines = (line.data for line in lines_within(piece, meter))
+        try:
+            first = next(_elements(file, piece) if is_array else map(json.loads, lines), None)
+        except (DataError, ValueError, RecursionError):  # The build says what is wrong with it.
+            first = None
+    return first if isinstance(first, dict) else {}
 
 
 def _is_array(stream: BinaryIO) -> bool:

@@ -5,6 +5,7 @@ Must not import torch, webdataset or tokenizers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
@@ -16,6 +17,8 @@ Compression = Literal["gzip", "bz2", "xz", "zstd"]
 
 FORMATS: dict[str, Format] = {
     ".txt": "text",
+    ".md": "text",
+    ".markdown": "text",
     ".jsonl": "lines",
     ".ndjson": "lines",
     ".json": "json",
@@ -23,7 +26,10 @@ FORMATS: dict[str, Format] = {
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
 
-READABLE = ".txt, .jsonl, .ndjson, .json (also with .gz, .bz2, .xz, .zst or .zstd) or .parquet"
+MARKDOWN = (".md", ".markdown")
+"""Suffixes of files that count as text of a directory only if it has no other: a README beside data describes it."""
+
+READABLE = ".txt, .md, .jsonl, .ndjson, .json (also with .gz, .bz2, .xz, .zst or .zstd) or .parquet"
 """Suffixes of the files that can be read, for messages."""
 
 
@@ -46,6 +52,18 @@ def find_kind(name: str) -> FileKind | None:
     if file_format is None or (file_format == "parquet" and compression):
         return None
     return FileKind(file_format, compression)
+
+
+def text_of_directory(names: Iterable[str]) -> set[str]:
+    """Return the names of the files of a directory that are its text: Markdown only if there is no other text."""
+    readable = {name for name in names if find_kind(name)}
+    return {name for name in readable if not is_markdown(name)} or readable
+
+
+def is_markdown(name: str) -> bool:
+    """Return True for the name of a Markdown file, plain or compressed."""
+    stem = name.lower()
+    return any(stem.removesuffix(compression).endswith(MARKDOWN) for compression in ("", *COMPRESSIONS))
 
 
 def kind_of(path: str) -> FileKind:

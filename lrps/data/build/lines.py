@@ -13,6 +13,14 @@ from lrps.data.build.bad_document import BadDocument
 from lrps.data.build.decompress import decompressed
 from lrps.data.build.file_range import FileRange, Meter, reading
 
+_OTHER_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""Byte order marks of other encodings -> their names; the mark of UTF-16 begins that of UTF-32, so it comes later."""
+
 
 class Line(NamedTuple):
     """A line. start: its first byte in the file, 0 in a compressed one. where: its location for messages."""
@@ -64,5 +72,8 @@ def decode(data: bytes, where: str) -> str | BadDocument:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        problem = f"not UTF-8 at byte {error.start}. Convert the file to UTF-8."
+        marked = next((name for mark, name in _OTHER_MARKS.items() if data.startswith(mark)), None)
+        of_file = f"its first bytes are those of {marked}, " if marked else ""
+        convert = f"Convert the file to UTF-8: iconv -f {marked or 'ENCODING'} -t UTF-8 FILE > NEW."
+        problem = f"{of_file}not UTF-8 at byte {error.start}. {convert}"
         return BadDocument("invalid-utf-8", where, problem)

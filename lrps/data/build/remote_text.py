@@ -20,7 +20,7 @@ from lrps.base.addresses import redact, scheme_of
 from lrps.base.errors import DataError
 from lrps.base.files import atomic_write_json, fsync_file
 from lrps.base.foreign_json import read_json
-from lrps.data.build.kinds import READABLE, find_kind, kind_of
+from lrps.data.build.kinds import READABLE, kind_of, text_of_directory
 from lrps.data.remote import MissingError, TransientError, read_pieces, transfer_fault, with_retries
 
 INDEX = "files.json"
@@ -106,7 +106,8 @@ def _search(address: str) -> tuple[list[str], list[str], Any]:
         paths, others = [each for each in system.glob(path) if not system.isdir(each)], []
     elif system.isdir(path):
         below = {each: each.removeprefix(path).strip("/") for each in system.find(path)}
-        paths = [each for each, name in below.items() if find_kind(name) and "/." not in f"/{name}"]
+        taken = text_of_directory(name for name in below.values() if "/." not in f"/{name}")
+        paths = [each for each, name in below.items() if name in taken]
         others = [name for each, name in below.items() if each not in paths]
     else:
         paths, others = [path], []

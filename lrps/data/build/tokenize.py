@@ -36,7 +36,7 @@ from lrps.data.build.pool import run_all
 from lrps.data.build.tally import Tally, sum_tallies
 from lrps.data.build.writer import TokenWriter
 from lrps.data.data_tokenizer import BEGIN_TOKEN
-from lrps.data.heldout import is_heldout, sufficient_share
+from lrps.data.heldout import HELDOUT_SALT, is_heldout, sufficient_share
 from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
 from lrps.data.tokenizer import TokenizerFile, read_tokenizer
 
@@ -57,7 +57,7 @@ class Recipe:
     tokenizer_path: Path
     identity: TokenizerIdentity
     heldout_share: float
-    heldout_salt: str = "lrps"
+    heldout_salt: str = HELDOUT_SALT
     text_key: str = TEXT_KEY
     begin_token: str | None = None
     ignored_settings: tuple[str, ...] = ()

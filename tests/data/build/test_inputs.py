@@ -60,16 +60,26 @@ def test_what_a_directory_has_beside_text_is_named(corpus: Path) -> None:
     assert note.startswith(
         f"left out of {corpus}/c: .git, 2021/.hidden.jsonl, README.md and 1 more, hidden or not .txt"
     )
-    with pytest.raises(DataError, match=r"README\.md: cannot read \.md"):
+    assert note.endswith("; Markdown beside other text needs a glob of its own")
+    with pytest.raises(DataError, match=r"_SUCCESS: cannot read a file without a suffix"):
         found(corpus, f"{corpus}/c/*")
     (corpus / "c/2020/loop").symlink_to(corpus / "c")
     with pytest.raises(DataError, match=r"loop: a link to a directory that it is in"):
         found(corpus, f"{corpus}/c")
 
 
+def test_markdown_is_the_text_of_a_directory_without_other_text(corpus: Path) -> None:
+    write(corpus, "wiki/README.md", "wiki/a/b.markdown.gz", "wiki/picture.png")
+    assert files(corpus, f"{corpus}/wiki") == ["wiki/README.md", "wiki/a/b.markdown.gz"]
+    assert files(corpus, f"{corpus}/wiki/**/*.md") == ["wiki/README.md"]
+    write(corpus, "wiki/c.txt")
+    assert files(corpus, f"{corpus}/wiki") == ["wiki/c.txt"], "as before .md could be read"
+    assert files(corpus, f"{corpus}/wiki/README.md") == ["wiki/README.md"]
+
+
 def test_text_that_is_not_there_is_named_with_its_absolute_place(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (corpus / "empty").mkdir()
-    write(corpus, "others/a.md")
+    write(corpus, "others/a.docx")
     monkeypatch.chdir(corpus)
     assert expand("v1", ["d.jsonl"], corpus).files == (Path("d.jsonl"),)
     missing = expand("v1", ["none.jsonl", "c/*.parquet", "empty", "others", "../none", "d.jsonl"], corpus).missing

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.values import load_tool
-
-corpus = load_tool("corpus")
+from lrps.demo import corpus
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from lrps.demo import expected
 from support.values import load_tool
-
-expected = load_tool("expected")
 
 PAGE = """\
 Text.
@@ -90,16 +89,22 @@ def test_another_processor_and_torch_are_reasons() -> None:
 def test_a_printed_table_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, corpus, page = tmp_path / "run", tmp_path / "text", tmp_path / "page.md"
     arguments = [str(run), "--corpus", str(corpus), "--page", str(page)]
-    assert expected.main(arguments) == 2
+    tool = load_tool("expected")
+    assert tool.main(arguments) == 2
     assert "make the text with tools/corpus.py" in capsys.readouterr().err
     corpus.mkdir()
     (corpus / "corpus.json").write_text('{"archive": "sotu"}')
-    assert expected.main(arguments) == 2
+    assert tool.main(arguments) == 2
     assert "make it with `lrps report CONFIG`" in capsys.readouterr().err
     (run / "report").mkdir(parents=True)
     (run / "report" / "comparison.json").write_text(json.dumps(comparison()))
-    assert expected.main([*arguments, "--table"]) == 0
+    assert tool.main([*arguments, "--table"]) == 0
     page.write_text(capsys.readouterr().out)
-    assert expected.main(arguments) == 0
+    assert tool.main(arguments) == 0
     (run / "report" / "comparison.json").write_text(json.dumps(comparison(a1=2.0)))
-    assert expected.main(arguments) == 1
+    assert tool.main(arguments) == 1
+
+
+def test_the_demo_expects_the_table_of_the_readme(repository: Path) -> None:
+    assert expected.TABLE.read_text() in (repository / "README.md").read_text()
+    assert expected.expected_outcome(expected.TABLE.read_text(), "sotu").losses
