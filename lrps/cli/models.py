@@ -56,6 +56,11 @@ DtypeOption = Annotated[
 MaxShardSize = Annotated[
     str, typer.Option("--max-shard-size", metavar="SIZE", help="Largest size of one file of weights.")
 ]
+Step = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")]
 
 
 def export(
@@ -75,10 +80,7 @@ def export(
             autocompletion=complete_version,
         ),
     ] = None,
-    step: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
-    ] = None,
+    step: Step = None,
     ema: Ema = False,
     merge: Merge = False,
     window: Window = None,
@@ -86,7 +88,7 @@ def export(
     out: Out = None,
     dtype: DtypeOption = None,
     max_shard_size: MaxShardSize = "5GB",
-    force: Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")] = False,
+    force: Force = False,
 ) -> None:
     """Write released models as Hugging Face directories: weights, tokenizer, generation config, model card.
 

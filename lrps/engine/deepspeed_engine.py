@@ -153,7 +153,7 @@ class Engine:
         self._sum = GradientSum(self._engine, divided.micro_batches) if own_sums else None
         self.average = AveragedWeights(self._engine, average)
         self._gate = optimizer_of(self._engine).gate(self.grid.parts)
-        _set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
+        ranks.set_collective_timeout(timedelta(minutes=config.launch.collective_timeout_minutes))
         self._check_start(model, document_end)
         self._enable_fused_loss(model, config.engine.cross_entropy)
         if config.engine.compile and not compile_layers(model):
@@ -429,12 +429,6 @@ def _divide_rows(model: Any, parts: int, within_documents: bool) -> Any:
 
     install(model, SequenceAttention(exchange, within_documents))
     return groups
-
-
-def _set_collective_timeout(timeout: timedelta) -> None:
-    """Set the timeout of all process groups: DeepSpeed creates its own with torch's default."""
-    for group in dist.distributed_c10d._world.pg_map:
-        dist.distributed_c10d._set_pg_timeout(timeout, group)
 
 
 def _forget(module: nn.Module) -> None:

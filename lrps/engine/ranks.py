@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -98,3 +99,9 @@ def ask_rank_zero(question: Callable[[], T], *, alike: bool = False) -> T:
     if world_size() > 1:
         dist.broadcast_object_list(answer, src=0)
     return answer[0]
+
+
+def set_collective_timeout(timeout: timedelta) -> None:
+    """Set the timeout of all process groups: DeepSpeed creates its own with torch's default."""
+    for group in dist.distributed_c10d._world.pg_map:
+        dist.distributed_c10d._set_pg_timeout(timeout, group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lrps.base.errors import CheckpointError
-from lrps.config.models import CheckpointConfig
+from lrps.config.checkpointing import CheckpointConfig
 from lrps.ledger.confirmed import saved_states
 from lrps.ledger.reader import FollowedLedger
 from lrps.paths.graph import TrainingPath

@@ -139,7 +139,7 @@ def test_the_help_lists_every_verb_in_the_order_of_use_and_cuts_no_line() -> Non
     environment = {**os.environ, "COLUMNS": "80"}
     shown = subprocess.run([*LRPS, "--help"], capture_output=True, text=True, env=environment).stdout
     listed = re.findall(r"^  ([a-z]+) +[A-Z]", shown, re.M)
-    assert listed[:5] == ["init", "plan", "run", "status", "report"]
+    assert listed[:6] == ["demo", "init", "config", "plan", "run", "status"]
     hidden = {name for name, command in typer.main.get_command(app).commands.items() if command.hidden}  # type: ignore[attr-defined]
     assert {*listed} == {*typer.main.get_command(app).commands} - hidden  # type: ignore[attr-defined]
     assert "..." not in shown.partition("Options:")[2]

@@ -22,6 +22,7 @@ from lrps.engine.build.placement import Placement
 from lrps.engine.fragments import read_fragments
 from lrps.engine.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
+from lrps.engine.sequence.grid import RankGrid
 from lrps.engine.state_files.reading import SavedState
 from lrps.engine.update_gate import Judge
 from lrps.plan.plan import Plan
@@ -43,6 +44,8 @@ class PlainEngine:
     """Rate of a step in place of the path's."""
     above: Callable[[int], float] = staticmethod(lambda step: 0.0)
     """What the reported loss of a step is above the computed one; NaN fails the step unless it is judged to pass."""
+
+    grid = RankGrid(rank=0, ranks=1)
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ def test_lrps_keys_that_reasons_name_exist() -> None:
                 continue
             section: dict[str, Any] = schema
             for part in named.split(":")[0].split("."):
-                options = [section, *section.get("anyOf", ()), *section.get("allOf", ())]
+                options = [section, *section.get("anyOf", ()), *section.get("allOf", ()), *section.get("oneOf", ())]
                 targets = [schema["$defs"][each["$ref"].split("/")[-1]] if "$ref" in each else each for each in options]
                 found = [target["properties"][part] for target in targets if part in target.get("properties", {})]
                 assert found, f"{key} names {named}"
