@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -31,3 +34,15 @@ def test_every_requirement_is_pinned_within_its_range() -> None:
 
 def test_the_newest_packages_are_checked_with_the_same_torch() -> None:
     assert pins("constraints-newest.txt") == {"torch": pins("constraints.txt")["torch"]}
+
+
+def test_no_folder_of_ours_is_left_out_of_tests_or_checks(pytestconfig: pytest.Config) -> None:
+    """By default pytest and ruff leave out folders that are called build."""
+    left_out = [
+        folder
+        for folder in ROOT.joinpath("tests").rglob("*")
+        if folder.is_dir() and any(fnmatch(folder.name, each) for each in pytestconfig.getini("norecursedirs"))
+    ]
+    assert left_out == []
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
+    assert all(each.startswith((".", "/")) for each in ruff["exclude"])

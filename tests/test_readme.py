@@ -27,7 +27,9 @@ def test_it_shows_the_two_commands() -> None:
 def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     for number in range(24):
-        (tmp_path / "notes" / f"{number}.md").write_text("the main path keeps its rate while a branch decays " * 13)
+        (tmp_path / "notes" / f"{number}.md").write_text(
+            f"note {number}: the main path keeps its rate while a branch decays " * 13
+        )
     for command in COMMANDS:
         words = [sys.executable, "-m", "lrps.cli", *shlex.split(command)[1:]]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)

@@ -42,12 +42,19 @@ def read_model_config(directory: Path, where: str = "model.checkpoint") -> dict[
 
 
 def refuse_lfs_pointer(file: Path, where: str) -> None:
-    """Raise ConfigError if the file is a Git LFS pointer, which a clone without git-lfs leaves in place of a file."""
-    with open(file, "rb") as opened:
-        if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise ConfigError(
-                f"{where}: {file} is a Git LFS pointer and not the file itself; run `git lfs pull` in {file.parent}"
-            )
+    """Raise ConfigError if the file is a Git LFS pointer, which a clone without git-lfs leaves in place of a file.
+
+    A file that cannot be read is left to its reader, which says so.
+    """
+    try:
+        with open(file, "rb") as opened:
+            start = opened.read(len(_LFS_POINTER))
+    except OSError:
+        return
+    if start == _LFS_POINTER:
+        raise ConfigError(
+            f"{where}: {file} is a Git LFS pointer and not the file itself; run `git lfs pull` in {file.parent}"
+        )
 
 
 def _what_it_is(directory: Path) -> str:

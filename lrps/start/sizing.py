@@ -173,13 +173,15 @@ def _check_rows(versions: Sequence[VersionText], rows: Sequence[int], batch: int
 def _too_little(version: VersionText, rate: TokenRate, length: int, batch: int = FEWEST_SEQUENCES) -> str:
     """Return how much text a version has, and how much it needs."""
     needed = FEWEST_STEPS * batch * length / rate.per_byte / (1 - _MUCH_HELDOUT)
-    documents = f"{version.documents:,} documents"
+    different, documents = len(set(version.read)), f"{version.documents:,} documents"
+    if version.is_whole and different < version.documents:
+        documents += f", {different:,} of them different"
     if version.documents == 1:
         documents = "one document (`fold -s -w 1000 FILE > NEW.txt` divides text without line ends)"
     return (
         f"{version.text}: too little text for {version.name}: {size(version.bytes)} in {documents}. A version needs at "
-        f"least {ENOUGH_DOCUMENTS} documents and about {size(needed)}: {FEWEST_STEPS} steps of {batch} sequences of "
-        f"{length} tokens, and some held-out documents. Add text, or join several versions to one"
+        f"least {ENOUGH_DOCUMENTS} different documents and about {size(needed)}: {FEWEST_STEPS} steps of {batch} "
+        f"sequences of {length} tokens, and some held-out documents. Add text, or join several versions to one"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,13 @@ def test_what_is_added_is_read_in_order(chunk_tokens, tmp_path, monkeypatch):
     assert np.concatenate([documents for _, documents in train]).tolist() == DOCUMENTS.tolist() * 3
     ((tokens, documents),) = [(t, d) for split, t, d in chunks if split == "heldout"]
     assert (tokens.dtype, tokens.tolist(), documents.tolist()) == (np.uint16, [0, 1, 2, 3, 4], DOCUMENTS.tolist())
-    counted = Tally({"train": 6, "heldout": 2}, {"train": 15, "heldout": 5}, 68, 4, {"broken-json": 1})
+    counted = Tally(
+        documents=Counter(train=6, heldout=2),
+        tokens=Counter(train=15, heldout=5),
+        text_bytes=68,
+        empty=4,
+        bad=Counter({"broken-json": 1}),
+    )
     counted.first_bad = ["a.jsonl, line 3: not JSON"]
     assert read_tally(path) == counted
     assert is_complete(path)

@@ -487,7 +487,7 @@ def test_parts_with_ends_inside_documents_are_made_again(tmp_path, tokenizer_pat
     eos = text.recipe.identity.eos
     with PartWriter(job.path) as writer:
         writer.add("train", np.array([5, eos, 6, eos], np.uint16), np.array([[4, 9]]))
-        writer.close(0)
+        writer.close()
     with pytest.raises(DataError, match="had EOS tokens within documents and has been removed"):
         finalize_version(text, fingerprint_inputs(inputs))
     assert not job.path.exists()

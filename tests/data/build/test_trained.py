@@ -9,7 +9,7 @@ import pytest
 
 from lrps.base.errors import DataError
 from lrps.config.data import DataConfig
-from lrps.config.models import Version
+from lrps.config.versions import Version
 from lrps.data.build.fingerprint import fingerprint_inputs
 from lrps.data.build.trained import TrainedTokenizer
 from lrps.data.tokenizer import read_tokenizer
