@@ -37,6 +37,7 @@ def unchanged_process() -> Iterator[None]:
 def written(tiny_config: Path, folder: Path, **changes: Any) -> Path:
     values = yaml.safe_load(tiny_config.read_text()) | {"runs": str(folder / "runs")}
     values["paradigms"] = {"straight": {"kind": "ptfs", "alpha": 0.5}}
+    values["launch"] = {"processes": 1}
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(values | changes))
     return file

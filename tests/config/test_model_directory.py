@@ -74,7 +74,7 @@ def test_the_folder_that_was_meant_is_named(tmp_path: Path) -> None:
     [
         ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 26\n", "`git lfs pull`"),
         ("{", "cannot be read"),
-        ("[]", "names no model_type"),
+        ("[]", "cannot be read"),
         ("{}", "names no model_type"),
         (json.dumps({"model_type": 3}), "names no model_type"),
     ],
