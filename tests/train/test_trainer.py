@@ -27,6 +27,7 @@ from lrps.config.loader import load_config
 from lrps.data.open_source import open_source
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.engine.model import build_model
+from lrps.engine.sequence.grid import RankGrid
 from lrps.ledger.metrics import read_metrics
 from lrps.ledger.reader import EvaluationKey, evaluations, read_ledger
 from lrps.ledger.totals import total
@@ -247,7 +248,8 @@ def test_the_clock_of_rank_0_saves_too(tiny_config: Path, monkeypatch: pytest.Mo
         now[0] += lasts[0]
         return True
 
-    engine: Any = SimpleNamespace(rank=0, world_size=1, train_step=train_step, sync_metrics=sync_metrics)
+    grid = RankGrid(rank=0, ranks=1)
+    engine: Any = SimpleNamespace(rank=0, world_size=1, grid=grid, train_step=train_step, sync_metrics=sync_metrics)
     data: Any = SimpleNamespace(batch=lambda *_: None)
     request: Any = SimpleNamespace(seen=False)
     recorder: Any = SimpleNamespace(step=lambda *_: None)
