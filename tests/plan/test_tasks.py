@@ -26,7 +26,7 @@ def test_pairs_come_back(tmp_path_factory: pytest.TempPathFactory, pairs: list[P
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ('{"input": "a"', "is no JSON"),
+        ('{"input": "a"', "not JSON"),
         ('["a", "b"]', "needs `input` and `output`"),
         ('{"input": "a"}', "needs `input` and `output`"),
         ('{"input": "a", "output": " "}', "needs `input` and `output`"),
