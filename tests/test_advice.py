@@ -15,6 +15,8 @@ HARMLESS = {
     "lrps/data/data_tokenizer.py": "a key of the config",
     "lrps/doctor/rollcall.py": "a folder of the examination itself",
     "lrps/engine/architecture.py": "a key of the config",
+    "lrps/store/model_files.py": "a key of the settings of a tokenizer, or a device that is no file",
+    "lrps/demo/corpus.py": "text that is made again",
 }
 """Modules with such an advice -> what may be deleted."""
 

@@ -46,7 +46,7 @@ SHARED: dict[str, Any] = {"engine": {"sequence_parallel": 2}, "launch": {"proces
         ),
         ({"schedule": {"peak_lr": 1e-3, "final_lr": 1e-2}}, "is above peak_lr"),
         ({"track": {"trackers": ["wandb", "wandb"]}}, "name each tracker once"),
-        ({"track": {"trackers": ["mlflow"]}}, "must be one of wandb, tensorboard, trackio"),
+        ({"track": {"trackers": ["comet"]}}, "must be one of wandb, tensorboard, trackio"),
         ({"track": {"wandb": {"mode": "off"}}}, "'offline' or 'online'"),
         ({"paradigms": {}}, "at least 1"),
         (
