@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrps.api.results import Result, drawings_of
-from lrps.api.sources import RunSource, plan_of
+from lrps.api.sources import RunSource, plan_from
 from lrps.audit.result import Audit
 from lrps.base.errors import ConfigError
 from lrps.costs.compare import CompareDocument, compare_runs
@@ -33,7 +33,7 @@ def compare(*sources: RunSource, price: str | None = None) -> Result[CompareDocu
     """
     if not sources:
         raise ConfigError("compare() needs at least one run: a config, or the directory of a run")
-    plans = [plan_of(source, price=price) for source in sources]
+    plans = [plan_from(source, price=price) for source in sources]
     document = compare_runs(plans)
     drawn = drawings_of(figures(make_comparison(plans[0]))) if len(plans) == 1 else ()
     return Result(document, (compare_table(document, for_terminal=False),), drawn)
@@ -60,7 +60,7 @@ def forecast_version(
     version: by default the next one. alphas: lengths in the unit of the config. Nothing is trained or written.
     Raises ForecastRefused, with the reason, where the law is known not to hold.
     """
-    look = outlook_of(plan_of(source, overrides, price), paradigm)
+    look = outlook_of(plan_from(source, overrides, price), paradigm)
     lengths = [Fraction(str(alpha)) for alpha in alphas]
     document = replace(version_forecast(look, version, lengths or None), track_record=look.record)
     drawn = tuple((length_chart(document) | set_charts(document, look.curve)).values())
@@ -83,7 +83,7 @@ def audit_run(source: RunSource, *, recompute_rows: bool = False) -> AuditResult
     """
     from lrps.audit.run import audit_run as audit
 
-    plan = plan_of(source)
+    plan = plan_from(source)
     document = audit(plan.config.run_dir, plan.config.data.root if recompute_rows else None)
     return AuditResult(document, tuple(map(lineage_table, document.lineages)))
 
@@ -109,7 +109,7 @@ def export_model(
     if dtype not in (None, "fp32", "bf16"):
         raise ConfigError(f"dtype {dtype}: take fp32 or bf16")
 
-    plan = plan_of(source)
+    plan = plan_from(source)
     states = chosen_states(plan, [path], version, step)
     if out is not None and len(states) > 1:
         raise ConfigError(f"out takes one model, but {path} releases {len(states)} states; give version or step")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrps.api.results import PlanResult, Result, drawings_of
-from lrps.api.sources import ConfigSource, RunSource, load_config, plan_of
+from lrps.api.sources import ConfigSource, RunSource, load_config, plan_from
 from lrps.costs.comparison import make_comparison
 from lrps.costs.plan_forecast import PlanForecast, at_speed, plan_forecast
 from lrps.costs.status_document import StatusDocument, status_document
@@ -31,7 +31,7 @@ def compile_plan(
     >>> plan = lrps.compile_plan("configs/demo.yaml").plan
     >>> plan.graph.by_name["branch-v2"].schedule.lr_at(140)
     """
-    plan = plan_of(source, overrides, price)
+    plan = plan_from(source, overrides, price)
     forecast = plan_forecast(plan, done_steps(plan), begun_status(plan))
     shown = forecast.plan if forecast.measured is None else at_speed(plan, forecast.plan, forecast.measured.speed)
     comparison = make_comparison(plan)
@@ -59,7 +59,7 @@ def build_data(
 
 def status(source: RunSource, overrides: Sequence[str] = ()) -> Result[StatusDocument]:
     """Return the state of every path of a run, as `lrps status` shows it. Reads files only."""
-    plan = plan_of(source, overrides)
+    plan = plan_from(source, overrides)
     document = status_document(plan, plan_status(plan))
     comparison = make_comparison(plan)
     lines = (totals_line(document), *initial_lines(document), *heldout_lines(document), *warning_lines(document))

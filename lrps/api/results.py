@@ -22,7 +22,7 @@ _STYLE = "text-align:{};padding:2px 8px;white-space:nowrap"
 
 @dataclass(frozen=True)
 class Result(Generic[Document]):
-    """What a function of the API has found: values, and how they are shown to people."""
+    """Result of a function of the API: a typed document, with its tables, sentences and charts for people."""
 
     document: Document
     """Typed values; `to_json()` gives what the command prints with --json."""
@@ -57,7 +57,7 @@ class Result(Generic[Document]):
 
 @dataclass(frozen=True)
 class PlanResult(Result[Document]):
-    """What a config compiles to: paths, steps and costs."""
+    """Result of `compile_plan`: the paths, steps and costs that a config compiles to."""
 
     plan: Plan = field(repr=False, kw_only=True)
     """The plan itself, whose `graph` has every path with its schedule and rows. Other functions take it as a run."""

@@ -1,4 +1,4 @@
-"""What functions of the API take as a run: a config in any form, the directory of a run, or a compiled plan."""
+"""The first argument of functions of the API: a config in any form, the directory of a run, or a compiled plan."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load_config(source: ConfigSource, overrides: Sequence[str] = ()) -> Config:
     return loader.load_config(Path(source), overrides)
 
 
-def plan_of(source: RunSource, overrides: Sequence[str] = (), price: str | None = None) -> Plan:
+def plan_from(source: RunSource, overrides: Sequence[str] = (), price: str | None = None) -> Plan:
     """Return the plan of a run. price: of a device-hour, as with `--price`: `2.5` (USD) or `2.5EUR`.
 
     Raises ConfigError for overrides of what is no config file, and for a text that is no price.
@@ -44,7 +44,7 @@ def plan_of(source: RunSource, overrides: Sequence[str] = (), price: str | None 
     if price is not None:
         from lrps.costs.price import parse_price
 
-        return replace(plan_of(source, overrides), stated_price=parse_price(price, date.today()))
+        return replace(plan_from(source, overrides), stated_price=parse_price(price, date.today()))
     is_directory = isinstance(source, Path | str) and Path(source).is_dir()
     if overrides and (is_directory or isinstance(source, Plan)):
         raise ConfigError(f"-s changes a config file; {source} is the directory of a run: give its config file instead")

@@ -136,14 +136,14 @@ def sha256_range(
     receive: as for `sha256_file`; its offsets are those in the file.
     """
     digest = hashlib.sha256()
-    for begin, piece in read_pieces(descriptor, offset, size):
+    for begin, piece in read_range(descriptor, offset, size):
         digest.update(piece)
         if receive is not None:
             receive(begin, piece)
     return digest.hexdigest()
 
 
-def read_pieces(descriptor: int, offset: int, size: int) -> Iterator[tuple[int, memoryview]]:
+def read_range(descriptor: int, offset: int, size: int) -> Iterator[tuple[int, memoryview]]:
     """Yield (offset, bytes) of `size` bytes of an open file, from `offset` on; of fewer if the file ends before.
 
     The next piece overwrites the bytes.

@@ -1,4 +1,4 @@
-"""The verbs of `lrps config`: a config as it is resolved, and the schema of configs."""
+"""The verbs of `lrps config`: the resolved config, and the JSON schema of configs."""
 
 from __future__ import annotations
 

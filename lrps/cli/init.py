@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lrps.config.deepspeed.translation import Translation
 
 _MOST_TEXTS = 24
-"""Number of versions above which an unquoted glob is more likely than so many versions."""
+"""Number of words after --text above which the cause is more likely an unquoted glob than a version for each word."""
 
 
 class SeveralTexts(TyperCommand):

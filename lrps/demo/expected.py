@@ -92,11 +92,11 @@ def verdict(expected: Outcome, measured: Outcome) -> tuple[bool, list[str]]:
         said.append(f"  {paradigm} {version}: {loss + difference:.4f}, expected {loss:.4f} ({difference:+.4f})")
     said += [f"  {paradigm} {version}: not evaluated" for paradigm, version in missing]
     if off:
-        said.append(f"  why that may be: {reason(expected, measured)}")
+        said.append(f"  why that may be: {likely_cause(expected, measured)}")
     return met == number, said
 
 
-def reason(expected: Outcome, measured: Outcome) -> str:
+def likely_cause(expected: Outcome, measured: Outcome) -> str:
     """Return what differs between two outcomes besides their losses."""
     pairs = (
         ("torch", expected.torch, measured.torch),

@@ -52,7 +52,7 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _Written:
-    """What one rank has written of a checkpoint."""
+    """The files that one rank has written for a checkpoint, with their sizes and hashes."""
 
     segment: FileSegment
     """Its values."""
@@ -238,7 +238,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
         share = [each for each in _own_share(checkpoint) if each.file != INDEX]  # Rank 0 has compared the index.
         digests = engine.read_fragments(saved, optimizer, share)
         with failing_together(alike=True), _naming_rank():
-            checkpoints.check_digests(checkpoint, digests)
+            checkpoints.check_segments(checkpoint, digests)
     except DamagedCheckpointError:
         raise
     except CheckpointError:

@@ -99,7 +99,7 @@ class Hub:
 
 @contextmanager
 def _refusals(repo: str) -> Iterator[None]:
-    """Turn the errors of huggingface_hub into TransferErrors that say how to go on."""
+    """Turn the errors of huggingface_hub into TransferErrors that say how to continue."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     # Those of the HTTP library, whichever it is, and of files.

@@ -1,4 +1,4 @@
-"""What of a plan goes to a repository of models: released versions as branches of it, branch points as tags."""
+"""The states of a plan that go to a repository of models: versions as branches of it, branch points as tags."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Outcome = Literal["new", "there already", "replaced", "compared after its export
 
 @dataclass(frozen=True)
 class Published:
-    """One revision of the repository, as it is after the command, or would be in a dry run."""
+    """One revision of the repository after the command; in a dry run, after the command that would write it."""
 
     revision: str
     """Name under which the state is loaded."""
@@ -32,10 +32,10 @@ class Published:
     bytes: int | None
     """Size of all files; None in a dry run for a state that is not exported yet."""
     outcome: Outcome
-    """What became of the revision."""
+    """Change of the revision by the command."""
 
 
-def publish(
+def publish_states(
     plan: Plan,
     chosen: Sequence[Publication],
     hub: Hub,
@@ -46,7 +46,7 @@ def publish(
     dry_run: bool,
     say: Callable[[Published], None],
 ) -> tuple[Published, ...]:
-    """Export states and commit each to its revision; a revision that has the state already is left as it is.
+    """Export states and commit each to its revision; a revision that has the state already is not changed.
 
     The branch `main` gets the newest version that the repository has, if that is one of the chosen ones. say: called
     after each revision. private: visibility of a repository that is created. force: whether a revision with another

@@ -1,6 +1,6 @@
 """The end of a worker whose launcher was killed: it saves and exits, in place of training on without anybody's notice.
 
-Only launchers of this machine are watched. A worker that was started by hand has none.
+Only launchers of this machine are watched. A worker that a person has started has none.
 """
 
 from __future__ import annotations

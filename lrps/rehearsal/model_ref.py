@@ -116,7 +116,7 @@ def is_available(plan: Plan, model: ModelRef) -> bool:
     return saved is not None and saved >= model.release.step
 
 
-def export_model(plan: Plan, model: ModelRef, name: str) -> None:
+def ensure_exported(plan: Plan, model: ModelRef, name: str) -> None:
     """Export a release, unless an intact export exists; do nothing for a directory.
 
     name: the set that needs the model. Raises GenerationError if the release is not trained yet, and the errors of

@@ -32,7 +32,7 @@ from lrps.rehearsal.endpoint import OpenAiGenerator
 from lrps.rehearsal.generation_stage import GenerationStage, Progress
 from lrps.rehearsal.generator import Completion, Generator, HfGenerator, default_device, document_end
 from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, instance_format, remove_duplicates
-from lrps.rehearsal.model_ref import ModelRef, base_model, export_model, latest_model
+from lrps.rehearsal.model_ref import ModelRef, base_model, ensure_exported, latest_model
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
 from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
@@ -113,7 +113,7 @@ class Stages:
 
     def _exported(self, model: ModelRef | None) -> ModelRef | None:
         if model is not None:
-            export_model(self.plan, model, self.rehearsal.name)
+            ensure_exported(self.plan, model, self.rehearsal.name)
         return model
 
     @cached_property

@@ -13,7 +13,7 @@ from lrps.config.loader import parse_config
 from lrps.data.tokenizer import SMALLEST_VOCABULARY
 from lrps.start.machine import Machine
 from lrps.start.sizing import Sizes
-from lrps.start.survey import ENOUGH_DOCUMENTS, Survey, VersionText
+from lrps.start.survey import ENOUGH_DOCUMENTS, Survey, SurveyedVersion
 
 _FEW_STEPS = 50
 """Number of log lines of the smallest version."""
@@ -140,7 +140,7 @@ def _assumptions(text: Survey, sizes: Sizes, machine: Machine) -> tuple[str, ...
     return tuple(lines)
 
 
-def _described(version: VersionText) -> str:
+def _described(version: SurveyedVersion) -> str:
     about = "" if version.is_whole else "about "
     files = f"{len(version.files):,} files" if len(version.files) > 1 else "1 file"
     return f"{files}, {about}{version.documents:,} documents, {about}{size(version.bytes)}"

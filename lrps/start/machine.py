@@ -42,11 +42,11 @@ def this_machine() -> Machine:
 
 def machine_of(names: str) -> Machine:
     """Return the machine with these GPUs. names: product names as nvidia-smi prints them, one a line."""
-    found = [device_name(line) for line in names.splitlines() if line.strip()]
+    found = [_device_name(line) for line in names.splitlines() if line.strip()]
     return Machine(found[0], found.count(found[0])) if found else Machine()
 
 
-def device_name(product: str) -> str:
+def _device_name(product: str) -> str:
     """Return the name that lrps has for a product (`NVIDIA H100 80GB HBM3`); the product's own name if it has none."""
     words = product.replace("-", " ").split()
     known = (name for name in PEAK_TFLOPS if all(part in words for part in name.split("-")))

@@ -20,7 +20,7 @@ from lrps.data.tokenizer import SMALLEST_VOCABULARY
 from lrps.paths.decoder import decoder_of
 from lrps.start.families import FAMILIES, sized_model
 from lrps.start.machine import Machine
-from lrps.start.survey import ENOUGH_DOCUMENTS, Survey, VersionText
+from lrps.start.survey import ENOUGH_DOCUMENTS, Survey, SurveyedVersion
 from lrps.start.token_rate import TokenRate, rate_of, trained_rate
 
 Number = TypeVar("Number", int, float)
@@ -135,7 +135,7 @@ def _rate(text: Survey, directory: Path | None) -> TokenRate:
     return trained_rate(first, up_to(_VOCABULARIES, sum(each.bytes for each in text.versions)))
 
 
-def _heldout_share(versions: Sequence[VersionText], rate: TokenRate, length: int) -> float:
+def _heldout_share(versions: Sequence[SurveyedVersion], rate: TokenRate, length: int) -> float:
     """Return a share of documents that holds out enough of every version. Raises DataError if there is none."""
     for version in versions:
         if version.documents < ENOUGH_DOCUMENTS:
@@ -149,7 +149,7 @@ def _heldout_share(versions: Sequence[VersionText], rate: TokenRate, length: int
     raise DataError(_too_little(least, rate, length))
 
 
-def _trained(version: VersionText, rate: TokenRate, share: float) -> float:
+def _trained(version: SurveyedVersion, rate: TokenRate, share: float) -> float:
     """Return the number of tokens of a version that are not held out."""
     return rate.tokens(text for text in version.read if not is_heldout(text, share, HELDOUT_SALT)) / version.share
 
@@ -164,13 +164,15 @@ def _batch(rows: int, devices: int) -> int:
     return max(power * devices, FEWEST_SEQUENCES if devices == 1 else devices)
 
 
-def _check_rows(versions: Sequence[VersionText], rows: Sequence[int], batch: int, length: int, rate: TokenRate) -> None:
+def _check_rows(
+    versions: Sequence[SurveyedVersion], rows: Sequence[int], batch: int, length: int, rate: TokenRate
+) -> None:
     for version, number in zip(versions, rows, strict=True):
         if number < FEWEST_STEPS * batch:
             raise DataError(_too_little(version, rate, length, batch))
 
 
-def _too_little(version: VersionText, rate: TokenRate, length: int, batch: int = FEWEST_SEQUENCES) -> str:
+def _too_little(version: SurveyedVersion, rate: TokenRate, length: int, batch: int = FEWEST_SEQUENCES) -> str:
     """Return how much text a version has, and how much it needs."""
     needed = FEWEST_STEPS * batch * length / rate.per_byte / (1 - _MUCH_HELDOUT)
     different, documents = len(set(version.read)), f"{version.documents:,} documents"

@@ -24,7 +24,7 @@ ENOUGH_DOCUMENTS = 20
 
 
 @dataclass(frozen=True)
-class VersionText:
+class SurveyedVersion:
     """The text of one version, as far as it was read."""
 
     name: str
@@ -60,7 +60,7 @@ class VersionText:
 class Survey:
     """The text of all versions, and how it becomes documents."""
 
-    versions: tuple[VersionText, ...]
+    versions: tuple[SurveyedVersion, ...]
     reading: Reading
 
 
@@ -99,7 +99,7 @@ def _inputs(name: str, text: str) -> Inputs:
     return found
 
 
-def _read(name: str, text: str, inputs: Inputs, reading: Reading) -> VersionText:
+def _read(name: str, text: str, inputs: Inputs, reading: Reading) -> SurveyedVersion:
     parts = parts_of(inputs.files, documents=reading.documents)
     done = 0
 
@@ -122,7 +122,7 @@ def _read(name: str, text: str, inputs: Inputs, reading: Reading) -> VersionText
     else:
         done = total
     share = min(1.0, max(done, 1) / total) if total else 1.0
-    return VersionText(name, text, inputs.files, tuple(texts), share, inputs.notes)
+    return SurveyedVersion(name, text, inputs.files, tuple(texts), share, inputs.notes)
 
 
 def _documents(parts: Sequence[InputPart], reading: Reading, count: Progress) -> Iterator[str]:

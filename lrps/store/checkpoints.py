@@ -30,7 +30,7 @@ from lrps.base.files import (
 from lrps.store.file_errors import HOW_TO_FIX, explained, has_size, unreadable
 from lrps.store.layout import PathLayout
 from lrps.store.manifest import FORMAT, MANIFEST, MERGED, directory_name, read_manifest, render_manifest
-from lrps.store.segments import FileSegment, segments_of, whole_file
+from lrps.store.segments import FileSegment, segments_of, whole_entry
 
 _TEMPORARY, PRUNED, _DAMAGED, _DOUBTFUL = ".tmp-", ".pruned-", ".damaged-", ".doubtful-"
 _NAME = re.compile(r"step-([0-9]{8,})")
@@ -117,7 +117,7 @@ def fsync_and_hash(path: Path) -> dict[str, Any]:
     """Make a written file durable and return its entry. Call it on the host that wrote the file."""
     with explained(f"cannot finish {path}"):
         fsync_file(path)
-        return whole_file(path.stat().st_size, sha256_file(path))
+        return whole_entry(path.stat().st_size, sha256_file(path))
 
 
 def write_small(path: Path, content: str) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def verify_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def verify_segments(checkpoint: Checkpoint, segments: Iterable[FileSegment]) -> None:
-    """Read these segments and compare their SHA-256; errors as those of `check_digests`."""
+    """Read these segments and compare their SHA-256; errors as those of `check_segments`."""
     for each in segments:
         path = checkpoint.directory / each.file
         try:
@@ -197,10 +197,10 @@ def verify_segments(checkpoint: Checkpoint, segments: Iterable[FileSegment]) -> 
                 digest = sha256_range(file.fileno(), each.offset, each.bytes)
         except OSError as error:
             raise unreadable(path, error) from error
-        check_digests(checkpoint, {each: digest})
+        check_segments(checkpoint, {each: digest})
 
 
-def check_digests(checkpoint: Checkpoint, digests: Mapping[FileSegment, str]) -> None:
+def check_segments(checkpoint: Checkpoint, digests: Mapping[FileSegment, str]) -> None:
     """Raise DamagedCheckpointError for the first segment whose SHA-256 is not the manifest's.
 
     digests: SHA-256 of the bytes that the segments have now. Raises UnreadableCheckpointError instead if a file has

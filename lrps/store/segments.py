@@ -15,7 +15,7 @@ from typing import Any
 from lrps.base.files import sha256_range
 
 Entry = Mapping[str, Any]
-"""What a manifest says of one file."""
+"""Description of one file in a manifest: its size, and one hash or those of its segments."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FileSegment:
         return f"{path}, bytes {self.offset} to {self.offset + self.bytes}, written by rank {self.rank},"
 
 
-def whole_file(size: int, sha256: str) -> dict[str, Any]:
+def whole_entry(size: int, sha256: str) -> dict[str, Any]:
     """Return the entry of a file that is a single segment."""
     return {"bytes": size, "sha256": sha256}
 

@@ -13,7 +13,7 @@ from lrps.track.tracker import TrackedPath
 class MlflowRun:
     """A path as one run of MLflow over all its attempts, in an experiment named after the plan and its mark.
 
-    By default MLFLOW_TRACKING_URI says where. A step that is logged again is there twice.
+    The address is that of the options, or else MLFLOW_TRACKING_URI. A step that is logged twice has two values.
     """
 
     name = "mlflow"

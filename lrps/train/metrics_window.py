@@ -25,7 +25,7 @@ class MetricsWindow:
         self.lr, self.grad_norm = lr, grad_norm
 
     def take(self, step: int, tokens_per_step: int) -> Metrics:
-        """Return the metrics of the steps up to lineage step `step`, of which there is at least one; begin anew."""
+        """Return the metrics of the steps up to lineage step `step`, at least one, and reset the sums."""
         metrics = Metrics(
             step=step,
             tokens=step * tokens_per_step,

@@ -80,7 +80,7 @@ def test_a_version_without_an_evaluation_is_not_as_expected() -> None:
 def test_another_processor_and_torch_are_reasons() -> None:
     there = expected.expected_outcome(PAGE, "sotu")
     here = replace(there, torch="2.14.0", instructions="AVX2")
-    said = expected.reason(there, here)
+    said = expected.likely_cause(there, here)
     assert said == (
         "torch is 2.14.0, the table was made with 2.13.0; instruction set is AVX2, the table was made with AVX512"
     )

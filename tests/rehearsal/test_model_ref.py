@@ -10,7 +10,7 @@ import pytest
 from lrps.base.errors import ConfigError, GenerationError
 from lrps.config.loader import load_config
 from lrps.plan.plan import Plan, make_plan
-from lrps.rehearsal.model_ref import base_model, export_model, is_available, latest_model
+from lrps.rehearsal.model_ref import base_model, ensure_exported, is_available, latest_model
 from lrps.rehearsal.outline import find_set
 
 SetPlan = Callable[..., Plan]
@@ -31,7 +31,7 @@ def test_the_latest_model_is_the_release_before(set_plan: SetPlan) -> None:
     with pytest.raises(
         GenerationError, match=r"path-switching/v1 is not trained yet: branch-v1 has no state at step 20"
     ):
-        export_model(plan, found, "r")
+        ensure_exported(plan, found, "r")
 
 
 def test_any_release_may_be_named(set_plan: SetPlan) -> None:
@@ -79,4 +79,4 @@ def test_a_main_path_that_reads_the_set_waits_for_it(set_plan: SetPlan, tmp_path
     found = latest(plan)
     assert found.name == "path-switching/v1", "it forks before"
     with pytest.raises(GenerationError, match=r"not trained yet: .*but main also reads sequences of r.*add them"):
-        export_model(plan, found, "r")
+        ensure_exported(plan, found, "r")

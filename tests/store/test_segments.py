@@ -19,7 +19,7 @@ from lrps.store.segments import (
     merged_entries,
     segment_sizes,
     segments_of,
-    whole_file,
+    whole_entry,
 )
 
 
@@ -34,7 +34,7 @@ def files_of(*sizes: tuple[int, ...], **others: int) -> dict[str, dict]:
         offsets = [sum(each[:index]) for index in range(len(each))]
         listed = [[offset, size, f"{number}-{offset}"] for offset, size in zip(offsets, each, strict=True)]
         found[file_name(number, len(sizes))] = {"bytes": sum(each), "segments": listed}
-    return found | {f"{name}.json": whole_file(size, name) for name, size in others.items()}
+    return found | {f"{name}.json": whole_entry(size, name) for name, size in others.items()}
 
 
 def test_ranks_are_counted_over_the_files() -> None:
@@ -86,7 +86,7 @@ def test_the_digest_of_a_content_depends_on_every_byte_and_on_the_cuts(
     file = tmp_path_factory.getbasetemp() / "content"
     file.write_bytes(content)
     assert file_digest(file, segment_sizes(entry)) == content_digest(entry)
-    assert content_digest(whole_file(len(content), sha256(content))) == sha256(content)
+    assert content_digest(whole_entry(len(content), sha256(content))) == sha256(content)
     assert (content_digest(entry) == sha256(content)) == (len(parts) == 1), "one segment is the whole file"
     if content:
         file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
@@ -116,10 +116,10 @@ def test_every_segment_is_hashed_by_one_rank(sizes: list[int], count: int, whole
 def test_a_rank_of_the_same_topology_hashes_what_it_loads(count: int, size: int, small: int, whole: bool) -> None:
     if whole:
         size += 1000
-        files = {file_name(index, count): whole_file(size, "") for index in range(count)}
+        files = {file_name(index, count): whole_entry(size, "") for index in range(count)}
     else:
         files = files_of((size,) * count)
-    segments = segments_of(files | {"state.json": whole_file(small, "")})
+    segments = segments_of(files | {"state.json": whole_entry(small, "")})
     for index in range(count):
         first = dealt(segments, index, count)[0]
         assert first == segments[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lrps.base.files import sha256_file
 from lrps.store.checkpoints import Checkpoint, open_checkpoint
 from lrps.store.manifest import MANIFEST, render_manifest
-from lrps.store.segments import whole_file
+from lrps.store.segments import whole_entry
 
 
 def with_first_manifest(checkpoint: Checkpoint) -> Checkpoint:
@@ -14,7 +14,7 @@ def with_first_manifest(checkpoint: Checkpoint) -> Checkpoint:
     manifest = {
         **checkpoint.manifest,
         "format": "lrps-checkpoint/1",
-        "files": {path.name: whole_file(path.stat().st_size, sha256_file(path)) for path in files},
+        "files": {path.name: whole_entry(path.stat().st_size, sha256_file(path)) for path in files},
     }
     (checkpoint.directory / MANIFEST).write_text(render_manifest(manifest))
     return open_checkpoint(checkpoint.directory)

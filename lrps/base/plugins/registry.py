@@ -34,7 +34,7 @@ class Plugin:
     """Name of its registry, such as `decays`."""
     name: str
     value: Any
-    """What was registered: a function or a class."""
+    """Function or class that was registered."""
     source: Source
 
     def __str__(self) -> str:

@@ -116,7 +116,10 @@ def _version_of(names: Mapping[str, Any]) -> str | None:
 
 
 def version_in_caller(depth: int) -> str | None:
-    """Return `__version__` of the module that calls, so many frames up from the caller of this function."""
+    """Return `__version__` of a module on the stack; None if it has none.
+
+    depth: number of frames between the caller of this function and the module.
+    """
     return _version_of(sys._getframe(depth + 1).f_globals)
 
 

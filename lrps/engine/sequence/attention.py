@@ -26,7 +26,7 @@ Exchange = Callable[[Attention, "Shape"], Attention]
 
 
 class Shape(NamedTuple):
-    """What the tensors of an attention have in all of its calls, whichever the length of the rows."""
+    """Sizes of the tensors of an attention that are equal in all of its calls, unlike the length of the rows."""
 
     rows: int
     heads: int

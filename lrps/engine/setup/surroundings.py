@@ -1,4 +1,4 @@
-"""What DeepSpeed needs of the process around it, for as long as it is imported or trains, and no longer."""
+"""The environment and the filters of warnings that DeepSpeed needs, set only while it is imported or trains."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError
-from lrps.base.files import read_pieces, sha256_range
+from lrps.base.files import read_range, sha256_range
 from lrps.engine.flat_pieces import WEIGHTS
 from lrps.engine.state_files.writing import DTYPES
 from lrps.store.file_errors import readable
@@ -108,7 +108,7 @@ def _is_within(stored: StoredRange, segment: FileSegment) -> bool:
 def _read(descriptor: int, copy: Copy) -> None:
     """Read one range. Raises ValueError if the file ends before it does."""
     sinks = _Sinks([copy])
-    for offset, piece in read_pieces(descriptor, copy.stored.offset, copy.stored.bytes):
+    for offset, piece in read_range(descriptor, copy.stored.offset, copy.stored.bytes):
         sinks.receive(offset, piece)
     if sinks.waiting:
         raise ValueError(f"it ends before byte {copy.stored.offset + copy.stored.bytes}")

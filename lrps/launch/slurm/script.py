@@ -90,7 +90,7 @@ def _quoted(value: str) -> str:
 def _fill_in(template: Path | None, **values: object) -> str:
     """Return a template with the values filled in. It is rendered in a sandbox, so that it can run no Python.
 
-    The script that it makes is run by the job as it is: a template is as trusted as the config that names it.
+    The job runs the resulting script without any further check: a template is as trusted as the config that names it.
     """
     source = files("lrps.launch.slurm").joinpath("path.sbatch") if template is None else template
     environment = ImmutableSandboxedEnvironment(

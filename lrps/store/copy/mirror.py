@@ -79,7 +79,7 @@ def compare_inventories(source: Inventory, target: Inventory, *, replace_documen
     """Return the groups of `source` in the order in which they must be copied: identities, ledgers, then states.
 
     replace_documents: replace another plan.json or report at the target; a run.json is never replaced. If False, the
-    report is left out: it is made anew from the ledgers, and pages of others are not to be opened here. Raises
+    report is left out: `lrps report` makes it from the ledgers, and pages of others are not to be opened here. Raises
     LineageError with all contradictions; then nothing may be copied.
     """
     groups: list[CopyGroup] = []

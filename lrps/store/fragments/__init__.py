@@ -1,1 +1,1 @@
-"""Where the values of a saved state are in its files: the index of a checkpoint, in both formats. Imports no torch."""
+"""The index of a checkpoint: the places of a state's values in its files, in both formats. Imports no torch."""

@@ -178,7 +178,7 @@ class Listed:
 
 
 def layout_of(pieces: Sequence[Sequence[ElementRange] | None], shares: Shares) -> Layout:
-    """Return the layout of the pieces of all ranks; None stands for those that `shares` gives a rank."""
+    """Return the layout of the pieces of all ranks; None in place of those that `shares` gives a rank."""
     if all(each is None for each in pieces):
         return shares
     return Listed(tuple(tuple(shares.pieces(rank) if each is None else each) for rank, each in enumerate(pieces)))

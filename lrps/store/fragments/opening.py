@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from lrps.store.checkpoints import Checkpoint, check_digests
+from lrps.store.checkpoints import Checkpoint, check_segments
 from lrps.store.file_errors import readable
 from lrps.store.fragments.headers import index_of_headers
 from lrps.store.fragments.index import INDEX, read_index
@@ -32,6 +32,6 @@ def index_of(checkpoint: Checkpoint) -> StateIndex:
     with readable(path):
         content = path.read_bytes()
     segments = {each.file: each for each in checkpoint.segments}
-    check_digests(checkpoint, {segments[INDEX]: hashlib.sha256(content).hexdigest()})
+    check_segments(checkpoint, {segments[INDEX]: hashlib.sha256(content).hexdigest()})
     with readable(path):
         return read_index(content.decode())

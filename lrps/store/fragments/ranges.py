@@ -17,7 +17,7 @@ STEP = "adam_step"
 
 @dataclass(frozen=True)
 class StoredState:
-    """What an index says of one state: the weights, or a state of the optimizer."""
+    """Description of one state in an index: of the weights, or of a state of the optimizer."""
 
     kind: str
     """`elementwise`: values that belong to single elements; `whole`: values that are needed together."""

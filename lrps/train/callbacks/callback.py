@@ -118,8 +118,8 @@ class Callback:
     every_rank: ClassVar[bool] = False
     """Whether every rank has the callback; by default only rank 0."""
     changes_training: ClassVar[bool] = False
-    """Whether it changes what is trained: then every rank has it, `use_engine` is called, and its code and options are
-    part of the identity of every path."""
+    """Whether the callback changes the weights: then it is on every rank, `use_engine` is called, and its code and
+    options are part of the identity of every path."""
 
     def use_engine(self, engine: Engine) -> None:
         """Keep the engine, whose `module` is the model. Called once before `begun`, if `changes_training`."""
