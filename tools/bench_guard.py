@@ -26,7 +26,7 @@ from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.model import build_model
 from lrps.engine.update_gate import Judge
 from lrps.store.conventions import NEWEST
-from lrps.train.spike_guard import GuardState, judge
+from lrps.train.watches.spike_guard import GuardState, judge
 
 WARM_UP, TURNS, STEPS = 3, 20, 5
 VOCABULARY = 1024

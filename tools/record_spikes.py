@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-EXAMPLE = "example: python tools/record_spikes.py tests/train/recorded_spikes.json"
+EXAMPLE = "example: python tools/record_spikes.py tests/train/watches/recorded_spikes.json"
 VOCABULARY, LENGTH, ROWS, RATE, WARMUP = 32, 16, 4, 3e-3, 50
 NOISE = (200, 420, 421, 640)
 """Steps that read noise."""

@@ -38,8 +38,6 @@ from lrps.track.trackers import open_trackers
 from lrps.track.webhook import Webhook
 from lrps.train.account import DeviceClock, Rate, open_account, usage_until
 from lrps.train.attempt_start import AttemptStart
-from lrps.train.branch_watch import record_forecast
-from lrps.train.budget_watch import BudgetWatch
 from lrps.train.callbacks.attempt import run_attempt
 from lrps.train.callbacks.attempt_callbacks import open_callbacks
 from lrps.train.evaluate import HeldoutSet
@@ -55,6 +53,8 @@ from lrps.train.saved_states import SavedSteps, start_with_saved_states
 from lrps.train.signals import StopRequest
 from lrps.train.step_profiler import StepProfiler
 from lrps.train.trainer import Trainer
+from lrps.train.watches.branch_watch import record_forecast
+from lrps.train.watches.budget_watch import BudgetWatch
 
 _SPENT = "the budget is spent, and everything is saved; `lrps run` says what is needed"
 

@@ -10,7 +10,7 @@ from lrps.ledger.frequent_skips import frequent_skips
 from lrps.ledger.reader import EMA, RAW
 from lrps.paths.graph import TrainingPath
 from lrps.plan.plan import Plan
-from lrps.train.branch_watch import alert_at
+from lrps.train.watches.branch_watch import alert_at
 
 
 class PathNotices:

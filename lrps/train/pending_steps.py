@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lrps.train.spike_guard import StepNote
+from lrps.train.watches.spike_guard import StepNote
 
 _SECONDS_BETWEEN_SYNCS = 1.0
 """Longest time, in seconds, until a request to stop is noticed, unless one step takes longer."""

@@ -34,7 +34,7 @@ from lrps.train.metrics_window import MetricsWindow
 from lrps.train.path_average import average_facts
 from lrps.train.path_notices import PathNotices
 from lrps.train.processor import processor_facts
-from lrps.train.spike_guard import StepNote
+from lrps.train.watches.spike_guard import StepNote
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine

@@ -20,7 +20,6 @@ from lrps.paths.path_digest import PATH_DIGEST, path_digest
 from lrps.plan.origin import Origin
 from lrps.store.checkpoints import Checkpoint, find, pin
 from lrps.store.layout import RunLayout
-from lrps.train.budget_watch import BudgetWatch
 from lrps.train.callbacks.attempt_callbacks import AttemptCallbacks
 from lrps.train.evaluate import HeldoutSet, check_finite, due_sets, evaluate_forms, evaluate_state
 from lrps.train.fork_check import checked_loss
@@ -30,8 +29,9 @@ from lrps.train.pending_steps import PendingStep, PendingSteps
 from lrps.train.pruning import Pruner
 from lrps.train.recorder import Recorder
 from lrps.train.signals import StopRequest
-from lrps.train.spike_guard import StepNote
-from lrps.train.step_watch import StepWatch
+from lrps.train.watches.budget_watch import BudgetWatch
+from lrps.train.watches.spike_guard import StepNote
+from lrps.train.watches.step_watch import StepWatch
 
 if TYPE_CHECKING:
     from lrps.engine.deepspeed_engine import Engine

@@ -20,7 +20,7 @@ from lrps.config.loader import load_config
 from lrps.engine.deepspeed_engine import Engine
 from lrps.ledger import writer
 from lrps.plan.plan import make_plan
-from lrps.train import spike_guard
+from lrps.train.watches import spike_guard
 from support.wild_losses import losses_times
 
 

@@ -29,7 +29,8 @@ from lrps.report.status_lines import warning_lines
 from lrps.report.summary import doubts
 from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.identity import GUARD, SKIPPED
-from lrps.train import job, spike_guard
+from lrps.train import job
+from lrps.train.watches import spike_guard
 from support.plain_engine import PlainEngine, before_steps, run
 from support.values_digests import values_digests
 from support.webhooks import receiver

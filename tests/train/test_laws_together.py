@@ -24,7 +24,7 @@ from lrps.plan.rewind import rewind
 from lrps.plan.status import path_status
 from lrps.store.checkpoints import find
 from lrps.store.identity import GUARD, SKIPPED
-from lrps.train import spike_guard
+from lrps.train.watches import spike_guard
 from support.laws_together import CHANGE, PATHS, SKIPPED_BY_BRANCH, SKIPPED_BY_MAIN, WILD, everything, planned
 from support.plain_engine import PlainEngine, before_steps, run
 

@@ -15,9 +15,9 @@ from lrps.engine.ranks import ask_rank_zero
 from lrps.plan.plan import Plan
 from lrps.plan.rewind import rewind
 from lrps.plan.status import path_status
-from lrps.train import spike_guard
 from lrps.train.job import run_paths
 from lrps.train.signals import StopRequest
+from lrps.train.watches import spike_guard
 from support.laws_together import CHANGE, PATHS, WILD, planned
 from support.plain_engine import StopAfter
 from support.wild_losses import losses_times

@@ -14,7 +14,7 @@ from lrps.config.loader import load_config
 from lrps.costs.forecasts.recorded import RecordedForecast, recorded_forecasts
 from lrps.ledger.check import check_run
 from lrps.plan.plan import Plan, make_plan
-from lrps.train import branch_watch
+from lrps.train.watches import branch_watch
 from support.plain_engine import run
 
 Make = Callable[..., Plan]

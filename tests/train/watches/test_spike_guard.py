@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.config.guarding import JUDGED_FROM, GuardConfig
-from lrps.train.spike_guard import MOST_IN_A_ROW, GuardState, StepNote, judge, robust_z
+from lrps.train.watches.spike_guard import MOST_IN_A_ROW, GuardState, StepNote, judge, robust_z
 
 SKIP, WARN = (GuardConfig(action=action) for action in ("skip", "warn"))
 Series = Callable[[int], tuple[float, float]]

@@ -21,9 +21,9 @@ from lrps.plan.status import path_status
 from lrps.store.checkpoints import find
 from lrps.store.identity import read_identity
 from lrps.store.marks import MARK
-from lrps.train import budget_watch
 from lrps.train.account import Account, DeviceClock, Rate
-from lrps.train.budget_watch import BudgetWatch
+from lrps.train.watches import budget_watch
+from lrps.train.watches.budget_watch import BudgetWatch
 from support.plain_engine import run
 from support.run_builder import small_plan
 

@@ -14,7 +14,7 @@ from lrps.paths.graph import TrainingPath
 from lrps.store.identity import GUARD, SKIPPED
 from lrps.train.path_start import PathStart
 from lrps.train.pending_steps import PendingStep
-from lrps.train.spike_guard import LEFT_OUT, GuardState, StepNote, judge
+from lrps.train.watches.spike_guard import LEFT_OUT, GuardState, StepNote, judge
 
 
 class StepWatch:

@@ -1,0 +1,1 @@
+"""Watches over training: its budget, its spikes, and the forecast of its branch."""
