@@ -38,7 +38,7 @@ def total(branches: tuple[PossibleBranch, ...], floor: int) -> int:
 
 
 @given(st.lists(LENGTHS, min_size=1, max_size=4), st.integers(0, 60), st.integers(10, 200))
-@example([[(5, 30.0), (18, 10.0)], [(30, 0.0), (5, 90.0)]], 0, 60).via("the main path ends before the increment does")
+@example([[(5, 30), (18, 10)], [(20, 0), (5, 1)]], 0, 50).via("the last branch costs nothing up to the last fork")
 def test_no_choice_that_costs_as_little_is_better(
     pairs: list[list[tuple[int, float]]], floor: int, budget: int
 ) -> None:
