@@ -87,23 +87,20 @@ def forecast(
 
     lrps forecast configs/small.yaml --spend 0.52ptfs
     """
-    from lrps.costs.comparison import make_comparison
+    from lrps.api.comparing import outlook_of
     from lrps.costs.forecasts.standing import record_on_request
-    from lrps.costs.forecasts.version_forecast import outlook, version_forecast
+    from lrps.costs.forecasts.version_forecast import version_forecast
     from lrps.costs.sweep import parse_values
 
     if spend is not None and (version is not None or alpha is not None or out is not None or record):
         others = "--version, --alpha, --out and --record"
         raise ConfigError(f"--spend chooses the lengths of all versions to come; leave out {others}")
-    made = plan_of(run, overrides, price)
-    comparison = make_comparison(made)
-    record_of_run = comparison.track_record or ()
-    look = outlook(made, comparison.heldout_curves, comparison.pace, comparison.price, paradigm, record_of_run)
+    look = outlook_of(plan_of(run, overrides, price), paradigm)
     if spend is not None:
         _choose_lengths(look, spend, as_json)
         return
     alphas = None if alpha is None else parse_values(alpha, "--alpha")
-    document = replace(version_forecast(look, version, alphas), track_record=record_of_run)
+    document = replace(version_forecast(look, version, alphas), track_record=look.record)
     if record:
         record_on_request(look.plan, look.switching.branches[document.version])
     _show_version(look, document, out, as_json)

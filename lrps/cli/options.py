@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,17 +68,11 @@ def plan_of(run: Path, overrides: Sequence[str] | None, price: str | None = None
 
     Raises ConfigError for overrides of a run directory, and for a text that is no price.
     """
-    if price is not None:
-        from lrps.costs.price import parse_price
+    from lrps.api.sources import plan_from
 
-        return replace(plan_of(run, overrides), stated_price=parse_price(price, date.today()))
-    if not run.is_dir():
-        return load_plan(run, overrides)
-    if overrides:
-        raise ConfigError(f"-s changes a config file; {run} is the directory of a run: give its config file instead")
-    from lrps.costs.recorded_plan import recorded_plan
-
-    return recorded_plan(run)
+    if run.is_dir():
+        return plan_from(run, overrides or (), price)
+    return plan_from(load_plan(run, overrides), (), price)
 
 
 def check_paradigms(plan: Plan, names: Sequence[str] | None) -> None:
