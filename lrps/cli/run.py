@@ -212,6 +212,7 @@ def _show_jobs(made: Plan, names: Sequence[str], launcher: HostLauncher | SlurmL
 def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of: JobsOf) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
     from lrps.costs.status_document import status_document
+    from lrps.launch.launcher_watch import watch_launchers
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
     from lrps.plan.status import plan_status
@@ -220,6 +221,7 @@ def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of:
 
     jobs = jobs_of(names)
     check_idle(made.layout, names)
+    watch_launchers(2 * made.config.launch.grace_seconds)  # Workers have the first half.
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
     with Webhook(made.config.name, made.config.track.notify_address, typer.echo) as webhook:
