@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from lrps.base.errors import (
     TrainingError,
 )
 from lrps.base.files import atomic_write_json
+from lrps.base.foreign_json import through_json
 from lrps.config.extensions import CALLBACKS, DECAYS, OPTIMIZERS, PARADIGMS, TRACKERS
 from lrps.config.models import Config
 from lrps.costs.status_document import StatusDocument
@@ -104,7 +104,7 @@ def _written(config: Config) -> Path:
 
 
 def _plain(values: Any) -> Any:
-    return json.loads(json.dumps(values, default=str))
+    return through_json(values, default=str)
 
 
 def _run_command(command: Sequence[str]) -> None:

@@ -5,10 +5,12 @@ Imports the standard library only.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -20,6 +22,18 @@ _UMASK = os.umask(0o077)  # It can only be read by setting it.
 os.umask(_UMASK)
 _LONGEST_WRITE_SECONDS = 600.0
 """Age at which a temporary file belongs to no write any more."""
+
+
+def regular_file(path: str | Path, flags: int) -> int:
+    """Open a file as `os.open` does, and as an `opener` of `open`; OSError for anything but a regular file.
+
+    A named pipe would wait for somebody who writes into it, and a device may have no end.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Is no regular file", str(path))
+    return descriptor
 
 
 def fsync_directory(directory: Path) -> None:
@@ -124,7 +138,7 @@ def sha256_file(path: Path, receive: Callable[[int, memoryview], None] | None = 
 
     receive: called with (offset, bytes) of every piece, in the order of the file; the next piece overwrites the bytes.
     """
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=regular_file) as file:
         return sha256_range(file.fileno(), 0, os.fstat(file.fileno()).st_size, receive)
 
 

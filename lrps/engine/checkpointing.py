@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from lrps.engine.state_files.reading import SavedState
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.fragments.index import INDEX, FragmentIndex
-from lrps.store.fragments.opening import index_of
+from lrps.store.fragments.opening import IndexMessage, index_of
 from lrps.store.layout import PathLayout
 from lrps.store.segments import Entry, FileSegment, dealt, merged_entries
 
@@ -194,7 +195,8 @@ def _begin(
         own = engine.own_fragments()
     index = agree_on_index(own, ranks_per_file)
     facts = {**identity, **engine.facts, "step": step}
-    return _Draft(ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step)), step, facts, index), own
+    temporary = ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step), Path)
+    return _Draft(temporary, step, facts, index), own
 
 
 def _write(draft: _Draft, fragments: Fragments) -> _Written:
@@ -212,9 +214,10 @@ def _publish(draft: _Draft, written: Callable[[], _Written]) -> Checkpoint:
     try:
         with failing_together():
             mine = written()
-        everyone = gather(mine)
+        everyone = gather(mine, _Written)
         files = merged_entries(each.segment for each in everyone) | dict(everyone[0].others)
-        return ask_rank_zero(lambda: checkpoints.publish(draft.temporary, draft.step, files, draft.facts))
+        publish = partial(checkpoints.publish, draft.temporary, draft.step, files, draft.facts)
+        return ask_rank_zero(publish, Checkpoint)
     except BaseException:
         _discard(draft)  # A full disk needs the space of the unfinished files.
         raise
@@ -234,7 +237,8 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
     state is of another model.
     """
     try:
-        saved = SavedState(checkpoint.directory, ask_rank_zero(lambda: index_of(checkpoint), alike=True))
+        index = ask_rank_zero(lambda: IndexMessage.of(index_of(checkpoint)), IndexMessage, alike=True).index()
+        saved = SavedState(checkpoint.directory, index)
         share = [each for each in _own_share(checkpoint) if each.file != INDEX]  # Rank 0 has compared the index.
         digests = engine.read_fragments(saved, optimizer, share)
         with failing_together(alike=True), _naming_rank():

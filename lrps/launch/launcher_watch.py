@@ -43,21 +43,21 @@ def watch_launchers(
 
     Returns at once. environment: of this process; SUPERVISOR in it names the supervisor.
     """
-    watched: list[psutil.Process] | None = [*launchers_above(psutil.Process())]
+    watched, gone = [*launchers_above(psutil.Process())], False
     # `srun` passes the variable on to other machines, and ends its tasks itself.
     if (supervisor := environment.get(SUPERVISOR, "")).isdecimal() and "SLURM_PROCID" not in environment:
         try:
             watched.append(psutil.Process(int(supervisor)))
         except psutil.NoSuchProcess:
-            watched = None
-    if watched != []:
-        arguments = (watched, grace_seconds, wait_seconds)
+            gone = True
+    if watched or gone:
+        arguments = (watched, gone, grace_seconds, wait_seconds)
         threading.Thread(target=_watch, args=arguments, daemon=True, name="lrps-launcher").start()
 
 
-def _watch(watched: Sequence[psutil.Process] | None, grace_seconds: float, wait_seconds: float) -> None:
-    """Watch processes until one of them is gone; None if one is already."""
-    while watched is not None and all(map(_is_alive, watched)):
+def _watch(watched: Sequence[psutil.Process], gone: bool, grace_seconds: float, wait_seconds: float) -> None:
+    """Watch processes until one of them is gone. gone: whether one is already."""
+    while not gone and all(map(_is_alive, watched)):
         time.sleep(wait_seconds)
     with suppress(OSError, ValueError):  # The pipe to the launcher may be closed.
         print("the process that started this one was killed: saving at the next step", file=sys.stderr, flush=True)

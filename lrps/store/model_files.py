@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.base.files import regular_file
 from lrps.base.foreign_json import JsonError, parse_json, read_json
 from lrps.config.model_directory import MERGE, MODEL_CONFIG, read_model_config, refuse_lfs_pointer
 
@@ -212,7 +213,7 @@ def _header(file: Path, where: str) -> Header:
     """Return the header of a safetensors file, after a check that the file is as long as its header says."""
     refuse_lfs_pointer(file, where)
     try:
-        with open(file, "rb") as opened:
+        with open(file, "rb", opener=regular_file) as opened:
             length = int.from_bytes(opened.read(_HEADER_LENGTH), "little")
             if length > _LARGEST_HEADER:
                 raise ValueError("its header is too long")

@@ -494,7 +494,7 @@ def evaluation(out):
             losses = engine.evaluate(mine)
             loss, tokens = losses.total, losses.tokens
             found[f"s{stage}"] = {
-                "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather((loss, tokens)),
+                "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather([loss, tokens]),
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
                 "expected": plain_loss("gpt2", initial, "fp32", rows), "means": gather(losses.means),
                 "of_rows": [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows],

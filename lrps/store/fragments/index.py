@@ -15,11 +15,14 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+from lrps.base.foreign_json import parse_json
 from lrps.store.fragments.layouts import ElementRange, Layout, read_layout
 from lrps.store.fragments.ranges import DTYPE_BYTES, StoredRange, StoredState
 
 FORMAT = "lrps-fragments/2"
 INDEX = "index.json"
+LARGEST_INDEX = 2**30
+"""Largest size of an index.json in bytes."""
 FACTS = "lrps"
 """Key of the metadata in the header of a file."""
 _ALIGNMENT = 8
@@ -157,7 +160,7 @@ class FragmentIndex:
 
 def read_index(text: str) -> FragmentIndex:
     """Return the index in an index.json with this content. Raises ValueError or LookupError for another content."""
-    document = json.loads(text)
+    document = parse_json(text, INDEX, largest=LARGEST_INDEX)
     if document["format"] != FORMAT:
         raise ValueError(f"it has format {document['format']!r}, not {FORMAT!r}; use the lrps that wrote it")
     shapes = {name: list(shape) for name, shape in document["parameters"]}
