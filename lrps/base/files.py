@@ -30,10 +30,13 @@ def regular_file(path: str | Path, flags: int) -> int:
     A named pipe would wait for somebody who writes into it, and a device may have no end.
     """
     descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "Is no regular file", str(path))
-    return descriptor
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Is no regular file", str(path))
 
 
 def fsync_directory(directory: Path) -> None:
