@@ -1,7 +1,4 @@
-"""Atomic, durable files: a reader sees the old content or the new one, also after a power cut.
-
-Imports the standard library only.
-"""
+"""Atomic, durable files: a reader sees the old content or the new one, also after a power cut."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import DataError
+
 _PIECE = 2**24
 _UMASK = os.umask(0o077)  # It can only be read by setting it.
 os.umask(_UMASK)
@@ -24,8 +23,15 @@ _LONGEST_WRITE_SECONDS = 600.0
 """Age at which a temporary file belongs to no write any more."""
 
 
+class NotRegularError(DataError, OSError):
+    """A named pipe, a socket or a device in place of a file."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}; copy it again"
+
+
 def regular_file(path: str | Path, flags: int) -> int:
-    """Open a file as `os.open` does, and as an `opener` of `open`; OSError for anything but a regular file.
+    """Open a file as `os.open` does, and as an `opener` of `open`; NotRegularError for what is no regular file.
 
     A named pipe would wait for somebody who writes into it, and a device may have no end.
     """
@@ -36,7 +42,7 @@ def regular_file(path: str | Path, flags: int) -> int:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise OSError(errno.EINVAL, "Is no regular file", str(path))
+    raise NotRegularError(errno.EINVAL, "is no regular file", str(path))
 
 
 def fsync_directory(directory: Path) -> None:

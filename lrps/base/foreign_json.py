@@ -5,14 +5,13 @@ Imports the standard library and lrps.base only.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lrps.base.errors import DataError
-from lrps.base.files import regular_file
+from lrps.base.files import NotRegularError, regular_file
 
 LARGEST_BYTES = 2**26
 """Largest size of a JSON document, unless its reader allows more; parsed, it takes about ten times that."""
@@ -47,10 +46,8 @@ def read_bounded(path: Path, largest: int = LARGEST_BYTES, advice: str = COPY_AG
     try:
         with open(path, "rb", opener=regular_file) as file:
             content = file.read(largest + 1)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            raise JsonError(f"{path}: is no regular file; {advice}") from None
-        raise
+    except NotRegularError as error:
+        raise JsonError(f"{path}: {error.strerror}; {advice}") from None
     if len(content) > largest:
         raise JsonError(_too_large(str(path), largest, advice))
     return content

@@ -142,7 +142,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path, kind):
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    fault = "Is a directory" if kind == "directory" else "Is no regular file"
+    fault = "Is a directory" if kind == "directory" else "is no regular file"
     with pytest.raises(OSError, match=fault):
         regular_file(path, os.O_RDONLY)
     with pytest.raises(OSError, match=fault):
