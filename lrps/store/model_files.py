@@ -23,6 +23,8 @@ _HEADER_LENGTH = 8
 """Number of bytes at the start of a safetensors file that hold the length of its header."""
 _LARGEST_HEADER = 10**8
 """Largest length of a header that the safetensors library accepts."""
+_FAR = 16
+"""Factor by which a size in config.json may exceed what the weights have, before it is refused unseen."""
 _PACKED = ("U8", "I8", "U16", "I16", "U32", "I32")
 """Integers that quantized weights are packed in. Buffers of published models are BOOL, I64 or have four dimensions."""
 _PLAIN = ("F64", "F32", "F16", "BF16", "BOOL", "I64", *_PACKED)
@@ -57,6 +59,7 @@ def check_model_files(directory: Path, where: str = "model.checkpoint", *, train
     headers = {name: _header(directory / name, where) for name in weight_files(directory, where)}
     if (directory / INDEX).is_file():
         _check_index(directory, headers, where)
+    _check_sizes(directory, config, headers, where)
     if trained:
         for name, header in headers.items():
             _refuse_packed(directory / name, header, where)
@@ -177,6 +180,20 @@ def _refuse_packed(file: Path, header: Header, where: str) -> None:
     for name, (kind, shape) in header.items():
         if kind not in _PLAIN or (kind in _PACKED and len(shape) in (2, 3)):
             raise ConfigError(f"{where}: {name} in {file} is quantized (numbers of type {kind}); {_UNQUANTIZED}")
+
+
+def _check_sizes(directory: Path, config: Mapping[str, Any], headers: Mapping[str, Header], where: str) -> None:
+    """Raise ConfigError for a model that its weights cannot be of: it could be too large to be made at all."""
+    shapes = [shape for header in headers.values() for _, shape in header.values()]
+    largest = max((size for shape in shapes for size in shape), default=0)
+    limits = {"num_hidden_layers": len(shapes), **dict.fromkeys(("vocab_size", "hidden_size"), largest)}
+    for key, most in limits.items():
+        # Smaller differences are named by tensor when the model is loaded.
+        if isinstance(stated := config.get(key), int) and stated > _FAR * most:
+            raise ConfigError(
+                f"{where}: {key} in {directory / MODEL_CONFIG} is {stated!r:.40}, but the weights beside it have "
+                f"{len(shapes)} tensors with at most {largest} rows or columns; copy or download the model again"
+            )
 
 
 def _other_weights(directory: Path) -> str:
