@@ -139,8 +139,6 @@ class _Buffer:
                 cut_off = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _CUT_OFF
                 if not (cut_off and self._read_more()):
                     raise ValueError(error.msg) from None
-            except RecursionError:
-                raise ValueError("nested too deeply") from None
 
     def _read_more(self) -> bool:
         """Append text to the buffer, at least as much as is in it; return False at the end of the stream."""
