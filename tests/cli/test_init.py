@@ -225,7 +225,7 @@ def test_without_text_the_translation_is_yaml_with_a_comment_for_every_line(here
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{\n 'a': 1}", r"ds.json: not JSON \(.*line 2 column 2"),
+        ("{\n 'a': 1}", "ds.json: not JSON (Expecting property name enclosed in double quotes: line 2 column 2"),
         ("[]", "holds a list at its top; give the path of a DeepSpeed config"),
     ],
 )

@@ -21,11 +21,11 @@ _CONCEALED = (
     (re.compile(r"(?i)(authorization[ \t]*:[ \t]*)[^'\"\n]*"), r"\1..."),
     (re.compile(rf"(?<![\w$-])([A-Za-z_]\w*\+?=){_WORD}"), r"\1..."),
     (re.compile(rf"(?i)({_CREDENTIAL})([ \t]*[:=][ \t]*|[ \t]+)(?!-){_WORD}"), r"\1\2..."),
-    (re.compile(rf"(\blogin[ \t][^\n|;&]*[ \t]-p[ \t=]*){_WORD}"), r"\1..."),
+    (re.compile(rf"(\blogin\b[^\n|;&]*[ \t]-p[ \t=]*){_WORD}"), r"\1..."),
     (re.compile(r"((?:^|\s)-[up][ \t]*)[^\s:;&|]*:\S+"), r"\1..."),
     (re.compile(r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|sk-|AKIA|xox[a-z]-)[\w-]+"), "..."),
     # A long word of letters and digits that is no path.
-    (re.compile(r"(?<![\w/.~$+=-])(?=[\w+/=-]*[A-Za-z])(?=[\w+/=-]*\d)[\w+/=-]{20,}"), "..."),
+    (re.compile(r"(?<![\w/.~$+=-])(?!/)(?=[\w+/=-]*[A-Za-z])(?=[\w+/=-]*\d)[\w+/=-]{20,}"), "..."),
 )
 
 
