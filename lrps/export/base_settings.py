@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import ConfigError
 from lrps.base.files import atomic_write_bytes, atomic_write_json
 from lrps.base.foreign_json import read_bounded, read_json
 
@@ -76,7 +77,10 @@ def _carry_tokenizer_settings(base: Path, directory: Path, vocabulary: Mapping[s
 
 
 def _template(file: Path) -> str:
-    return read_bounded(file).decode(errors="replace")
+    try:
+        return read_bounded(file).decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is no text in UTF-8; copy it again") from None
 
 
 def _text(token: Any) -> Any:
