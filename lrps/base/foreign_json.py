@@ -17,6 +17,7 @@ LARGEST_BYTES = 2**26
 """Largest size of a JSON document, unless its reader allows more; parsed, it takes about ten times that."""
 DEEPEST = 100
 """Largest number of lists and objects inside each other; recursive functions follow as deep as the values are."""
+_PIECE = 2**20
 COPY_AGAIN = "copy it again"
 """How to fix a file that another program has made."""
 
@@ -43,14 +44,17 @@ def read_json(
 
 def read_bounded(path: Path, largest: int = LARGEST_BYTES, advice: str = COPY_AGAIN) -> bytes:
     """Return the content of a regular file of at most `largest` bytes. Raises OSError, or JsonError as `read_json`."""
+    content = bytearray()
     try:
         with open(path, "rb", opener=regular_file) as file:
-            content = file.read(largest + 1)
+            # In pieces, because `read` would allocate the limit at once.
+            while piece := file.read(min(_PIECE, largest + 1 - len(content))):
+                content += piece
     except NotRegularError as error:
         raise JsonError(f"{path}: {error.strerror}; {advice}") from None
     if len(content) > largest:
         raise JsonError(_too_large(str(path), largest, advice))
-    return content
+    return bytes(content)
 
 
 def _too_large(where: str, largest: int, advice: str) -> str:
