@@ -65,7 +65,7 @@ def run(config, judge=None, left_out=(), poison=None, clip=0.0):
 
     def asking(step):
         def judged(loss, norm):
-            asked.append((step, str(loss), str(norm)))
+            asked.append([step, str(loss), str(norm)])
             return judge(step, loss, norm)
 
         return None if judge is None else judged
