@@ -101,9 +101,10 @@ def _basis(row: ForecastRow, found: ForecastLoss) -> str:
         parts.append(_fallback(found.fallback))
     if found.repeat_last_drop is not None and found.loss is not None:
         parts.append(f"`repeat the last drop` says {found.repeat_last_drop:.4f} for {row.steps:,} steps")
-    if found.curve is not None and found.half_width is not None and found.curve.rms > found.half_width:
+    if found.curve is not None and found.is_noisy:
         parts.append(
-            f"the main path's losses are off their curve by {found.curve.rms:.4f} (rms), noise that the band leaves out"
+            f"the main path's losses are off their curve by {found.curve.rms:.4f} (rms), more than the band of these "
+            "branches: it is the wide one of a forecast without branches"
         )
     if found.outcome is not None:
         off = "" if found.loss is None else f", {found.outcome - found.loss:+.4f} from the forecast"

@@ -66,6 +66,9 @@ class ForecastLoss:
     fallback: Fallback | None = field(default=None, metadata=OPTIONAL)
     """Estimate in place of the forecast of the config's branch, where that is refused for drift and the main path was
     evaluated at the end of the increment; null otherwise."""
+    is_noisy: bool = field(default=False, metadata=OPTIONAL)
+    """Whether the main path's losses are off their curve by more than the band of the finished branches. The band is
+    then the wide one of a forecast without branches."""
 
 
 @dataclass(frozen=True)
@@ -431,4 +434,6 @@ def _loss(
             fallback=look.fallback(version, heldout) if drifts else None,
         )
     basis = (found.repeat_last_drop, found.branches, known_to)
-    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches)
+    return ForecastLoss(
+        found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches, is_noisy=found.is_noisy
+    )

@@ -98,14 +98,14 @@ def test_an_average_is_a_row_of_the_table(plan: Plan) -> None:
     assert any(f"the mean loss {mean:.4f}" in line for line in forecast_remarks(forecast))
 
 
-def test_noise_that_the_band_leaves_out_is_named(plan: Plan) -> None:
+def test_noise_above_the_band_is_named(plan: Plan) -> None:
     look = look_at(plan)
     noisy = tuple(replace(p, loss=p.loss + 0.02 * (-1) ** (p.step // 250)) for p in look.curve.points)
     words = [
         " ".join(forecast_remarks(version_forecast(replace(look, curve=replace(look.curve, points=points)))))
         for points in (look.curve.points, noisy)
     ]
-    assert ["noise that the band leaves out" in each for each in words] == [False, True]
+    assert ["the wide one of a forecast without branches" in each for each in words] == [False, True]
 
 
 def test_the_losses_of_a_plan_are_measured_forecast_or_refused(plan: Plan) -> None:
