@@ -204,13 +204,13 @@ def test_a_dry_run_shows_commands_without_secrets(finished: Path, lrps: Lrps, pl
     assert "#SBATCH --export=KEY=...\n" in script
     assert "a value of launch.slurm.setup or directives that may be a secret" in script
     (place / ".deepspeed_env").write_text(f"KEY={HOSTS_KEY}\n")
-    (place / "hosts").write_text("host-1 slots=1\n")
+    (place / "hosts").write_text("host-1 slots=2\n")
     hosts = ("-s", "launch.launcher=deepspeed", "-s", f"launch.hostfile={place / 'hosts'}", "-s", "name=other")
     assert "KEY=...\n" in lrps("run", finished, "--dry-run", *hosts).stdout
 
 
 def test_a_pushed_run_has_no_secret(finished: Path, lrps: Lrps, place: Path) -> None:
-    assert "sent" in lrps("push", finished, place / "pushed").stdout
+    assert "were transferred" in lrps("push", finished, place / "pushed").stdout
     assert leaks(place / "pushed") == {}
     server = f"http://127.0.0.1:{_port(finished)}"
     lrps("push", finished, "s3://bucket/run", code=2, AWS_ENDPOINT_URL=server, AWS_MAX_ATTEMPTS="1")
