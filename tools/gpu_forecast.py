@@ -23,10 +23,23 @@ SHAPES = {
 VERSIONS = ("v1", "v2", "v3")
 
 
-def make_config(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def make_text(folder: Path, tokens: int, epochs: int) -> tuple[Path, int]:
+    """Make text for so many tokens of a version; return its directory, and how often each version is read.
+
+    That is `epochs`, or more where fewer Python files are installed. Raises CalledProcessError if they are too few.
+    """
+    for passes in (epochs, 2 * epochs, 4 * epochs):
+        text = folder / f"text-{passes}"
+        words = ["--split", "iid", "--versions", str(len(VERSIONS)), "--out", str(text)]
+        words += ["--bytes-per-version", str(tokens // passes * 11 // 10)]  # A part of it is held out.
+        made = subprocess.run([sys.executable, str(CORPUS), *words])
+        if made.returncode == 0:
+            return text, passes
+    raise subprocess.CalledProcessError(made.returncode, made.args)
+
+
+def make_config(folder: Path, text: Path, tokens: int, epochs: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the config of the run: versions of equal size, `steps` steps each, from bytes of text."""
-    tokens = arguments.steps * arguments.rows * arguments.length
-    text = {name: [str(folder / "text" / f"{name}.jsonl")] for name in VERSIONS}
     return {
         "name": "gpu-proof",
         "runs": str(folder / "runs"),
@@ -45,8 +58,8 @@ def make_config(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "sequence_length": arguments.length,
             "heldout_share": 0.02,
             "versions": [
-                {"name": name, "text": files, "tokens": tokens // arguments.epochs, "epochs": arguments.epochs}
-                for name, files in text.items()
+                {"name": name, "text": [str(text / f"{name}.jsonl")], "tokens": tokens // epochs, "epochs": epochs}
+                for name in VERSIONS
             ],
         },
         "batch": {"sequences": arguments.rows},
@@ -82,14 +95,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=128, help="of a step")
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--every", type=int, default=50, help="steps between evaluations of the main path")
-    parser.add_argument("--epochs", type=int, default=4, help="of the text of a version")
+    parser.add_argument("--epochs", type=int, default=4, help="of the text of a version, at least")
     arguments = parser.parse_args()
     folder, findings = arguments.found.parent.resolve(), Findings(arguments.found)
+    tokens = arguments.steps * arguments.rows * arguments.length
+    text, epochs = make_text(folder, tokens, arguments.epochs)
     config = folder / "config.json"
-    config.write_text(json.dumps(make_config(folder, arguments)))
-    needed = arguments.steps * arguments.rows * arguments.length // arguments.epochs * 11 // 10
-    corpus = ["--split", "iid", "--versions", str(len(VERSIONS)), "--bytes-per-version", str(needed)]
-    subprocess.run([sys.executable, str(CORPUS), *corpus, "--out", str(folder / "text")], check=True)
+    config.write_text(json.dumps(make_config(folder, text, tokens, epochs, arguments)))
     lrps("data", "build", str(config))
     lrps("run", str(config))
     audit = json.loads(lrps("data", "audit", str(config), "--json"))

@@ -27,11 +27,11 @@ class Passes:
 
     def __init__(self, kind: str, fused: bool, flash: bool) -> None:
         self.module = build_model(ModelConfig(architecture=ARCHITECTURES[kind]), 3).eval()
-        if flash:
-            with_reference_flash(self.module)
         self.shapes: list[tuple[int, ...]] = []
         if fused:
             assert enable_fused_loss(self.module, self._trial) is None
+        if flash:
+            with_reference_flash(self.module)
 
     def _trial(self) -> Tensor:
         ids = torch.tensor([[0, 1], [1, 0]])
