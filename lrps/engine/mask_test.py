@@ -7,7 +7,7 @@ them, it is the same for all rows of a shape. Must not import deepspeed. Imports
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -21,6 +21,9 @@ class MaskTest:
 
     def __init__(self) -> None:
         self._of_shapes: dict[torch.Size, bool] = {}
+        self._packed: bool | None = None
+        self._ask: Callable[[Tensor], Tensor | None] | None = None
+        self._in_place = self._answer  # One object: torch.compile compiles again for another one.
 
     @contextmanager
     def answered(self, packed: bool | None) -> Iterator[None]:
@@ -31,23 +34,24 @@ class MaskTest:
         """
         from transformers import masking_utils
 
-        ask = getattr(masking_utils, _NAME)
-
-        def answer(position_ids: Tensor) -> Tensor | None:
-            if torch.compiler.is_compiling():
-                return ask(position_ids)
-            known = packed if packed is not None else self._of_shapes.get(position_ids.shape)
-            if known is None:
-                found: Tensor | None = ask(position_ids)
-                self._of_shapes[position_ids.shape] = found is not None
-                return found
-            return documents_of(position_ids) if known else None
-
-        setattr(masking_utils, _NAME, answer)
+        self._packed, self._ask = packed, getattr(masking_utils, _NAME)
+        setattr(masking_utils, _NAME, self._in_place)
         try:
             yield
         finally:
-            setattr(masking_utils, _NAME, ask)
+            setattr(masking_utils, _NAME, self._ask)
+
+    def _answer(self, position_ids: Tensor) -> Tensor | None:
+        """Return the document of each token in its row, or None if each row is one; as transformers' function does."""
+        assert self._ask is not None
+        if torch.compiler.is_compiling():
+            return self._ask(position_ids)
+        packed = self._packed if self._packed is not None else self._of_shapes.get(position_ids.shape)
+        if packed is None:
+            found = self._ask(position_ids)
+            self._of_shapes[position_ids.shape] = found is not None
+            return found
+        return documents_of(position_ids) if packed else None
 
 
 def documents_of(position_ids: Tensor) -> Tensor:

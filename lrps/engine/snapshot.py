@@ -48,9 +48,10 @@ class Snapshot:
 
         beside: copy in a stream of its own. Only for fragments that no forward or backward pass changes.
         """
-        on_gpu = any(tensor.is_cuda for tensor in live.tensors.values())
-        self._buffers = _buffers(live.tensors, pinned=on_gpu)
-        self._stream = torch.cuda.Stream() if beside and on_gpu else None
+        gpu = next((tensor.device for tensor in live.tensors.values() if tensor.is_cuda), None)
+        self._buffers = _buffers(live.tensors, pinned=gpu is not None)
+        # Allocated by another thread than the one that trains, whose current device may be another.
+        self._stream = None if gpu is None or not beside else torch.cuda.Stream(gpu)
 
     def take(self, live: Fragments) -> StateCopy:
         """Copy the fragments into this snapshot's memory: at once, or beside training."""

@@ -136,8 +136,8 @@ class OneTensorEngine:
 
     def __init__(self) -> None:
         self.state = fragments(1.0, 2.0, 3.0)
-        self.gate = UpdateGate.__new__(UpdateGate)
-        self.gate.hold = None
+        config = SimpleNamespace(_param_dict={"gradient_clipping": 0.0}, gradient_clipping=0.0)
+        self.gate = UpdateGate(SimpleNamespace(zero_optimization_stage=lambda: 0, optimizer=None, _config=config))
 
     def own_fragments(self) -> Fragments:
         return self.state
@@ -146,7 +146,7 @@ class OneTensorEngine:
         self.gate.hold = until
 
     def update(self) -> None:
-        self.gate.release()
+        self.gate.begin(None, torch.zeros(()))
         for tensor in self.state.tensors.values():
             tensor.add_(1.0)
 
