@@ -242,6 +242,9 @@ def hf_trainer(case: Case, config: Config, root: Path, gate: Gate) -> None:
 
 def hf_trainer_plain(case: Case, config: Config, root: Path, gate: Gate) -> None:
     """DistributedDataParallel where there are several ranks; bf16 is autocast over fp32 weights."""
+    if case.ranks == 1:
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            os.environ.pop(name)  # Without a launcher's variables the Trainer wraps nothing.
     backend = {} if torch.cuda.is_available() or case.ranks == 1 else {"ddp_backend": "gloo"}
     _hf_train(case, config, root, gate, **backend)
 

@@ -113,7 +113,7 @@ class BesideSnapshot(Snapshot):
 
     def take(self, live: Fragments) -> StateCopy:
         def fill() -> None:
-            self.may_copy.wait()
+            self.may_copy.wait(5.0)  # An update that asks nobody is long over then.
             self._copy(live)
 
         thread = threading.Thread(target=fill)
@@ -135,7 +135,8 @@ class OneTensorEngine:
     average = SimpleNamespace(rule=None)
 
     def __init__(self) -> None:
-        self.state = fragments(1.0, 2.0, 3.0)
+        values = {A: torch.tensor([1.0, 2.0]), A._replace(name="b"): torch.tensor([3.0])}
+        self.state = Fragments(values, {"a": [2], "b": [1]}, {"fp32": StoredState("elementwise", "F32")}, {})
         config = SimpleNamespace(_param_dict={"gradient_clipping": 0.0}, gradient_clipping=0.0)
         self.gate = UpdateGate(SimpleNamespace(zero_optimization_stage=lambda: 0, optimizer=None, _config=config))
 
