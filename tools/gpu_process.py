@@ -69,6 +69,7 @@ def end_all(process: subprocess.Popen[bytes]) -> None:
             each.kill()
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+    psutil.wait_procs(alive, _GRACE_SECONDS)
 
 
 def _signal_group(leader: int, number: int) -> None:

@@ -104,7 +104,7 @@ STEPS = (
     ),
     Step("speed", "1.2B: lrps, bare DeepSpeed tuned alike, bare PyTorch, with and without compile", 240, _speed),
     Step("checkpoints", "350M: stall, pinned copy, resume and fork bitwise", 75, _checkpoints),
-    Step("tests", "the tests of the engine", 180, _tests),
+    Step("tests", "the tests of the engine", 150, _tests),
     Step("forecast", "path switching with 26M parameters, forecasts beside measured losses, audit", 300, _forecast),
 )
 

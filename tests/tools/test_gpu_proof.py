@@ -75,7 +75,7 @@ def test_a_command_is_ended_with_what_it_started(tools: Any, tmp_path: Path) -> 
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "time.sleep(600)"
     )
-    ended = tools.process.run([sys.executable, "-c", parent], tmp_path / "log", 20.0, {})
+    ended = tools.process.run([sys.executable, "-c", parent], tmp_path / "log", 10.0, {})
     assert ended.code is None
     assert ended.seconds < 60
     pid = int((tmp_path / "pid").read_text())

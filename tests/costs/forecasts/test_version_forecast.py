@@ -314,8 +314,8 @@ def test_forecasts_say_that_the_law_was_fitted_with_another_optimizer(
     plan: Plan, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the tables of a version and of a budget, in the chart and in the plan; with AdamW nothing changes."""
-    config = plan.config.model_copy(update={"optimizer": optimizer_section(kind)()})
-    look = replace(look_at(plan), plan=replace(plan, config=config))
+    config = plan.config.model_copy(update={"optimizer": optimizer_section(kind)(kind=kind)})
+    look = replace(look_at(plan, trained=1, known=12_000), plan=replace(plan, config=config))
     forecast = version_forecast(look)
     planned = replace(make_comparison(plan), forecast=forecast, heldout_curves={"main": look.curve})
     chart = forecast_figure(planned)
@@ -323,7 +323,7 @@ def test_forecasts_say_that_the_law_was_fitted_with_another_optimizer(
     print_plan(plan_document(look.plan), losses=losses_of_branches(look))
     places = [
         " ".join(forecast_remarks(forecast)),
-        " ".join(spend_remarks(spend_choice(look, "20000steps", frozenset(), 0))),
+        " ".join(spend_remarks(spend_choice(look, "0.75ptfs", frozenset(), 2_000))),
         chart.caption,
         " ".join(capsys.readouterr().out.split()),
     ]
