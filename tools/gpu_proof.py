@@ -2,7 +2,7 @@
 
 Every step is a process that is ended at its time limit, with all that it started. Its results are added to a JSON file
 as soon as it has ended, and a second call continues there: what is proven on this device with these versions is not
-repeated, unless --again asks for it. Nothing is downloaded.
+repeated, unless --again asks for it. Nothing is downloaded. Steps for two devices are left out where there is one.
 
 exit codes: 0 if every step is proven; 1 if a claim does not hold or a step failed; 2 for a wrong call; 3 if nothing
 failed but some step is not proven, for want of time. Targets, such as a speed, are reported and change no exit code.
@@ -122,13 +122,16 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print("nvidia-smi shows no GPU; --cpu-rehearsal takes every step with tiny models on CPUs")
         return WRONG_CALL
     devices = 2 if arguments.cpu_rehearsal else _number_of_gpus()
+    chosen = [step for step in steps_for(devices) if step.name in (arguments.only or [step.name])]
+    if not chosen:
+        console.print(f"--only {', '.join(arguments.only)}: takes more devices than the {devices} here")
+        return WRONG_CALL
     try:
         results = Results(arguments.out, arguments.cpu_rehearsal)
     except ResultsError as error:
         console.print(str(error))
         return WRONG_CALL
     proof = Proof(results, device[0], devices, arguments.out.resolve().with_suffix(""), arguments.minutes)
-    chosen = [step for step in steps_for(devices) if step.name in (arguments.only or [step.name])]
     for step in chosen:
         last = results.last(step.name)
         if last is not None and last.counts_on(proof.machine) and not arguments.again:
