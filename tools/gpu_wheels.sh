@@ -27,7 +27,7 @@ DS_BUILD_OPS=0 python3 -m pip wheel --quiet --no-deps --no-cache-dir --wheel-dir
 
 # What lrps and DeepSpeed import, then what the tests of the engine need.
 for name in pydantic pydantic_core annotated-types typing_extensions typing-inspection hjson webdataset braceexpand \
-            pytest pytest-timeout pluggy iniconfig hypothesis sortedcontainers filelock; do
+            pytest pytest-timeout pluggy iniconfig pygments hypothesis sortedcontainers filelock; do
     requirement=$(pinned "$name")
     python3 -m pip download --quiet --no-deps --dest "$out" --only-binary :all: \
         --python-version "$python_version" --implementation cp --platform manylinux2014_x86_64 --platform any \
