@@ -111,6 +111,7 @@ def test_a_sync_says_when_all_ranks_have_written_their_files(matrix, world):
 
 class TinyEngine:
     facts = {"world_size": 1, "zero_stage": 0}  # noqa: RUF012
+    average = SimpleNamespace(rule=None)
 
     def __init__(self):
         module = torch.nn.Linear(3, 2)
