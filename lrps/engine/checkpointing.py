@@ -10,20 +10,19 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
 from lrps.base.files import json_text
-from lrps.engine.fragments import FragmentKey, Fragments
+from lrps.engine.fragments import Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
+from lrps.engine.snapshot import Snapshot, StateCopy
 from lrps.engine.state_files.agreement import RanksPerFile, agree_on_index
 from lrps.engine.state_files.reading import SavedState
+from lrps.paths.optimizer_states import OPTIMIZER
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.fragments.index import INDEX, FragmentIndex
@@ -79,45 +78,6 @@ def save_checkpoint(
     return _publish(draft, lambda: _write(draft, own))
 
 
-class Snapshot:
-    """Host memory for copies of one engine's fragments; each copy overwrites the previous one.
-
-    It takes as much memory as the rank's part of a checkpoint: 12 bytes for each parameter that the rank owns, or 16
-    with an average of the weights.
-    """
-
-    def __init__(self, live: Fragments) -> None:
-        """Allocate memory for `live`. Raises CheckpointError if the host has too little."""
-        self._buffers = _buffers(live.tensors)
-
-    def take(self, live: Fragments) -> Fragments:
-        """Copy the fragments into this snapshot's memory, and return the copy once it is complete."""
-        for key, tensor in live.tensors.items():
-            self._buffers[key].copy_(tensor, non_blocking=True)
-        if torch.cuda.is_available():
-            torch.cuda.current_stream().synchronize()
-        return replace(live, tensors=self._buffers)
-
-
-def _buffers(tensors: Mapping[FragmentKey, Tensor]) -> dict[FragmentKey, Tensor]:
-    """Allocate host memory for these tensors: once for each type, pinned where it is filled from a GPU."""
-    pinned = any(tensor.is_cuda for tensor in tensors.values())
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    buffers: dict[FragmentKey, Tensor] = {}
-    for dtype in {tensor.dtype for tensor in tensors.values()}:
-        alike = {key: tensor.numel() for key, tensor in tensors.items() if tensor.dtype == dtype}
-        try:
-            # Written once here, or the first copy would wait for a page fault on every page.
-            memory = torch.empty(sum(alike.values()), dtype=dtype, pin_memory=pinned).zero_()
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"no host memory for a copy of {size / 1e9:.1f} GB to save from while training continues "
-                f"({error}); set checkpoint.asynchronous: false, or give the process more memory"
-            ) from error
-        buffers |= zip(alike, memory.split(list(alike.values())), strict=True)
-    return buffers
-
-
 class Saver:
     """Saves an engine's state while training continues: one save at a time.
 
@@ -145,7 +105,8 @@ class Saver:
     def prepare(self) -> None:
         """Let the thread allocate the snapshot, so that not even the first save waits for it. Not collective."""
         if self._snapshot is None:
-            self._snapshot = self._writer.submit(Snapshot, self._engine.own_fragments())
+            live = self._engine.own_fragments()
+            self._snapshot = self._writer.submit(Snapshot, live, _only_updates_change(self._engine))
 
     def begin(self, step: int, identity: Mapping[str, Any]) -> None:
         """Copy the current state and begin to write it; see `save_checkpoint`. Collective.
@@ -160,7 +121,8 @@ class Saver:
             self.prepare()
             assert self._snapshot is not None
             copy = self._snapshot.result().take(own)
-        self._written = self._writer.submit(_write, draft, copy)
+        self._engine.hold_update(copy.hold_update)
+        self._written = self._writer.submit(_write_copy, draft, copy)
 
     def finish(self) -> Checkpoint | None:
         """Publish the save in flight, after waiting for it if necessary; None if there is none. Collective.
@@ -199,6 +161,14 @@ def _begin(
     return _Draft(temporary, step, facts, index), own
 
 
+def _only_updates_change(engine: Engine) -> bool:
+    """Return whether nothing but updates and loads changes the state: so with AdamW, and without an average.
+
+    Muon changes its momentum in the backward pass, and an evaluation of averages exchanges them with the weights.
+    """
+    return OPTIMIZER not in engine.facts and engine.average.rule is None
+
+
 def _write(draft: _Draft, fragments: Fragments) -> _Written:
     """Write this rank's part durably, and return its sizes and hashes. Not collective."""
     if not draft.temporary.is_dir():
@@ -207,6 +177,12 @@ def _write(draft: _Draft, fragments: Fragments) -> _Written:
     others = {INDEX: draft.index.text(), STATE: json_text(draft.facts)} if rank() == 0 else {}
     small = {name: checkpoints.write_small(draft.temporary / name, text) for name, text in others.items()}
     return _Written(segment, small)
+
+
+def _write_copy(draft: _Draft, copy: StateCopy) -> _Written:
+    """Write this rank's part from a copy, once that is complete. Not collective."""
+    copy.wait()
+    return _write(draft, copy.fragments)
 
 
 def _publish(draft: _Draft, written: Callable[[], _Written]) -> Checkpoint:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lrps.base.amounts import bill_time
 from lrps.base.numbers import amount, count
 from lrps.costs.forecasts.average_rows import AverageRow
+from lrps.costs.forecasts.known_losses import optimizer_remark
 from lrps.costs.forecasts.spend import SpendChoice
 from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
 from lrps.forecast.fallback import Fallback
@@ -75,6 +76,8 @@ def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
     )
     if others := other_paradigms(forecast):
         yield others
+    if remark := optimizer_remark(forecast.optimizer):
+        yield remark
     for average in forecast.averages:
         if average.mean_branch is not None:
             yield (
