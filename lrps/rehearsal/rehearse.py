@@ -118,7 +118,7 @@ def _refuse_other_tokenizer(stages: Stages) -> None:
 
 def _settings(stages: Stages) -> dict[str, Any]:
     values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=_NOT_COMPARED)
-    return values | {"seed": stages.seed}
+    return values | {"seed": stages.seed, **stages.template}
 
 
 def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
