@@ -19,9 +19,10 @@ from lrps.config.extensions import CALLBACKS, PARADIGMS, check_options
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
+from lrps.config.mixes import check_names
 from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
-from lrps.config.strategies import KINDS, Mixing, Ptfs, Strategy
+from lrps.config.strategies import KINDS, Mixing, PathSwitching, Ptfs, Strategy
 from lrps.config.tracking import TrackConfig
 from lrps.config.values import Count, Float, Int, Name, Section, choice_of
 
@@ -325,6 +326,7 @@ class Config(Section):
     def _there_is_something_to_rehearse(self) -> Self:
         for name, strategy in self.paradigms.items():
             mixes = (strategy.mix, *strategy.mix_per_version.values()) if isinstance(strategy, Mixing) else ()
+            self._check_names_of_mixes(name, strategy)
             if any(mix.rehearsal for mix in mixes) and not self.data.rehearsal:
                 raise ValueError(
                     f"paradigms.{name}: its mix has a share of rehearsal, but there is no rehearsal data; add a set "
@@ -332,6 +334,17 @@ class Config(Section):
                 )
             self._check_sets_of_versions(name, strategy)
         return self
+
+    def _check_names_of_mixes(self, name: str, strategy: Strategy) -> None:
+        """Reject shares of names that are no set or version, or that a version cannot read."""
+        if not isinstance(strategy, Mixing):
+            return
+        versions, since = [each.name for each in self.data.versions], {r.name: r.since for r in self.data.rehearsal}
+        check_names(f"paradigms.{name}.mix", strategy.mix, versions, since)
+        for version, mix in strategy.mix_per_version.items():
+            check_names(f"paradigms.{name}.mix_per_version.{version}", mix, versions, since, version)
+        if isinstance(strategy, PathSwitching):
+            check_names(f"paradigms.{name}.main_mix", strategy.main_mix, versions, since)
 
     def _check_sets_of_versions(self, name: str, strategy: Strategy) -> None:
         """Reject a per-version rehearsal share that no rehearsal set can fill."""

@@ -111,13 +111,14 @@ class Plan:
     def sources(self) -> dict[str, DataSource]:
         """Training data by source, of the increments and other sets all of whose shards exist."""
         found: dict[str, DataSource] = {}
+        losses = {source.name: source.loss for source in self.config.data.sources}
         for name, rows in self.rows.items():
             shares = self.mixtures.get(name)
             if shares is None and name in self.manifests:
-                found[name] = DataSource.plain(self.manifests[name], rows)
+                found[name] = DataSource.plain(self.manifests[name], rows, losses[name])
             elif shares is not None and all(share.name in self.manifests for share in shares):
                 parts = (SourcePart(self.manifests[share.name], share.rows, share.count) for share in shares)
-                found[name] = DataSource(name, tuple(parts))
+                found[name] = DataSource(name, tuple(parts), losses[name])
         return found
 
     @cached_property
