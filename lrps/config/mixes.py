@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from lrps.config.values import Float, Section, Share
 
@@ -14,9 +14,16 @@ NamedShares = dict[str, Annotated[Float, Field(gt=0, lt=1)]]
 _KINDS = ("new", "replay", "rehearsal")
 
 
+def _names_are_keys(schema: dict[str, Any]) -> None:
+    """Accept names of sets and versions as keys in the schema for editors."""
+    schema["additionalProperties"] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+
+
 class Mix(Section):
     """Shares of the sequences of a path, which add up to 1: by kind, and by the name of a rehearsal set or an older
     version, as in `{new: 0.8, r1: 0.1, r2: 0.1}`."""
+
+    model_config = ConfigDict(json_schema_extra=_names_are_keys)
 
     new: Share = 1.0
     """Share of sequences of the version's own increment."""
