@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrps.base.errors import NonFiniteLoss
+from lrps.base.errors import DataError, NonFiniteLoss
 from lrps.config.data import DataConfig
 from lrps.data.open_source import open_source
 from lrps.data.outputs import targets_of
@@ -120,6 +120,8 @@ def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:
 
 def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int]) -> dict[str, Any]:
     """Return the loss of rows and their bits per byte. rows: number of rows of every part of the source."""
+    if not tokens:
+        raise DataError(f"the held-out sequences of {source.name} have no target; leave `loss: outputs` out, or add text")
     loss = loss_sum / tokens
     text_tokens, text_bytes = source.text_of(rows)
     return {

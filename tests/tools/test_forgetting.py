@@ -14,8 +14,14 @@ from support.rehearsal_models import save_model, tiny_model
 
 REPOSITORY = Path(__file__).parents[2]
 PLAIN = {
-    "model_type": "llama", "vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
+    "model_type": "llama",
+    "vocab_size": 257,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
 }
 
 
