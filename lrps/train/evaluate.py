@@ -121,7 +121,7 @@ def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:
 def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int]) -> dict[str, Any]:
     """Return the loss of rows and their bits per byte. rows: number of rows of every part of the source."""
     if not tokens:
-        raise DataError(f"the held-out sequences of {source.name} have no target; leave `loss: outputs` out, or add text")
+        raise DataError(f"the held-out sequences of {source.name} have no target; leave `loss` out, or add text")
     loss = loss_sum / tokens
     text_tokens, text_bytes = source.text_of(rows)
     return {
