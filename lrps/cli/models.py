@@ -62,6 +62,12 @@ Step = Annotated[
     int | None,
     typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
 ]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the answers to the pairs, beside the expected ones, as JSON lines; - shows them."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")]
 
 
@@ -182,14 +188,7 @@ def score(
             autocompletion=complete_paradigm,
         ),
     ] = None,
-    answers: Annotated[
-        Path | None,
-        typer.Option(
-            "--answers",
-            metavar="FILE",
-            help="Write the answers to the pairs, beside the expected ones, as JSON lines; - shows them.",
-        ),
-    ] = None,
+    answers: Answers = None,
     as_json: AsJson = False,
 ) -> None:
     """Score released models and probes on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
