@@ -65,7 +65,7 @@ def test_added_steps_are_planned_booked_and_audited(straight: Plan) -> None:
     audit = audit_run(straight.layout.run_dir, Path(straight.config.data.root))
     assert audit.differences == ()
     for name, added in (("branch-v2", 3), ("cpt-v2", 5)):
-        counters = total(read_ledger(straight.layout.path(name).ledger)).counters
+        counters = total(read_ledger(straight.layout.path(name).ledger)).spent
         assert counters.tokens == paths[name].steps * ROWS * ROW_TOKENS
         assert counters.replayed_tokens == added * ROWS * ROW_TOKENS
     found = make_comparison(straight).paradigms
