@@ -76,9 +76,9 @@ def experiment_of(arguments: argparse.Namespace) -> Experiment:
     text, tests = arguments.data / "text", arguments.test_pairs or pairs_needed(POINTS, len(arguments.seeds))
     write_tasks(text, arguments.pairs, tests)
     model = arguments.model.resolve()
-    more = [f"model.checkpoint={model}", f"data.tokenizer={model / 'tokenizer.json'}"]
+    more = [f"model={{checkpoint: '{model}'}}", f"data.tokenizer={model / 'tokenizer.json'}"]
     for number, task in enumerate(TASKS):
-        more.append(f"data.versions.{number}.text={text / task.name}.jsonl")
+        more += [f"data.versions.{number}.text={text / task.name}.jsonl", f"data.versions.{number}.tokens=null"]
         more.append(f"evaluation.tasks.{number}.pairs={text / task.name}-test.jsonl")
     more += arguments.set
     made = Experiment(
