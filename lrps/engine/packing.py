@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrps.data.outputs import targets_of
+from lrps.data.outputs import MASKED, targets_of
 
 NOT_PREDICTED = -100
 """Label that transformers excludes from the loss."""
@@ -74,12 +74,15 @@ def labels(rows: Tensor, flat: bool) -> Tensor:
     return predicted.reshape(1, -1)
 
 
-def targets_each(rows: np.ndarray, sum_over_ranks: Callable[[list[float]], list[float]], batches: int) -> float:
-    """Return the number of targets of a step, divided by its micro-batches on all ranks. Collective.
+def targets_each(rows: np.ndarray, sum_over_ranks: Callable[[list[float]], list[float]], batches: int) -> float | None:
+    """Return the number of targets of a step, divided by its micro-batches on all ranks; None for rows without a mask.
 
     A micro-batch's sum of losses is divided by it, so that the mean over micro-batches and ranks, which DeepSpeed
-    takes, is the mean over all targets. rows: this rank's, masked. batches: number of micro-batches on all ranks.
+    takes, is the mean over all targets. Collective for masked rows. rows: this rank's. batches: number of micro-batches
+    on all ranks.
     """
+    if rows.dtype != MASKED:
+        return None
     (targets,) = sum_over_ranks([float(targets_of(rows).sum())])
     return max(targets, 1.0) / batches
 

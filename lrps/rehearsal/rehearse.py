@@ -102,7 +102,7 @@ def _other_models(stages: Stages, manifest: Manifest) -> list[str]:
         with suppress(ConfigError):
             model = find_model(stages.plan, stages.rehearsal)
             if model is not None and model.release is None:
-                changed += [key] * (model.identity["weights_sha256"] != made_by.get("weights_sha256"))
+                changed += [key] * model.differs(made_by)
     server, base = stages.synthesis.generator, manifest.provenance.get("base") or {}
     if isinstance(server, Endpoint) and server.model != base.get("model"):
         changed.append("base")

@@ -37,6 +37,7 @@ from lrps.rehearsal.outline import generations_of, longest_demonstration, rehear
 from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
 from lrps.rehearsal.stage_file import StageCosts, StageFile
+from lrps.rehearsal.tokenizer_files import as_begun
 
 Watch = Callable[[str, int], AbstractContextManager[Progress]]
 """Context manager that shows the progress of a stage, from its name and its total."""
@@ -127,13 +128,15 @@ class Stages:
     @cached_property
     def base_identity(self) -> dict[str, Any]:
         if self.base is not None:
-            return self.base.identity
+            return as_begun(self.base.identity, "base", self.directory)
         assert isinstance(self.synthesis.generator, Endpoint)
         return {"url": redact(self.synthesis.generator.url), "model": self.synthesis.generator.model}
 
     @cached_property
     def latest_identity(self) -> dict[str, Any] | None:
-        return self.latest.identity if self.synthesis.refine and self.latest is not None else None
+        if not self.synthesis.refine or self.latest is None:
+            return None
+        return as_begun(self.latest.identity, "latest", self.directory)
 
     @cached_property
     def separator(self) -> str:

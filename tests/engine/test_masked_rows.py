@@ -16,6 +16,7 @@ from lrps.data.outputs import MASKED, targets_of
 from lrps.engine.loss_head import enable_fused_loss
 from lrps.engine.model import build_model
 from lrps.engine.sequence.whole_rows import WholeRows
+from lrps.engine.token_rows import TokenRows
 
 
 class OneProcess:
@@ -43,6 +44,10 @@ def masked_rows() -> Tensor:
     return torch.where(targets, drawn, ~drawn)
 
 
+def token_rows(rows: Tensor) -> TokenRows:
+    return TokenRows(rows.numpy().astype(MASKED), "cpu")
+
+
 def expected(engine: OneProcess, rows: Tensor) -> Tensor:
     """Return the loss of every target, computed from logits; 0 elsewhere: (rows, length - 1)."""
     tokens = torch.where(rows < 0, ~rows, rows)
@@ -63,7 +68,7 @@ def test_micro_batches_add_up_to_the_mean_over_all_targets(micro: int) -> None:
     gradients = [parameter.grad.clone() for parameter in engine.module.parameters()]
     engine.module.zero_grad()
     batches = rows.split(micro)
-    found = [WholeRows(engine, None).loss(batch, targets / len(batches)) for batch in batches]
+    found = [WholeRows(engine, None).loss(token_rows(batch), targets / len(batches)) for batch in batches]
     mean = torch.stack(found).mean()
     mean.backward()
     assert torch.allclose(mean, whole)
@@ -75,11 +80,11 @@ def test_held_out_losses_are_those_of_targets(fused: bool) -> None:
     engine, rows = OneProcess(fused), masked_rows()
     losses = expected(engine, rows)
     with torch.no_grad():
-        total, means = WholeRows(engine, None).heldout_losses(rows)
+        total, means = WholeRows(engine, None).heldout_losses(token_rows(rows))
     assert np.isclose(float(total), float(losses.sum()))
     assert np.allclose(means, [0.0, float(losses[1].sum() / 4), 0.0, float(losses[3].mean())])
 
 
 def test_a_model_that_needs_its_logits_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs engine.cross_entropy chunked"):
-        WholeRows(OneProcess(fused=False), None).loss(masked_rows(), 4.0)
+        WholeRows(OneProcess(fused=False), None).loss(token_rows(masked_rows()), 4.0)

@@ -17,6 +17,7 @@ from lrps.engine import packing
 from lrps.engine.packing import NOT_PREDICTED
 from lrps.engine.sequence.grid import RankGrid
 from lrps.engine.sequence.whole_rows import fused_head, on_device
+from lrps.engine.token_rows import TokenRows
 
 
 class CutRows:
@@ -26,14 +27,14 @@ class CutRows:
         """document_end: EOS token, given if attention is limited to documents. group: the ranks that share rows."""
         self._engine, self._document_end, self._grid, self._group = engine, document_end, grid, group
 
-    def loss(self, rows: Tensor, mean_of: float | None = None) -> Tensor:
+    def loss(self, rows: TokenRows, mean_of: float | None = None) -> Tensor:
         """Return this rank's part of the mean loss over the targets of rows: (rows, length), masked or not.
 
         The parts of a group add up to that mean: each is a sum over the rank's tokens, divided by the number of
         targets of the whole rows, or by `mean_of`. So a part without any is 0.
         """
-        inputs, targets = self._part(rows)
-        predicted = rows[:, 1:].numel() if mean_of is None else mean_of
+        inputs, targets = self._part(rows.on_host)
+        predicted = targets_of(rows) if mean_of is None else mean_of
         if fused_head(self._engine) is not None:
             loss: Tensor = self._engine(**inputs, targets=targets, mean_of=predicted).loss
             return loss
@@ -54,14 +55,14 @@ class CutRows:
         dist.all_gather(parts, own, group=self._group)
         return torch.cat(parts, 1)[:, :length]
 
-    def heldout_losses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def heldout_losses(self, rows: TokenRows) -> tuple[Tensor, Tensor]:
         """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64.
 
         Equal on the ranks of a group.
         """
-        inputs, targets = self._part(rows)
+        inputs, targets = self._part(rows.on_host)
         if (head := fused_head(self._engine)) is not None:
-            self._engine(**inputs, targets=targets, mean_of=rows[:, 1:].numel())
+            self._engine(**inputs, targets=targets, mean_of=targets_of(rows))
             assert head.token_losses is not None
             losses = head.token_losses
         else:
@@ -72,7 +73,7 @@ class CutRows:
         counted = losses.reshape(targets.shape).double().masked_fill(targets == NOT_PREDICTED, 0.0)
         of_rows = counted.sum(1)
         dist.all_reduce(of_rows, group=self._group)
-        return of_rows.sum(), of_rows / (rows[:, 1:] >= 0).sum(1).clamp(min=1).to(of_rows.device)
+        return of_rows.sum(), of_rows / (rows.on_host[:, 1:] >= 0).sum(1).clamp(min=1).to(of_rows.device)
 
     def _part(self, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the model's arguments for this rank's part of rows, and its targets, on the device."""
@@ -87,3 +88,9 @@ class CutRows:
         own = {name: values[:, self._grid.columns(length)].contiguous() for name, values in whole.items()}
         part = on_device(own, self._engine.device)
         return part, part.pop("targets")
+
+
+def targets_of(rows: TokenRows) -> int:
+    """Return the number of predicted tokens of rows: all but the first of each."""
+    count, length = rows.shape
+    return count * (length - 1)
