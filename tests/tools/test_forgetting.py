@@ -101,6 +101,7 @@ def run(tool: Any, folder: Path, *more: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_small_experiment_and_a_second_call_does_nothing(
     tool: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
