@@ -11,10 +11,14 @@ from functools import cached_property
 from pathlib import Path
 
 from lrps.config.loader import load_config
+from lrps.config.models import Config
 from lrps.costs.remaining import measured_speeds, steps_to_do
 from lrps.launch.jobs import unfinished_paths
+from lrps.launch.preflight import waiting_for_sets
+from lrps.paths.graph import Release
 from lrps.plan.plan import Plan, load_plan
-from lrps.plan.status import plan_status
+from lrps.plan.set_order import writers
+from lrps.plan.status import plan_status, saved_step
 
 WAITING = 2
 """Exit code of `lrps run` where paths wait for a rehearsal set."""
@@ -45,6 +49,9 @@ class Experiment:
     """Whether the versions come in reverse order."""
     more: tuple[str, ...] = ()
     """Further overrides, KEY=VALUE."""
+    data: Path | None = None
+    """Folder in which every seed has shards of its own, for rehearsal sets that models of a seed write; by default all
+    have those of the config."""
 
     @cached_property
     def ordered(self) -> tuple[str, ...]:
@@ -76,6 +83,8 @@ class Experiment:
     def overrides(self, cell: Cell) -> tuple[str, ...]:
         """Return the overrides that make the config of a cell, KEY=VALUE."""
         values = [*self.more, f"seed={cell.seed}", f"name={self.run_name(cell)}", f"runs={self.runs}"]
+        if self.data is not None:
+            values.append(f"data.root={self.data / f's{cell.seed}'}")
         if cell.order_seed is not None:
             values.append(f"data.order_seed={cell.order_seed}")
         if cell.peak_lr != self.peak_lr:
@@ -86,19 +95,40 @@ class Experiment:
             values.append(f"data.versions={json.dumps(versions)}")
         return tuple(values)
 
+    def config(self, cell: Cell) -> Config:
+        """Return the config of a cell."""
+        return load_config(self.config_file, self.overrides(cell))
+
     def plan(self, cell: Cell) -> Plan:
         """Return the plan of a cell."""
         return load_plan(self.config_file, self.overrides(cell))
 
     def train(self, cell: Cell) -> None:
         """Train what is missing of a cell, with the rehearsal sets that it waits for. Exits where training fails."""
-        rehearsal = [each.name for each in self.plan(cell).config.data.rehearsal]
         chosen = [f"--paradigm={name}" for name in self.paradigms] + [f"--version={name}" for name in self.compared]
-        while (code := self._lrps("run", cell, *chosen)) == WAITING and rehearsal:
-            if self._lrps("rehearse", cell, rehearsal.pop(0)):
-                sys.exit("no rehearsal data: see the message above; the same command continues")
+        while (code := self._lrps("run", cell, *chosen)) == WAITING and (sets := self.writable_sets(cell)):
+            for name in sets:
+                if self._lrps("rehearse", cell, name):
+                    sys.exit("no rehearsal data: see the message above; the same command continues")
         if code:
             sys.exit(f"lrps run ended with {code}: see the message above; the same command continues")
+
+    def writable_sets(self, cell: Cell) -> list[str]:
+        """Return the rehearsal sets that paths of a cell wait for, and whose models are trained."""
+        plan = self.plan(cell)
+        left = unfinished_paths(plan, self.paradigms, self.compared)
+        waited = set[str]().union(*waiting_for_sets(plan, left).values())
+        written_by = writers(plan.config, plan.graph)
+
+        def is_trained(release: Release) -> bool:
+            return (saved_step(plan.layout.path(release.path)) or 0) >= release.step
+
+        return [name for name in written_by if name in waited and all(map(is_trained, written_by[name]))]
+
+    def score(self, cell: Cell) -> None:
+        """Score what is missing of a cell on the tasks of the config. Exits where scoring fails."""
+        if code := self._lrps("score", cell, *(f"--paradigm={name}" for name in self.paradigms)):
+            sys.exit(f"lrps score ended with {code}: see the message above; the same command continues")
 
     def _lrps(self, verb: str, cell: Cell, *more: str) -> int:
         """Return the exit code of a verb of lrps, whose output goes to the terminal."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -59,6 +61,12 @@ MaxShardSize = Annotated[
 Step = Annotated[
     int | None,
     typer.Option(metavar="N", help="A saved step instead of the released one: an undecayed branch point of main."),
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the answers to the pairs, beside the expected ones, as JSON lines; - shows them."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an export of another state or format.")]
 
@@ -180,17 +188,19 @@ def score(
             autocompletion=complete_paradigm,
         ),
     ] = None,
+    answers: Answers = None,
     as_json: AsJson = False,
 ) -> None:
     """Score released models and probes on the tasks of `evaluation`: instruction pairs by ROUGE-L, and lm-eval's tasks.
 
     Only missing results are computed: a result belongs to a model and a task, and a changed task is another task.
     Runs on a GPU if there is one. After Ctrl-C the same command continues. Models are exported as `lrps export` does;
-    `lrps report` shows the results. Needs `pip install 'lrps[eval]'`; nothing is downloaded.
+    `lrps report` shows the results. The answers to pairs are kept in <run>/answers. Needs `pip install 'lrps[eval]'`;
+    nothing is downloaded.
     """
     from lrps.base.errors import ConfigError
     from lrps.evaluation.harness import stay_offline
-    from lrps.evaluation.score import score_models, scored_states, scoring_jobs, task_digests
+    from lrps.evaluation.score import kept_answers, score_models, scored_states, scoring_jobs, task_digests
     from lrps.plan.status import check_run_dir
 
     plan = load_plan(config_file, overrides)
@@ -202,7 +212,7 @@ def score(
         )
     states, untrained = scored_states(plan, paradigm or ())
     check_run_dir(plan, [state.path for state in states])
-    todo = scoring_jobs(plan, states, digests)
+    todo = scoring_jobs(plan, states, digests, answers=answers is not None)
     missing = sum(len(job.missing) for job in todo)
     typer.echo(f"{len(states)} models, {len(digests)} tasks: {missing} results to do", err=True)
     if todo:
@@ -210,7 +220,24 @@ def score(
         score_models(plan, todo, digests, lambda line: typer.echo(line, err=True))
     if untrained:
         typer.echo(f"not trained yet, and not scored: {', '.join(dict.fromkeys(untrained))}", err=True)
-    _show(plan, as_json)
+    if answers is not None:
+        _write_answers(list(kept_answers(plan, states, digests)), answers)
+    if answers is None or str(answers) != "-":
+        _show(plan, as_json)
+
+
+def _write_answers(found: Sequence[dict[str, Any]], file: Path) -> None:
+    """Write answers as JSON lines to a file, or as text to the terminal if it is `-`."""
+    from lrps.base.files import atomic_write_bytes
+
+    if str(file) != "-":
+        atomic_write_bytes(file, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in found).encode())
+        typer.echo(f"{file}: {len(found)} answers", err=True)
+        return
+    for (path, step, task), of_one in groupby(found, key=lambda each: (each["path"], each["step"], each["task"])):
+        typer.echo(f"{path} at step {step} on {task}")
+        for each in of_one:
+            typer.echo(f"  {each['rouge_l']:5.1f}  {each['input']!r}: {each['answer']!r}, expected {each['output']!r}")
 
 
 def _show(plan: Plan, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.checkpointing import CheckpointConfig
@@ -19,9 +19,10 @@ from lrps.config.extensions import CALLBACKS, PARADIGMS, check_options
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
+from lrps.config.mixes import check_names
 from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
-from lrps.config.strategies import KINDS, Mixing, Ptfs, Strategy
+from lrps.config.strategies import KINDS, Mixing, PathSwitching, Ptfs, Strategy
 from lrps.config.tracking import TrackConfig
 from lrps.config.values import Count, Float, Int, Name, Section, choice_of
 
@@ -295,6 +296,19 @@ class Config(Section):
             raise ValueError("probes fork from a main path: add a path-switching paradigm")
         return self
 
+    @field_validator("evaluation")
+    @classmethod
+    def _prompts_by_the_template(cls, evaluation: EvaluationConfig, found: ValidationInfo) -> EvaluationConfig:
+        """Give pair tasks without a template of their own the one of data.template."""
+        template = data.pair_template() if (data := found.data.get("data")) is not None else None
+        if template is None:
+            return evaluation
+        prompt = {"template": template.question}
+        tasks = (
+            each.model_copy(update={} if "template" in each.model_fields_set else prompt) for each in evaluation.tasks
+        )
+        return evaluation.model_copy(update={"tasks": tuple(tasks)})
+
     @model_validator(mode="after")
     def _matched_paradigms_known(self) -> Self:
         for name, strategy in self.paradigms.items():
@@ -312,6 +326,7 @@ class Config(Section):
     def _there_is_something_to_rehearse(self) -> Self:
         for name, strategy in self.paradigms.items():
             mixes = (strategy.mix, *strategy.mix_per_version.values()) if isinstance(strategy, Mixing) else ()
+            self._check_names_of_mixes(name, strategy)
             if any(mix.rehearsal for mix in mixes) and not self.data.rehearsal:
                 raise ValueError(
                     f"paradigms.{name}: its mix has a share of rehearsal, but there is no rehearsal data; add a set "
@@ -319,6 +334,17 @@ class Config(Section):
                 )
             self._check_sets_of_versions(name, strategy)
         return self
+
+    def _check_names_of_mixes(self, name: str, strategy: Strategy) -> None:
+        """Reject shares of names that are no set or version, or that a version cannot read."""
+        if not isinstance(strategy, Mixing):
+            return
+        versions, since = [each.name for each in self.data.versions], {r.name: r.since for r in self.data.rehearsal}
+        check_names(f"paradigms.{name}.mix", strategy.mix, versions, since)
+        for version, mix in strategy.mix_per_version.items():
+            check_names(f"paradigms.{name}.mix_per_version.{version}", mix, versions, since, version)
+        if isinstance(strategy, PathSwitching):
+            check_names(f"paradigms.{name}.main_mix", strategy.main_mix, versions, since)
 
     def _check_sets_of_versions(self, name: str, strategy: Strategy) -> None:
         """Reject a per-version rehearsal share that no rehearsal set can fill."""

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field, SerializeAsAny, ValidatorFunctionWrapHan
 from pydantic_core import PydanticKnownError
 
 from lrps.config.extensions import PARADIGMS
-from lrps.config.values import DecayShape, Float, Int, Name, OptimizerStart, Quantity, Section, Share
+from lrps.config.mixes import Mix
+from lrps.config.values import DecayShape, Float, Int, Name, OptimizerStart, Quantity, Section
 
 ReleasedState = Literal["branch", "main", "ema", "merge"]
 """State that path switching releases as a version; see `PathSwitching.release`."""
@@ -48,25 +49,6 @@ class Decaying(Section):
             raise ValueError(f"alpha {max(alphas):g} is above 1, and a share of all steps so far is at most 1")
         if self.decay == "multi-step" and "final_lr" in self.model_fields_set:
             raise ValueError("a multi-step decay ends at 0.1 x peak_lr; leave final_lr out, or choose another shape")
-        return self
-
-
-class Mix(Section):
-    """Shares of the sequences of a path, which add up to 1."""
-
-    new: Share = 1.0
-    """Share of sequences of the version's own increment."""
-    replay: Share = 0.0
-    """Share of sequences of older increments, each from its own next position on, in proportion to their sizes."""
-    rehearsal: Share = 0.0
-    """Share of sequences of the sets of data.rehearsal that the version may read, in the same way."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if abs((total := self.new + self.replay + self.rehearsal) - 1) > 1e-9:
-            raise ValueError(f"new + replay + rehearsal must be 1 (new is 1 unless it is given), not {total:g}")
-        if self.new == 0:
-            raise ValueError("new must be above 0: a version is trained on its own increment")
         return self
 
 
@@ -109,6 +91,12 @@ class PathSwitching(Mixing):
     optimizer: OptimizerStart = "carry"
     """Whether a branch continues with the optimizer states of the main path (`carry`) or starts without
     (`reset`)."""
+
+    @model_validator(mode="after")
+    def _main_path_keeps_its_steps(self) -> Self:
+        if self.main_mix.extra:
+            raise ValueError("main_mix: the main path keeps its steps; give `extra` to mix, or a share to main_mix")
+        return self
 
     def releases_of(self, versions: Sequence[str]) -> tuple[ReleasedState, ...]:
         """Return the state that is released as each version. versions: names of all versions, oldest first."""

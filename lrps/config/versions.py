@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -71,6 +71,10 @@ class Version(Section):
     """Parts that the version mixes, by name, in place of `text` or `url`: `{web: {text: [..], weight: 3}, code: {text:
     [..], weight: 1}}`. At every position each part is within 1.5 sequences of its share. `tokens` is the length of the
     mixture; by default it is the largest for which no part is read beyond its own `epochs`."""
+    loss: Literal["all", "outputs"] = "all"
+    """Tokens whose loss is counted, in training, in readings of the loss and in evaluation: `all`, or the `outputs` of
+    instruction pairs with the EOS tokens after them, for shards that were built with data.template. All tokens are read
+    and cost the same. Documents that are no pairs count whole."""
     epochs: Epochs = 1.0
     """Number of passes over these tokens (`2`, `1.5`), each in an order of its own; later passes count as replayed
     tokens. Of a rehearsal set, which is always read on from where the lineage stopped: what it counts for when several

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from lrps.base.document import INLINE, key
+from lrps.base.document import INLINE, OPTIONAL, key
 from lrps.config.strategies import Mixing, PathSwitching, Strategy
 from lrps.costs.estimate import Estimate
 from lrps.costs.forgetting_matrix import ForgettingMatrix, forgetting_matrices
@@ -45,6 +45,10 @@ class MixShares:
     """Share of older increments."""
     rehearsal: float
     """Share of rehearsal sets."""
+    sets: Mapping[str, float] | None = field(default=None, metadata=OPTIONAL)
+    """Shares of single sets and older versions, by name, beside the shares above."""
+    extra: Mapping[str, float] | None = field(default=None, metadata=OPTIONAL)
+    """Shares of the path's steps that are added, by name of a set or an older version."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,10 @@ def _mix_shares(plan: Plan, strategy: Strategy) -> dict[str, MixShares] | None:
     if not isinstance(strategy, Mixing):
         return None
     mixes = {increment.version: strategy.mix_of(increment.version) for increment in plan.increments}
-    return {version: MixShares(mix.new, mix.replay, mix.rehearsal) for version, mix in mixes.items()}
+    return {
+        version: MixShares(mix.new, mix.replay, mix.rehearsal, mix.sets or None, mix.extra or None)
+        for version, mix in mixes.items()
+    }
 
 
 def _cumulative_steps(versions: Mapping[str, VersionCosts]) -> dict[str, int]:

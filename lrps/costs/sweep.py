@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 
 from lrps.base.document import INLINE, UNLESS_NONE
 from lrps.base.errors import ConfigError
+from lrps.config.mixes import Mix
 from lrps.config.models import Config
-from lrps.config.strategies import Cpt, Mix, PathSwitching, Ptfs, Strategy
+from lrps.config.strategies import Cpt, PathSwitching, Ptfs, Strategy
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.planned.plan_document import wall_clock_hours
 from lrps.costs.price import Price, price_of

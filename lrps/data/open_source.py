@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lrps.config.data import DataConfig
 from lrps.data.cache import open_files
-from lrps.data.sources import DataSource
+from lrps.data.outputs import Outputs
+from lrps.data.sources import ALL_TOKENS, DataSource
 from lrps.data.stream import MixedSource, Source, TokenSource
 
 
@@ -18,6 +19,7 @@ def open_source(source: DataSource, data: DataConfig, *, seed: int, order: str =
             seed=seed,
             order=order,
             rows=part.rows,
+            outputs=None if source.loss == ALL_TOKENS else Outputs.of_manifest(part.manifest),
         )
         for part in source.parts
     ]

@@ -15,6 +15,10 @@ from typing import Any
 
 from lrps.data.manifest import MIXTURE, Manifest
 
+ALL_TOKENS = "all"
+OUTPUTS = "outputs"
+"""Values of `loss` of a source. The second is also the key in the provenance of a manifest that says where they are."""
+
 
 @dataclass(frozen=True)
 class SourcePart:
@@ -40,11 +44,13 @@ class DataSource:
     """Name of the version or rehearsal set."""
     parts: tuple[SourcePart, ...]
     """Its shards; several for a mixture, in the order of their names."""
+    loss: str = ALL_TOKENS
+    """Tokens whose loss is counted: `all`, or `outputs`."""
 
     @classmethod
-    def plain(cls, manifest: Manifest, rows: int) -> DataSource:
+    def plain(cls, manifest: Manifest, rows: int, loss: str = ALL_TOKENS) -> DataSource:
         """Return a source without a mixture. rows: number of rows of an epoch."""
-        return cls(manifest.version, (SourcePart(manifest, rows, rows),))
+        return cls(manifest.version, (SourcePart(manifest, rows, rows),), loss)
 
     @property
     def rows(self) -> int:
@@ -63,8 +69,10 @@ class DataSource:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Entry of the source in path.json, as JSON values; `parts` only for a mixture."""
+        """Entry of the source in path.json, as JSON values; `parts` only for a mixture, `loss` only if not `all`."""
         entry: dict[str, Any] = {"manifest_sha256": self.sha256, "rows": self.rows}
+        if self.loss != ALL_TOKENS:
+            entry["loss"] = self.loss
         return entry | {"parts": self._described} if self.mixed else entry
 
     @property
@@ -77,12 +85,26 @@ class DataSource:
     def text_of(self, counts: Sequence[int]) -> tuple[int, Fraction]:
         """Return tokens, and the bytes of text that they encode, in the ratio of rows of each part; not their numbers.
 
-        counts: number of rows of every part.
+        counts: number of rows of every part. Under `loss: outputs` both are those of the targets.
         """
         read = [(part.manifest, count) for part, count in zip(self.parts, counts, strict=True) if count]
+        sizes = [self._counted(manifest) for manifest, _ in read]
         if len(read) == 1:
-            return read[0][0].tokens, Fraction(read[0][0].text_bytes)
-        return sum(counts), sum((Fraction(count * m.text_bytes, m.tokens) for m, count in read), Fraction())
+            return sizes[0][0], Fraction(sizes[0][1])
+        if self.loss == ALL_TOKENS:
+            return sum(counts), sum((Fraction(count * m.text_bytes, m.tokens) for m, count in read), Fraction())
+        shares = [Fraction(count, manifest.tokens) for manifest, count in read]
+        tokens, text = (
+            sum((share * size[kind] for share, size in zip(shares, sizes, strict=True)), Fraction()) for kind in (0, 1)
+        )
+        return round(tokens), text * round(tokens) / tokens
+
+    def _counted(self, manifest: Manifest) -> tuple[int, int]:
+        """Return the number of tokens of a part that count, and of the bytes of their text."""
+        if self.loss == ALL_TOKENS:
+            return manifest.tokens, manifest.text_bytes
+        outputs = manifest.provenance[OUTPUTS]
+        return int(outputs["tokens"]), int(outputs["text_bytes"])
 
 
 def mixture_sha256(parts: Sequence[dict[str, Any]]) -> str:

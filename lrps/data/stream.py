@@ -24,6 +24,7 @@ from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
 from lrps.data.mixture import Mixture
 from lrps.data.order import WINDOW_SHARDS, Order
+from lrps.data.outputs import MASKED, Outputs
 from lrps.data.span import Span, rows_between
 from lrps.paths.graph import Segment, SourceRange
 
@@ -35,8 +36,9 @@ class TokenSource:
     """The tokens of a manifest as rows of `sequence_length` tokens, each within one block, in the source's own order.
 
     files: returns the shards. rows: number of rows to use, from the first row of the files; all by default. It is the
-    length of an epoch, so another number gives another order. Files are mapped and their blocks checked (size, crc32)
-    on first use, once per process: training stops with an error before it reads a damaged token.
+    length of an epoch, so another number gives another order. outputs: targets, if not all tokens are.
+    Files are mapped and their blocks checked (size, crc32) on first use, once per process: training stops with an error
+    before it reads a damaged token.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class TokenSource:
         seed: int,
         order: str = "full",
         rows: int | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.manifest = manifest
+        self.outputs = outputs
+        """Where the targets are, if not all tokens are; rows are masked then (lrps/data/outputs.py)."""
         self.sequence_length = sequence_length
         self.dtype = np.dtype(manifest.dtype)
         block_rows = np.asarray(manifest.blocks.tokens) // np.uint32(sequence_length)
@@ -149,7 +154,17 @@ class TokenSource:
         blocks, addresses = self.locate(positions)
         self.prepare(blocks)
         rows = rows_between(self.span.start, self.span.stop, self.dtype, self.sequence_length)
-        return rows[(addresses - self.span.start) // self.dtype.itemsize]
+        found = rows[(addresses - self.span.start) // self.dtype.itemsize]
+        return found if self.outputs is None else self.masked(found, positions)
+
+    def masked(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return rows that were read at these positions with their targets marked, as `Outputs.mask` does."""
+        if self.outputs is None:
+            return rows.astype(MASKED)
+        numbers = self._order(positions)
+        blocks = np.searchsorted(self._first_row, numbers, "right") - 1
+        begins = np.cumsum(self.manifest.blocks.tokens, dtype=np.int64) - np.asarray(self.manifest.blocks.tokens)
+        return self.outputs.mask(rows, begins[blocks] + (numbers - self._first_row[blocks]) * self.sequence_length)
 
     def _shards_of(self, blocks: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first_block, blocks, "right") - 1
@@ -212,12 +227,15 @@ class PathData:
         self._starts = [0, *accumulate(segment.rows for segment in segments)]
         self.rows = self._starts[-1]
         self.steps = sum(segment.steps for segment in segments)
+        leaves = (leaf for segment in segments for part in segment.parts for leaf in sources[part.source].parts)
+        self._masked = any(leaf.outputs is not None for leaf in leaves)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> np.ndarray:
         """Return this rank's slice of the global batch of `step`: (batch_rows / world, sequence_length).
 
         The slices in the order of ranks are the global batch for every world size, which may change between steps.
-        The dtype is that of the shards. Raises IndexError for a step or rank out of range, ConfigError if the world
+        The dtype is that of the shards; MASKED if the path reads a source whose tokens are not all targets. Raises
+        IndexError for a step or rank out of range, ConfigError if the world
         size does not divide the batch.
         """
         if not 0 <= rank < world:
@@ -244,7 +262,7 @@ class PathData:
         done = 0
         while done < rows or not parts:
             number = min(bisect_right(self._starts, first + done), len(self._segments)) - 1
-            parts.append(self._segments[number].read(first + done - self._starts[number], rows - done))
+            parts.append(self._segments[number].read(first + done - self._starts[number], rows - done, self._masked))
             done += len(parts[-1])
         batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return batch if sequence_length is None else _cut(batch, sequence_length)
@@ -304,8 +322,12 @@ class _Segment:
         self._tokens = rows_between(self._start, stop, self._dtype, self._sources[0].sequence_length)
         self._draws: dict[int, _Draw] = {}
 
-    def read(self, first: int, rows: int) -> np.ndarray:
-        """Return up to `rows` rows from `first` on; fewer where a draw of DRAW_ROWS rows ends."""
+    def read(self, first: int, rows: int, masked: bool) -> np.ndarray:
+        """Return up to `rows` rows from `first` on; fewer where a draw of DRAW_ROWS rows ends.
+
+        masked: mark their targets (lrps/data/outputs.py).
+        """
+        begin = first
         number, first = divmod(first, DRAW_ROWS)
         draw = self._draw(number, first)
         wanted = slice(first, first + rows)
@@ -313,7 +335,17 @@ class _Segment:
         for index, source in enumerate(self._sources):
             if not source.all_ready:
                 source.prepare(blocks[sources == index])
-        return self._tokens[draw.items[wanted]]
+        found = self._tokens[draw.items[wanted]]
+        return self._mask(found, begin) if masked else found
+
+    def _mask(self, rows: np.ndarray, first: int) -> np.ndarray:
+        """Return the rows from `first` on with their targets marked."""
+        leaves, positions = self._assign(np.arange(first, first + len(rows)))
+        found = np.empty(rows.shape, MASKED)
+        for leaf in np.unique(leaves).tolist():
+            chosen = leaves == leaf
+            found[chosen] = self._sources[leaf].masked(rows[chosen], positions[chosen])
+        return found
 
     def taken(self, rows: int) -> list[tuple[SourceRange, int]]:
         return [(part, int(taken)) for part, taken in zip(self._parts, self._mixture.taken(rows), strict=True)]

@@ -30,7 +30,7 @@ def chunked_cross_entropy(
     bias: Tensor | None,
     targets: Tensor,
     elements: int = CHUNK_ELEMENTS,
-    mean_of: int | None = None,
+    mean_of: float | None = None,
     fused: bool = False,
 ) -> Tensor:
     """Return the mean cross-entropy of the logits `hidden @ weight.T + bias` over the targets, in nats and fp32.
@@ -64,7 +64,7 @@ def chunked_token_losses(
     return losses
 
 
-def mean_of_targets(losses: Tensor, targets: Tensor, mean_of: int | None = None) -> Tensor:
+def mean_of_targets(losses: Tensor, targets: Tensor, mean_of: float | None = None) -> Tensor:
     """Return the mean of token losses over the targets, in fp32. losses, targets: (tokens,).
 
     mean_of: number by which the sum is divided; by default that of the targets.
@@ -72,7 +72,7 @@ def mean_of_targets(losses: Tensor, targets: Tensor, mean_of: int | None = None)
     return (losses.double() * _share(targets, mean_of)).sum().float()
 
 
-def _share(targets: Tensor, mean_of: int | None) -> Tensor:
+def _share(targets: Tensor, mean_of: float | None) -> Tensor:
     """Return the share of each token in the mean: 0 for NOT_PREDICTED."""
     counted = targets != NOT_PREDICTED
     return counted / (counted.sum() if mean_of is None else mean_of)
@@ -117,7 +117,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         rows: int,
-        mean_of: int | None,
+        mean_of: float | None,
         passes: _Passes,
     ) -> Tensor:
         share = _share(targets, mean_of)

@@ -26,6 +26,7 @@ from torch.distributed.constants import default_pg_timeout
 from lrps.base.errors import ConfigError
 from lrps.config.deepspeed.settings import PASSED
 from lrps.config.models import SEQUENCE_PARALLEL, Config
+from lrps.data.outputs import targets_of
 from lrps.engine import flat_pieces, fragments, packing, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
@@ -275,9 +276,9 @@ class Engine:
         """Take one optimizer step at learning rate `lr` on this rank's `rows`: token ids (rows_per_rank, length).
 
         Ranks that share rows are given the same ones. The global random state becomes a function of (seed, step, rank);
-        only dropout uses it. Every token of a row
-        except the first is a target, including the first token of a document, which is predicted from the EOS token
-        before it. So all rows have the same weight, and the loss is a mean for any number of micro-batches.
+        only dropout uses it. Every token of a row except the first is a target, including the first token of a
+        document, and all rows have the same weight; of masked rows (lrps/data/outputs.py) only the marked ones are
+        targets. The loss is the mean over the targets of all ranks, for any number of micro-batches.
         judge: called before anything is changed; if it returns True, the step passes without an update as if
         never taken, also one that is not finite. clip: largest gradient norm; 0 for the config's. `sync_metrics` gives
         the results later. False, on all ranks, if the gradients are not finite: then no weight was changed, and the
@@ -289,8 +290,9 @@ class Engine:
         of_part = (self.grid.part,) if self.grid.parts > 1 else ()  # Other tokens have other masks of dropout.
         self._seed(derived_seed(seed, step, self.grid.data_rank, *of_part))
         micro_batches = TokenRows(rows, self._engine.device).split(self._division.micro_rows)
+        mean_of = packing.targets_each(rows, self.sum_over_ranks, len(micro_batches) * self.grid.data_ranks)
         with self._sum.of_step() if self._sum is not None else nullcontext():
-            losses = [self._accumulate(micro) for micro in micro_batches]
+            losses = [self._accumulate(micro, mean_of) for micro in micro_batches]
         loss = torch.stack(losses).double().mean()
         self._gate.begin(judge, loss, clip)
         norm, taken = self._update(lr)
@@ -323,8 +325,8 @@ class Engine:
         if torch.device(self._engine.device).type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _accumulate(self, micro: TokenRows) -> Tensor:
-        loss = self._rows.loss(micro)
+    def _accumulate(self, micro: TokenRows, mean_of: float | None) -> Tensor:
+        loss = self._rows.loss(micro, mean_of)
         self._engine.backward(loss)
         # Ends a micro-batch in DeepSpeed; the last one ends with the optimizer step, which `_update` takes. Where lrps
         # sums the gradients, each is the last one for DeepSpeed.
@@ -374,7 +376,7 @@ class Engine:
                     means.append(of_rows)
         finally:
             self._engine.train()
-        return HeldoutLosses(float(total), len(rows) * (length - 1), torch.cat(means).tolist())
+        return HeldoutLosses(float(total), int(targets_of(rows).sum()), torch.cat(means).tolist())
 
     def sum_over_ranks(self, values: list[float]) -> list[float]:
         """Return the sums of `values` over all ranks, in fp64; ranks that share rows count once."""

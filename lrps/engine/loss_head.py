@@ -34,7 +34,7 @@ class LossHead(nn.Linear):
     fused = False
     """Whether torch.compile joins the passes over the logits of a chunk in training."""
 
-    def forward(self, hidden: Tensor, targets: Tensor, mean_of: int | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, targets: Tensor, mean_of: float | None = None) -> Tensor:
         """Return the mean loss in nats, fp32. hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED for none.
 
         mean_of: number by which the sum of the losses is divided; by default that of the targets. With it, tokens
@@ -105,7 +105,7 @@ def _change(model: Any, head: nn.Linear) -> None:
     from transformers.modeling_outputs import CausalLMOutput
 
     def forward(
-        *, labels: Tensor | None = None, targets: Tensor | None = None, mean_of: int | None = None, **inputs: Any
+        *, labels: Tensor | None = None, targets: Tensor | None = None, mean_of: float | None = None, **inputs: Any
     ) -> CausalLMOutput:
         """Return the loss by labels, or by targets: labels that are shifted already, of parts of rows."""
         hidden = model.base_model(**inputs).last_hidden_state

@@ -10,8 +10,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lrps.data.outputs import MASKED, targets_of
 
 NOT_PREDICTED = -100
 """Label that transformers excludes from the loss."""
@@ -54,13 +57,34 @@ def inputs(rows: Tensor, end: int, flat: bool) -> dict[str, Any]:
     }
 
 
+def tokens_of(rows: Tensor) -> Tensor:
+    """Return the tokens of rows, in which those that are no targets are complements (lrps/data/outputs.py)."""
+    return torch.where(rows < 0, ~rows, rows)
+
+
 def labels(rows: Tensor, flat: bool) -> Tensor:
-    """Return labels for `inputs`: every token of a row except its first one is a target, flat or not."""
+    """Return labels for `inputs`: every target of a row except its first token, flat or not.
+
+    rows: tokens, those that are no targets as complements.
+    """
+    predicted = rows.masked_fill(rows < 0, NOT_PREDICTED)
     if not flat:
-        return rows
-    predicted = rows.clone()
+        return predicted
     predicted[:, 0] = NOT_PREDICTED  # Otherwise the end of one row would predict the beginning of the next.
     return predicted.reshape(1, -1)
+
+
+def targets_each(rows: np.ndarray, sum_over_ranks: Callable[[list[float]], list[float]], batches: int) -> float | None:
+    """Return the number of targets of a step, divided by its micro-batches on all ranks; None for rows without a mask.
+
+    A micro-batch's sum of losses is divided by it, so that the mean over micro-batches and ranks, which DeepSpeed
+    takes, is the mean over all targets. Collective for masked rows. rows: this rank's. batches: number of micro-batches
+    on all ranks.
+    """
+    if rows.dtype != MASKED:
+        return None
+    (targets,) = sum_over_ranks([float(targets_of(rows).sum())])
+    return max(targets, 1.0) / batches
 
 
 def documents_meet(logits: Callable[[Tensor], Tensor], end: int) -> bool:

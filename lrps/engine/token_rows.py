@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrps.data.outputs import MASKED
+
 
 class TokenRows:
     """Token ids (rows, length), copied to the device once, in the 2 or 4 bytes of the shards, and widened there."""
@@ -21,6 +23,18 @@ class TokenRows:
         """Number of rows, and of tokens in each."""
         rows, length = self._ids.shape
         return rows, length
+
+    @property
+    def masked(self) -> bool:
+        """True if some tokens may be no targets, and are complements (lrps/data/outputs.py)."""
+        return self._ids.dtype == MASKED
+
+    @cached_property
+    def unmasked(self) -> TokenRows:
+        """The rows with the tokens themselves in place of complements."""
+        if not self.masked:
+            return self
+        return TokenRows(np.where(self._ids < 0, ~self._ids, self._ids).astype(np.uint32), self._device)
 
     @cached_property
     def on_host(self) -> Tensor:

@@ -7,14 +7,16 @@ with the first missing result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lrps.base.foreign_json import read_json
 from lrps.config.evaluating import EvaluationConfig
 from lrps.evaluation.answers import score_answers
 from lrps.evaluation.harness import Harness
+from lrps.evaluation.kept_answers import answers_file, read_answers, write_answers
 from lrps.export.states import PathState, chosen_states, released_state
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
@@ -34,6 +36,8 @@ class ScoringJob:
     state: PathState
     checkpoint: str
     missing: tuple[str, ...]
+    scored: tuple[str, ...] = ()
+    """Those of `missing` that have a score, and of which only the answers are missing."""
 
 
 def task_digests(evaluation: EvaluationConfig) -> dict[str, str]:
@@ -77,17 +81,30 @@ def scored_states(plan: Plan, paradigms: Collection[str] = ()) -> tuple[tuple[Pa
     return tuple(dict.fromkeys((*states, *of_probes))), (*missing, *untrained)
 
 
-def scoring_jobs(plan: Plan, states: Sequence[PathState], digests: Mapping[str, str]) -> tuple[ScoringJob, ...]:
-    """Return the missing tasks of every state, without states that have all scores."""
+def scoring_jobs(
+    plan: Plan, states: Sequence[PathState], digests: Mapping[str, str], *, answers: bool = False
+) -> tuple[ScoringJob, ...]:
+    """Return the missing tasks of every state, without states that have all scores.
+
+    answers: count a task of pairs as missing, too, if its answers were not kept.
+    """
+    pairs = {task.name for task in plan.config.evaluation.tasks} if answers else set()
     done = {(score.checkpoint, score.form, score.task, score.task_sha256) for score in run_scores(plan)}
     found = []
     for state in states:
         checkpoint = checkpoint_digest(plan, state.path.name, state.step, state.form)
         assert checkpoint is not None, "a trained state"
         known = {(task, digest) for made, form, task, digest in done if (made, form) == (checkpoint, state.form)}
-        missing = tuple(task for task, digest in digests.items() if (task, digest) not in known)
+        scored = tuple(
+            task
+            for task, digest in digests.items()
+            if (task, digest) in known
+            and task in pairs
+            and not answers_file(plan, checkpoint, state.form, digest).exists()
+        )
+        missing = tuple(task for task, digest in digests.items() if (task, digest) not in known or task in scored)
         if missing:
-            found.append(ScoringJob(state, checkpoint, missing))
+            found.append(ScoringJob(state, checkpoint, missing, scored))
     return tuple(found)
 
 
@@ -103,6 +120,19 @@ def score_models(plan: Plan, todo: Sequence[ScoringJob], digests: Mapping[str, s
         harness.check()
     for number, job in enumerate(todo, 1):
         _score_model(plan, job, digests, harness, _prefixed(f"[{number}/{len(todo)}] ", report))
+
+
+def kept_answers(plan: Plan, states: Sequence[PathState], digests: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the kept answers of states on pairs, each as a record with path, step, task, input, output and answer.
+
+    Raises DataError for a damaged file. Answers that were not kept are left out.
+    """
+    for state in states:
+        checkpoint = checkpoint_digest(plan, state.path.name, state.step, state.form)
+        assert checkpoint is not None, "a trained state"
+        for task in plan.config.evaluation.tasks:
+            file = answers_file(plan, checkpoint, state.form, digests[task.name])
+            yield from read_answers(file) if file.exists() else ()
 
 
 def _prefixed(prefix: str, report: Report) -> Report:
@@ -122,14 +152,18 @@ def _score_model(
     for task in job.missing:
         where = f"{path} ({', '.join(job.state.versions) or f'step {step}'}) on {task}"
         if task in pairs:
-            results, examples = score_answers(generator, pairs[task], _prefixed(f"{where}: ", report))
+            results, answers = score_answers(generator, pairs[task], _prefixed(f"{where}: ", report))
+            examples = len(answers)
+            about = {"path": path, "step": step, "form": job.state.form, "versions": job.state.versions, "task": task}
+            write_answers(answers_file(plan, job.checkpoint, job.state.form, digests[task]), about, answers)
         else:
             assert harness is not None, "lm-eval's task"
             results, examples = harness.score(generator.model, directory, task)
         # Measured from the previous result, so that loading a model is booked with its first result.
         now = time.monotonic()
         score = Score(path, step, job.checkpoint, task, digests[task], results, examples, job.state.form)
-        book_event(plan.layout.ledger, KIND, step, now - began, device=generator.device.type, **score.facts())
+        if task not in job.scored:
+            book_event(plan.layout.ledger, KIND, step, now - began, device=generator.device.type, **score.facts())
         report(f"{where}: {_results_text(results)} ({examples} examples, {now - began:.0f} s)")
         began = now
 

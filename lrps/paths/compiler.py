@@ -13,8 +13,9 @@ from functools import cache, cached_property
 from itertools import accumulate, pairwise
 
 from lrps.base.errors import ConfigError
+from lrps.config.mixes import Mix
 from lrps.config.models import Config
-from lrps.config.strategies import Decaying, Mix, PeakPerVersion, Strategy
+from lrps.config.strategies import Decaying, Mixing, PeakPerVersion, Strategy
 from lrps.paths.graph import Segment, SourceRange
 from lrps.paths.increments import Increment, RehearsalSet
 from lrps.paths.schedule import NEEDS_POSITIVE_FINAL, Decay
@@ -105,27 +106,60 @@ class Compiler:
         return Segment(inc.steps, (SourceRange(inc.version, 0, inc.used(self.batch)),))
 
     def mixed(self, k: int, segments: tuple[Segment, ...], taken: Mapping[str, int], mix: Mix) -> tuple[Segment, ...]:
-        """Return steps that read increment k with the replayed and rehearsal rows of a mix.
+        """Return steps that read increment k with the replayed, rehearsal and extra rows of a mix.
 
-        segments: the steps without the mix; their rows are cut evenly to make room (docs/method.md, section 1.3). A
-        share for which there is no source yet stays with the new rows. taken: source -> rows that the lineage has read
-        of it; each source continues there.
+        segments: the steps without the mix; their rows are cut evenly to make room for shares (docs/method.md, section
+        1.3), and steps are added for `extra`. A share for which there is no source yet stays with the new rows. taken:
+        source -> rows that the lineage has read of it; each source continues there.
         """
-        if not mix.replay and not (mix.rehearsal and self.rehearsal):
-            return segments
-        so_far = {increment.version for increment in self.increments[: k + 1]}
-        sets = {each.name: each.planned_rows for each in self.rehearsal if each.since in so_far}
-        if not mix.replay and not sets:
-            return segments
         fresh = [part for segment in segments for part in segment.parts]
-        newer = {part.source for part in fresh}
-        old = {each.version: each.planned_rows for each in self.increments[:k] if each.version not in newer}
-        total = sum(part.rows for part in fresh)
-        added = [*_drawn(old, mix.replay, total, taken), *_drawn(sets, mix.rehearsal, total, taken)]
-        room = sum(part.rows for part in added)
+        old, sets = self._older(k, fresh), self._sets(k)
+        named = {name: share for name, share in mix.sets.items() if name in old or name in sets}
+        extra = {name: share for name, share in mix.extra.items() if name in old or name in sets}
+        if not (mix.replay or (mix.rehearsal and sets) or named or extra):
+            return segments
+        total, steps = sum(part.rows for part in fresh), sum(segment.steps for segment in segments)
+        shares = [*_divided(old, mix.replay, total), *_divided(sets, mix.rehearsal, total), *_named(named, total)]
+        room = sum(rows for _, rows in shares)
+        added = self._extra_steps(steps, extra)
         new_rows = _apportion(total - room, [part.rows for part in fresh])
         new = [SourceRange(p.source, p.from_row, rows) for p, rows in zip(fresh, new_rows, strict=True) if rows]
-        return (Segment(sum(segment.steps for segment in segments), (*new, *added)),)
+        read: dict[str, int] = {}
+        for source, rows in (*shares, *_named(_scaled(extra), added * self.batch)):
+            read[source] = read.get(source, 0) + rows
+        more = (SourceRange(source, taken.get(source, 0), rows) for source, rows in read.items())
+        return (Segment(steps + added, (*new, *more)),)
+
+    def _older(self, k: int, fresh: Sequence[SourceRange]) -> dict[str, int]:
+        """Return the sizes of the increments before number k that none of the fresh rows are of, by name."""
+        newer = {part.source for part in fresh}
+        return {each.version: each.planned_rows for each in self.increments[:k] if each.version not in newer}
+
+    def _sets(self, k: int) -> dict[str, int]:
+        """Return the sizes of the rehearsal sets that version k may read, by name."""
+        so_far = {increment.version for increment in self.increments[: k + 1]}
+        return {each.name: each.planned_rows for each in self.rehearsal if each.since in so_far}
+
+    def extra_steps(self, k: int, segments: Sequence[Segment], mix: Mix) -> int:
+        """Return the number of steps that `mixed` adds to segments of version k."""
+        fresh = [part for segment in segments for part in segment.parts]
+        readable = self._older(k, fresh).keys() | self._sets(k).keys()
+        steps = sum(segment.steps for segment in segments)
+        return self._extra_steps(steps, {name: share for name, share in mix.extra.items() if name in readable})
+
+    def _extra_steps(self, steps: int, extra: Mapping[str, float]) -> int:
+        share = sum(map(_exact, extra.values()), Fraction())
+        return half_up(share.numerator * steps, share.denominator)
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Steps [start, stop) of each version in a chain of paths, each of an increment and what its mix adds."""
+        strategy, spans = self.strategy, list[tuple[int, int]]()
+        for k, increment in enumerate(self.increments):
+            start = spans[-1][1] if spans else 0
+            mix = strategy.mix_of(increment.version) if isinstance(strategy, Mixing) else Mix()
+            spans.append((start, start + increment.steps + self.extra_steps(k, (self.whole(k),), mix)))
+        return tuple(spans)
 
     def unmixed(self, start: int, stop: int, taken: Mapping[str, int]) -> tuple[Segment, ...]:
         """Return steps [start, stop) of the increments in their order, one segment for each increment.
@@ -161,14 +195,24 @@ def evenly(parts: Sequence[SourceRange], rows: int) -> tuple[SourceRange, ...]:
     return tuple(SourceRange(part.source, part.from_row, share) for part, share in shares if share)
 
 
-def _drawn(sizes: Mapping[str, int], share: float, total: int, taken: Mapping[str, int]) -> list[SourceRange]:
-    """Return ranges of `share` of `total` rows, divided between sources in proportion to their sizes.
-
-    taken: source -> rows that the lineage has read of it; each range begins there.
-    """
+def _divided(sizes: Mapping[str, int], share: float, total: int) -> list[tuple[str, int]]:
+    """Return the rows of each source, `share` of `total` together, in proportion to the sizes of the sources."""
     room = half_up(_exact(share).numerator * total, _exact(share).denominator) if sizes else 0
     shares = zip(sizes, _apportion(room, list(sizes.values())), strict=True)
-    return [SourceRange(source, taken.get(source, 0), rows) for source, rows in shares if rows]
+    return [(source, rows) for source, rows in shares if rows]
+
+
+def _named(shares: Mapping[str, float | Fraction], total: int) -> list[tuple[str, int]]:
+    """Return the rows of each source that are its share of `total`, rounded so that none is a row from its share."""
+    exact = [_exact(share) if isinstance(share, float) else share for share in shares.values()]
+    marks = [half_up(mark.numerator * total, mark.denominator) for mark in accumulate(exact, initial=Fraction())]
+    return [(source, b - a) for source, (a, b) in zip(shares, pairwise(marks), strict=True) if b > a]
+
+
+def _scaled(shares: Mapping[str, float]) -> dict[str, Fraction]:
+    """Return shares divided by their sum."""
+    whole = sum(map(_exact, shares.values()), Fraction())
+    return {name: _exact(share) / whole for name, share in shares.items()}
 
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:

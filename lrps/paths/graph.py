@@ -313,6 +313,19 @@ class Graph:
             found.update((each.name, each) for each in reversed(chain))
         return tuple(found.values())
 
+    def sources_until(self, release: Release) -> set[str]:
+        """Return the sources that a released state was trained on, along its lineage."""
+        lineage = self.lineage(self.by_name[release.path])
+        stops = [*(path.start for path in lineage[1:]), release.step]
+        found: set[str] = set()
+        for path, stop in zip(lineage, stops, strict=True):
+            step = path.start
+            for segment in path.segments:
+                if step < stop:
+                    found.update(part.source for part in segment.parts)
+                step += segment.steps
+        return found
+
     def lineage(self, path: TrainingPath) -> tuple[TrainingPath, ...]:
         """Return the path and its ancestors, oldest first, each in the history that the next one forked from."""
         chain = [path]

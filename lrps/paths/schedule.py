@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from lrps.base.errors import ConfigError
@@ -160,6 +160,10 @@ class Decay:
     """Number of steps."""
     final: float
     """Rate at the end, absolute. A multi-step decay does not use it."""
+
+    def longer(self, steps: int) -> Decay:
+        """Return the same decay over so many steps more."""
+        return replace(self, steps=self.steps + steps)
 
 
 def decay_pieces(decay: Decay, stop: int, peak: float, earliest: int) -> tuple[SchedulePiece, ...]:

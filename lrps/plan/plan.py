@@ -29,6 +29,7 @@ from lrps.paths.paradigms.compile import compile_graph
 from lrps.paths.part_share import PartShare
 from lrps.paths.usage import FirstReads, RowUsage
 from lrps.plan.probe_data import check_probe_data
+from lrps.plan.set_order import check_set_order
 from lrps.plan.sizes import heldout_sources, part_shares, plain_rows, wanted_rows
 from lrps.store.abandoned import has_states
 from lrps.store.conventions import PADDING, conventions_of
@@ -56,6 +57,7 @@ class Plan:
     def graph(self) -> Graph:
         """Paths of the config, with the amendments that the run directory records."""
         graph = compile_graph(self.config, self.increments, self.existing, self.rehearsal)
+        check_set_order(self.config, graph, self.manifests)
         return amended(graph, self.existing, lambda name: has_states(self.layout.path(name)))
 
     @cached_property
@@ -111,13 +113,14 @@ class Plan:
     def sources(self) -> dict[str, DataSource]:
         """Training data by source, of the increments and other sets all of whose shards exist."""
         found: dict[str, DataSource] = {}
+        losses = {source.name: source.loss for source in self.config.data.sources}
         for name, rows in self.rows.items():
             shares = self.mixtures.get(name)
             if shares is None and name in self.manifests:
-                found[name] = DataSource.plain(self.manifests[name], rows)
+                found[name] = DataSource.plain(self.manifests[name], rows, losses[name])
             elif shares is not None and all(share.name in self.manifests for share in shares):
                 parts = (SourcePart(self.manifests[share.name], share.rows, share.count) for share in shares)
-                found[name] = DataSource(name, tuple(parts))
+                found[name] = DataSource(name, tuple(parts), losses[name])
         return found
 
     @cached_property

@@ -78,11 +78,11 @@ def heldout_source(config: Config, version: Version) -> DataSource | None:
     manifests = {shards.name: load_manifest(file) for shards, file in zip(version.shard_sets, files, strict=True)}
     if not version.mixture:
         manifest = manifests[version.name]
-        return DataSource.plain(manifest, manifest.rows(config.data.sequence_length))
+        return DataSource.plain(manifest, manifest.rows(config.data.sequence_length), version.loss)
     once = [PartSize(part.name, part.weight, part.rows) for part in _part_sizes(config, version, manifests)]
     counts = count_parts(once, largest_mixture(once))
     parts = (SourcePart(manifests[part.name], part.rows or 0, count) for part, count in zip(once, counts, strict=True))
-    return DataSource(version.name, tuple(parts)) if sum(counts) else None
+    return DataSource(version.name, tuple(parts), version.loss) if sum(counts) else None
 
 
 def _part_sizes(config: Config, version: Version, manifests: Mapping[str, Manifest]) -> list[PartSize]:

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
+from lrps.config.data import DataConfig
+from lrps.config.pair_template import PairTemplate, PairText, fill
 from lrps.config.rehearsing import Synthesis
 
 REPLACEMENT = "�"
@@ -62,10 +64,12 @@ class InstanceFormat(Protocol):
         """Return the document that a model is trained on."""
 
 
-def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> InstanceFormat:
-    """Return the format of a synthesis. tokenizer: that of the data."""
+def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, data: DataConfig) -> InstanceFormat:
+    """Return the format of a synthesis. tokenizer: that of the data. data: its section of the config."""
     if synthesis.kind == "pairs":
-        return PairFormat(synthesis, tokenizer, synthesis.max_pair_tokens or sequence_length)
+        template = data.pair_template(synthesis) or synthesis.marked_template
+        longest = synthesis.max_pair_tokens or data.sequence_length
+        return PairFormat(template, synthesis.task, tokenizer, longest)
     return DocumentFormat(tokenizer, synthesis.prefix_tokens)
 
 
@@ -122,31 +126,37 @@ class DocumentFormat:
 class PairFormat:
     """The format of pairs: a document has one input and one output, each after its mark."""
 
-    synthesis: Synthesis
+    template: PairTemplate
+    task: str
+    """Definition of the task, once in a prompt, and in every document if the template has a place for it."""
     tokenizer: Tokenizer
     longest_tokens: int
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
-        """Return the document's pair; None if it is not a pair, or too long, because half a pair is useless."""
-        before, _, rest = text.partition(self.synthesis.marks[0])
-        pair = None if before.strip() else self._pair(rest)
-        if pair is None or self._tokens(self.text(pair)) > longest_tokens:
+        """Return the pair of a document, without its task.
+
+        None if it is not a pair of the task, or too long, because half a pair is useless.
+        """
+        found = self.template.read(text)
+        if found is None or (self.template.after_task is not None and found.task != self.task.strip()):
             return None
-        return self.text(pair)
+        shown = self.template.demonstration(found)
+        return shown if self._tokens(shown) <= longest_tokens else None
 
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
-        parts = (self.synthesis.task, *demonstrations, self.synthesis.marks[0])
+        parts = (self.task, *demonstrations, self.template.marks[0])
         return separator.join(part for part in parts if part)
 
     def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
         """Parse every piece between input marks that has one input and one output; the prompt ended with a mark."""
         between = separator.strip()
-        pieces = [piece.rstrip().removesuffix(between) for piece in completion.split(self.synthesis.marks[0])]
+        *pieces, last = completion.split(self.template.marks[0])
+        closed = last if ended else self._closed(last, separator)
+        pieces = [piece.rstrip().removesuffix(between) for piece in (*pieces, closed or "")]
         instances, dropped = [], Counter[str]()
         for number, piece in enumerate(pieces):
-            last = number == len(pieces) - 1
             pair = self._pair(piece)
-            if last and not ended:
+            if closed is None and number == len(pieces) - 1:
                 dropped["cut off"] += 1
             elif pair is None:
                 dropped["no pair"] += 1
@@ -158,16 +168,28 @@ class PairFormat:
                 instances.append(pair)
         return ParsedInstances(tuple(instances), dropped)
 
+    def _closed(self, piece: str, separator: str) -> str | None:
+        """Return the part of an unfinished piece that the separator closes; None if none does.
+
+        A visible separator closes it anywhere. Blanks may be a part of an output: they close it at the end only, where
+        the beginning of the next mark may follow.
+        """
+        if separator.strip():
+            before, closed, _ = piece.partition(separator)
+            return before if closed else None
+        mark = self.template.marks[0]
+        ends = (separator + mark[:length] for length in range(len(mark) - 1, -1, -1)) if separator else ()
+        return next((piece.removesuffix(end) for end in ends if piece.endswith(end)), None)
+
     def question(self, instance: Instance) -> str:
-        # Without the space at the end, which most tokenizers join with the next word.
-        return (self.synthesis.input_mark + instance.input + self.synthesis.output_mark).rstrip()
+        return fill(self.template.question, PairText(instance.input, "", self.task))
 
     def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstances:
-        output, next_pair, _ = completion.partition(self.synthesis.marks[0])
+        output, next_pair, _ = completion.partition(self.template.marks[0])
         if not ended and not next_pair:
             return _dropped("cut off")
         pair = Instance(instance.input, output.strip())
-        if not pair.output or self.synthesis.marks[1] in output:
+        if not pair.output or self.template.marks[1] in output:
             return _dropped("no pair" if pair.output else "empty")
         if REPLACEMENT in output:
             return _dropped("broken")
@@ -178,14 +200,12 @@ class PairFormat:
         )
 
     def text(self, instance: Instance) -> str:
-        return self.synthesis.input_mark + instance.input + self.synthesis.output_mark + instance.output
+        return self.template.document(PairText(instance.input, instance.output, self.task))
 
     def _pair(self, piece: str) -> Instance | None:
         """Parse the text after an input mark as a pair."""
-        parts = [part.strip() for part in piece.split(self.synthesis.marks[1])]
-        if len(parts) != 2 or not all(parts) or self.synthesis.marks[0] in piece:
-            return None
-        return Instance(*parts)
+        found = self.template.read(self.template.marks[0] + piece)
+        return None if found is None else Instance(found.input, found.output)
 
     def _tokens(self, text: str) -> int:
         return len(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -13,11 +13,11 @@ from typing import Any
 
 from lrps.base.errors import CheckpointError, ConfigError, GenerationError
 from lrps.base.files import located, sha256_file
-from lrps.config.strategies import PathSwitching
 from lrps.config.versions import Rehearsal
 from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
 from lrps.plan.plan import Plan
+from lrps.plan.set_order import default_latest
 from lrps.plan.status import saved_step
 from lrps.rehearsal.tokenizer_files import TOKENIZER_FILES, tokenizer_files_digest
 from lrps.store.identity import weights_digest
@@ -63,11 +63,7 @@ def latest_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef:
     assert rehearsal.synthesis is not None
     if rehearsal.synthesis.latest is not None:
         return _resolve(plan, rehearsal, "latest", rehearsal.synthesis.latest)
-    versions = [version.name for version in plan.config.data.versions]
-    before = versions[versions.index(rehearsal.since) - 1]
-    paradigms = plan.config.paradigms.items()
-    switching = [name for name, strategy in paradigms if isinstance(strategy, PathSwitching)]
-    return _resolve(plan, rehearsal, "latest", f"{[*switching, *plan.config.paradigms][0]}/{before}")
+    return _resolve(plan, rehearsal, "latest", default_latest(plan.config, rehearsal))
 
 
 def base_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef | None:
@@ -99,26 +95,12 @@ def _resolve(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:
     if release is None:
         versions = ", ".join(each.version for each in released.releases)
         raise ConfigError(f"{where}: {paradigm} releases no version {version}; it has {versions}")
-    if rehearsal.name in _sources_of(plan, release):
+    if rehearsal.name in plan.graph.sources_until(release):
         raise ConfigError(
             f"{where}: {name} is itself trained on {rehearsal.name}; take an earlier version, or raise `since`"
         )
     form = "" if release.form == RAW else f"-{release.form}"
     return ModelRef(name, plan.layout.rehearsal(f".models/{release.path}{form}-{release.step:08d}"), release)
-
-
-def _sources_of(plan: Plan, release: Release) -> set[str]:
-    """Return the sources that a released state was trained on, along its lineage."""
-    lineage = plan.graph.lineage(plan.graph.by_name[release.path])
-    stops = [*(path.start for path in lineage[1:]), release.step]
-    found: set[str] = set()
-    for path, stop in zip(lineage, stops, strict=True):
-        step = path.start
-        for segment in path.segments:
-            if step < stop:
-                found.update(part.source for part in segment.parts)
-            step += segment.steps
-    return found
 
 
 def is_available(plan: Plan, model: ModelRef) -> bool:

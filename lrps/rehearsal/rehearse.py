@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -19,6 +20,7 @@ from lrps.data.build.encode import UnencodableTextError, check_encodes_all
 from lrps.data.build.writer import TokenWriter
 from lrps.data.data_tokenizer import BEGIN_TOKEN, config_tokenizer
 from lrps.data.manifest import Manifest, load_manifest, manifest_path
+from lrps.data.outputs import Outputs
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
@@ -118,12 +120,14 @@ def _refuse_other_tokenizer(stages: Stages) -> None:
 
 def _settings(stages: Stages) -> dict[str, Any]:
     values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=_NOT_COMPARED)
-    return values | {"seed": stages.seed}
+    return values | {"seed": stages.seed, **stages.template}
 
 
 def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
     """Write the selected candidates as the training shards of the set, one document per instance."""
     root, name = stages.plan.config.data.root, stages.rehearsal.name
+    template = stages.plan.config.data.pair_template() if stages.synthesis.kind == "pairs" else None
+    sizes: list[tuple[int, ...]] = []
     with TokenWriter(root, name, "train", stages.identity, block_tokens=BLOCK_TOKENS) as writer:
         for number, one in enumerate(chosen, 1):
             text = stages.form.text(one.instance)
@@ -132,7 +136,11 @@ def _write_shards(stages: Stages, chosen: Sequence[Candidate]) -> Manifest:
             except UnencodableTextError as error:
                 raise DataError(f"{name}, instance {number}: {error}. Use another tokenizer.") from None
             writer.add_document(tokens, len(text.encode()))
-        return writer.close(_provenance(stages))
+            if template is not None and (start := template.output_start(text)) is not None:
+                targets = stages.encoder.tokens_after(text, start), len(text[start:].encode())
+                sizes.append((len(tokens), len(text.encode()), *targets))
+        outputs = Outputs.of([np.array(sizes, np.int64)]).provenance if sizes else {}
+        return writer.close(_provenance(stages) | outputs)
 
 
 def _provenance(stages: Stages) -> dict[str, Any]:

@@ -101,7 +101,15 @@ class Stages:
 
     @cached_property
     def form(self) -> InstanceFormat:
-        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data.sequence_length)
+        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data)
+
+    @property
+    def template(self) -> dict[str, str]:
+        """The template of pairs and its task, as settings of a stage; empty where the marks of the synthesis say it."""
+        template = self.plan.config.data.template
+        if template is None or self.synthesis.kind != "pairs":
+            return {}
+        return {"template": template, "task": self.synthesis.task}
 
     @cached_property
     def base(self) -> ModelRef | None:
@@ -155,6 +163,7 @@ class Stages:
             of={manifest.version: manifest.sha256 for manifest in manifests},
             kind=self.synthesis.kind,
             marks=list(self.synthesis.marks) if self.synthesis.kind == "pairs" else None,
+            **self.template,
             share=self.synthesis.demonstration_share,
             longest_tokens=longest_demonstration(self.plan, self.synthesis),
             separator=self.separator,

@@ -126,8 +126,9 @@ def _versions(document: PlanDocument) -> Table:
 
 def _rehearsal(document: PlanDocument) -> Table:
     columns = (text_column("set"), text_column("since"), Column("sequences", count), Column("tokens", short))
-    rows = tuple((r.name, r.since, r.rows, r.tokens) for r in document.rehearsal)
-    return Table("rehearsal sets", columns, rows)
+    after = (text_column("written after"),) if any(each.written_after for each in document.rehearsal) else ()
+    values = ((r.name, r.since, r.rows, r.tokens, ", ".join(r.written_after)) for r in document.rehearsal)
+    return Table("rehearsal sets", (*columns, *after), tuple(row[: 4 + len(after)] for row in values))
 
 
 def _candidates(candidates: Sequence[CandidatePlan]) -> Table:

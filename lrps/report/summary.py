@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from lrps.base.numbers import count
 from lrps.costs.comparison import Comparison
 from lrps.costs.measured_cost import MeasuredCost
@@ -35,8 +33,10 @@ _NEW_ALONE = "100% new"
 
 
 def _shares(mix: MixShares) -> str:
-    shares: Mapping[str, float] = {"new": mix.new, "replay": mix.replay, "rehearsal": mix.rehearsal}
-    return ", ".join(f"{100 * share:.4g}% {kind}" for kind, share in shares.items() if share)
+    shares = {"new": mix.new, "replay": mix.replay, "rehearsal": mix.rehearsal, **(mix.sets or {})}
+    words = ", ".join(f"{100 * share:.4g}% {kind}" for kind, share in shares.items() if share)
+    added = ", ".join(f"{100 * share:.4g}% {name}" for name, share in (mix.extra or {}).items())
+    return f"{words} and, in steps of their own, {added} more" if added else words
 
 
 def other_histories(comparison: Comparison) -> list[str]:

@@ -167,6 +167,11 @@ def source_differences(key: Key, there: Mapping[str, Any], here: Mapping[str, An
                 yield IdentityDifference(((*part, "weight"), (*part, "epochs"), (*key, "tokens"), mixture), *words)
     else:
         yield from _shards(key, there, here)
+    losses = [each.get("loss", "all") for each in (there, here)]
+    if losses[0] != losses[1]:
+        yield IdentityDifference(
+            ((*key, "loss"),), *(f"the loss of {each.get('loss', 'all')}" for each in (there, here))
+        )
     if there["rows"] != here["rows"]:
         words = (f"{each['rows']} sequences in a pass" for each in (there, here))
         yield IdentityDifference(((*key, "tokens"), mixture), *words)

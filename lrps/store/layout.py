@@ -115,6 +115,11 @@ class RunLayout:
         """Folder of the output of concurrent jobs, and of the environment of workers on other hosts."""
         return self.run_dir / "launch"
 
+    @property
+    def answers(self) -> Path:
+        """Folder of the answers that released models gave on instruction pairs, by `lrps score`."""
+        return self.run_dir / "answers"
+
     def rehearsal(self, name: str) -> Path:
         """Return the folder of the stages of a synthetic rehearsal set; the set itself is stored with the data."""
         return self.run_dir / "rehearsal" / name

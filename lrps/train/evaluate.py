@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrps.base.errors import NonFiniteLoss
+from lrps.base.errors import DataError, NonFiniteLoss
 from lrps.config.data import DataConfig
 from lrps.data.open_source import open_source
+from lrps.data.outputs import targets_of
 from lrps.data.sources import DataSource
 from lrps.data.stream import Source
 from lrps.ledger.confirmed import NON_FINITE_EVALUATION
@@ -100,12 +101,13 @@ def check_finite(results: Mapping[str, HeldoutResult], step: int) -> None:
 
 def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:
     source = heldout.source
-    sums, row_losses = _losses(engine, heldout)
+    sums, row_losses, weights = _losses(engine, heldout)
     rows = [rows for _, _, rows in sums]
     whole = _measured(sum(loss for loss, _, _ in sums), sum(tokens for _, tokens, _ in sums), source, rows)
     found: dict[str, Any] = whole | {"manifest_sha256": source.sha256}
     if (first := heldout.watched.rows) < heldout.rows:
-        found["first_rows"] = {"rows": first, "loss": math.fsum(row_losses[:first]) / first}
+        weighted = (loss * weight for loss, weight in zip(row_losses[:first], weights, strict=False))
+        found["first_rows"] = {"rows": first, "loss": math.fsum(weighted) / math.fsum(weights[:first])}
     if not source.mixed:
         return HeldoutResult(found, row_losses)
     parts: dict[str, Any] = {}
@@ -118,6 +120,8 @@ def _evaluate_on(engine: Engine, heldout: HeldoutSet) -> HeldoutResult:
 
 def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int]) -> dict[str, Any]:
     """Return the loss of rows and their bits per byte. rows: number of rows of every part of the source."""
+    if not tokens:
+        raise DataError(f"the held-out sequences of {source.name} have no target; leave `loss` out, or add text")
     loss = loss_sum / tokens
     text_tokens, text_bytes = source.text_of(rows)
     return {
@@ -128,23 +132,26 @@ def _measured(loss_sum: float, tokens: float, source: DataSource, rows: list[int
     }
 
 
-def _losses(engine: Engine, heldout: HeldoutSet) -> tuple[list[tuple[float, float, int]], list[float]]:
-    """Return (sum of the losses, predicted tokens, rows) of every part of the set, and the loss of every row.
+def _losses(engine: Engine, heldout: HeldoutSet) -> tuple[list[tuple[float, float, int]], list[float], list[float]]:
+    """Return (sum of the losses, targets, rows) of every part of the set, and the loss and the weight of every row.
 
-    Both are those of all ranks. The sums do not come from the losses of rows: they are those of earlier versions of
-    lrps, bit for bit.
+    All are those of all ranks. The weight of a row is 1, or the number of its targets if not all tokens are. The
+    sums do not come from the losses of rows: they are those of earlier versions of lrps, bit for bit.
     """
     source = heldout.open()
     parts, positions = source.deal(np.arange(heldout.rows))
     mine = np.arange(heldout.rows) % engine.grid.data_ranks == engine.grid.data_rank
     sums: list[float] = []
-    row_losses = np.zeros(heldout.rows)
+    row_losses, weights = np.zeros(heldout.rows), np.ones(heldout.rows)
     for number, part in enumerate(source.parts):
         own = mine & (parts == number)
         found = engine.evaluate(part.read(positions[own]))
+        if part.outputs is not None:
+            weights[parts == number] = targets_of(part.read(positions[parts == number]))
         sums += [found.total, float(found.tokens)]
         row_losses[own] = found.means
     sums = engine.sum_over_ranks(sums)
     rows = np.bincount(parts, minlength=len(source.parts)).tolist()
     # Every row is that of one rank (or group of ranks) and 0 on the others, so that this sum is exact.
-    return list(zip(sums[::2], sums[1::2], rows, strict=True)), engine.sum_over_ranks(row_losses.tolist())
+    parts_of_set = list(zip(sums[::2], sums[1::2], rows, strict=True))
+    return parts_of_set, engine.sum_over_ranks(row_losses.tolist()), weights.tolist()

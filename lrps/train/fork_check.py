@@ -47,7 +47,7 @@ def checked_loss(engine: Engine, path: TrainingPath, data: PathData, sets: dict[
         return math.fsum(result.facts["loss"] for result in results.values()) / len(results)
     found = engine.evaluate(data.batch(0, engine.grid.data_rank, engine.grid.data_ranks))
     total, tokens = engine.sum_over_ranks([found.total, float(found.tokens)])
-    if not math.isfinite(loss := total / tokens):
+    if not math.isfinite(loss := total / max(tokens, 1.0)):
         what = f"step {path.start}: the loss of the state that it forks from is {loss}"
         raise NonFiniteLoss(what, at=path.start, cause=NON_FINITE_EVALUATION)
     return loss

@@ -236,3 +236,33 @@ def test_processes_that_share_sequences_may_be_more_than_sequences() -> None:
     zero = {"reduce_scatter": True, "overlap_comm": True}
     engine = {"sequence_parallel": 4, "zero_stage": 2, "attention": "sdpa", "deepspeed": {"zero_optimization": zero}}
     Config.model_validate(config_values(engine=engine, launch={"processes": 4}))
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ({"extra": {"r9": 0.1}}, "mix.r9 is no kind of sequences, rehearsal set or version; did you mean 'r1'"),
+        ({"new": 0.9, "rehersal": 0.1}, "did you mean 'rehearsal'"),
+        ({"new": 0.9, "r1": 0.2}, r"new \+ replay \+ rehearsal \+ r1 must be 1"),
+        ({"extra": {"r1": 0}}, "greater than 0"),
+    ],
+)
+def test_shares_of_names_are_checked(mix: dict[str, Any], message: str) -> None:
+    values = config_values(paradigms={"path-switching": {"mix": mix}})
+    values["data"]["rehearsal"] = [{"name": "r1", "since": "v2", "tokens": 80}]
+    with pytest.raises(ValidationError, match=message):
+        Config.model_validate(values)
+
+
+def test_a_mix_by_name_comes_back() -> None:
+    mix = {"new": 0.8, "r1": 0.1, "v1": 0.1, "extra": {"r1": 0.1}}
+    values = config_values(paradigms={"path-switching": {"mix": mix}})
+    values["data"]["rehearsal"] = [{"name": "r1", "since": "v2", "tokens": 80}]
+    config = Config.model_validate(values)
+    assert Config.model_validate(config.model_dump()) == config
+    values["paradigms"] = {"cpt": {"mix_per_version": {"v1": {"extra": {"r1": 0.1}}}}}
+    with pytest.raises(ValidationError, match="v1 cannot read it, only later versions"):
+        Config.model_validate(values)
+    values["paradigms"] = {"path-switching": {"main_mix": {"extra": {"r1": 0.1}}}}
+    with pytest.raises(ValidationError, match="the main path keeps its steps"):
+        Config.model_validate(values)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from lrps.config.data import DataConfig
+from lrps.config.pair_template import PairTemplate
 from lrps.config.rehearsing import Synthesis
+from lrps.config.versions import Version
 from lrps.data.tokenizer import train_tokenizer
 from lrps.rehearsal.instances import (
     DocumentFormat,
@@ -34,7 +38,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def pairs(tokenizer: Tokenizer) -> PairFormat:
-    return PairFormat(Synthesis(of="v1", kind="pairs", task="Repeat."), tokenizer, longest_tokens=200)
+    return PairFormat(PairTemplate("Input: ", "\nOutput: "), "Repeat.", tokenizer, longest_tokens=200)
 
 
 def test_the_prompt_is_the_papers(pairs: PairFormat) -> None:
@@ -186,7 +190,44 @@ def test_duplicates_are_dropped_and_counted(instances: list[Instance]) -> None:
 
 
 def test_the_form_is_that_of_the_config(tokenizer: Tokenizer) -> None:
-    assert instance_format(Synthesis(of="v1", prefix_tokens=7), tokenizer, 16) == DocumentFormat(tokenizer, 7)
-    made = instance_format(Synthesis(of="v1", kind="pairs"), tokenizer, 16)
-    assert isinstance(made, PairFormat)
-    assert made.longest_tokens == 16
+    data = DataConfig(root=Path("data"), sequence_length=16, versions=(Version(name="v1"),))
+    assert instance_format(Synthesis(of="v1", prefix_tokens=7), tokenizer, data) == DocumentFormat(tokenizer, 7)
+    pairs = Synthesis(of="v1", kind="pairs", output_mark=" => ")
+    made = instance_format(pairs, tokenizer, data)
+    assert made == PairFormat(PairTemplate("Input: ", " => "), "", tokenizer, 16)
+    other = data.model_copy(update={"template": "{task}\n\nQ: {input}\nA: {output}"})
+    made = instance_format(pairs, tokenizer, other)
+    assert made == PairFormat(PairTemplate("Q: ", "\nA: ", "\n\n"), "", tokenizer, 16)
+
+
+def test_a_task_in_the_text_is_once_in_a_prompt_and_in_every_document(tokenizer: Tokenizer) -> None:
+    form = PairFormat(PairTemplate("Q: ", "\nA: ", "\n\n"), "Double it.", tokenizer, 200)
+    document = form.text(Instance("a", "aa"))
+    assert document == "Double it.\n\nQ: a\nA: aa"
+    shown = form.demonstration(document, 200)
+    assert shown == "Q: a\nA: aa"
+    assert form.prompt([shown, "Q: b\nA: bb"], "\n\n") == "Double it.\n\nQ: a\nA: aa\n\nQ: b\nA: bb\n\nQ:"
+    assert form.question(Instance("c", "?")) == "Double it.\n\nQ: c\nA:"
+    assert form.demonstration("Halve it.\n\nQ: aa\nA: a", 200) is None, "a pair of another task"
+
+
+@pytest.mark.parametrize(
+    ("completion", "separator", "closed"),
+    [
+        (" a\nOutput: b\n\n", "\n\n", True),
+        (" a\nOutput: b\n\nIn", "\n\n", True),
+        (" a\nOutput: b\n\nInput: c\nOutput: d\n\nInp", "\n\n", True),
+        (" a\nOutput: b\n\nc", "\n\n", False),
+        (" a\nOutput: b\n", "\n\n", False),
+        (" a\nOutput: b\n###\nand so on", "\n###\n", True),
+        (" a\nOutput: b", "", False),
+    ],
+)
+def test_a_last_pair_that_the_separator_closes_is_kept(
+    pairs: PairFormat, completion: str, separator: str, closed: bool
+) -> None:
+    whole = completion.count("Output:")
+    found = pairs.read(completion, False, separator)
+    assert len(found.instances) == (whole if closed else whole - 1)
+    assert found.dropped == (Counter() if closed else Counter({"cut off": 1}))
+    assert not closed or found.instances[-1].output in ("b", "d")

@@ -21,6 +21,7 @@ from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
 from lrps.paths.optimizer_states import other_than_adamw
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
+from lrps.plan.set_order import writers
 
 NEXT = "(next)"
 """Name of a version that is not in the config; no version of a config can have this name."""
@@ -89,6 +90,8 @@ class RehearsalPlan:
     """Number of passes that it counts for when several sets divide a share."""
     parts: tuple[PartPlan, ...] = field(default=(), metadata=OPTIONAL)
     """Parts of its mixture, in the order of their names; none without a mixture."""
+    written_after: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    """Paths whose releases have to be trained before models of this plan can write the set."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +333,8 @@ def _heldout_rows(plan: Plan, version: str) -> int | None:
 def _rehearsal(plan: Plan, each: RehearsalSet) -> RehearsalPlan:
     tokens = each.rows * plan.config.data.sequence_length
     sha256, parts = _manifest_sha256(plan, each.name), _parts(plan, each.name)
-    return RehearsalPlan(each.name, each.since, each.rows, tokens, sha256, float(each.epochs), parts)
+    after = tuple(release.path for release in writers(plan.config, plan.graph).get(each.name, ()))
+    return RehearsalPlan(each.name, each.since, each.rows, tokens, sha256, float(each.epochs), parts, after)
 
 
 def _candidate(plan: Plan, each: CandidateSet) -> CandidatePlan:

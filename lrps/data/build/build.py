@@ -121,6 +121,7 @@ def version_texts(
         tokenizer.identity,
         data.heldout_share,
         text_key=data.text_key,
+        template=data.pair_template(),
         begin_token=tokenizer.begin,
         ignored_settings=tokenizer.file.ignored_settings,
         limits=TextLimits(data.longest_document, data.unknown_share),

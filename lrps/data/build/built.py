@@ -21,7 +21,9 @@ IGNORED_SETTINGS = "ignored_tokenizer_settings"
 """Key in provenance of the settings of the tokenizer's file that were switched off; absent if it has none."""
 _READING = {"text_key": "text", "documents": "file"}
 """Settings that determine how text is read."""
-DEFAULTS: Mapping[str, Any] = {**_READING, BEGIN_TOKEN: None, IGNORED_SETTINGS: []}
+TEMPLATE = "template"
+"""Key in provenance of the template of instruction pairs; absent without one."""
+DEFAULTS: Mapping[str, Any] = {**_READING, TEMPLATE: None, BEGIN_TOKEN: None, IGNORED_SETTINGS: []}
 """Values of entries that manifests leave out."""
 
 _Content = tuple[Any, Any, Any]

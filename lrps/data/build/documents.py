@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrps.config.pair_template import PairTemplate
 from lrps.config.text import Documents
 from lrps.data.build.bad_document import BadDocument
 from lrps.data.build.file_range import FileRange, Meter, Progress, file_size, no_progress
@@ -28,11 +29,12 @@ class Reading:
     """How files become documents.
 
     text_key: the key of a JSON object, or the parquet column, with the text. documents: what ends a document of a .txt
-    file.
+    file. template: that of instruction pairs in JSON.
     """
 
     text_key: str = TEXT_KEY
     documents: Documents = WHOLE_FILE
+    template: PairTemplate | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ _Reader = Callable[[FileRange, Meter, Reading], Iterator[str | BadDocument]]
 _OF_TEXT = {"file": whole_file, "blank-line": each_paragraph, "line": each_line}
 _READERS: dict[Format, _Reader] = {
     "text": lambda piece, meter, how: _OF_TEXT[how.documents](piece, meter),
-    "lines": lambda piece, meter, how: each_json_line(piece, meter, how.text_key),
-    "json": lambda piece, meter, how: each_json(piece, meter, how.text_key),
+    "lines": lambda piece, meter, how: each_json_line(piece, meter, how.text_key, how.template),
+    "json": lambda piece, meter, how: each_json(piece, meter, how.text_key, how.template),
     "parquet": lambda piece, meter, how: each_row(piece, meter, how.text_key),
 }
 

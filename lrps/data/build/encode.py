@@ -79,6 +79,14 @@ class Encoder:
                 self._window(text, 0, len(text), number)
             raise
 
+    def tokens_after(self, text: str, start: int) -> int:
+        """Return the number of tokens of a document from a character on, with its EOS token.
+
+        A token that begins before the character and ends after it counts, such as a blank and the word after it.
+        """
+        offsets = self._library.encode(text, add_special_tokens=False).offsets
+        return sum(end > start for _, end in offsets) + len(self._after)
+
     def lost_bytes(self, text: str) -> int:
         """Return the number of bytes of a text that the tokenizer drops: a byte-level BPE may lack some rare ones."""
         if not self._lost:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from lrps.base.errors import DataError
+from lrps.config.pair_template import PairTemplate, PairText
 from lrps.data.build.bad_document import BadDocument
 from lrps.data.build.decompress import decompressed
 from lrps.data.build.file_range import FileRange, Meter, no_progress, reading
@@ -20,31 +21,41 @@ from lrps.data.build.lines import decode, lines_within
 PIECE_CHARACTERS = 2**20
 """Number of characters of an array that are read at a time."""
 _BLANK = " \t\n\r"
+_PAIR = {"input", "output"}
+"""Keys of an object that is an instruction pair."""
 _CUT_OFF = 16
 """Characters before the end of what was read in which a fault may be a value that is cut off."""
 
 
-def each_json_line(piece: FileRange, meter: Meter, key: str) -> Iterator[str | BadDocument]:
-    """Yield the text under `key` of every line that starts in the range; null is empty text."""
+def each_json_line(
+    piece: FileRange, meter: Meter, key: str, template: PairTemplate | None = None
+) -> Iterator[str | BadDocument]:
+    """Yield the text under `key` of every line that starts in the range; null is empty text.
+
+    template: that of pairs, by which an object with `input` and `output`, and without `key`, becomes text.
+    """
     for line in lines_within(piece, meter):
         text = decode(line.data, line.where)
-        yield _parsed(text, key, line.where) if isinstance(text, str) else text
+        yield _parsed(text, key, line.where, template) if isinstance(text, str) else text
 
 
-def each_json(piece: FileRange, meter: Meter, key: str) -> Iterator[str | BadDocument]:
+def each_json(
+    piece: FileRange, meter: Meter, key: str, template: PairTemplate | None = None
+) -> Iterator[str | BadDocument]:
     """Yield the text under `key` of every element of the file's array, or of every line if the file is no array.
 
-    Raises DataError for an array that is not JSON: what follows the fault cannot be found.
+    template: as in `each_json_line`. Raises DataError for an array that is not JSON: what follows the fault cannot be
+    found.
     """
     with reading(piece.path), open(piece.path, "rb") as file:
         stream = decompressed(file, piece.kind.compression)
         if not _is_array(stream):
-            yield from each_json_line(piece, meter, key)
+            yield from each_json_line(piece, meter, key, template)
             return
     with reading(piece.path), open(piece.path, "rb") as file:
         for number, element in enumerate(_elements(file, piece), 1):
             meter.reach(file.tell())
-            yield _text_of(element, key, f"{piece.path}, element {number}")
+            yield _text_of(element, key, f"{piece.path}, element {number}", template)
 
 
 def first_object(piece: FileRange) -> dict[str, Any]:
@@ -150,16 +161,21 @@ class _Buffer:
         return bool(more)
 
 
-def _parsed(text: str, key: str, where: str) -> str | BadDocument:
+def _parsed(text: str, key: str, where: str, template: PairTemplate | None) -> str | BadDocument:
     try:
-        return _text_of(json.loads(text), key, where)
+        return _text_of(json.loads(text), key, where, template)
     except ValueError as error:
         return BadDocument("broken-json", where, f"not JSON ({error}). Write one object per line.")
     except RecursionError:
         return BadDocument("broken-json", where, "its JSON is nested too deeply. Write one flat object per line.")
 
 
-def _text_of(record: Any, key: str, where: str) -> str | BadDocument:
+def _text_of(record: Any, key: str, where: str, template: PairTemplate | None) -> str | BadDocument:
+    if template is not None and isinstance(record, dict) and key not in record and record.keys() >= _PAIR:
+        record = {key: _text_of_pair(record, template)}
+        if record[key] is None:
+            problem = "is no pair: its input and output are texts that are not empty, and no mark of data.template is "
+            return BadDocument("no-pair", where, problem + f"in its texts ({' and '.join(map(repr, template.marks))}).")
     if not (isinstance(record, dict) and key in record and isinstance(record[key], str | None)):
         problem = f'has no string under "{key}". Write one {{"{key}": ...}} per line, or set data.text_key.'
         return BadDocument("no-text", where, problem)
@@ -170,3 +186,14 @@ def _text_of(record: Any, key: str, where: str) -> str | BadDocument:
         problem = "its text has a lone surrogate, which is not a character. Repair it."
         return BadDocument("lone-surrogate", where, problem)
     return text
+
+
+def _text_of_pair(record: dict[str, Any], template: PairTemplate) -> str | None:
+    """Return the text of a pair; None if it is none, or could not be read from its text again."""
+    texts = (record["input"], record["output"], record.get("task") or "")
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    pair = PairText(*(text.strip() for text in texts))
+    document = template.document(pair)
+    known = pair if template.after_task is not None else pair._replace(task="")
+    return document if template.read(document) == known else None

@@ -14,6 +14,7 @@ import numpy as np
 from lrps.base.errors import DataError
 from lrps.base.numbers import size
 from lrps.config.data import LONGEST_DOCUMENT, UNKNOWN_SHARE
+from lrps.config.pair_template import PairTemplate
 from lrps.data.build.encode import Encoder, UnencodableTextError
 
 
@@ -62,6 +63,16 @@ class PartEncoder:
             unknown = 0 if self._unknown is None else int(np.count_nonzero(tokens == self._unknown))
             self._count(document, len(tokens), unknown, self._encoder.lost_bytes(document.text))
         return encoded
+
+    def targets(self, text: str, template: PairTemplate, tokens: int, text_bytes: int) -> tuple[int, int]:
+        """Return the number of tokens and bytes of a document's targets: its output with the EOS token, or all of it.
+
+        tokens, text_bytes: those of the document.
+        """
+        start = template.output_start(text)
+        if start is None:
+            return tokens, text_bytes
+        return self._encoder.tokens_after(text, start), len(text[start:].encode())
 
     def finish(self) -> None:
         """Raise DataError if too many tokens of the part are unk, or too many bytes lost."""

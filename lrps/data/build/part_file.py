@@ -1,7 +1,8 @@
 """The file with the tokens of one part, between tokenizing and packing: an .npz that is written atomically.
 
 Members, in the order of the documents: `000000.train.tokens`, `000000.train.documents` (one row per document: number of
-its tokens and of its bytes of text), ..., and last `tally`, the part's `Tally` as JSON. zip checks every member's crc32
+its tokens and of its bytes of text, and with a template of pairs those of its targets), ..., and last `tally`, the
+part's `Tally` as JSON. zip checks every member's crc32
 on reading, and a truncated file has no directory. Must not import torch, webdataset or tokenizers.
 """
 
@@ -56,7 +57,7 @@ class PartWriter:
         self._temporary.unlink(missing_ok=True)
 
     def add(self, split: str, tokens: np.ndarray, documents: np.ndarray) -> None:
-        """Append documents: their tokens, concatenated, and an int64 array of [tokens, text bytes] per document."""
+        """Append documents: their tokens, concatenated, and an array of [tokens, text bytes, ...] per document."""
         self._waiting.setdefault(split, []).append((tokens, documents))
         self.tally.documents[split] += len(documents)
         self.tally.tokens[split] += len(tokens)

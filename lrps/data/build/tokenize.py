@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.config.pair_template import PairTemplate
 from lrps.config.text import BadDocuments, Documents
 from lrps.data.build.bad_document import BadDocument, check_bad, readable
-from lrps.data.build.built import DEFAULTS, IGNORED_SETTINGS, MAKER, check_built
+from lrps.data.build.built import DEFAULTS, IGNORED_SETTINGS, MAKER, TEMPLATE, check_built
 from lrps.data.build.documents import PART_BYTES, TEXT_KEY, WHOLE_FILE, InputPart, Reading, parts_of, read_documents
 from lrps.data.build.encode import WHOLE_CHARACTERS, Encoder
 from lrps.data.build.file_range import Progress, no_progress
@@ -38,6 +39,7 @@ from lrps.data.build.writer import TokenWriter
 from lrps.data.data_tokenizer import BEGIN_TOKEN
 from lrps.data.heldout import HELDOUT_SALT, is_heldout, sufficient_share
 from lrps.data.manifest import SPLITS, Manifest, TokenizerIdentity, load_manifest, manifest_path
+from lrps.data.outputs import Outputs
 from lrps.data.tokenizer import TokenizerFile, read_tokenizer
 
 BATCH_CHARACTERS = WHOLE_CHARACTERS
@@ -64,6 +66,7 @@ class Recipe:
     limits: TextLimits = field(default_factory=TextLimits)
     documents: Documents = WHOLE_FILE
     bad_documents: BadDocuments = field(default_factory=BadDocuments)
+    template: PairTemplate | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout_share < 1:
@@ -76,6 +79,7 @@ class Recipe:
         # Defaults are left out, so that versions built before there was a choice stay valid.
         chosen = {
             "text_key": self.text_key,
+            TEMPLATE: None if self.template is None else self.template.text,
             BEGIN_TOKEN: self.begin_token,
             IGNORED_SETTINGS: [*self.ignored_settings],
         }
@@ -83,7 +87,7 @@ class Recipe:
 
     @property
     def reading(self) -> Reading:
-        return Reading(self.text_key, self.documents)
+        return Reading(self.text_key, self.documents, self.template)
 
     def is_heldout(self, text: str) -> bool:
         return is_heldout(text, self.heldout_share, self.heldout_salt)
@@ -297,6 +301,7 @@ def _pack(
             for split in splits
         }
         unknown = 0
+        documents: dict[str, list[np.ndarray]] = {split: [] for split in splits}
         unk = read_tokenizer(text.recipe.tokenizer_path).unknown
         for part, path, _ in text.jobs(fingerprints):
             for split, tokens, sizes in read_part(path):
@@ -304,11 +309,14 @@ def _pack(
                 unknown += 0 if unk is None else int(np.count_nonzero(tokens == unk))
                 if split in writers:
                     writers[split].add_documents(tokens, sizes[:, 0], int(sizes[:, 1].sum()))
+                    documents[split].append(sizes)
             progress(part.bytes)
         _refuse_changed(text, fingerprints)
         provenance = text.provenance(fingerprints) | tally.provenance
         provenance |= {UNKNOWN_TOKENS: unknown} if unknown else {}
-        return {split: writer.close(provenance) for split, writer in writers.items()}
+        known = text.recipe.template is not None
+        outputs = {split: Outputs.of(sizes).provenance if known else {} for split, sizes in documents.items()}
+        return {split: writer.close(provenance | outputs[split]) for split, writer in writers.items()}
 
 
 def _refuse_other_ends(path: Path, tokens: np.ndarray, sizes: np.ndarray, identity: TokenizerIdentity) -> None:
@@ -356,14 +364,19 @@ def _encoder(path: Path, identity: TokenizerIdentity, begin_token: str | None) -
 def _encode(
     documents: Sequence[Document], part: PartEncoder, recipe: Recipe
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (split, tokens, [[tokens, text bytes], ...]) of the documents, in order within each split."""
-    found: dict[str, list[tuple[np.ndarray, int]]] = {split: [] for split in SPLITS}
+    """Yield (split, tokens, sizes of each document) of the documents, in order within each split.
+
+    sizes: number of tokens and bytes of text; with a template also those of its targets, as `Outputs.of` takes them.
+    """
+    found: dict[str, list[tuple[np.ndarray, tuple[int, ...]]]] = {split: [] for split in SPLITS}
     for (_, _, text), tokens in zip(documents, part.encode(documents), strict=True):
-        found["heldout" if recipe.is_heldout(text) else "train"].append((tokens, len(text.encode())))
+        sizes = len(tokens), len(text.encode())
+        targets = () if recipe.template is None else part.targets(text, recipe.template, *sizes)
+        found["heldout" if recipe.is_heldout(text) else "train"].append((tokens, (*sizes, *targets)))
     for split, encoded in found.items():
         if encoded:
-            sizes = np.array([(len(tokens), text_bytes) for tokens, text_bytes in encoded], np.int64)
-            yield split, np.concatenate([tokens for tokens, _ in encoded]), sizes
+            every = np.array([sizes for _, sizes in encoded], np.int64)
+            yield split, np.concatenate([tokens for tokens, _ in encoded]), every
 
 
 def _documents(part: InputPart, recipe: Recipe, tally: Tally, progress: Progress) -> Iterator[Document]:

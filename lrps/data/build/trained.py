@@ -43,7 +43,7 @@ class TrainedTokenizer:
         """
         assert self._data.train_vocabulary is not None
         fingerprints = fingerprint_inputs(inputs)
-        reading = Reading(self._data.text_key, self._data.documents)
+        reading = Reading(self._data.text_key, self._data.documents, self._data.pair_template())
         parts = parts_of(inputs, documents=self._data.documents)
         documents = (document for part in parts for document in read_documents(part, reading))
         texts = readable(documents, self._data.bad_documents, Tally())

@@ -27,14 +27,14 @@ class CutRows:
         """document_end: EOS token, given if attention is limited to documents. group: the ranks that share rows."""
         self._engine, self._document_end, self._grid, self._group = engine, document_end, grid, group
 
-    def loss(self, rows: TokenRows) -> Tensor:
-        """Return this rank's part of the mean loss over the predicted tokens of rows: (rows, length).
+    def loss(self, rows: TokenRows, mean_of: float | None = None) -> Tensor:
+        """Return this rank's part of the mean loss over the targets of rows: (rows, length), masked or not.
 
         The parts of a group add up to that mean: each is a sum over the rank's tokens, divided by the number of
-        predicted tokens of the whole rows. So a part without any is 0.
+        targets of the whole rows, or by `mean_of`. So a part without any is 0.
         """
         inputs, targets = self._part(rows.on_host)
-        predicted = targets_of(rows)
+        predicted = targets_of(rows) if mean_of is None else mean_of
         if fused_head(self._engine) is not None:
             loss: Tensor = self._engine(**inputs, targets=targets, mean_of=predicted).loss
             return loss
@@ -67,20 +67,23 @@ class CutRows:
             losses = head.token_losses
         else:
             logits = self._engine(**inputs).logits.float().flatten(0, -2)
-            losses = nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")
+            losses = nn.functional.cross_entropy(
+                logits, targets.flatten(), ignore_index=NOT_PREDICTED, reduction="none"
+            )
         counted = losses.reshape(targets.shape).double().masked_fill(targets == NOT_PREDICTED, 0.0)
         of_rows = counted.sum(1)
         dist.all_reduce(of_rows, group=self._group)
-        return of_rows.sum(), of_rows / (rows.shape[1] - 1)
+        return of_rows.sum(), of_rows / (rows.on_host[:, 1:] >= 0).sum(1).clamp(min=1).to(of_rows.device)
 
     def _part(self, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the model's arguments for this rank's part of rows, and its targets, on the device."""
         length = rows.shape[1]
+        targets = nn.functional.pad(packing.labels(rows, False)[:, 1:], (0, 1), value=NOT_PREDICTED)
+        rows = packing.tokens_of(rows)
         if self._document_end is None:
             positions = torch.arange(length).expand_as(rows)
         else:
             positions = packing.position_ids(rows, self._document_end)
-        targets = nn.functional.pad(rows[:, 1:], (0, 1), value=NOT_PREDICTED)
         whole = {"input_ids": rows, "position_ids": positions, "targets": targets}
         own = {name: values[:, self._grid.columns(length)].contiguous() for name, values in whole.items()}
         part = on_device(own, self._engine.device)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrps.base.errors import ConfigError
 from lrps.engine import packing
-from lrps.engine.heldout_losses import token_losses
+from lrps.engine.heldout_losses import sums_and_means, token_losses
 from lrps.engine.loss_head import LossHead
 from lrps.engine.mask_test import MaskTest, restarts
 from lrps.engine.packing import NOT_PREDICTED
@@ -32,16 +33,29 @@ class WholeRows:
         self._flat = document_end is not None and packing.takes_cu_seqlens(engine.module)
         self._mask_test = MaskTest()
 
-    def loss(self, rows: TokenRows) -> Tensor:
-        """Return the mean loss over the predicted tokens of rows (rows, length)."""
-        return self._loss(rows, packing.labels(rows.on_device, self._flat))
+    def loss(self, rows: TokenRows, mean_of: float | None = None) -> Tensor:
+        """Return the mean loss over the targets of rows (rows, length), masked or not.
+
+        mean_of: number by which the sum is divided, in place of that of the targets. Raises ConfigError for it if the
+        model does not compute its loss without logits.
+        """
+        labels = packing.labels(rows.on_device, self._flat)
+        if mean_of is None:
+            return self._loss(rows, labels)
+        if fused_head(self._engine) is None:
+            raise ConfigError(
+                "`loss: outputs` needs engine.cross_entropy chunked, which is the default where the model allows it; "
+                "take another model, or leave `loss` out"
+            )
+        loss: Tensor = self._call(rows, labels=labels, mean_of=mean_of).loss
+        return loss
 
     def logits(self, rows: Tensor) -> Tensor:
         """Return logits (rows, length, vocabulary). Not available once the fused loss is enabled."""
         return self._logits(TokenRows(rows.numpy(), self._engine.device))
 
     def heldout_losses(self, rows: TokenRows) -> tuple[Tensor, Tensor]:
-        """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64."""
+        """Return the sum of the losses of targets of rows (rows, length), and the mean of each row (rows,), in fp64."""
         count, length = rows.shape
         filled = rows.filled_to(self._heldout_rows or count)
         if (head := fused_head(self._engine)) is not None:
@@ -51,10 +65,11 @@ class WholeRows:
                 labels.reshape(filled.shape)[count:] = NOT_PREDICTED
             total = self._loss(filled, labels).double() * (count * (length - 1))
             assert head.token_losses is not None
-            return total, head.token_losses.reshape(filled.shape)[:count, :-1].double().mean(1)
+            losses = head.token_losses.reshape(filled.shape)[:count, :-1]
+            return sums_and_means(losses, rows.on_device) if rows.masked else (total, losses.double().mean(1))
         logits = self._logits(filled)[:count]
-        losses = token_losses(logits, rows.on_device).double()
-        return losses.sum(), losses.reshape(count, -1).mean(1)
+        losses = token_losses(logits, rows.on_device).double().reshape(count, -1)
+        return sums_and_means(losses, rows.on_device) if rows.masked else (losses.sum(), losses.mean(1))
 
     def _loss(self, rows: TokenRows, labels: Tensor) -> Tensor:
         loss: Tensor = self._call(rows, labels=labels).loss
@@ -64,8 +79,9 @@ class WholeRows:
         logits: Tensor = self._call(rows).logits
         return logits.reshape(*rows.shape, -1)
 
-    def _call(self, rows: TokenRows, **labels: Tensor) -> Any:
+    def _call(self, rows: TokenRows, **labels: Any) -> Any:
         """Call the model for rows."""
+        rows = rows.unmasked
         if self._document_end is None:
             with self._mask_test.answered(None):
                 return self._engine(input_ids=rows.on_device, **labels)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from lrps.config.strategies import Mix, Mixing
+from lrps.config.mixes import Mix
+from lrps.config.strategies import Mixing
 from lrps.paths.compiler import Compiler, after
 from lrps.paths.graph import Fork, Paradigm, Release, TrainingPath
 from lrps.paths.schedule import Schedule
@@ -20,7 +20,7 @@ def chain(compiler: Compiler, schedules: Sequence[Schedule], optimizer: str) -> 
     strategy = compiler.strategy
     paths: list[TrainingPath] = []
     taken: dict[str, int] = {}
-    for k, (start, stop) in enumerate(pairwise(compiler.edges)):
+    for k, (start, stop) in enumerate(compiler.spans):
         mix = strategy.mix_of(compiler.increments[k].version) if isinstance(strategy, Mixing) else Mix()
         segments = compiler.mixed(k, (compiler.whole(k),), taken, mix)
         taken |= after(segments)

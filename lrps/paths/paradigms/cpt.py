@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import Cpt
@@ -25,7 +24,7 @@ def cpt(compiler: Compiler, strategy: Cpt) -> Paradigm:
     Raises ConfigError if versions would continue at a final rate of 0.
     """
     schedules: list[Schedule] = []
-    for k, (start, stop) in enumerate(pairwise(compiler.edges)):
+    for k, (start, stop) in enumerate(compiler.spans):
         peak = _peak(compiler, strategy, k)
         if strategy.restart == "constant":
             schedules.append(constant(start, stop, peak) if k else warmup_stable(peak, compiler.warmup))
@@ -33,7 +32,8 @@ def cpt(compiler: Compiler, strategy: Cpt) -> Paradigm:
             schedules.append(constant(start, stop, _final_rate(compiler, schedules[-1], start)))
         else:
             warmup = _rewarm_steps(strategy, compiler.warmup) if k else compiler.warmup
-            lr_start, decay = schedules[-1].lr_after(start) if k else 0.0, compiler.decay(k)
+            decay = compiler.decay(k).longer(stop - start - compiler.increments[k].steps)
+            lr_start = schedules[-1].lr_after(start) if k else 0.0
             schedules.append(warmup_stable_decay(start, stop, warmup=warmup, lr_start=lr_start, peak=peak, decay=decay))
     return chain(compiler, schedules, strategy.optimizer)
 
@@ -48,7 +48,7 @@ def _peak(compiler: Compiler, strategy: Cpt, k: int) -> float:
     if strategy.restart != "autoregressive" or k == 0:
         return compiler.peak_of(k)
     first, end = compiler.warmup, compiler.decay(k).final
-    begin, stop = compiler.edges[k], compiler.edges[k + 1]
+    begin, stop = compiler.spans[k]
     done = (begin + _rewarm_steps(strategy, first) - first) / (stop - first)
     return end + (compiler.peak - end) * (1 + math.cos(math.pi * done)) / 2
 

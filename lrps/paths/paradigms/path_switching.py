@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from lrps.base.errors import ConfigError
-from lrps.config.strategies import Mix, PathSwitching
+from lrps.config.mixes import Mix
+from lrps.config.strategies import PathSwitching
 from lrps.ledger.reader import EMA, MERGE, RAW
 from lrps.paths.compiler import Compiler, after
 from lrps.paths.graph import Fork, Paradigm, Release, Segment, SourceRange, TrainingPath
@@ -44,7 +45,9 @@ def path_switching(compiler: Compiler, strategy: PathSwitching) -> Paradigm:
     segments, taken = _main_rows(compiler, strategy.main_mix, forks.values(), main_stop)
     branches = {k: _branch(compiler, strategy, k, main_name, schedule, taken[fork]) for k, fork in forks.items()}
     releases = [
-        Release(versions[k], branches[k].name if k in branches else main_name, stops[k], _FORMS.get(state, RAW))
+        Release(versions[k], branches[k].name, branches[k].stop)
+        if k in branches
+        else Release(versions[k], main_name, stops[k], _FORMS.get(state, RAW))
         for k, state in enumerate(released)
     ]
     # A branch as long as all steps so far has no main path to fork from: it starts from the initial weights.
@@ -98,13 +101,15 @@ def _branch(
     schedule: Schedule,
     taken: Mapping[str, int],
 ) -> TrainingPath:
-    """Return the branch of version k.
+    """Return the branch of version k: D_k steps to the end of its increment, and those that its mix adds.
 
     main, schedule: name and schedule of the main path. taken: rows that it has read of each source at the fork.
     """
     decay, stop = compiler.decay(k), compiler.edges[k + 1]
     start = stop - decay.steps
     segments = _branch_rows(compiler, strategy, k, start, stop, taken)
+    extra = sum(segment.steps for segment in segments) - decay.steps
+    decay, stop = decay.longer(extra), stop + extra
     warmup = compiler.warmup
     if start < warmup:  # The rest of a warm-up and decay from step 0.
         top = schedule.lr_at(warmup)
