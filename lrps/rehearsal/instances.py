@@ -17,6 +17,8 @@ from lrps.config.rehearsing import Synthesis
 
 REPLACEMENT = "�"
 """Character that invalid UTF-8 is decoded to."""
+SHINGLE = 5
+"""Number of characters or words in the sequences by which instances are compared."""
 BLANK_LINES = {"pairs": "\n\n", "documents": "\n\n\n"}
 """Default separators of demonstrations, by kind."""
 
@@ -60,6 +62,19 @@ class InstanceFormat(Protocol):
 
     def text(self, instance: Instance) -> str:
         """Return the document that a model is trained on."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end an output of the latest model."""
+
+    def message(self, instance: Instance) -> str:
+        """Return the question to a latest model that is asked through its chat template."""
+
+    def training_pair(self, text: str) -> Instance | None:
+        """Return the pair of a training document; None if it is none."""
+
+    def shingles(self, instance: Instance) -> frozenset[str]:
+        """Return the set by which an instance is compared with others for near-duplicates."""
 
 
 def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> InstanceFormat:
@@ -117,6 +132,18 @@ class DocumentFormat:
     def text(self, instance: Instance) -> str:
         return instance.input + instance.output
 
+    stop = ()
+
+    def message(self, instance: Instance) -> str:
+        return instance.input
+
+    def training_pair(self, text: str) -> Instance | None:
+        del text  # No document is a pair.
+        return None
+
+    def shingles(self, instance: Instance) -> frozenset[str]:
+        return word_shingles(self.text(instance))
+
 
 @dataclass(frozen=True)
 class PairFormat:
@@ -128,8 +155,7 @@ class PairFormat:
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
         """Return the document's pair; None if it is not a pair, or too long, because half a pair is useless."""
-        before, _, rest = text.partition(self.synthesis.marks[0])
-        pair = None if before.strip() else self._pair(rest)
+        pair = self.training_pair(text)
         if pair is None or self._tokens(self.text(pair)) > longest_tokens:
             return None
         return self.text(pair)
@@ -180,6 +206,22 @@ class PairFormat:
     def text(self, instance: Instance) -> str:
         return self.synthesis.input_mark + instance.input + self.synthesis.output_mark + instance.output
 
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The input mark, with which the next pair begins."""
+        return (self.synthesis.marks[0],)
+
+    def message(self, instance: Instance) -> str:
+        """Return the task and the input, without the marks."""
+        return f"{self.synthesis.task}\n\n{instance.input}".strip()
+
+    def training_pair(self, text: str) -> Instance | None:
+        before, _, rest = text.partition(self.synthesis.marks[0])
+        return None if before.strip() else self._pair(rest)
+
+    def shingles(self, instance: Instance) -> frozenset[str]:
+        return character_shingles(instance.input)
+
     def _pair(self, piece: str) -> Instance | None:
         """Parse the text after an input mark as a pair."""
         parts = [part.strip() for part in piece.split(self.synthesis.marks[1])]
@@ -195,6 +237,23 @@ def remove_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], in
     """Return the distinct instances, in the order of their first occurrences, and the number of duplicates."""
     distinct = list(dict.fromkeys(instances))
     return distinct, len(instances) - len(distinct)
+
+
+def normalized(text: str) -> str:
+    """Return a text in one case, with one space in place of all blanks between words."""
+    return " ".join(text.casefold().split())
+
+
+def character_shingles(text: str) -> frozenset[str]:
+    """Return the sequences of SHINGLE characters of a normalized text; a shorter text as a whole."""
+    text = normalized(text)
+    return frozenset(text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1)))
+
+
+def word_shingles(text: str) -> frozenset[str]:
+    """Return the sequences of SHINGLE words of a normalized text; a shorter text as a whole."""
+    words = normalized(text).split()
+    return frozenset(" ".join(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1)))
 
 
 def _first_tokens(tokenizer: Tokenizer, text: str, count: int) -> str:

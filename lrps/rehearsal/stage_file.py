@@ -28,16 +28,41 @@ def key_of(settings: Mapping[str, Any]) -> str:
 class StageFile:
     """The records of one stage, in order."""
 
-    def __init__(self, directory: Path, stage: str, settings: Mapping[str, Any]) -> None:
-        """Name the file, without creating it. settings: all JSON values that the records depend on."""
-        self.stage = stage
+    def __init__(self, directory: Path, stage: str, settings: Mapping[str, Any], share: str | None = None) -> None:
+        """Name the file, without creating it. settings: all JSON values that the records depend on.
+
+        share: name of the share whose chunks the file has, if not all.
+        """
+        self.stage, self.share = stage, share
         self.key = key_of({"stage": stage, **settings})
-        self.path = directory / f"{stage}-{self.key[:16]}.jsonl"
+        self._settings = settings
+        self.path = directory / (f"{stage}-{self.key[:16]}" + (f".{share}" if share else "") + ".jsonl")
         self._header = _line({"stage": stage, "key": self.key, "made_by": settings})
+
+    def of_share(self, share: str) -> StageFile:
+        """Return the file of a share of this stage, beside it."""
+        return StageFile(self.path.parent, self.stage, self._settings, share)
+
+    def shares(self) -> list[StageFile]:
+        """Return the files of shares that exist beside this one, by name."""
+        found = self.path.parent.glob(f"{self.path.stem}.*-of-*.jsonl")
+        return [self.of_share(path.name.split(".")[1]) for path in sorted(found)]
+
+    def adopt(self) -> None:
+        """Take over the file of the same key of another set beside this one, if it has more records.
+
+        Its records are those that this set would get: sets that differ in later stages only share their generations.
+        """
+        best, size = None, self.path.stat().st_size if self.path.exists() else 0
+        for other in sorted(self.path.parent.parent.glob(f"*/{self.path.name}")):
+            if other != self.path and other.stat().st_size > size:
+                best, size = other, other.stat().st_size
+        if best is not None:
+            self.write(StageFile(best.parent, self.stage, self._settings).records())
 
     def read(self) -> list[Any] | None:
         """Return the records of a file that is written at once, or None if it does not exist."""
-        return self._records() if self.path.exists() else None
+        return self.records() if self.path.exists() else None
 
     def write(self, records: Sequence[Any]) -> None:
         """Write the file with all its records, atomically."""
@@ -52,7 +77,7 @@ class StageFile:
         if not self.path.exists():
             self.write(())
             return []
-        records = self._records()
+        records = self.records()
         if len(records) >= total:
             return records[:total]
         kept = records[: len(records) // chunk * chunk]
@@ -68,7 +93,7 @@ class StageFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def _records(self) -> list[Any]:
+    def records(self) -> list[Any]:
         """Return the complete lines after the first. Raises GenerationError for a file that was changed otherwise."""
         header, *lines = self.path.read_bytes().split(b"\n")
         lines = lines[:-1]  # The last one is empty, or an incomplete line.
@@ -89,17 +114,23 @@ class StageFile:
 class StageCosts:
     """The costs of a set's stages until they are booked in the run's own ledger.
 
-    path: a file of JSON lines with stage, key, seconds of one device and generated tokens. A killed process loses the
-    cost of its last chunk.
+    They are in files of JSON lines with stage, key, seconds of one device and generated tokens: costs.jsonl, and one
+    for every share. A killed process loses the cost of its last chunk.
     """
 
-    path: Path
+    directory: Path
+
+    @property
+    def exist(self) -> bool:
+        """Whether anything was spent."""
+        return any(self.directory.glob("costs*.jsonl"))
 
     def add(self, file: StageFile, seconds: float, tokens: int = 0) -> None:
         """Append the cost of one chunk of a stage."""
         line = {"stage": file.stage, "key": file.key, "device_seconds": round(seconds, 3), "tokens": tokens}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as lines:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        name = "costs.jsonl" if file.share is None else f"costs.{file.share}.jsonl"
+        with open(self.directory / name, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")
 
     def ledger_facts(self, keys: Collection[str]) -> dict[str, Any]:
@@ -116,9 +147,8 @@ class StageCosts:
         return {"tokens": tokens, **{use: round(seconds, 3) for use, seconds in spent.items()}}
 
     def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        files = sorted(self.directory.glob("costs*.jsonl"))
+        lines = [line for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
         found = []
         for line in lines:
             try:
