@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from lrps.config.pair_template import PairTemplate
+from lrps.config.rehearsing import Synthesis
 from lrps.config.text import BadDocuments, Documents
 from lrps.config.values import Bytes, Float, Int, Section, Share
 from lrps.config.versions import CandidateData, Rehearsal, ShardSet, Version
@@ -17,6 +19,9 @@ from lrps.config.versions import CandidateData, Rehearsal, ShardSet, Version
 LONGEST_DOCUMENT = 10**9
 UNKNOWN_SHARE = 0.05
 """Defaults of the limits of a document: bytes of its text, and share of unk tokens."""
+
+_MARKS = ("input_mark", "output_mark")
+"""Keys of a synthesis that data.template replaces."""
 
 
 def no_version(unknown: str, names: Sequence[str]) -> str:
@@ -62,6 +67,11 @@ class DataConfig(Section):
     """Whether `lrps data build` may build a version that holds out no whole sequence; losses on it are n/a."""
     text_key: Annotated[str, Field(min_length=1)] = "text"
     """Key (JSON) or column (.parquet) of the text."""
+    template: str | None = None
+    """Text of instruction pairs, one for documents, demonstrations, prompts and evaluation: `"{task}\\n\\nInput:
+    {input}\\nOutput: {output}"`, in which {task} may be left out. A line of a .jsonl file without `text_key` that has
+    `input` and `output`, and perhaps `task`, becomes a document by it, and shards know where outputs are (`loss:
+    outputs`). By default only sets of `kind: pairs` know pairs, by their marks. Shards that are built keep theirs."""
     documents: Documents = "file"
     """Extent of a document in a .txt file: the whole `file`, a paragraph that ends at a `blank-line`, or a `line`."""
     bad_documents: BadDocuments = BadDocuments()
@@ -106,6 +116,19 @@ class DataConfig(Section):
     def tokenizer_path(self) -> Path:
         return self.tokenizer or self.root / "tokenizer.json"
 
+    def pair_template(self, synthesis: Synthesis | None = None) -> PairTemplate | None:
+        """Return the template of pairs: `template`, or else that of the marks of a synthesis; None without either."""
+        if self.template is not None:
+            return PairTemplate.parse(self.template)
+        return None if synthesis is None else synthesis.marked_template
+
+    @field_validator("template")
+    @classmethod
+    def _has_its_places(cls, template: str | None) -> str | None:
+        if template is not None:
+            PairTemplate.parse(template)
+        return template
+
     @field_validator("versions")
     @classmethod
     def _at_least_one(cls, versions: tuple[Version, ...]) -> tuple[Version, ...]:
@@ -124,6 +147,21 @@ class DataConfig(Section):
         numbers = Counter(keys)
         if alike := [name for name, key in zip(sets, keys, strict=True) if numbers[key] > 1]:
             raise ValueError(f"the shards of {' and '.join(alike)} would have the same names; rename one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _marks_are_those_of_the_template(self) -> Self:
+        if (template := self.pair_template()) is None:
+            return self
+        for each in self.rehearsal:
+            synthesis = each.synthesis
+            if synthesis is None or synthesis.kind != "pairs" or not {*_MARKS} & synthesis.model_fields_set:
+                continue
+            if synthesis.marked_template.marks != template.marks:
+                raise ValueError(
+                    f"rehearsal.{each.name}.synthesis: input_mark and output_mark are not the marks of data.template "
+                    f"({' and '.join(map(repr, template.marks))}); leave them out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from lrps.config.pair_template import INPUT, OUTPUT
 from lrps.config.values import Float, Int, Name, Section
-
-INPUT = "{input}"
 
 
 class PairTask(Section):
@@ -21,17 +20,20 @@ class PairTask(Section):
     """Version whose data the task represents: row i, column j of the forgetting matrix is the score of version i on the
     pairs of version j. Several tasks of one version are averaged."""
     pairs: Path
-    """Path of a .jsonl file; each line has `input` and `output`, both non-empty texts."""
+    """Path of a .jsonl file; each line has `input` and `output`, both non-empty texts, and perhaps `task`."""
     max_new_tokens: Annotated[Int, Field(ge=1)] = 128
     """Largest number of tokens of an answer, which also ends at the model's EOS token or last position."""
     template: str = "Input: {input}\nOutput:"
-    """Prompt, with {input} in place of the input. The answer is the model's greedy continuation."""
+    """Prompt, with {input} in place of the input and {task} in place of the task. By default data.template up to its
+    output, if that is given. The answer is the model's greedy continuation."""
 
     @field_validator("template")
     @classmethod
     def _has_a_place(cls, template: str) -> str:
         if INPUT not in template:
             raise ValueError(f"a template needs {INPUT} where the input goes")
+        if OUTPUT in template:
+            raise ValueError(f"a template of prompts ends before the output: leave out {OUTPUT} and what follows")
         return template
 
 

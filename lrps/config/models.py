@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from lrps.config.averaging import AverageConfig, check_average, check_released
 from lrps.config.checkpointing import CheckpointConfig
@@ -294,6 +294,19 @@ class Config(Section):
         if self.probes and not any(strategy.kind == "path-switching" for strategy in self.paradigms.values()):
             raise ValueError("probes fork from a main path: add a path-switching paradigm")
         return self
+
+    @field_validator("evaluation")
+    @classmethod
+    def _prompts_by_the_template(cls, evaluation: EvaluationConfig, found: ValidationInfo) -> EvaluationConfig:
+        """Give pair tasks without a template of their own the one of data.template."""
+        template = data.pair_template() if (data := found.data.get("data")) is not None else None
+        if template is None:
+            return evaluation
+        prompt = {"template": template.question}
+        tasks = (
+            each.model_copy(update={} if "template" in each.model_fields_set else prompt) for each in evaluation.tasks
+        )
+        return evaluation.model_copy(update={"tasks": tuple(tasks)})
 
     @model_validator(mode="after")
     def _matched_paradigms_known(self) -> Self:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lrps.base.addresses import Address
+from lrps.config.pair_template import PairTemplate
 from lrps.config.values import Count, Float, Int, Name, Section
 
 Positive = Annotated[Float, Field(gt=0)]
@@ -85,9 +86,10 @@ class Synthesis(Section):
     max_tokens: Count = 2048
     """Largest number of tokens of one generation of either model, which also ends at the model's last position."""
     task: str = ""
-    """Definition of the task, at the start of the prompts of `pairs`."""
+    """Definition of the task, at the start of the prompts of `pairs`, and in the text of every pair if data.template
+    has a place for it. Only pairs with this task are demonstrations then."""
     input_mark: str = "Input: "
-    """Text before the input of a pair, as in the text of the version."""
+    """Text before the input of a pair, as in the text of the version; data.template replaces both marks."""
     output_mark: str = "\nOutput: "
     """Text between the input and the output of a pair."""
     separator: str | None = None
@@ -173,7 +175,12 @@ class Synthesis(Section):
     @property
     def marks(self) -> tuple[str, str]:
         """The two marks without surrounding blanks, which separate input and output in generated text."""
-        return self.input_mark.strip(), self.output_mark.strip()
+        return self.marked_template.marks
+
+    @property
+    def marked_template(self) -> PairTemplate:
+        """The template of pairs by the two marks, where data.template is not given."""
+        return PairTemplate(self.input_mark, self.output_mark)
 
 
 _OF_PAIRS = {"task", "input_mark", "output_mark", "max_pair_tokens", "agree", "copies", "shape", "chat"}

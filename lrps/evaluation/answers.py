@@ -8,7 +8,8 @@ from collections.abc import Callable
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from lrps.config.evaluating import INPUT, PairTask
+from lrps.config.evaluating import PairTask
+from lrps.config.pair_template import fill
 from lrps.evaluation.rouge import rouge_l
 from lrps.plan.scores import ROUGE_L, Result
 from lrps.plan.tasks import read_pairs
@@ -34,7 +35,7 @@ def score_answers(generator: Generator, task: PairTask, report: Callable[[str], 
     reported = time.monotonic()
     for first in range(0, len(pairs), _AT_ONCE):
         some = pairs[first : first + _AT_ONCE]
-        prompts = [task.template.replace(INPUT, pair.input) for pair in some]
+        prompts = [fill(task.template, pair) for pair in some]
         answers = [completion.text for completion in generator.generate(prompts, greedy, [0] * len(prompts))]
         points += rouge_l(answers, [pair.output for pair in some])
         if time.monotonic() - reported > _REPORT_SECONDS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import located, sha256_file
 from lrps.base.foreign_json import parse_json
 from lrps.config.evaluating import EvaluationConfig, LmEval, PairTask
+from lrps.config.pair_template import PairText
 
 
 def tasks_of(evaluation: EvaluationConfig) -> dict[str, str | None]:
@@ -21,15 +21,7 @@ def tasks_of(evaluation: EvaluationConfig) -> dict[str, str | None]:
     return {task.name: task.version for task in evaluation.tasks} | dict.fromkeys(harness)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An instruction pair: the input of a model, and the expected output."""
-
-    input: str
-    output: str
-
-
-def read_pairs(file: Path) -> tuple[Pair, ...]:
+def read_pairs(file: Path) -> tuple[PairText, ...]:
     """Return the pairs of a file in order; empty lines and other keys are ignored.
 
     Raises DataError with file and line for a line that is no pair, and for a file that cannot be read or has no pairs.
@@ -44,16 +36,17 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
     return pairs
 
 
-def _pair(line: str, where: str) -> Pair:
+def _pair(line: str, where: str) -> PairText:
     try:
         values: Any = parse_json(line, where, expected=object)
     except ValueError as error:
         raise DataError(f"{error}; give one object a line") from None
-    texts = [values.get(key) for key in ("input", "output")] if isinstance(values, dict) else []
-    match [text for text in texts if isinstance(text, str) and text.strip()]:
-        case [given, wanted]:
-            return Pair(given, wanted)
-    raise DataError(f"{where}: needs `input` and `output`, both texts that are not empty")
+    if isinstance(values, dict):
+        texts = [values.get("input"), values.get("output"), values.get("task") or ""]
+        match [text for text in texts if isinstance(text, str)]:
+            case [given, wanted, task] if given.strip() and wanted.strip():
+                return PairText(given, wanted, task)
+    raise DataError(f"{where}: needs `input` and `output`, both texts that are not empty; `task`, if given, is a text")
 
 
 def pair_digest(task: PairTask) -> str:

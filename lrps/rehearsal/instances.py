@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
+from lrps.config.data import DataConfig
+from lrps.config.pair_template import PairTemplate, PairText, fill
 from lrps.config.rehearsing import Synthesis
 
 REPLACEMENT = "�"
@@ -38,6 +40,14 @@ class ParsedInstances:
     dropped: Counter[str]
 
 
+class Piece(NamedTuple):
+    """A part of a generated text that was read as one instance, or the reason for which it is none."""
+
+    text: str
+    instance: Instance | None
+    dropped: str | None = None
+
+
 class InstanceFormat(Protocol):
     """A textual form of instances."""
 
@@ -47,8 +57,8 @@ class InstanceFormat(Protocol):
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         """Return the prompt of the base model."""
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
-        """Parse the instances that the base model wrote.
+    def pieces(self, completion: str, ended: bool, separator: str) -> list[Piece]:
+        """Return the pieces of a text that the base model wrote, each with its instance or the reason to drop it.
 
         ended: False if the completion was cut off at a limit. separator: the demonstrations' separator, which the model
         may repeat; it is not part of any instance.
@@ -77,10 +87,12 @@ class InstanceFormat(Protocol):
         """Return the set by which an instance is compared with others for near-duplicates."""
 
 
-def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, sequence_length: int) -> InstanceFormat:
-    """Return the format of a synthesis. tokenizer: that of the data."""
+def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, data: DataConfig) -> InstanceFormat:
+    """Return the format of a synthesis. tokenizer: that of the data. data: its section of the config."""
     if synthesis.kind == "pairs":
-        return PairFormat(synthesis, tokenizer, synthesis.max_pair_tokens or sequence_length)
+        template = data.pair_template(synthesis) or synthesis.marked_template
+        longest = synthesis.max_pair_tokens or data.sequence_length
+        return PairFormat(template, synthesis.task, tokenizer, longest)
     return DocumentFormat(tokenizer, synthesis.prefix_tokens)
 
 
@@ -104,22 +116,20 @@ class DocumentFormat:
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         return "".join(document + separator for document in demonstrations)
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
-        """Parse every document between separators."""
+    def pieces(self, completion: str, ended: bool, separator: str) -> list[Piece]:
+        """Return every text between separators as a document."""
         pieces = completion.split(separator) if separator else [completion]
         if len(pieces) > 1 and not pieces[-1].strip():  # It ended with the separator.
             pieces, ended = pieces[:-1], True
-        found = [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
-        instances = tuple(instance for one in found for instance in one.instances)
-        return ParsedInstances(instances, sum((one.dropped for one in found), Counter()))
+        return [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
 
-    def _document(self, piece: str, ended: bool) -> ParsedInstances:
+    def _document(self, piece: str, ended: bool) -> Piece:
         if (text := whole_text(piece, ended)) is None:
-            return _dropped("broken" if piece.strip() else "empty")
+            return Piece(piece, None, "broken" if piece.strip() else "empty")
         prefix = _first_tokens(self.tokenizer, text, self.prefix_tokens)
         if not text[len(prefix) :].strip() or not prefix.strip():
-            return _dropped("short")
-        return ParsedInstances((Instance(prefix, text[len(prefix) :]),), Counter())
+            return Piece(piece, None, "short")
+        return Piece(piece, Instance(prefix, text[len(prefix) :]))
 
     def question(self, instance: Instance) -> str:
         return instance.input
@@ -149,51 +159,67 @@ class DocumentFormat:
 class PairFormat:
     """The format of pairs: a document has one input and one output, each after its mark."""
 
-    synthesis: Synthesis
+    template: PairTemplate
+    task: str
+    """Definition of the task, once in a prompt, and in every document if the template has a place for it."""
     tokenizer: Tokenizer
     longest_tokens: int
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
-        """Return the document's pair; None if it is not a pair, or too long, because half a pair is useless."""
-        pair = self.training_pair(text)
-        if pair is None or self._tokens(self.text(pair)) > longest_tokens:
+        """Return the pair of a document, without its task.
+
+        None if it is not a pair of the task, or too long, because half a pair is useless.
+        """
+        if (found := self._training_text(text)) is None:
             return None
-        return self.text(pair)
+        shown = self.template.demonstration(found)
+        return shown if self._tokens(shown) <= longest_tokens else None
 
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
-        parts = (self.synthesis.task, *demonstrations, self.synthesis.marks[0])
+        parts = (self.task, *demonstrations, self.template.marks[0])
         return separator.join(part for part in parts if part)
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
-        """Parse every piece between input marks that has one input and one output; the prompt ended with a mark."""
+    def pieces(self, completion: str, ended: bool, separator: str) -> list[Piece]:
+        """Return every text between input marks, a pair if it has one input and one output; the prompt ended with a
+        mark."""
         between = separator.strip()
-        pieces = [piece.rstrip().removesuffix(between) for piece in completion.split(self.synthesis.marks[0])]
-        instances, dropped = [], Counter[str]()
-        for number, piece in enumerate(pieces):
-            last = number == len(pieces) - 1
-            pair = self._pair(piece)
-            if last and not ended:
-                dropped["cut off"] += 1
-            elif pair is None:
-                dropped["no pair"] += 1
-            elif REPLACEMENT in piece:
-                dropped["broken"] += 1
-            elif self._tokens(self.text(pair)) > self.longest_tokens:
-                dropped["long"] += 1
-            else:
-                instances.append(pair)
-        return ParsedInstances(tuple(instances), dropped)
+        *pieces, last = completion.split(self.template.marks[0])
+        closed = last if ended else self._closed(last, separator)
+        if closed is not None:
+            pieces.append(closed)
+        found = [self._piece(piece.rstrip().removesuffix(between)) for piece in pieces]
+        return found if closed is not None else [*found, Piece(last, None, "cut off")]
+
+    def _piece(self, text: str) -> Piece:
+        if (pair := self._pair(text)) is None:
+            return Piece(text, None, "no pair")
+        if REPLACEMENT in text:
+            return Piece(text, None, "broken")
+        too_long = self._tokens(self.text(pair)) > self.longest_tokens
+        return Piece(text, None, "long") if too_long else Piece(text, pair)
+
+    def _closed(self, piece: str, separator: str) -> str | None:
+        """Return the part of an unfinished piece that the separator closes; None if none does.
+
+        A visible separator closes it anywhere. Blanks may be a part of an output: they close it at the end only, where
+        the beginning of the next mark may follow.
+        """
+        if separator.strip():
+            before, closed, _ = piece.partition(separator)
+            return before if closed else None
+        mark = self.template.marks[0]
+        ends = (separator + mark[:length] for length in range(len(mark) - 1, -1, -1)) if separator else ()
+        return next((piece.removesuffix(end) for end in ends if piece.endswith(end)), None)
 
     def question(self, instance: Instance) -> str:
-        # Without the space at the end, which most tokenizers join with the next word.
-        return (self.synthesis.input_mark + instance.input + self.synthesis.output_mark).rstrip()
+        return fill(self.template.question, PairText(instance.input, "", self.task))
 
     def answered(self, instance: Instance, completion: str, ended: bool) -> ParsedInstances:
-        output, next_pair, _ = completion.partition(self.synthesis.marks[0])
+        output, next_pair, _ = completion.partition(self.template.marks[0])
         if not ended and not next_pair:
             return _dropped("cut off")
         pair = Instance(instance.input, output.strip())
-        if not pair.output or self.synthesis.marks[1] in output:
+        if not pair.output or self.template.marks[1] in output:
             return _dropped("no pair" if pair.output else "empty")
         if REPLACEMENT in output:
             return _dropped("broken")
@@ -204,33 +230,43 @@ class PairFormat:
         )
 
     def text(self, instance: Instance) -> str:
-        return self.synthesis.input_mark + instance.input + self.synthesis.output_mark + instance.output
+        return self.template.document(PairText(instance.input, instance.output, self.task))
 
     @property
     def stop(self) -> tuple[str, ...]:
         """The input mark, with which the next pair begins."""
-        return (self.synthesis.marks[0],)
+        return (self.template.marks[0],)
 
     def message(self, instance: Instance) -> str:
         """Return the task and the input, without the marks."""
-        return f"{self.synthesis.task}\n\n{instance.input}".strip()
+        return f"{self.task}\n\n{instance.input}".strip()
 
     def training_pair(self, text: str) -> Instance | None:
-        before, _, rest = text.partition(self.synthesis.marks[0])
-        return None if before.strip() else self._pair(rest)
+        found = self._training_text(text)
+        return None if found is None else Instance(found.input, found.output)
 
     def shingles(self, instance: Instance) -> frozenset[str]:
         return character_shingles(instance.input)
 
+    def _training_text(self, text: str) -> PairText | None:
+        """Return the texts of a document that is a pair of the task."""
+        found = self.template.read(text)
+        other = found is not None and self.template.after_task is not None and found.task != self.task.strip()
+        return None if other else found
+
     def _pair(self, piece: str) -> Instance | None:
         """Parse the text after an input mark as a pair."""
-        parts = [part.strip() for part in piece.split(self.synthesis.marks[1])]
-        if len(parts) != 2 or not all(parts) or self.synthesis.marks[0] in piece:
-            return None
-        return Instance(*parts)
+        found = self.template.read(self.template.marks[0] + piece)
+        return None if found is None else Instance(found.input, found.output)
 
     def _tokens(self, text: str) -> int:
         return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def parsed(pieces: Sequence[Piece]) -> ParsedInstances:
+    """Return the instances of pieces, and the numbers of dropped ones by reason."""
+    instances = tuple(piece.instance for piece in pieces if piece.instance is not None)
+    return ParsedInstances(instances, Counter(piece.dropped for piece in pieces if piece.dropped is not None))
 
 
 def remove_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], int]:

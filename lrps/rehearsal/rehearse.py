@@ -176,7 +176,7 @@ def _refuse_other_tokenizer(stages: Stages) -> None:
 def _settings(stages: Stages, rules: int) -> dict[str, Any]:
     """Return the settings that make a set, in the form of its rules; a key that they lack has its default there."""
     values: dict[str, Any] = stages.synthesis.model_dump(mode="json", exclude=_NOT_COMPARED)
-    values["seed"] = stages.seed
+    values |= {"seed": stages.seed, **stages.template}
     if rules == FORMER:
         fields = Synthesis.model_fields
         values["repetition_penalty"] = former_penalty(stages.synthesis)

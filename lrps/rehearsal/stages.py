@@ -6,7 +6,6 @@ are read, missing ones are made.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ from lrps.rehearsal.generator import (
     default_device,
     document_end,
 )
-from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, instance_format, remove_duplicates
+from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, instance_format, parsed, remove_duplicates
 from lrps.rehearsal.model_ref import ModelRef, base_model, ensure_exported, latest_model
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
 from lrps.rehearsal.rules import CURRENT, FORMER, RULES, begun_rules, former_penalty
@@ -115,7 +114,15 @@ class Stages:
 
     @cached_property
     def form(self) -> InstanceFormat:
-        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data.sequence_length)
+        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data)
+
+    @property
+    def template(self) -> dict[str, str]:
+        """The template of pairs and its task, as settings of a stage; empty where the marks of the synthesis say it."""
+        template = self.plan.config.data.template
+        if template is None or self.synthesis.kind != "pairs":
+            return {}
+        return {"template": template, "task": self.synthesis.task}
 
     @cached_property
     def base(self) -> ModelRef | None:
@@ -170,6 +177,7 @@ class Stages:
             of={manifest.version: manifest.sha256 for manifest in manifests},
             kind=self.synthesis.kind,
             marks=list(self.synthesis.marks) if self.synthesis.kind == "pairs" else None,
+            **self.template,
             share=self.synthesis.demonstration_share,
             **self._now(fewest=self.synthesis.min_demonstrations),
             longest_tokens=longest_demonstration(self.plan, self.synthesis),
@@ -331,13 +339,12 @@ class Stages:
         file = self.file("instances", generations=len(completions), **self._reading)
         records = file.read()
         if records is None:
-            read = [self.form.read(one.text, one.ended, self.separator) for one in completions]
-            dropped = sum((found.dropped for found in read), Counter())
-            distinct, doubled = remove_duplicates([one for found in read for one in found.instances])
+            pieces = [self.form.pieces(one.text, one.ended, self.separator) for one in completions]
+            read = parsed([piece for some in pieces for piece in some])
+            distinct, doubled = remove_duplicates(read.instances)
             kept, screened_out = screened(distinct, self.screen)
-            dropped += screened_out
-            parsed = {"dropped": dict(sorted(dropped.items())), "duplicates": doubled, "instances": len(kept)}
-            records = [parsed, *kept]
+            dropped = dict(sorted((read.dropped + screened_out).items()))
+            records = [{"dropped": dropped, "duplicates": doubled, "instances": len(kept)}, *kept]
             file.write(records)
         self.counts["parsed"] = records[0]
         return [Instance(*record) for record in records[1:]]
@@ -348,9 +355,7 @@ class Stages:
 
         More generations continue it: their instances follow those of fewer.
         """
-        instances, chosen = self.instances, self.synthesis
-        stop = () if self.rules == FORMER or chosen.chat else self.form.stop
-        sampling = Sampling(chosen.max_tokens, stop=stop)
+        instances, chosen, sampling = self.instances, self.synthesis, self.refinement_sampling
         upstream = self.files["instances"].key if self.rules == FORMER else key_of(self._reading)
         file = self.file(
             "refinement",
@@ -363,6 +368,12 @@ class Stages:
         )
         stage = GenerationStage(self.open_latest, sampling, chosen.batch_size, file, self.costs)
         return stage, Requests(lambda number: (self.question(instances[number]), 0), len(instances), len(instances))
+
+    @property
+    def refinement_sampling(self) -> Sampling:
+        """Sampling of the latest model, greedy; the mark of a next pair ends an output."""
+        stop = () if self.rules == FORMER or self.synthesis.chat else self.form.stop
+        return Sampling(self.synthesis.max_tokens, stop=stop)
 
     def question(self, instance: Instance) -> str:
         """Return what the latest model is asked for an instance."""

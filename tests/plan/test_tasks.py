@@ -10,15 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrps.base.errors import DataError
-from lrps.plan.tasks import Pair, read_pairs
+from lrps.config.pair_template import PairText
+from lrps.plan.tasks import read_pairs
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
 
-@given(st.lists(st.builds(Pair, TEXT, TEXT), min_size=1), st.booleans())
-def test_pairs_come_back(tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair], ascii_only: bool) -> None:
+@given(st.lists(st.builds(PairText, TEXT, TEXT), min_size=1), st.booleans())
+def test_pairs_come_back(tmp_path_factory: pytest.TempPathFactory, pairs: list[PairText], ascii_only: bool) -> None:
     file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    lines = (json.dumps({"input": p.input, "output": p.output, "id": 1}, ensure_ascii=ascii_only) for p in pairs)
+    lines = (
+        json.dumps({"input": p.input, "output": p.output, "task": p.task, "id": 1}, ensure_ascii=ascii_only)
+        for p in pairs
+    )
     file.write_text("\n\n".join(lines), encoding="utf-8")
     assert read_pairs(file) == tuple(pairs), "whatever line ends a text has in it"
 

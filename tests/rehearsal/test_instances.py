@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from lrps.config.data import DataConfig
+from lrps.config.pair_template import PairTemplate
 from lrps.config.rehearsing import Synthesis
+from lrps.config.versions import Version
 from lrps.data.tokenizer import train_tokenizer
 from lrps.rehearsal.instances import (
     DocumentFormat,
     Instance,
+    InstanceFormat,
     PairFormat,
     ParsedInstances,
     instance_format,
+    parsed,
     remove_duplicates,
 )
 from support.tokenizers import load_tokenizer
@@ -34,7 +40,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def pairs(tokenizer: Tokenizer) -> PairFormat:
-    return PairFormat(Synthesis(of="v1", kind="pairs", task="Repeat."), tokenizer, longest_tokens=200)
+    return PairFormat(PairTemplate("Input: ", "\nOutput: "), "Repeat.", tokenizer, longest_tokens=200)
+
+
+def read(form: InstanceFormat, completion: str, ended: bool, separator: str) -> ParsedInstances:
+    return parsed(form.pieces(completion, ended, separator))
 
 
 def test_the_prompt_is_the_papers(pairs: PairFormat) -> None:
@@ -48,19 +58,19 @@ def test_the_prompt_is_the_papers(pairs: PairFormat) -> None:
 def test_what_is_written_in_the_form_is_read_again(pairs: PairFormat, written: list[Instance]) -> None:
     """A model that goes on in the form of the prompt, which ended in the input mark."""
     text = "\n\n".join(map(pairs.text, written)).removeprefix("Input:")
-    assert pairs.read(text, True, "") == ParsedInstances(tuple(written), Counter())
-    assert pairs.read(text, False, "") == ParsedInstances(tuple(written[:-1]), Counter({"cut off": 1}))
+    assert read(pairs, text, True, "") == ParsedInstances(tuple(written), Counter())
+    assert read(pairs, text, False, "") == ParsedInstances(tuple(written[:-1]), Counter({"cut off": 1}))
 
 
 @settings(deadline=None)
 @given(st.text("ab \nIOnput:�", max_size=80), st.booleans())
 def test_a_piece_is_a_pair_or_is_counted(pairs: PairFormat, text: str, ended: bool) -> None:
-    found = pairs.read(text, ended, "")
+    found = read(pairs, text, ended, "")
     assert len(found.instances) + found.dropped.total() == text.count("Input:") + 1
     for instance in found.instances:
         assert instance.input == instance.input.strip() != ""
         assert instance.output == instance.output.strip() != ""
-        assert pairs.read(pairs.text(instance).removeprefix("Input:"), True, "").instances == (instance,)
+        assert read(pairs, pairs.text(instance).removeprefix("Input:"), True, "").instances == (instance,)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +85,7 @@ def test_a_piece_is_a_pair_or_is_counted(pairs: PairFormat, text: str, ended: bo
     ],
 )
 def test_what_is_no_pair_is_dropped(pairs: PairFormat, text: str, reason: str) -> None:
-    assert pairs.read(text, True, "") == ParsedInstances((), Counter({reason: 1}))
+    assert read(pairs, text, True, "") == ParsedInstances((), Counter({reason: 1}))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_a_document_is_its_first_tokens_and_the_rest(
     tokenizer: Tokenizer, text: str, prefix_tokens: int, ended: bool
 ) -> None:
     form = DocumentFormat(tokenizer, prefix_tokens)
-    found = form.read(text, ended, "")
+    found = read(form, text, ended, "")
     assert len(found.instances) + found.dropped.total() == 1
     for instance in found.instances:
         assert form.text(instance) == text
@@ -141,12 +151,12 @@ def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, 
     [("", True, "empty"), (" \n", False, "empty"), ("ab", True, "short"), ("a\ufffdbcdef", True, "broken")],
 )
 def test_what_is_no_document_is_dropped(tokenizer: Tokenizer, text: str, ended: bool, reason: str) -> None:
-    assert DocumentFormat(tokenizer, 3).read(text, ended, "") == ParsedInstances((), Counter({reason: 1}))
+    assert read(DocumentFormat(tokenizer, 3), text, ended, "") == ParsedInstances((), Counter({reason: 1}))
 
 
 def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
     form = DocumentFormat(tokenizer, 2)
-    assert form.read("abcd\ufffd", False, "").instances == (Instance("ab", "cd"),)
+    assert read(form, "abcd\ufffd", False, "").instances == (Instance("ab", "cd"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", False).instances == (Instance("ab", "new"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", True).dropped == Counter({"broken": 1})
 
@@ -157,18 +167,18 @@ def test_a_model_that_goes_on_with_documents_is_read_document_by_document(
     tokenizer: Tokenizer, written: list[str], ended: bool
 ) -> None:
     form = DocumentFormat(tokenizer, 2)
-    read = ParsedInstances(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
-    assert form.read("\n\n\n".join(written), ended, "\n\n\n") == read
-    assert form.read("\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == read, "nothing follows the last one"
+    expected = ParsedInstances(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
+    assert read(form, "\n\n\n".join(written), ended, "\n\n\n") == expected
+    assert read(form, "\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == expected, "nothing follows the last one"
 
 
 def test_a_broken_character_is_excused_at_the_very_end_only(tokenizer: Tokenizer) -> None:
-    found = DocumentFormat(tokenizer, 2).read("abc\ufffd|abc\ufffd", False, "|")
+    found = read(DocumentFormat(tokenizer, 2), "abc\ufffd|abc\ufffd", False, "|")
     assert found == ParsedInstances((Instance("ab", "c"),), Counter({"broken": 1}))
 
 
 def test_a_separator_is_no_part_of_an_output(pairs: PairFormat) -> None:
-    found = pairs.read(" a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
+    found = read(pairs, " a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
     assert found == ParsedInstances((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
 
 
@@ -186,7 +196,44 @@ def test_duplicates_are_dropped_and_counted(instances: list[Instance]) -> None:
 
 
 def test_the_form_is_that_of_the_config(tokenizer: Tokenizer) -> None:
-    assert instance_format(Synthesis(of="v1", prefix_tokens=7), tokenizer, 16) == DocumentFormat(tokenizer, 7)
-    made = instance_format(Synthesis(of="v1", kind="pairs"), tokenizer, 16)
-    assert isinstance(made, PairFormat)
-    assert made.longest_tokens == 16
+    data = DataConfig(root=Path("data"), sequence_length=16, versions=(Version(name="v1"),))
+    assert instance_format(Synthesis(of="v1", prefix_tokens=7), tokenizer, data) == DocumentFormat(tokenizer, 7)
+    pairs = Synthesis(of="v1", kind="pairs", output_mark=" => ")
+    made = instance_format(pairs, tokenizer, data)
+    assert made == PairFormat(PairTemplate("Input: ", " => "), "", tokenizer, 16)
+    other = data.model_copy(update={"template": "{task}\n\nQ: {input}\nA: {output}"})
+    made = instance_format(pairs, tokenizer, other)
+    assert made == PairFormat(PairTemplate("Q: ", "\nA: ", "\n\n"), "", tokenizer, 16)
+
+
+def test_a_task_in_the_text_is_once_in_a_prompt_and_in_every_document(tokenizer: Tokenizer) -> None:
+    form = PairFormat(PairTemplate("Q: ", "\nA: ", "\n\n"), "Double it.", tokenizer, 200)
+    document = form.text(Instance("a", "aa"))
+    assert document == "Double it.\n\nQ: a\nA: aa"
+    shown = form.demonstration(document, 200)
+    assert shown == "Q: a\nA: aa"
+    assert form.prompt([shown, "Q: b\nA: bb"], "\n\n") == "Double it.\n\nQ: a\nA: aa\n\nQ: b\nA: bb\n\nQ:"
+    assert form.question(Instance("c", "?")) == "Double it.\n\nQ: c\nA:"
+    assert form.demonstration("Halve it.\n\nQ: aa\nA: a", 200) is None, "a pair of another task"
+
+
+@pytest.mark.parametrize(
+    ("completion", "separator", "closed"),
+    [
+        (" a\nOutput: b\n\n", "\n\n", True),
+        (" a\nOutput: b\n\nIn", "\n\n", True),
+        (" a\nOutput: b\n\nInput: c\nOutput: d\n\nInp", "\n\n", True),
+        (" a\nOutput: b\n\nc", "\n\n", False),
+        (" a\nOutput: b\n", "\n\n", False),
+        (" a\nOutput: b\n###\nand so on", "\n###\n", True),
+        (" a\nOutput: b", "", False),
+    ],
+)
+def test_a_last_pair_that_the_separator_closes_is_kept(
+    pairs: PairFormat, completion: str, separator: str, closed: bool
+) -> None:
+    whole = completion.count("Output:")
+    found = read(pairs, completion, False, separator)
+    assert len(found.instances) == (whole if closed else whole - 1)
+    assert found.dropped == (Counter() if closed else Counter({"cut off": 1}))
+    assert not closed or found.instances[-1].output in ("b", "d")
