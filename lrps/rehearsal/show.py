@@ -16,6 +16,7 @@ from typing import Any
 from lrps.base.errors import DataError
 from lrps.base.numbers import count
 from lrps.base.printable import printable
+from lrps.costs.rehearsal_cost import dropped_counts
 from lrps.data.cache import open_files
 from lrps.data.data_tokenizer import config_tokenizer
 from lrps.plan.plan import Plan
@@ -83,16 +84,6 @@ def _before(text: str, outputs: Mapping[str, str]) -> str | None:
     return None if found is None else outputs[found]
 
 
-def drops(counts: Mapping[str, Any]) -> dict[str, int]:
-    """Return the numbers of pieces and instances of a set that were dropped, by stage and reason."""
-    found: dict[str, int] = {}
-    for what, stage in (("read", counts.get("parsed", {})), ("refined", counts.get("refined", {}))):
-        reasons = {**stage.get("dropped", {}), "duplicates": stage.get("duplicates", 0)}
-        found |= {f"{reason} when {what}": number for reason, number in reasons.items() if number}
-    held_out = counts.get("refined", {}).get("held_out", 0)
-    return found | ({"held out": held_out} if held_out else {})
-
-
 def print_shown(found: ShownSet) -> None:
     """Print some documents of a set, then its counts."""
     for number, one in enumerate(found.shown, 1):
@@ -105,7 +96,7 @@ def print_shown(found: ShownSet) -> None:
     if "agreed" in refined:
         instances = found.counts["parsed"]["instances"]
         print(f"{found.name}: both models wrote the same output for {count(refined['agreed'])} of {count(instances)}")
-    for reason, number in drops(found.counts).items():
+    for reason, number in dropped_counts(found.counts).items():
         print(f"{found.name}: dropped: {count(number)} {reason}")
 
 
