@@ -33,7 +33,7 @@ Preview = Annotated[
         min=1,
         metavar="N",
         help="Make N generations and show prompts, pieces with the reason to drop them, refined outputs, and what the "
-        "whole set will take. Nothing is stored.",
+        "whole set will take. No generation is stored.",
     ),
 ]
 Show = Annotated[

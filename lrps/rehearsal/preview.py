@@ -171,13 +171,15 @@ def _measured(stages: Stages, generations: tuple[PreviewedGeneration, ...], seco
 
 
 def print_preview(found: Preview) -> None:
-    """Print the first prompt, every piece with its verdict, and what the whole set will take."""
+    """Print prompts, the first in full, every piece with its verdict, and what the whole set will take."""
     for number, one in enumerate(found.generations, 1):
         end = "ended" if one.ended else "cut off"
         print(f"--- generation {number} of {len(found.generations)}: {count(one.tokens)} tokens, {end}")
         if number == 1:
             print("prompt:")
             print(indented(one.prompt))
+        else:
+            print(f"prompt: {shortened(one.prompt)}")
         for piece in one.pieces:
             _print_piece(piece)
     name, made = found.name, len(found.generations)

@@ -270,7 +270,8 @@ def print_made(document: Mapping[str, Any]) -> None:
         f"{parsed['instances']:,} instances, {refined['candidates']:,} candidates, {counts['selected']:,} selected"
     )
     if "agreed" in refined:
-        print(f"{name}: both models wrote the same output for {refined['agreed']:,} of {parsed['instances']:,} instances")
+        alike = f"{refined['agreed']:,} of {parsed['instances']:,}"
+        print(f"{name}: both models wrote the same output for {alike} instances")
     for what, stage in (("read", parsed), ("refined", refined)):
         for reason, number in {**stage["dropped"], "duplicates": stage["duplicates"]}.items():
             if number:
