@@ -5,6 +5,7 @@ These evaluations are taken when training passes a step. They are never missing:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -35,8 +36,9 @@ def evaluation_steps(
     if isinstance(every, int):
         points.update(range(every, edges[-1] + 1, every))
         return tuple(sorted(points))
+    ascending = sorted(points)
     for start, stop in pairwise(edges):
-        own = {step for step in points if start < step <= stop}
+        own = ascending[bisect_right(ascending, start) : bisect_right(ascending, stop)]
         points |= _affordable(start, stop, own, cost) if every == "auto" else _spaced(start, stop, every)
     return tuple(sorted(points))
 

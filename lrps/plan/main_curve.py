@@ -94,11 +94,11 @@ def _versions_of(plan: Plan, path: TrainingPath) -> list[tuple[int, str]]:
     """Return (step of the path, version) of every version that is released from it or from a path that forks there."""
     found = []
     for release in plan.graph.releases:
-        *ancestors, last = plan.graph.lineage(plan.graph.by_name[release.path])
-        if last.name == path.name:
+        released = plan.graph.by_name[release.path]
+        if released.name == path.name:
             found.append((release.step, release.version))
-        elif ancestors and ancestors[-1].name == path.name:
-            found.append((last.start, release.version))
+        elif released.parent is not None and released.parent.path == path.name:
+            found.append((released.start, release.version))
     return found
 
 
