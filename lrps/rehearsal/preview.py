@@ -132,7 +132,11 @@ def _refined(stages: Stages, pieces: Sequence[Piece]) -> tuple[dict[Instance, Re
         written = latest.generate([stages.question(one) for one in kept], sampling, [0] * len(kept))
         seconds = time.monotonic() - began
         answers = [Answer(one.text, one.ended) for one in written]
-    return {one: rules.refined(one, answer) for one, answer in zip(kept, answers, strict=True)}, seconds
+    found = {one: rules.refined(one, answer) for one, answer in zip(kept, answers, strict=True)}
+    for one, refined in found.items():
+        if refined.dropped is None and rules.heldout(stages.form.text(refined.instance)):
+            found[one] = refined._replace(dropped="held out")
+    return found, seconds
 
 
 def _judged(piece: Piece, refined: dict[Instance, Refined]) -> PreviewedPiece:

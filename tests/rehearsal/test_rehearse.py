@@ -315,8 +315,8 @@ def test_other_settings_of_the_synthesis_begin_by_the_current_rules(set_plan: Se
 
 def test_more_generations_refine_only_what_is_new(set_plan: SetPlan) -> None:
     with pytest.raises(GenerationError, match="raise synthesis.generations above 20"):
-        rehearse_set(set_plan(generations=20), "r", quiet=True)
-    more = set_plan(generations=60)
+        rehearse_set(set_plan(640, generations=20), "r", quiet=True)
+    more = set_plan(640, generations=60)
     directory = more.layout.rehearsal("r")
     (file,) = directory.glob("refinement-*")
     before = file.read_bytes().splitlines(keepends=True)

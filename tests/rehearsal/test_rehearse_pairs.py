@@ -154,7 +154,7 @@ def test_a_server_may_have_the_base_model(server: str, tmp_path: Path) -> None:
 def test_pairs_are_screened_and_counted(speller: Path, tmp_path: Path) -> None:
     """Every input that the model can write is one of training; if that is allowed, the models agree on some outputs."""
     changes: dict[str, Any] = {"base": str(speller), "latest": str(speller), "generations": 36}
-    with pytest.raises(GenerationError, match="0 instances of 36 generations remain.*copies of training inputs: [1-9]"):
+    with pytest.raises(GenerationError, match="instances of 36 generations remain.*copies of training inputs: [1-9]"):
         rehearse_set(plan_of(tmp_path / "a", 32, **changes, copies="drop", shape="any"), "r", quiet=True)
     plan = plan_of(tmp_path / "b", 32, **changes, agree=True)
     manifest, _ = rehearse_set(plan, "r", quiet=True)
@@ -200,10 +200,12 @@ def test_a_set_that_was_made_is_shown(speller: Path, tmp_path: Path, capsys: pyt
     assert re.search(r"r: dropped: \d+ duplicates when read", text)
 
 
+@pytest.mark.slow
 def test_processes_write_what_one_writes(speller: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"base": str(speller), "latest": str(speller), "generations": 36, "batch_size": 2}
     one, several = plan_of(tmp_path / "one", 32, **changes), plan_of(tmp_path / "several", 32, **changes)
     manifest, _ = rehearse_set(one, "r", quiet=True)
     assert "without --share" not in rehearse_share(several, "r", Share(0, 2), quiet=True)
-    assert "without --share" in rehearse_share(several, "r", Share(1, 2), quiet=True, processes=2)
+    assert "without --share" not in rehearse_share(several, "r", Share(1, 2), quiet=True, processes=2)
+    assert "without --share" in rehearse_share(several, "r", Share(0, 2), quiet=True), "now its answers are asked for"
     assert rehearse_set(several, "r", quiet=True, processes=1)[0] == manifest
