@@ -41,7 +41,9 @@ def numbered(total: int, available: int) -> Requests:
     return Requests(lambda number: (str(number), number), total, available)
 
 
-def write(directory: Path, generator: Echo, total: int, available: int, batch: int = 1) -> list[Completion]:
+def write(root: Path, generator: Echo, total: int, available: int, batch: int = 1, name: str = "r") -> list[Completion]:
+    """Write a set of the run `root`; the sets of other runs are no concern of it."""
+    directory = root / name
     file = StageFile(directory, "synthesis", {})
     writing = GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(directory))
     shown: list[int] = []
@@ -82,7 +84,7 @@ def test_a_larger_total_goes_on(tmp_path_factory: pytest.TempPathFactory, total:
 
 def test_no_model_is_opened_for_what_is_there(tmp_path: Path) -> None:
     write(tmp_path, Echo(), 4, 4)
-    file = StageFile(tmp_path, "synthesis", {})
+    file = StageFile(tmp_path / "r", "synthesis", {})
 
     def never() -> Echo:
         raise AssertionError
@@ -93,8 +95,8 @@ def test_no_model_is_opened_for_what_is_there(tmp_path: Path) -> None:
 
 def test_what_was_spent_is_noted(tmp_path: Path) -> None:
     write(tmp_path, Echo(), 6, 6)
-    key = StageFile(tmp_path, "synthesis", {}).key
-    booking = StageCosts(tmp_path).ledger_facts({key})
+    key = StageFile(tmp_path / "r", "synthesis", {}).key
+    booking = StageCosts(tmp_path / "r").ledger_facts({key})
     assert booking["tokens"] == sum(range(6))
     assert booking.keys() == {"tokens", "synthesis_seconds"}
 
@@ -110,11 +112,11 @@ def test_shares_of_machines_are_the_file_of_one(
     root, available, batch = tmp_path_factory.mktemp("writing"), total + more, batch + 1
     straight = write(root / "straight", Echo(), total, available, batch)
     write(root / "shared", Echo(), min(begun, total), available, batch)
-    file = StageFile(root / "shared", "synthesis", {})
+    file = StageFile(root / "shared" / "r", "synthesis", {})
     requests = numbered(total, available)
 
     def stage(generator: Echo) -> GenerationStage:
-        return GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(root / "shared"))
+        return GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(root / "shared" / "r"))
 
     shares = [Share(number, of).part(part, parts) for number in range(of) for part in range(parts)]
     for number, share in enumerate(shares):
@@ -126,11 +128,11 @@ def test_shares_of_machines_are_the_file_of_one(
                 assert lives < 10**9
     assert stage(Echo(0)).collect(requests) == straight
     assert write(root / "shared", Echo(0), total, available, batch) == straight, "no model is asked again"
-    assert file.path.read_bytes() == (root / "straight" / file.path.name).read_bytes()
+    assert file.path.read_bytes() == (root / "straight" / "r" / file.path.name).read_bytes()
 
 
 def test_sets_with_the_same_generations_share_them(tmp_path: Path) -> None:
-    written = write(tmp_path / "one", Echo(), 20, 60)
-    assert write(tmp_path / "other", Echo(0), 8, 60) == written[:8]
-    grown = write(tmp_path / "other", Echo(), 40, 60)
-    assert write(tmp_path / "one", Echo(0), 40, 60) == grown
+    written = write(tmp_path, Echo(), 20, 60, name="one")
+    assert write(tmp_path, Echo(0), 8, 60, name="other") == written[:8]
+    grown = write(tmp_path, Echo(), 40, 60, name="other")
+    assert write(tmp_path, Echo(0), 40, 60, name="one") == grown
