@@ -85,7 +85,7 @@ setup(
             *("filelock>=3", "hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"),
             # Readers and servers that the tests hold our data against.
             *("datasets>=3", "datatrove>=0.4", "moto[s3,server]>=5", "pyarrow>=15", "s3fs", "zstandard>=0.22"),
-            *("tensorboard>=2.16", "trackio>=0.43", "wandb-workspaces>=0.4.13"),
+            *("mlflow-skinny>=3", "tensorboard>=2.16", "trackio>=0.43", "wandb-workspaces>=0.4.13"),
             *_EVAL,
         ],
         # `lrps score`. 0.4.13 is the first that was tried with transformers 5; rouge-score comes with it anyway.

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from lrps.config.loader import load_config
 from lrps.config.models import Config
 from lrps.data.build.build import build_data
+from support.mlflow_server import running_mlflow
 from support.values import config_values, tiny_values
 
 # On shared machines the time of an example means nothing. `make test` tries the same examples every time, so that a
@@ -34,6 +35,13 @@ REPOSITORY = Path(__file__).parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background ignores SIGINT, and the processes of the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a local server of MLflow."""
+    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+LRPS = REPOSITORY / "lrps"
 MODULES = sorted(path for folder in ("lrps", "tools") for path in (REPOSITORY / folder).rglob("*.py"))
 
 MODULES_THAT_UNPICKLE = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -17,8 +18,13 @@ NEVER_CALLED = {
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
     *("shutil.unpack_archive", "pandas.read_pickle", "torch.jit.load", "torch.hub.load"),
 }
-NEVER_CALLED_ON_ANYTHING = {"extractall", "extract", "load_checkpoint"}
-"""Methods of archives, which must not choose where they write, and of a DeepSpeed engine, whose files are pickles."""
+SENDS_PICKLES = {
+    *("all_gather_object", "gather_object", "broadcast_object_list", "scatter_object_list"),
+    *("send_object_list", "recv_object_list"),
+}
+NEVER_CALLED_ON_ANYTHING = {"extractall", "extract", "load_checkpoint", *SENDS_PICKLES}
+"""Methods of archives, which must not choose where they write, of a DeepSpeed engine, whose files are pickles, and of
+torch.distributed for objects, which another rank would unpickle."""
 MUST_SAY = {"torch.load": ("weights_only", True), "from_pretrained": ("trust_remote_code", False)}
 MUST_NOT_SAY = {"allow_pickle", "trust_remote_code", "shell"}
 """Keywords that must be False wherever they are given."""
@@ -66,7 +72,8 @@ def _dotted(node: ast.AST, names: dict[str, str]) -> str:
 def _is_forbidden(full: str) -> bool:
     """Return whether a name must not occur at all, even where it is passed on instead of called."""
     unsafe_yaml = full.startswith("yaml.") and "Loader" in full and full not in SAFE_LOADERS
-    return full in NEVER_CALLED or unsafe_yaml or full in {"yaml.unsafe_load", "yaml.full_load"}
+    pickled = full.rpartition(".")[2] in SENDS_PICKLES
+    return full in NEVER_CALLED or pickled or unsafe_yaml or full in {"yaml.unsafe_load", "yaml.full_load"}
 
 
 def _faults(call: ast.Call, names: dict[str, str]) -> Iterator[str]:
@@ -101,6 +108,43 @@ def test_there_is_something_to_look_at() -> None:
     assert "yaml.compose(" in sources["lrps/config/loader.py"]
     assert ".from_pretrained(" in sources["lrps/engine/model.py"]
     assert "tools/corpus.py" in sources
+
+
+MAY_PARSE_JSON = {
+    "lrps/base/foreign_json.py": "the one reader, with limits of size and depth",
+    "lrps/data/build/json_reader.py": "documents of training data, with limits and errors of their own",
+    "lrps/ledger/records.py": "records whose form a pattern has checked before",
+    "lrps/ledger/loss_curve.py": "numbers that a pattern has cut out",
+}
+"""Module -> why it may parse JSON by itself."""
+PARSERS = {"json.load", "json.loads", "json.JSONDecoder", "pydantic_core.from_json"}
+
+
+def parsers_in(source: str) -> set[str]:
+    """Return the functions of a module that parse JSON, other than the reader of lrps."""
+    tree = ast.parse(source)
+    names = dict(_imported(tree))
+    found = {_dotted(node, names) for node in ast.walk(tree)}
+    return found & PARSERS | {name for name in found if name.endswith(".model_validate_json")}
+
+
+def test_json_is_parsed_by_one_reader_with_limits() -> None:
+    modules = {path.relative_to(REPOSITORY).as_posix(): path for path in MODULES if path.is_relative_to(LRPS)}
+    assert {name for name, path in modules.items() if parsers_in(path.read_text())} == MAY_PARSE_JSON.keys()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import json\njson.loads(text)",
+        "import json as j\nmap(j.load, files)",
+        "from json import loads as read\nread(text)",
+        "from pydantic_core import from_json\nfrom_json(text)",
+        "Config.model_validate_json(text)",
+    ],
+)
+def test_another_parser_is_found(source: str) -> None:
+    assert len(parsers_in(source)) == 1
 
 
 @pytest.mark.parametrize(
@@ -143,6 +187,8 @@ def test_a_violation_in_the_real_code_is_caught(file: str, safe: str, unsafe: st
         "archive.extract(member)",
         "import shutil\nshutil.unpack_archive(path)",
         "engine.load_checkpoint(directory)",
+        "import torch.distributed as dist\ndist.all_gather_object(values, value)",
+        "from torch.distributed import broadcast_object_list as send\nsend([value])",
         "eval(text)",
         "map(exec, texts)",
     ],

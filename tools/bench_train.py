@@ -1,11 +1,13 @@
-"""How fast lrps trains beside a bare PyTorch loop, a bare DeepSpeed loop and Hugging Face's Trainer with DeepSpeed.
+"""How fast lrps trains beside bare PyTorch and DeepSpeed loops and Hugging Face's Trainer, with DeepSpeed and without.
 
-One run measures all four on the same model, tokens, batch and precision, in turns: each is a process (or one a rank)
+One run measures all of them on the same model, tokens, batch and precision, in turns: each is a process (or one a rank)
 that stays alive, takes some steps, and waits for the others. Figures are medians over rounds, ratios are taken round by
 round, so that a machine that is shared says something all the same; `spread` says how noisy it was (distance between
 the quartiles of a step's time). lrps is `lrps train`'s own job, with data, ledger and metrics. Where there is a GPU the
 sizes are 1.2B, 350M and 125M in bf16 with rows of 2,048 tokens, ZeRO 1 and 3, and every switch of `engine:` is tried by
-itself on the largest. Hugging Face's Trainer needs `pip install accelerate`, which nothing else here does.
+itself on the largest. There are two bare DeepSpeed loops: one with that library's defaults, and one tuned alike, with
+the settings, the loss and the memory of lrps, beside which the difference is lrps' own loop. Hugging Face's Trainer
+needs `pip install accelerate`, which nothing else here does; without it its rows say so.
 """
 
 from __future__ import annotations
@@ -38,11 +40,19 @@ EXAMPLE = """examples:
   python tools/bench_train.py --sizes 1M,10M --ranks 1,2 --out data/bench-train.json
   python tools/bench_train.py --preset gpu             everything on a GPU, within 8 minutes
   python tools/bench_train.py --preset gpu --dry-run   the same with tiny models on a CPU: does it run?"""
-PROGRAMS = {"lrps": "lrps", "deepspeed": "bare DeepSpeed", "hf": "HF Trainer + DeepSpeed", "pytorch": "bare PyTorch"}
-GPU_ROWS = {"125M": 16, "350M": 8, "1.2B": 4}
+PROGRAMS = {
+    "lrps": "lrps",
+    "deepspeed-tuned": "bare DeepSpeed, tuned alike",
+    "deepspeed": "bare DeepSpeed",
+    "hf": "HF Trainer + DeepSpeed",
+    "hf-plain": "HF Trainer",
+    "pytorch": "bare PyTorch",
+}
+GPU_ROWS = {"125M": 16, "350M": 16, "1.2B": 16}
+"""With fewer rows of 1.2B the optimizer alone is a large part of a step."""
 GPU_SIZES = "1.2B,350M,125M"  # The largest first: what a limit cuts off is the least.
-STATE_BYTES, ROOM_FOR_ACTIVATIONS = 20, 0.35
-"""Bytes a parameter of a program that waits on a GPU, and the share of the memory left to the one that trains."""
+STATE_BYTES, USABLE = 16, 0.95
+"""Bytes a parameter of a program that waits on a GPU, and the share of the memory that programs can have together."""
 LEAST_SECONDS = 45.0
 """Of the limit, for a comparison to be begun on a GPU."""
 
@@ -101,7 +111,7 @@ class Bench:
     def sweep(self, case: Case) -> None:
         """Every engine switch by itself, beside lrps as it comes."""
         variants = [Contestant("lrps", "lrps", case)]
-        for switch in switches():
+        for switch in switches(self.arguments.switches):
             ((name, value),) = switch.items()
             variants.append(Contestant(f"{name} {value}", "lrps", replace(case, engine=switch)))
         self.compare("switches", variants)
@@ -143,8 +153,9 @@ class Bench:
     def _together(self, case: Case, root: Path) -> int:
         if self.device is None or self.arguments.dry_run:
             return 8
+        peak = case.forecast_bytes(root, chunked=False)
         state = STATE_BYTES * case.decoder(root).parameters
-        return max(2, int(self.device[1] * (1 - ROOM_FOR_ACTIVATIONS) / state))
+        return max(2, 1 + int((self.device[1] * USABLE - peak) / state))
 
     def _note(self, result: dict[str, Any], found: list[Found], root: Path) -> None:
         """Add to the result what is known now, and write the file."""
@@ -155,6 +166,8 @@ class Bench:
             if each.blocks:
                 facts |= _facts(each, base)
                 facts["mfu"] = self._mfu(each, case.decoder(root).flops_per_token(case.length))
+                if each.contestant.program == "lrps":
+                    facts["forecast_bytes"] = case.forecast_bytes(root, gloo=self.device is None)
             result["programs"][each.contestant.label] = facts
         self.write()
 
@@ -231,8 +244,10 @@ def sentences(result: dict[str, Any]) -> list[str]:
         for clock in ("step_ratio", "cpu_ratio"):
             x = {name: each.get(clock) for name, each in known.items()}
             parts = [
-                f"lrps / bare DeepSpeed, step {1 / x['deepspeed']:.3f}" if x["deepspeed"] else "",
-                f"lrps / HF Trainer, tokens/s {x['hf']:.3f}" if x["hf"] else "",
+                f"lrps / {PROGRAMS[name]}, step {1 / x[name]:.3f}" if x[name] else ""
+                for name in ("deepspeed-tuned", "deepspeed", "hf", "hf-plain", "pytorch")
+            ]
+            parts += [
                 f"bare DeepSpeed / bare PyTorch, step {x['deepspeed'] / x['pytorch']:.3f}"
                 if x["deepspeed"] and x["pytorch"]
                 else "",
@@ -274,6 +289,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--length", type=int, help="tokens in a row, a power of 2 (default 64; on a GPU 2048)")
     parser.add_argument("--programs", type=words, default=list(PROGRAMS), help=f"(default {','.join(PROGRAMS)})")
     parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, help="try the engine's switches (on a GPU)")
+    parser.add_argument("--switches", type=words, help="of the engine that are tried (default all)")
     parser.add_argument("--seconds", type=float, help="of measuring, a program and case (default 20; on a GPU 5)")
     parser.add_argument("--blocks", type=int, default=10, help="rounds that these seconds are cut into (default 10)")
     parser.add_argument("--threads", type=int, help="of a process (default 1; with a GPU a quarter of the cores)")

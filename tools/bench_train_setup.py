@@ -6,6 +6,7 @@ Every program of a case reads the same tokens: lrps from shards, the others from
 from __future__ import annotations
 
 import typing
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lrps.config.values import parse_quantity
 from lrps.data.build.writer import TokenWriter
 from lrps.data.tokenizer import train_tokenizer
 from lrps.paths.decoder import Decoder, decoder_of
+from lrps.paths.memory import Setting, memory_need
 
 VERSION = "v1"
 GPU_SHAPES = {
@@ -91,6 +93,22 @@ class Case:
         assert decoder is not None
         return decoder
 
+    def forecast_bytes(self, root: Path, chunked: bool = True, gloo: bool = False) -> int:
+        """Return the forecast of the peak memory of one rank in a step, of tensors; see `lrps plan`."""
+        setting = Setting(
+            zero_stage=self.zero,
+            precision="bf16" if self.precision == "bf16" else "fp32",
+            devices=self.ranks,
+            rows=self.rows // self.ranks,
+            micro_batches=1,
+            length=self.length,
+            checkpointing=self.engine.get("activation_checkpointing", False),
+            attention=self.engine.get("attention"),
+            chunked=chunked and self.engine.get("cross_entropy") != "full",
+            gloo=gloo,
+        )
+        return memory_need(self.decoder(root), setting).peak.total
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -125,14 +143,15 @@ def rows_of(root: Path, case: Case) -> np.ndarray:
     return np.memmap(root / "tokens.bin", np.uint16, "r").reshape(-1, case.length)
 
 
-def switches() -> list[dict[str, Any]]:
-    """Every engine switch by itself, at each value that is not its default: [{name: value}, ..].
+def switches(names: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Return every engine switch by itself, at each value that is not its default: [{name: value}, ..].
 
-    Read from the config model, so that a new switch is measured without being named here. Numbers are left out.
+    names: switches that are wanted; by default all. Read from the config model, so that a new switch is measured
+    without being named here. Numbers are left out.
     """
     found = []
     for name, info in EngineConfig.model_fields.items():
-        if name in ("zero_stage", "precision"):
+        if name in ("zero_stage", "precision") or (names is not None and name not in names):
             continue
         values = [True, False] if info.annotation is bool else _named_values(info.annotation)
         found += [{name: value} for value in values if value != info.default]

@@ -1,9 +1,9 @@
 """One process of one program that tools/bench_train.py measures; not to be started by hand.
 
-The programs train the same model on the same tokens: a bare PyTorch loop, a bare DeepSpeed loop, Hugging Face's Trainer
-with DeepSpeed, and lrps's own job. Each one stops before its first step and after every block of steps, and waits until
-it is told how many steps to take: so programs that are alive at the same time take turns, and what else the machine
-does hits all of them.
+The programs train the same model on the same tokens: a bare PyTorch loop, bare DeepSpeed loops, Hugging Face's Trainer
+with DeepSpeed and without, and lrps's own job. Each one stops before its first step and after every block of steps, and
+waits until it is told how many steps to take: so programs that are alive at the same time take turns, and what else the
+machine does hits all of them.
 """
 
 from __future__ import annotations
@@ -187,6 +187,38 @@ def bare_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
         engine.destroy()
 
 
+def tuned_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
+    """With the settings, the kept memory and the loss of lrps: the difference to lrps is its own loop."""
+    from lrps.engine.deepspeed_engine import deepspeed, process_group
+    from lrps.engine.loss_head import enable_fused_loss
+    from lrps.engine.setup.settings import deepspeed_settings, division
+
+    with process_group():
+        model = _model(config)
+        settings = deepspeed_settings(
+            config,
+            division(config, case.ranks),
+            sum(parameter.numel() for parameter in model.parameters()),
+            processes=case.ranks,
+            on_gpu=torch.cuda.is_available(),
+            own_sums=False,
+        )
+        engine, *_ = deepspeed.initialize(
+            model=model, optimizer=_adamw(config, model), config=settings, dist_init_required=False
+        )
+        trial = torch.tensor([[0, 1], [1, 0]], device=engine.device)
+        with torch.no_grad():
+            enable_fused_loss(model, lambda: engine(input_ids=trial, labels=trial).loss)
+        engine.train()
+        batch, step = _batches(case, root), 0
+        while gate():
+            rows = batch(step).to(engine.device).long()
+            engine.backward(engine(input_ids=rows, labels=rows).loss)
+            engine.step()
+            step += 1
+        engine.destroy()
+
+
 class _Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """Rows of `tokens.bin` as Hugging Face's Trainer wants them."""
 
@@ -203,6 +235,22 @@ class _Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 def hf_trainer(case: Case, config: Config, root: Path, gate: Gate) -> None:
     """With the DeepSpeed settings of the bare loop: buckets of `auto` make two ranks of a small model far slower."""
+    settings = _deepspeed_settings(case) | {"gradient_clipping": "auto", "bf16": {"enabled": "auto"}}
+    with _process_group():
+        _hf_train(case, config, root, gate, deepspeed=settings)
+
+
+def hf_trainer_plain(case: Case, config: Config, root: Path, gate: Gate) -> None:
+    """DistributedDataParallel where there are several ranks; bf16 is autocast over fp32 weights."""
+    if case.ranks == 1:
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            os.environ.pop(name)  # Without a launcher's variables the Trainer wraps nothing.
+    backend = {} if torch.cuda.is_available() or case.ranks == 1 else {"ddp_backend": "gloo"}
+    _hf_train(case, config, root, gate, **backend)
+
+
+def _hf_train(case: Case, config: Config, root: Path, gate: Gate, **settings: Any) -> None:
+    """Let Hugging Face's Trainer take the steps. settings: further ones of its arguments."""
     if find_spec("accelerate") is None:
         raise SystemExit("Hugging Face's Trainer needs accelerate, which lrps does not: pip install accelerate")
     from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -212,8 +260,7 @@ def hf_trainer(case: Case, config: Config, root: Path, gate: Gate) -> None:
             control.should_training_stop = not gate()
 
     model = _model(config)
-    settings = _deepspeed_settings(case) | {"gradient_clipping": "auto", "bf16": {"enabled": "auto"}}
-    with tempfile.TemporaryDirectory() as out, _process_group():
+    with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(
             output_dir=out,
             max_steps=UNTIL_TOLD,
@@ -226,11 +273,11 @@ def hf_trainer(case: Case, config: Config, root: Path, gate: Gate) -> None:
             optim="adamw_torch_fused",
             bf16=case.precision == "bf16",
             use_cpu=not torch.cuda.is_available(),
-            deepspeed=settings,
             logging_steps=LOG_EVERY,
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
+            **settings,
         )
         Trainer(model=model, args=arguments, train_dataset=_Rows(case, root), callbacks=[Gated()]).train()
 
@@ -284,6 +331,15 @@ def _time(owner: Any, method: str, spent: Spent, what: str) -> None:
     setattr(owner, method, timed)
 
 
+LOOPS: dict[str, Callable[[Case, Config, Path, Gate], None]] = {
+    "pytorch": bare_pytorch,
+    "deepspeed": bare_deepspeed,
+    "deepspeed-tuned": tuned_deepspeed,
+    "hf": hf_trainer,
+    "hf-plain": hf_trainer_plain,
+}
+
+
 def main() -> None:
     """Arguments: program, directory of the data, run directory, descriptor to answer on, case as JSON."""
     program, root, runs, descriptor, case_json = sys.argv[1:]
@@ -296,9 +352,7 @@ def main() -> None:
         if program == "lrps":
             lrps_job(config, gate)
         else:
-            {"pytorch": bare_pytorch, "deepspeed": bare_deepspeed, "hf": hf_trainer}[program](
-                case, config, Path(root), gate
-            )
+            LOOPS[program](case, config, Path(root), gate)
         gate.tell(done=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from collections import deque
@@ -24,9 +24,11 @@ from lrps.base.errors import (
     TrainingError,
 )
 from lrps.base.files import atomic_write_json
+from lrps.base.foreign_json import through_json
 from lrps.config.extensions import CALLBACKS, DECAYS, OPTIMIZERS, PARADIGMS, TRACKERS
 from lrps.config.models import Config
 from lrps.costs.status_document import StatusDocument
+from lrps.launch.launcher_watch import SUPERVISOR
 from lrps.plan.plan import Plan, make_plan
 
 _ERRORS: Mapping[int, type[LrpsError]] = {
@@ -102,7 +104,7 @@ def _written(config: Config) -> Path:
 
 
 def _plain(values: Any) -> Any:
-    return json.loads(json.dumps(values, default=str))
+    return through_json(values, default=str)
 
 
 def _run_command(command: Sequence[str]) -> None:
@@ -114,6 +116,7 @@ def _run_command(command: Sequence[str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        env={**os.environ, SUPERVISOR: str(os.getpid())},
         start_new_session=True,
     )
     assert process.stdout is not None

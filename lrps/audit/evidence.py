@@ -14,8 +14,8 @@ from typing import Any
 from lrps.audit.attempts import AttemptChain, chain_attempts
 from lrps.audit.result import Difference
 from lrps.base.errors import LineageError
-from lrps.base.files import located
-from lrps.base.foreign_json import read_json
+from lrps.base.files import located, regular_file
+from lrps.base.foreign_json import LARGEST_BYTES, read_json
 from lrps.data.sources import mixture_sha256
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.records import attempt_files
@@ -218,5 +218,5 @@ def _read_chain(
 
 def _has_record(ledger_file: Path) -> bool:
     """Return whether a ledger file has a complete record. An attempt may have died before it wrote one."""
-    with open(ledger_file, "rb") as lines:
-        return lines.readline().endswith(b"\n")
+    with open(ledger_file, "rb", opener=regular_file) as lines:
+        return lines.readline(LARGEST_BYTES).endswith(b"\n")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 import re
 from typing import Annotated
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import PlainSerializer
 
@@ -56,6 +58,17 @@ def host_of(address: str) -> str:
 def conceal_paths(text: str) -> str:
     """Return text without what follows the host in http addresses: webhooks have their secret in the path."""
     return re.sub(r"(https?://[^/\s'\"]*)/[^\s'\"]*", r"\1/...", conceal(text), flags=re.IGNORECASE)
+
+
+def conceal_key(text: str, key: str | None) -> str:
+    """Return a server's text without the key that it may repeat, however it has encoded it."""
+    if not key:
+        return text
+    forms = {key, quote(key, safe=""), json.dumps(key)[1:-1], html.escape(key)}
+    forms |= {base64.b64encode(form.encode()).decode().rstrip("=") for form in (key, f"Bearer {key}")}
+    for form in sorted(forms, key=len, reverse=True):
+        text = re.sub(re.escape(form), "...", text, flags=re.IGNORECASE)
+    return text
 
 
 def basic_login(address: str) -> tuple[str, str | None]:

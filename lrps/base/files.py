@@ -1,25 +1,48 @@
-"""Atomic, durable files: a reader sees the old content or the new one, also after a power cut.
-
-Imports the standard library only.
-"""
+"""Atomic, durable files: a reader sees the old content or the new one, also after a power cut."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import DataError
+
 _PIECE = 2**24
 _UMASK = os.umask(0o077)  # It can only be read by setting it.
 os.umask(_UMASK)
 _LONGEST_WRITE_SECONDS = 600.0
 """Age at which a temporary file belongs to no write any more."""
+
+
+class NotRegularError(DataError, OSError):
+    """A named pipe, a socket or a device in place of a file."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}; copy it again"
+
+
+def regular_file(path: str | Path, flags: int) -> int:
+    """Open a file as `os.open` does, and as an `opener` of `open`; NotRegularError for what is no regular file.
+
+    A named pipe would wait for somebody who writes into it, and a device may have no end.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise NotRegularError(errno.EINVAL, "is no regular file", str(path))
 
 
 def fsync_directory(directory: Path) -> None:
@@ -124,7 +147,7 @@ def sha256_file(path: Path, receive: Callable[[int, memoryview], None] | None = 
 
     receive: called with (offset, bytes) of every piece, in the order of the file; the next piece overwrites the bytes.
     """
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=regular_file) as file:
         return sha256_range(file.fileno(), 0, os.fstat(file.fileno()).st_size, receive)
 
 

@@ -1,7 +1,4 @@
-"""Reading the lines that were appended to a file since the last read, so that following a path stays cheap.
-
-Imports the standard library only.
-"""
+"""Reading the lines that were appended to a file since the last read, so that following a path stays cheap."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from lrps.base.files import regular_file
 
 PIECE_BYTES = 2**24
 """Largest number of bytes per read; the rest follows with the next one. Longer than any line."""
@@ -38,7 +37,7 @@ class Tail:
         newest_bytes: largest number of bytes to read at the end of the file; bytes before them are skipped.
         """
         try:
-            with open(file, "rb") as lines:
+            with open(file, "rb", opener=regular_file) as lines:
                 there = os.fstat(lines.fileno())
                 same = there.st_ino == self.inode and there.st_size >= self.offset
                 start = self.offset if same else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from lrps.base.errors import ConfigError
+from lrps.base.foreign_json import JsonError, read_json
 
 if TYPE_CHECKING:
     from lrps.config.deepspeed.translation import Translation
@@ -138,16 +138,14 @@ def _print_translation(translation: Translation) -> None:
         typer.echo(yaml.safe_dump(translation.values, sort_keys=False, default_flow_style=False), nl=False)
 
 
+_ADVICE = "give the path of a DeepSpeed config"
+
+
 def _read(file: Path) -> dict[str, Any]:
     """Return the values of a JSON file. Raises ConfigError for anything else."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        return dict(read_json(file, advice=_ADVICE))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}; give the path of a DeepSpeed config") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: is no text ({error.reason}); give the path of a DeepSpeed config") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: a DeepSpeed config is a mapping of keys")
-    return values
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}; {_ADVICE}") from None
+    except JsonError as error:
+        raise ConfigError(str(error)) from None

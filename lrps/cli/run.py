@@ -212,6 +212,7 @@ def _show_jobs(made: Plan, names: Sequence[str], launcher: HostLauncher | SlurmL
 def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of: JobsOf) -> None:
     """Run the paths as process groups that this process starts and watches, then write the report."""
     from lrps.costs.status_document import status_document
+    from lrps.launch.launcher_watch import watch_launchers
     from lrps.launch.preflight import check_idle
     from lrps.launch.run import run_jobs
     from lrps.plan.status import plan_status
@@ -220,6 +221,7 @@ def _run_here(made: Plan, names: Sequence[str], launcher: HostLauncher, jobs_of:
 
     jobs = jobs_of(names)
     check_idle(made.layout, names)
+    watch_launchers(2 * made.config.launch.grace_seconds)  # Workers have the first half.
     if jobs:
         typer.echo(f"{made.config.name}: {len(names)} paths to do in {len(jobs)} process groups")
     with Webhook(made.config.name, made.config.track.notify_address, typer.echo) as webhook:
@@ -331,19 +333,23 @@ def submit_missing(plan: Plan, names: Sequence[str], jobs_of: JobsOf) -> None:
 def show_scripts(plan: Plan, names: Sequence[str], jobs_of: JobsOf) -> None:
     """Print the scripts of the paths that are in no job yet, and the commands that would submit them."""
     from lrps.base.errors import SchedulerError
+    from lrps.launch.slurm.concealed import shown_options
     from lrps.launch.slurm.names import script_file
     from lrps.launch.slurm.queue import queued_jobs
     from lrps.launch.slurm.script import script_text
     from lrps.launch.slurm.submit import jobs_to_wait_for, sbatch_command
 
     run_dir = plan.layout.run_dir
+    shown = shown_options(plan.config.launch.slurm)
+    if shown != plan.config.launch.slurm:
+        typer.echo("# `...`: a value of launch.slurm.setup or directives that may be a secret, as your config has it.")
     ids: dict[str, str] = {}
     with suppress(SchedulerError):  # Without Slurm no jobs are queued.
         ids = {name: job.job_id for job in queued_jobs(run_dir) if job.is_active for name in job.paths}
     for job in jobs_of([name for name in names if name not in ids]):
         after = jobs_to_wait_for(plan, job, ids)
         file = script_file(run_dir, job.name)
-        print_exactly(f"# {file}\n{script_text(plan, job)}")
+        print_exactly(f"# {file}\n{script_text(plan, job, shown)}")
         print_exactly(f"# {' '.join(sbatch_command(run_dir, job.paths, file, after))}\n")
         ids |= dict.fromkeys(job.paths, f"<job of {job.name}>")
 

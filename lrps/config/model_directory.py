@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.base.files import regular_file
 from lrps.base.foreign_json import JsonError, read_json
 
 MODEL_CONFIG = "config.json"
@@ -47,7 +48,7 @@ def refuse_lfs_pointer(file: Path, where: str) -> None:
     A file that cannot be read is left to its reader, which says so.
     """
     try:
-        with open(file, "rb") as opened:
+        with open(file, "rb", opener=regular_file) as opened:
             start = opened.read(len(_LFS_POINTER))
     except OSError:
         return

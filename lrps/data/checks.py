@@ -19,6 +19,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from lrps.base.errors import DataError
+from lrps.base.files import regular_file
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import ITEM_BYTES, Manifest
 
@@ -108,7 +109,7 @@ def _check_ahead(manifest: Manifest, files: ShardFiles, known: _Known, pending: 
             path = None if known.whole[number] else files.find(manifest.shards[shard])
             if path is not None:
                 with contextlib.suppress(OSError):
-                    _check_block(manifest, known, shard, number, os.open(path, os.O_RDONLY))
+                    _check_block(manifest, known, shard, number, regular_file(path, os.O_RDONLY))
 
 
 def _check_block(manifest: Manifest, known: _Known, shard: int, number: int, descriptor: int) -> None:

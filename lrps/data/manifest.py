@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from lrps.base.errors import DataError
-from lrps.base.files import atomic_write_bytes, located
+from lrps.base.files import atomic_write_bytes, located, regular_file
 from lrps.base.foreign_json import JsonError, bounded_lines, parse_json
 
 FORMAT = "lrps-tokens/1"
@@ -178,7 +178,7 @@ def manifest_path(root: Path, version: str, split: str) -> Path:
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest. Raises DataError for missing or unknown keys, wrong types and contradictions."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             return _parse_manifest(*_values(file))
     except FileNotFoundError:
         raise DataError(f"{located(path)}: no such manifest. Run `lrps data build CONFIG` to make it.") from None

@@ -17,6 +17,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from lrps.base.errors import ConfigError, DataError
+from lrps.base.files import regular_file
 from lrps.data.checks import BlockChecks, file_identity
 from lrps.data.composition import Composition
 from lrps.data.files import ShardFiles
@@ -157,7 +158,7 @@ class TokenSource:
         shard = self.manifest.shards[number]
         path = self._files.path(shard)
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular_file) as file:
                 self.span.map(number, file, read_ahead=self._windowed)
                 self._checks.opened(number, file_identity(file.fileno()))
         except FileNotFoundError:

@@ -18,10 +18,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.base.files import atomic_write_bytes, located
-from lrps.base.foreign_json import parse_json
+from lrps.base.foreign_json import parse_json, read_bounded
 from lrps.config.model_directory import refuse_lfs_pointer
 from lrps.data.manifest import TokenizerIdentity
 
+LARGEST_TOKENIZER = 2**28
+"""Largest size of a tokenizer.json in bytes."""
 TRAINED_EOS = "<|endoftext|>"
 """EOS token of the tokenizers that are trained here."""
 
@@ -97,14 +99,14 @@ def read_tokenizer(path: Path) -> TokenizerFile:
     """Read a `tokenizer.json`. Raises DataError if it cannot be read or is no tokenizer."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, LARGEST_TOKENIZER, "give a tokenizer.json file")
     except OSError as error:
         raise DataError(
             f"{located(path)}: cannot read a tokenizer ({error.strerror}). Give a tokenizer.json file."
         ) from None
     refuse_lfs_pointer(path, "data.tokenizer")
     try:
-        contents = parse_json(data, "the tokenizer", largest=2**28)
+        contents = parse_json(data, "the tokenizer", largest=LARGEST_TOKENIZER)
     except ValueError as error:
         raise _not_a_tokenizer(path, error) from None
     if not (isinstance(contents.get("model"), dict) and "vocab" in contents["model"]):

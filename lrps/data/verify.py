@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from rich.console import Console
 
 from lrps.base.errors import DataError
-from lrps.base.files import located, sha256_file
+from lrps.base.files import located, regular_file, sha256_file
 from lrps.base.progress import byte_progress
 from lrps.config.models import Config
 from lrps.data.cache import CachedFiles, open_files
@@ -150,7 +150,7 @@ def _faults(path: Path, shard: Shard, manifest: Manifest, progress: Callable[[in
     damaged: list[str] = []
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             if (size := os.fstat(file.fileno()).st_size) != shard.bytes:
                 return [f"{path} has {size} bytes, {shard.bytes} expected"]
             for block, length in _sections(shard, manifest):

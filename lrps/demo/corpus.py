@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import DataError
+from lrps.base.foreign_json import read_json
 
 ERAS = ((1790, 1859), (1860, 1899), (1900, 1949), (1950, 2026))
 """The years of v1, v2, ... of `--split eras`: four periods with about the same amount of text."""
@@ -255,7 +256,7 @@ def read_record(out: Path, arguments: Mapping[str, Any], archive: str | None) ->
     """Return corpus.json of `out`, or None; CorpusError where it was made otherwise or lacks files."""
     if not (out / "corpus.json").exists():
         return None
-    record: dict[str, Any] = json.loads((out / "corpus.json").read_text())
+    record: dict[str, Any] = read_json(out / "corpus.json")
     made = {**record["arguments"], "archive": record.get("archive")}
     if made != {**arguments, "archive": archive or record.get("archive")} or made["archive"] is None:
         raise CorpusError(f"{out} holds a corpus made with {made}: choose another --out, or delete it")

@@ -6,7 +6,6 @@ the corpus that it is for, and what it was measured with: <!-- expected: sotu; t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import DataError
+from lrps.base.foreign_json import read_json
 
 TABLE = Path(__file__).with_name("expected.md")
 """File with the expected losses."""
@@ -129,6 +129,6 @@ def measured_run(run: Path, corpus: Path) -> tuple[Mapping[str, Any], Outcome]:
 
 def _read_json(path: Path, how: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise ExpectationError(f"{path} cannot be read ({error.strerror}): {how}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from lrps.base.foreign_json import parse_json
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
 
@@ -91,7 +91,7 @@ def check_two_processes(_subject: Subject) -> Iterator[Finding]:
         last = (errors.strip().splitlines() or ["no message"])[-1]
         yield Finding(AREA, "all-reduce", "fail", f"two processes on this machine: {last}", _INTERFACE)
         return
-    yield all_reduce_finding(json.loads(output), AREA, "two gloo processes")
+    yield all_reduce_finding(parse_json(output, "the processes"), AREA, "two gloo processes")
 
 
 def all_reduce_finding(measured: dict[str, Any], area: str, who: str) -> Finding:

@@ -8,9 +8,11 @@ from typing import Any
 from lrps.base.errors import ConfigError, LrpsError
 from lrps.doctor.examination import Subject
 from lrps.doctor.finding import Finding
+from lrps.paths.optimizer_states import other_than_adamw, states_of_kind
 from lrps.plan.plan import Plan
 
 AREA = "model"
+_OF_PARAMETERS = {"all": "all parameters", "matrices": "matrices", "others": "other parameters"}
 
 
 def check_model(subject: Subject) -> Iterator[Finding]:
@@ -30,6 +32,7 @@ def check_model(subject: Subject) -> Iterator[Finding]:
     checkpoint, vocabulary = plan.config.model.checkpoint, config.get_text_config().vocab_size
     origin = "newly initialised" if checkpoint is None else f"from {checkpoint}"
     yield Finding(AREA, "model", "ok", f"{config.model_type} {origin}, vocabulary of {vocabulary}")
+    yield _optimizer(plan)
     yield from _examined(plan, config)
     yield from _sharing(plan, config)
 
@@ -44,6 +47,15 @@ def _checked_config(plan: Plan) -> Any:
     if model.checkpoint is not None and not plan.begun:
         check_checkpoint(model.checkpoint, config)
     return config
+
+
+def _optimizer(plan: Plan) -> Finding:
+    """Return the kind of optimizer, with the states that it has of the parameters."""
+    kind = plan.config.optimizer.kind
+    states = states_of_kind(kind)(plan.config.engine.precision)
+    listed = ", ".join(f"{state.name} ({state.dtype}, {_OF_PARAMETERS[state.applies_to]})" for state in states)
+    law = "" if other_than_adamw(kind) is None else "; the law of `lrps forecast` was fitted to runs with AdamW"
+    return Finding(AREA, "optimizer", "ok", f"{kind} with {listed}{law}")
 
 
 def _sharing(plan: Plan, model: Any) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from lrps.launch.launchers.launcher import HostLauncher
 from lrps.launch.launchers.registry import launcher_of
 from lrps.launch.launchers.slurm import SlurmLauncher
 from lrps.launch.process_group import GROUP, LaunchCommand, ProcessGroupJob
+from lrps.launch.slurm.concealed import concealed
 from lrps.launch.supervise import Supervisor
 from lrps.plan.plan import Plan
 
@@ -50,7 +51,7 @@ def call_roll(plan: Plan, config_file: Path, overrides: Sequence[str], seconds: 
             return nodes_report(ranks, all_reduce, job.world_size)
         output = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log.exists() else []
     how = f"did not answer within {seconds:g} s" if code is None else f"ended with code {code} and no result"
-    what = "\n      | ".join((f"the ranks {how}: {shlex.join(command.command)}", *output))
+    what = "\n      | ".join((f"the ranks {how}: {concealed(shlex.join(command.command))}", *output))
     fix = (
         "try one host first; several need ssh without a password, one network, and the same paths and environment. "
         "NCCL_DEBUG=INFO prints more"
@@ -94,7 +95,7 @@ def exchange_directory(run_dir: Path) -> Iterator[Path]:
 
 def _command(launcher: HostLauncher | SlurmLauncher, job: ProcessGroupJob, directory: Path) -> LaunchCommand:
     if isinstance(launcher, SlurmLauncher):
-        return launcher.step_command(job)
+        return launcher.step_command(job, directory.absolute() / "step.sh")
     allocator = Allocator(launcher, [job], os.environ, directory)
     allocation = allocator.allocate(job)
     assert allocation is not None, "the allocator has checked that the job fits"

@@ -23,10 +23,11 @@ import torch
 import torch.distributed as dist
 
 from lrps.base.files import atomic_write_text
+from lrps.base.foreign_json import parse_json
 from lrps.config.models import Config
 from lrps.doctor.all_reduce import measure
 from lrps.engine.deepspeed_engine import process_group
-from lrps.engine.ranks import gather
+from lrps.engine.ranks import ask_rank_zero, gather
 
 EXCHANGE_DIRECTORY = ".doctor"
 """Name of the directory, in the run directory, that the waiting doctor creates and removes."""
@@ -59,7 +60,7 @@ def run_worker(config: Config) -> None:
     with process_group(timedelta(seconds=GROUP_SECONDS)):
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
         sees_the_run, clock = _sees_the_run(directory), _clock_seconds()
-        ranks = gather(_rank_report(device, clock, sees_the_run))
+        ranks = gather(_rank_report(device, clock, sees_the_run), RankReport)
         measured = measure(device)
         if dist.get_rank() == 0:
             result = {"ranks": [asdict(each) for each in ranks], "all_reduce": asdict(measured)}
@@ -69,7 +70,7 @@ def run_worker(config: Config) -> None:
 
 def read_result(text: str) -> tuple[tuple[RankReport, ...], dict[str, Any]]:
     """Return the ranks in order, and the measurement of all-reduces as JSON values, from the text of a result."""
-    values = json.loads(text)
+    values = parse_json(text, RESULT)
     return tuple(RankReport(**each) for each in values["ranks"]), values["all_reduce"]
 
 
@@ -91,25 +92,21 @@ def _sees_the_run(directory: Path) -> bool:
     Collective.
     """
     rank = dist.get_rank()
-    word: list[Any] = [secrets.token_hex(16)]
-    dist.broadcast_object_list(word, src=0)
+    word = ask_rank_zero(lambda: secrets.token_hex(16))
     try:
         if rank == 0:
-            atomic_write_text(directory / "word", word[0])
+            atomic_write_text(directory / "word", word)
         dist.barrier()
-        seen = (directory / "word").read_text() == word[0]
-        atomic_write_text(directory / f"answer-{rank}", word[0])
+        seen = (directory / "word").read_text() == word
+        atomic_write_text(directory / f"answer-{rank}", word)
     except OSError:
         seen = False
         if rank == 0:
             dist.barrier()
     dist.barrier()
-    answered = [False] * dist.get_world_size()
-    if rank == 0:
-        answered = [_content(directory / f"answer-{other}") == word[0] for other in range(len(answered))]
-    answers: list[Any] = [answered]
-    dist.broadcast_object_list(answers, src=0)
-    return seen and bool(answers[0][rank])
+    others = range(dist.get_world_size())
+    answered = ask_rank_zero(lambda: [_content(directory / f"answer-{other}") == word for other in others])
+    return seen and answered[rank]
 
 
 def _content(path: Path) -> str | None:

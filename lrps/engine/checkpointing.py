@@ -10,23 +10,23 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from lrps.base.errors import CheckpointError, DamagedCheckpointError, UnreadableCheckpointError
 from lrps.base.files import json_text
-from lrps.engine.fragments import FragmentKey, Fragments
+from lrps.engine.fragments import Fragments
 from lrps.engine.ranks import ask_rank_zero, failing_together, gather, rank, world_size
+from lrps.engine.snapshot import Snapshot, StateCopy
 from lrps.engine.state_files.agreement import RanksPerFile, agree_on_index
 from lrps.engine.state_files.reading import SavedState
+from lrps.paths.optimizer_states import OPTIMIZER
 from lrps.store import checkpoints
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.fragments.index import INDEX, FragmentIndex
-from lrps.store.fragments.opening import index_of
+from lrps.store.fragments.opening import IndexMessage, index_of
 from lrps.store.layout import PathLayout
 from lrps.store.segments import Entry, FileSegment, dealt, merged_entries
 
@@ -78,45 +78,6 @@ def save_checkpoint(
     return _publish(draft, lambda: _write(draft, own))
 
 
-class Snapshot:
-    """Host memory for copies of one engine's fragments; each copy overwrites the previous one.
-
-    It takes as much memory as the rank's part of a checkpoint: 12 bytes for each parameter that the rank owns, or 16
-    with an average of the weights.
-    """
-
-    def __init__(self, live: Fragments) -> None:
-        """Allocate memory for `live`. Raises CheckpointError if the host has too little."""
-        self._buffers = _buffers(live.tensors)
-
-    def take(self, live: Fragments) -> Fragments:
-        """Copy the fragments into this snapshot's memory, and return the copy once it is complete."""
-        for key, tensor in live.tensors.items():
-            self._buffers[key].copy_(tensor, non_blocking=True)
-        if torch.cuda.is_available():
-            torch.cuda.current_stream().synchronize()
-        return replace(live, tensors=self._buffers)
-
-
-def _buffers(tensors: Mapping[FragmentKey, Tensor]) -> dict[FragmentKey, Tensor]:
-    """Allocate host memory for these tensors: once for each type, pinned where it is filled from a GPU."""
-    pinned = any(tensor.is_cuda for tensor in tensors.values())
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    buffers: dict[FragmentKey, Tensor] = {}
-    for dtype in {tensor.dtype for tensor in tensors.values()}:
-        alike = {key: tensor.numel() for key, tensor in tensors.items() if tensor.dtype == dtype}
-        try:
-            # Written once here, or the first copy would wait for a page fault on every page.
-            memory = torch.empty(sum(alike.values()), dtype=dtype, pin_memory=pinned).zero_()
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"no host memory for a copy of {size / 1e9:.1f} GB to save from while training continues "
-                f"({error}); set checkpoint.asynchronous: false, or give the process more memory"
-            ) from error
-        buffers |= zip(alike, memory.split(list(alike.values())), strict=True)
-    return buffers
-
-
 class Saver:
     """Saves an engine's state while training continues: one save at a time.
 
@@ -144,7 +105,8 @@ class Saver:
     def prepare(self) -> None:
         """Let the thread allocate the snapshot, so that not even the first save waits for it. Not collective."""
         if self._snapshot is None:
-            self._snapshot = self._writer.submit(Snapshot, self._engine.own_fragments())
+            live = self._engine.own_fragments()
+            self._snapshot = self._writer.submit(Snapshot, live, _only_updates_change(self._engine))
 
     def begin(self, step: int, identity: Mapping[str, Any]) -> None:
         """Copy the current state and begin to write it; see `save_checkpoint`. Collective.
@@ -159,7 +121,8 @@ class Saver:
             self.prepare()
             assert self._snapshot is not None
             copy = self._snapshot.result().take(own)
-        self._written = self._writer.submit(_write, draft, copy)
+        self._engine.hold_update(copy.hold_update)
+        self._written = self._writer.submit(_write_copy, draft, copy)
 
     def finish(self) -> Checkpoint | None:
         """Publish the save in flight, after waiting for it if necessary; None if there is none. Collective.
@@ -194,7 +157,16 @@ def _begin(
         own = engine.own_fragments()
     index = agree_on_index(own, ranks_per_file)
     facts = {**identity, **engine.facts, "step": step}
-    return _Draft(ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step)), step, facts, index), own
+    temporary = ask_rank_zero(lambda: checkpoints.begin(path_layout.checkpoints, step), Path)
+    return _Draft(temporary, step, facts, index), own
+
+
+def _only_updates_change(engine: Engine) -> bool:
+    """Return whether nothing but updates and loads changes the state: so with AdamW, and without an average.
+
+    Muon changes its momentum in the backward pass, and an evaluation of averages exchanges them with the weights.
+    """
+    return OPTIMIZER not in engine.facts and engine.average.rule is None
 
 
 def _write(draft: _Draft, fragments: Fragments) -> _Written:
@@ -207,14 +179,21 @@ def _write(draft: _Draft, fragments: Fragments) -> _Written:
     return _Written(segment, small)
 
 
+def _write_copy(draft: _Draft, copy: StateCopy) -> _Written:
+    """Write this rank's part from a copy, once that is complete. Not collective."""
+    copy.wait()
+    return _write(draft, copy.fragments)
+
+
 def _publish(draft: _Draft, written: Callable[[], _Written]) -> Checkpoint:
     """Publish the files of all ranks, or none. written: returns what this rank has written. Collective."""
     try:
         with failing_together():
             mine = written()
-        everyone = gather(mine)
+        everyone = gather(mine, _Written)
         files = merged_entries(each.segment for each in everyone) | dict(everyone[0].others)
-        return ask_rank_zero(lambda: checkpoints.publish(draft.temporary, draft.step, files, draft.facts))
+        publish = partial(checkpoints.publish, draft.temporary, draft.step, files, draft.facts)
+        return ask_rank_zero(publish, Checkpoint)
     except BaseException:
         _discard(draft)  # A full disk needs the space of the unfinished files.
         raise
@@ -234,7 +213,8 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint, optimizer: str = "ca
     state is of another model.
     """
     try:
-        saved = SavedState(checkpoint.directory, ask_rank_zero(lambda: index_of(checkpoint), alike=True))
+        index = ask_rank_zero(lambda: IndexMessage.of(index_of(checkpoint)), IndexMessage, alike=True).index()
+        saved = SavedState(checkpoint.directory, index)
         share = [each for each in _own_share(checkpoint) if each.file != INDEX]  # Rank 0 has compared the index.
         digests = engine.read_fragments(saved, optimizer, share)
         with failing_together(alike=True), _naming_rank():

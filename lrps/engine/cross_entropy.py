@@ -8,6 +8,8 @@ the loss of bf16 states to bf16. Must not import deepspeed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lrps.engine.packing import NOT_PREDICTED
+
+_Passes = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 CHUNK_ELEMENTS = 2**25
 """Number of logits per chunk: 128 MB in fp32, 1,024 tokens for a vocabulary of 32k."""
@@ -27,16 +31,19 @@ def chunked_cross_entropy(
     targets: Tensor,
     elements: int = CHUNK_ELEMENTS,
     mean_of: int | None = None,
+    fused: bool = False,
 ) -> Tensor:
     """Return the mean cross-entropy of the logits `hidden @ weight.T + bias` over the targets, in nats and fp32.
 
     hidden: (tokens, width). weight: (vocabulary, width). targets: (tokens,), NOT_PREDICTED for none. elements: number
-    of logits per chunk. mean_of: number by which the sum is divided; by default that of the targets. Backward may be
+    of logits per chunk. mean_of: number by which the sum is divided; by default that of the targets. fused: let
+    torch.compile join the passes over the logits of a chunk into few, which changes rounding only. Backward may be
     called once.
     """
     if not torch.is_grad_enabled():
         return mean_of_targets(chunked_token_losses(hidden, weight, bias, targets, elements), targets, mean_of)
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, _rows(elements, weight), mean_of)
+    passes = _fused_passes() if fused else _losses_and_gradient
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, _rows(elements, weight), mean_of, passes)
     return loss
 
 
@@ -82,6 +89,25 @@ def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (log_sum - logits.gather(1, places))[:, 0], log_sum, places
 
 
+def _losses_and_gradient(output: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses of tokens, fp32 (tokens,), and the gradient of their mean by the logits, in their type.
+
+    output: logits (tokens, vocabulary). share: of each token in the mean, (tokens,).
+    """
+    logits = output.float()
+    losses, log_sum, places = _losses(logits, targets)
+    # Gradient of the loss by the logits: (softmax - one-hot) of the predicted tokens, divided by their number.
+    logits.sub_(log_sum).exp_()
+    logits.scatter_add_(1, places, logits.new_full((), -1.0).expand_as(places))
+    return losses, logits.mul_(share[:, None]).to(output.dtype)
+
+
+@cache
+def _fused_passes() -> _Passes:
+    """Return `_losses_and_gradient` for torch.compile, which compiles it when it is called."""
+    return torch.compile(_losses_and_gradient)
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -92,6 +118,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         rows: int,
         mean_of: int | None,
+        passes: _Passes,
     ) -> Tensor:
         share = _share(targets, mean_of)
         losses = torch.empty_like(targets, dtype=torch.float32)
@@ -101,12 +128,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None else None
         for begin in range(0, len(hidden), rows):
             chunk = slice(begin, begin + rows)
-            logits = nn.functional.linear(hidden[chunk], weight, bias).float()
-            losses[chunk], log_sum, places = _losses(logits, targets[chunk])
-            # Gradient of the loss by the logits: (softmax - one-hot) of the predicted tokens, divided by their number.
-            logits.sub_(log_sum).exp_()
-            logits.scatter_add_(1, places, logits.new_full((), -1.0).expand_as(places))
-            gradient = logits.mul_(share[chunk, None]).to(weight.dtype)
+            output = nn.functional.linear(hidden[chunk], weight, bias)
+            losses[chunk], gradient = passes(output, targets[chunk], share[chunk])
             torch.mm(gradient, weight, out=of_hidden[chunk])
             of_weight += gradient.T @ hidden[chunk]
             if of_bias is not None:
@@ -119,4 +142,4 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor | None, ...]:
         # In place: a copy of the weight's gradient would be as large as the weight.
-        return *(each if each is None else each.mul_(of_loss) for each in ctx.saved_tensors), None, None, None
+        return *(each if each is None else each.mul_(of_loss) for each in ctx.saved_tensors), None, None, None, None

@@ -47,6 +47,7 @@ from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, merged, sums_gradients
 from lrps.engine.setup.surroundings import surroundings_of_deepspeed
 from lrps.engine.state_files.reading import SavedState
+from lrps.engine.token_rows import TokenRows
 from lrps.engine.update_gate import Judge
 from lrps.paths.buckets import changed_sums
 from lrps.paths.optimizer_states import optimizer_fact
@@ -145,7 +146,8 @@ class Engine:
             model=model, optimizer=optimizer, config=settings, dist_init_required=False, mpu=groups
         )
         if groups is None:
-            self._rows: WholeRows | CutRows = WholeRows(self._engine, document_end)
+            filled = config.evaluation.batch_sequences if config.engine.compile else None
+            self._rows: WholeRows | CutRows = WholeRows(self._engine, document_end, filled)
         else:
             self._rows = CutRows(self._engine, document_end, self.grid, groups.get_sequence_parallel_group())
         sums = changed_sums(config.engine, self.parameters, ranks.world_size(), torch.cuda.is_available())
@@ -209,10 +211,10 @@ class Engine:
     def _trial_loss(self) -> Tensor:
         """Return the model's loss on a few tokens, with dropout. The global random state is not changed."""
         device = torch.device(self._engine.device)
-        rows = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1]]).repeat(1, self.grid.parts)
+        rows = np.tile(np.array([[0, 1], [1, 0], [0, 0], [1, 1]]), self.grid.parts)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             self._seed(0)
-            return self._rows.loss(rows)
+            return self._rows.loss(TokenRows(rows, device))
 
     @property
     def module(self) -> nn.Module:
@@ -286,7 +288,7 @@ class Engine:
         self.average.refresh()
         of_part = (self.grid.part,) if self.grid.parts > 1 else ()  # Other tokens have other masks of dropout.
         self._seed(derived_seed(seed, step, self.grid.data_rank, *of_part))
-        micro_batches = _widened(rows).split(self._division.micro_rows)
+        micro_batches = TokenRows(rows, self._engine.device).split(self._division.micro_rows)
         with self._sum.of_step() if self._sum is not None else nullcontext():
             losses = [self._accumulate(micro) for micro in micro_batches]
         loss = torch.stack(losses).double().mean()
@@ -321,7 +323,7 @@ class Engine:
         if torch.device(self._engine.device).type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _accumulate(self, micro: Tensor) -> Tensor:
+    def _accumulate(self, micro: TokenRows) -> Tensor:
         loss = self._rows.loss(micro)
         self._engine.backward(loss)
         # Ends a micro-batch in DeepSpeed; the last one ends with the optimizer step, which `_update` takes. Where lrps
@@ -356,11 +358,11 @@ class Engine:
         changed.
         """
         length = rows.shape[1]
-        batches = list(_widened(rows).split(self._eval_rows)) if len(rows) else []
+        batches = TokenRows(rows, self._engine.device).split(self._eval_rows)
         # ZeRO-3 gathers weights in every forward pass, so all ranks must run equally many.
         passes = max(ranks.gather(len(batches)))
         self.average.refresh()
-        padding = torch.zeros((1, length), dtype=torch.int64)
+        padding = TokenRows(np.zeros((1, length), rows.dtype), self._engine.device)
         total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
         means = [total.new_empty(0)]
         self._engine.eval()
@@ -385,10 +387,15 @@ class Engine:
         """Return this rank's part of the state, see lrps.engine.fragments; the next step changes it. Not collective."""
         return self.average.own_fragments()
 
+    def hold_update(self, until: Callable[[], None]) -> None:
+        """Call `until` once before the state changes for the next time. Not collective."""
+        self._gate.hold = until
+
     def read_fragments(
         self, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
     ) -> dict[FileSegment, str]:
         """Set the state from a saved one, see lrps.engine.fragments; return the SHA-256 of the segments `hashed`."""
+        self._gate.release()
         return fragments.read_fragments(self._engine, saved, optimizer, hashed)
 
     def close(self) -> None:
@@ -439,8 +446,3 @@ def _forget(module: nn.Module) -> None:
     # A method under functools.lru_cache, inside a wrapper that hides it.
     cached = parameter_offload.PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release
     inspect.getclosurevars(cached).nonlocals["func"].cache_clear()
-
-
-def _widened(rows: np.ndarray) -> Tensor:
-    """Return token ids in int64, as models take them; shards use 2 or 4 bytes per token."""
-    return torch.from_numpy(np.ascontiguousarray(rows)).long()

@@ -31,6 +31,8 @@ class LossHead(nn.Linear):
 
     token_losses: Tensor | None = None
     """Losses of the last call without gradients, fp32 (tokens,); those of NOT_PREDICTED have no meaning."""
+    fused = False
+    """Whether torch.compile joins the passes over the logits of a chunk in training."""
 
     def forward(self, hidden: Tensor, targets: Tensor, mean_of: int | None = None) -> Tensor:
         """Return the mean loss in nats, fp32. hidden: (tokens, width). targets: (tokens,), NOT_PREDICTED for none.
@@ -41,7 +43,8 @@ class LossHead(nn.Linear):
         training = torch.is_grad_enabled()
         if len(hidden) * self.weight.shape[0] > CHUNK_ELEMENTS:
             if training:
-                return chunked_cross_entropy(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS, mean_of)
+                chunk = (CHUNK_ELEMENTS, mean_of, self.fused)
+                return chunked_cross_entropy(hidden, self.weight, self.bias, targets, *chunk)
             self.token_losses = chunked_token_losses(hidden, self.weight, self.bias, targets, CHUNK_ELEMENTS)
             return mean_of_targets(self.token_losses, targets, mean_of)
         # Few logits are computed at once, exactly as in transformers.

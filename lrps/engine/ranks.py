@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 
 from lrps.base.errors import LrpsError, TrainingError
+from lrps.base.typed_json import from_json_values, to_json_values
+from lrps.engine.rank_messages import broadcast_json, gather_json
 
 T = TypeVar("T")
 
@@ -30,13 +32,32 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def gather(value: T) -> list[T]:
-    """Return the values of all ranks, in the order of ranks. Values are pickled: keep them small."""
+def gather(value: T, kind: Any = None) -> list[T]:
+    """Return the values of all ranks, in the order of ranks. They are sent as JSON: keep them small.
+
+    kind: type of the values, as `from_json_values` takes it; by default they are JSON values (no tuples).
+    """
+    sent = _sendable(value, kind)
     if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
-    return values
+    return [_restored(each, kind, other) for other, each in enumerate(gather_json(sent))]
+
+
+def _sendable(value: Any, kind: Any) -> Any:
+    """Return a value as JSON values. Raises TypeError if another rank could not restore it."""
+    sent = to_json_values(value)
+    if kind is None and sent != value:
+        raise TypeError(f"{value!r:.80} is sent to other ranks without its type")
+    return sent
+
+
+def _restored(values: Any, kind: Any, other: int) -> Any:
+    if kind is None:
+        return values
+    try:
+        return from_json_values(kind, values)
+    except ValueError as error:
+        raise TrainingError(f"rank {other} has sent {error}; install the same version of lrps on every host") from error
 
 
 @contextmanager
@@ -54,13 +75,30 @@ def failing_together(*, alike: bool = False) -> Iterator[None]:
     except Exception as error:
         failure = error
     known = type(failure) if isinstance(failure, LrpsError) else TrainingError
-    failures = gather(None if failure is None else (known, str(failure) or repr(failure)))
+    failures = gather(None if failure is None else [_names(known), str(failure) or repr(failure)])
     for other, reported in enumerate(failures):
         if reported is not None:
-            kind, message = reported
-            if failure is not None and known is kind and not alike:
+            names, message = reported
+            if failure is not None and _names(known) == names and not alike:
                 raise failure
-            raise kind(message if alike else f"rank {other}: {message}") from failure
+            raise _error_class(names)(message if alike else f"rank {other}: {message}") from failure
+
+
+def _names(error: type[LrpsError]) -> list[str]:
+    """Return the names of a class of errors and its bases, the most special first."""
+    return [f"{each.__module__}.{each.__qualname__}" for each in error.__mro__ if issubclass(each, LrpsError)]
+
+
+def _error_class(names: Sequence[str]) -> type[LrpsError]:
+    """Return the most special class with one of these names that this process has imported."""
+    known = {_names(each)[0]: each for each in _subclasses(LrpsError)}
+    return next((known[name] for name in names if name in known), TrainingError)
+
+
+def _subclasses(base: type[LrpsError]) -> Iterator[type[LrpsError]]:
+    yield base
+    for each in base.__subclasses__():
+        yield from _subclasses(each)
 
 
 _LOST = re.compile(r"timed out|timeout|connection (was )?(closed|reset)|broken pipe|socket", re.IGNORECASE)
@@ -87,18 +125,21 @@ def translate_lost_rank_errors() -> Iterator[None]:
         ) from error
 
 
-def ask_rank_zero(question: Callable[[], T], *, alike: bool = False) -> T:
+def ask_rank_zero(question: Callable[[], T], kind: Any = None, *, alike: bool = False) -> T:
     """Call `question` on rank 0 and return its result on all ranks. An error on rank 0 is raised on all ranks.
 
-    alike: as for `failing_together`.
+    kind: type of the result, as for `gather`. alike: as for `failing_together`.
     """
-    answer: list[Any] = [None]
+    answer: Any = None
+    sent: Any = None
     with failing_together(alike=alike):
         if rank() == 0:
-            answer[0] = question()
+            answer = question()
+            sent = _sendable(answer, kind)
     if world_size() > 1:
-        dist.broadcast_object_list(answer, src=0)
-    return answer[0]
+        received = broadcast_json(sent)
+        answer = answer if rank() == 0 else _restored(received, kind, 0)
+    return cast(T, answer)
 
 
 def set_collective_timeout(timeout: timedelta) -> None:

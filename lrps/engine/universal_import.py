@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from lrps.base.errors import CheckpointError
 from lrps.base.files import located, sha256_file
+from lrps.base.foreign_json import read_bounded
 from lrps.base.torch_version import SAFE_TORCH, unpickles_safely
 from lrps.config.models import ModelConfig
 from lrps.engine.flat_pieces import WEIGHTS
@@ -39,6 +40,7 @@ from lrps.store.segments import merged_entries
 
 _STATES = (WEIGHTS, *(moment.name for moment in MOMENTS))
 _PREFIX = "module."
+_LARGEST_NAME = 2**12
 _HOW_TO_FIX = "give the `model` section of the run that wrote it, or convert its checkpoint again"
 _CONVERT = (
     "python -m deepspeed.checkpoint.ds_to_universal --inject_missing_state --input_folder {0} "
@@ -205,7 +207,7 @@ def _tag_directory(universal: Path) -> Path:
     for pointer in (universal / LATEST, universal / "latest"):
         if not pointer.is_file():
             continue
-        tag = pointer.read_text(encoding="utf-8", errors="replace").strip()
+        tag = read_bounded(pointer, _LARGEST_NAME).decode(errors="replace").strip()
         if tag != Path(tag).name or tag in ("", ".."):
             raise CheckpointError(f"{pointer} names {tag!r}, which is not beside it; give the directory of a tag")
         if not (universal / tag / "zero").is_dir():

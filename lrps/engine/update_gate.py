@@ -40,6 +40,8 @@ class UpdateGate:
         """Norm that the judge was given in the current step; None if it was not asked."""
         self.passed = False
         """True if the current step passes without an update."""
+        self.hold: Callable[[], None] | None = None
+        """Called once, before the state is changed for the next time."""
         stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
         self._wrap_norm(stage, optimizer)
         if stage > 0:
@@ -61,11 +63,18 @@ class UpdateGate:
         loss: mean loss of this rank, or its part of one, in fp64. clip: largest gradient norm; 0 for that of the
         engine's config.
         """
+        self.release()
         self._set_clip(clip or self._engine._config._param_dict["gradient_clipping"])
         self._judge, self.norm, self.passed = judge, None, False
         if judge is not None:
             self._losses = loss.new_empty(dist.get_world_size())
             dist.all_gather_into_tensor(self._losses, loss.reshape(1))
+
+    def release(self) -> None:
+        """Call `hold`, if there is one: the state is about to change."""
+        hold, self.hold = self.hold, None
+        if hold is not None:
+            hold()
 
     def _set_clip(self, clip: float) -> None:
         """Set the largest gradient norm, which DeepSpeed reads in every step; 0 for none."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lrps.base.errors import ConfigError
 from lrps.base.files import atomic_write_bytes, atomic_write_json
-from lrps.base.foreign_json import read_json
+from lrps.base.foreign_json import read_bounded, read_json
 
 TEMPLATE = "chat_template.jinja"
 _MORE_TEMPLATES = "additional_chat_templates"
@@ -68,13 +69,18 @@ def _carry_tokenizer_settings(base: Path, directory: Path, vocabulary: Mapping[s
     if more:
         files = {"default": base / TEMPLATE, **{file.stem: file for file in more}}
         kept["chat_template"] = [
-            {"name": name, "template": file.read_text(encoding="utf-8")}
-            for name, file in files.items()
-            if file.exists()
+            {"name": name, "template": _template(file)} for name, file in files.items() if file.exists()
         ]
     elif (base / TEMPLATE).is_file():
-        atomic_write_bytes(directory / TEMPLATE, (base / TEMPLATE).read_bytes())
+        atomic_write_bytes(directory / TEMPLATE, read_bounded(base / TEMPLATE))
     _merge(directory / "tokenizer_config.json", kept)
+
+
+def _template(file: Path) -> str:
+    try:
+        return read_bounded(file).decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is no text in UTF-8; copy it again") from None
 
 
 def _text(token: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lrps.base.addresses import conceal_key
 from lrps.base.errors import ConfigError, TransferError
 from lrps.store.layout import RELEASE_FACTS
 
@@ -100,6 +101,7 @@ class Hub:
 @contextmanager
 def _refusals(repo: str) -> Iterator[None]:
     """Turn the errors of huggingface_hub into TransferErrors that say how to continue."""
+    from huggingface_hub import get_token
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     # Those of the HTTP library, whichever it is, and of files.
@@ -116,7 +118,8 @@ def _refusals(repo: str) -> Iterator[None]:
                 "there, or set HF_TOKEN"
             ) from None
         what = "cannot be reached" if status is None else f"answers with HTTP {status}"
-        raise TransferError(f"{repo}: the Hub {what} ({_first_line(error)}); {_CONTINUE}") from None
+        reason = conceal_key(_first_line(error), get_token())
+        raise TransferError(f"{repo}: the Hub {what} ({reason}); {_CONTINUE}") from None
 
 
 def _first_line(error: BaseException) -> str:

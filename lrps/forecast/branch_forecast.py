@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lrps.forecast.band import half_width
 from lrps.forecast.branch import Branch, BranchPlan
@@ -39,6 +40,9 @@ class Forecast:
     """Number of finished branches that it is based on."""
     band_branches: int = 0
     """Number of these if the band is that of their own errors; 0 for the band of the public curves."""
+    is_noisy: bool = False
+    """Whether the main path's losses are off their curve by more than the band of its branches. The band is then the
+    wide one of a forecast without branches."""
 
 
 def mean_forecast(forecasts: Collection[Forecast]) -> tuple[float, float]:
@@ -79,14 +83,18 @@ def forecast_branch(
     main_loss = curve.at(branch.main_step)
     last = history[-1] if history else None
     share = own_share(main_points, history, warmup)
-    width = half_width(
+    band = partial(
+        half_width,
         gain,
-        len(history),
-        own_share=share,
         length_ratio=steps / last.steps if last else 1.0,
         horizon_ratio=branch.main_step / curve.known,
         new_shape=bool(history) and shape not in {past.shape for past in history},
+        own_share=share,
     )
+    width = band(len(history))
+    # Gains of branches that are measured from so noisy a curve teach little. Their own errors have the noise in them.
+    is_noisy = share is None and curve.rms > width
     repeated = curve.at(fork) - (curve.at(last.fork) - last.loss) if last else None
     own = 0 if share is None else len(history)
-    return Forecast(branch, main_loss - gain, width, main_loss, gain, repeated, curve, len(history), own)
+    width = band(0) if is_noisy else width
+    return Forecast(branch, main_loss - gain, width, main_loss, gain, repeated, curve, len(history), own, is_noisy)

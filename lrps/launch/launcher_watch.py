@@ -1,23 +1,28 @@
-"""The end of a worker whose launcher was killed: it saves and exits, in place of training on without anybody's notice.
+"""The end of a worker whose launcher or `lrps run` was killed: it saves and exits, and does not train on unsupervised.
 
-Only launchers of this machine are watched. A worker that a person has started has none.
+Only processes of this machine are watched. A worker that a person has started by hand has none.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import psutil
 
 from lrps.base.errors import INTERRUPTED
 
+SUPERVISOR = "LRPS_SUPERVISOR"
+"""Environment variable with the process id of the process on this machine that supervises the group: `lrps run`, or
+for `lrps run` itself the Python program that has started it."""
+
 WATCH_SECONDS = 5.0
-"""Time between two looks at the launchers."""
+"""Time between two looks at the processes."""
 _LAUNCHERS = ("deepspeed.launcher.launch", "torch.distributed.run", "deepspeed", "torchrun")
 
 
@@ -31,16 +36,31 @@ def launchers_above(process: psutil.Process) -> tuple[psutil.Process, ...]:
     return tuple(found)
 
 
-def watch_launchers(grace_seconds: float, wait_seconds: float = WATCH_SECONDS) -> None:
-    """Ask this process to stop once one of its launchers is gone, and end it grace_seconds later. Returns at once."""
-    if launchers := launchers_above(psutil.Process()):
-        arguments = (launchers, grace_seconds, wait_seconds)
+def watch_launchers(
+    grace_seconds: float, wait_seconds: float = WATCH_SECONDS, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Ask this process to stop once a launcher or the supervisor is gone, and end it grace_seconds later.
+
+    Returns at once. environment: of this process; SUPERVISOR in it names the supervisor.
+    """
+    watched, gone = [*launchers_above(psutil.Process())], False
+    # `srun` passes the variable on to other machines, and ends its tasks itself.
+    if (supervisor := environment.get(SUPERVISOR, "")).isdecimal() and "SLURM_PROCID" not in environment:
+        try:
+            watched.append(psutil.Process(int(supervisor)))
+        except psutil.NoSuchProcess:
+            gone = True
+    if watched or gone:
+        arguments = (watched, gone, grace_seconds, wait_seconds)
         threading.Thread(target=_watch, args=arguments, daemon=True, name="lrps-launcher").start()
 
 
-def _watch(launchers: Sequence[psutil.Process], grace_seconds: float, wait_seconds: float) -> None:
-    while all(map(_is_alive, launchers)):
+def _watch(watched: Sequence[psutil.Process], gone: bool, grace_seconds: float, wait_seconds: float) -> None:
+    """Watch processes until one of them is gone. gone: whether one is already."""
+    while not gone and all(map(_is_alive, watched)):
         time.sleep(wait_seconds)
+    with suppress(OSError, ValueError):  # The pipe to the launcher may be closed.
+        print("the process that started this one was killed: saving at the next step", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace_seconds)
     os._exit(INTERRUPTED)

@@ -62,7 +62,7 @@ Notify = Callable[[str, Mapping[str, Any]], None]
 def commands_of(plan: Plan, jobs: Sequence[ProcessGroupJob], launcher: HostLauncher) -> str:
     """Return a shell script of the jobs: their commands, the files written before, and what each job waits for.
 
-    LRPS_LAUNCHED_AT, LRPS_GROUP and LRPS_SUPERVISED, which a job gets when it is started, are not in it.
+    LRPS_LAUNCHED_AT, LRPS_GROUP, LRPS_SUPERVISED and LRPS_SUPERVISOR, which a job gets when it starts, are not in it.
     """
     allocator, parts = Allocator(launcher, jobs, os.environ, plan.layout.launch), []
     for job in jobs:

@@ -21,7 +21,9 @@ from uuid import uuid4
 import psutil
 
 from lrps.base.files import atomic_write_text
+from lrps.launch.guardian import start_guardian
 from lrps.launch.inherited import inherited
+from lrps.launch.launcher_watch import SUPERVISOR
 from lrps.launch.process_group import GROUP, LaunchCommand
 
 ORPHAN_SECONDS = 5.0
@@ -101,7 +103,7 @@ class Supervisor:
         self._handle_requests()
         exited = {name: group for name, group in self._groups.items() if group.has_exited()}
         for name, group in exited.items():
-            group.remove_files()
+            group.clean_up()
             del self._groups[name]
         return [GroupExit(name, group.code, group.stop_requested) for name, group in exited.items()]
 
@@ -133,7 +135,8 @@ class _Group:
 
     def __init__(self, command: LaunchCommand, output: Path | None) -> None:
         self._command = command
-        self._environment = {**inherited(os.environ), GROUP: uuid4().hex, **command.environment}
+        own = {GROUP: uuid4().hex, SUPERVISOR: str(os.getpid())}
+        self._environment = {**inherited(os.environ), **own, **command.environment}
         self._signalled: set[int] = set()
         self._request_time: float | None = None
         self._orphaned_time: float | None = None
@@ -150,6 +153,9 @@ class _Group:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        self._guardian: subprocess.Popen[bytes] | None = None
+        if (ask := command.signal_command("TERM")) is not None:
+            self._guardian = start_guardian(self._process.pid, ask, tuple(command.files), self._environment)
 
     @property
     def code(self) -> int:
@@ -180,8 +186,11 @@ class _Group:
             self._signal_other_hosts("TERM")
         return True
 
-    def remove_files(self) -> None:
-        """Remove the files that were written for the command."""
+    def clean_up(self) -> None:
+        """Remove the files that were written for the command, and end the guardian."""
+        if self._guardian is not None:
+            self._guardian.kill()
+            self._guardian.wait()
         for file in self._command.files:
             file.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 
 from lrps.base.errors import LedgerError
-from lrps.base.files import located
+from lrps.base.files import located, regular_file
 from lrps.ledger.reader import read_attempt
 from lrps.ledger.records import NO_LINE, Counters, Record, attempt_files
 from lrps.ledger.set_back_clocks import without_decreases
@@ -118,7 +118,7 @@ def _check_file(path: str, file: Path, previous: str | None) -> FileCheck:
 
 
 def _is_torn(file: Path) -> bool:
-    with open(file, "rb") as lines:
+    with open(file, "rb", opener=regular_file) as lines:
         if not lines.seek(0, os.SEEK_END):
             return False
         lines.seek(-1, os.SEEK_END)

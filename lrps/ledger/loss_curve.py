@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from lrps.base.files import regular_file
 from lrps.ledger.heldout_metrics import LINES as HELDOUT_LINES
 from lrps.ledger.metrics import parse_metrics, rewound_to
 
@@ -113,7 +114,7 @@ def _pieces_backwards(file: Path) -> Iterator[tuple[_Points, float]]:
     Beside the points of a piece is the lowest step that the path was taken back to within it, or else infinity: points
     of earlier pieces beyond it were abandoned.
     """
-    with suppress(FileNotFoundError), open(file, "rb") as lines:
+    with suppress(FileNotFoundError), open(file, "rb", opener=regular_file) as lines:
         end, rest = lines.seek(0, os.SEEK_END), b""
         while end:
             begin = max(0, end - _PIECE_BYTES)

@@ -13,7 +13,8 @@ from math import isfinite
 from pathlib import Path
 
 from lrps.base.errors import LedgerError
-from lrps.base.foreign_json import parse_json
+from lrps.base.files import regular_file
+from lrps.base.foreign_json import bounded_lines, parse_json
 from lrps.base.line_file import LineFile
 from lrps.base.tail import Tail
 from lrps.ledger.heldout_metrics import HeldoutMetrics
@@ -116,8 +117,8 @@ def read_metrics(path: Path) -> list[Metrics]:
     The last line of a repeated step counts. `lrps ledger verify` reports damaged lines.
     """
     newest: dict[int, Metrics] = {}
-    with suppress(FileNotFoundError), open(path, "rb") as lines:
-        for line in lines:
+    with suppress(FileNotFoundError), open(path, "rb", opener=regular_file) as lines:
+        for line in bounded_lines(lines, str(path)):
             if (to := rewound_to(line)) is not None:
                 newest = {step: metrics for step, metrics in newest.items() if step <= to}
                 continue

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lrps.base.errors import LedgerError
+from lrps.base.files import regular_file
+from lrps.base.foreign_json import bounded_lines
 from lrps.ledger.check import ledger_dirs
 from lrps.ledger.heldout_metrics import Evaluated, HeldoutMetrics, parse_heldout, recorded_evaluations
 from lrps.ledger.metrics import parse_metrics, rewound_to
@@ -58,8 +60,8 @@ def metrics_fault(file: Path, ledger_dir: Path) -> str | None:
     ahead = _Ahead(_heartbeats(read_ledger(ledger_dir)))
     faults: list[str] = []
     heldout: dict[int, HeldoutMetrics] = {}
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
+    with open(file, "rb", opener=regular_file) as lines:
+        for number, line in enumerate(bounded_lines(lines, str(file)), 1):
             if not line.endswith(b"\n") or line.isspace() or rewound_to(line) is not None:
                 continue
             if (found := parse_heldout(line)) is not None:

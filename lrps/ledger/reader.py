@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrps.base.errors import LedgerError
+from lrps.base.files import regular_file
+from lrps.base.foreign_json import bounded_lines
 from lrps.base.tail import Tail
 from lrps.ledger.records import FORMAT, NO_LINE, Record, attempt_files, check_line, is_heartbeat, line_hash, parse
 from lrps.ledger.set_back_clocks import without_decreases
@@ -30,8 +32,8 @@ def read_attempt(file: Path, previous: str | None = None, *, heartbeats: bool = 
     skipped: bytes | None = None
     number = 0
     try:
-        with open(file, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+        with open(file, "rb", opener=regular_file) as lines:
+            for number, line in enumerate(bounded_lines(lines, str(file)), 1):
                 if not line.endswith(b"\n"):
                     break  # Torn: the writer was killed during this write.
                 if not heartbeats and is_heartbeat(line) and number > 1:

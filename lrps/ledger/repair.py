@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrps.base.errors import LedgerError
-from lrps.base.files import atomic_write_bytes
+from lrps.base.files import atomic_write_bytes, regular_file
+from lrps.base.foreign_json import bounded_lines
 from lrps.base.locks import path_lock
 from lrps.ledger.records import LINE_START, NO_LINE, attempt_files, line_hash, parse
 
@@ -63,8 +64,8 @@ def _torn_records(files: Sequence[Path]) -> Iterator[TornRecord]:
     previous = NO_LINE
     for file in files:
         offset = 0
-        with open(file, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+        with open(file, "rb", opener=regular_file) as lines:
+            for number, line in enumerate(bounded_lines(lines, str(file)), 1):
                 if not line.endswith(b"\n"):
                     break  # A torn last line needs no repair.
                 torn = _torn_bytes(line, previous, f"{file}:{number}")

@@ -106,6 +106,11 @@ def optimizer_fact(kind: str) -> dict[str, str]:
     return {} if kind == DEFAULT_KIND else {OPTIMIZER: kind}
 
 
+def other_than_adamw(kind: str) -> str | None:
+    """Return the kind of optimizer if it is another than AdamW, else None."""
+    return None if kind == DEFAULT_KIND else kind
+
+
 def optimizer_in(identity: Mapping[str, Any]) -> str:
     """Return the kind of optimizer whose states a checkpoint has. identity: that of the checkpoint."""
     return str(identity.get(OPTIMIZER, DEFAULT_KIND))

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError, DataError
-from lrps.base.files import located, sha256_file
-from lrps.base.foreign_json import parse_json
+from lrps.base.files import located, regular_file, sha256_file
+from lrps.base.foreign_json import bounded_lines, parse_json
 from lrps.config.evaluating import EvaluationConfig, LmEval, PairTask
 from lrps.config.pair_template import PairText
+
+LARGEST_PAIR = 2**24
+"""Largest size of a line with an instruction pair, in bytes."""
 
 
 def tasks_of(evaluation: EvaluationConfig) -> dict[str, str | None]:
@@ -27,10 +30,11 @@ def read_pairs(file: Path) -> tuple[PairText, ...]:
     Raises DataError with file and line for a line that is no pair, and for a file that cannot be read or has no pairs.
     """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        with open(file, "rb", opener=regular_file) as lines:
+            numbered = enumerate(bounded_lines(lines, str(file), LARGEST_PAIR), 1)
+            pairs = tuple(_pair(line.decode(), f"{file}:{number}") for number, line in numbered if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{located(file)}: cannot be read: {error}; give a .jsonl file in UTF-8 as `pairs`") from None
-    pairs = tuple(_pair(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip())
     if not pairs:
         raise DataError(f'{file}: holds no pair; give one object {{"input": .., "output": ..}} a line')
     return pairs

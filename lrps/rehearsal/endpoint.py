@@ -7,21 +7,17 @@ text.
 
 from __future__ import annotations
 
-import base64
-import html
 import http.client
 import json
 import os
-import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote
 
-from lrps.base.addresses import redact
+from lrps.base.addresses import conceal_key, redact
 from lrps.base.errors import GenerationError
 from lrps.base.foreign_json import parse_json
 from lrps.base.printable import printable
@@ -175,10 +171,4 @@ class OpenAiGenerator:
 
     def _concealed(self, text: str) -> str:
         """Return a text without the key, however a server has encoded it."""
-        if not self._key:
-            return text
-        forms = {self._key, quote(self._key, safe=""), json.dumps(self._key)[1:-1], html.escape(self._key)}
-        forms |= {base64.b64encode(form.encode()).decode().rstrip("=") for form in (self._key, f"Bearer {self._key}")}
-        for form in sorted(forms, key=len, reverse=True):
-            text = re.sub(re.escape(form), "...", text, flags=re.IGNORECASE)
-        return text
+        return conceal_key(text, self._key)

@@ -6,6 +6,7 @@ the top, because the outline of a rehearsal needs the names only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
 from lrps.plan.plan import Plan
 from lrps.plan.status import saved_step
+from lrps.rehearsal.tokenizer_files import TOKENIZER_FILES, tokenizer_files_digest
 from lrps.store.identity import weights_digest
 
 
@@ -37,13 +39,24 @@ class ModelRef:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The hashes of config and weights, and of the tokenizer, independent of the directory. Reads the files."""
+        """The hashes of config and weights, and of the tokenizer, independent of the directory. Reads the files.
+
+        The files beside tokenizer.json are hashed too, except in a release, where they follow from the plan.
+        """
         tokenizer = self.directory / "tokenizer.json"
+        others = None if self.release is not None else tokenizer_files_digest(self.directory)
         return {
             "name": self.label,
             "weights_sha256": weights_digest(self.directory),
             "tokenizer_sha256": sha256_file(tokenizer) if tokenizer.exists() else None,
+            **({} if others is None else {TOKENIZER_FILES: others}),
         }
+
+    def differs(self, recorded: Mapping[str, Any]) -> bool:
+        """Return whether a recorded identity is that of other weights or of other files of the tokenizer."""
+        identity = self.identity
+        keys = ["weights_sha256", *(key for key in (TOKENIZER_FILES,) if key in recorded)]
+        return any(identity.get(key) != recorded.get(key) for key in keys)
 
 
 def latest_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef | None:

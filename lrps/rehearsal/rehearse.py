@@ -156,7 +156,7 @@ def _other_models(stages: Stages, manifest: Manifest) -> list[str]:
         with suppress(ConfigError):
             model = find_model(stages.plan, stages.rehearsal)
             if model is not None and model.release is None:
-                changed += [key] * (model.identity["weights_sha256"] != made_by.get("weights_sha256"))
+                changed += [key] * model.differs(made_by)
     for key, server in (("base", stages.synthesis.generator), ("latest", stages.synthesis.latest)):
         made_by = manifest.provenance.get(key) or {}
         if isinstance(server, Endpoint) and server.model != made_by.get("model"):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.files import located
-from lrps.base.foreign_json import parse_json
 from lrps.config.rehearsing import PAPER_PENALTY, Synthesis
+from lrps.rehearsal.stage_file import stage_settings
 
 FORMER = 1
 """Rules of sets without a `rules` entry: the repetition penalty is on the prompt too, demonstrations have no smallest
@@ -29,7 +29,7 @@ def begun_rules(directory: Path, synthesis: Synthesis) -> int:
 
     Changed settings of the synthesis, or the removal of those generations, make the set anew by the current rules.
     """
-    headers = (_made_by(path) for path in sorted(directory.glob("synthesis-*.jsonl")))
+    headers = (stage_settings(path) for path in sorted(directory.glob("synthesis-*.jsonl")))
     former = any(RULES not in made_by and _matches(made_by, synthesis) for made_by in headers if made_by)
     return FORMER if former else CURRENT
 
@@ -64,14 +64,3 @@ def _matches(made_by: Mapping[str, Any], synthesis: Synthesis) -> bool:
         },
     }
     return {key: made_by.get(key) for key in wanted} == wanted
-
-
-def _made_by(path: Path) -> dict[str, Any] | None:
-    """Return the settings in the first line of a stage's file; None if it is not the header of a stage."""
-    with open(path, "rb") as file:
-        line = file.readline()
-    try:
-        made_by = parse_json(line, "a header")["made_by"]
-    except (ValueError, KeyError):
-        return None
-    return made_by if isinstance(made_by, dict) else None

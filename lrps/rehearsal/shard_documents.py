@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lrps.base.errors import DataError
+from lrps.base.files import regular_file
 from lrps.data.files import ShardFiles
 from lrps.data.manifest import Manifest
 
@@ -63,7 +64,7 @@ class ShardDocuments:
         if self._block is None or self._block[0] != number:
             block = self._manifest.blocks[number]
             path = self._files.path(self._shard_of[number])
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular_file) as file:
                 file.seek(block.offset)
                 content = file.read(block.tokens * self._dtype.itemsize)
             if zlib.crc32(content) != block.crc32:

@@ -11,13 +11,16 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import GenerationError
-from lrps.base.files import atomic_write_bytes
-from lrps.base.foreign_json import parse_json
+from lrps.base.files import atomic_write_bytes, regular_file
+from lrps.base.foreign_json import JsonError, bounded_lines, parse_json
+
+_LONGEST_HEADER = 2**24
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -95,15 +98,13 @@ class StageFile:
 
     def records(self) -> list[Any]:
         """Return the complete lines after the first. Raises GenerationError for a file that was changed otherwise."""
-        header, *lines = self.path.read_bytes().split(b"\n")
-        lines = lines[:-1]  # The last one is empty, or an incomplete line.
         try:
-            if header + b"\n" != self._header:
-                raise ValueError("its header differs")
-            records = [parse_json(line, "a line", expected=object) for line in lines]
-            if any(_line(record) != line + b"\n" for record, line in zip(records, lines, strict=True)):
-                raise ValueError("a line is not as it was written")
-        except ValueError as error:
+            with open(self.path, "rb", opener=regular_file) as file:
+                lines = bounded_lines(file, "the file")
+                if next(lines, b"") != self._header:
+                    raise ValueError("its header differs")
+                records = [_record(line) for line in lines if line.endswith(b"\n")]
+        except (OSError, ValueError) as error:
             raise GenerationError(
                 f"{self.path} was changed ({error}); restore it, or move it away to make it again"
             ) from None
@@ -147,16 +148,33 @@ class StageCosts:
         return {"tokens": tokens, **{use: round(seconds, 3) for use, seconds in spent.items()}}
 
     def _lines(self) -> list[dict[str, Any]]:
-        files = sorted(self.directory.glob("costs*.jsonl"))
-        lines = [line for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
         found = []
-        for line in lines:
-            try:
-                found.append(parse_json(line, "a line", expected=object))
-            except ValueError:  # Incomplete, because its writer was killed; the next line may be appended to it.
-                continue
+        for path in sorted(self.directory.glob("costs*.jsonl")):
+            with open(path, "rb", opener=regular_file) as lines:
+                for line in bounded_lines(lines, str(path)):
+                    # It may be incomplete, because its writer was killed; the next line may be appended to it.
+                    with suppress(ValueError):
+                        found.append(parse_json(line, "a line"))
         return found
+
+
+def _record(line: bytes) -> Any:
+    record = parse_json(line, "a line", expected=object)
+    if _line(record) != line:
+        raise ValueError("a line is not as it was written")
+    return record
 
 
 def _line(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def stage_settings(file: Path) -> Mapping[str, Any]:
+    """Return the settings in the first line of a stage's file; empty for any other file."""
+    try:
+        with open(file, "rb", opener=regular_file) as lines:
+            header = parse_json(lines.readline(_LONGEST_HEADER), str(file))
+    except (OSError, JsonError):
+        return {}
+    settings = header.get("made_by")
+    return settings if isinstance(settings, dict) else {}

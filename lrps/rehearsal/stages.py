@@ -38,16 +38,24 @@ from lrps.rehearsal.generator import (
     default_device,
     document_end,
 )
-from lrps.rehearsal.instances import BLANK_LINES, Instance, InstanceFormat, instance_format, parsed, remove_duplicates
+from lrps.rehearsal.instances import (
+    BLANK_LINES,
+    Instance,
+    InstanceFormat,
+    instance_format,
+    normalized,
+    parsed,
+    remove_duplicates,
+)
 from lrps.rehearsal.model_ref import ModelRef, base_model, ensure_exported, latest_model
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
 from lrps.rehearsal.rules import CURRENT, FORMER, RULES, begun_rules, former_penalty
 from lrps.rehearsal.sampling import PenaltyScope, Sampling
-from lrps.rehearsal.screening import Screen, screened
-from lrps.rehearsal.shape import Shape, normalized
+from lrps.rehearsal.screening import Screen, Shape, screened
 from lrps.rehearsal.shard_documents import ShardDocuments
 from lrps.rehearsal.share import Share
 from lrps.rehearsal.stage_file import StageCosts, StageFile, key_of
+from lrps.rehearsal.tokenizer_files import as_begun
 
 Watch = Callable[[str, int], AbstractContextManager[Progress]]
 """Context manager that shows the progress of a stage, from its name and its total."""
@@ -140,17 +148,18 @@ class Stages:
 
     @cached_property
     def base_identity(self) -> dict[str, Any]:
-        server = self.synthesis.generator
-        return self.base.identity if self.base is not None else _served(server)
+        if self.base is None:
+            return _served(self.synthesis.generator)
+        return as_begun(self.base.identity, "base", self.directory)
 
     @cached_property
     def latest_identity(self) -> dict[str, Any] | None:
         if not self.synthesis.refine:
             return None
-        identity = self.latest.identity if self.latest is not None else _served(self.synthesis.latest)
-        if self.synthesis.chat:
-            identity |= {"chat": True if self.latest is None else chat_template_sha256(self.latest.directory)}
-        return identity
+        if self.latest is None:
+            return _served(self.synthesis.latest) | ({"chat": True} if self.synthesis.chat else {})
+        identity = as_begun(self.latest.identity, "latest", self.directory)
+        return identity | ({"chat": chat_template_sha256(self.latest.directory)} if self.synthesis.chat else {})
 
     @cached_property
     def separator(self) -> str:

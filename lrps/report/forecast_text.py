@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lrps.base.amounts import bill_time
 from lrps.base.numbers import amount, count
 from lrps.costs.forecasts.average_rows import AverageRow
+from lrps.costs.forecasts.known_losses import optimizer_remark
 from lrps.costs.forecasts.spend import SpendChoice
 from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
 from lrps.forecast.fallback import Fallback
@@ -75,6 +76,8 @@ def forecast_remarks(forecast: VersionForecast) -> Iterator[str]:
     )
     if others := other_paradigms(forecast):
         yield others
+    if remark := optimizer_remark(forecast.optimizer):
+        yield remark
     for average in forecast.averages:
         if average.mean_branch is not None:
             yield (
@@ -101,9 +104,10 @@ def _basis(row: ForecastRow, found: ForecastLoss) -> str:
         parts.append(_fallback(found.fallback))
     if found.repeat_last_drop is not None and found.loss is not None:
         parts.append(f"`repeat the last drop` says {found.repeat_last_drop:.4f} for {row.steps:,} steps")
-    if found.curve is not None and found.half_width is not None and found.curve.rms > found.half_width:
+    if found.curve is not None and found.is_noisy:
         parts.append(
-            f"the main path's losses are off their curve by {found.curve.rms:.4f} (rms), noise that the band leaves out"
+            f"the main path's losses are off their curve by {found.curve.rms:.4f} (rms), more than the band of these "
+            "branches: it is the wide one of a forecast without branches"
         )
     if found.outcome is not None:
         off = "" if found.loss is None else f", {found.outcome - found.loss:+.4f} from the forecast"

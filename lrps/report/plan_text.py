@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from lrps.base.numbers import amount, count, device_time, flops, ratio, short, size
+from lrps.costs.forecasts.known_losses import optimizer_remark
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.planned.checkpoint_interval import CheckpointInterval, UnknownInterval
 from lrps.costs.planned.main_watch import MainWatch
@@ -44,7 +45,7 @@ def print_plan(
     if document.flops_per_token is None and not_counted is not None:
         print_sentence(f"FLOPs, disk and memory are n/a: {not_counted}")
     watching = (watching_line(name, watch) for name, watch in document.watching.items())
-    of_losses = [LOSS_NOTE] if losses else []
+    of_losses = [LOSS_NOTE, *filter(None, [optimizer_remark(document.optimizer)])] if losses else []
     for line in (
         *lines,
         *of_losses,

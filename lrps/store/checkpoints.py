@@ -8,7 +8,6 @@ Imports no torch; the engine defines the content of the data files.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -24,9 +23,11 @@ from lrps.base.files import (
     fsync_file,
     located,
     make_read_only,
+    regular_file,
     sha256_file,
     sha256_range,
 )
+from lrps.base.foreign_json import JsonError, read_bounded, through_json
 from lrps.store.file_errors import HOW_TO_FIX, explained, has_size, unreadable
 from lrps.store.layout import PathLayout
 from lrps.store.manifest import FORMAT, MANIFEST, MERGED, directory_name, read_manifest, render_manifest
@@ -145,7 +146,7 @@ def publish(
     final = temporary.with_name(temporary.name.removeprefix(_TEMPORARY))
     # Through JSON and back, so that the manifest that is read later renders to the same text despite tuples and
     # integer keys.
-    stated = json.loads(json.dumps(dict(identity), allow_nan=False))
+    stated = through_json(dict(identity), finite=True)
     manifest = {"format": FORMAT, "step": step, "files": {**files}, "identity": stated}
     with explained(f"cannot publish the checkpoint of step {step}"):
         # It also makes the names of the other files durable.
@@ -193,7 +194,7 @@ def verify_segments(checkpoint: Checkpoint, segments: Iterable[FileSegment]) -> 
     for each in segments:
         path = checkpoint.directory / each.file
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(path, "rb", buffering=0, opener=regular_file) as file:
                 digest = sha256_range(file.fileno(), each.offset, each.bytes)
         except OSError as error:
             raise unreadable(path, error) from error
@@ -373,7 +374,9 @@ def _read(directory: Path) -> Checkpoint:
     """
     path = directory / MANIFEST
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
+    except JsonError as error:
+        raise CheckpointError(str(error)) from None
     except FileNotFoundError:
         raise CheckpointError(f"{directory} is incomplete: it has no {MANIFEST}; {HOW_TO_FIX}") from None
     except OSError as error:

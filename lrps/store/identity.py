@@ -18,7 +18,7 @@ from typing import Any
 
 from lrps.base.errors import LineageError
 from lrps.base.files import sha256_file
-from lrps.base.foreign_json import read_json
+from lrps.base.foreign_json import read_json, through_json
 from lrps.config.models import Config
 from lrps.data.manifest import MIXTURE, ORDER
 from lrps.paths.amendments import amendments_from_json
@@ -252,11 +252,11 @@ def identity_differences(
     There are none if the paths are equal or one extends the other. sets: names of the config's rehearsal sets. Raises
     ValueError, KeyError or TypeError for values that are no identity.
     """
-    old, new = path_from_json(there["path"]), path_from_json(json.loads(json.dumps(here["path"])))
-    trained, asked = there["training"], json.loads(json.dumps(here["training"]))
+    old, new = path_from_json(there["path"]), path_from_json(through_json(here["path"]))
+    trained, asked = there["training"], through_json(here["training"])
     differences = list(training_differences(trained, asked))
     if AVERAGE_KEY in there and AVERAGE_KEY in here:
-        average = json.loads(json.dumps(here[AVERAGE_KEY]))
+        average = through_json(here[AVERAGE_KEY])
         differences += value_differences((AVERAGE_KEY,), there[AVERAGE_KEY], average)
     differences += plugin_differences(there, here)
     for name in sorted(there["sources"].keys() & here["sources"].keys()):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
+from lrps.base.files import regular_file
 from lrps.base.foreign_json import JsonError, parse_json, read_json
 from lrps.config.model_directory import MERGE, MODEL_CONFIG, read_model_config, refuse_lfs_pointer
 
@@ -22,6 +23,8 @@ _HEADER_LENGTH = 8
 """Number of bytes at the start of a safetensors file that hold the length of its header."""
 _LARGEST_HEADER = 10**8
 """Largest length of a header that the safetensors library accepts."""
+_FAR = 16
+"""Factor by which a size in config.json may exceed what the weights have, before it is refused unseen."""
 _PACKED = ("U8", "I8", "U16", "I16", "U32", "I32")
 """Integers that quantized weights are packed in. Buffers of published models are BOOL, I64 or have four dimensions."""
 _PLAIN = ("F64", "F32", "F16", "BF16", "BOOL", "I64", *_PACKED)
@@ -56,6 +59,7 @@ def check_model_files(directory: Path, where: str = "model.checkpoint", *, train
     headers = {name: _header(directory / name, where) for name in weight_files(directory, where)}
     if (directory / INDEX).is_file():
         _check_index(directory, headers, where)
+    _check_sizes(directory, config, headers, where)
     if trained:
         for name, header in headers.items():
             _refuse_packed(directory / name, header, where)
@@ -178,6 +182,20 @@ def _refuse_packed(file: Path, header: Header, where: str) -> None:
             raise ConfigError(f"{where}: {name} in {file} is quantized (numbers of type {kind}); {_UNQUANTIZED}")
 
 
+def _check_sizes(directory: Path, config: Mapping[str, Any], headers: Mapping[str, Header], where: str) -> None:
+    """Raise ConfigError for a model that its weights cannot be of: it could be too large to be made at all."""
+    shapes = [shape for header in headers.values() for _, shape in header.values()]
+    largest = max((size for shape in shapes for size in shape), default=0)
+    limits = {"num_hidden_layers": len(shapes), **dict.fromkeys(("vocab_size", "hidden_size"), largest)}
+    for key, most in limits.items():
+        # Smaller differences are named by tensor when the model is loaded.
+        if isinstance(stated := config.get(key), int) and stated > _FAR * most:
+            raise ConfigError(
+                f"{where}: {key} in {directory / MODEL_CONFIG} is {stated!r:.40}, but the weights beside it have "
+                f"{len(shapes)} tensors with at most {largest} rows or columns; copy or download the model again"
+            )
+
+
 def _other_weights(directory: Path) -> str:
     """Return how to get weights that can be loaded, by the files that are there instead."""
     others = sorted(
@@ -212,7 +230,7 @@ def _header(file: Path, where: str) -> Header:
     """Return the header of a safetensors file, after a check that the file is as long as its header says."""
     refuse_lfs_pointer(file, where)
     try:
-        with open(file, "rb") as opened:
+        with open(file, "rb", opener=regular_file) as opened:
             length = int.from_bytes(opened.read(_HEADER_LENGTH), "little")
             if length > _LARGEST_HEADER:
                 raise ValueError("its header is too long")

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lrps.base.files import atomic_write_bytes
+from lrps.base.foreign_json import JsonError, read_bounded
 
 
 def write_row_losses(file: Path, losses: Iterable[float]) -> str:
@@ -33,8 +34,8 @@ def write_row_losses(file: Path, losses: Iterable[float]) -> str:
 def read_row_losses(file: Path, sha256: str | None) -> array[float] | None:
     """Return the losses of a file; None if it is missing or is not the one with this SHA-256."""
     try:
-        content = file.read_bytes()
-    except OSError:
+        content = read_bounded(file, 2**30)
+    except (OSError, JsonError):
         return None
     if hashlib.sha256(content).hexdigest() != sha256:
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrps.base.files import sha256_range
+from lrps.base.files import regular_file, sha256_range
 
 Entry = Mapping[str, Any]
 """Description of one file in a manifest: its size, and one hash or those of its segments."""
@@ -91,7 +91,7 @@ def content_digest(entry: Entry) -> str:
 
 def file_digest(path: Path, sizes: Sequence[int]) -> str:
     """Return the `content_digest` of the bytes that a file has now, cut into segments of these sizes."""
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=regular_file) as file:
         descriptor, offset, listed = file.fileno(), 0, []
         for size in sizes:
             listed.append((size, sha256_range(descriptor, offset, size)))

@@ -3,6 +3,7 @@ package."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 
@@ -20,6 +21,8 @@ class MlflowRun:
 
     def __init__(self, path: TrackedPath, *, uri: str | None = None) -> None:
         """uri: address of the tracking server, or of a file store."""
+        # It prints emoji at the end of a run, which a terminal in ASCII refuses.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         from mlflow import MlflowClient
 
         self._path, self._client = path, MlflowClient(uri)

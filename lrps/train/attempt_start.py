@@ -59,7 +59,7 @@ class AttemptStart:
             start = self._proposed()
 
     def _proposed(self) -> PathStart:
-        return ask_rank_zero(lambda: self._propose(self._damaged))
+        return ask_rank_zero(lambda: self._propose(self._damaged), PathStart)
 
     def _is_intact(self, origin: Origin, read: Callable[[], None]) -> bool:
         """Read the state of an origin; False if the path resumes from it and it is damaged, which is remembered."""

@@ -46,7 +46,7 @@ from lrps.train.path_average import average_rule
 from lrps.train.path_models import PathModels
 from lrps.train.path_notices import PathNotices
 from lrps.train.path_start import PathStart, check_origin, pin_saved, start_path
-from lrps.train.plan_progress import plan_progress
+from lrps.train.plan_progress import PlanProgress, plan_progress
 from lrps.train.plugin_check import check_plugins
 from lrps.train.recorder import Recorder, attempt_facts, lineage_facts
 from lrps.train.saved_states import SavedSteps, start_with_saved_states
@@ -122,7 +122,7 @@ def run_paths(
     check_plugins(plan.config, paths)
     check_tokenizer(plan)
     steps = ask_rank_zero(lambda: sum(_steps_to_train(path, plan.layout.path(path.name)) for path in paths))
-    progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()))
+    progress = ask_rank_zero(lambda: plan_progress(plan, clock, world_size()), PlanProgress | None)
     shown = None if progress is None else progress.text
     all_steps, quiet = steps if train else 0, rank() != 0
     with TrainingConsole(all_steps, quiet, progress=shown) as console, _webhook(plan, console) as webhook:

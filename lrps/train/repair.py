@@ -7,12 +7,12 @@ model of the config all the same.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import ConfigError
 from lrps.base.files import atomic_write_json
+from lrps.base.foreign_json import through_json
 from lrps.base.locks import path_lock
 from lrps.engine.model import filled_architecture
 from lrps.plan.plan import Plan
@@ -31,7 +31,7 @@ def repair_run(plan: Plan) -> list[str]:
     if not any(isinstance(value, dict | list) for value in architecture.values()):
         return []
     try:
-        filled = json.loads(json.dumps(filled_architecture(architecture)))
+        filled = through_json(filled_architecture(architecture))
     except Exception as error:  # transformers raises classes of many kinds.
         raise ConfigError(f"model.architecture: no model can be built from it: {error}") from error
     files = sorted(plan.config.run_dir.glob("*/path.json")) if filled != architecture else []

@@ -258,7 +258,7 @@ class Trainer:
                 return
             pinned = checkpoint.step in self.start.branch_points
             if pinned:
-                ask_rank_zero(lambda: pin(checkpoint, self.layout.branch_points))
+                ask_rank_zero(lambda: pin(checkpoint, self.layout.branch_points), Checkpoint)
         self._book_energy()
         self.callbacks.saved(checkpoint, pinned)
         if self.recorder is not None:

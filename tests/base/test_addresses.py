@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from lrps.base.addresses import basic_login, conceal, conceal_paths, host_of, is_http, redact, scheme_of
+from lrps.base.addresses import basic_login, conceal, conceal_key, conceal_paths, host_of, is_http, redact, scheme_of
 from lrps.config.models import Config
 from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import make_plan
@@ -81,3 +83,12 @@ def test_what_is_written_of_a_config_holds_no_secret(tmp_path):
     assert "https://hooks.host/..." in written
     assert not {word for word in ("pl4nted", "s3cret") if word in written}
     assert config.data.versions[0].url == url == config.model_dump()["data"]["versions"][0]["url"]
+
+
+@pytest.mark.parametrize(
+    "form", ["k/e y&1", "K/E Y&1", "k%2Fe%20y%261", "k/e y&amp;1", "ay9lIHkmMQ==", "Bearer k/e y&1"]
+)
+def test_a_key_that_a_server_repeats_is_concealed(form: str) -> None:
+    shown = conceal_key(f"refused: {form} is not known", "k/e y&1")
+    assert re.fullmatch(r"refused: (Bearer )?\.\.\.=* is not known", shown)
+    assert conceal_key(form, None) == form

@@ -19,6 +19,7 @@ from lrps.base.files import (
     atomic_write_text,
     located,
     make_read_only,
+    regular_file,
     sha256_file,
     write_once,
 )
@@ -130,6 +131,22 @@ def test_sha256_hands_over_what_it_reads(tmp_path, monkeypatch, size):
         hashlib.sha256(content).hexdigest()
     )
     assert received == {offset: content[offset : offset + 7] for offset in range(0, size, 7)}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "given"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    fault = "Is a directory" if kind == "directory" else "is no regular file"
+    with pytest.raises(OSError, match=fault):
+        regular_file(path, os.O_RDONLY)
+    with pytest.raises(OSError, match=fault):
+        sha256_file(path)
 
 
 def test_a_relative_path_is_shown_with_its_absolute_place(tmp_path, monkeypatch):

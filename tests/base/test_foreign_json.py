@@ -51,6 +51,7 @@ def test_any_bytes_give_an_object_or_one_error(content: bytes) -> None:
         (b"\xff\xfe{}", "not JSON"),
         (b'{"a": "\\ud800"}', "half a surrogate pair"),
         (b'{"\\uDFFF": 1}', "half a surrogate pair"),
+        (b'{"\xed\xa0\x80": 1}', "not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"a":' * 300 + b"1" + b"}" * 300, "inside each other"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "inside each other"),

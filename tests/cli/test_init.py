@@ -223,7 +223,11 @@ def test_without_text_the_translation_is_yaml_with_a_comment_for_every_line(here
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("{\n 'a': 1}", "ds.json:2:2: not valid JSON"), ("[]", "is a mapping of keys")]
+    ("text", "words"),
+    [
+        ("{\n 'a': 1}", "ds.json: not JSON (Expecting property name enclosed in double quotes: line 2 column 2"),
+        ("[]", "holds a list at its top; give the path of a DeepSpeed config"),
+    ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "ds.json"

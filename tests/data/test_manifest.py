@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,3 +150,10 @@ def test_heavy_packages_are_not_loaded(module, absent):
     code = f"import sys, {module}; sys.exit(', '.join(set({absent!r}) & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_pipe_in_place_of_a_manifest_is_an_error(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="v1-train.manifest.json: is no regular file; copy it again"):
+        load_manifest(path)

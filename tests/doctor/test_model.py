@@ -28,6 +28,26 @@ def test_a_model_that_can_be_trained(tiny_config: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ((), "adamw with exp_avg (F32, all parameters), exp_avg_sq (F32, all parameters)"),
+        (
+            ("optimizer.kind=lion",),
+            "lion with exp_avg (F32, all parameters); the law of `lrps forecast` was fitted to runs with AdamW",
+        ),
+        (
+            ("optimizer.kind=muon", "engine.precision=bf16"),
+            "muon with momentum_buffer (BF16, matrices), exp_avg (F32, other parameters), exp_avg_sq (F32, other "
+            "parameters); the law of `lrps forecast` was fitted to runs with AdamW",
+        ),
+    ],
+)
+def test_the_optimizer_is_named(changes: tuple[str, ...], what: str, tiny_config: Path) -> None:
+    findings = {each.name: each for each in check_model(Subject(make_plan(load_config(tiny_config, changes))))}
+    assert (findings["optimizer"].state, findings["optimizer"].what) == ("ok", what)
+
+
+@pytest.mark.parametrize(
     ("change", "what", "fix"),
     [
         ("num_kv_heads=2", "num_kv_heads: a llama model has no such key", "did you mean 'num_key_value_heads'?"),

@@ -17,6 +17,8 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from support.pretend_hub import TOKEN, pretend_hub
+
 pytestmark = pytest.mark.slow
 
 ENVIRONMENT = {
@@ -28,11 +30,13 @@ ENVIRONMENT = {
 PASSWORD, SIGNATURE, REMOTE = "Pl4nted:pass/word", "Pl4ntedSignature%2Bof+folder", "ghp_Pl4ntedInTheRemote"
 LOGIN = f"robot:{quote(PASSWORD, safe='')}"
 WEBHOOK = "T0/B0/Pl4ntedInTheWebhook"
+ENDPOINT_KEY, HOSTS_KEY = "Pl4ntedKeyOfAnEndpoint", "Pl4ntedForOtherHosts"
 IN_JOBS = {"setup": "export KEY=Pl4ntedInTheSetup", "directives": ["--export=KEY=Pl4ntedInADirective"]}
 SECRETS = [
     *ENVIRONMENT.values(),
     *(PASSWORD, SIGNATURE, REMOTE, LOGIN),
     *("Pl4ntedInTheSetup", "Pl4ntedInADirective", WEBHOOK),
+    *(ENDPOINT_KEY, HOSTS_KEY, TOKEN),
 ]
 
 Lrps = Callable[..., subprocess.CompletedProcess[str]]
@@ -62,7 +66,10 @@ class Telltale(BaseHTTPRequestHandler):
         self.send_error(403, f"{self.path} {self.headers['Authorization']}")
 
     def do_POST(self) -> None:
-        self.send_error(500, f"{self.path} {self.headers['Authorization']}")
+        code = 401 if self.path.endswith("/completions") else 500
+        self.send_error(code, f"{self.path} {self.headers['Authorization']}")
+
+    do_HEAD = do_PUT = do_GET
 
     def log_message(self, *_: Any) -> None:
         """Nothing on standard error."""
@@ -93,9 +100,9 @@ def lrps(place: Path) -> Lrps:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     environment |= ENVIRONMENT | tracker
 
-    def call(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: str | Path, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=place, env=environment | more, capture_output=True, text=True)
         said = done.stdout + done.stderr
         assert found(said.encode()) == [], said
         assert done.returncode == code, said
@@ -189,3 +196,53 @@ def test_training_that_fails_at_the_address_tells_no_secret(
     assert "HTTP 403" in done.stderr
     assert (place / "runs" / "failing" / "ptfs-v1").is_dir()
     assert leaks(place / "runs") == {}
+
+
+def test_a_dry_run_shows_commands_without_secrets(finished: Path, lrps: Lrps, place: Path) -> None:
+    script = lrps("run", finished, "--dry-run", "--launcher", "slurm", "-s", "name=other").stdout
+    assert "export KEY=...\n" in script
+    assert "#SBATCH --export=KEY=...\n" in script
+    assert "a value of launch.slurm.setup or directives that may be a secret" in script
+    (place / ".deepspeed_env").write_text(f"KEY={HOSTS_KEY}\n")
+    (place / "hosts").write_text("host-1 slots=2\n")
+    hosts = ("-s", "launch.launcher=deepspeed", "-s", f"launch.hostfile={place / 'hosts'}", "-s", "name=other")
+    assert "KEY=...\n" in lrps("run", finished, "--dry-run", *hosts).stdout
+
+
+def test_a_pushed_run_has_no_secret(finished: Path, lrps: Lrps, place: Path) -> None:
+    assert "were transferred" in lrps("push", finished, place / "pushed").stdout
+    assert leaks(place / "pushed") == {}
+    server = f"http://127.0.0.1:{_port(finished)}"
+    lrps("push", finished, "s3://bucket/run", code=2, AWS_ENDPOINT_URL=server, AWS_MAX_ATTEMPTS="1")
+
+
+def test_a_published_version_has_no_secret(finished: Path, lrps: Lrps, place: Path) -> None:
+    publish = ("publish", finished, "v1", "--repo", "team/tiny")
+    with pretend_hub() as hub:
+        lrps(*publish, HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN, HF_HUB_DISABLE_XET="1")
+        files = hub.repositories["team/tiny"].files("v1")
+    assert "README.md" in files
+    assert {name: held for name, content in files.items() if (held := found(content))} == {}
+    lrps(*publish, code=2, HF_ENDPOINT=f"http://127.0.0.1:{_port(finished)}")
+    assert leaks(place / "runs") == {}
+
+
+def test_an_endpoint_that_refuses_the_key_does_not_make_it_known(
+    tiny_config: Path, config: Callable[..., Path], lrps: Lrps, finished: Path, place: Path
+) -> None:
+    generator = {"url": f"http://127.0.0.1:{_port(finished)}/v1", "model": "base", "key_variable": "PLANTED_KEY"}
+    synthesis = {"of": "v1", "generator": generator, "refine": False, "selection": "random"}
+    data = {
+        "root": str(tiny_config.parent / "shards"),
+        "versions": [{"name": name, "tokens": 1280} for name in ("v1", "v2")],
+        "rehearsal": [{"name": "r", "since": "v2", "tokens": 320, "synthesis": synthesis}],
+    }
+    file = config("rehearsing.yaml", name="rehearsing", data=data)
+    assert "HTTP 401" in lrps("rehearse", file, "r", code=2, PLANTED_KEY=ENDPOINT_KEY).stderr
+    assert leaks(place / "runs") == {}
+
+
+def _port(config: Path) -> int:
+    """Return the port of the server that refuses everything."""
+    url: str = yaml.safe_load(config.read_text())["data"]["versions"][0]["url"]
+    return int(url.partition("@127.0.0.1:")[2].partition("/")[0])

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 WORKER = Path(__file__).with_name("matrix_worker.py")
@@ -21,6 +22,8 @@ ROOT = WORKER.parents[2]
 
 def _environment(world: int, rank: int, port: int) -> dict[str, str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    if world > torch.cuda.device_count():  # NCCL takes one rank for each device; the others train on the CPU.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     if world > 1:  # World size 1 runs without a launcher's variables.
         ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         environment.update(ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))

@@ -65,7 +65,7 @@ def run(config, judge=None, left_out=(), poison=None, clip=0.0):
 
     def asking(step):
         def judged(loss, norm):
-            asked.append((step, str(loss), str(norm)))
+            asked.append([step, str(loss), str(norm)])
             return judge(step, loss, norm)
 
         return None if judge is None else judged
@@ -78,9 +78,9 @@ def run(config, judge=None, left_out=(), poison=None, clip=0.0):
                 more = {"lr": 1e-2, "seed": 5, "step": step, "judge": asking(step), "clip": clip}
                 going_on.append(engine.train_step(share(batch(step)), **more))
         sync = engine.sync_metrics()
-        results = [(str(result.loss), str(result.grad_norm)) for result in sync.steps]
+        results = [[str(result.loss), str(result.grad_norm)] for result in sync.steps]
         return {
-            "state": gather((digest(engine), engine.own_fragments().steps["adam_step"])),
+            "state": gather([digest(engine), engine.own_fragments().steps["adam_step"]]),
             "asked": gather(asked), "going_on": gather(going_on), "results": gather(results),
             "failure": str(sync.failure),
         }  # fmt: skip

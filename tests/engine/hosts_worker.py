@@ -16,14 +16,14 @@ import torch.distributed as dist
 from lrps.base.errors import CheckpointError
 from lrps.engine.checkpointing import verify_together
 from lrps.engine.ranks import ask_rank_zero
-from lrps.store.checkpoints import open_checkpoint
+from lrps.store.checkpoints import Checkpoint, open_checkpoint
 
 
 def main(rank: int, rendezvous: str, *folders: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
-    checkpoint = ask_rank_zero(lambda: open_checkpoint(Path(folders[0])))
+    checkpoint = ask_rank_zero(lambda: open_checkpoint(Path(folders[0])), Checkpoint)
     for folder in folders:
         try:
             verify_together(replace(checkpoint, directory=Path(folder)))

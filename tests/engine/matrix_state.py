@@ -147,7 +147,7 @@ def digest(tensors):
     """SHA-256 of the names and values of tensors."""
     found = hashlib.sha256()
     for name, values in sorted(tensors.items()):
-        found.update(name.encode() + values.detach().float().numpy().tobytes())
+        found.update(name.encode() + values.detach().float().cpu().numpy().tobytes())
     return found.hexdigest()
 
 

@@ -284,12 +284,15 @@ def groups(out):
     for stage in (0, 1, 2, 3):
         config = make_config("gpt2", stage, weight_decay=0.25, betas=(0.8, 0.9), eps=1e-6)
         with running(config) as engine:
+            waits = []
+            engine.hold_update(lambda waits=waits: waits.append("load"))
             load_checkpoint(engine, find(layout(out, world_size(), "gpt2", 1, "bf16"), STEPS))
+            engine.hold_update(lambda waits=waits: waits.append("update"))
             held = [(g["weight_decay"], *g["betas"], g["eps"]) for g in engine._engine.optimizer.param_groups]
             clip = engine._engine.gradient_clipping()
-            train(engine, [STEPS])
+            train(engine, [STEPS, STEPS + 1])
             rates = [group["lr"] for group in engine._engine.optimizer.param_groups]
-            found[f"s{stage}"] = {"held": held, "clip": clip, "lr": rates}
+            found[f"s{stage}"] = {"held": held, "clip": clip, "lr": rates, "waits": waits}
     return found
 
 
@@ -494,7 +497,7 @@ def evaluation(out):
             losses = engine.evaluate(mine)
             loss, tokens = losses.total, losses.tokens
             found[f"s{stage}"] = {
-                "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather((loss, tokens)),
+                "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather([loss, tokens]),
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
                 "expected": plain_loss("gpt2", initial, "fp32", rows), "means": gather(losses.means),
                 "of_rows": [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows],

@@ -63,7 +63,7 @@ def save(out, topologies=TOPOLOGIES):
             first = losses(train(engine, range(3)))
             save_checkpoint(engine, layout, 3, {})
             pieces = optimizer_of(engine._engine).pieces()
-            copies = gather([(piece.state, piece.name) for piece in pieces if not piece.written])
+            copies = gather([[piece.state, piece.name] for piece in pieces if not piece.written])
             straight, end = losses(train(engine, range(3, 6))), state_of(engine, out)
         with running(config, seed=3, loaded=True) as engine:
             load_checkpoint(engine, find(layout, 3))

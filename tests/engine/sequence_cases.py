@@ -111,7 +111,7 @@ def beside_bare(out, kind, stage, precision, apart, loss, checkpointing):
         total = engine.sum_over_ranks([found.total, float(found.tokens)])
         weights = model.named_parameters() if now else ()
         apart_by = [float((now[f"fp32|{n}"] - p.detach().flatten()).abs().max()) for n, p in weights]
-    of_group = gather((engine.grid.data_rank, found.means, found.total))
+    of_group = gather([engine.grid.data_rank, found.means, found.total])
     return {
         "bare": bare, "ours": ours, "judged": judged, "weights_apart": max(apart_by, default=0.0), "total": total,
         "of_rows": expected, "of_group": of_group,

@@ -17,13 +17,10 @@ import pytest
 import torch
 
 from lrps.base.errors import CheckpointError, DamagedCheckpointError
-from lrps.engine.checkpointing import Saver, Snapshot, load_checkpoint, save_checkpoint, verify_together
-from lrps.engine.fragments import FragmentKey, Fragments, own_fragments, read_fragments
+from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint, verify_together
+from lrps.engine.fragments import own_fragments, read_fragments
 from lrps.store import checkpoints
 from lrps.store.checkpoints import remove
-from lrps.store.fragments.index import FragmentIndex
-from lrps.store.fragments.layouts import Shares, covered
-from lrps.store.fragments.ranges import StoredState
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
 from lrps.store.segments import dealt
@@ -114,6 +111,7 @@ def test_a_sync_says_when_all_ranks_have_written_their_files(matrix, world):
 
 class TinyEngine:
     facts = {"world_size": 1, "zero_stage": 0}  # noqa: RUF012
+    average = SimpleNamespace(rule=None)
 
     def __init__(self):
         module = torch.nn.Linear(3, 2)
@@ -123,6 +121,9 @@ class TinyEngine:
 
     def own_fragments(self):
         return own_fragments(self._held)
+
+    def hold_update(self, until):
+        until()  # Copies are made at once here.
 
     def read_fragments(self, saved, optimizer="carry", hashed=()):
         return read_fragments(self._held, saved, optimizer, hashed)
@@ -289,61 +290,3 @@ def test_only_other_bytes_on_one_host_are_damage_and_all_ranks_raise_the_same(of
     for (found, other), expected in zip(raised, SEEN_BY_RANK_1.values(), strict=True):
         assert found == other
         assert re.match(expected.format(name=name, host=socket.gethostname()), found), found
-
-
-# Copies of the state in host memory
-
-
-A, B = FragmentKey("fp32", "a", 0), FragmentKey("momentum", "b", 0)
-
-
-def fragments(*values):
-    """Disjoint views of one memory, as in an engine, and values of another type."""
-    weights, momentum = torch.tensor(values[:2]), torch.tensor(values[2:], dtype=torch.bfloat16)
-    states = {"fp32": StoredState("elementwise", "F32"), "momentum": StoredState("whole", "BF16")}
-    return Fragments({A: weights, B: momentum}, {"a": [2], "b": [1]}, states, {"adam_step": values[0]})
-
-
-def write(own, directory):
-    """Write what one rank has: the weights are of one parameter, the momentum of another."""
-    rules = {state: Shares(1, (2, 1), covered(own.pieces(state))) for state in own.states}
-    index = FragmentIndex(own.shapes, own.states, rules, (1,), own.steps)
-    return directory / own.write(directory, index, 0).file
-
-
-def test_a_copy_is_what_the_state_was():
-    live = fragments(1.0, 2.0, 3.0)
-    copy = Snapshot(live).take(live)
-    live.tensors[A].zero_()
-    assert {key: tensor.tolist() for key, tensor in copy.tensors.items()} == {A: [1.0, 2.0], B: [3.0]}
-    assert {key: tensor.dtype for key, tensor in copy.tensors.items()} == {A: torch.float32, B: torch.bfloat16}
-    assert (copy.shapes, copy.states, copy.steps) == (live.shapes, live.states, live.steps)
-
-
-def test_the_memory_is_used_again():
-    snapshot = Snapshot(fragments(0.0, 0.0, 0.0))
-    first = snapshot.take(fragments(1.0, 2.0, 3.0))
-    where = {key: tensor.data_ptr() for key, tensor in first.tensors.items()}
-    second = snapshot.take(fragments(4.0, 5.0, 6.0))
-    assert {key: tensor.data_ptr() for key, tensor in second.tensors.items()} == where
-    assert [*second.tensors[A].tolist(), *second.tensors[B].tolist()] == [4.0, 5.0, 6.0]
-    assert second.steps == {"adam_step": 4.0}
-
-
-def test_a_copy_takes_the_bytes_of_the_state():
-    copy = Snapshot(fragments(1.0, 2.0, 3.0)).take(fragments(1.0, 2.0, 3.0))
-    storages = [tensor.untyped_storage() for tensor in copy.tensors.values()]
-    assert sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()) == 2 * 4 + 2
-
-
-def test_a_copy_is_written_like_the_state(tmp_path):
-    live = fragments(1.0, 2.0, 3.0)
-    (tmp_path / "copy").mkdir()
-    one, other = write(live, tmp_path), write(Snapshot(live).take(live), tmp_path / "copy")
-    assert one.read_bytes() == other.read_bytes()
-
-
-def test_too_little_host_memory_names_the_setting():
-    endless = torch.zeros(1).expand(2**60)
-    with pytest.raises(CheckpointError, match=r"no host memory for a copy of .* GB .* checkpoint.asynchronous: false"):
-        Snapshot(Fragments({A: endless}, {}, {}, {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -131,3 +133,20 @@ def test_a_part_without_targets_has_no_loss_and_no_gradient(rows: int) -> None:
     loss = chunked_cross_entropy(hidden, weight, bias, torch.full((3,), NOT_PREDICTED), 31 * rows, 7)
     assert float(loss.detach()) == 0.0
     assert all(not each.any() for each in gradients(loss, [hidden, weight, bias]))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_passes_change_rounding_only(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last chunk is smaller, so that a second shape is compiled as well."""
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE")
+    torch._dynamo.utils.counters.clear()
+    values = case(40, 3, dtype)
+    inputs = values[:-1]
+    parts = [chunked_cross_entropy(*values, 31 * 16, None, fused) for fused in (False, True)]
+    torch.testing.assert_close(parts[1], parts[0], rtol=1e-6, atol=0)
+    rtol = 1e-5 if dtype == torch.float32 else 2e-2
+    for ours, theirs in zip(*(gradients(part, inputs) for part in reversed(parts)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol * float(theirs.abs().max()))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1, "it was compiled"

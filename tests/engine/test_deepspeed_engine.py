@@ -112,6 +112,12 @@ def test_hyperparameters_come_from_the_config_after_a_load(matrix, world, stage)
 
 
 @pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_loads_and_updates_wait_once_for_a_copy_of_the_state(matrix, world, stage):
+    assert matrix[world]["groups"][stage]["waits"] == ["load", "update"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("stage", ["s0", "s1", "s3"])
 def test_evaluation_sums_unequal_shares_and_leaves_no_trace(matrix, world, stage):
     found = matrix[world]["evaluation"][stage]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import deepspeed
@@ -16,7 +17,7 @@ from lrps.engine.optimizers.parameter_groups import parameter_groups
 from lrps.engine.ranks import ask_rank_zero, world_size
 from lrps.engine.universal import write_universal
 from lrps.engine.universal_import import import_universal
-from lrps.store.checkpoints import find
+from lrps.store.checkpoints import Checkpoint, find
 from lrps.store.layout import PathLayout
 
 STATES = ("fp32", "exp_avg", "exp_avg_sq")
@@ -35,7 +36,7 @@ def universal(out):
 def _elsewhere(out, source, stage):
     (world, source_stage, precision), place = source, out / f"universal-{world_size()}-{stage}"
     checkpoint = find(PathLayout(out / f"llama-w{world}-s{source_stage}-{precision}"), STEPS)
-    ask_rank_zero(lambda: write_universal(checkpoint.directory, place, STEPS, ROWS * STEPS, {"tokens": 192}))
+    ask_rank_zero(lambda: write_universal(checkpoint.directory, place, STEPS, ROWS * STEPS, {"tokens": 192}), Path)
     config = make_config("llama", stage, precision)
     engine = plain_engine(config, stage, precision)
     try:
@@ -70,7 +71,7 @@ def _from_elsewhere(out, stage, precision):
         for step in range(STEPS):
             plain_step(engine, step)
         engine.save_checkpoint(str(place))
-        checkpoint = ask_rank_zero(lambda: _converted(config, place))
+        checkpoint = ask_rank_zero(lambda: _converted(config, place), Checkpoint)
         if stage < 3:  # DeepSpeed 0.19 links the moments of the first group only, unless it is asked again.
             engine.optimizer._hp_optimizer_states_linked = False
             engine.optimizer._lazy_init_hp_params_optimizer_state()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lrps.base.errors import ConfigError
 from lrps.export.base_settings import carry_settings
 from lrps.export.release import ExportFormat, export_state
 from lrps.export.states import chosen_states
@@ -130,3 +131,10 @@ def test_a_checkpoint_without_any_settings_changes_nothing(base: Path, tmp_path:
     out = carried(base, base / "tokenizer.json", tmp_path / "out")
     assert read(out, "generation_config.json") == {"bos_token_id": END, "eos_token_id": END, "pad_token_id": END}
     assert read(out, "tokenizer_config.json") == {"eos_token": "<|endoftext|>", "add_bos_token": False}
+
+
+def test_a_template_in_another_encoding_is_not_changed_unseen(base: Path, plan: Plan, tmp_path: Path) -> None:
+    (base / "additional_chat_templates").mkdir()
+    (base / "additional_chat_templates" / "tool_use.jinja").write_bytes("größer".encode("latin-1"))
+    with pytest.raises(ConfigError, match="tool_use.jinja: is no text in UTF-8"):
+        carried(base, plan.config.data.tokenizer_path, tmp_path / "export")

@@ -145,6 +145,15 @@ def test_noise_leaves_the_loss_within_the_band(seed: int) -> None:
     assert abs(forecast.loss - trained(24_000, 6_000).loss) < 3 * forecast.half_width
 
 
+def test_a_main_path_noisier_than_its_band_gives_the_band_of_no_branch() -> None:
+    for noise, share in ((0.0, 0.02), (0.02, 0.25)):
+        found = forecast_branch(main_points(24_000, noise=noise), HISTORY, fork=24_000, steps=6_000, shape="linear")
+        ahead = math.log(found.branch.main_step / 24_000)
+        expected = found.gain * (share + 0.015 * math.log(1.5) + 0.03 * ahead) + 0.001
+        assert found.half_width == pytest.approx(expected)
+        assert found.is_noisy == (noise > 0)
+
+
 def test_the_band_widens_with_what_is_new() -> None:
     known = {"length_ratio": 1.0, "horizon_ratio": 1.0, "new_shape": False}
     plain = half_width(0.1, 2, **known)  # type: ignore[arg-type]

@@ -7,8 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrps.rehearsal.instances import Instance, character_shingles, word_shingles
-from lrps.rehearsal.screening import COPY, INPUT_SHAPE, NEAR, NearDuplicates, Screen, agrees, screened
-from lrps.rehearsal.shape import FEWEST_PAIRS, Shape, TextShape
+from lrps.rehearsal.screening import (
+    COPY,
+    FEWEST_PAIRS,
+    INPUT_SHAPE,
+    NEAR,
+    NearDuplicates,
+    Screen,
+    Shape,
+    TextShape,
+    agrees,
+    screened,
+)
 
 
 def index(one: frozenset[str], other: frozenset[str]) -> float:

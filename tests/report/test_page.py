@@ -157,6 +157,9 @@ def test_provenance_is_shown_where_it_is_known(trained: Any, page: str) -> None:
     made = replace(comparison.provenance, software=software, processors=processors)
     text = words(render_page(replace(comparison, provenance=made)))
     assert f"fingerprint of model, optimizer, batch and seed {trained.training_sha256[:16]} " in text
+    assert "optimizer adamw " in text
+    with_muon = replace(comparison, plan=replace(comparison.plan, optimizer="muon"))
+    assert "optimizer muon " in words(render_page(with_muon))
     assert "torch 2.9, deepspeed 0.18.1, 0.18.2" in text
     assert "processors A Processor (AVX512, 1 threads a process)" in text
     assert "lrps ledger verify CONFIG checks every line" in words(page)

@@ -104,6 +104,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "tokenizer elsewhere": (lambda d: tokenizer_file(d, "/etc/passwd"), "tokenizer_file .* names /etc/passwd"),
     "tokenizer above": (lambda d: tokenizer_file(d, outside(d)), "tokenizer_file .* names .*elsewhere"),
     "settings that are too deep": (text("tokenizer_config.json", '{"a":' * 200 + "1" + "}" * 200), "inside each other"),
+    "a billion layers": (config(num_hidden_layers=10**9), "num_hidden_layers in .* is 1000000000, but the weights"),
+    "a vocabulary of petabytes": (config(vocab_size=10**15), "vocab_size in .* rows or columns; copy or download"),
     "two sets of weights": (both, "has both model.safetensors and"),
 }
 

@@ -129,6 +129,9 @@ class PlainEngine:
     def own_fragments(self) -> Any:
         return self.average.own_fragments()
 
+    def hold_update(self, until: Callable[[], None]) -> None:
+        until()  # Copies are made at once here.
+
     def read_fragments(
         self, saved: SavedState, optimizer: str = "carry", hashed: Collection[FileSegment] = ()
     ) -> dict[FileSegment, str]:

@@ -1,11 +1,10 @@
-"""Tests of the MLflow tracker against a local store: found by its entry point, one run for all attempts at a path."""
+"""Tests of the MLflow tracker: found by its entry point; against a local server one run for all attempts at a path."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -32,10 +31,9 @@ def _installed(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         yield
 
 
-def configured(tiny_config: Path, folder: Path) -> Path:
+def configured(tiny_config: Path, folder: Path, address: str) -> Path:
     values = yaml.safe_load(tiny_config.read_text()) | {"runs": str(folder / "runs")}
-    store = {"uri": f"sqlite:///{folder}/mlflow.db"}
-    values["track"] = {"trackers": ["mlflow"], "options": {"mlflow": store}, "log_every_steps": 4}
+    values["track"] = {"trackers": ["mlflow"], "options": {"mlflow": {"uri": address}}, "log_every_steps": 4}
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(values))
     return file
@@ -45,18 +43,23 @@ def test_a_config_names_it_by_its_entry_point(
     tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "mlflow" in TRACKERS.names
-    plan = load_plan(configured(tiny_config, tmp_path))
+    plan = load_plan(configured(tiny_config, tmp_path, "http://127.0.0.1:1"))
+    check_trackers(plan.config.track)
     monkeypatch.setattr("lrps.track.trackers.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"mlflow is not installed; run `pip install 'lrps\[mlflow\]'`"):
         check_trackers(plan.config.track)
 
 
-def test_a_path_is_one_run_over_its_attempts(tiny_config: Path, tmp_path: Path) -> None:
-    mlflow: Any = pytest.importorskip("mlflow", reason="mlflow is an extra")
-    plan = load_plan(configured(tiny_config, tmp_path))
+@pytest.mark.long
+def test_a_path_is_one_run_over_its_attempts(
+    tiny_config: Path, tmp_path: Path, mlflow_server: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    plan = load_plan(configured(tiny_config, tmp_path, mlflow_server))
     assert not run(plan, "main", stop_after=9)
     assert run(plan, "main")
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(mlflow_server)
     (experiment,) = [each for each in client.search_experiments() if each.name.startswith("tiny-")]
     (found,) = client.search_runs([experiment.experiment_id])
     assert found.info.run_name.startswith("main-")
@@ -65,3 +68,4 @@ def test_a_path_is_one_run_over_its_attempts(tiny_config: Path, tmp_path: Path) 
     steps = [each.step for each in client.get_metric_history(found.info.run_id, "train/loss")]
     assert steps == sorted(steps)
     assert set(range(4, plan.graph.by_name["main"].stop + 1, 4)) <= set(steps)
+    assert capfd.readouterr().out.isascii()

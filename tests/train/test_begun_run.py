@@ -188,7 +188,7 @@ def test_a_rank_that_finds_other_conventions_follows_those_of_rank_0(
     assert (plan.conventions, plan.begun) == (NEWEST, False)
     newest = plan.training_sha256
 
-    def answer_of_another_rank(question: Callable[[], Any]) -> Any:
+    def answer_of_another_rank(question: Callable[[], Any], _kind: Any = None) -> Any:
         answer = question()
         return {} if answer == NEWEST else answer
 

@@ -86,6 +86,16 @@ def switching_of(plan: Plan, name: str | None = None) -> Switching:
     return Switching(paradigm, strategy, plan.graph.by_name[main], branches, planned_decay(plan, name)[1], others)
 
 
+def optimizer_remark(kind: str | None) -> str:
+    """Return the sentence on a law that was fitted with another optimizer; empty for AdamW. kind: None for AdamW."""
+    if kind is None:
+        return ""
+    return (
+        f"The law of the forecasts was fitted to runs with AdamW and was not tested with {kind}: trust it once it has "
+        "met some branches of this run (the track record has forecasts beside measured losses)."
+    )
+
+
 def check_law(plan: Plan, switching: Switching, version: str) -> None:
     """Raise ForecastRefused for a version that adds too few steps, and for a main path whose rate is not constant or
     whose optimizer changed."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 from lrps.base.document import OPTIONAL
 from lrps.base.errors import ConfigError
 from lrps.config.strategies import PathSwitching
-from lrps.costs.forecasts.known_losses import planned_branch
+from lrps.costs.forecasts.known_losses import optimizer_remark, planned_branch
 from lrps.costs.forecasts.version_forecast import Outlook, forecaster, sets_with_a_branch
 from lrps.forecast import mean_forecast
 from lrps.forecast.branch import BranchPlan
@@ -25,6 +25,7 @@ from lrps.forecast.branch_lengths import (
 )
 from lrps.forecast.refusal import ForecastRefused
 from lrps.paths.compiler import half_up
+from lrps.paths.optimizer_states import other_than_adamw
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -128,7 +129,12 @@ def spend_choice(look: Outlook, text: str, saved: frozenset[int], reached: int) 
     best = choose([_possible(look, version, saved, reached) for version in versions], floor, budget - trained)
     planned = {version: _planned(look, version) for version in versions}
     fits = look.switching.paradigm.total_steps <= budget
-    remarks = (_left_out(look, versions), _undecided(best, planned, fits), _earlier_end(look, best))
+    remarks = (
+        _left_out(look, versions),
+        _undecided(best, planned, fits),
+        _earlier_end(look, best),
+        optimizer_remark(other_than_adamw(look.plan.config.optimizer.kind)),
+    )
     return _document(look, text, budget, best, planned, tuple(line for line in remarks if line))
 
 

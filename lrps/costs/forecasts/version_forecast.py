@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import ClassVar
 
-from lrps.base.document import OPTIONAL
+from lrps.base.document import OPTIONAL, UNLESS_NONE
 from lrps.base.errors import ConfigError
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.curves.heldout_curve import BranchEnd, HeldoutCurve
@@ -33,6 +33,7 @@ from lrps.forecast.branch import BranchPlan
 from lrps.forecast.fallback import Fallback, VersionLosses, fallback
 from lrps.forecast.main_curve import MainCurve
 from lrps.paths.compiler import half_up
+from lrps.paths.optimizer_states import other_than_adamw
 from lrps.plan.plan import Plan
 
 SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2), Fraction(2))
@@ -66,6 +67,9 @@ class ForecastLoss:
     fallback: Fallback | None = field(default=None, metadata=OPTIONAL)
     """Estimate in place of the forecast of the config's branch, where that is refused for drift and the main path was
     evaluated at the end of the increment; null otherwise."""
+    is_noisy: bool = field(default=False, metadata=OPTIONAL)
+    """Whether the main path's losses are off their curve by more than the band of the finished branches. The band is
+    then the wide one of a forecast without branches."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ class VersionForecast:
     main path counts up to the fork."""
     other_paradigms: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
     """Names of the run's other paradigms of path switching, of which this is no forecast."""
+    optimizer: str | None = field(default=None, metadata=UNLESS_NONE)
+    """Kind of optimizer, if it is another than AdamW, with which the law was fitted; the key is absent for AdamW."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +314,7 @@ def version_forecast(
         averages=tuple(_averages(look, version)),
         as_recorded=version in look.trained and bool(look.known_to(version)),
         other_paradigms=look.switching.others,
+        optimizer=other_than_adamw(look.plan.config.optimizer.kind),
     )
 
 
@@ -431,4 +438,6 @@ def _loss(
             fallback=look.fallback(version, heldout) if drifts else None,
         )
     basis = (found.repeat_last_drop, found.branches, known_to)
-    return ForecastLoss(found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches)
+    return ForecastLoss(
+        found.loss, found.half_width, *basis, outcome, found.curve, None, found.band_branches, is_noisy=found.is_noisy
+    )

@@ -18,6 +18,7 @@ from lrps.paths.attribution import steps_needed
 from lrps.paths.cost import Cost, CostModel, cpt_steps, ptfs_steps
 from lrps.paths.graph import Graph, Paradigm, Release
 from lrps.paths.increments import CandidateSet, Increment, RehearsalSet
+from lrps.paths.optimizer_states import other_than_adamw
 from lrps.paths.paradigms.compile import compile_paradigm
 from lrps.plan.plan import Plan
 
@@ -242,6 +243,8 @@ class PlanDocument:
     """Probes; the key is absent without any."""
     reads: tuple[ReadForecast, ...] | None = field(default=None, metadata=UNLESS_NONE)
     """Sources that are larger than the memory of a host and read in the order `full`; the key is absent without any."""
+    optimizer: str | None = field(default=None, metadata=UNLESS_NONE)
+    """Kind of optimizer; the key is absent for AdamW."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,7 @@ def plan_document(plan: Plan, done_steps: Mapping[str, int] | None = None) -> Pl
         candidates=tuple(_candidate(plan, each) for each in plan.candidates) or None,
         probes=_probes(plan, done) if plan.graph.probes else None,
         reads=read_forecasts(plan) or None,
+        optimizer=other_than_adamw(plan.config.optimizer.kind),
     )
 
 

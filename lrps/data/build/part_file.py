@@ -21,6 +21,7 @@ import numpy as np
 
 from lrps.base.errors import DataError
 from lrps.base.files import apply_umask
+from lrps.base.foreign_json import parse_json
 from lrps.data.build.tally import Tally
 
 CHUNK_TOKENS = 2**22
@@ -110,7 +111,7 @@ def read_part(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 def read_tally(path: Path) -> Tally:
     """Return the counts of the part. Raises DataError as `read_part` does."""
     with _checked(path) as arrays:
-        return Tally.from_json(json.loads(arrays[LAST].tobytes()))
+        return Tally.from_json(parse_json(arrays[LAST].tobytes(), LAST))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 from lrps.base.errors import CheckpointError, NonFiniteLoss
 from lrps.base.locks import path_lock
@@ -34,7 +35,7 @@ from lrps.store.checkpoints import (
 from lrps.store.fragments.index import INDEX
 from lrps.store.identity import AVERAGE_KEY, read_path
 from lrps.store.layout import RunLayout
-from lrps.store.segments import merged_entries
+from lrps.store.segments import FileSegment, merged_entries
 
 
 def ensure_merged(run: RunLayout, release: Release) -> Checkpoint:
@@ -53,7 +54,7 @@ def ensure_merged(run: RunLayout, release: Release) -> Checkpoint:
                 remove(leftover)
             return _existing(run, release)
 
-        there = ask_rank_zero(lock_and_look)
+        there = ask_rank_zero(lock_and_look, Checkpoint | None)
         return there if there is not None else _make(run, release)
 
 
@@ -77,10 +78,10 @@ def _existing(run: RunLayout, release: Release) -> Checkpoint | None:
 
 def _make(run: RunLayout, release: Release) -> Checkpoint:
     began = time.monotonic()
-    states = ask_rank_zero(lambda: _states(run, release))
+    states = ask_rank_zero(lambda: _states(run, release), list[Checkpoint])
     newest = states[-1]
     folder = run.path(release.path).merged
-    temporary = ask_rank_zero(lambda: begin(folder, release.step, release.version))
+    temporary = ask_rank_zero(lambda: begin(folder, release.step, release.version), Path)
     try:
         for state in states:
             verify_together(state)
@@ -90,7 +91,7 @@ def _make(run: RunLayout, release: Release) -> Checkpoint:
         except NonFiniteStateError as error:
             what = f"{release.version}, a merge of states of {release.path}, is not made: {error}"
             raise NonFiniteLoss(what, at=release.step, cause=NON_FINITE_EVALUATION) from None
-        segments = [segment for share in gather(mine) for segment in share]
+        segments = [segment for share in gather(mine, list[FileSegment]) for segment in share]
         lineage = [[state.step, state.digest] for state in states]
         identity = {**newest.identity, "version": release.version, MERGED: lineage}
         identity.pop(AVERAGE_KEY, None)  # The moving average is no part of a merged state.
@@ -103,7 +104,7 @@ def _make(run: RunLayout, release: Release) -> Checkpoint:
             book_event(run.ledger, "merge", release.step, seconds, **facts)
             return publish(temporary, release.step, files, identity)
 
-        return ask_rank_zero(finish)
+        return ask_rank_zero(finish, Checkpoint)
     finally:
         if rank() == 0:
             shutil.rmtree(temporary, ignore_errors=True)

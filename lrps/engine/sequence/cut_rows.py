@@ -17,6 +17,7 @@ from lrps.engine import packing
 from lrps.engine.packing import NOT_PREDICTED
 from lrps.engine.sequence.grid import RankGrid
 from lrps.engine.sequence.whole_rows import fused_head, on_device
+from lrps.engine.token_rows import TokenRows
 
 
 class CutRows:
@@ -26,14 +27,14 @@ class CutRows:
         """document_end: EOS token, given if attention is limited to documents. group: the ranks that share rows."""
         self._engine, self._document_end, self._grid, self._group = engine, document_end, grid, group
 
-    def loss(self, rows: Tensor) -> Tensor:
+    def loss(self, rows: TokenRows) -> Tensor:
         """Return this rank's part of the mean loss over the predicted tokens of rows: (rows, length).
 
         The parts of a group add up to that mean: each is a sum over the rank's tokens, divided by the number of
         predicted tokens of the whole rows. So a part without any is 0.
         """
-        inputs, targets = self._part(rows)
-        predicted = rows[:, 1:].numel()
+        inputs, targets = self._part(rows.on_host)
+        predicted = targets_of(rows)
         if fused_head(self._engine) is not None:
             loss: Tensor = self._engine(**inputs, targets=targets, mean_of=predicted).loss
             return loss
@@ -54,14 +55,14 @@ class CutRows:
         dist.all_gather(parts, own, group=self._group)
         return torch.cat(parts, 1)[:, :length]
 
-    def heldout_losses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def heldout_losses(self, rows: TokenRows) -> tuple[Tensor, Tensor]:
         """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64.
 
         Equal on the ranks of a group.
         """
-        inputs, targets = self._part(rows)
+        inputs, targets = self._part(rows.on_host)
         if (head := fused_head(self._engine)) is not None:
-            self._engine(**inputs, targets=targets, mean_of=rows[:, 1:].numel())
+            self._engine(**inputs, targets=targets, mean_of=targets_of(rows))
             assert head.token_losses is not None
             losses = head.token_losses
         else:
@@ -84,3 +85,9 @@ class CutRows:
         own = {name: values[:, self._grid.columns(length)].contiguous() for name, values in whole.items()}
         part = on_device(own, self._engine.device)
         return part, part.pop("targets")
+
+
+def targets_of(rows: TokenRows) -> int:
+    """Return the number of predicted tokens of rows: all but the first of each."""
+    count, length = rows.shape
+    return count * (length - 1)

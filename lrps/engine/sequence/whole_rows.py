@@ -14,42 +14,66 @@ from torch import Tensor
 from lrps.engine import packing
 from lrps.engine.heldout_losses import token_losses
 from lrps.engine.loss_head import LossHead
+from lrps.engine.mask_test import MaskTest, restarts
+from lrps.engine.packing import NOT_PREDICTED
+from lrps.engine.token_rows import TokenRows
 
 
 class WholeRows:
     """Forward passes of an engine over rows of which this rank has all tokens."""
 
-    def __init__(self, engine: Any, document_end: int | None) -> None:
-        """document_end: EOS token, given if attention is limited to documents."""
-        self._engine, self._document_end = engine, document_end
-        self._flat = document_end is not None and packing.takes_cu_seqlens(engine.module)
+    def __init__(self, engine: Any, document_end: int | None, heldout_rows: int | None = None) -> None:
+        """document_end: EOS token, given if attention is limited to documents.
 
-    def loss(self, rows: Tensor) -> Tensor:
-        """Return the mean loss over the predicted tokens of rows: (rows, length), on the CPU, int64."""
-        labels = packing.labels(rows, self._flat)
-        inputs = on_device({**self._inputs(rows), "labels": labels}, self._engine.device)
-        loss: Tensor = self._engine(**inputs).loss
-        return loss
+        heldout_rows: number of rows that every pass over held-out rows has; missing ones are filled in, and count
+        nothing. So a compiled model meets one shape. None for passes over the given rows alone.
+        """
+        self._engine, self._document_end, self._heldout_rows = engine, document_end, heldout_rows
+        self._flat = document_end is not None and packing.takes_cu_seqlens(engine.module)
+        self._mask_test = MaskTest()
+
+    def loss(self, rows: TokenRows) -> Tensor:
+        """Return the mean loss over the predicted tokens of rows (rows, length)."""
+        return self._loss(rows, packing.labels(rows.on_device, self._flat))
 
     def logits(self, rows: Tensor) -> Tensor:
         """Return logits (rows, length, vocabulary). Not available once the fused loss is enabled."""
-        logits: Tensor = self._engine(**on_device(self._inputs(rows), self._engine.device)).logits
+        return self._logits(TokenRows(rows.numpy(), self._engine.device))
+
+    def heldout_losses(self, rows: TokenRows) -> tuple[Tensor, Tensor]:
+        """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64."""
+        count, length = rows.shape
+        filled = rows.filled_to(self._heldout_rows or count)
+        if (head := fused_head(self._engine)) is not None:
+            labels = packing.labels(filled.on_device, self._flat)
+            if filled is not rows:
+                labels = labels.clone()
+                labels.reshape(filled.shape)[count:] = NOT_PREDICTED
+            total = self._loss(filled, labels).double() * (count * (length - 1))
+            assert head.token_losses is not None
+            return total, head.token_losses.reshape(filled.shape)[:count, :-1].double().mean(1)
+        logits = self._logits(filled)[:count]
+        losses = token_losses(logits, rows.on_device).double()
+        return losses.sum(), losses.reshape(count, -1).mean(1)
+
+    def _loss(self, rows: TokenRows, labels: Tensor) -> Tensor:
+        loss: Tensor = self._call(rows, labels=labels).loss
+        return loss
+
+    def _logits(self, rows: TokenRows) -> Tensor:
+        logits: Tensor = self._call(rows).logits
         return logits.reshape(*rows.shape, -1)
 
-    def heldout_losses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the token losses of rows (rows, length), and the mean of each row (rows,), in fp64."""
-        if (head := fused_head(self._engine)) is not None:
-            total = self.loss(rows).double() * rows[:, 1:].numel()
-            assert head.token_losses is not None
-            return total, head.token_losses.reshape(rows.shape)[:, :-1].double().mean(1)
-        logits = self.logits(rows)
-        losses = token_losses(logits, rows.to(logits.device)).double()
-        return losses.sum(), losses.reshape(len(rows), -1).mean(1)
-
-    def _inputs(self, rows: Tensor) -> dict[str, Any]:
+    def _call(self, rows: TokenRows, **labels: Tensor) -> Any:
+        """Call the model for rows."""
         if self._document_end is None:
-            return {"input_ids": rows}
-        return packing.inputs(rows, self._document_end, self._flat)
+            with self._mask_test.answered(None):
+                return self._engine(input_ids=rows.on_device, **labels)
+        inputs = packing.inputs(rows.on_host, self._document_end, self._flat)
+        packed = restarts(inputs["position_ids"])
+        ids = rows.on_device.reshape(inputs.pop("input_ids").shape)
+        with self._mask_test.answered(packed):
+            return self._engine(input_ids=ids, **on_device(inputs, self._engine.device), **labels)
 
 
 def fused_head(engine: Any) -> LossHead | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,22 @@ RanksPerFile = int | Literal["host"]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _Pieces = tuple[ElementRange, ...] | None
+_Covered = dict[str, tuple[int, ...]]
+"""State -> the numbers of its parameters."""
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The pieces of each state that a rank has, where equal ones are listed once; None if they are those of a rule."""
+
+    host: str
+    pieces: tuple[_Pieces, ...]
+    numbers: Mapping[str, int]
+    """State -> the place of its pieces in `pieces`."""
+
+    def of_state(self, state: str) -> _Pieces:
+        """Return the pieces of a state."""
+        return self.pieces[self.numbers[state]]
 
 
 def agree_on_index(own: Fragments, ranks_per_file: RanksPerFile = "host") -> FragmentIndex:
@@ -28,15 +45,15 @@ def agree_on_index(own: Fragments, ranks_per_file: RanksPerFile = "host") -> Fra
     gathered. Raises CheckpointError on all ranks if a value would be missing or written twice.
     """
     sizes = tuple(prod(shape) for shape in own.shapes.values())
-    stored = ask_rank_zero(lambda: {state: covered(own.pieces(state)) for state in own.states})
+    stored = ask_rank_zero(lambda: {state: covered(own.pieces(state)) for state in own.states}, _Covered)
     rules = {state: Shares(world_size(), sizes, parameters) for state, parameters in stored.items()}
-    everyone = gather((_host(), _listed(own, rules)))
+    everyone = gather(_listed(own, rules), _Listed)
     layouts: dict[str, Layout] = {}
     known: dict[tuple[Shares, tuple[_Pieces, ...]], Layout] = {}
     for state, rule in rules.items():
-        pieces = tuple(listed[state] for _, listed in everyone)
+        pieces = tuple(each.of_state(state) for each in everyone)
         layouts[state] = known.setdefault((rule, pieces), layout_of(pieces, rule))
-    files = ranks_in_files([host for host, _ in everyone], ranks_per_file)
+    files = ranks_in_files([each.host for each in everyone], ranks_per_file)
     index = FragmentIndex(own.shapes, own.states, layouts, files, own.steps)
     if (fault := index.fault()) is not None:
         raise CheckpointError(f"the ranks do not have the state once: {fault}; this is a defect of lrps: report it")
@@ -54,11 +71,15 @@ def index_alone(own: Fragments) -> FragmentIndex:
     return FragmentIndex(own.shapes, own.states, layouts, (1,), own.steps)
 
 
-def _listed(own: Fragments, rules: Mapping[str, Shares]) -> dict[str, _Pieces]:
-    """Return this rank's pieces of each state; None if they are those of its rule. Equal ones are sent once."""
-    known: dict[_Pieces, _Pieces] = {}
-    pieces = {state: known.setdefault(found := own.pieces(state), found) for state in own.states}
-    return {state: None if found == tuple(rules[state].pieces(rank())) else found for state, found in pieces.items()}
+def _listed(own: Fragments, rules: Mapping[str, Shares]) -> _Listed:
+    """Return this rank's pieces of each state."""
+    known: dict[_Pieces, int] = {}
+    numbers = {}
+    for state in own.states:
+        found = own.pieces(state)
+        listed = None if found == tuple(rules[state].pieces(rank())) else found
+        numbers[state] = known.setdefault(listed, len(known))
+    return _Listed(_host(), tuple(known), numbers)
 
 
 def _host() -> str:

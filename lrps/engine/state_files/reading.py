@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrps.base.errors import CheckpointError
-from lrps.base.files import read_range, sha256_range
+from lrps.base.files import read_range, regular_file, sha256_range
 from lrps.engine.flat_pieces import WEIGHTS
 from lrps.engine.state_files.writing import DTYPES
 from lrps.store.file_errors import readable
@@ -74,7 +74,7 @@ class OpenFiles:
     def descriptor(self, name: str) -> int:
         """Return the descriptor of a file. Raises OSError if it cannot be opened."""
         if name not in self._descriptors:
-            self._descriptors[name] = os.open(self.directory / name, os.O_RDONLY)
+            self._descriptors[name] = regular_file(self.directory / name, os.O_RDONLY)
         return self._descriptors[name]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from lrps.config.launching import SlurmConfig
 from lrps.launch.launchers.launcher import Launcher
@@ -20,18 +21,22 @@ class SlurmLauncher(Launcher):
         """Whether independent process groups may run at the same time: always, the cluster decides."""
         return True
 
-    def step_command(self, job: ProcessGroupJob) -> LaunchCommand:
-        """Return the command that runs a job as one step of Slurm, in a new allocation or the one around it."""
+    def step_command(self, job: ProcessGroupJob, script: Path) -> LaunchCommand:
+        """Return the command that runs a job as one step of Slurm, in a new allocation or the one around it.
+
+        script: file that all hosts see, for `launch.slurm.setup`, which is not for the eyes of other users.
+        """
         slurm = self.launch.slurm
         options = (f"--{name}={value}" for name, value in allocation_options(slurm, job).items() if name != "time")
-        work = "\n".join((slurm.setup, shlex.join(("exec", *job.command))))
+        work = "\n".join((slurm.setup, shlex.join(("exec", *job.command)), ""))
         return LaunchCommand(
             (
                 *("srun", f"--job-name=lrps-{job.name}", f"--nodes={job.nodes}"),
                 *(f"--ntasks-per-node={job.processes}", "--wait=60", *options, *slurm.directives),
-                *("bash", "-c", work),
+                *("bash", str(script)),
             ),
             {},
+            {script: work},
         )
 
 

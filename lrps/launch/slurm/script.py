@@ -24,13 +24,13 @@ _EARLY_SECONDS = 60
 """Time by which Slurm may send its signal earlier than asked for."""
 
 
-def script_text(plan: Plan, job: ProcessGroupJob) -> str:
-    """Return the script of a job.
+def script_text(plan: Plan, job: ProcessGroupJob, options: SlurmConfig | None = None) -> str:
+    """Return the script of a job. options: in place of those of the config.
 
     Raises ConfigError for a template that cannot be filled in, a directive that is not allowed, and a time limit that
     leaves no time to train.
     """
-    slurm = plan.config.launch.slurm
+    slurm = options or plan.config.launch.slurm
     _check_time(job, slurm.signal_seconds)
     layouts = [plan.layout.path(name) for name in job.paths]
     saves = [str(folder.absolute()) for layout in layouts for folder in (layout.checkpoints, layout.branch_points)]

@@ -11,6 +11,7 @@ from lrps.charts.line import LineChart, Mark, Series
 from lrps.charts.svg import Drawing, Point
 from lrps.costs.comparison import Comparison
 from lrps.costs.curves.heldout_curve import HeldoutCurve
+from lrps.costs.forecasts.known_losses import optimizer_remark
 from lrps.costs.forecasts.version_forecast import ForecastLoss, ForecastRow, VersionForecast
 from lrps.forecast.main_curve import MainCurve
 from lrps.report.forecast_text import other_paradigms, when_made
@@ -37,8 +38,9 @@ def forecast_figure(comparison: Comparison) -> Figure | None:
         return None
     sets = set_charts(forecast, comparison.heldout_curves[forecast.main_path])
     panels = (*length_chart(forecast).items(), *list(sets.items())[-_MOST_SETS:])
-    caption = f"{_CAPTION.format(version=forecast.version, when=when_made(forecast))} {other_paradigms(forecast)}"
-    return Figure("forecast", f"Forecast of {forecast.version}", caption.rstrip(), panels)
+    said = _CAPTION.format(version=forecast.version, when=when_made(forecast))
+    caption = " ".join(filter(None, (said, other_paradigms(forecast), optimizer_remark(forecast.optimizer))))
+    return Figure("forecast", f"Forecast of {forecast.version}", caption, panels)
 
 
 def length_chart(forecast: VersionForecast) -> dict[str, Drawing]:

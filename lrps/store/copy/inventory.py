@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from lrps.base.errors import CheckpointError, LrpsError
+from lrps.base.errors import CheckpointError, LrpsError, TransferError
 from lrps.base.foreign_json import parse_json
 from lrps.paths.amendments import GENERATION
 from lrps.store.copy.attempts import in_order, is_ledger
@@ -25,6 +25,13 @@ from lrps.store.segments import content_digest, entry_fault, segment_sizes
 
 PENDING = ".pushing"
 """File in a directory that is being pushed: the content of its future last file."""
+LARGEST_FILE = 2**28
+"""Largest size of a manifest, a path.json or a document in bytes."""
+LARGEST_LOG = 2**31
+"""Largest size of a ledger or of the metrics of a path in bytes: ten million logged steps."""
+LARGEST_SUM = 2**33
+"""Largest size of all files together that are read into memory, in bytes."""
+_ADVICE = "this is no run of lrps, or not one to copy as a whole: copy the paths that you need by hand"
 READERS = 8
 """Number of small files that are read in parallel."""
 
@@ -127,6 +134,7 @@ def list_inventory(store: Readable) -> Inventory:
     Manifests are read before ledgers, so that the ledgers have the records of all checkpoints that were found.
     """
     sizes = store.sizes()
+    _check_sizes(store.label, sizes)
     found: dict[str, dict[str, int]] = {}
     for name, size in sizes.items():
         if match := _DIRECTORY.fullmatch(name):
@@ -144,6 +152,26 @@ def list_inventory(store: Readable) -> Inventory:
         {name: content[: content.rfind(b"\n") + 1] for name, content in logs.items()},
         documents,
     )
+
+
+def _check_sizes(where: str, sizes: Mapping[str, int]) -> None:
+    """Raise TransferError if a file that is read into memory is too large, or if all of them are."""
+    small = {name: size for name, size in sizes.items() if _is_small(name)}
+    for name, size in small.items():
+        if size > (largest := LARGEST_LOG if _LOG.fullmatch(name) else LARGEST_FILE):
+            raise TransferError(f"{where}: {name} has {size:,} bytes, and at most {largest:,} are read; {_ADVICE}")
+    if (total := sum(small.values())) > LARGEST_SUM:
+        raise TransferError(
+            f"{where}: its ledgers, metrics and documents have {total:,} bytes in all, and at most {LARGEST_SUM:,} are "
+            f"read; {_ADVICE}"
+        )
+
+
+def _is_small(name: str) -> bool:
+    """Return True for a file that is read into memory."""
+    if match := _DIRECTORY.fullmatch(name):
+        return match["file"] in (MANIFEST, RELEASE_FACTS, PENDING)
+    return any(pattern.fullmatch(name) for pattern in (_LOG, _IDENTITY, _DOCUMENT))
 
 
 def _read_all(pool: ThreadPoolExecutor, read: Callable[[str], bytes | None], names: Iterable[str]) -> dict[str, bytes]:

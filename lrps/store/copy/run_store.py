@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from lrps.base.addresses import conceal, redact, scheme_of
 from lrps.base.errors import ConfigError, LrpsError, TransferError
-from lrps.base.files import fsync_directory, fsync_file
+from lrps.base.files import fsync_directory, fsync_file, regular_file
 from lrps.data.remote import EXTRAS, scrub
 
 COPY_BYTES = 2**24
@@ -93,14 +94,16 @@ class DirectoryStore:
                     if path.is_symlink() and not self._follow:
                         raise TransferError(f"{path} is a symbolic link: replace it by its target")
                     with suppress(FileNotFoundError):  # A training process may remove files meanwhile.
-                        if name in files:
+                        # Nothing that a run has is a pipe or a device.
+                        if name in files and stat.S_ISREG(path.stat().st_mode):
                             found[path.relative_to(self.root).as_posix()] = path.stat().st_size
         return found
 
     def read(self, name: str) -> bytes | None:
         with as_transfer_error(f"cannot read {self.root / name}"):
             try:
-                return (self.root / name).read_bytes()
+                with open(self.root / name, "rb", opener=regular_file) as file:
+                    return file.read()
             except FileNotFoundError:
                 return None
 
@@ -260,7 +263,7 @@ def _callback(advance: ReportBytes) -> Any:
 
 
 def _copy(source: Path, target: Path, advance: ReportBytes) -> None:
-    with open(source, "rb") as reader, open(target, "wb") as writer:
+    with open(source, "rb", opener=regular_file) as reader, open(target, "wb") as writer:
         while piece := reader.read(COPY_BYTES):
             writer.write(piece)
             advance(len(piece))

@@ -6,13 +6,14 @@ the position of its first value in the flattened parameter. Shapes and the step 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import CheckpointError
+from lrps.base.files import regular_file
+from lrps.base.foreign_json import parse_json
 from lrps.store.file_errors import readable
 from lrps.store.fragments.index import FACTS, file_name
 from lrps.store.fragments.ranges import STEP, StoredRange, StoredState
@@ -20,6 +21,7 @@ from lrps.store.fragments.ranges import STEP, StoredRange, StoredState
 FORMAT = "lrps-fragments/1"
 _LENGTH = 8
 """Number of bytes at the start of a safetensors file that hold the length of its header."""
+_LARGEST_HEADER = 2**28
 
 
 @dataclass
@@ -56,7 +58,7 @@ def index_of_headers(directory: Path) -> HeaderIndex:
 
 def _add_file(index: HeaderIndex, path: Path) -> None:
     header, begin = _read_header(path)
-    facts = json.loads(header.pop("__metadata__", {}).get(FACTS, "{}"))
+    facts = parse_json(header.pop("__metadata__", {}).get(FACTS, "{}"), FACTS, largest=_LARGEST_HEADER)
     if facts.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {facts.get('format')!r}, not {FORMAT!r}: use the lrps that wrote it")
     index.shapes, index.steps = facts["shapes"], {STEP: float(facts[STEP])}
@@ -83,11 +85,11 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
 
     Raises ValueError if the file does not have the size that the header says.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_file) as file:
         length, size = int.from_bytes(file.read(_LENGTH), "little"), path.stat().st_size
-        if length > size:
-            raise ValueError("it is shorter than its header")
-        header = json.loads(file.read(length))
+        if length > min(size, _LARGEST_HEADER):
+            raise ValueError("it is shorter than its header, or its header is too large")
+        header = parse_json(file.read(length), "its header", largest=_LARGEST_HEADER)
     begin = _LENGTH + length
     end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
     if size != begin + end:

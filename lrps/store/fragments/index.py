@@ -15,14 +15,18 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-from lrps.store.fragments.layouts import ElementRange, Layout, read_layout
+from lrps.base.foreign_json import parse_json
+from lrps.store.fragments.layouts import MOST_SEGMENTS, ElementRange, Layout, read_layout
 from lrps.store.fragments.ranges import DTYPE_BYTES, StoredRange, StoredState
 
 FORMAT = "lrps-fragments/2"
 INDEX = "index.json"
+LARGEST_INDEX = 2**30
+"""Largest size of an index.json in bytes."""
 FACTS = "lrps"
 """Key of the metadata in the header of a file."""
 _ALIGNMENT = 8
+_MOST_ELEMENTS = 2**48
 
 
 def file_name(index: int, count: int) -> str:
@@ -157,16 +161,27 @@ class FragmentIndex:
 
 def read_index(text: str) -> FragmentIndex:
     """Return the index in an index.json with this content. Raises ValueError or LookupError for another content."""
-    document = json.loads(text)
+    document = parse_json(text, INDEX, largest=LARGEST_INDEX)
     if document["format"] != FORMAT:
         raise ValueError(f"it has format {document['format']!r}, not {FORMAT!r}; use the lrps that wrote it")
     shapes = {name: list(shape) for name, shape in document["parameters"]}
-    sizes, files = [prod(shape) for shape in shapes.values()], tuple(document["files"])
+    files = tuple(document["files"])
+    _check_numbers(shapes, files)
+    sizes = [prod(shape) for shape in shapes.values()]
     layouts: dict[str, Layout] = {}
     for division in document["layout"]:
         layouts |= dict.fromkeys(division["states"], read_layout(division, sizes, sum(files)))
     states = {name: StoredState(**state) for name, state in document["states"].items()}
     return FragmentIndex(shapes, states, {name: layouts[name] for name in states}, files, document["steps"])
+
+
+def _check_numbers(shapes: Mapping[str, list[int]], files: Sequence[int]) -> None:
+    """Raise ValueError for numbers that no state has: what follows from them would not fit into memory."""
+    for name, shape in shapes.items():
+        if not all(type(size) is int and size >= 0 for size in shape) or prod(shape) > _MOST_ELEMENTS:
+            raise ValueError(f"{name} has shape {shape!s:.80}")
+    if not all(type(count) is int and count > 0 for count in files) or not 0 < sum(files) <= MOST_SEGMENTS:
+        raise ValueError("the numbers of segments in its files are not those of ranks")
 
 
 def _aligned(size: int, alignment: int) -> int:

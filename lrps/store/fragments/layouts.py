@@ -31,6 +31,10 @@ class Stored(NamedTuple):
     stop: int
 
 
+MOST_SEGMENTS = 2**20
+"""Largest number of segments of a state: more ranks than any run has."""
+
+
 class Layout(Protocol):
     """A division of parameters among segments."""
 
@@ -189,11 +193,16 @@ def read_layout(stored: Mapping[str, Any], sizes: Sequence[int], segments: int) 
     if "pieces" in stored:
         found: list[list[ElementRange]] = [[] for _ in range(segments)]
         for parameter, start, stop, segment in stored["pieces"]:
+            if not (0 <= start <= stop <= sizes[parameter] and parameter >= 0 and segment >= 0):
+                raise ValueError(f"its layout has no elements {start} to {stop} of parameter {parameter}")
             found[segment].append(ElementRange(parameter, start, stop))
         return Listed(tuple(map(tuple, found)))
     if stored["rule"] != "shares":
         raise ValueError(f"its layout has the rule {stored['rule']!r}; use the lrps that wrote it")
-    return Shares(stored["of"], tuple(sizes), tuple(stored.get("parameters", range(len(sizes)))))
+    of, parameters = stored["of"], tuple(stored.get("parameters", range(len(sizes))))
+    if type(of) is not int or not 0 < of <= MOST_SEGMENTS or not {*parameters} <= {*range(len(sizes))}:
+        raise ValueError(f"its layout divides parameters by {of!r:.80}, or one that is not there")
+    return Shares(of, tuple(sizes), parameters)
 
 
 def covered(pieces: Iterable[ElementRange]) -> tuple[int, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
+from lrps.base.foreign_json import read_bounded
 from lrps.store.checkpoints import Checkpoint, check_segments
 from lrps.store.file_errors import readable
-from lrps.store.fragments.headers import index_of_headers
-from lrps.store.fragments.index import INDEX, read_index
+from lrps.store.fragments.headers import HeaderIndex, index_of_headers
+from lrps.store.fragments.index import INDEX, LARGEST_INDEX, FragmentIndex, read_index
 from lrps.store.fragments.ranges import StateIndex
 
 
@@ -17,7 +19,7 @@ def index_in(directory: Path) -> StateIndex:
     path = directory / INDEX
     if path.exists():
         with readable(path):
-            return read_index(path.read_text(encoding="utf-8"))
+            return read_index(read_bounded(path, LARGEST_INDEX).decode())
     return index_of_headers(directory)
 
 
@@ -30,8 +32,33 @@ def index_of(checkpoint: Checkpoint) -> StateIndex:
     if INDEX not in checkpoint.manifest["files"]:
         return index_in(checkpoint.directory)
     with readable(path):
-        content = path.read_bytes()
+        content = read_bounded(path, LARGEST_INDEX)
     segments = {each.file: each for each in checkpoint.segments}
     check_segments(checkpoint, {segments[INDEX]: hashlib.sha256(content).hexdigest()})
     with readable(path):
         return read_index(content.decode())
+
+
+@dataclass(frozen=True)
+class IndexMessage:
+    """An index in either format as values that can be sent to another rank."""
+
+    text: str | None
+    """Content of index.json."""
+    headers: HeaderIndex | None
+    """Index of a state in the first format."""
+
+    @classmethod
+    def of(cls, index: StateIndex) -> IndexMessage:
+        """Return the message with an index."""
+        if isinstance(index, FragmentIndex):
+            return cls(index.text(), None)
+        assert isinstance(index, HeaderIndex)
+        return cls(None, index)
+
+    def index(self) -> StateIndex:
+        """Return the index in this message."""
+        if self.text is not None:
+            return read_index(self.text)
+        assert self.headers is not None, "one of them is there"
+        return self.headers

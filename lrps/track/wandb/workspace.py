@@ -5,11 +5,11 @@ Needs the optional package wandb-workspaces. The specification is made without a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from lrps.base.errors import TrackerError
+from lrps.base.foreign_json import parse_json
 from lrps.paths.cost import peak_flops
 from lrps.paths.graph import Graph, TrainingPath
 from lrps.plan.plan import Plan
@@ -114,7 +114,7 @@ def _lineage_row(graph: Graph, path: TrainingPath) -> str:
 def workspace_spec(plan: Plan, entity: str, project: str) -> dict[str, Any]:
     """Return the workspace as the JSON that a server would receive. Needs no server."""
     view = make_workspace(plan, entity, project)._to_model()
-    return dict(json.loads(view.model_dump_json(by_alias=True, exclude_none=True)))
+    return dict(parse_json(view.model_dump_json(by_alias=True, exclude_none=True), "the view"))
 
 
 def save_workspace(plan: Plan, entity: str | None, project: str | None) -> str:

@@ -128,7 +128,7 @@ class AttemptCallbacks:
         """Return the first wish of any rank to stop. Collective; all ranks have callbacks, or none has."""
         if not self._config.callbacks:
             return None
-        return next((wish for wish in gather(self.stop) if wish is not None), None)
+        return next((wish for wish in gather(self.stop, CallbackStop | None) if wish is not None), None)
 
     def _each(self, method: str, call: Callable[[Callback], Any]) -> None:
         for plugin, callback in self._callbacks:

@@ -9,8 +9,10 @@ from fractions import Fraction
 import pytest
 import yaml
 
+from lrps.base.document import to_json
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
+from lrps.config.optimizing import optimizer_section
 from lrps.costs.answers.pace import SpeedComparison
 from lrps.costs.comparison import make_comparison
 from lrps.costs.curves.heldout_curve import AveragePoint, BranchEnd, CurvePoint, HeldoutCurve
@@ -19,11 +21,13 @@ from lrps.costs.forecasts.plan_losses import branch_losses, losses_of_branches
 from lrps.costs.forecasts.planned_loss import PlannedLoss
 from lrps.costs.forecasts.spend import alpha_for, budget_in_steps, compiled_steps, spend_choice
 from lrps.costs.forecasts.version_forecast import Outlook, outlook, version_forecast
+from lrps.costs.planned.plan_document import plan_document
 from lrps.costs.price import Price
 from lrps.forecast import ForecastRefused
 from lrps.plan.plan import Plan, make_plan
 from lrps.report.figures.forecast_chart import forecast_figure, length_chart, set_charts
 from lrps.report.forecast_text import forecast_remarks, forecast_table, spend_remarks, spend_table
+from lrps.report.plan_text import print_plan
 from lrps.report.tables.loss_column import loss_cell
 from support.forecast_run import STEPS, branch_loss, main_loss
 
@@ -98,14 +102,14 @@ def test_an_average_is_a_row_of_the_table(plan: Plan) -> None:
     assert any(f"the mean loss {mean:.4f}" in line for line in forecast_remarks(forecast))
 
 
-def test_noise_that_the_band_leaves_out_is_named(plan: Plan) -> None:
+def test_noise_above_the_band_is_named(plan: Plan) -> None:
     look = look_at(plan)
     noisy = tuple(replace(p, loss=p.loss + 0.02 * (-1) ** (p.step // 250)) for p in look.curve.points)
     words = [
         " ".join(forecast_remarks(version_forecast(replace(look, curve=replace(look.curve, points=points)))))
         for points in (look.curve.points, noisy)
     ]
-    assert ["noise that the band leaves out" in each for each in words] == [False, True]
+    assert ["the wide one of a forecast without branches" in each for each in words] == [False, True]
 
 
 def test_the_losses_of_a_plan_are_measured_forecast_or_refused(plan: Plan) -> None:
@@ -303,3 +307,28 @@ def test_the_config_lines_keep_the_lengths_of_other_versions(make_config: Callab
     choice = spend_choice(look_at(plan, trained=1, known=12_000), "0.75ptfs", frozenset(), 2_000)
     values = yaml.safe_load("\n".join(choice.config_lines))["paradigms"]["path-switching"]["alpha_per_version"]
     assert values == {"v1": 0.5, **{each.version: each.alpha for each in choice.versions}}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "lion", "muon"])
+def test_forecasts_say_that_the_law_was_fitted_with_another_optimizer(
+    plan: Plan, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the tables of a version and of a budget, in the chart and in the plan; with AdamW nothing changes."""
+    config = plan.config.model_copy(update={"optimizer": optimizer_section(kind)(kind=kind)})
+    look = replace(look_at(plan, trained=1, known=12_000), plan=replace(plan, config=config))
+    forecast = version_forecast(look)
+    planned = replace(make_comparison(plan), forecast=forecast, heldout_curves={"main": look.curve})
+    chart = forecast_figure(planned)
+    assert chart is not None
+    print_plan(plan_document(look.plan), losses=losses_of_branches(look))
+    places = [
+        " ".join(forecast_remarks(forecast)),
+        " ".join(spend_remarks(spend_choice(look, "0.75ptfs", frozenset(), 2_000))),
+        chart.caption,
+        " ".join(capsys.readouterr().out.split()),
+    ]
+    told = f"fitted to runs with AdamW and was not tested with {kind}"
+    assert [told in place for place in places] == [kind != "adamw"] * len(places)
+    assert to_json(forecast).get("optimizer") == to_json(plan_document(look.plan)).get("optimizer")
+    assert to_json(forecast).get("optimizer") == (None if kind == "adamw" else kind)
+    assert ("optimizer" in to_json(forecast)) == (kind != "adamw"), "documents of AdamW are as before"

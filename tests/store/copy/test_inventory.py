@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.store.copy.inventory import PENDING, list_inventory
+from lrps.base.errors import TransferError
+from lrps.store.copy.inventory import LARGEST_FILE, LARGEST_LOG, LARGEST_SUM, PENDING, list_inventory
 from lrps.store.copy.run_store import DirectoryStore
 from support.run_builder import files, small_run
 
@@ -106,3 +107,37 @@ def test_what_is_on_its_way_says_so(run: dict[str, bytes]) -> None:
     found = list_inventory(Held({**run, f"{directory}/{PENDING}": listing})).directories[directory]
     assert found.pending == listing
     assert sorted(found.present) == ["state.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fault"),
+    [
+        (
+            {"main/metrics.jsonl": LARGEST_LOG + 1},
+            "main/metrics.jsonl has 2,147,483,649 bytes, and at most 2,147,483,648",
+        ),
+        ({"main/ledger/007.jsonl": LARGEST_LOG + 1}, "main/ledger/007.jsonl has"),
+        ({"plan.json": LARGEST_FILE + 1}, "plan.json has 268,435,457 bytes, and at most 268,435,456"),
+        ({"main/checkpoints/step-00000030/manifest.json": LARGEST_FILE + 1}, "manifest.json has"),
+        ({"branch-v1/model/lrps.json": LARGEST_FILE + 1}, "lrps.json has"),
+        ({f"{name}/metrics.jsonl": LARGEST_SUM // 4 for name in "abcd"}, "in all, and at most 8,589,934,592"),
+    ],
+)
+def test_a_file_that_memory_does_not_hold_is_not_read(sizes: dict[str, int], fault: str) -> None:
+    class Huge(Held):
+        def sizes(self) -> dict[str, int]:
+            return {**super().sizes(), **sizes}
+
+        def read(self, name: str) -> bytes | None:
+            raise AssertionError(f"{name} was read")
+
+    with pytest.raises(TransferError, match=f"somewhere: .*{fault}"):
+        list_inventory(Huge({"main/path.json": b"{}"}))
+
+
+def test_data_of_any_size_is_listed(run: dict[str, bytes]) -> None:
+    class Large(Held):
+        def sizes(self) -> dict[str, int]:
+            return {**super().sizes(), "main/checkpoints/step-00000030/fragments.safetensors": 2**50}
+
+    assert "main" in list_inventory(Large(run)).identities

@@ -108,6 +108,35 @@ def test_an_index_of_another_format_or_rule_is_refused() -> None:
         read_index(text.replace("shares", "stripes"))
 
 
+GOOD = """{"format":"lrps-fragments/2","parameters":[["a",[2]],["b",[3]]],"states":{"fp32":{"kind":"elementwise",
+"dtype":"F32"}},"layout":[{"states":["fp32"],"rule":"shares","of":1}],"files":[1],"steps":{}}"""
+LISTED = GOOD.replace('"rule":"shares","of":1', '"pieces":[[0,0,2,0],[1,0,3,0]]')
+
+
+@pytest.mark.parametrize(
+    ("good", "there", "instead"),
+    [
+        (GOOD, "[2]", "[-2]"),
+        (GOOD, "[2]", "[true]"),
+        (GOOD, "[2]", "[99999999999999999999]"),
+        (GOOD, '"files":[1]', '"files":[9999999999]'),
+        (GOOD, '"files":[1]', '"files":[2,-1]'),
+        (GOOD, '"files":[1]', '"files":[]'),
+        (GOOD, '"of":1', '"of":0'),
+        (GOOD, '"of":1', '"of":1e300'),
+        (GOOD, '"of":1', '"of":1,"parameters":[7]'),
+        (LISTED, "[1,0,3,0]", "[1,0,4,0]"),
+        (LISTED, "[1,0,3,0]", "[1,2,1,0]"),
+        (LISTED, "[1,0,3,0]", "[1,0,3,-1]"),
+        (LISTED, "[1,0,3,0]", "[-1,0,3,0]"),
+    ],
+)
+def test_numbers_that_no_state_has_are_refused(good: str, there: str, instead: str) -> None:
+    assert read_index(good).fault() is None
+    with pytest.raises(ValueError, match=r"has shape|are not those of ranks|its layout "):
+        read_index(good.replace(there, instead, 1))
+
+
 def test_the_index_of_a_thousand_ranks_at_stage_3_lists_no_pieces() -> None:
     shapes = {f"layer.{n}": [4096, 4096] for n in range(291)}
     shares = Shares(1024, (2**24,) * 291, tuple(range(291)))
