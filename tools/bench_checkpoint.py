@@ -135,12 +135,12 @@ def load(bench: Bench, checkpoint: Checkpoint) -> None:
 
 
 def pin_it(bench: Bench, checkpoint: Checkpoint) -> None:
-    ask_rank_zero(lambda: pin(checkpoint, bench.layout.branch_points))
+    ask_rank_zero(lambda: pin(checkpoint, bench.layout.branch_points), Checkpoint)
 
 
 def convert(bench: Bench, checkpoint: Checkpoint) -> None:
     out = bench.layout.directory / "universal"
-    ask_rank_zero(lambda: write_universal(checkpoint.directory, out, checkpoint.step, 0, {}))
+    ask_rank_zero(lambda: write_universal(checkpoint.directory, out, checkpoint.step, 0, {}), Path)
     ask_rank_zero(lambda: shutil.rmtree(out))
 
 
@@ -172,7 +172,7 @@ def measure(parameters: int, arguments: argparse.Namespace) -> dict[str, Any]:
                     for _ in range(arguments.steps):
                         bench.train(STEP)
                     bench.save_in_flight(saver)
-            checkpoint = ask_rank_zero(lambda: newest_intact(bench.layout.checkpoints)[0])
+            checkpoint = ask_rank_zero(lambda: newest_intact(bench.layout.checkpoints)[0], Checkpoint)
             for _ in range(arguments.repeats):
                 for name, use in USES.items():
                     ask_rank_zero(lambda: shutil.rmtree(bench.layout.branch_points, ignore_errors=True))

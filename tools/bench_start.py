@@ -44,7 +44,7 @@ from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.engine.state_files.reading import SavedState
 from lrps.store.checkpoints import Checkpoint, find
 from lrps.store.conventions import NEWEST
-from lrps.store.fragments.opening import index_of
+from lrps.store.fragments.opening import IndexMessage, index_of
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
 
@@ -87,7 +87,7 @@ class Uses:
             yield
         read = _read_bytes() - read
         used = (time.perf_counter() - began, time.process_time() - cpu, max(peak) - before)
-        seconds, cpus, gigabytes, opens, reads = zip(*gather((*used, len(OPENED) - opened, read)), strict=True)
+        seconds, cpus, gigabytes, opens, reads = zip(*gather([*used, len(OPENED) - opened, read]), strict=True)
         use = Use(max(seconds), max(cpus), max(gigabytes), sum(opens), sum(reads))
         self.by_name.setdefault(name, []).append(use)
 
@@ -171,9 +171,10 @@ def measure(parameters: int, arguments: argparse.Namespace) -> tuple[int, int, U
 
 def _ways(engine: Engine, saved: Checkpoint, root: Path) -> dict[str, Callable[[], object]]:
     def rank_0_first() -> None:
-        newest, _ = ask_rank_zero(lambda: newest_intact(saved.directory.parent))
+        newest = ask_rank_zero(lambda: newest_intact(saved.directory.parent)[0], Checkpoint | None)
         assert newest is not None
-        engine.read_fragments(SavedState(newest.directory, ask_rank_zero(lambda: index_of(newest))))
+        index = ask_rank_zero(lambda: IndexMessage.of(index_of(newest)), IndexMessage).index()
+        engine.read_fragments(SavedState(newest.directory, index))
 
     # DeepSpeed's files are pickles. These are our own, written a moment ago.
     deepspeed = methodcaller("load_checkpoint", str(root / "deepspeed"))
