@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrps.base.errors import USER_MISTAKE, ConfigError
 from lrps.cli.completion import complete_version
 from lrps.cli.options import AsJson, ConfigFile, Overrides, Run, load_config, load_plan, print_json, run_of
+
+if TYPE_CHECKING:
+    from lrps.plan.plan import Plan
 
 Versions = Annotated[
     list[str] | None,
@@ -22,6 +25,32 @@ Versions = Annotated[
 Processes = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Number of processes; by default one per core, if there is enough text."),
+]
+
+Preview = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Make N generations and show prompts, pieces with the reason to drop them, refined outputs, and what the "
+        "whole set will take. No generation is stored.",
+    ),
+]
+Show = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Show N documents of the set that was made, and what was dropped."),
+]
+ShareText = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Generate share I of N only, for one of N machines that write into the same directory, or whose files are "
+        "copied into one; the command without --share then makes the set.",
+    ),
+]
+Generating = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Number of processes that generate; by default one per GPU, or one."),
 ]
 
 data_app = typer.Typer(help="Build and check the shards of the data versions.", no_args_is_help=True)
@@ -176,6 +205,10 @@ def rehearse(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show models, demonstrations, generations and tokens, and stop.")
     ] = False,
+    preview: Preview = None,
+    show: Show = None,
+    share: ShareText = None,
+    processes: Generating = None,
     as_json: AsJson = False,
 ) -> None:
     """Let models write a rehearsal set, so that a version remembers an older one (self-synthesized rehearsal, SSR).
@@ -188,19 +221,43 @@ def rehearse(
     Every stage is stored in <run>/rehearsal/SET: killed at any moment, the same command continues and gives the same
     bytes; changed settings start again at the first stage that they affect. A finished set never changes and serves
     all later versions.
+
+    The repetition penalty (1.2) is on tokens of the completion only; servers apply theirs to the prompt too, so that
+    none is sent by default.
     """
+    if sum(given not in (None, False) for given in (dry_run, preview, show, share)) > 1:
+        raise ConfigError("--dry-run, --preview, --show and --share are different things to do; give one of them")
     from lrps.base.document import to_json
     from lrps.rehearsal.outline import outline, print_outline
+    from lrps.rehearsal.show import print_shown, show_set
 
     plan = load_plan(config_file, overrides)
     planned = outline(plan, name)
     if dry_run:
         print_json(to_json(planned)) if as_json else print_outline(planned)
+    elif show is not None:
+        shown = show_set(plan, name, show)
+        print_json(to_json(shown)) if as_json else print_shown(shown)
+    elif preview is not None:
+        from lrps.rehearsal.preview import preview_set, print_preview
+
+        previewed = preview_set(plan, name, preview)
+        print_json(to_json(previewed)) if as_json else print_preview(previewed)
+    else:
+        _write_set(plan, name, share, processes, as_json=as_json)
+
+
+def _write_set(plan: Plan, name: str, share: str | None, processes: int | None, *, as_json: bool) -> None:
+    """Make a set, or a share of its generations. Importing torch takes seconds, so mistakes are found before."""
+    from lrps.rehearsal.share import Share
+
+    wanted = None if share is None else Share.parse(share)
+    from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set, rehearse_share
+
+    if wanted is not None:
+        said = rehearse_share(plan, name, wanted, quiet=as_json, processes=processes)
+        print_json({"set": name, "share": share, "next": said}) if as_json else print(said)
         return
-
-    # Importing torch takes seconds: every mistake that can be found without it has been reported by now.
-    from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
-
-    manifest, made = rehearse_set(plan, name, quiet=as_json)
+    manifest, made = rehearse_set(plan, name, quiet=as_json, processes=processes)
     document = made_document(plan, name, manifest, made)
     print_json(document) if as_json else print_made(document)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from lrps.base.numbers import amount
+from lrps.base.numbers import amount, count
 from lrps.costs.price import charged_price
+from lrps.data.manifest import Manifest
 from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import RecordedPrice, recorded_price
 from lrps.plan.plan import Plan
 
 KIND = "rehearsal"
 """Kind of the ledger's records."""
+
+
+@dataclass(frozen=True)
+class WrittenSet:
+    """What became of the generations of a rehearsal set."""
+
+    name: str
+    """Name of the set."""
+    generations: int
+    """Number of texts that the base model wrote."""
+    documents: int
+    """Number of documents of the set."""
+    dropped: Mapping[str, int]
+    """Numbers of pieces of these texts that were dropped, by reason."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,8 @@ class RehearsalCost:
     """Names of the sets that were written."""
     by_server: tuple[str, ...]
     """Names of the sets that a generation server wrote, whose devices are not counted."""
+    written: tuple[WrittenSet, ...] = ()
+    """What became of the generations of the sets whose manifests are here, by name."""
 
 
 def rehearsal_cost(plan: Plan) -> RehearsalCost | None:
@@ -50,16 +69,38 @@ def rehearsal_cost(plan: Plan) -> RehearsalCost | None:
                 by_server.add(record.facts["set"])
     if not hours:
         return None
-    return RehearsalCost(sum(hours.values()), money, tuple(sorted(hours)), tuple(sorted(by_server)))
+    written = tuple(_written(name, plan.manifests[name]) for name in sorted(hours) if name in plan.manifests)
+    return RehearsalCost(sum(hours.values()), money, tuple(sorted(hours)), tuple(sorted(by_server)), written)
+
+
+def _written(name: str, manifest: Manifest) -> WrittenSet:
+    counts = manifest.provenance.get("counts", {})
+    return WrittenSet(name, counts.get("generated", 0), manifest.documents, dropped_counts(counts))
+
+
+def dropped_counts(counts: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of dropped pieces by stage and reason. counts: those of the provenance of a set's manifest."""
+    found: dict[str, int] = {}
+    for what, stage in (("read", counts.get("parsed", {})), ("refined", counts.get("refined", {}))):
+        reasons = {**stage.get("dropped", {}), "duplicates": stage.get("duplicates", 0)}
+        found |= {f"{reason} when {what}": number for reason, number in reasons.items() if number}
+    held_out = counts.get("refined", {}).get("held_out", 0)
+    return found | ({"held out": held_out} if held_out else {})
 
 
 def rehearsal_lines(cost: RehearsalCost | None, currency: str | None) -> list[str]:
-    """Return the cost as a sentence for people; nothing before the first set is recorded."""
+    """Return sentences for people: the cost, and what became of the generations; none before the first set."""
     if cost is None:
         return []
     money = "" if cost.money is None else f" ({amount(cost.money)} {currency})"
     server = f" The devices of the server that wrote {', '.join(cost.by_server)} are not counted."
     return [
         f"Rehearsal: {amount(cost.device_hours)} device-hours{money} to write {', '.join(cost.sets)} (lrps rehearse). "
-        f"They are not part of the costs of paths, paradigms and versions.{server if cost.by_server else ''}"
+        f"They are not part of the costs of paths, paradigms and versions.{server if cost.by_server else ''}",
+        *map(_written_line, cost.written),
     ]
+
+
+def _written_line(one: WrittenSet) -> str:
+    dropped = ", ".join(f"{count(number)} {reason}" for reason, number in one.dropped.items()) or "nothing"
+    return f"{one.name}: {count(one.documents)} documents of {count(one.generations)} generations; dropped: {dropped}."

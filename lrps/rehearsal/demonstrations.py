@@ -30,14 +30,17 @@ def key(*parts: str | int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def pool_size(documents: int, share: float, in_a_prompt: int) -> int:
-    """Return the number of demonstrations to draw. Raises GenerationError if there are too few for one prompt."""
+def pool_size(documents: int, share: float, in_a_prompt: int, fewest: int) -> int:
+    """Return the number of demonstrations to draw: the share, but at least `fewest` where there are as many documents.
+
+    Raises GenerationError if there are too few for one prompt.
+    """
     if documents < in_a_prompt:
         raise GenerationError(
             f"{documents} documents are fewer than the {in_a_prompt} demonstrations of a prompt; lower "
             "synthesis.demonstrations, or rehearse a larger version"
         )
-    return max(in_a_prompt, round(share * documents))
+    return max(in_a_prompt, min(fewest, documents), round(share * documents))
 
 
 def drawing_order(documents: int, seed: int) -> Iterator[int]:

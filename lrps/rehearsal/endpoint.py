@@ -1,4 +1,4 @@
-"""Text generation by a server with the OpenAI completions protocol: vLLM, SGLang and others.
+"""Text generation by a server with the OpenAI protocols of completions and of chats: vLLM, SGLang and others.
 
 Uses the standard library only. The key comes from an environment variable and is never written to messages, files or
 logs. The seeds are sent to the server, but its answers may depend on its batches, so equal seeds need not give equal
@@ -46,13 +46,16 @@ class OpenAiGenerator:
         attempts: int = 6,
         pause_seconds: float = 1.0,
         timeout_seconds: float = 600.0,
+        chat: bool = False,
     ) -> None:
         """Set up the requests, without connecting.
 
         url: up to and including `/v1`. key_variable: environment variable of the key; if unset, none is sent. attempts:
-        maximal number per request, with pauses that double from pause_seconds.
+        maximal number per request, with pauses that double from pause_seconds. chat: whether prompts are messages of a
+        user, to which the server applies the chat template of its model.
         """
-        self._url = url.rstrip("/").removesuffix("/completions") + "/completions"
+        root = url.rstrip("/").removesuffix("/completions").removesuffix("/chat")
+        self._url, self._chat = f"{root}/chat/completions" if chat else f"{root}/completions", chat
         self._model = model
         self._requests_at_once = requests_at_once
         self._attempts, self._pause, self._timeout = attempts, pause_seconds, timeout_seconds
@@ -63,36 +66,47 @@ class OpenAiGenerator:
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """Return a completion for every prompt, as `Generator.generate`.
 
-        Raises GenerationError if a request fails after all attempts, without waiting for the others.
+        Equal prompts are one request for several completions (`n`) with the seed of the first, so that the server reads
+        the prompt once. Raises GenerationError if a request fails after all attempts, without waiting for the others.
         """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
+        equal: dict[str, list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            equal.setdefault(prompt, []).append(number)
+        found: dict[int, Completion] = {}
         with ThreadPoolExecutor(self._requests_at_once) as threads:
             asked = [
-                threads.submit(self._complete, prompt, sampling, seed)
-                for prompt, seed in zip(prompts, seeds, strict=True)
+                threads.submit(self._complete, prompt, sampling, seeds[numbers[0]], len(numbers))
+                for prompt, numbers in equal.items()
             ]
             try:
-                return [one.result() for one in asked]
+                for numbers, one in zip(equal.values(), asked, strict=True):
+                    found |= zip(numbers, one.result(), strict=True)
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
+        return [found[number] for number in range(len(prompts))]
 
-    def _complete(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
-        request = {
+    def _complete(self, prompt: str, sampling: Sampling, seed: int, times: int) -> list[Completion]:
+        request: dict[str, Any] = {
             "model": self._model,
-            "prompt": prompt,
+            **({"messages": [{"role": "user", "content": prompt}]} if self._chat else {"prompt": prompt}),
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "repetition_penalty": sampling.repetition_penalty,
             "seed": seed % 2**31,
         }
-        if sampling.repetition_penalty == 1:
-            del request["repetition_penalty"]  # An extension of the protocol that some servers refuse.
-        return self._read(self._post(json.dumps(request).encode()), sampling.max_new_tokens)
+        if sampling.repetition_penalty != 1:
+            # An extension of the protocol that some servers refuse, and that counts tokens of the prompt too.
+            request["repetition_penalty"] = sampling.repetition_penalty
+        if sampling.stop:
+            request["stop"] = list(sampling.stop)
+        if times > 1:
+            request["n"] = times
+        return self._read(self._post(json.dumps(request).encode(), times), sampling.max_new_tokens, times)
 
-    def _post(self, body: bytes) -> bytes:
+    def _post(self, body: bytes, times: int) -> bytes:
         pause = self._pause
         for attempt in range(1, self._attempts + 1):
             request = urllib.request.Request(self._url, body, self._headers)
@@ -100,7 +114,7 @@ class OpenAiGenerator:
                 request.add_unredirected_header("Authorization", f"Bearer {self._key}")
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-                    content: bytes = answer.read(LARGEST_ANSWER + 1)
+                    content: bytes = answer.read(LARGEST_ANSWER * times + 1)
                     return content
             except urllib.error.HTTPError as error:
                 fault = f"HTTP {error.code} {error.reason}: {self._refusal(error)}"
@@ -117,19 +131,29 @@ class OpenAiGenerator:
             f"{fault}, {self._attempts} times; check that the server is up and run the same command again to continue"
         )
 
-    def _read(self, content: bytes, longest: int) -> Completion:
+    def _read(self, content: bytes, longest: int, times: int) -> list[Completion]:
+        """Return the completions of an answer; each gets an equal part of their tokens, which are counted together."""
         try:
-            answer: Mapping[str, Any] = parse_json(content, "the answer", largest=LARGEST_ANSWER)
-            (choice,) = answer["choices"]
-            text, reason, tokens = choice["text"], choice.get("finish_reason"), answer["usage"]["completion_tokens"]
+            answer: Mapping[str, Any] = parse_json(content, "the answer", largest=LARGEST_ANSWER * times)
+            choices, tokens = answer["choices"], answer["usage"]["completion_tokens"]
+            texts = [choice["message"]["content"] if self._chat else choice["text"] for choice in choices]
+            ends = [choice.get("finish_reason") == "stop" for choice in choices]
             # Some servers count the EOS token.
-            if not isinstance(text, str) or type(tokens) is not int or not 0 <= tokens <= longest + 1:
+            if type(tokens) is not int or not 0 <= tokens <= (longest + 1) * times:
+                raise TypeError
+            if len(texts) != times or not all(isinstance(text, str) for text in texts):
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError):
+            several = f", or has not the {times} completions asked for by `n`" if times > 1 else ""
             raise self._failed(
-                "the answer is not a completion with its usage; give the address of a /v1/completions endpoint"
+                f"the answer is not a completion with its usage{several}; give the address of a /v1/completions "
+                "endpoint"
             ) from None
-        return Completion(text, tokens, reason == "stop")
+        part, rest = divmod(tokens, times)
+        return [
+            Completion(text, part + (number < rest), ended)
+            for number, (text, ended) in enumerate(zip(texts, ends, strict=True))
+        ]
 
     def _failed(self, fault: str) -> GenerationError:
         return GenerationError(f"{redact(self._url)}: {printable(self._concealed(fault))}")

@@ -1,16 +1,19 @@
 """A stage in which a model writes completions of numbered prompts, in chunks that are saved as they are finished.
 
-The content of a chunk depends on its numbers only, not on where an earlier process was stopped.
+The content of a chunk depends on its numbers only, not on where an earlier process was stopped, or on the machine.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
 
 from lrps.rehearsal.generator import Completion, Generator
 from lrps.rehearsal.sampling import Sampling
+from lrps.rehearsal.share import Share
 from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 Progress = Callable[[int], None]
@@ -18,6 +21,18 @@ Progress = Callable[[int], None]
 
 CHUNK_BATCHES = 4
 """Number of batches in a chunk, into which its prompts are sorted by length."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The prompts of a stage."""
+
+    request: Callable[[int], tuple[str, int]]
+    """Function from the number of a completion to its prompt and seed."""
+    total: int
+    """Number of completions that are wanted."""
+    available: int
+    """Number of prompts. A last chunk is completed up to it, so that a larger total continues with the same chunks."""
 
 
 @dataclass(frozen=True)
@@ -30,30 +45,86 @@ class GenerationStage:
     file: StageFile
     costs: StageCosts
 
-    def run(
-        self, request: Callable[[int], tuple[str, int]], total: int, available: int, progress: Progress
-    ) -> list[Completion]:
-        """Return the completions 0 .. total - 1; generate and save those that are missing.
+    def run(self, requests: Requests, progress: Progress) -> list[Completion]:
+        """Return the completions 0 .. total - 1; generate and save those that no file has.
 
-        request: maps a number to its prompt and seed. available: number of prompts. A last chunk is completed up to
-        `available`, so that a larger total later continues with the same chunks.
+        Chunks of shares are appended to the stage's file as they are.
         """
-        chunk = self.batch_size * CHUNK_BATCHES
-        saved = self.file.resume(chunk, total)
+        self.file.adopt()
+        total = requests.total
+        saved = self.file.resume(self._chunk, total)
         progress(len(saved))
         completions = [Completion(**record) for record in saved]
-        if len(completions) >= total:
-            return completions
-        began = time.monotonic()
-        generator = self.open_generator()
+        shared = self._shared() if len(completions) < total else {}
         while len(completions) < total:
-            numbers = range(len(completions), min(len(completions) + chunk, available))
-            prompts, seeds = zip(*map(request, numbers), strict=True)
-            new = generator.generate(prompts, self.sampling, seeds)
-            self.file.append([asdict(one) for one in new])
-            now = time.monotonic()
-            self.costs.add(self.file, now - began, sum(one.tokens for one in new))
-            began = now
-            completions += new
-            progress(len(new))
+            numbers = self._numbers(len(completions) // self._chunk, requests)
+            records = shared.get(numbers.start // self._chunk, [])
+            if len(records) == len(numbers):
+                self.file.append(records)
+            else:
+                records = self._generate(numbers, requests, self.file)
+            completions += [Completion(**record) for record in records]
+            progress(len(records))
         return completions[:total]
+
+    def run_share(self, requests: Requests, share: Share, progress: Progress) -> None:
+        """Generate and save the chunks of a share that no file has. Only the share's file is written."""
+        own = self._chunks(requests)[share.number :: share.of]
+        whole, file = self.file.read() or [], self.file.of_share(share.name)
+        saved = file.resume(self._chunk, sum(map(len, own)))
+        progress(len(saved))
+        for numbers in own[-(-len(saved) // self._chunk) :]:
+            records = whole[numbers.start : numbers.stop]
+            if len(records) == len(numbers):
+                file.append(records)
+            else:
+                self._generate(numbers, requests, file)
+            progress(len(numbers))
+
+    def collect(self, requests: Requests) -> list[Completion] | None:
+        """Return the completions 0 .. total - 1 that files of the stage and its shares have; None if some are missing.
+
+        Nothing is written.
+        """
+        records, shared = self.file.read() or [], self._shared()
+        for number, numbers in enumerate(self._chunks(requests)):
+            if numbers.stop > len(records):
+                found = shared.get(number, [])
+                if len(found) != len(numbers):
+                    return None
+                records = [*records[: numbers.start], *found]
+        return [Completion(**record) for record in records[: requests.total]]
+
+    @property
+    def _chunk(self) -> int:
+        return self.batch_size * CHUNK_BATCHES
+
+    def _chunks(self, requests: Requests) -> list[range]:
+        return [self._numbers(number, requests) for number in range(-(-requests.total // self._chunk))]
+
+    def _numbers(self, chunk: int, requests: Requests) -> range:
+        return range(chunk * self._chunk, min((chunk + 1) * self._chunk, requests.available))
+
+    def _generate(self, numbers: range, requests: Requests, file: StageFile) -> list[dict[str, Any]]:
+        """Generate a chunk and append it to a file; return its records."""
+        began = time.monotonic()
+        prompts, seeds = zip(*map(requests.request, numbers), strict=True)
+        new = self._generator.generate(prompts, self.sampling, seeds)
+        records = [asdict(one) for one in new]
+        file.append(records)
+        self.costs.add(file, time.monotonic() - began, sum(one.tokens for one in new))
+        return records
+
+    @cached_property
+    def _generator(self) -> Generator:
+        return self.open_generator()
+
+    def _shared(self) -> Mapping[int, list[Any]]:
+        """Return the chunks of all shares' files, by number."""
+        found: dict[int, list[Any]] = {}
+        for file in self.file.shares():
+            number, _, of = str(file.share).partition("-of-")
+            records = file.read() or []
+            for place, start in enumerate(range(0, len(records), self._chunk)):
+                found[int(number) - 1 + place * int(of)] = records[start : start + self._chunk]
+        return found

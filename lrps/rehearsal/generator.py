@@ -7,7 +7,8 @@ gives the same completions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,17 +42,25 @@ class HfGenerator:
     """A generator with a causal language model from a Hugging Face directory, for example one of `lrps export`."""
 
     def __init__(
-        self, directory: Path, batch_size: int, device: str | None = None, dtype: torch.dtype | None = None
+        self,
+        directory: Path,
+        batch_size: int,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        chat: bool = False,
     ) -> None:
         """Load model and tokenizer, without downloads and without running code from the directory.
 
-        device: `cuda` by default if there is one. dtype: that of the checkpoint by default, fp32 on a CPU. Raises
-        ConfigError for a directory without a model, weights (safetensors) or tokenizer.
+        device: `cuda` by default if there is one. dtype: that of the checkpoint by default, fp32 on a CPU. chat:
+        whether prompts are messages of a user, which are put into the chat template of the tokenizer. Raises
+        ConfigError for a directory without a model, weights (safetensors) or tokenizer, or the template.
         """
         self.device = torch.device(device or default_device())
         self.batch_size = batch_size
         self.model, self._tokenizer = load_model(directory, self.device, dtype)
         self._directory = directory
+        self._template = _chat_template(self._tokenizer, directory) if chat else None
         config = self.model.config.get_text_config()
         self.positions: int | None = getattr(config, "max_position_embeddings", None)
         """Maximal number of tokens of prompt and completion together; None if no limit is known."""
@@ -70,13 +79,19 @@ class HfGenerator:
         completions: dict[int, Completion] = {}
         for limit, batch in self._batches(tokens, sampling.max_new_tokens):
             choice = TokenSampler(sampling, [seeds[number] for number in batch], limit)
-            written = self._continue([tokens[number] for number in batch], choice, limit)
+            written = self._continue([tokens[number] for number in batch], choice, limit, sampling.stop)
             for number, new in zip(batch, written, strict=True):
-                completions[number] = self._completion(tokens[number], new)
+                completions[number] = self._completion(tokens[number], new, sampling.stop)
         return [completions[number] for number in range(len(prompts))]
 
     def _encode(self, prompt: str) -> list[int]:
-        ids: list[int] = self._tokenizer(prompt)["input_ids"]
+        if self._template is not None:
+            message = [{"role": "user", "content": prompt}]
+            prompt = self._tokenizer.apply_chat_template(
+                message, chat_template=self._template, tokenize=False, add_generation_prompt=True
+            )
+        # A chat template has the special tokens of its prompt.
+        ids: list[int] = self._tokenizer(prompt, add_special_tokens=self._template is None)["input_ids"]
         if not ids:  # An empty prompt is the beginning of a document.
             ids = [end for end in (self._tokenizer.bos_token_id, *self._ends) if end is not None][:1]
         if not ids:
@@ -103,9 +118,14 @@ class HfGenerator:
             for start in range(0, len(equal), self.batch_size):
                 yield limit, equal[start : start + self.batch_size]
 
-    def _continue(self, prompts: Sequence[Sequence[int]], choice: TokenSampler, limit: int) -> list[list[int]]:
-        """Return the new tokens of each prompt, including the EOS token if the model generated it."""
-        from transformers import GenerationConfig, LogitsProcessorList
+    def _continue(
+        self, prompts: Sequence[Sequence[int]], choice: TokenSampler, limit: int, stop: Sequence[str]
+    ) -> list[list[int]]:
+        """Return the new tokens of each prompt, including the EOS token if the model generated it.
+
+        They end with the token that completes one of the texts `stop`.
+        """
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         width = max(map(len, prompts))
         pad = self._ends[0] if self._ends else 0
@@ -114,6 +134,7 @@ class HfGenerator:
         settings = GenerationConfig(
             max_new_tokens=limit, do_sample=False, eos_token_id=list(self._ends) or None, pad_token_id=pad
         )
+        stopped = StopTexts(stop, self._decode, width, len(prompts))
         try:
             with torch.inference_mode():
                 output = self.model.generate(
@@ -121,24 +142,48 @@ class HfGenerator:
                     attention_mask=mask.to(self.device),
                     generation_config=settings,
                     logits_processor=LogitsProcessorList([choice.processor(mask)]),
+                    stopping_criteria=StoppingCriteriaList([stopped] if stop else []),
                 )
         except torch.cuda.OutOfMemoryError as error:
             raise GenerationError(
                 f"not enough memory for {len(prompts)} prompts of up to {width} tokens at once; lower the batch size"
             ) from error
-        return [_until_end(row, self._ends) for row in output[:, width:].tolist()]
+        rows = zip(output[:, width:].tolist(), stopped.lengths, strict=True)
+        return [_until_end(row[:length], self._ends) for row, length in rows]
 
-    def _completion(self, prompt: Sequence[int], new: Sequence[int]) -> Completion:
+    def _completion(self, prompt: Sequence[int], new: Sequence[int], stop: Sequence[str]) -> Completion:
         ended = bool(new) and new[-1] in self._ends
         own = new[:-1] if ended else new
         # Decoded with the prompt, because some tokenizers drop the space before the first word.
         before, whole = self._decode(prompt), self._decode([*prompt, *own])
         text = whole[len(before) :] if whole.startswith(before) else self._decode(own)
-        return Completion(text, len(own), ended)
+        places = [place for one in stop if (place := text.find(one)) >= 0]
+        return Completion(text[: min(places)], len(own)) if places else Completion(text, len(own), ended)
 
     def _decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+
+class StopTexts:
+    """The texts that end a completion: a criterion that transformers asks after every token."""
+
+    def __init__(self, stop: Sequence[str], decode: Callable[[Sequence[int]], str], width: int, rows: int) -> None:
+        """Begin before the first token. width: number of tokens of the prompts."""
+        self._stop, self._decode, self._width = stop, decode, width
+        # A text is in as many tokens as it has bytes, or fewer; one more completes a character before it.
+        self._tail = max((len(text.encode()) for text in stop), default=0) + 1
+        self.lengths: list[int | None] = [None] * rows
+        """Number of new tokens of each row until a text ended it; None if none did."""
+
+    def __call__(self, tokens: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """Return which rows are ended."""
+        length = tokens.shape[1] - self._width
+        tails = tokens[:, max(self._width, tokens.shape[1] - self._tail) :].tolist()
+        for row, tail in enumerate(tails):
+            if self.lengths[row] is None and any(text in self._decode(tail) for text in self._stop):
+                self.lengths[row] = length
+        return torch.tensor([ended is not None for ended in self.lengths], device=tokens.device)
 
 
 def _until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
@@ -155,6 +200,23 @@ def document_end(directory: Path, begin: str | None = None) -> str | None:
     tokenizer = _load_tokenizer(directory)
     end: str | None = tokenizer.eos_token
     return end + begin if end is not None and begin is not None and begin == tokenizer.bos_token else end
+
+
+def chat_template_sha256(directory: Path) -> str:
+    """Return the hash of the chat template of a Hugging Face directory. Raises ConfigError if it has none."""
+    return hashlib.sha256(_chat_template(_load_tokenizer(directory), directory).encode()).hexdigest()
+
+
+def _chat_template(tokenizer: Any, directory: Path) -> str:
+    """Return the default chat template of a tokenizer. Raises ConfigError if it has none."""
+    try:
+        template: str = tokenizer.get_chat_template()
+    except ValueError as error:  # It has none, or several without a default.
+        raise ConfigError(
+            f"{directory} has no chat template ({str(error).split('. ')[0]}): leave synthesis.chat out, so that the "
+            "model gets the input between its marks"
+        ) from None
+    return template
 
 
 def default_device() -> str:

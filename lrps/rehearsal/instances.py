@@ -19,6 +19,8 @@ from lrps.config.rehearsing import Synthesis
 
 REPLACEMENT = "�"
 """Character that invalid UTF-8 is decoded to."""
+SHINGLE = 5
+"""Number of characters or words in the sequences by which instances are compared."""
 BLANK_LINES = {"pairs": "\n\n", "documents": "\n\n\n"}
 """Default separators of demonstrations, by kind."""
 
@@ -38,6 +40,14 @@ class ParsedInstances:
     dropped: Counter[str]
 
 
+class Piece(NamedTuple):
+    """A part of a generated text that was read as one instance, or the reason for which it is none."""
+
+    text: str
+    instance: Instance | None
+    dropped: str | None = None
+
+
 class InstanceFormat(Protocol):
     """A textual form of instances."""
 
@@ -47,8 +57,8 @@ class InstanceFormat(Protocol):
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         """Return the prompt of the base model."""
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
-        """Parse the instances that the base model wrote.
+    def pieces(self, completion: str, ended: bool, separator: str) -> list[Piece]:
+        """Return the pieces of a text that the base model wrote, each with its instance or the reason to drop it.
 
         ended: False if the completion was cut off at a limit. separator: the demonstrations' separator, which the model
         may repeat; it is not part of any instance.
@@ -62,6 +72,19 @@ class InstanceFormat(Protocol):
 
     def text(self, instance: Instance) -> str:
         """Return the document that a model is trained on."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end an output of the latest model."""
+
+    def message(self, instance: Instance) -> str:
+        """Return the question to a latest model that is asked through its chat template."""
+
+    def training_pair(self, text: str) -> Instance | None:
+        """Return the pair of a training document; None if it is none."""
+
+    def shingles(self, instance: Instance) -> frozenset[str]:
+        """Return the set by which an instance is compared with others for near-duplicates."""
 
 
 def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, data: DataConfig) -> InstanceFormat:
@@ -93,22 +116,20 @@ class DocumentFormat:
     def prompt(self, demonstrations: Sequence[str], separator: str) -> str:
         return "".join(document + separator for document in demonstrations)
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
-        """Parse every document between separators."""
+    def pieces(self, completion: str, ended: bool, separator: str) -> list[Piece]:
+        """Return every text between separators as a document."""
         pieces = completion.split(separator) if separator else [completion]
         if len(pieces) > 1 and not pieces[-1].strip():  # It ended with the separator.
             pieces, ended = pieces[:-1], True
-        found = [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
-        instances = tuple(instance for one in found for instance in one.instances)
-        return ParsedInstances(instances, sum((one.dropped for one in found), Counter()))
+        return [self._document(piece, True) for piece in pieces[:-1]] + [self._document(pieces[-1], ended)]
 
-    def _document(self, piece: str, ended: bool) -> ParsedInstances:
+    def _document(self, piece: str, ended: bool) -> Piece:
         if (text := whole_text(piece, ended)) is None:
-            return _dropped("broken" if piece.strip() else "empty")
+            return Piece(piece, None, "broken" if piece.strip() else "empty")
         prefix = _first_tokens(self.tokenizer, text, self.prefix_tokens)
         if not text[len(prefix) :].strip() or not prefix.strip():
-            return _dropped("short")
-        return ParsedInstances((Instance(prefix, text[len(prefix) :]),), Counter())
+            return Piece(piece, None, "short")
+        return Piece(piece, Instance(prefix, text[len(prefix) :]))
 
     def question(self, instance: Instance) -> str:
         return instance.input
@@ -120,6 +141,18 @@ class DocumentFormat:
 
     def text(self, instance: Instance) -> str:
         return instance.input + instance.output
+
+    stop = ()
+
+    def message(self, instance: Instance) -> str:
+        return instance.input
+
+    def training_pair(self, text: str) -> Instance | None:
+        del text  # No document is a pair.
+        return None
+
+    def shingles(self, instance: Instance) -> frozenset[str]:
+        return word_shingles(self.text(instance))
 
 
 @dataclass(frozen=True)
@@ -137,8 +170,7 @@ class PairFormat:
 
         None if it is not a pair of the task, or too long, because half a pair is useless.
         """
-        found = self.template.read(text)
-        if found is None or (self.template.after_task is not None and found.task != self.task.strip()):
+        if (found := self._training_text(text)) is None:
             return None
         shown = self.template.demonstration(found)
         return shown if self._tokens(shown) <= longest_tokens else None
@@ -147,26 +179,24 @@ class PairFormat:
         parts = (self.task, *demonstrations, self.template.marks[0])
         return separator.join(part for part in parts if part)
 
-    def read(self, completion: str, ended: bool, separator: str) -> ParsedInstances:
-        """Parse every piece between input marks that has one input and one output; the prompt ended with a mark."""
+    def pieces(self, completion: str, ended: bool, separator: str) -> list[Piece]:
+        """Return every text between input marks, a pair if it has one input and one output; the prompt ended with a
+        mark."""
         between = separator.strip()
         *pieces, last = completion.split(self.template.marks[0])
         closed = last if ended else self._closed(last, separator)
-        pieces = [piece.rstrip().removesuffix(between) for piece in (*pieces, closed or "")]
-        instances, dropped = [], Counter[str]()
-        for number, piece in enumerate(pieces):
-            pair = self._pair(piece)
-            if closed is None and number == len(pieces) - 1:
-                dropped["cut off"] += 1
-            elif pair is None:
-                dropped["no pair"] += 1
-            elif REPLACEMENT in piece:
-                dropped["broken"] += 1
-            elif self._tokens(self.text(pair)) > self.longest_tokens:
-                dropped["long"] += 1
-            else:
-                instances.append(pair)
-        return ParsedInstances(tuple(instances), dropped)
+        if closed is not None:
+            pieces.append(closed)
+        found = [self._piece(piece.rstrip().removesuffix(between)) for piece in pieces]
+        return found if closed is not None else [*found, Piece(last, None, "cut off")]
+
+    def _piece(self, text: str) -> Piece:
+        if (pair := self._pair(text)) is None:
+            return Piece(text, None, "no pair")
+        if REPLACEMENT in text:
+            return Piece(text, None, "broken")
+        too_long = self._tokens(self.text(pair)) > self.longest_tokens
+        return Piece(text, None, "long") if too_long else Piece(text, pair)
 
     def _closed(self, piece: str, separator: str) -> str | None:
         """Return the part of an unfinished piece that the separator closes; None if none does.
@@ -202,6 +232,28 @@ class PairFormat:
     def text(self, instance: Instance) -> str:
         return self.template.document(PairText(instance.input, instance.output, self.task))
 
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The input mark, with which the next pair begins."""
+        return (self.template.marks[0],)
+
+    def message(self, instance: Instance) -> str:
+        """Return the task and the input, without the marks."""
+        return f"{self.task}\n\n{instance.input}".strip()
+
+    def training_pair(self, text: str) -> Instance | None:
+        found = self._training_text(text)
+        return None if found is None else Instance(found.input, found.output)
+
+    def shingles(self, instance: Instance) -> frozenset[str]:
+        return character_shingles(instance.input)
+
+    def _training_text(self, text: str) -> PairText | None:
+        """Return the texts of a document that is a pair of the task."""
+        found = self.template.read(text)
+        other = found is not None and self.template.after_task is not None and found.task != self.task.strip()
+        return None if other else found
+
     def _pair(self, piece: str) -> Instance | None:
         """Parse the text after an input mark as a pair."""
         found = self.template.read(self.template.marks[0] + piece)
@@ -211,10 +263,33 @@ class PairFormat:
         return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
+def parsed(pieces: Sequence[Piece]) -> ParsedInstances:
+    """Return the instances of pieces, and the numbers of dropped ones by reason."""
+    instances = tuple(piece.instance for piece in pieces if piece.instance is not None)
+    return ParsedInstances(instances, Counter(piece.dropped for piece in pieces if piece.dropped is not None))
+
+
 def remove_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], int]:
     """Return the distinct instances, in the order of their first occurrences, and the number of duplicates."""
     distinct = list(dict.fromkeys(instances))
     return distinct, len(instances) - len(distinct)
+
+
+def normalized(text: str) -> str:
+    """Return a text in one case, with one space in place of all blanks between words."""
+    return " ".join(text.casefold().split())
+
+
+def character_shingles(text: str) -> frozenset[str]:
+    """Return the sequences of SHINGLE characters of a normalized text; a shorter text as a whole."""
+    text = normalized(text)
+    return frozenset(text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1)))
+
+
+def word_shingles(text: str) -> frozenset[str]:
+    """Return the sequences of SHINGLE words of a normalized text; a shorter text as a whole."""
+    words = normalized(text).split()
+    return frozenset(" ".join(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1)))
 
 
 def _first_tokens(tokenizer: Tokenizer, text: str, count: int) -> str:

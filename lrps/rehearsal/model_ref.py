@@ -13,6 +13,7 @@ from typing import Any
 
 from lrps.base.errors import CheckpointError, ConfigError, GenerationError
 from lrps.base.files import located, sha256_file
+from lrps.config.rehearsing import Endpoint
 from lrps.config.versions import Rehearsal
 from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
@@ -58,9 +59,14 @@ class ModelRef:
         return any(identity.get(key) != recorded.get(key) for key in keys)
 
 
-def latest_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef:
-    """Return the model that refines outputs. Raises ConfigError if it does not exist or is trained on this set."""
+def latest_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef | None:
+    """Return the model that refines outputs; None if a server has it.
+
+    Raises ConfigError if it does not exist or is trained on this set.
+    """
     assert rehearsal.synthesis is not None
+    if isinstance(rehearsal.synthesis.latest, Endpoint):
+        return None
     if rehearsal.synthesis.latest is not None:
         return _resolve(plan, rehearsal, "latest", rehearsal.synthesis.latest)
     return _resolve(plan, rehearsal, "latest", default_latest(plan.config, rehearsal))
@@ -75,7 +81,12 @@ def base_model(plan: Plan, rehearsal: Rehearsal) -> ModelRef | None:
         return _resolve(plan, rehearsal, "base", rehearsal.synthesis.base)
     if plan.config.model.checkpoint is not None:
         return ModelRef(plan.config.model.checkpoint.name, plan.config.model.checkpoint)
-    return latest_model(plan, rehearsal)
+    if (latest := latest_model(plan, rehearsal)) is None:
+        raise ConfigError(
+            f"data.rehearsal.{rehearsal.name}.synthesis: a server has the latest model, and the plan starts from no "
+            "checkpoint: give `base`, or a server as `generator`"
+        )
+    return latest
 
 
 def _resolve(plan: Plan, rehearsal: Rehearsal, key: str, name: str) -> ModelRef:

@@ -19,6 +19,7 @@ from lrps.data.manifest import Manifest
 from lrps.plan.plan import Plan
 from lrps.rehearsal.demonstrations import pool_size, possible_generations
 from lrps.rehearsal.model_ref import ModelRef, base_model, is_available, latest_model
+from lrps.rehearsal.rules import FORMER, begun_rules
 
 CANDIDATES_WANTED = 3
 """Default ratio of generated tokens to the set's tokens: some are dropped, and the set is selected from the others."""
@@ -51,11 +52,34 @@ def generations_of(plan: Plan, rehearsal: Rehearsal, demonstrations: int) -> tup
     """Return (generations to make, possible generations) for this number of demonstrations."""
     synthesis = _synthesis(rehearsal)
     possible = possible_generations(demonstrations, synthesis.demonstrations, synthesis.samples)
-    manifests = rehearsed(plan, synthesis)
     tokens = plan.rows[rehearsal.name] * plan.config.data.sequence_length
-    document = min(sum(m.tokens for m in manifests) / sum(m.documents for m in manifests), synthesis.max_tokens)
-    wanted = synthesis.generations or ceil(CANDIDATES_WANTED * tokens / document)
+    wanted = synthesis.generations or ceil(CANDIDATES_WANTED * tokens / _document_tokens(plan, synthesis))
     return min(wanted, possible), possible
+
+
+def shortfall(plan: Plan, rehearsal: Rehearsal, demonstrations: int) -> str | None:
+    """Return a sentence on why the generations will not fill the set, with what to change; None if they may.
+
+    A generation is expected to give one instance, as long as a document of the rehearsed versions.
+    """
+    generations, possible = generations_of(plan, rehearsal, demonstrations)
+    synthesis = _synthesis(rehearsal)
+    needed = ceil(plan.rows[rehearsal.name] * plan.config.data.sequence_length / _document_tokens(plan, synthesis))
+    if generations >= needed:
+        return None
+    sequences = f"about {count(needed)} instances fill its {count(plan.rows[rehearsal.name])} sequences"
+    if generations < possible:
+        return f"{sequences}, but synthesis.generations is {count(generations)}; raise it"
+    return (
+        f"{sequences}, but {count(demonstrations)} demonstrations allow only {count(possible)} generations; raise "
+        f"min_demonstrations, demonstration_share or samples of the synthesis, or lower the tokens of the set"
+    )
+
+
+def _document_tokens(plan: Plan, synthesis: Synthesis) -> float:
+    """Return the mean length of a document of the rehearsed versions, at most that of a generation."""
+    manifests = rehearsed(plan, synthesis)
+    return min(sum(m.tokens for m in manifests) / sum(m.documents for m in manifests), synthesis.max_tokens)
 
 
 def longest_demonstration(plan: Plan, synthesis: Synthesis) -> int:
@@ -136,7 +160,7 @@ class Outline:
     """Versions that it rehearses, by name."""
     base: TrainedModel | ServedModel
     """Base model, which writes the instances."""
-    latest: TrainedModel | None
+    latest: TrainedModel | ServedModel | None
     """Model that writes the outputs again; null if they stay as the base model wrote them."""
     demonstrations: DemonstrationCounts
     """Demonstrations of the prompts."""
@@ -144,6 +168,8 @@ class Outline:
     """Numbers of generations."""
     most_generated_tokens: int
     """Tokens that both models generate, at most."""
+    shortfall: str | None
+    """Sentence on why the generations will not fill the set; null if they may."""
     selection: str
     """Method that selects from the candidates."""
     rows: int
@@ -160,23 +186,25 @@ def outline(plan: Plan, name: str) -> Outline:
     synthesis = _synthesis(rehearsal)
     manifests = rehearsed(plan, synthesis)
     documents = sum(manifest.documents for manifest in manifests)
-    pool = pool_size(documents, synthesis.demonstration_share, synthesis.demonstrations)
+    rules = begun_rules(plan.layout.rehearsal(name), synthesis)
+    fewest = 0 if rules == FORMER else synthesis.min_demonstrations
+    pool = pool_size(documents, synthesis.demonstration_share, synthesis.demonstrations, fewest)
     generations, possible = generations_of(plan, rehearsal, pool)
     prompt = synthesis.demonstrations * min(
         longest_demonstration(plan, synthesis), ceil(sum(m.tokens for m in manifests) / documents)
     )
-    base, latest = base_model(plan, rehearsal), latest_model(plan, rehearsal) if synthesis.refine else None
     return Outline(
         name=name,
         made=name in plan.manifests,
         kind=synthesis.kind,
         since=rehearsal.since,
         of={m.version: RehearsedVersion(m.documents, m.tokens) for m in manifests},
-        base=_server(synthesis.generator) if base is None else _model(plan, base),
-        latest=None if latest is None else _model(plan, latest),
+        base=_named(plan, base_model(plan, rehearsal), synthesis.generator),
+        latest=_named(plan, latest_model(plan, rehearsal), synthesis.latest) if synthesis.refine else None,
         demonstrations=DemonstrationCounts(pool, synthesis.demonstrations, prompt),
         generations=GenerationCounts(generations, possible),
         most_generated_tokens=generations * synthesis.max_tokens * (2 if synthesis.refine else 1),
+        shortfall=shortfall(plan, rehearsal, pool),
         selection=synthesis.selection,
         rows=plan.rows[name],
         tokens=plan.rows[name] * plan.config.data.sequence_length,
@@ -202,18 +230,17 @@ def print_outline(found: Outline) -> None:
         f"{count(found.most_generated_tokens)} tokens of both models",
         "wanted": f"{count(found.rows)} sequences, {count(found.tokens)} tokens, selected by {found.selection}",
         "stages": found.directory,
+        **({"too few": found.shortfall} if found.shortfall else {}),
     }
     for title, text in lines.items():
         print(f"{title:<16}{text}")
 
 
-def _model(plan: Plan, model: ModelRef) -> TrainedModel:
-    return TrainedModel(model.name, model.release.path if model.release else None, is_available(plan, model))
-
-
-def _server(generator: object) -> ServedModel:
-    assert isinstance(generator, Endpoint)
-    return ServedModel(generator.model, redact(generator.url))
+def _named(plan: Plan, model: ModelRef | None, server: object) -> TrainedModel | ServedModel:
+    if model is not None:
+        return TrainedModel(model.name, model.release.path if model.release else None, is_available(plan, model))
+    assert isinstance(server, Endpoint)
+    return ServedModel(server.model, redact(server.url))
 
 
 def _model_text(model: TrainedModel | ServedModel) -> str:

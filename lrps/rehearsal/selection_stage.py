@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrps.base.errors import GenerationError
+from lrps.rehearsal.candidates import Candidate
 from lrps.rehearsal.embed import embed
 from lrps.rehearsal.kmeans import kmeans
 from lrps.rehearsal.model_ref import ModelRef
+from lrps.rehearsal.rules import FORMER
 from lrps.rehearsal.selection_methods import ClusterSelection, RandomSelection, SelectionMethod, smallest_selection
-from lrps.rehearsal.stages import Candidate, Stages
+from lrps.rehearsal.stages import Stages
 from lrps.store.identity import weights_digest
 
 BLOCK_TOKENS = 2**20
 """Tokens per block of the set's shards; a row does not span two blocks."""
+CANDIDATES_PER_CLUSTER = 5
+"""Smallest mean number of candidates in a cluster."""
 
 
 def whole_rows(tokens: int, sequence_length: int) -> int:
@@ -36,7 +40,7 @@ def select_candidates(stages: Stages) -> list[Candidate]:
         "selection",
         candidates=stages.files["candidates"].key,
         selection=stages.synthesis.selection,
-        clusters=stages.synthesis.clusters if embedding is not None else None,
+        clusters=_clusters(stages) if embedding is not None else None,
         embedding=None if embedding is None else weights_digest(embedding.directory),
         seed=stages.seed,
         rows=[rows, length],
@@ -82,7 +86,15 @@ def _selection(stages: Stages, candidates: Sequence[Candidate], embedding: Model
     texts = [stages.form.text(one.instance) for one in candidates]
     with stages.watch("embedding", len(texts)) as progress:
         points = embed(embedding.directory, texts, stages.synthesis.batch_size, progress)
-    return ClusterSelection(kmeans(points, stages.synthesis.clusters, stages.seed))
+    return ClusterSelection(kmeans(points, _clusters(stages), stages.seed))
+
+
+def _clusters(stages: Stages) -> int:
+    """Return the number of clusters: at most a fifth of the candidates, so that a cluster has some to choose from."""
+    wanted = stages.synthesis.clusters
+    if stages.rules == FORMER:
+        return wanted
+    return min(wanted, max(1, len(stages.candidates) // CANDIDATES_PER_CLUSTER))
 
 
 def _too_few(stages: Stages) -> GenerationError:

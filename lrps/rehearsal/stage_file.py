@@ -18,7 +18,9 @@ from typing import Any
 
 from lrps.base.errors import GenerationError
 from lrps.base.files import atomic_write_bytes, regular_file
-from lrps.base.foreign_json import bounded_lines, parse_json
+from lrps.base.foreign_json import JsonError, bounded_lines, parse_json
+
+_LONGEST_HEADER = 2**24
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -29,16 +31,41 @@ def key_of(settings: Mapping[str, Any]) -> str:
 class StageFile:
     """The records of one stage, in order."""
 
-    def __init__(self, directory: Path, stage: str, settings: Mapping[str, Any]) -> None:
-        """Name the file, without creating it. settings: all JSON values that the records depend on."""
-        self.stage = stage
+    def __init__(self, directory: Path, stage: str, settings: Mapping[str, Any], share: str | None = None) -> None:
+        """Name the file, without creating it. settings: all JSON values that the records depend on.
+
+        share: name of the share whose chunks the file has, if not all.
+        """
+        self.stage, self.share = stage, share
         self.key = key_of({"stage": stage, **settings})
-        self.path = directory / f"{stage}-{self.key[:16]}.jsonl"
+        self._settings = settings
+        self.path = directory / (f"{stage}-{self.key[:16]}" + (f".{share}" if share else "") + ".jsonl")
         self._header = _line({"stage": stage, "key": self.key, "made_by": settings})
+
+    def of_share(self, share: str) -> StageFile:
+        """Return the file of a share of this stage, beside it."""
+        return StageFile(self.path.parent, self.stage, self._settings, share)
+
+    def shares(self) -> list[StageFile]:
+        """Return the files of shares that exist beside this one, by name."""
+        found = self.path.parent.glob(f"{self.path.stem}.*-of-*.jsonl")
+        return [self.of_share(path.name.split(".")[1]) for path in sorted(found)]
+
+    def adopt(self) -> None:
+        """Take over the file of the same key of another set beside this one, if it has more records.
+
+        Its records are those that this set would get: sets that differ in later stages only share their generations.
+        """
+        best, size = None, self.path.stat().st_size if self.path.exists() else 0
+        for other in sorted(self.path.parent.parent.glob(f"*/{self.path.name}")):
+            if other != self.path and other.stat().st_size > size:
+                best, size = other, other.stat().st_size
+        if best is not None:
+            self.write(StageFile(best.parent, self.stage, self._settings).records())
 
     def read(self) -> list[Any] | None:
         """Return the records of a file that is written at once, or None if it does not exist."""
-        return self._records() if self.path.exists() else None
+        return self.records() if self.path.exists() else None
 
     def write(self, records: Sequence[Any]) -> None:
         """Write the file with all its records, atomically."""
@@ -53,7 +80,7 @@ class StageFile:
         if not self.path.exists():
             self.write(())
             return []
-        records = self._records()
+        records = self.records()
         if len(records) >= total:
             return records[:total]
         kept = records[: len(records) // chunk * chunk]
@@ -69,7 +96,7 @@ class StageFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def _records(self) -> list[Any]:
+    def records(self) -> list[Any]:
         """Return the complete lines after the first. Raises GenerationError for a file that was changed otherwise."""
         try:
             with open(self.path, "rb", opener=regular_file) as file:
@@ -88,17 +115,23 @@ class StageFile:
 class StageCosts:
     """The costs of a set's stages until they are booked in the run's own ledger.
 
-    path: a file of JSON lines with stage, key, seconds of one device and generated tokens. A killed process loses the
-    cost of its last chunk.
+    They are in files of JSON lines with stage, key, seconds of one device and generated tokens: costs.jsonl, and one
+    for every share. A killed process loses the cost of its last chunk.
     """
 
-    path: Path
+    directory: Path
+
+    @property
+    def exist(self) -> bool:
+        """Whether anything was spent."""
+        return any(self.directory.glob("costs*.jsonl"))
 
     def add(self, file: StageFile, seconds: float, tokens: int = 0) -> None:
         """Append the cost of one chunk of a stage."""
         line = {"stage": file.stage, "key": file.key, "device_seconds": round(seconds, 3), "tokens": tokens}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as lines:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        name = "costs.jsonl" if file.share is None else f"costs.{file.share}.jsonl"
+        with open(self.directory / name, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")
 
     def ledger_facts(self, keys: Collection[str]) -> dict[str, Any]:
@@ -115,14 +148,13 @@ class StageCosts:
         return {"tokens": tokens, **{use: round(seconds, 3) for use, seconds in spent.items()}}
 
     def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
         found = []
-        with open(self.path, "rb", opener=regular_file) as lines:
-            for line in bounded_lines(lines, str(self.path)):
-                # It may be incomplete, because its writer was killed; the next line may be appended to it.
-                with suppress(ValueError):
-                    found.append(parse_json(line, "a line"))
+        for path in sorted(self.directory.glob("costs*.jsonl")):
+            with open(path, "rb", opener=regular_file) as lines:
+                for line in bounded_lines(lines, str(path)):
+                    # It may be incomplete, because its writer was killed; the next line may be appended to it.
+                    with suppress(ValueError):
+                        found.append(parse_json(line, "a line"))
         return found
 
 
@@ -135,3 +167,14 @@ def _record(line: bytes) -> Any:
 
 def _line(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def stage_settings(file: Path) -> Mapping[str, Any]:
+    """Return the settings in the first line of a stage's file; empty for any other file."""
+    try:
+        with open(file, "rb", opener=regular_file) as lines:
+            header = parse_json(lines.readline(_LONGEST_HEADER), str(file))
+    except (OSError, JsonError):
+        return {}
+    settings = header.get("made_by")
+    return settings if isinstance(settings, dict) else {}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lrps.base.files import regular_file, sha256_file
-from lrps.base.foreign_json import JsonError, parse_json
+from lrps.base.files import sha256_file
+from lrps.rehearsal.stage_file import stage_settings
 
 TOKENIZER_FILES = "tokenizer_files_sha256"
 """Key of `tokenizer_files_digest` in a model's identity; absent in sets of earlier versions of lrps."""
@@ -17,7 +17,6 @@ _PATTERNS = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"),
     *("vocab.*", "merges.txt", "*.model", "*.tiktoken", "tekken.json"),
 )
-_LONGEST_HEADER = 2**24
 
 
 def tokenizer_files_digest(directory: Path) -> str | None:
@@ -34,16 +33,5 @@ def as_begun(identity: Mapping[str, Any], key: str, directory: Path) -> dict[str
     files.
     """
     former = {name: value for name, value in identity.items() if name != TOKENIZER_FILES}
-    begun = any(_settings(file).get(key) == former for file in sorted(directory.glob("*.jsonl")))
+    begun = any(stage_settings(file).get(key) == former for file in sorted(directory.glob("*.jsonl")))
     return former if begun else dict(identity)
-
-
-def _settings(file: Path) -> Mapping[str, Any]:
-    """Return the settings in the first line of a stage's file; empty for any other file."""
-    try:
-        with open(file, "rb", opener=regular_file) as lines:
-            header = parse_json(lines.readline(_LONGEST_HEADER), str(file))
-    except (OSError, JsonError):
-        return {}
-    settings = header.get("made_by")
-    return settings if isinstance(settings, dict) else {}

@@ -23,11 +23,14 @@ def with_set(make_config: MakeConfig, **changes: Any) -> Config:
     return make_config(data=data)
 
 
+SERVER = {"url": "http://h/v1", "model": "m"}
+
+
 def test_the_defaults_are_the_papers() -> None:
     made = Synthesis(of="v1")  # type: ignore[arg-type]
     assert made.of == ("v1",)
     assert (made.demonstrations, made.demonstration_share, made.samples) == (2, 0.01, 3)
-    assert (made.top_p, made.temperature, made.repetition_penalty, made.max_tokens) == (0.6, 0.9, 1.2, 2048)
+    assert (made.top_p, made.temperature, made.penalty, made.max_tokens) == (0.6, 0.9, 1.2, 2048)
     assert (made.clusters, made.ratio, made.selection, made.refine) == (20, 0.1, "kmeans", True)
     assert made.marks == ("Input:", "Output:")
 
@@ -44,6 +47,9 @@ def test_the_defaults_are_the_papers() -> None:
         ({"selection": "random", "clusters": 4}, "selection random has no clusters"),
         ({"generator": {"url": "http://h/v1", "model": "m"}, "base": "b"}, "the server has the base model"),
         ({"generator": {"url": "http://h/v1", "model": "m", "key": "secret"}}, "Extra inputs are not permitted"),
+        ({"agree": True}, "kind documents has no agree"),
+        ({"kind": "pairs", "agree": True, "refine": False}, "without refine there is no agree"),
+        ({"generator": SERVER, "latest": SERVER}, "servers have both models; give an encoder"),
         ({"temperature": 0.0}, "greater than 0"),
         ({"top_p": 1.5}, "less than or equal to 1"),
         ({"demonstrations": 0}, "greater than or equal to 1"),
@@ -79,3 +85,10 @@ def test_a_set_has_one_maker(make_config: MakeConfig, other: dict[str, Any]) -> 
 def test_an_endpoint_is_written_down_without_its_secrets() -> None:
     made = Synthesis.model_validate({"of": "v1", "generator": {"url": "http://me:planted@h/v1?key=k", "model": "m"}})
     assert "planted" not in str(made.model_dump(mode="json"))
+
+
+def test_a_server_gets_a_penalty_only_if_it_is_asked_for() -> None:
+    """It would penalize the marks of the prompt too."""
+    assert Synthesis.model_validate({"of": "v1", "generator": SERVER}).penalty == 1
+    assert Synthesis.model_validate({"of": "v1", "generator": SERVER, "repetition_penalty": 1.1}).penalty == 1.1
+    assert Synthesis.model_validate({"of": "v1", "latest": SERVER}).penalty == 1.2

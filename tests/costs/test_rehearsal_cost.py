@@ -9,7 +9,7 @@ import pytest
 
 from lrps.costs.compare import compare_runs
 from lrps.costs.comparison import make_comparison
-from lrps.costs.rehearsal_cost import RehearsalCost, rehearsal_cost, rehearsal_lines
+from lrps.costs.rehearsal_cost import RehearsalCost, WrittenSet, dropped_counts, rehearsal_cost, rehearsal_lines
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.report.comparison_text import comparison_markdown, print_comparison
@@ -66,3 +66,24 @@ def test_every_form_of_the_report_tells_it(make: Any, formulas: Any, capsys: pyt
     assert [line in text for text in texts] == [True] * 3
     assert [note for note in compare_runs([plan]).notes if line in note]
     assert replace(comparison, rehearsal_cost=None) == before, "it is in no cost of a path, a paradigm or a version"
+
+
+def test_what_became_of_generations_is_counted_by_reason() -> None:
+    counts = {
+        "parsed": {"dropped": {"cut off": 3, "no pair": 0}, "duplicates": 2, "instances": 9},
+        "refined": {"dropped": {"long": 1}, "duplicates": 0, "held_out": 4, "candidates": 4},
+    }
+    assert dropped_counts(counts) == {
+        "cut off when read": 3,
+        "duplicates when read": 2,
+        "long when refined": 1,
+        "held out": 4,
+    }
+    cost = RehearsalCost(
+        1.0, None, ("r",), (), (WrittenSet("r", 12, 4, dropped_counts(counts)), WrittenSet("s", 1, 1, {}))
+    )
+    assert rehearsal_lines(cost, None)[1:] == [
+        "r: 4 documents of 12 generations; dropped: 3 cut off when read, 2 duplicates when read, 1 long when refined, "
+        "4 held out.",
+        "s: 1 documents of 1 generations; dropped: nothing.",
+    ]

@@ -48,6 +48,7 @@ def set_plan(tiny_config: Path, base_model: Path, latest_model: Path, tmp_path: 
             "base": str(base_model),
             "latest": str(latest_model),
             "demonstration_share": 0.1,
+            "min_demonstrations": 1,
             "prefix_tokens": 4,
             "max_tokens": 24,
             "clusters": 3,

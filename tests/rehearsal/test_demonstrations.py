@@ -81,10 +81,11 @@ def test_what_cannot_be_counted_out_is_cut() -> None:
 
 
 def test_a_pool_has_enough_for_a_prompt() -> None:
-    assert [pool_size(n, 0.01, 2) for n in (2, 100, 1000)] == [2, 2, 10]
-    assert pool_size(10, 1.0, 2) == 10
+    assert [pool_size(n, 0.01, 2, 0) for n in (2, 100, 1000)] == [2, 2, 10]
+    assert [pool_size(n, 0.01, 2, 20) for n in (2, 100, 1000, 5000)] == [2, 20, 20, 50]
+    assert pool_size(10, 1.0, 2, 20) == 10
     with pytest.raises(GenerationError, match="1 documents are fewer than the 2 demonstrations"):
-        pool_size(1, 1.0, 2)
+        pool_size(1, 1.0, 2, 20)
 
 
 def test_keys_are_what_they_were() -> None:

@@ -37,7 +37,7 @@ class Server:
                 with lock:
                     outer.requests.append({"path": self.path, **request})
                     outer.headers.append(dict(self.headers))
-                    times = sum(each["prompt"] == request["prompt"] for each in outer.requests)
+                    times = sum(each.get("prompt") == request.get("prompt") for each in outer.requests)
                 if outer.together is not None:
                     outer.together.wait()
                 status, body = outer.answer(request, times)
@@ -208,3 +208,32 @@ def test_an_endless_answer_is_not_read_to_its_end(server: Server, monkeypatch: p
     server.answer = lambda request, _: (200, json.dumps(said(request)).encode() + b" " * 2000)
     with pytest.raises(GenerationError, match="not a completion with its usage"):
         generator(server).generate(["a"], WARM, [1])
+
+
+def test_equal_prompts_are_one_request(server: Server) -> None:
+    def several(request: dict[str, Any], _: int) -> tuple[int, Any]:
+        choices = [{"text": f"{request['prompt']}{k}", "finish_reason": "stop"} for k in range(request.get("n", 1))]
+        return 200, {"choices": choices, "usage": {"completion_tokens": 5}}
+
+    server.answer = several
+    found = generator(server).generate(["a", "b", "a"], WARM, [1, 2, 3])
+    assert [(one.text, one.tokens) for one in found] == [("a0", 3), ("b0", 5), ("a1", 2)]
+    assert sorted((each["prompt"], each["seed"], each.get("n")) for each in server.requests) == [
+        ("a", 1, 2),
+        ("b", 2, None),
+    ]
+    server.answer = lambda request, _: (200, said(request))
+    with pytest.raises(GenerationError, match="has not the 2 completions asked for by `n`"):
+        generator(server).generate(["a", "a"], WARM, [1, 2])
+
+
+def test_a_chat_gets_messages_and_what_stops_it(server: Server) -> None:
+    message = {"message": {"content": "four"}, "finish_reason": "stop"}
+    server.answer = lambda *_: (200, {"choices": [message], "usage": {"completion_tokens": 2}})
+    found = generator(server, chat=True).generate(["2 + 2?"], Sampling(9, stop=("Input:",)), [0])
+    assert found == [Completion("four", 2, True)]
+    (request,) = server.requests
+    assert request["path"] == "/v1/chat/completions"
+    assert request["messages"] == [{"role": "user", "content": "2 + 2?"}]
+    assert request["stop"] == ["Input:"]
+    assert "prompt" not in request

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrps.rehearsal.generation_stage import CHUNK_BATCHES, GenerationStage
+from lrps.rehearsal.generation_stage import CHUNK_BATCHES, GenerationStage, Requests
 from lrps.rehearsal.generator import Completion
 from lrps.rehearsal.sampling import Sampling
+from lrps.rehearsal.share import Share
 from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 
@@ -36,11 +37,17 @@ class Echo:
         ]
 
 
-def write(directory: Path, generator: Echo, total: int, available: int, batch: int = 1) -> list[Completion]:
+def numbered(total: int, available: int) -> Requests:
+    return Requests(lambda number: (str(number), number), total, available)
+
+
+def write(root: Path, generator: Echo, total: int, available: int, batch: int = 1, name: str = "r") -> list[Completion]:
+    """Write a set of the run `root`; the sets of other runs are no concern of it."""
+    directory = root / name
     file = StageFile(directory, "synthesis", {})
-    writing = GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(directory / "costs.jsonl"))
+    writing = GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(directory))
     shown: list[int] = []
-    found = writing.run(lambda number: (str(number), number), total, available, shown.append)
+    found = writing.run(numbered(total, available), shown.append)
     assert sum(shown) >= total
     return found
 
@@ -77,20 +84,55 @@ def test_a_larger_total_goes_on(tmp_path_factory: pytest.TempPathFactory, total:
 
 def test_no_model_is_opened_for_what_is_there(tmp_path: Path) -> None:
     write(tmp_path, Echo(), 4, 4)
-    file = StageFile(tmp_path, "synthesis", {})
+    file = StageFile(tmp_path / "r", "synthesis", {})
 
     def never() -> Echo:
         raise AssertionError
 
-    found = GenerationStage(never, Sampling(4), 1, file, StageCosts(tmp_path / "costs.jsonl")).run(
-        lambda n: ("", n), 4, 4, print
-    )
+    found = GenerationStage(never, Sampling(4), 1, file, StageCosts(tmp_path)).run(numbered(4, 4), print)
     assert [one.tokens for one in found] == [0, 1, 2, 3]
 
 
 def test_what_was_spent_is_noted(tmp_path: Path) -> None:
     write(tmp_path, Echo(), 6, 6)
-    key = StageFile(tmp_path, "synthesis", {}).key
-    booking = StageCosts(tmp_path / "costs.jsonl").ledger_facts({key})
+    key = StageFile(tmp_path / "r", "synthesis", {}).key
+    booking = StageCosts(tmp_path / "r").ledger_facts({key})
     assert booking["tokens"] == sum(range(6))
     assert booking.keys() == {"tokens", "synthesis_seconds"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(0, 9), st.integers(1, 4), st.integers(1, 3), st.integers(0, 20), st.integers(0, 2)
+)
+def test_shares_of_machines_are_the_file_of_one(
+    tmp_path_factory: pytest.TempPathFactory, total: int, more: int, of: int, parts: int, begun: int, batch: int
+) -> None:
+    """Also in parts of a share, after one machine has begun alone, and with deaths in between."""
+    root, available, batch = tmp_path_factory.mktemp("writing"), total + more, batch + 1
+    straight = write(root / "straight", Echo(), total, available, batch)
+    write(root / "shared", Echo(), min(begun, total), available, batch)
+    file = StageFile(root / "shared" / "r", "synthesis", {})
+    requests = numbered(total, available)
+
+    def stage(generator: Echo) -> GenerationStage:
+        return GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(root / "shared" / "r"))
+
+    shares = [Share(number, of).part(part, parts) for number in range(of) for part in range(parts)]
+    for number, share in enumerate(shares):
+        assert stage(Echo(0)).collect(requests) in (None, straight)
+        for lives in (number % 2, 10**9):
+            try:
+                stage(Echo(lives)).run_share(requests, share, lambda _: None)
+            except Killed:
+                assert lives < 10**9
+    assert stage(Echo(0)).collect(requests) == straight
+    assert write(root / "shared", Echo(0), total, available, batch) == straight, "no model is asked again"
+    assert file.path.read_bytes() == (root / "straight" / "r" / file.path.name).read_bytes()
+
+
+def test_sets_with_the_same_generations_share_them(tmp_path: Path) -> None:
+    written = write(tmp_path, Echo(), 20, 60, name="one")
+    assert write(tmp_path, Echo(0), 8, 60, name="other") == written[:8]
+    grown = write(tmp_path, Echo(), 40, 60, name="other")
+    assert write(tmp_path, Echo(0), 40, 60, name="one") == grown

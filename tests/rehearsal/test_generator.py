@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from lrps.base.errors import ConfigError, GenerationError
 from lrps.data.data_tokenizer import open_tokenizer
 from lrps.export.release import write_tokenizer
-from lrps.rehearsal.generator import Completion, HfGenerator, document_end, load_model
+from lrps.rehearsal.generator import Completion, HfGenerator, chat_template_sha256, document_end, load_model
 from lrps.rehearsal.sampling import Sampling
 from support.rehearsal_models import save_model, tiny_model
 from support.tokenizers import family_file
@@ -126,3 +128,29 @@ def test_a_bos_token_follows_the_eos_token_between_documents(tmp_path: Path) -> 
     write_tokenizer(open_tokenizer(path, begin_token="<s>"), tmp_path, row_tokens=64)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     assert [document_end(tmp_path, begin) for begin in (None, "<s>", "<bos>")] == ["</s>", "</s><s>", "</s>"]
+
+
+def test_a_text_that_stops_ends_a_completion_before_it(generator: HfGenerator) -> None:
+    """As if it were cut there afterwards, whatever the neighbours do."""
+    prompts, seeds = ["once", "upon", "a time", "x"] * 2, range(8)
+    free = generator.generate(prompts, WARM, seeds)
+    stop = (free[0].text[3:5], free[5].text[4:6])
+    for found, whole in zip(generator.generate(prompts, replace(WARM, stop=stop), seeds), free, strict=True):
+        places = [place for one in stop if (place := whole.text.find(one)) >= 0]
+        assert found.text == whole.text[: min(places, default=None)]
+        assert found.tokens <= whole.tokens
+        assert found.ended == (whole.ended or bool(places))
+    assert generator.generate(["once"], replace(WARM, stop=stop), [0])[0].tokens < free[0].tokens
+
+
+def test_a_chat_template_makes_the_prompt(base_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(base_model, tmp_path / "chat")
+    with pytest.raises(ConfigError, match="has no chat template.*leave synthesis.chat out"):
+        HfGenerator(tmp_path / "chat", 2, chat=True)
+    template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}!{% endif %}"
+    )
+    (tmp_path / "chat" / "chat_template.jinja").write_text(template)
+    asked = HfGenerator(tmp_path / "chat", 2, chat=True).generate(["once"], WARM, [3])
+    assert asked == HfGenerator(base_model, 2).generate(["<user>once!"], WARM, [3])
+    assert chat_template_sha256(tmp_path / "chat") == hashlib.sha256(template.encode()).hexdigest()

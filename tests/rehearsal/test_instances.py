@@ -18,9 +18,11 @@ from lrps.data.tokenizer import train_tokenizer
 from lrps.rehearsal.instances import (
     DocumentFormat,
     Instance,
+    InstanceFormat,
     PairFormat,
     ParsedInstances,
     instance_format,
+    parsed,
     remove_duplicates,
 )
 from support.tokenizers import load_tokenizer
@@ -41,6 +43,10 @@ def pairs(tokenizer: Tokenizer) -> PairFormat:
     return PairFormat(PairTemplate("Input: ", "\nOutput: "), "Repeat.", tokenizer, longest_tokens=200)
 
 
+def read(form: InstanceFormat, completion: str, ended: bool, separator: str) -> ParsedInstances:
+    return parsed(form.pieces(completion, ended, separator))
+
+
 def test_the_prompt_is_the_papers(pairs: PairFormat) -> None:
     demonstrations = [pairs.text(Instance("a", "b")), pairs.text(Instance("c", "d"))]
     assert pairs.prompt(demonstrations, "\n\n") == ("Repeat.\n\nInput: a\nOutput: b\n\nInput: c\nOutput: d\n\nInput:")
@@ -52,19 +58,19 @@ def test_the_prompt_is_the_papers(pairs: PairFormat) -> None:
 def test_what_is_written_in_the_form_is_read_again(pairs: PairFormat, written: list[Instance]) -> None:
     """A model that goes on in the form of the prompt, which ended in the input mark."""
     text = "\n\n".join(map(pairs.text, written)).removeprefix("Input:")
-    assert pairs.read(text, True, "") == ParsedInstances(tuple(written), Counter())
-    assert pairs.read(text, False, "") == ParsedInstances(tuple(written[:-1]), Counter({"cut off": 1}))
+    assert read(pairs, text, True, "") == ParsedInstances(tuple(written), Counter())
+    assert read(pairs, text, False, "") == ParsedInstances(tuple(written[:-1]), Counter({"cut off": 1}))
 
 
 @settings(deadline=None)
 @given(st.text("ab \nIOnput:�", max_size=80), st.booleans())
 def test_a_piece_is_a_pair_or_is_counted(pairs: PairFormat, text: str, ended: bool) -> None:
-    found = pairs.read(text, ended, "")
+    found = read(pairs, text, ended, "")
     assert len(found.instances) + found.dropped.total() == text.count("Input:") + 1
     for instance in found.instances:
         assert instance.input == instance.input.strip() != ""
         assert instance.output == instance.output.strip() != ""
-        assert pairs.read(pairs.text(instance).removeprefix("Input:"), True, "").instances == (instance,)
+        assert read(pairs, pairs.text(instance).removeprefix("Input:"), True, "").instances == (instance,)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +85,7 @@ def test_a_piece_is_a_pair_or_is_counted(pairs: PairFormat, text: str, ended: bo
     ],
 )
 def test_what_is_no_pair_is_dropped(pairs: PairFormat, text: str, reason: str) -> None:
-    assert pairs.read(text, True, "") == ParsedInstances((), Counter({reason: 1}))
+    assert read(pairs, text, True, "") == ParsedInstances((), Counter({reason: 1}))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_a_document_is_its_first_tokens_and_the_rest(
     tokenizer: Tokenizer, text: str, prefix_tokens: int, ended: bool
 ) -> None:
     form = DocumentFormat(tokenizer, prefix_tokens)
-    found = form.read(text, ended, "")
+    found = read(form, text, ended, "")
     assert len(found.instances) + found.dropped.total() == 1
     for instance in found.instances:
         assert form.text(instance) == text
@@ -145,12 +151,12 @@ def test_a_demonstration_is_the_beginning_of_its_document(tokenizer: Tokenizer, 
     [("", True, "empty"), (" \n", False, "empty"), ("ab", True, "short"), ("a\ufffdbcdef", True, "broken")],
 )
 def test_what_is_no_document_is_dropped(tokenizer: Tokenizer, text: str, ended: bool, reason: str) -> None:
-    assert DocumentFormat(tokenizer, 3).read(text, ended, "") == ParsedInstances((), Counter({reason: 1}))
+    assert read(DocumentFormat(tokenizer, 3), text, ended, "") == ParsedInstances((), Counter({reason: 1}))
 
 
 def test_a_character_that_was_cut_off_is_left_out(tokenizer: Tokenizer) -> None:
     form = DocumentFormat(tokenizer, 2)
-    assert form.read("abcd\ufffd", False, "").instances == (Instance("ab", "cd"),)
+    assert read(form, "abcd\ufffd", False, "").instances == (Instance("ab", "cd"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", False).instances == (Instance("ab", "new"),)
     assert form.answered(Instance("ab", "old"), "new\ufffd", True).dropped == Counter({"broken": 1})
 
@@ -161,18 +167,18 @@ def test_a_model_that_goes_on_with_documents_is_read_document_by_document(
     tokenizer: Tokenizer, written: list[str], ended: bool
 ) -> None:
     form = DocumentFormat(tokenizer, 2)
-    read = ParsedInstances(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
-    assert form.read("\n\n\n".join(written), ended, "\n\n\n") == read
-    assert form.read("\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == read, "nothing follows the last one"
+    expected = ParsedInstances(tuple(Instance(text[:2], text[2:]) for text in written), Counter())
+    assert read(form, "\n\n\n".join(written), ended, "\n\n\n") == expected
+    assert read(form, "\n\n\n".join(written) + "\n\n\n", ended, "\n\n\n") == expected, "nothing follows the last one"
 
 
 def test_a_broken_character_is_excused_at_the_very_end_only(tokenizer: Tokenizer) -> None:
-    found = DocumentFormat(tokenizer, 2).read("abc\ufffd|abc\ufffd", False, "|")
+    found = read(DocumentFormat(tokenizer, 2), "abc\ufffd|abc\ufffd", False, "|")
     assert found == ParsedInstances((Instance("ab", "c"),), Counter({"broken": 1}))
 
 
 def test_a_separator_is_no_part_of_an_output(pairs: PairFormat) -> None:
-    found = pairs.read(" a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
+    found = read(pairs, " a\nOutput: b\n###\nInput: c\nOutput: d\n###\nInput: e\nOutput: f", True, "\n###\n")
     assert found == ParsedInstances((Instance("a", "b"), Instance("c", "d"), Instance("e", "f")), Counter())
 
 
@@ -227,7 +233,7 @@ def test_a_last_pair_that_the_separator_closes_is_kept(
     pairs: PairFormat, completion: str, separator: str, closed: bool
 ) -> None:
     whole = completion.count("Output:")
-    found = pairs.read(completion, False, separator)
+    found = read(pairs, completion, False, separator)
     assert len(found.instances) == (whole if closed else whole - 1)
     assert found.dropped == (Counter() if closed else Counter({"cut off": 1}))
     assert not closed or found.instances[-1].output in ("b", "d")

@@ -19,7 +19,9 @@ from lrps.ledger.reader import read_ledger
 from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal import rehearse as module
 from lrps.rehearsal.generator import HfGenerator
+from lrps.rehearsal.outline import outline
 from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set
+from lrps.rehearsal.rules import ADDED, RULES
 from lrps.rehearsal.sampling import Sampling
 from lrps.rehearsal.shard_documents import ShardDocuments
 from support.tokenizers import load_tokenizer
@@ -102,7 +104,7 @@ def test_the_base_model_samples_and_the_latest_is_greedy(set_plan: SetPlan) -> N
         return found
 
     warm = {"max_new_tokens": 24, "temperature": 0.8, "top_p": 0.7, "repetition_penalty": 1.3}
-    assert sampling("synthesis") == warm
+    assert sampling("synthesis") == {**warm, "penalty_on": "completion"}
     assert sampling("refinement") == {**warm, "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0}
 
 
@@ -149,7 +151,7 @@ def test_other_models_are_other_settings(set_plan: SetPlan, base_model: Path, la
     with pytest.raises(DataError, match="r was made with other base, latest, and a version never changes"):
         rehearse_set(set_plan(base=str(latest_model), latest=str(base_model)), "r", quiet=True)
     server = {"url": "http://nowhere:8000/v1", "model": "theta-0"}
-    with pytest.raises(DataError, match="r was made with other base, and"):
+    with pytest.raises(DataError, match="r was made with other repetition_penalty, base, and"):
         rehearse_set(set_plan(base=None, generator=server), "r", quiet=True)
 
 
@@ -257,3 +259,112 @@ def test_what_was_made_is_told(set_plan: SetPlan, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert "r: already made; nothing was generated" in text
     assert f"{manifest.documents:,} documents, {manifest.tokens:,} tokens, 20 sequences in the plan" in text
+
+
+FORMER_HEADER = {
+    "maker": "lrps.rehearsal/1",
+    "task": "",
+    "input_mark": "Input: ",
+    "output_mark": "\nOutput: ",
+    "samples": 3,
+    "sampling": {"max_new_tokens": 24, "temperature": 0.9, "top_p": 0.6, "repetition_penalty": 1.2},
+}
+"""Some settings of a synthesis, as releases wrote them that penalized the tokens of the prompt."""
+
+
+def headers(plan: Plan) -> dict[str, dict[str, Any]]:
+    files = plan.layout.rehearsal("r").glob("*-*.jsonl")
+    found = [json.loads(file.read_text().splitlines()[0]) for file in files]
+    return {
+        each["stage"]: each["made_by"] for each in found if "device" in each["made_by"] or each["stage"] != "synthesis"
+    }
+
+
+def test_a_set_that_was_begun_by_the_former_rules_continues_by_them(
+    set_plan: SetPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = set_plan(min_demonstrations=None)
+    directory = plan.layout.rehearsal("r")
+    directory.mkdir(parents=True)
+    line = json.dumps({"stage": "synthesis", "key": "0", "made_by": FORMER_HEADER})
+    (directory / "synthesis-0.jsonl").write_text(line + "\n")
+    manifest, _ = made(plan)
+    assert "r: was begun by an older release and continues by its rules" in capsys.readouterr().err
+    former = headers(plan)
+    assert former["synthesis"]["sampling"] == FORMER_HEADER["sampling"]
+    assert not any(RULES in made_by for made_by in former.values())
+    assert former["refinement"]["instances"] == manifest.provenance["stages"]["instances"]
+    assert "fewest" not in former["demonstrations"]
+    assert not manifest.provenance["settings"].keys() & {*ADDED, RULES}
+    assert manifest.provenance["settings"]["repetition_penalty"] == 1.2
+    (directory / "synthesis-0.jsonl").unlink()
+    assert rehearse_set(make_plan(plan.config), "r", quiet=True) == (manifest, False), "it loads without its files too"
+    with pytest.raises(DataError, match="r was made with other near_duplicates, and"):
+        rehearse_set(set_plan(min_demonstrations=None, near_duplicates=0.5), "r", quiet=True)
+
+
+def test_other_settings_of_the_synthesis_begin_by_the_current_rules(set_plan: SetPlan) -> None:
+    plan = set_plan(top_p=0.7)
+    plan.layout.rehearsal("r").mkdir(parents=True)
+    line = json.dumps({"stage": "synthesis", "key": "0", "made_by": FORMER_HEADER})
+    (plan.layout.rehearsal("r") / "synthesis-0.jsonl").write_text(line + "\n")
+    manifest, _ = made(plan)
+    assert manifest.provenance["settings"][RULES] == 2
+    assert all(headers(plan)[name][RULES] == 2 for name in ("demonstrations", "synthesis", "refinement"))
+
+
+def test_more_generations_refine_only_what_is_new(set_plan: SetPlan) -> None:
+    with pytest.raises(GenerationError, match="raise synthesis.generations above 20"):
+        rehearse_set(set_plan(640, generations=20), "r", quiet=True)
+    more = set_plan(640, generations=60)
+    directory = more.layout.rehearsal("r")
+    (file,) = directory.glob("refinement-*")
+    before = file.read_bytes().splitlines(keepends=True)
+    content = made(more)[1]
+    (file,) = directory.glob("refinement-*")
+    whole = 1 + (len(before) - 1) // 16 * 16  # Chunks of four batches of four.
+    assert whole > 1
+    assert file.read_bytes().splitlines(keepends=True)[:whole] == before[:whole]
+    assert made(again(more))[1] == content
+
+
+def test_sets_that_differ_in_selection_share_their_generations(set_plan: SetPlan) -> None:
+    plan = set_plan()
+    made(plan)
+    own = plan.layout.rehearsal("r")
+    other = own.parent / "s"
+    own.rename(other)
+    shutil.rmtree(plan.config.data.root / "r")
+    random = set_plan(selection="random", clusters=None)
+    made(random)
+    for name in ("synthesis", "refinement"):
+        (mine,), (theirs,) = own.glob(f"{name}-*"), other.glob(f"{name}-*")
+        assert mine.read_bytes() == theirs.read_bytes()
+    spent = [json.loads(line) for line in (own / "costs.jsonl").read_text().splitlines()]
+    assert {each["stage"] for each in spent} == {"selection"}, "no model was asked again"
+
+
+def test_too_few_prompts_are_found_before_anything_is_generated(
+    set_plan: SetPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few: dict[str, Any] = {"demonstration_share": 1e-9, "min_demonstrations": 2}
+    plan = set_plan(**few)
+    with pytest.raises(
+        GenerationError,
+        match=r"r: about 14 instances fill its 20 sequences, but 2 demonstrations allow "
+        r"only 6 generations; raise min_demonstrations, .*; or set synthesis.generations",
+    ):
+        rehearse_set(plan, "r", quiet=True)
+    assert not list(plan.layout.rehearsal("r").glob("synthesis-*"))
+    assert "allow only 6 generations" in str(outline(plan, "r").shortfall)
+    with pytest.raises(GenerationError, match="of 6 generations remain"):
+        rehearse_set(set_plan(**few, generations=6), "r", quiet=True)
+    assert "r: about 14 instances fill its 20 sequences" in capsys.readouterr().err
+
+
+def test_clusters_are_few_where_candidates_are(set_plan: SetPlan) -> None:
+    plan = set_plan(clusters=1000)
+    manifest, _ = made(plan)
+    (file,) = plan.layout.rehearsal("r").glob("selection-*")
+    candidates = manifest.provenance["counts"]["refined"]["candidates"]
+    assert json.loads(file.read_text().splitlines()[0])["made_by"]["clusters"] == candidates // 5

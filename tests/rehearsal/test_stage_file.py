@@ -73,14 +73,14 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: bytes) -> None:
 
 
 def test_costs_add_up_by_stage(tmp_path: Path) -> None:
-    costs = StageCosts(tmp_path / "new" / "costs.jsonl")
+    costs = StageCosts(tmp_path / "new")
     assert costs.ledger_facts(()) == {"tokens": 0}
     files = [
         StageFile(tmp_path, stage, {"p": p}) for stage, p in (("synthesis", 1), ("synthesis", 2), ("selection", 1))
     ]
     for file, seconds, tokens in zip([*files, files[1]], (1.5, 2.0, 4.0, 0.25), (10, 20, 0, 5), strict=True):
         costs.add(file, seconds, tokens)
-    with open(costs.path, "a", encoding="utf-8") as lines:
+    with open(costs.directory / "costs.jsonl", "a", encoding="utf-8") as lines:
         lines.write('{"stage": "synth')
     assert costs.ledger_facts({files[1].key, files[2].key}) == {
         "tokens": 35,
