@@ -65,9 +65,10 @@ test-newest:
 test-wheel: setup
 	$(BIN)/python -m pytest tests/test_wheel.py
 
+# In the order of tests/conftest.py: pytest-xdist itself would start the files with the fewest tests last, which are slow.
 .PHONY: run-tests
 run-tests: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 $(TESTS)
 
 check: setup
 	$(BIN)/ruff check .

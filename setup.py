@@ -82,7 +82,7 @@ setup(
     extras_require={
         "dev": [
             *("ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-psutil"),
-            *("filelock>=3", "hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"),
+            *("filelock>=3", "hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.8"),
             # Readers and servers that the tests hold our data against.
             *("datasets>=3", "datatrove>=0.4", "moto[s3,server]>=5", "pyarrow>=15", "s3fs", "zstandard>=0.22"),
             *("mlflow-skinny>=3", "tensorboard>=2.16", "trackio>=0.43", "wandb-workspaces>=0.4.13"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,21 +54,30 @@ def dotted(module: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(module: Path) -> Iterator[str]:
-    """Yield the dotted names of everything that a module imports, also inside functions."""
-    for node in ast.walk(ast.parse(module.read_text())):
+KNOWN = {dotted(each) for each in MODULES}
+
+
+@cache
+def parsed(module: Path) -> ast.Module:
+    return ast.parse(module.read_text())
+
+
+@cache
+def imports(module: Path) -> frozenset[str]:
+    """Return the dotted names of everything that a module imports, also inside functions."""
+    found = set[str]()
+    for node in ast.walk(parsed(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
 def lrps_imports(module: Path) -> set[str]:
     """Return the modules of lrps that a module imports, also inside functions and for type checking only."""
-    known = {dotted(each) for each in MODULES}
-    return {name for name in imports(module) if name in known} - {dotted(module), "lrps"}
+    return {name for name in imports(module) if name in KNOWN} - {dotted(module), "lrps"}
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
@@ -148,16 +158,13 @@ def test_light_verbs_import_nothing_heavy(verb: str, repository: Path, tmp_path:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert [m for m in MODULES if not ast.get_docstring(ast.parse(m.read_text()))] == []
+    assert [m for m in MODULES if not ast.get_docstring(parsed(m))] == []
 
 
 def test_functions_and_files_stay_short() -> None:
     assert [module for module in MODULES if len(module.read_text().splitlines()) > 450] == []
     functions = [
-        (module, node)
-        for module in MODULES
-        for node in ast.walk(ast.parse(module.read_text()))
-        if isinstance(node, ast.FunctionDef)
+        (module, node) for module in MODULES for node in ast.walk(parsed(module)) if isinstance(node, ast.FunctionDef)
     ]
     long = [f"{module}:{node.lineno}" for module, node in functions if (node.end_lineno or 0) - node.lineno >= 50]
     assert long == []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from support.preloaded import run_lrps
 from support.values import load_tool
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -31,8 +31,7 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> N
             f"note {number}: the main path keeps its rate while a branch decays " * 13
         )
     for command in COMMANDS:
-        words = [sys.executable, "-m", "lrps.cli", *shlex.split(command)[1:]]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        done = run_lrps(*shlex.split(command)[1:], cwd=tmp_path)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert done.stdout
     assert "<svg" in (tmp_path / "runs/mine/report/index.html").read_text()

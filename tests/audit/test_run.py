@@ -30,6 +30,7 @@ from lrps.plan.plan import Plan
 from lrps.store.checkpoints import find, remove
 from lrps.store.layout import PathLayout
 from lrps.train.evaluate import HeldoutResult
+from support.preloaded import run_lrps as lrps
 from support.synthetic_run import (
     BATCH,
     LENGTH,
@@ -239,11 +240,6 @@ def test_an_attempt_that_saved_nothing_does_not_count(tmp_path: Path) -> None:
     audit = audit_run(train(plan))
     assert audit.ok
     assert audit.spare_steps == 1, "the last heartbeat is that of step 6"
-
-
-def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_verb(run: Path, data_root: Path, tmp_path: Path) -> None:

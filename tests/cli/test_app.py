@@ -16,13 +16,8 @@ import yaml
 
 from lrps import __version__
 from lrps.cli import app
+from support.preloaded import run_lrps as lrps
 from support.values import config_values
-
-LRPS = [sys.executable, "-m", "lrps.cli"]
-
-
-def lrps(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LRPS, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.fixture
@@ -137,7 +132,7 @@ def test_help_teaches(repository: Path) -> None:
 
 def test_the_help_lists_every_verb_in_the_order_of_use_and_cuts_no_line() -> None:
     environment = {**os.environ, "COLUMNS": "80"}
-    shown = subprocess.run([*LRPS, "--help"], capture_output=True, text=True, env=environment).stdout
+    shown = lrps("--help", env=environment).stdout
     listed = re.findall(r"^  ([a-z]+) +[A-Z]", shown, re.M)
     assert listed[:6] == ["demo", "init", "config", "plan", "run", "status"]
     hidden = {name for name, command in typer.main.get_command(app).commands.items() if command.hidden}  # type: ignore[attr-defined]

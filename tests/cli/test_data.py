@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from support.preloaded import run_lrps, start_python
 from support.rehearsal_models import letters_model, save_model
 
 pytestmark = pytest.mark.slow
 
 
-def rehearse(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "lrps.cli", "rehearse", *map(str, arguments)]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # More would only wait for each other.
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=one_thread)
+def rehearse(*arguments: str | Path) -> str:
+    done = run_lrps("rehearse", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -43,38 +40,30 @@ def config(tiny_config: Path, tmp_path: Path) -> Path:
 
 
 def test_a_set_is_shown_killed_and_made(config: Path, tmp_path: Path) -> None:
-    shown = rehearse(config, "r", "--dry-run", "--json")
-    out, err = shown.communicate()
-    assert shown.returncode == 0, err
-    wanted = json.loads(out)["generations"]["wanted"]
-    assert json.loads(out)["rows"] == 10
+    shown = json.loads(rehearse(config, "r", "--dry-run", "--json"))
+    wanted = shown["generations"]["wanted"]
+    assert shown["rows"] == 10
     stages = tmp_path / "runs" / "tiny" / "rehearsal" / "r"
     assert not stages.exists(), "nothing is made by showing it"
 
-    killed = rehearse(config, "r")
+    killed = start_python("-m", "lrps.cli", "rehearse", config, "r", stdout=tmp_path / "killed.log")
     until = time.monotonic() + 600
     while not any(file.read_bytes().count(b"\n") > 8 for file in stages.glob("synthesis-*")):
-        assert killed.poll() is None, killed.communicate()
+        assert killed.exitcode is None, (tmp_path / "killed.log").read_text()
         assert time.monotonic() < until
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.kill()
+    killed.join()
     (file,) = stages.glob("synthesis-*")
     before = file.read_bytes()
     assert 8 < before.count(b"\n") <= wanted, "killed in the middle"
 
-    done = rehearse(config, "r", "--json")
-    out, err = done.communicate()
-    assert done.returncode == 0, err
-    made = json.loads(out)
+    made = json.loads(rehearse(config, "r", "--json"))
     assert (made["made"], made["rows"]) == (True, 10)
     assert file.read_bytes().startswith(before[: before.rindex(b"\n") + 1])
     content = {each.name: each.read_bytes() for each in (tmp_path / "shards" / "r").iterdir()}
 
     shutil.rmtree(tmp_path / "shards" / "r")
     shutil.rmtree(tmp_path / "runs")
-    straight = rehearse(config, "r")
-    out, err = straight.communicate()
-    assert straight.returncode == 0, err
-    assert made["manifest_sha256"][:12] in out
+    assert made["manifest_sha256"][:12] in rehearse(config, "r")
     assert {each.name: each.read_bytes() for each in (tmp_path / "shards" / "r").iterdir()} == content

@@ -15,15 +15,11 @@ from typer.testing import CliRunner
 from lrps.base.errors import ConfigError
 from lrps.cli import app
 from lrps.doctor import catalogue
-
-
-def lrps(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lrps.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+from support.preloaded import run_lrps
 
 
 def test_a_sound_config(tiny_config: Path, tmp_path: Path) -> None:
-    done = lrps("doctor", str(tiny_config), "-s", f"runs={tmp_path}", cwd=tmp_path)
+    done = run_lrps("doctor", tiny_config, "-s", f"runs={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("ok    config         config:")

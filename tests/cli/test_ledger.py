@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,13 +12,13 @@ import pytest
 from lrps.ledger.metrics import Metrics, MetricsWriter
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter, book_event
+from support.preloaded import run_lrps
 
 PRICE = {"amount": 3.6, "currency": "USD", "source": "list", "date": "2026-01-01"}
 
 
 def ledger(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lrps.cli", "ledger", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run_lrps("ledger", *arguments)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from lrps.engine.universal import write_universal
 from lrps.plan.initial import initial_checkpoint
 from lrps.plan.plan import make_plan
 from lrps.store import checkpoints
-from support.saved_run import lrps, write_saved_run
+from support.preloaded import run_lrps as lrps
+from support.saved_run import write_saved_run
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.saved_run import lrps, write_saved_run
+from support.preloaded import run_lrps as lrps
+from support.saved_run import write_saved_run
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,8 @@ import yaml
 from lrps.config.loader import load_config
 from lrps.costs.planned.plan_document import write_plan_json
 from lrps.plan.plan import make_plan
+from support.preloaded import run_lrps as lrps
 from support.values import config_values
-
-
-def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True)
 
 
 @pytest.fixture

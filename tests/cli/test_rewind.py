@@ -9,7 +9,8 @@ import pytest
 
 from lrps.ledger.records import FORMAT, Counters
 from lrps.ledger.writer import LedgerWriter
-from support.saved_run import lrps, write_saved_run
+from support.preloaded import run_lrps as lrps
+from support.saved_run import write_saved_run
 
 
 @pytest.fixture

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from support.preloaded import run_lrps
 from support.run_builder import files, small_run
 from support.values import config_values
 
 
 def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    return run_lrps(*arguments, env={**os.environ, "COLUMNS": "200"})
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,16 +11,12 @@ from lrps.ledger.reader import read_ledger
 from lrps.ledger.totals import total
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
+from support.preloaded import run_lrps as lrps
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 STOPS = {"ptfs-v1": 20, "ptfs-v2": 40}
 """Last steps of the paths."""
-
-
-def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "lrps.cli", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True)
 
 
 def test_stopped_at_the_budget_refused_raised_and_finished(tiny_config: Path, tmp_path: Path) -> None:

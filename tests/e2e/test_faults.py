@@ -34,9 +34,10 @@ from lrps.plan.plan import Plan, make_plan
 from lrps.store.copy.transfer import push_run
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
-from support.fault_attempts import LIMIT, Attempt, config_below, fork_server
+from support.fault_attempts import LIMIT, Attempt, config_below
 from support.faults_worker import Plant
 from support.planted_faults import GUARDS, FaultyRun, all_features
+from support.preloaded import fork_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000)]
 

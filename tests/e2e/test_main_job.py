@@ -28,6 +28,7 @@ from lrps.ledger.totals import total
 from lrps.plan.plan import make_plan
 from lrps.store.checkpoints import find
 from lrps.store.layout import PathLayout
+from support.preloaded import run_lrps as lrps
 from support.values import tiny_values
 
 pytestmark = pytest.mark.slow
@@ -35,10 +36,6 @@ pytestmark = pytest.mark.slow
 LRPS = [sys.executable, "-m", "lrps.cli"]
 PATHS = ["main", "branch-v1", "branch-v2", "straight-v1", "straight-v2", "cpt-v1", "cpt-v2"]
 STEPS = {"main": 28, "branch-v1": 20, "branch-v2": 40, "straight-v2": 40, "cpt-v2": 40}
-
-
-def lrps(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LRPS, *map(str, arguments)], capture_output=True, text=True)
 
 
 def tables(*arguments: str | Path) -> Any:

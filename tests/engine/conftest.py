@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
 
+from support.preloaded import run_ranks
+
 WORKER = Path(__file__).with_name("matrix_worker.py")
 AVERAGES = WORKER.with_name("average_worker.py")
 OPTIMIZERS = WORKER.with_name("optimizer_worker.py")
-ROOT = WORKER.parents[2]
 
 
-def _environment(world: int, rank: int, port: int) -> dict[str, str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    if world > torch.cuda.device_count():  # NCCL takes one rank for each device; the others train on the CPU.
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    if world > 1:  # World size 1 runs without a launcher's variables.
-        ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-        environment.update(ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    return environment
+def _device(world: int) -> dict[str, str]:
+    """Return the variables of ranks that choose where they train: NCCL takes one rank for each device."""
+    return {"CUDA_VISIBLE_DEVICES": ""} if world > torch.cuda.device_count() else {}
 
 
 @pytest.fixture(scope="session")
@@ -121,23 +112,4 @@ def _findings(out, *worlds, what=()):
 
 
 def _run(out, *worlds, what=(), worker=WORKER):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    workers, logs = [], []
-    for world in worlds:
-        for rank in range(world):
-            logs.append(out / f"log-{world}-{rank}.txt")
-            with open(logs[-1], "wb") as log:
-                command = [sys.executable, str(worker), str(out), *what]
-                environment = _environment(world, rank, port)
-                workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
-    try:
-        while any(worker.poll() is None for worker in workers) and not any(worker.poll() for worker in workers):
-            time.sleep(0.1)
-        codes = [worker.poll() for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    told = "\n".join(log.read_text()[-3000:] for log in logs)
-    assert codes == [0] * sum(worlds), told
+    run_ranks(worker, out, *what, logs=out, groups=worlds, variables=_device)

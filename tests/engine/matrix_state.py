@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import shutil
+from functools import cache
 
 import numpy as np
 import packed_cases
@@ -110,11 +112,11 @@ def losses(results):
 
 
 def bare_steps(config, loss_of):
-    """(model, [(loss, norm)]) of five steps of a bare AdamW loop."""
+    """(model, [(loss, norm)]) of STEPS steps of a bare AdamW loop."""
     model = placed(config, 0)
     adam = torch.optim.AdamW(parameter_groups(model, config.optimizer), lr=1e-2, betas=(0.9, 0.95))
     told = []
-    for step in range(5):
+    for step in range(STEPS):
         loss = loss_of(model, step)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -151,9 +153,14 @@ def digest(tensors):
     return found.hexdigest()
 
 
+@cache
+def _plain_model(kind):
+    return build_model(make_config(kind).model, 99).eval()
+
+
 def plain_loss(kind, state, precision, rows):
     """The loss of the state in a bare transformers model: an independent check of the weights that forward uses."""
-    model = build_model(make_config(kind).model, 99).eval()
+    model = copy.deepcopy(_plain_model(kind))
     frequencies = {name: b.clone() for name, b in model.named_buffers()}
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -125,27 +125,27 @@ def load(out, sources_of):
 
 
 def continuation(out):
-    found = {}
+    found, later = {}, range(STEPS, 2 * STEPS)
     for stage, precision in ((0, "fp32"), (1, "fp32"), (3, "fp32"), (2, "bf16")):
         config = make_config("llama", stage, precision, micro=1)
         place = PathLayout(out / f"continued-{world_size()}-{stage}-{precision}")
         with running(config) as engine:
-            train(engine, range(5))
-            save_checkpoint(engine, place, 5, {})
-            straight = losses(train(engine, range(5, 10)))
-            end = save_checkpoint(engine, place, 10, {})
+            train(engine, range(STEPS))
+            save_checkpoint(engine, place, STEPS, {})
+            straight = losses(train(engine, later))
+            end = save_checkpoint(engine, place, later.stop, {})
         with running(config, seed=3, loaded=True) as engine:
-            load_checkpoint(engine, find(place, 5))
-            resumed = losses(train_with_one_sync(engine, range(5, 10)))
-            again = save_checkpoint(engine, PathLayout(place.directory / "resumed"), 10, {})
-            ask_rank_zero(lambda place=place: in_first_format(find(place, 5)).manifest)
-            load_checkpoint(engine, find(place, 5))
-            first = losses(train_with_one_sync(engine, range(5, 10)))
-            from_first = save_checkpoint(engine, PathLayout(place.directory / "from-first"), 10, {})
+            load_checkpoint(engine, find(place, STEPS))
+            resumed = losses(train_with_one_sync(engine, later))
+            again = save_checkpoint(engine, PathLayout(place.directory / "resumed"), later.stop, {})
+            ask_rank_zero(lambda place=place: in_first_format(find(place, STEPS)).manifest)
+            load_checkpoint(engine, find(place, STEPS))
+            first = losses(train_with_one_sync(engine, later))
+            from_first = save_checkpoint(engine, PathLayout(place.directory / "from-first"), later.stop, {})
             found[f"s{stage} {precision}"] = {
                 "straight": straight, "resumed": resumed, "resumed from the first format": first,
                 "different": [each.manifest["files"] != end.manifest["files"] for each in (again, from_first)],
-                "formats": [each.manifest["format"] for each in (find(place, 5), from_first)],
+                "formats": [each.manifest["format"] for each in (find(place, STEPS), from_first)],
             }  # fmt: skip
     return found
 
@@ -162,7 +162,7 @@ def few_logits():
 
 
 def reference(out):
-    """Five steps of a bare AdamW loop on the whole batch, beside the engine on its shares and micro-batches."""
+    """Steps of a bare AdamW loop on the whole batch, beside the engine on its shares and micro-batches."""
     found = {}
     cases = (
         ("gpt2", 0, "fp32", 1), ("llama", 1, "fp32", 1), ("llama", 2, "fp32", None), ("gpt2", 3, "fp32", 1),
@@ -172,7 +172,7 @@ def reference(out):
         config = make_config(kind, stage, precision, micro, clip_grad_norm=0.5)
         model, bare = bare_steps(config, lambda model, step: plain_step(model, torch.from_numpy(batch(step))))
         with running(config) as engine, few_logits():
-            ours = losses(train(engine, range(5)))
+            ours = losses(train(engine, range(STEPS)))
             now = state_of(engine, out)
         apart = [float((now[f"fp32|{n}"] - p.detach().flatten()).abs().max()) for n, p in model.named_parameters()
                  ] if now else [0.0]  # fmt: skip
@@ -192,11 +192,11 @@ def documents(out):
             expected = float(loss_alone(model, packed(100)))
         prepare = with_reference_flash if flash else lambda model: model
         with running(config, document_end=END, prepare=prepare) as engine, few_logits():
-            ours = losses(train(engine, range(5), batch=lambda step: packed(step).numpy()))
+            ours = losses(train(engine, range(STEPS), batch=lambda step: packed(step).numpy()))
             mine = engine.evaluate(share(packed(100).numpy()))
             loss, tokens = engine.sum_over_ranks([mine.total, float(mine.tokens)])
-        with running(config) as engine:
-            across = losses(train(engine, [0], batch=lambda step: packed(step).numpy()))
+        with torch.no_grad():
+            across = float(plain_step(placed(config, 0), packed(0)))
         found[f"{kind} s{stage}{' flash' if flash else ''}"] = {
             "bare": bare, "ours": ours, "across": across, "evaluation": [expected, loss / tokens, tokens],
         }  # fmt: skip
@@ -223,29 +223,28 @@ def passed(out):
 
 
 def non_finite(out):
-    """The last rank meets a NaN, in the loss or in the gradients only."""
+    """The last rank meets a NaN, in the loss or in the gradients only; the second one in the engine of the first."""
     found = {}
     for stage, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "fp32")):
-        for where in ("loss", "gradients"):
-            with running(make_config("llama", stage, precision)) as engine:
-                train(engine, range(2))
-                before = state_of(engine, out)
+        with running(make_config("llama", stage, precision)) as engine:
+            train(engine, range(2))
+            before = state_of(engine, out)
+            for where in ("loss", "gradients"):
 
                 def poison(module, inputs, output, where=where):
                     bad = output.loss * float("nan") if where == "loss" else NanGradient.apply(output.loss)
                     output.loss = bad
                     return output
 
+                hook = None
                 if rank() == world_size() - 1:
-                    engine._engine.module.register_forward_hook(poison)
-                try:
-                    train(engine, [2])
-                    raised = "nothing"
-                except NonFiniteLoss as error:
-                    raised = str(error)
+                    hook = engine._engine.module.register_forward_hook(poison)
+                raised = expect(NonFiniteLoss, lambda: train(engine, [2]))
                 found[f"s{stage} {precision} {where}"] = {
-                    "raised": gather(raised), "changed": different(before, state_of(engine, out)),
+                    "raised": raised, "changed": different(before, state_of(engine, out)),
                 }  # fmt: skip
+                if hook is not None:
+                    hook.remove()
     return found
 
 
@@ -490,6 +489,8 @@ def evaluation(out):
     found = {}
     rows = batch(200)[:3]
     initial = {f"fp32|{n}": p.detach() for n, p in placed(make_config("gpt2"), 0).named_parameters()}
+    expected = plain_loss("gpt2", initial, "fp32", rows)
+    of_rows = [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows]
     for stage in (0, 1, 3):
         with running(make_config("gpt2", stage)) as engine:
             before = torch.get_rng_state()
@@ -499,8 +500,7 @@ def evaluation(out):
             found[f"s{stage}"] = {
                 "sum": engine.sum_over_ranks([loss, float(tokens)]), "per_rank": gather([loss, tokens]),
                 "training": engine._engine.module.training, "rng_kept": torch.equal(before, torch.get_rng_state()),
-                "expected": plain_loss("gpt2", initial, "fp32", rows), "means": gather(losses.means),
-                "of_rows": [plain_loss("gpt2", initial, "fp32", row[None]) / 15 for row in rows],
+                "expected": expected, "means": gather(losses.means), "of_rows": of_rows,
             }  # fmt: skip
             for flag in ("stop", "save_due"):
                 told = [getattr(take_step(engine, 1, lr=0.0, **{flag: raised})[1], flag)

@@ -10,6 +10,7 @@ import torch
 from matrix_state import (
     LENGTH,
     ROWS,
+    STEPS,
     bare_steps,
     different,
     losses,
@@ -47,7 +48,6 @@ EVERY = [
     ("packed llama", 2, "bf16", True, None, False),
     ("packed llama", 3, "bf16", True, None, False),
 ]
-STEPS = 3
 
 
 def shared_rows(out):
@@ -105,7 +105,7 @@ def beside_bare(out, kind, stage, precision, apart, loss, checkpointing):
         return False
 
     with running(config, document_end=END if apart else None) as engine, patch.object(loss_head, "CHUNK_ELEMENTS", 300):
-        ours = take_steps(engine, range(5), judge)
+        ours = take_steps(engine, range(STEPS), judge)
         now = state_of(engine, out)
         found = engine.evaluate(own(engine, packed(100)))
         total = engine.sum_over_ranks([found.total, float(found.tokens)])

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +22,7 @@ from lrps.store.checkpoints import remove
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
 from lrps.store.segments import dealt
+from support.preloaded import start_python
 
 WORLDS = tuple(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 2))
 
@@ -272,17 +271,14 @@ def of_two_ranks(tmp_path_factory):
         shutil.copytree(saved.directory, other)
         change(other / name)
         given[1].append(str(other))
+    worker, raised = Path(__file__).with_name("hosts_worker.py"), [folder / f"raised-{rank}" for rank in (0, 1)]
     ranks = [
-        subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("hosts_worker.py"), str(rank), folder / "store", *given[rank]],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        start_python(worker, rank, folder / "store", *given[rank], stdout=raised[rank], stderr=folder / "errors")
         for rank in (0, 1)
     ]
-    lines = [rank.communicate(timeout=120)[0].splitlines() for rank in ranks]
-    return name, list(zip(*lines, strict=True))
+    for rank in ranks:
+        rank.join()
+    return name, list(zip(*(file.read_text().splitlines() for file in raised), strict=True))
 
 
 def test_only_other_bytes_on_one_host_are_damage_and_all_ranks_raise_the_same(of_two_ranks):

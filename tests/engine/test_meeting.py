@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from lrps.base.errors import StoppedError, TrainingError
 from lrps.config.launching import MEETING_FILE
 from lrps.engine import meeting
+from support.preloaded import start_python
 
 RANK = """
 import torch, torch.distributed as dist
@@ -77,10 +76,11 @@ def test_a_port_in_use_is_named(place: str, port: int) -> None:
 @pytest.mark.slow
 def test_ranks_meet_in_a_file(tmp_path: Path) -> None:
     environment = {**os.environ, "WORLD_SIZE": "2", MEETING_FILE: str(tmp_path / "ranks")}
+    sums = [tmp_path / f"sum-{rank}" for rank in "01"]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK], env={**environment, "RANK": rank}, stdout=subprocess.PIPE, text=True
-        )
-        for rank in "01"
+        start_python("-c", RANK, stdout=file, stderr=tmp_path / "errors", env={**environment, "RANK": rank})
+        for rank, file in zip("01", sums, strict=True)
     ]
-    assert [process.communicate()[0] for process in processes] == ["3\n", "3\n"]
+    for process in processes:
+        process.join()
+    assert [file.read_text() for file in sums] == ["3\n", "3\n"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from support.preloaded import start_python
 
 WORKER = """
 import pathlib, sys, time
@@ -46,16 +45,11 @@ except (DataError, TrainingError) as error:
 @pytest.mark.parametrize(("case", "first"), [("failing", "DataError"), ("stuck", "TrainingError")])
 def test_who_is_left_says_so_after_the_reason(case: str, first: str, tmp_path: Path) -> None:
     told = tmp_path / "told"
-    with open(told, "w") as log:
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "store"), case, told],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                stdout=log,
-            )
-            for rank in (0, 1)
-        ]
-        assert [rank.wait() for rank in ranks] == [0, 0]
+    words = [("-c", WORKER, str(rank), tmp_path / "store", case, told) for rank in (0, 1)]
+    ranks = [start_python(*each, stdout=told, stderr=tmp_path / "errors") for each in words]
+    for rank in ranks:
+        rank.join()
+    assert [rank.exitcode for rank in ranks] == [0, 0], (tmp_path / "errors").read_text()
     lines = told.read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == [first, *({"DataError", "TrainingError"} - {first})]
     assert any("rank 0 lost another process" in line for line in lines)

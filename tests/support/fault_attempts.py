@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import socket
 import time
 from collections.abc import Mapping
@@ -11,7 +10,6 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from lrps.config.loader import load_config
@@ -36,18 +34,6 @@ def config_below(directory: Path, tiny_config: Path, runs: Path | None = None, *
     file = directory / "config.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(tiny_config.read_text()), **changes}, sort_keys=False))
     return file
-
-
-def fork_server() -> ForkServerContext:
-    """Return a context whose processes are forked from one that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    modules = ["lrps.train.job", "support.faults_worker", "transformers.models.llama.modeling_llama"]
-    context.set_forkserver_preload(modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("TOKENIZERS_PARALLELISM", "false")
-        context.Process(target=print).start()
-    return context
 
 
 class Attempt:

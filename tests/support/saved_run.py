@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -19,10 +17,6 @@ from support.first_format import with_first_manifest
 from support.values import config_values
 
 SHAPES = {"weight": [2, 3]}
-
-
-def lrps(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lrps.cli", *arguments], capture_output=True, text=True)
 
 
 def write_saved_run(tmp_path: Path) -> Path:

@@ -11,17 +11,18 @@ from lrps.base.document_schema import json_schema
 from support.values import load_tool
 
 write_schemas = load_tool("write_schemas")
+SCHEMAS = write_schemas.schemas()
 
 
-@pytest.mark.parametrize("file", write_schemas.schemas(), ids=str)
+@pytest.mark.parametrize("file", SCHEMAS, ids=str)
 def test_the_committed_schemas_are_those_of_the_code(repository: Path, file: Path) -> None:
     """Regenerate with `make schema`."""
-    assert (repository / file).read_text(encoding="utf-8") == write_schemas.schemas()[file]
+    assert (repository / file).read_text(encoding="utf-8") == SCHEMAS[file]
 
 
 def test_no_schema_is_left_behind(repository: Path) -> None:
     committed = {file.relative_to(repository) for file in (repository / "docs" / "schemas").iterdir()}
-    assert committed | {Path("configs/schema.json")} == write_schemas.schemas().keys()
+    assert committed | {Path("configs/schema.json")} == SCHEMAS.keys()
 
 
 def objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

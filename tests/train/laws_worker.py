@@ -1,4 +1,4 @@
-"""Started by test_trainer.py under the deepspeed launcher: trains small plans through every law in one process group.
+"""Started by test_trainer.py on some ranks: trains small plans through every law in one process group.
 
 Usage: laws_worker.py DIRECTORY. Writes DIRECTORY/<case>/runs/... and DIRECTORY/<case>/resumed/...; the test compares.
 """

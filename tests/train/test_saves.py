@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lrps.ledger.records import Record
 from lrps.store.checkpoints import complete_checkpoints, find
 from lrps.store.layout import PathLayout
 from lrps.store.newest import newest_intact
+from support.preloaded import start_python
 
 pytestmark = pytest.mark.slow
 
@@ -31,16 +31,15 @@ def main_path(root: Path, name: str) -> PathLayout:
     return PathLayout(root / name / "tiny" / "main")
 
 
-def start(root: Path, phase: str) -> subprocess.Popen[bytes]:
+def start(root: Path, phase: str) -> BaseProcess:
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    with open(root / f"{phase}.log", "wb") as log:
-        return subprocess.Popen([sys.executable, WORKER, root, phase], env=environment, stdout=log, stderr=log)
+    return start_python(WORKER, root, phase, stdout=root / f"{phase}.log", env=environment)
 
 
-def wait_for_step(layout: PathLayout, step: int, worker: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_step(layout: PathLayout, step: int, worker: BaseProcess, log: Path) -> None:
     deadline = time.monotonic() + 600
     while not (layout.metrics.exists() and any(metrics.step == step for metrics in read_metrics(layout.metrics))):
-        assert worker.poll() is None, log.read_text()[-3000:]
+        assert worker.exitcode is None, log.read_text()[-3000:]
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.05)
 
@@ -51,15 +50,17 @@ def saves(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     root = tmp_path_factory.mktemp("saves")
     (root / "config.yaml").write_text(tiny_config.read_text())
     layout = main_path(root, "killed")
-    with start(root, "killed") as worker:
-        try:
-            wait_for_step(layout, 15, worker, root / "killed.log")
-        finally:
-            worker.kill()
+    worker = start(root, "killed")
+    try:
+        wait_for_step(layout, 15, worker, root / "killed.log")
+    finally:
+        worker.kill()
+        worker.join()
     left = sorted(path.name for path in layout.checkpoints.iterdir())
     newest, _ = newest_intact(layout.checkpoints, layout.branch_points)
-    with start(root, "later") as worker:
-        assert worker.wait() == 0, (root / "later.log").read_text()[-3000:]
+    worker = start(root, "later")
+    worker.join()
+    assert worker.exitcode == 0, (root / "later.log").read_text()[-3000:]
     return {"root": root, "left": left, "newest": newest, **json.loads((root / "told.json").read_text())}
 
 

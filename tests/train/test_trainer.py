@@ -7,10 +7,6 @@ a fork changes no byte of its parent.
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from itertools import product
@@ -40,6 +36,7 @@ from lrps.store.row_losses import read_row_losses
 from lrps.train.path_start import PathStart
 from lrps.train.trainer import Trainer
 from support.assembled_state import adam_step, assembled
+from support.preloaded import run_ranks
 from support.raw_evaluations import raw_evaluations
 
 pytestmark = pytest.mark.slow
@@ -85,14 +82,7 @@ def laws(request: pytest.FixtureRequest, tiny_config: Path, tmp_path_factory: py
     save_hf_checkpoint(root / "hf")
     cases = json.dumps([ALL[name] for name in names])
     (root / "cases.json").write_text(cases.replace("HF", str(root / "hf")).replace("STATE", str(root / "state")))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = [str(Path(sys.executable).with_name("deepspeed")), "-q", "--num_gpus", str(ranks)]
-    command = [*launcher, "--master_port", str(port), "--no_local_rank", str(WORKER), str(root)]
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    run_ranks(WORKER, root, logs=root, groups=(ranks,))
     return Laws(root, names)
 
 
