@@ -190,7 +190,7 @@ def bare_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
 def tuned_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
     """With the settings, the kept memory and the loss of lrps: the difference to lrps is its own loop."""
     from lrps.engine.deepspeed_engine import deepspeed, process_group
-    from lrps.engine.loss_head import enable_fused_loss
+    from lrps.engine.losses.loss_head import enable_fused_loss
     from lrps.engine.setup.settings import deepspeed_settings, division
 
     with process_group():

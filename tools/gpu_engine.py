@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from lrps.config.models import Config
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
-from lrps.engine.cross_entropy import chunked_cross_entropy
 from lrps.engine.deepspeed_engine import Engine, process_group
 from lrps.engine.flat_pieces import WEIGHTS
+from lrps.engine.losses.cross_entropy import chunked_cross_entropy
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.store.checkpoints import Checkpoint
 from lrps.store.layout import PathLayout

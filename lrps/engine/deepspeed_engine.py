@@ -27,18 +27,20 @@ from lrps.base.errors import ConfigError
 from lrps.config.deepspeed.settings import PASSED
 from lrps.config.models import SEQUENCE_PARALLEL, Config
 from lrps.data.outputs import targets_of
-from lrps.engine import flat_pieces, fragments, packing, ranks
+from lrps.engine import flat_pieces, fragments, ranks
 from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement, placement_for
-from lrps.engine.heldout_losses import HeldoutLosses
-from lrps.engine.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
+from lrps.engine.losses.heldout_losses import HeldoutLosses
+from lrps.engine.losses.loss_head import NOT_FINITE, disable_fused_loss, enable_fused_loss
 from lrps.engine.machine import retain_host_memory, used_joules
 from lrps.engine.meeting import join_group
 from lrps.engine.metrics_sync import MetricsSync, UnsyncedStep, sync_metrics
 from lrps.engine.model import compile_layers
 from lrps.engine.optimizers.engine_optimizer import set_learning_rate
 from lrps.engine.optimizers.kinds import optimizer_kind, optimizer_of
+from lrps.engine.rows import packing
+from lrps.engine.rows.token_rows import TokenRows
 from lrps.engine.seeds import derived_seed
 from lrps.engine.sequence.attention import Attention, SequenceAttention, Shape, install, uninstall
 from lrps.engine.sequence.cut_rows import CutRows
@@ -48,7 +50,6 @@ from lrps.engine.setup.gradient_sum import GradientSum
 from lrps.engine.setup.settings import deepspeed_settings, division, merged, sums_gradients
 from lrps.engine.setup.surroundings import surroundings_of_deepspeed
 from lrps.engine.state_files.reading import SavedState
-from lrps.engine.token_rows import TokenRows
 from lrps.engine.update_gate import Judge
 from lrps.paths.buckets import changed_sums
 from lrps.paths.optimizer_states import optimizer_fact
@@ -279,10 +280,9 @@ class Engine:
         only dropout uses it. Every token of a row except the first is a target, including the first token of a
         document, and all rows have the same weight; of masked rows (lrps/data/outputs.py) only the marked ones are
         targets. The loss is the mean over the targets of all ranks, for any number of micro-batches.
-        judge: called before anything is changed; if it returns True, the step passes without an update as if
-        never taken, also one that is not finite. clip: largest gradient norm; 0 for the config's. `sync_metrics` gives
-        the results later. False, on all ranks, if the gradients are not finite: then no weight was changed, and the
-        next call must be `sync_metrics`, which returns the failure.
+        judge: called before anything is changed; True lets the step pass without an update, even if it is not finite.
+        clip: largest gradient norm; 0 for the config's. `sync_metrics` gives the results later. False, on all ranks, if
+        the gradients are not finite: no weight was changed, and the next call must be `sync_metrics`, which says why.
         """
         if len(rows) != self.rows_per_rank:
             raise ValueError(f"{len(rows)} rows for a step of {self.rows_per_rank} rows a rank")

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
-from lrps.engine.loss_head import enable_fused_loss
+from lrps.engine.losses.loss_head import enable_fused_loss
 from lrps.engine.model import enable_checkpointing, initialised, prepare_training, set_attention
-from lrps.engine.packing import documents_fault, inputs
+from lrps.engine.rows.packing import documents_fault, inputs
 from lrps.engine.shrink import layers_of_all_kinds, shrunken
 
 _TOKENS = 16

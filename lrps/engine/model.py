@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
 from lrps.engine.loaded import check_names, value_faults
-from lrps.engine.loss_head import LossHead
+from lrps.engine.losses.loss_head import LossHead
 from lrps.engine.model_config import model_config
 from lrps.engine.padding import NO_TOKEN, drop_padding, needs_padding_token, train_padding_rows
 from lrps.store.model_files import weight_shapes

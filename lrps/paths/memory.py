@@ -49,7 +49,7 @@ _PREFETCHED = 5 * 10**7
 _STAYS_GATHERED = 10**5
 """Largest tensor that stage 3 never partitions: DeepSpeed's param_persistence_threshold."""
 _CHUNK = 2**25
-"""Number of logits that the chunked loss computes at a time: lrps.engine.cross_entropy.CHUNK_ELEMENTS."""
+"""Number of logits that the chunked loss computes at a time: lrps.engine.losses.cross_entropy.CHUNK_ELEMENTS."""
 
 
 @dataclass(frozen=True)

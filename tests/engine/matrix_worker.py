@@ -46,9 +46,10 @@ from packed_cases import DEPENDING, END, loss_alone, packed_rows, with_reference
 from universal_cases import imported, universal
 
 from lrps.base.errors import CheckpointError, ConfigError, DamagedCheckpointError, NonFiniteLoss
-from lrps.engine import deepspeed_engine, flat_pieces, loss_head
+from lrps.engine import deepspeed_engine, flat_pieces
 from lrps.engine.checkpointing import Saver, load_checkpoint, save_checkpoint
 from lrps.engine.deepspeed_engine import process_group
+from lrps.engine.losses import loss_head
 from lrps.engine.optimizers.kinds import optimizer_of
 from lrps.engine.ranks import ask_rank_zero, gather, rank, world_size
 from lrps.plan.origin import Origin

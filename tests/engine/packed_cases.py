@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import nn
 
-from lrps.engine import packing
+from lrps.engine.rows import packing
 
 END = 5
 _SIZES = {

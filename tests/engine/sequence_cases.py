@@ -24,8 +24,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.engine import deepspeed_engine, loss_head
+from lrps.engine import deepspeed_engine
 from lrps.engine.checkpointing import load_checkpoint, save_checkpoint
+from lrps.engine.losses import loss_head
 from lrps.engine.model_config import model_config
 from lrps.engine.ranks import gather, world_size
 from lrps.engine.sequence.trial import check_step

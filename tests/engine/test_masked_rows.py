@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from lrps.base.errors import ConfigError
 from lrps.config.models import ModelConfig
 from lrps.data.outputs import MASKED, targets_of
-from lrps.engine.loss_head import enable_fused_loss
+from lrps.engine.losses.loss_head import enable_fused_loss
 from lrps.engine.model import build_model
+from lrps.engine.rows.token_rows import TokenRows
 from lrps.engine.sequence.whole_rows import WholeRows
-from lrps.engine.token_rows import TokenRows
 
 
 class OneProcess:

@@ -199,7 +199,7 @@ def test_given_buckets_are_allocated_as_they_are() -> None:
 
 
 def test_the_chunk_is_that_of_the_engine() -> None:
-    from lrps.engine import cross_entropy
+    from lrps.engine.losses import cross_entropy
     from lrps.paths import memory
 
     assert cross_entropy.CHUNK_ELEMENTS == memory._CHUNK

@@ -20,7 +20,7 @@ from lrps.engine.averages.averaged_weights import AveragedWeights
 from lrps.engine.averages.moving_average import MovingAverage
 from lrps.engine.build.placement import Placement
 from lrps.engine.fragments import read_fragments
-from lrps.engine.heldout_losses import HeldoutLosses
+from lrps.engine.losses.heldout_losses import HeldoutLosses
 from lrps.engine.metrics_sync import MetricsSync, StepResult
 from lrps.engine.sequence.grid import RankGrid
 from lrps.engine.state_files.reading import SavedState

@@ -6,11 +6,14 @@ group `lrps.NAME`. Entry points are imported only when a config names one.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from lrps.base.errors import ConfigError
@@ -81,7 +84,7 @@ class Registry:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all choices, built-in ones first. Nothing is imported."""
-        offered = sorted(entry_points(group=f"lrps.{self.group}").names)
+        offered = sorted(_entry_points(self.group).names)
         return tuple(dict.fromkeys((*self.builtin, *self._plugins, *offered)))
 
     def is_known(self, name: str) -> bool:
@@ -108,7 +111,7 @@ class Registry:
         if name in self.builtin:
             return None
         if name not in self._plugins:
-            found = tuple(entry_points(group=f"lrps.{self.group}", name=name))
+            found = tuple(_entry_points(self.group).select(name=name))
             if len({each.value for each in found}) > 1:
                 origins = " and ".join(sorted(f"{_distribution(each)} ({each.value})" for each in found))
                 raise ConfigError(f"{self.group}: {origins} both have an entry point '{name}'; remove one of them")
@@ -144,7 +147,23 @@ class Registry:
         plugin = self.find(name)
         if plugin is None or plugin.source.is_named_in_config:
             return True
-        return bool(tuple(entry_points(group=f"lrps.{self.group}", name=name)))
+        return bool(tuple(_entry_points(self.group).select(name=name)))
+
+
+def _entry_points(group: str) -> EntryPoints:
+    """Return the entry points of a group `lrps.GROUP`."""
+    folders = tuple((folder, os.stat(folder).st_mtime_ns) for folder in sys.path if os.path.isdir(folder))
+    found: EntryPoints = _installed(folders).select(group=f"lrps.{group}")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _installed(_folders: tuple[tuple[str, int], ...]) -> Any:
+    """Return the entry points of all installed distributions: 20 to 80 ms of reading their metadata.
+
+    _folders: the path of modules, with the time at which each folder was last changed, as an installation changes it.
+    """
+    return entry_points()  # Of a type of its own in Python 3.11, with the same `select`.
 
 
 def _distribution(entry: EntryPoint) -> str:

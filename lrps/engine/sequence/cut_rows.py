@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lrps.engine import packing
-from lrps.engine.packing import NOT_PREDICTED
+from lrps.engine.rows import packing
+from lrps.engine.rows.packing import NOT_PREDICTED
+from lrps.engine.rows.token_rows import TokenRows
 from lrps.engine.sequence.grid import RankGrid
 from lrps.engine.sequence.whole_rows import fused_head, on_device
-from lrps.engine.token_rows import TokenRows
 
 
 class CutRows:

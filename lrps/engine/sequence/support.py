@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lrps.base.errors import ConfigError
 from lrps.config.models import Config
-from lrps.engine import packing
 from lrps.engine.examination import Demands, Trial, Verdict, make_trial
+from lrps.engine.rows import packing
 from lrps.engine.sequence.attention import Attention, SequenceAttention, install, uninstall
 
 END = 0

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from lrps.base.errors import ConfigError
-from lrps.engine import packing
-from lrps.engine.heldout_losses import sums_and_means, token_losses
-from lrps.engine.loss_head import LossHead
-from lrps.engine.mask_test import MaskTest, restarts
-from lrps.engine.packing import NOT_PREDICTED
-from lrps.engine.token_rows import TokenRows
+from lrps.engine.losses.heldout_losses import sums_and_means, token_losses
+from lrps.engine.losses.loss_head import LossHead
+from lrps.engine.rows import packing
+from lrps.engine.rows.mask_test import MaskTest, restarts
+from lrps.engine.rows.packing import NOT_PREDICTED
+from lrps.engine.rows.token_rows import TokenRows
 
 
 class WholeRows:

@@ -10,9 +10,9 @@ from transformers import AutoConfig
 
 from lrps.engine.build.placed_model import build_placed
 from lrps.engine.build.placement import Placement
-from lrps.engine.loss_head import enable_fused_loss
+from lrps.engine.losses.loss_head import enable_fused_loss
 from lrps.engine.model import configure
-from lrps.engine.packing import documents_fault, inputs
+from lrps.engine.rows.packing import documents_fault, inputs
 
 _WIDE = {
     "vocab_size": 300, "hidden_size": 288, "intermediate_size": 288, "num_hidden_layers": 2, "num_attention_heads": 4,

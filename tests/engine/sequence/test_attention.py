@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lrps.base.errors import ConfigError
-from lrps.engine import packing
+from lrps.engine.rows import packing
 from lrps.engine.sequence.attention import SequenceAttention, document_mask
 
 END = 5

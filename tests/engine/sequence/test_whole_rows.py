@@ -11,11 +11,11 @@ from engine.packed_cases import ARCHITECTURES, END, packed_rows, with_reference_
 from torch import Tensor
 
 from lrps.config.models import ModelConfig
-from lrps.engine import loss_head
-from lrps.engine.loss_head import enable_fused_loss
+from lrps.engine.losses import loss_head
+from lrps.engine.losses.loss_head import enable_fused_loss
 from lrps.engine.model import build_model
+from lrps.engine.rows.token_rows import TokenRows
 from lrps.engine.sequence.whole_rows import WholeRows
-from lrps.engine.token_rows import TokenRows
 
 ROWS = packed_rows(1, rows=5, length=16).numpy().astype(np.uint16)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrps.engine.token_rows import TokenRows, as_signed, widened
+from lrps.engine.rows.token_rows import TokenRows, as_signed, widened
 
 IDS = st.sampled_from((np.uint16, np.uint32, np.int32, np.int64)).flatmap(
     lambda dtype: st.lists(

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import masking_utils
 
 from lrps.config.models import ModelConfig
-from lrps.engine import packing
-from lrps.engine.mask_test import MaskTest, documents_of, restarts
 from lrps.engine.model import build_model
+from lrps.engine.rows import packing
+from lrps.engine.rows.mask_test import MaskTest, documents_of, restarts
 
 ASKED = "find_packed_sequence_indices"
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=6, max_size=6), min_size=1, max_size=4)

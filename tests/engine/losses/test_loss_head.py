@@ -10,8 +10,8 @@ from engine.packed_cases import ARCHITECTURES
 from torch import Tensor
 
 from lrps.config.models import ModelConfig
-from lrps.engine import loss_head
-from lrps.engine.loss_head import enable_fused_loss
+from lrps.engine.losses import loss_head
+from lrps.engine.losses.loss_head import enable_fused_loss
 from lrps.engine.model import build_model
 
 LLAMA = ARCHITECTURES["llama"]

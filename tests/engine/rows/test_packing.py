@@ -20,8 +20,8 @@ from transformers import DataCollatorWithFlattening
 from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 
 from lrps.config.models import ModelConfig
-from lrps.engine import packing
 from lrps.engine.model import build_model
+from lrps.engine.rows import packing
 
 KERNELS = ("sdpa", "eager", "flash")
 ROWS = st.integers(1, 4).flatmap(

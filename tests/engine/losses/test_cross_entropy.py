@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lrps.engine.cross_entropy import chunked_cross_entropy, chunked_token_losses, mean_of_targets
-from lrps.engine.packing import NOT_PREDICTED
+from lrps.engine.losses.cross_entropy import chunked_cross_entropy, chunked_token_losses, mean_of_targets
+from lrps.engine.rows.packing import NOT_PREDICTED
 
 
 def case(tokens: int, seed: int, dtype: torch.dtype = torch.float32, bias: bool = True) -> list[Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from lrps.engine.packing import NOT_PREDICTED
+from lrps.engine.rows.packing import NOT_PREDICTED
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lrps.engine.packing import NOT_PREDICTED
+from lrps.engine.rows.packing import NOT_PREDICTED
 
 _Passes = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 

@@ -13,8 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrps.engine.cross_entropy import CHUNK_ELEMENTS, chunked_cross_entropy, chunked_token_losses, mean_of_targets
-from lrps.engine.packing import NOT_PREDICTED
+from lrps.engine.losses.cross_entropy import (
+    CHUNK_ELEMENTS,
+    chunked_cross_entropy,
+    chunked_token_losses,
+    mean_of_targets,
+)
+from lrps.engine.rows.packing import NOT_PREDICTED
 
 _SCALES = (1.0, 100.0)
 """Factors of the hidden states. With new weights logits are near 0, where a cap of 30 has no visible effect; beside the
