@@ -28,11 +28,11 @@ class PreviewedPiece:
     output: str | None
     """Output that the base model wrote; null if it is no instance."""
     refined: str | None
-    """Output of the latest model; null if the piece was dropped before, or if outputs are not refined."""
+    """Output of the latest model, or all that it wrote if the piece is dropped for it; null if it was not asked."""
     agreed: bool | None
     """True if both models wrote the same output; null if the latest was not asked."""
     dropped: str | None
-    """Reason to drop it; null if it is kept."""
+    """Reason to drop it, after `latest model: ` if the fault is in the text of that one; null if it is kept."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def _screened(stages: Stages, pieces: Sequence[Piece]) -> list[Piece]:
     return found
 
 
-def _refined(stages: Stages, pieces: Sequence[Piece]) -> tuple[dict[Instance, Refined], float]:
-    """Return the results of the latest model for the instances that are kept, and its seconds."""
+def _refined(stages: Stages, pieces: Sequence[Piece]) -> tuple[dict[Instance, tuple[str | None, Refined]], float]:
+    """Return text and result of the latest model for the instances that are kept, and its seconds."""
     kept = [piece.instance for piece in pieces if piece.instance is not None and piece.dropped is None]
     rules, seconds = stages.candidate_rules, 0.0
     answers: list[Answer | None] = [None] * len(kept)
@@ -132,22 +132,27 @@ def _refined(stages: Stages, pieces: Sequence[Piece]) -> tuple[dict[Instance, Re
         written = latest.generate([stages.question(one) for one in kept], sampling, [0] * len(kept))
         seconds = time.monotonic() - began
         answers = [Answer(one.text, one.ended) for one in written]
-    found = {one: rules.refined(one, answer) for one, answer in zip(kept, answers, strict=True)}
-    for one, refined in found.items():
+    found = {}
+    for one, answer in zip(kept, answers, strict=True):
+        refined = rules.refined(one, answer)
         if refined.dropped is None and rules.heldout(stages.form.text(refined.instance)):
-            found[one] = refined._replace(dropped="held out")
+            refined = refined._replace(dropped="held out")
+        found[one] = (None if answer is None else answer.text, refined)
     return found, seconds
 
 
-def _judged(piece: Piece, refined: dict[Instance, Refined]) -> PreviewedPiece:
+def _judged(piece: Piece, refined: dict[Instance, tuple[str | None, Refined]]) -> PreviewedPiece:
     one = piece.instance
     if one is None:
         return PreviewedPiece(piece.text, None, None, None, None, piece.dropped)
     if piece.dropped is not None:
         return PreviewedPiece(piece.text, one.input, one.output, None, None, piece.dropped)
-    found = refined[one]
-    answer = None if found.agreed is None else found.instance.output
-    return PreviewedPiece(piece.text, one.input, one.output, answer, found.agreed, found.dropped)
+    answer, found = refined[one]
+    if answer is None:
+        return PreviewedPiece(piece.text, one.input, one.output, None, found.agreed, found.dropped)
+    if found.dropped is None:
+        return PreviewedPiece(piece.text, one.input, one.output, found.instance.output, found.agreed, None)
+    return PreviewedPiece(piece.text, one.input, one.output, answer, found.agreed, f"latest model: {found.dropped}")
 
 
 def _measured(stages: Stages, generations: tuple[PreviewedGeneration, ...], seconds: float) -> Preview:
