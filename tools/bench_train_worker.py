@@ -178,13 +178,18 @@ def bare_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
         engine, *_ = deepspeed.initialize(
             model=model, optimizer=_adamw(config, model), config=_deepspeed_settings(case), dist_init_required=False
         )
-        batch, step = _batches(case, root), 0
-        while gate():
-            rows = batch(step).to(engine.device).long()
-            engine.backward(engine(input_ids=rows, labels=rows).loss)
-            engine.step()
-            step += 1
-        engine.destroy()
+        _train_bare(engine, case, root, gate)
+
+
+def _train_bare(engine: Any, case: Case, root: Path, gate: Gate) -> None:
+    """Train with DeepSpeed's own calls while the gate is open, then release the engine."""
+    batch, step = _batches(case, root), 0
+    while gate():
+        rows = batch(step).to(engine.device).long()
+        engine.backward(engine(input_ids=rows, labels=rows).loss)
+        engine.step()
+        step += 1
+    engine.destroy()
 
 
 def tuned_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
@@ -210,13 +215,7 @@ def tuned_deepspeed(case: Case, config: Config, root: Path, gate: Gate) -> None:
         with torch.no_grad():
             enable_fused_loss(model, lambda: engine(input_ids=trial, labels=trial).loss)
         engine.train()
-        batch, step = _batches(case, root), 0
-        while gate():
-            rows = batch(step).to(engine.device).long()
-            engine.backward(engine(input_ids=rows, labels=rows).loss)
-            engine.step()
-            step += 1
-        engine.destroy()
+        _train_bare(engine, case, root, gate)
 
 
 class _Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]

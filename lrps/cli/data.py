@@ -249,9 +249,9 @@ def rehearse(
 
 def _write_set(plan: Plan, name: str, share: str | None, processes: int | None, *, as_json: bool) -> None:
     """Make a set, or a share of its generations. Importing torch takes seconds, so mistakes are found before."""
-    from lrps.rehearsal.share import Share
+    from lrps.rehearsal.share import GenerationShare
 
-    wanted = None if share is None else Share.parse(share)
+    wanted = None if share is None else GenerationShare.parse(share)
     from lrps.rehearsal.rehearse import made_document, print_made, rehearse_set, rehearse_share
 
     if wanted is not None:

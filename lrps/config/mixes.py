@@ -66,7 +66,9 @@ class Mix(Section):
         return tuple(dict.fromkeys((*self.sets, *self.extra)))
 
 
-def check_names(where: str, mix: Mix, versions: Sequence[str], since: Mapping[str, str], of: str | None = None) -> None:
+def check_mix_names(
+    where: str, mix: Mix, versions: Sequence[str], since: Mapping[str, str], of: str | None = None
+) -> None:
     """Raise ValueError for a share of something that is no set and no version, or that a version cannot read.
 
     where: key of the mix. since: set -> first version that reads it. of: version of the mix, if it is that of one.

@@ -19,7 +19,7 @@ from lrps.config.extensions import CALLBACKS, PARADIGMS, check_options
 from lrps.config.guarding import GuardConfig
 from lrps.config.hardware import BudgetConfig, HardwareConfig
 from lrps.config.launching import LaunchConfig
-from lrps.config.mixes import check_names
+from lrps.config.mixes import check_mix_names
 from lrps.config.optimizing import AdamWConfig, OptimizerConfig, optimizer_fault
 from lrps.config.probing import ProbeConfig, check_probes
 from lrps.config.strategies import KINDS, Mixing, PathSwitching, Ptfs, Strategy
@@ -340,11 +340,11 @@ class Config(Section):
         if not isinstance(strategy, Mixing):
             return
         versions, since = [each.name for each in self.data.versions], {r.name: r.since for r in self.data.rehearsal}
-        check_names(f"paradigms.{name}.mix", strategy.mix, versions, since)
+        check_mix_names(f"paradigms.{name}.mix", strategy.mix, versions, since)
         for version, mix in strategy.mix_per_version.items():
-            check_names(f"paradigms.{name}.mix_per_version.{version}", mix, versions, since, version)
+            check_mix_names(f"paradigms.{name}.mix_per_version.{version}", mix, versions, since, version)
         if isinstance(strategy, PathSwitching):
-            check_names(f"paradigms.{name}.main_mix", strategy.main_mix, versions, since)
+            check_mix_names(f"paradigms.{name}.main_mix", strategy.main_mix, versions, since)
 
     def _check_sets_of_versions(self, name: str, strategy: Strategy) -> None:
         """Reject a per-version rehearsal share that no rehearsal set can fill."""

@@ -19,7 +19,7 @@ KIND = "rehearsal"
 
 @dataclass(frozen=True)
 class WrittenSet:
-    """What became of the generations of a rehearsal set."""
+    """Fate of the generations of a rehearsal set: how many documents remained, and why others were dropped."""
 
     name: str
     """Name of the set."""
@@ -44,7 +44,7 @@ class RehearsalCost:
     by_server: tuple[str, ...]
     """Names of the sets that a generation server wrote, whose devices are not counted."""
     written: tuple[WrittenSet, ...] = ()
-    """What became of the generations of the sets whose manifests are here, by name."""
+    """Fates of the generations of the sets whose manifests are here, by name."""
 
 
 def rehearsal_cost(plan: Plan) -> RehearsalCost | None:

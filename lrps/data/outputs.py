@@ -1,4 +1,4 @@
-"""Where the outputs of instruction pairs are among the tokens of a split, and rows whose other tokens are no targets.
+"""Places of the outputs of instruction pairs among the tokens of a split, and rows whose other tokens are no targets.
 
 A token that is no target is written as its complement, ~token, in rows of the dtype MASKED, which shards never have.
 Must not import torch.

@@ -54,7 +54,7 @@ class TokenSource:
     ) -> None:
         self.manifest = manifest
         self.outputs = outputs
-        """Where the targets are, if not all tokens are; rows are masked then (lrps/data/outputs.py)."""
+        """Places of the targets if not all tokens are targets; rows are masked then (lrps/data/outputs.py)."""
         self.sequence_length = sequence_length
         self.dtype = np.dtype(manifest.dtype)
         block_rows = np.asarray(manifest.blocks.tokens) // np.uint32(sequence_length)

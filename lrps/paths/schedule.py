@@ -162,7 +162,7 @@ class Decay:
     """Rate at the end, absolute. A multi-step decay does not use it."""
 
     def longer(self, steps: int) -> Decay:
-        """Return the same decay over so many steps more."""
+        """Return the same decay over `steps` steps more."""
         return replace(self, steps=self.steps + steps)
 
 

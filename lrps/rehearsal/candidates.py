@@ -28,7 +28,7 @@ class Candidate(NamedTuple):
         return Instance(self.input, self.output)
 
 
-class Answer(NamedTuple):
+class RefinedOutput(NamedTuple):
     """Output that the latest model wrote, and whether it ended it."""
 
     text: str
@@ -54,7 +54,7 @@ class CandidateRules:
     heldout: Callable[[str], bool]
     """Function that returns whether a document is held out."""
 
-    def refined(self, instance: Instance, answer: Answer | None) -> Refined:
+    def refined(self, instance: Instance, answer: RefinedOutput | None) -> Refined:
         """Return an instance with the latest model's output. answer: None keeps that of the base model."""
         found, agreed = instance, None
         if answer is not None:
@@ -69,7 +69,7 @@ class CandidateRules:
         return Refined(found, DISAGREED if self.agree and not agreed else None, agreed)
 
     def candidates(
-        self, instances: Sequence[Instance], answers: Sequence[Answer] | None
+        self, instances: Sequence[Instance], answers: Sequence[RefinedOutput] | None
     ) -> tuple[dict[str, Any], list[Instance]]:
         """Return the counts of the stage, and the distinct instances that are not held out."""
         given = [None] * len(instances) if answers is None else answers

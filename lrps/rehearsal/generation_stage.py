@@ -13,7 +13,7 @@ from typing import Any
 
 from lrps.rehearsal.generator import Completion, Generator
 from lrps.rehearsal.sampling import Sampling
-from lrps.rehearsal.share import Share
+from lrps.rehearsal.share import GenerationShare
 from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 Progress = Callable[[int], None]
@@ -67,7 +67,7 @@ class GenerationStage:
             progress(len(records))
         return completions[:total]
 
-    def run_share(self, requests: Requests, share: Share, progress: Progress) -> None:
+    def run_share(self, requests: Requests, share: GenerationShare, progress: Progress) -> None:
         """Generate and save the chunks of a share that no file has. Only the share's file is written."""
         own = self._chunks(requests)[share.number :: share.of]
         whole, file = self.file.read() or [], self.file.of_share(share.name)

@@ -10,7 +10,7 @@ from math import ceil
 
 from lrps.base.numbers import amount, count
 from lrps.plan.plan import Plan
-from lrps.rehearsal.candidates import Answer, Refined
+from lrps.rehearsal.candidates import Refined, RefinedOutput
 from lrps.rehearsal.instances import Instance, Piece
 from lrps.rehearsal.rehearse import open_stages
 from lrps.rehearsal.show import indented, shortened
@@ -46,7 +46,7 @@ class PreviewedGeneration:
     ended: bool
     """True if it ended by itself; false if it was cut off at the largest number of tokens."""
     pieces: tuple[PreviewedPiece, ...]
-    """What was read from it."""
+    """Parts that were read from it."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ def _refined(stages: Stages, pieces: Sequence[Piece]) -> tuple[dict[Instance, tu
     """Return text and result of the latest model for the instances that are kept, and its seconds."""
     kept = [piece.instance for piece in pieces if piece.instance is not None and piece.dropped is None]
     rules, seconds = stages.candidate_rules, 0.0
-    answers: list[Answer | None] = [None] * len(kept)
+    answers: list[RefinedOutput | None] = [None] * len(kept)
     if stages.synthesis.refine and kept:
         latest, sampling = stages.open_latest(), stages.refinement_sampling
         began = time.monotonic()
         written = latest.generate([stages.question(one) for one in kept], sampling, [0] * len(kept))
         seconds = time.monotonic() - began
-        answers = [Answer(one.text, one.ended) for one in written]
+        answers = [RefinedOutput(one.text, one.ended) for one in written]
     found = {}
     for one, answer in zip(kept, answers, strict=True):
         refined = rules.refined(one, answer)

@@ -12,9 +12,9 @@ import torch
 
 from lrps.base.errors import GenerationError
 from lrps.plan.plan import Plan
-from lrps.rehearsal.share import Share
+from lrps.rehearsal.share import GenerationShare
 
-WriteShare = Callable[[Plan, str, Share], bool]
+WriteShare = Callable[[Plan, str, GenerationShare], bool]
 """Function that writes a share of a set, from the plan and the set's name; it returns whether no share is missing."""
 
 
@@ -23,7 +23,7 @@ def default_processes() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def run_processes(write: WriteShare, plan: Plan, name: str, share: Share, processes: int) -> None:
+def run_processes(write: WriteShare, plan: Plan, name: str, share: GenerationShare, processes: int) -> None:
     """Write a share by several processes, a part of it each, until they have written theirs of every stage.
 
     Raises the error of a process that fails, and GenerationError if one is killed.
@@ -44,7 +44,7 @@ def run_processes(write: WriteShare, plan: Plan, name: str, share: Share, proces
             return
 
 
-def _write(write: WriteShare, plan: Plan, name: str, part: Share, number: int, processes: int) -> bool:
+def _write(write: WriteShare, plan: Plan, name: str, part: GenerationShare, number: int, processes: int) -> bool:
     """Write a part in this process, on its own GPU and with its part of the cores."""
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())

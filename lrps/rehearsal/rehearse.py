@@ -34,7 +34,7 @@ from lrps.rehearsal.outline import find_set, rehearsed, shortfall
 from lrps.rehearsal.processes import default_processes, run_processes
 from lrps.rehearsal.rules import ADDED, FORMER, RULES, former_penalty, rules_note
 from lrps.rehearsal.selection_stage import BLOCK_TOKENS, embedding_identity, select_candidates
-from lrps.rehearsal.share import Share
+from lrps.rehearsal.share import GenerationShare
 from lrps.rehearsal.stages import MissingSharesError, Stages
 
 _NOT_COMPARED = {"base", "latest", "generator", "batch_size", "ratio", "embedding"}
@@ -55,13 +55,15 @@ def rehearse_set(plan: Plan, name: str, *, quiet: bool = False, processes: int |
             _refuse_changed(stages, manifest)
         else:
             _check(stages)
-            _divide(stages, Share(0, 1), processes)
+            _divide(stages, GenerationShare(0, 1), processes)
             manifest, made = _write_shards(stages, select_candidates(stages)), True
         _book(plan, stages, manifest)
     return manifest, made
 
 
-def rehearse_share(plan: Plan, name: str, share: Share, *, quiet: bool = False, processes: int | None = None) -> str:
+def rehearse_share(
+    plan: Plan, name: str, share: GenerationShare, *, quiet: bool = False, processes: int | None = None
+) -> str:
     """Generate the share of one of several machines; return a sentence about what is next.
 
     Raises the LrpsErrors of `rehearse_set`.
@@ -79,14 +81,14 @@ def rehearse_share(plan: Plan, name: str, share: Share, *, quiet: bool = False, 
     )
 
 
-def _divide(stages: Stages, share: Share, processes: int | None) -> None:
+def _divide(stages: Stages, share: GenerationShare, processes: int | None) -> None:
     """Generate a share by several processes, each with a part of it; do nothing if one is enough."""
     several = default_processes() if processes is None else processes
     if several > 1:
         run_processes(write_share, stages.plan, stages.rehearsal.name, share, several)
 
 
-def write_share(plan: Plan, name: str, share: Share, *, quiet: bool = True) -> bool:
+def write_share(plan: Plan, name: str, share: GenerationShare, *, quiet: bool = True) -> bool:
     """Generate a share of the synthesis, and of the refinement if no part of the synthesis is missing.
 
     Return whether both have all their shares.
@@ -98,7 +100,7 @@ def write_share(plan: Plan, name: str, share: Share, *, quiet: bool = True) -> b
     return False
 
 
-def open_stages(plan: Plan, name: str, *, quiet: bool, share: Share | None = None) -> Stages:
+def open_stages(plan: Plan, name: str, *, quiet: bool, share: GenerationShare | None = None) -> Stages:
     """Return the stages of a set, which show their progress unless `quiet`. Raises the errors of `find_set`."""
     rehearsal = find_set(plan, name)
     console = Console(highlight=False, quiet=quiet)

@@ -27,7 +27,7 @@ RULES = "rules"
 def begun_rules(directory: Path, synthesis: Synthesis) -> int:
     """Return the rules of a set: the former ones if its directory has generations that they made with these settings.
 
-    Changed settings of the synthesis, or the removal of those generations, make the set anew by the current rules.
+    Changed settings of the synthesis, or the removal of those generations, let the current rules make the set again.
     """
     headers = (stage_settings(path) for path in sorted(directory.glob("synthesis-*.jsonl")))
     former = any(RULES not in made_by and _matches(made_by, synthesis) for made_by in headers if made_by)

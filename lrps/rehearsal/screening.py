@@ -26,7 +26,7 @@ PAIRS_PER_VALUE = 20
 
 @dataclass(frozen=True)
 class TextShape:
-    """What several texts have in common."""
+    """Properties that several texts have in common."""
 
     beginning: str
     """Common beginning, in whole words."""
@@ -66,14 +66,14 @@ class TextShape:
 
 
 @dataclass(frozen=True)
-class Shape:
+class PairShape:
     """The shape of a task's pairs. None: inputs or outputs of any shape."""
 
     input: TextShape | None = None
     output: TextShape | None = None
 
     @classmethod
-    def of(cls, pairs: Iterable[Instance]) -> Shape:
+    def of(cls, pairs: Iterable[Instance]) -> PairShape:
         """Return the shape of training pairs; any shape if they are fewer than FEWEST_PAIRS."""
         known = list(pairs)
         if len(known) < FEWEST_PAIRS:
@@ -84,7 +84,7 @@ class Shape:
         )
 
 
-ANY_SHAPE = Shape()
+ANY_SHAPE = PairShape()
 
 
 def _common_beginning(texts: Sequence[str]) -> str:
@@ -112,8 +112,8 @@ class Screen:
 
     training_inputs: Collection[str] = frozenset()
     """Normalized inputs that no instance may have."""
-    shape: Shape = ANY_SHAPE
-    """Shape that inputs and outputs need."""
+    shape: PairShape = ANY_SHAPE
+    """PairShape that inputs and outputs need."""
     near_duplicates: float | None = None
     """Smallest Jaccard index of near-duplicates; None keeps them."""
     shingles: Callable[[Instance], frozenset[str]] = field(default=lambda one: character_shingles(one.input))

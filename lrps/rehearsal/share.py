@@ -9,14 +9,14 @@ from lrps.base.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Share:
+class GenerationShare:
     """Share `number` (from 0) of `of`: the chunks of generations with this remainder."""
 
     number: int
     of: int
 
     @classmethod
-    def parse(cls, text: str) -> Share:
+    def parse(cls, text: str) -> GenerationShare:
         """Return the share of a text such as `2/4`. Raises ConfigError for anything else."""
         match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -28,6 +28,6 @@ class Share:
         """The share in a file's name: `2-of-4`."""
         return f"{self.number + 1}-of-{self.of}"
 
-    def part(self, number: int, of: int) -> Share:
+    def part(self, number: int, of: int) -> GenerationShare:
         """Return part `number` (from 0) of `of` equal parts of this share."""
-        return Share(self.number + self.of * number, self.of * of)
+        return GenerationShare(self.number + self.of * number, self.of * of)

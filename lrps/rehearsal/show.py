@@ -1,4 +1,4 @@
-"""What a rehearsal set that was made consists of: some of its documents, and counts of what was dropped.
+"""Contents of a rehearsal set that was made: some of its documents, and counts of what was dropped.
 
 Must not import torch.
 """

@@ -26,7 +26,7 @@ from lrps.data.data_tokenizer import DataTokenizer
 from lrps.data.heldout import is_heldout
 from lrps.data.manifest import TokenizerIdentity
 from lrps.plan.plan import Plan
-from lrps.rehearsal.candidates import Answer, Candidate, CandidateRules
+from lrps.rehearsal.candidates import Candidate, CandidateRules, RefinedOutput
 from lrps.rehearsal.demonstrations import MAKER, Prompts, drawing_order, pool_size
 from lrps.rehearsal.endpoint import OpenAiGenerator
 from lrps.rehearsal.generation_stage import GenerationStage, Progress, Requests
@@ -51,9 +51,9 @@ from lrps.rehearsal.model_ref import ModelRef, base_model, ensure_exported, late
 from lrps.rehearsal.outline import generations_of, longest_demonstration, rehearsed
 from lrps.rehearsal.rules import CURRENT, FORMER, RULES, begun_rules, former_penalty
 from lrps.rehearsal.sampling import PenaltyScope, Sampling
-from lrps.rehearsal.screening import Screen, Shape, screened
+from lrps.rehearsal.screening import PairShape, Screen, screened
 from lrps.rehearsal.shard_documents import ShardDocuments
-from lrps.rehearsal.share import Share
+from lrps.rehearsal.share import GenerationShare
 from lrps.rehearsal.stage_file import StageCosts, StageFile, key_of
 from lrps.rehearsal.tokenizer_files import as_begun
 
@@ -73,7 +73,7 @@ class Stages:
     rehearsal: Rehearsal
     data_tokenizer: DataTokenizer
     watch: Watch
-    share: Share | None = None
+    share: GenerationShare | None = None
     """Share of the generations that this process makes, of all others those that files have; None makes all."""
     counts: dict[str, Any] = field(default_factory=dict)
     files: dict[str, StageFile] = field(default_factory=dict)
@@ -317,7 +317,7 @@ class Stages:
         pairs = list(self._training_pairs()) if chosen.copies == "drop" or chosen.shape == "task" else []
         return Screen(
             frozenset(normalized(pair.input) for pair in pairs) if chosen.copies == "drop" else frozenset(),
-            Shape.of(pairs) if chosen.shape == "task" else Shape(),
+            PairShape.of(pairs) if chosen.shape == "task" else PairShape(),
             chosen.near_duplicates,
             self.form.shingles,
         )
@@ -412,7 +412,7 @@ class Stages:
         )
         records = file.read()
         if records is None:
-            given = None if answers is None else [Answer(one.text, one.ended) for one in answers]
+            given = None if answers is None else [RefinedOutput(one.text, one.ended) for one in answers]
             counts, kept = self.candidate_rules.candidates(instances, given)
             if self.rules == FORMER:
                 counts.pop("agreed", None)

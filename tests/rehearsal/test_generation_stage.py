@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lrps.rehearsal.generation_stage import CHUNK_BATCHES, GenerationStage, Requests
 from lrps.rehearsal.generator import Completion
 from lrps.rehearsal.sampling import Sampling
-from lrps.rehearsal.share import Share
+from lrps.rehearsal.share import GenerationShare
 from lrps.rehearsal.stage_file import StageCosts, StageFile
 
 
@@ -118,7 +118,7 @@ def test_shares_of_machines_are_the_file_of_one(
     def stage(generator: Echo) -> GenerationStage:
         return GenerationStage(lambda: generator, Sampling(4), batch, file, StageCosts(root / "shared" / "r"))
 
-    shares = [Share(number, of).part(part, parts) for number in range(of) for part in range(parts)]
+    shares = [GenerationShare(number, of).part(part, parts) for number in range(of) for part in range(parts)]
     for number, share in enumerate(shares):
         assert stage(Echo(0)).collect(requests) in (None, straight)
         for lives in (number % 2, 10**9):

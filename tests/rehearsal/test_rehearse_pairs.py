@@ -24,7 +24,7 @@ from lrps.engine.model import build_model
 from lrps.plan.plan import Plan, make_plan
 from lrps.rehearsal.preview import preview_set, print_preview
 from lrps.rehearsal.rehearse import rehearse_set, rehearse_share
-from lrps.rehearsal.share import Share
+from lrps.rehearsal.share import GenerationShare
 from lrps.rehearsal.show import print_shown, show_set
 from support.rehearsal_models import save_model
 from support.tokenizers import load_tokenizer
@@ -205,7 +205,9 @@ def test_processes_write_what_one_writes(speller: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"base": str(speller), "latest": str(speller), "generations": 36, "batch_size": 2}
     one, several = plan_of(tmp_path / "one", 32, **changes), plan_of(tmp_path / "several", 32, **changes)
     manifest, _ = rehearse_set(one, "r", quiet=True)
-    assert "without --share" not in rehearse_share(several, "r", Share(0, 2), quiet=True)
-    assert "without --share" not in rehearse_share(several, "r", Share(1, 2), quiet=True, processes=2)
-    assert "without --share" in rehearse_share(several, "r", Share(0, 2), quiet=True), "now its answers are asked for"
+    assert "without --share" not in rehearse_share(several, "r", GenerationShare(0, 2), quiet=True)
+    assert "without --share" not in rehearse_share(several, "r", GenerationShare(1, 2), quiet=True, processes=2)
+    assert "without --share" in rehearse_share(several, "r", GenerationShare(0, 2), quiet=True), (
+        "now its answers are asked for"
+    )
     assert rehearse_set(several, "r", quiet=True, processes=1)[0] == manifest

@@ -13,8 +13,8 @@ from lrps.rehearsal.screening import (
     INPUT_SHAPE,
     NEAR,
     NearDuplicates,
+    PairShape,
     Screen,
-    Shape,
     TextShape,
     agrees,
     screened,
@@ -43,7 +43,7 @@ def test_texts_are_compared_by_their_sequences() -> None:
 
 def test_an_instance_is_dropped_for_one_reason() -> None:
     pairs = [Instance(f"Say: {number}", str(number)) for number in range(FEWEST_PAIRS)]
-    screen = Screen(frozenset({"say: 3"}), Shape.of(pairs), 0.5)
+    screen = Screen(frozenset({"say: 3"}), PairShape.of(pairs), 0.5)
     given_ = [Instance(text, "9") for text in ("Say:  3", "3", "Say: me", "say: me", "Say: many words", "Say: us")]
     assert screen.verdicts(given_) == [COPY, INPUT_SHAPE, None, INPUT_SHAPE, INPUT_SHAPE, None]
     kept, dropped = screened(given_, screen)
@@ -57,7 +57,7 @@ def test_an_instance_is_dropped_for_one_reason() -> None:
 @settings(deadline=None)
 @given(st.lists(st.builds(Instance, st.text("Ab1 \n.", min_size=1), st.text("Ab1 \n.", min_size=1)), min_size=20))
 def test_every_training_pair_has_the_shape_of_its_task(pairs: list[Instance]) -> None:
-    shape = Shape.of(pairs)
+    shape = PairShape.of(pairs)
     assert shape.input is not None
     assert shape.output is not None
     assert all(shape.input.fits(pair.input) and shape.output.fits(pair.output) for pair in pairs)
@@ -81,7 +81,7 @@ def test_few_outputs_are_a_closed_set() -> None:
     labels = TextShape.of(["yes", "No"] * 20, closed=True)
     assert [labels.fits(text) for text in ("Yes", "no", "oui")] == [True, True, False]
     assert TextShape.of(["yes", "no"] * 19 + ["a"], closed=True).fits("oui"), "three of 39 are too many to be closed"
-    assert Shape.of([Instance("a", "b")] * (FEWEST_PAIRS - 1)) == Shape()
+    assert PairShape.of([Instance("a", "b")] * (FEWEST_PAIRS - 1)) == PairShape()
 
 
 def test_outputs_agree_but_for_case_and_blanks() -> None:

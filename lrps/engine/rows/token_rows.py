@@ -50,12 +50,12 @@ class TokenRows:
         return widened(narrow, self._ids.dtype)
 
     def split(self, rows: int) -> list[TokenRows]:
-        """Return consecutive parts of so many rows each; the last one may have fewer. No part if there are no rows."""
+        """Return consecutive parts of `rows` rows each; the last one may have fewer. No part if there are no rows."""
         starts = range(0, len(self._ids), rows)
         return [TokenRows(self._ids[start : start + rows], self._device) for start in starts]
 
     def filled_to(self, rows: int) -> TokenRows:
-        """Return at least so many rows: the missing ones are of token 0."""
+        """Return at least `rows` rows: the missing ones are of token 0."""
         missing = rows - len(self._ids)
         if missing <= 0:
             return self

@@ -34,7 +34,7 @@ class CutRows:
         targets of the whole rows, or by `mean_of`. So a part without any is 0.
         """
         inputs, targets = self._part(rows.on_host)
-        predicted = targets_of(rows) if mean_of is None else mean_of
+        predicted = predicted_tokens(rows) if mean_of is None else mean_of
         if fused_head(self._engine) is not None:
             loss: Tensor = self._engine(**inputs, targets=targets, mean_of=predicted).loss
             return loss
@@ -62,7 +62,7 @@ class CutRows:
         """
         inputs, targets = self._part(rows.on_host)
         if (head := fused_head(self._engine)) is not None:
-            self._engine(**inputs, targets=targets, mean_of=targets_of(rows))
+            self._engine(**inputs, targets=targets, mean_of=predicted_tokens(rows))
             assert head.token_losses is not None
             losses = head.token_losses
         else:
@@ -90,7 +90,7 @@ class CutRows:
         return part, part.pop("targets")
 
 
-def targets_of(rows: TokenRows) -> int:
+def predicted_tokens(rows: TokenRows) -> int:
     """Return the number of predicted tokens of rows: all but the first of each."""
     count, length = rows.shape
     return count * (length - 1)
