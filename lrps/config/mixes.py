@@ -75,7 +75,7 @@ def check_mix_names(
     """
     for name in mix.names:
         if name not in versions and name not in since:
-            near = get_close_matches(name, (*_KINDS, *since, *versions), 1)
+            near = get_close_matches(name, (*_KINDS, *since, *versions), 1, 0.5)
             hint = f"did you mean '{near[0]}'?" if near else "the sets are " + (", ".join(since) or "none")
             raise ValueError(f"{where}.{name} is no kind of sequences, rehearsal set or version; {hint}")
         first = versions.index(since[name]) if name in since else versions.index(name) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
 from lrps.plan.plan import make_plan
+from support.plugins import forgotten_plugins
 
 PLUGIN = """
 from lrps.config.extensions import register_optimizer
 from lrps.config.optimizing import PluginOptimizerConfig
 from lrps.paths.optimizer_states import OptimizerState
+from support.plugins import forgotten_plugins
 
 
 class HeavyBallConfig(PluginOptimizerConfig):
@@ -48,6 +51,12 @@ def heavy_ball():
 
     return HeavyBall
 """
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    with forgotten_plugins():
+        yield
 
 
 @pytest.fixture
