@@ -16,7 +16,6 @@ PLUGIN = """
 from lrps.config.extensions import register_optimizer
 from lrps.config.optimizing import PluginOptimizerConfig
 from lrps.paths.optimizer_states import OptimizerState
-from support.plugins import forgotten_plugins
 
 
 class HeavyBallConfig(PluginOptimizerConfig):
