@@ -20,6 +20,10 @@ SHAPES = {
     "26M": {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8},
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2},
 }
+HELDOUT_SHARES = {"26M": 0.02, "tiny": 0.2}
+"""Share of the text that is held out; of little text more, so that it is a document at least."""
+FEWEST_BYTES = 200_000
+"""Smallest size of the text of a version. A shorter run reads the first part of it."""
 VERSIONS = ("v1", "v2", "v3")
 
 
@@ -31,7 +35,8 @@ def make_text(folder: Path, tokens: int, epochs: int) -> tuple[Path, int]:
     for passes in (epochs, 2 * epochs, 4 * epochs):
         text = folder / f"text-{passes}"
         words = ["--split", "iid", "--versions", str(len(VERSIONS)), "--out", str(text)]
-        words += ["--bytes-per-version", str(tokens // passes * 11 // 10)]  # A part of it is held out.
+        size = max(FEWEST_BYTES, tokens // passes * 11 // 10)  # A part of it is held out.
+        words += ["--bytes-per-version", str(size)]
         made = subprocess.run([sys.executable, str(CORPUS), *words])
         if made.returncode == 0:
             return text, passes
@@ -56,7 +61,7 @@ def make_config(folder: Path, text: Path, tokens: int, epochs: int, arguments: a
             "root": str(folder / "data"),
             "train_vocabulary": 257,
             "sequence_length": arguments.length,
-            "heldout_share": 0.02,
+            "heldout_share": HELDOUT_SHARES[arguments.size],
             "versions": [
                 {"name": name, "text": [str(text / f"{name}.jsonl")], "tokens": tokens // epochs, "epochs": epochs}
                 for name in VERSIONS
@@ -72,9 +77,12 @@ def make_config(folder: Path, text: Path, tokens: int, epochs: int, arguments: a
 
 
 def lrps(*words: str) -> str:
-    """Run a verb of lrps, and return what it prints. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "lrps", *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    """Run a verb of lrps, and return what it prints. Raises RuntimeError with its message if it fails."""
+    ended = subprocess.run([sys.executable, "-m", "lrps", *words], capture_output=True, text=True)
+    sys.stderr.write(ended.stderr)
+    if ended.returncode:
+        raise RuntimeError(f"lrps {words[0]} ended with {ended.returncode}: {ended.stderr.strip()[-300:]}")
+    return ended.stdout
 
 
 def forecasts(config: Path, version: str) -> Any:
