@@ -9,6 +9,7 @@ import pytest
 
 from lrps.base.errors import ConfigError
 from lrps.config.loader import load_config
+from lrps.engine.optimizers import kinds
 from lrps.plan.plan import make_plan
 from support.plugins import forgotten_plugins
 
@@ -53,7 +54,8 @@ def heavy_ball():
 
 
 @pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(kinds, "_LOADED", dict(kinds._LOADED))
     with forgotten_plugins():
         yield
 
