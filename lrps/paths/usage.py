@@ -1,11 +1,11 @@
 """Classification of the rows that a path trains on: unique, replayed or rehearsal.
 
 A row of a rehearsal set is rehearsal. A row of a candidate set is replayed if it is read in a second or later epoch of
-the set. A row of an increment is replayed if the increment ends at or before the start of the path (or of its newest
-increment, if that begins earlier), or if the row is read in a second or later epoch: of its increment, or of its part
-where the increment is a mixture. All other rows are unique. So for a path from the initial weights only rows that it
-reads again are replayed. The rows of older increments that the mix of a main path adds are at first those that the mix
-displaced before, and they are unique.
+the set. A row of an increment is replayed if the increment ends at or before the start of the path (or of the newest
+increment that it reads from the first row on, if that begins earlier), or if the row is read in a second or later
+epoch: of its increment, or of its part where the increment is a mixture. All other rows are unique. So for a path from
+the initial weights only rows that it reads again are replayed. The rows of older increments that the mix of a main path
+adds are at first those that the mix displaced before, and they are unique.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ class RowUsage:
     def of(self, path: TrainingPath, taken: Iterable[tuple[SourceRange, int]]) -> Usage:
         """Return the usage of rows of a path. taken: (part of the path, number of rows read from its beginning)."""
         unique = replayed = rehearsed = 0
-        begin_of_newest = max((self._starts[name] for name in path.sources if name in self._starts), default=path.start)
-        since = min(path.start, begin_of_newest)  # A lineage with extra steps is beyond the ends of its increments.
+        # A lineage with extra steps may be beyond the end of the increment that it reads from its first row on.
+        first = (part.source for segment in path.segments for part in segment.parts if part.from_row == 0)
+        since = min(path.start, max((self._starts[name] for name in first if name in self._starts), default=path.start))
         for part, rows in taken:
             if part.source in self._sets:
                 rehearsed += rows

@@ -33,8 +33,19 @@ def path(start: int, *parts: SourceRange) -> TrainingPath:
         (14, SourceRange("v2", 20, 12), Usage(replayed=12)),
         (10, SourceRange("old", 0, 16), Usage(rehearsal=16)),
         (10, SourceRange("code", 0, 16), Usage(unique=12, replayed=4)),
+        (25, SourceRange("v2", 0, 20), Usage(unique=20)),
     ],
-    ids=["scratch", "two passes", "rest", "older increment", "own", "reshuffled pass", "set, twice", "candidate"],
+    ids=[
+        "scratch",
+        "two passes",
+        "rest",
+        "older increment",
+        "own",
+        "reshuffled pass",
+        "set, twice",
+        "candidate",
+        "after extra steps",
+    ],
 )
 def test_a_whole_part(start: int, part: SourceRange, expected: Usage) -> None:
     one = path(start, part)
