@@ -112,6 +112,8 @@ class Compiler:
         1.3), and steps are added for `extra`. A share for which there is no source yet stays with the new rows. taken:
         source -> rows that the lineage has read of it; each source continues there.
         """
+        if not (mix.replay or mix.rehearsal or mix.names):
+            return segments  # Most versions: sizes of older ones would take time that grows with their number.
         fresh = [part for segment in segments for part in segment.parts]
         old, sets = self._older(k, fresh), self._sets(k)
         named = {name: share for name, share in mix.sets.items() if name in old or name in sets}
@@ -142,6 +144,8 @@ class Compiler:
 
     def extra_steps(self, k: int, segments: Sequence[Segment], mix: Mix) -> int:
         """Return the number of steps that `mixed` adds to segments of version k."""
+        if not mix.extra:
+            return 0
         fresh = [part for segment in segments for part in segment.parts]
         readable = self._older(k, fresh).keys() | self._sets(k).keys()
         steps = sum(segment.steps for segment in segments)
