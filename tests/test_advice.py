@@ -17,6 +17,7 @@ HARMLESS = {
     "lrps/engine/architecture.py": "a key of the config",
     "lrps/store/model_files.py": "a key of the settings of a tokenizer, or a device that is no file",
     "lrps/demo/corpus.py": "text that is made again",
+    "lrps/evaluation/kept_answers.py": "answers that `lrps score --answers` makes again",
 }
 """Modules with such an advice -> what may be deleted."""
 

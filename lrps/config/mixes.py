@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lrps.config.values import Float, Section, Share
 
@@ -49,6 +49,11 @@ class Mix(Section):
         if named:
             known["sets"] = {**known.get("sets", {}), **named}
         return known
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out shares of names if there are none, as configs without this key are recorded."""
+        return {key: value for key, value in values(self).items() if value != {}}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

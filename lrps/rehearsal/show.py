@@ -5,7 +5,6 @@ Must not import torch.
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lrps.base.errors import DataError
+from lrps.base.files import regular_file
+from lrps.base.foreign_json import bounded_lines, parse_json
 from lrps.base.numbers import count
 from lrps.base.printable import printable
 from lrps.costs.rehearsal_cost import dropped_counts
@@ -74,8 +75,9 @@ def _base_outputs(directory: Path, stages: Mapping[str, str]) -> dict[str, str]:
     path = directory / f"instances-{stages.get('instances', '')[:16]}.jsonl"
     if "refinement" not in stages or not path.is_file():
         return {}
-    with open(path, encoding="utf-8") as lines:
-        return dict(json.loads(line) for line in islice(lines, 2, None))
+    with open(path, "rb", opener=regular_file) as lines:
+        pairs = islice(bounded_lines(lines, str(path)), 2, None)
+        return dict(parse_json(line, str(path), expected=list) for line in pairs)
 
 
 def _before(text: str, outputs: Mapping[str, str]) -> str | None:
