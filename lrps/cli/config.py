@@ -15,8 +15,8 @@ config_app = typer.Typer(
 )
 
 
-@config_app.command()
-def show(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@config_app.command("show")
+def show_config(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print the resolved config: every key, with overrides and defaults, as YAML that lrps reads.
 
     Passwords, queries and commands of addresses, the path of a webhook, and shell lines for Slurm are replaced by

@@ -44,8 +44,8 @@ def verify(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
         raise typer.Exit(USER_MISTAKE)
 
 
-@ledger_app.command()
-def repair(run: Run, overrides: Overrides = None) -> None:
+@ledger_app.command("repair")
+def repair_ledger_file(run: Run, overrides: Overrides = None) -> None:
     """Cut out records that a full disk tore, and keep their bytes in files beside the ledger.
 
     Only what is provably torn is cut: without it the rest of the line continues the hash chain. Any other damage is
@@ -71,8 +71,8 @@ def repair(run: Run, overrides: Overrides = None) -> None:
         typer.echo(f"{run_dir}: nothing to repair")
 
 
-@ledger_app.command()
-def show(
+@ledger_app.command("show")
+def show_ledger(
     run: Run,
     path: Annotated[
         str | None, typer.Argument(metavar="[PATH]", help="Name of a path whose records are shown.")
@@ -108,8 +108,8 @@ def show(
     print_json(records_document(found)) if as_json else print_table(records_table(found))
 
 
-@ledger_app.command()
-def export(
+@ledger_app.command("export")
+def export_ledger(
     run: Run,
     parquet: Annotated[Path, typer.Option("--parquet", metavar="FILE", help="The file to write.")],
     overrides: Overrides = None,

@@ -10,7 +10,7 @@ from lrps.costs.heldout_loss import HeldoutLoss, heldout_loss, mean_loss
 from lrps.costs.version_costs import VersionCosts
 from lrps.ledger.reader import RAW
 from lrps.paths.graph import Release
-from lrps.plan.scores import Result, Score
+from lrps.plan.scores import MetricResult, Score
 from lrps.plan.status import PathStatus
 
 
@@ -18,7 +18,7 @@ from lrps.plan.status import PathStatus
 class TaskScore:
     """Scores of a released version on one task."""
 
-    results: Mapping[str, Result]
+    results: Mapping[str, MetricResult]
     """Results by metric."""
     examples: int
     """Number of scored examples."""

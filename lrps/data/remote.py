@@ -56,10 +56,10 @@ def resolve(base: str, url: str, origins: Collection[str] = ()) -> str:
                 f"the manifest names the address {redact(url)!r}: a manifest may name neither commands nor local "
                 "files. Ask the builder of the version for a manifest with file names"
             )
-        if origin_of(url) not in {origin_of(each) for each in (base, *origins)}:
+        if web_origin(url) not in {web_origin(each) for each in (base, *origins)}:
             raise DataError(
                 f"the manifest names the address {redact(url)!r}, which has another scheme or host than the `url` of "
-                f"the version. If you trust that host, add it in the config: `data.shard_origins: [{origin_of(url)}]`"
+                f"the version. If you trust that host, add it in the config: `data.shard_origins: [{web_origin(url)}]`"
             )
         return url
     if not _RELATIVE.fullmatch(url):
@@ -77,7 +77,7 @@ def resolve(base: str, url: str, origins: Collection[str] = ()) -> str:
     return f"{base.rstrip('/')}/{url}"
 
 
-def origin_of(address: str) -> str | None:
+def web_origin(address: str) -> str | None:
     """Return scheme and host of an address, in lower case; None for a path, a command or a local file."""
     scheme = scheme_of(address)
     if not scheme or scheme in _LOCAL_SCHEMES:

@@ -1,6 +1,6 @@
 """Copies of a rank's part of the state in the memory of the host, to save from while training continues.
 
-On a GPU the copy is made beside the forward and backward passes, which leave the state as it is, in a stream of its
+On a GPU the copy is made beside the forward and backward passes, which do not change the state, in a stream of its
 own; the update that follows waits for it on the device, and the host for nothing. Must not import deepspeed.
 """
 

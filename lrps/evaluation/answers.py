@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lrps.config.evaluating import PairTask
 from lrps.config.pair_template import fill
 from lrps.evaluation.rouge import rouge_l
-from lrps.plan.scores import ROUGE_L, Result
+from lrps.plan.scores import ROUGE_L, MetricResult
 from lrps.plan.tasks import read_pairs
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 def score_answers(
     generator: Generator, task: PairTask, report: Callable[[str], None]
-) -> tuple[dict[str, Result], list[Answer]]:
+) -> tuple[dict[str, MetricResult], list[Answer]]:
     """Return the mean ROUGE-L of the model's answers, and the answers in the order of the pairs.
 
     report: called with a line of progress every _REPORT_SECONDS. Raises DataError as `read_pairs`, GenerationError as
@@ -58,4 +58,4 @@ def score_answers(
             reported = time.monotonic()
     every = [each.rouge_l for each in found]
     stderr = stdev(every) / math.sqrt(len(every)) if len(every) > 1 else None
-    return {ROUGE_L: Result(fmean(every), stderr, True)}, found
+    return {ROUGE_L: MetricResult(fmean(every), stderr, True)}, found

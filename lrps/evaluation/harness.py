@@ -16,7 +16,7 @@ from typing import Any
 
 from lrps.base.errors import ConfigError, EvaluationError
 from lrps.config.evaluating import LmEval
-from lrps.plan.scores import Result
+from lrps.plan.scores import MetricResult
 from lrps.plan.tasks import lm_eval_version
 
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -48,7 +48,7 @@ class Harness:
                 hint = f"did you mean '{near[0]}'?" if near else "`lm-eval ls tasks` lists all"
                 raise ConfigError(f"evaluation.lm_eval.tasks: lm-eval {lm_eval_version()} has no task {task}; {hint}")
 
-    def score(self, model: Any, directory: Path, task: str) -> tuple[dict[str, Result], int]:
+    def score(self, model: Any, directory: Path, task: str) -> tuple[dict[str, MetricResult], int]:
         """Return the results of a task, group or tag by metric, and the number of examples.
 
         model: a transformers model loaded from `directory`, which has its tokenizer. A metric with a filter is named
@@ -91,7 +91,7 @@ class Harness:
         return own if {*self._settings.tasks} <= {*own.all_subtasks} else TaskManager(include_path=folder)
 
 
-def _results(found: Mapping[str, Any], task: str) -> dict[str, Result]:
+def _results(found: Mapping[str, Any], task: str) -> dict[str, MetricResult]:
     """Return every finite number of lm-eval's tables as a result."""
     results = {}
     for each, table in (found["results"] | found.get("groups", {})).items():
@@ -102,7 +102,8 @@ def _results(found: Mapping[str, Any], task: str) -> dict[str, Result]:
                 continue
             name = metric if filter_ == "none" else key
             stderr = table.get(f"{metric}_stderr,{filter_}")
-            result = Result(float(value), float(stderr) if _finite(stderr) else None, better.get(metric) is not False)
+            error = float(stderr) if _finite(stderr) else None
+            result = MetricResult(float(value), error, better.get(metric) is not False)
             results[name if each == task else f"{each}/{name}"] = result
     if not results:
         raise EvaluationError(f"lm-eval has no number for {task}; give the task a metric")

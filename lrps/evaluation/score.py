@@ -21,7 +21,7 @@ from lrps.export.states import PathState, chosen_states, released_state
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan
 from lrps.plan.released_state import checkpoint_digest
-from lrps.plan.scores import KIND, Result, Score, run_scores
+from lrps.plan.scores import KIND, MetricResult, Score, run_scores
 from lrps.plan.tasks import pair_digest, task_digest
 from lrps.store.layout import RELEASE_FACTS
 
@@ -185,5 +185,5 @@ def _exported(plan: Plan, job: ScoringJob) -> Path:
     return export_state(plan, job.state, directory, form).directory
 
 
-def _results_text(results: Mapping[str, Result]) -> str:
+def _results_text(results: Mapping[str, MetricResult]) -> str:
     return ", ".join(f"{metric} {result.value:.4g}" for metric, result in results.items())

@@ -1,6 +1,6 @@
 """The end of a worker whose launcher or `lrps run` was killed: it saves and exits, and does not train on unsupervised.
 
-Only processes of this machine are watched. A worker that a person has started by hand has none.
+Only processes of this machine are watched. A worker without a launcher has none.
 """
 
 from __future__ import annotations

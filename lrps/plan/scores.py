@@ -22,7 +22,7 @@ ROUGE_L = "rouge_l"
 
 
 @dataclass(frozen=True)
-class Result:
+class MetricResult:
     """Value of one metric of a task."""
 
     value: float
@@ -42,7 +42,7 @@ class Score:
     checkpoint: str
     task: str
     task_sha256: str
-    results: Mapping[str, Result]
+    results: Mapping[str, MetricResult]
     """Mapping from metric to result; for a group of tasks from TASK/METRIC."""
     examples: int
     """Number of examples."""
@@ -62,7 +62,7 @@ def scores(records: Iterable[Record]) -> list[Score]:
 
 def _score(record: Record) -> Score:
     facts = record.facts
-    results = {metric: Result(**values) for metric, values in facts["results"].items()}
+    results = {metric: MetricResult(**values) for metric, values in facts["results"].items()}
     names = ("path", "checkpoint", "task", "task_sha256")
     named = {name: facts[name] for name in names}
     form = facts.get("form", RAW)

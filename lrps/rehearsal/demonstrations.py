@@ -24,7 +24,7 @@ LARGEST = 2**61
 """Maximal number of generations that are permuted; further choices are never used."""
 
 
-def key(*parts: str | int) -> int:
+def permutation_key(*parts: str | int) -> int:
     """Return a 63-bit hash of the parts."""
     digest = hashlib.blake2b(json.dumps([MAKER, *parts]).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -45,7 +45,7 @@ def pool_size(documents: int, share: float, in_a_prompt: int, fewest: int) -> in
 
 def drawing_order(documents: int, seed: int) -> Iterator[int]:
     """Yield the numbers of all documents in a seeded order."""
-    permutation = Permutation(documents, key("demonstrations", seed))
+    permutation = Permutation(documents, permutation_key("demonstrations", seed))
     for start in range(0, documents, 2**16):
         yield from permutation(np.arange(start, min(start + 2**16, documents))).tolist()
 
@@ -67,7 +67,7 @@ class Prompts:
 
     def numbers(self, start: int, stop: int) -> list[int]:
         """Return generations start .. stop - 1 of the seeded order, as numbers below `generations`."""
-        permutation = Permutation(self.generations, key("generations", self.seed))
+        permutation = Permutation(self.generations, permutation_key("generations", self.seed))
         found: list[int] = permutation(np.arange(start, stop)).tolist()
         return found
 
@@ -76,7 +76,7 @@ class Prompts:
         return self.form.prompt([self.demonstrations[index] for index in choice], self.separator)
 
     def seed_of(self, number: int) -> int:
-        return key("synthesis", self.seed, number)
+        return permutation_key("synthesis", self.seed, number)
 
 
 def possible_generations(demonstrations: int, chosen: int, samples: int) -> int:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from lrps.data.order import Permutation
-from lrps.rehearsal.demonstrations import key
+from lrps.rehearsal.demonstrations import permutation_key
 from lrps.rehearsal.kmeans import Clusters
 
 
@@ -28,7 +28,7 @@ class RandomSelection:
     seed: int
 
     def choose(self, count: int) -> list[int]:
-        order = Permutation(self.candidates, key("selection", self.seed))
+        order = Permutation(self.candidates, permutation_key("selection", self.seed))
         return sorted(order(np.arange(count)).tolist())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrps.base.errors import ConfigError, DataError
 from lrps.config.text import BadDocuments, Documents
-from lrps.data.build.bad_document import readable
+from lrps.data.build.bad_document import readable_documents
 from lrps.data.build.documents import InputPart, Reading, parts_of, read_documents
 from lrps.data.build.file_range import FileRange, Progress, file_size
 from lrps.data.build.inputs import Inputs, expand
@@ -127,7 +127,7 @@ def _read(name: str, text: str, inputs: Inputs, reading: Reading) -> SurveyedVer
 
 def _documents(parts: Sequence[InputPart], reading: Reading, count: Progress) -> Iterator[str]:
     read = (document for part in parts for document in read_documents(part, reading, count))
-    return (document for document in readable(read, BadDocuments(), Tally()) if document.strip())
+    return (document for document in readable_documents(read, BadDocuments(), Tally()) if document.strip())
 
 
 def text_key(files: Sequence[Path]) -> str:

@@ -14,7 +14,7 @@ from lrps.costs.released_version import ReleasedVersion, TaskScore
 from lrps.costs.spending import Spending
 from lrps.costs.tagged_cost import TaggedCost
 from lrps.costs.version_costs import VersionCosts
-from lrps.plan.scores import Result
+from lrps.plan.scores import MetricResult
 
 ARCHITECTURE = {"model_type": "llama", "vocab_size": 257, "hidden_size": 128}
 FREE = TaggedCost.of(Spending())
@@ -23,7 +23,7 @@ FREE = TaggedCost.of(Spending())
 def released(version: str, losses: dict[str, float], rouge_l: dict[str, float]) -> ReleasedVersion:
     """Return a version with a loss by version, twice as large as its bits per byte, and ROUGE-L by task."""
     heldout = {on: HeldoutLoss("0" * 64, loss, loss / 2, 1, 1) for on, loss in losses.items()}
-    scores = {task: TaskScore({"rouge_l": Result(value, None, True)}, 1) for task, value in rouge_l.items()}
+    scores = {task: TaskScore({"rouge_l": MetricResult(value, None, True)}, 1) for task, value in rouge_l.items()}
     return ReleasedVersion(version, "main", 1, heldout, None, scores, VersionCosts(FREE, FREE, FREE))
 
 

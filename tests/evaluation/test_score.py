@@ -19,7 +19,7 @@ from lrps.ledger.check import check_run
 from lrps.ledger.writer import book_event
 from lrps.plan.plan import Plan, make_plan
 from lrps.plan.released_state import checkpoint_digest
-from lrps.plan.scores import KIND, Result, Score, newest_scores, run_scores
+from lrps.plan.scores import KIND, MetricResult, Score, newest_scores, run_scores
 from lrps.plan.status import plan_status
 from lrps.report.tables.probe_table import probe_score_records, probe_table
 from lrps.report.tables.task_table import scored
@@ -254,7 +254,7 @@ def test_numbers_of_two_forms_of_a_task_never_stand_in_one_table(with_tasks: Cal
         (state,) = (state for state in score.released_states(plan)[0] if state.path.name == path)
         checkpoint = checkpoint_digest(plan, state.path.name, state.step)
         assert checkpoint is not None
-        made = Score(path, state.step, checkpoint, "pairs-v1", form, {"rouge_l": Result(1.0, None, True)}, 3)
+        made = Score(path, state.step, checkpoint, "pairs-v1", form, {"rouge_l": MetricResult(1.0, None, True)}, 3)
         book_event(plan.layout.ledger, KIND, state.step, 1.0, **made.facts())
     ((key, shown),) = newest_scores(plan).items()
     assert (key[0], shown["pairs-v1"].task_sha256) == ("cpt-v2", "new")

@@ -14,8 +14,8 @@ from lrps.rehearsal.demonstrations import (
     LARGEST,
     Prompts,
     drawing_order,
-    key,
     ordered_choice,
+    permutation_key,
     pool_size,
     possible_generations,
 )
@@ -90,5 +90,5 @@ def test_a_pool_has_enough_for_a_prompt() -> None:
 
 def test_keys_are_what_they_were() -> None:
     """A change here gives other data for the same settings: it takes another MAKER."""
-    assert key("synthesis", 7, 3) == 1745248352622256186
+    assert permutation_key("synthesis", 7, 3) == 1745248352622256186
     assert list(islice(drawing_order(1000, 7), 5)) == [591, 693, 512, 618, 268]

@@ -20,7 +20,7 @@ from lrps.costs.measured_cost import MeasuredCost
 from lrps.costs.price import parse_price
 from lrps.costs.provenance import Processor
 from lrps.costs.released_version import TaskScore
-from lrps.plan.scores import Result
+from lrps.plan.scores import MetricResult
 from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.headline import opening
@@ -344,7 +344,12 @@ def scored(comparison: Comparison) -> Comparison:
     tasks = {f"pairs-with-a-long-name-{name}": name for name in names} | {"a_task_of_lm_eval": None}
     scores = {
         task: TaskScore(
-            {"perplexity,with-a-filter" if version is None else "rouge_l": Result(12.34, None, version is not None)}, 10
+            {
+                "perplexity,with-a-filter" if version is None else "rouge_l": MetricResult(
+                    12.34, None, version is not None
+                )
+            },
+            10,
         )
         for task, version in tasks.items()
     }

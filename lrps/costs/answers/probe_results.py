@@ -14,7 +14,7 @@ from lrps.costs.path_spending import RunRecords
 from lrps.ledger.reader import RAW, HeldoutEvaluation
 from lrps.paths.graph import Probe, TrainingPath
 from lrps.plan.plan import Plan
-from lrps.plan.scores import Result, ScoresOfStates
+from lrps.plan.scores import MetricResult, ScoresOfStates
 from lrps.plan.tasks import tasks_of
 
 
@@ -128,7 +128,7 @@ def _scores(plan: Plan, probe: Probe, scores: ScoresOfStates) -> dict[str, dict[
     return found
 
 
-def _score(own: Result | None, control: Result | None) -> ProbeScore:
+def _score(own: MetricResult | None, control: MetricResult | None) -> ProbeScore:
     """Return both results of a metric, at least one of which is known, with their difference."""
     known = own or control
     assert known is not None, "a metric that one of them was scored by"

@@ -32,7 +32,7 @@ class BadDocument(NamedTuple):
         return f"{self.where}: {self.problem}"
 
 
-def readable(documents: Iterable[str | BadDocument], rule: BadDocuments, tally: Tally) -> Iterator[str]:
+def readable_documents(documents: Iterable[str | BadDocument], rule: BadDocuments, tally: Tally) -> Iterator[str]:
     """Yield the texts, and count the bad documents in `tally`.
 
     Raises DataError that names the first ten if the rule refuses bad documents, or if most documents are bad, as in a

@@ -88,7 +88,7 @@ class PartWriter:
             np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def is_complete(path: Path) -> bool:
+def is_complete_part(path: Path) -> bool:
     """Return whether the file exists with all members. Reads its directory only; `read_part` checks every byte."""
     try:
         with zipfile.ZipFile(path) as file:

@@ -23,7 +23,7 @@ import numpy as np
 from lrps.base.errors import ConfigError, DataError
 from lrps.config.pair_template import PairTemplate
 from lrps.config.text import BadDocuments, Documents
-from lrps.data.build.bad_document import BadDocument, check_bad, readable
+from lrps.data.build.bad_document import BadDocument, check_bad, readable_documents
 from lrps.data.build.built import DEFAULTS, IGNORED_SETTINGS, MAKER, TEMPLATE, check_built
 from lrps.data.build.documents import PART_BYTES, TEXT_KEY, WHOLE_FILE, InputPart, Reading, parts_of, read_documents
 from lrps.data.build.encode import WHOLE_CHARACTERS, Encoder
@@ -32,7 +32,7 @@ from lrps.data.build.fingerprint import Fingerprint, changed_inputs, check_uncha
 from lrps.data.build.inputs import distinct_names
 from lrps.data.build.kinds import kind_of
 from lrps.data.build.part_encoder import Document, PartEncoder, TextLimits
-from lrps.data.build.part_file import PartWriter, is_complete, read_part, read_tally
+from lrps.data.build.part_file import PartWriter, is_complete_part, read_part, read_tally
 from lrps.data.build.pool import run_all
 from lrps.data.build.tally import Tally, sum_tallies
 from lrps.data.build.writer import TokenWriter
@@ -190,7 +190,7 @@ def tokenize_part(recipe: Recipe, job: TokenizeJob, progress: Progress = no_prog
     The progress, in bytes of input, adds up to `part.bytes`. Raises DataError for input that cannot be read or was
     changed since it was hashed, for a full disk, and for a tokenizer that is no longer the recipe's.
     """
-    if is_complete(job.path):
+    if is_complete_part(job.path):
         progress(job.part.bytes)
         return
     file, encoder = _encoder(recipe.tokenizer_path, recipe.identity, recipe.begin_token)
@@ -229,7 +229,7 @@ def built_manifests(text: VersionText, fingerprints: Mapping[Path, Fingerprint])
 
 def unfinished_parts(jobs: Iterable[TokenizeJob]) -> list[TokenizeJob]:
     """Return the jobs whose tokens are not written yet, in order."""
-    return [job for job in jobs if not is_complete(job.path)]
+    return [job for job in jobs if not is_complete_part(job.path)]
 
 
 def finalize_version(
@@ -391,7 +391,7 @@ def _documents(part: InputPart, recipe: Recipe, tally: Tally, progress: Progress
                 place = piece, number
                 yield document
 
-    for text in readable(each(), recipe.bad_documents, tally):
+    for text in readable_documents(each(), recipe.bad_documents, tally):
         yield Document(*place, text)
 
 

@@ -16,7 +16,7 @@ from lrps.base.files import atomic_write_bytes, atomic_write_json
 from lrps.base.foreign_json import read_json
 from lrps.config.data import DataConfig
 from lrps.config.versions import ShardSet
-from lrps.data.build.bad_document import readable
+from lrps.data.build.bad_document import readable_documents
 from lrps.data.build.documents import Reading, parts_of, read_documents
 from lrps.data.build.fingerprint import Fingerprint, check_unchanged, fingerprint_inputs
 from lrps.data.build.inputs import expand
@@ -46,7 +46,7 @@ class TrainedTokenizer:
         reading = Reading(self._data.text_key, self._data.documents, self._data.pair_template())
         parts = parts_of(inputs, documents=self._data.documents)
         documents = (document for part in parts for document in read_documents(part, reading))
-        texts = readable(documents, self._data.bad_documents, Tally())
+        texts = readable_documents(documents, self._data.bad_documents, Tally())
         content = trained_tokenizer(_not_only_empty(texts, version), self._data.train_vocabulary)
         check_unchanged(fingerprints)
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from lrps.base.document import to_json
 from lrps.costs.comparison import Comparison
 from lrps.costs.released_version import TaskScore
 from lrps.costs.version_matrix import MEASURES
-from lrps.plan.scores import Result
+from lrps.plan.scores import MetricResult
 from lrps.report.table import Column, Table, text_column
 
 _NOTE = (
@@ -23,7 +23,7 @@ _NOTE = (
 class Number:
     """Result of one version on a task."""
 
-    result: Result
+    result: MetricResult
     """Result of the metric."""
     examples: int
     """Number of scored examples."""

@@ -59,6 +59,21 @@ def test_an_entry_point_is_listed_and_imported_only_when_it_is_named(
     assert DECAYS.is_found_by_workers("half")
 
 
+def test_what_is_installed_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry points of installed distributions are read again once a folder of the path has changed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "half" not in DECAYS.names
+    install(
+        tmp_path,
+        "installed_later",
+        "def half(progress):\n    return 1 - progress\n",
+        "lrps.decays",
+        "half = installed_later:half",
+    )
+    assert "half" in DECAYS.names
+    assert DECAYS.get("half").value(0.25) == 0.75
+
+
 def test_an_entry_point_may_name_what_its_module_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(
         tmp_path, "installed_square", QUADRATIC, "lrps.decays", "quadratic = installed_square:quadratic", version="7.0"

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from lrps.base.errors import DataError
 from lrps.config.text import BadDocuments
 from lrps.data.build import json_reader
-from lrps.data.build.bad_document import BadDocument, readable
+from lrps.data.build.bad_document import BadDocument, readable_documents
 from lrps.data.build.documents import Reading, parts_of, read_documents
 from lrps.data.build.tally import Tally
 
@@ -63,7 +63,7 @@ def write(path: Path, texts: Iterable[str], key: str = "text") -> Path:
 def read(path: Path, text_key: str = "text", part_bytes: int = 1000) -> list[str]:
     """All documents; one that cannot be read is refused."""
     documents = (text for part in parts_of([path], part_bytes) for text in read_documents(part, Reading(text_key)))
-    return list(readable(documents, BadDocuments(), Tally()))
+    return list(readable_documents(documents, BadDocuments(), Tally()))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[1:])
@@ -278,7 +278,7 @@ def test_a_parquet_file_needs_the_column_and_a_text_in_every_row(tmp_path: Path)
         read(path, "id")
     pq.write_table(pa.table({"text": [b"x"] * 700}), path, row_group_size=300)
     with pytest.raises(DataError, match=r'a\.parquet, row 301: has no string in column "text"'):
-        list(readable(read_documents(parts_of([path], 1)[1]), BadDocuments(), Tally()))
+        list(readable_documents(read_documents(parts_of([path], 1)[1]), BadDocuments(), Tally()))
 
 
 def test_a_row_of_a_parquet_file_that_is_not_utf8_is_one_bad_document(tmp_path: Path) -> None:

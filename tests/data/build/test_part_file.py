@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrps.base.errors import DataError
 from lrps.data.build import part_file
-from lrps.data.build.part_file import PartWriter, is_complete, read_part, read_tally
+from lrps.data.build.part_file import PartWriter, is_complete_part, read_part, read_tally
 from lrps.data.build.tally import Tally
 
 DOCUMENTS = np.array([[3, 10], [2, 7]], np.int64)
@@ -49,21 +49,21 @@ def test_what_is_added_is_read_in_order(chunk_tokens, tmp_path, monkeypatch):
     )
     counted.first_bad = ["a.jsonl, line 3: not JSON"]
     assert read_tally(path) == counted
-    assert is_complete(path)
+    assert is_complete_part(path)
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_without_close_there_is_nothing(tmp_path):
     with PartWriter(tmp_path / "part.npz") as writer:
         writer.add("train", np.arange(5, dtype=np.uint16), DOCUMENTS)
-        assert not is_complete(tmp_path / "part.npz")
+        assert not is_complete_part(tmp_path / "part.npz")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_part_of_no_documents_is_complete(tmp_path):
     with PartWriter(tmp_path / "part.npz") as writer:
         writer.close()
-    assert is_complete(tmp_path / "part.npz")
+    assert is_complete_part(tmp_path / "part.npz")
     assert list(read_part(tmp_path / "part.npz")) == []
 
 
@@ -72,7 +72,7 @@ def test_a_part_that_was_cut_off_is_not_complete(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("part") / "part.npz"
     whole = write(path)
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    assert not is_complete(path)
+    assert not is_complete_part(path)
 
 
 def test_a_flipped_bit_is_found_and_the_part_removed(tmp_path):
