@@ -55,7 +55,7 @@ def _names(config: Config, rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
     latest = default_latest(config, rehearsal) if synthesis.latest is None else synthesis.latest
     base = synthesis.base
     if base is None and synthesis.generator == "hf" and config.model.checkpoint is None:
-        base = default_latest(config, rehearsal) if synthesis.latest is None else None
+        base = latest if isinstance(latest, str) else None
     for name in (latest if synthesis.refine else None, base):
         if isinstance(name, str) and "/" in name:
             paradigm, _, version = name.rpartition("/")
@@ -84,11 +84,16 @@ def check_set_order(config: Config, graph: Graph, written: Container[str]) -> No
 
 def _circle(needs: Mapping[str, set[str]]) -> list[str]:
     """Return names that need each other in turn, the first one also at the end; empty if there are none."""
+    clear: set[str] = set()  # Names that no circle can be reached from: each is searched once.
 
     def search(name: str, trail: list[str]) -> list[str]:
         if name in trail:
             return [*trail[trail.index(name) :], name]
+        if name in clear:
+            return []
         found = (search(other, [*trail, name]) for other in sorted(needs[name] & needs.keys()))
-        return next((circle for circle in found if circle), [])
+        if not (circle := next((circle for circle in found if circle), [])):
+            clear.add(name)
+        return circle
 
     return next((circle for name in needs if (circle := search(name, []))), [])

@@ -67,7 +67,8 @@ class OpenAiGenerator:
         """Return a completion for every prompt, as `Generator.generate`.
 
         Equal prompts are one request for several completions (`n`) with the seed of the first, so that the server reads
-        the prompt once. Raises GenerationError if a request fails after all attempts, without waiting for the others.
+        the prompt once; without sampling they are one completion, because servers refuse several equal ones. Raises
+        GenerationError if a request fails after all attempts, without waiting for the others.
         """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
@@ -75,14 +76,15 @@ class OpenAiGenerator:
         for number, prompt in enumerate(prompts):
             equal.setdefault(prompt, []).append(number)
         found: dict[int, Completion] = {}
+        sampled = sampling.temperature > 0
         with ThreadPoolExecutor(self._requests_at_once) as threads:
             asked = [
-                threads.submit(self._complete, prompt, sampling, seeds[numbers[0]], len(numbers))
+                threads.submit(self._complete, prompt, sampling, seeds[numbers[0]], len(numbers) if sampled else 1)
                 for prompt, numbers in equal.items()
             ]
             try:
                 for numbers, one in zip(equal.values(), asked, strict=True):
-                    found |= zip(numbers, one.result(), strict=True)
+                    found |= zip(numbers, one.result() if sampled else one.result() * len(numbers), strict=True)
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise

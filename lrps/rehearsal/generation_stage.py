@@ -68,13 +68,18 @@ class GenerationStage:
         return completions[:total]
 
     def run_share(self, requests: Requests, share: GenerationShare, progress: Progress) -> None:
-        """Generate and save the chunks of a share that no file has. Only the share's file is written."""
+        """Generate and save the chunks of a share that no file has. Only the share's file is written.
+
+        The files of other divisions of the generations, and of sets with the same ones, count too.
+        """
         own = self._chunks(requests)[share.number :: share.of]
-        whole, file = self.file.read() or [], self.file.of_share(share.name)
+        whole, shared, file = self.file.best().read() or [], self._shared(), self.file.of_share(share.name)
         saved = file.resume(self._chunk, sum(map(len, own)))
         progress(len(saved))
         for numbers in own[-(-len(saved) // self._chunk) :]:
             records = whole[numbers.start : numbers.stop]
+            if len(records) != len(numbers):
+                records = shared.get(numbers.start // self._chunk, [])
             if len(records) == len(numbers):
                 file.append(records)
             else:
@@ -86,7 +91,7 @@ class GenerationStage:
 
         Nothing is written.
         """
-        records, shared = self.file.read() or [], self._shared()
+        records, shared = self.file.best().read() or [], self._shared()
         for number, numbers in enumerate(self._chunks(requests)):
             if numbers.stop > len(records):
                 found = shared.get(number, [])
@@ -120,11 +125,12 @@ class GenerationStage:
         return self.open_generator()
 
     def _shared(self) -> Mapping[int, list[Any]]:
-        """Return the chunks of all shares' files, by number."""
+        """Return the longest of the chunks that the shares' files have of each number: a killed one may be short."""
         found: dict[int, list[Any]] = {}
         for file in self.file.shares():
             number, _, of = str(file.share).partition("-of-")
             records = file.read() or []
             for place, start in enumerate(range(0, len(records), self._chunk)):
-                found[int(number) - 1 + place * int(of)] = records[start : start + self._chunk]
+                chunk = int(number) - 1 + place * int(of)
+                found[chunk] = max(found.get(chunk, []), records[start : start + self._chunk], key=len)
         return found

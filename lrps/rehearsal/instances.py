@@ -87,12 +87,17 @@ class InstanceFormat(Protocol):
         """Return the set by which an instance is compared with others for near-duplicates."""
 
 
-def instance_format(synthesis: Synthesis, tokenizer: Tokenizer, data: DataConfig) -> InstanceFormat:
-    """Return the format of a synthesis. tokenizer: that of the data. data: its section of the config."""
+def instance_format(
+    synthesis: Synthesis, tokenizer: Tokenizer, data: DataConfig, *, keeps_closed: bool = True
+) -> InstanceFormat:
+    """Return the format of a synthesis. tokenizer: that of the data. data: its section of the config.
+
+    keeps_closed: keep a last pair that is not ended if the separator closes it.
+    """
     if synthesis.kind == "pairs":
         template = data.pair_template(synthesis) or synthesis.marked_template
         longest = synthesis.max_pair_tokens or data.sequence_length
-        return PairFormat(template, synthesis.task, tokenizer, longest)
+        return PairFormat(template, synthesis.task, tokenizer, longest, keeps_closed)
     return DocumentFormat(tokenizer, synthesis.prefix_tokens)
 
 
@@ -164,6 +169,8 @@ class PairFormat:
     """Definition of the task, once in a prompt, and in every document if the template has a place for it."""
     tokenizer: Tokenizer
     longest_tokens: int
+    keeps_closed: bool = True
+    """Whether a last pair that is not ended is kept if the separator closes it."""
 
     def demonstration(self, text: str, longest_tokens: int) -> str | None:
         """Return the pair of a document, without its task.
@@ -184,7 +191,7 @@ class PairFormat:
         mark."""
         between = separator.strip()
         *pieces, last = completion.split(self.template.marks[0])
-        closed = last if ended else self._closed(last, separator)
+        closed = last if ended else self._closed(last, separator) if self.keeps_closed else None
         if closed is not None:
             pieces.append(closed)
         found = [self._piece(piece.rstrip().removesuffix(between)) for piece in pieces]

@@ -124,7 +124,7 @@ def _check(stages: Stages) -> None:
     _ = stages.base_identity, stages.latest_identity
     name = stages.rehearsal.name
     few = shortfall(stages.plan, stages.rehearsal, len(stages.demonstrations))
-    if few is not None and stages.synthesis.generations is None:
+    if few is not None and stages.synthesis.generations is None and stages.rules != FORMER:
         raise GenerationError(f"{name}: {few}; or set synthesis.generations to that number to try it")
     for note in (few, rules_note(stages.rules, stages.directory)):
         if note is not None:
@@ -162,8 +162,8 @@ def _other_models(stages: Stages, manifest: Manifest) -> list[str]:
             if model is not None and model.release is None:
                 changed += [key] * model.differs(made_by)
     for key, server in (("base", stages.synthesis.generator), ("latest", stages.synthesis.latest)):
-        made_by = manifest.provenance.get(key) or {}
-        if isinstance(server, Endpoint) and server.model != made_by.get("model"):
+        made_by = manifest.provenance.get(key)
+        if made_by is not None and isinstance(server, Endpoint) and server.model != made_by.get("model"):
             changed.append(key)
     return changed
 

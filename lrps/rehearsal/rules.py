@@ -15,7 +15,8 @@ from lrps.rehearsal.stage_file import stage_settings
 
 FORMER = 1
 """Rules of sets without a `rules` entry: the repetition penalty is on the prompt too, demonstrations have no smallest
-number and clusters no largest, instances are not screened, and more generations begin a new refinement."""
+number and clusters no largest, instances are not screened, a last pair that is not ended is dropped although the
+separator closes it, and more generations begin a new refinement."""
 CURRENT = 2
 """Rules of new sets."""
 ADDED = frozenset({"agree", "near_duplicates", "copies", "shape", "min_demonstrations", "chat"})
@@ -27,8 +28,11 @@ RULES = "rules"
 def begun_rules(directory: Path, synthesis: Synthesis) -> int:
     """Return the rules of a set: the former ones if its directory has generations that they made with these settings.
 
-    Changed settings of the synthesis, or the removal of those generations, let the current rules make the set again.
+    Changed settings of the synthesis, settings that the former rules do not have, or the removal of those generations
+    let the current rules make the set again.
     """
+    if any(getattr(synthesis, key) != Synthesis.model_fields[key].default for key in ADDED):
+        return CURRENT
     headers = (stage_settings(path) for path in sorted(directory.glob("synthesis-*.jsonl")))
     former = any(RULES not in made_by and _matches(made_by, synthesis) for made_by in headers if made_by)
     return FORMER if former else CURRENT

@@ -52,16 +52,20 @@ class StageFile:
         return [self.of_share(path.name.split(".")[1]) for path in sorted(found)]
 
     def adopt(self) -> None:
-        """Take over the file of the same key of another set beside this one, if it has more records.
+        """Take over the records of `best`, if they are those of another set."""
+        if (best := self.best()) is not self:
+            self.write(best.records())
 
-        Its records are those that this set would get: sets that differ in later stages only share their generations.
+    def best(self) -> StageFile:
+        """Return the largest of the files of the same key, of this set and those beside it; this one of equal ones.
+
+        All have the records that this set would get: sets that differ in later stages only share their generations.
         """
-        best, size = None, self.path.stat().st_size if self.path.exists() else 0
+        best, size = self, self.path.stat().st_size if self.path.exists() else 0
         for other in sorted(self.path.parent.parent.glob(f"*/{self.path.name}")):
             if other != self.path and other.stat().st_size > size:
-                best, size = other, other.stat().st_size
-        if best is not None:
-            self.write(StageFile(best.parent, self.stage, self._settings).records())
+                best, size = StageFile(other.parent, self.stage, self._settings), other.stat().st_size
+        return best
 
     def read(self) -> list[Any] | None:
         """Return the records of a file that is written at once, or None if it does not exist."""

@@ -122,7 +122,8 @@ class Stages:
 
     @cached_property
     def form(self) -> InstanceFormat:
-        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data)
+        keeps_closed = self.rules != FORMER
+        return instance_format(self.synthesis, self.tokenizer, self.plan.config.data, keeps_closed=keeps_closed)
 
     @property
     def template(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from lrps.base.errors import ConfigError
 from lrps.config.models import Config
 from lrps.paths.graph import Release
 from lrps.plan.plan import Plan, make_plan
-from lrps.plan.set_order import default_latest, writers
+from lrps.plan.set_order import _circle, default_latest, writers
 from support.values import config_values
 
 
@@ -49,6 +49,15 @@ def test_each_paradigm_is_refined_by_its_own_model() -> None:
 def test_models_that_the_plan_does_not_train_are_not_waited_for() -> None:
     plan = plan_of({"cpt": {}}, a={"base": "/models/theta-0", "latest": "/models/latest"}, b={"refine": False})
     assert writers(plan.config, plan.graph) == {"a": (), "b": (Release("v1", "cpt-v1", 100),)}, "the base of b"
+    plan = plan_of({"cpt": {}, "path-switching": {}}, a={"latest": "cpt/v1", "refine": False})
+    assert writers(plan.config, plan.graph) == {"a": (Release("v1", "cpt-v1", 100),)}, "the base, named as the latest"
+
+
+def test_many_sets_are_ordered_in_little_time() -> None:
+    """Each set is written by a model that was trained on all sets before: the ways through them double with each."""
+    needs = {f"r{k}": {f"r{earlier}" for earlier in range(k)} for k in range(60)}
+    assert _circle(needs) == []
+    assert _circle({**needs, "r0": {"r59"}}) == ["r0", "r59", "r0"]
 
 
 def test_a_set_does_not_wait_for_itself() -> None:

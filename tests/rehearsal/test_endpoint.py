@@ -222,6 +222,10 @@ def test_equal_prompts_are_one_request(server: Server) -> None:
         ("a", 1, 2),
         ("b", 2, None),
     ]
+    server.requests.clear()
+    found = generator(server).generate(["a", "a"], Sampling(8), [1, 2])
+    assert [one.text for one in found] == ["a0", "a0"]
+    assert [each.get("n") for each in server.requests] == [None], "greedy completions are equal, and servers refuse n"
     server.answer = lambda request, _: (200, said(request))
     with pytest.raises(GenerationError, match="has not the 2 completions asked for by `n`"):
         generator(server).generate(["a", "a"], WARM, [1, 2])

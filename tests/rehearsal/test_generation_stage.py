@@ -127,6 +127,10 @@ def test_shares_of_machines_are_the_file_of_one(
             except Killed:
                 assert lives < 10**9
     assert stage(Echo(0)).collect(requests) == straight
+    for division in {1, of, of * parts + 1}:
+        for number in range(division):
+            stage(Echo(0)).run_share(requests, GenerationShare(number, division), lambda _: None)
+    assert stage(Echo(0)).collect(requests) == straight, "another division generates nothing again"
     assert write(root / "shared", Echo(0), total, available, batch) == straight, "no model is asked again"
     assert file.path.read_bytes() == (root / "straight" / "r" / file.path.name).read_bytes()
 
@@ -134,5 +138,9 @@ def test_shares_of_machines_are_the_file_of_one(
 def test_sets_with_the_same_generations_share_them(tmp_path: Path) -> None:
     written = write(tmp_path, Echo(), 20, 60, name="one")
     assert write(tmp_path, Echo(0), 8, 60, name="other") == written[:8]
+    file = StageFile(tmp_path / "third", "synthesis", {})
+    third = GenerationStage(lambda: Echo(0), Sampling(4), 1, file, StageCosts(tmp_path / "third"))
+    third.run_share(numbered(20, 60), GenerationShare(0, 2), lambda _: None)
+    assert third.collect(numbered(20, 60)) == written, "shares find them too"
     grown = write(tmp_path, Echo(), 40, 60, name="other")
     assert write(tmp_path, Echo(0), 40, 60, name="one") == grown

@@ -303,8 +303,9 @@ def test_a_set_that_was_begun_by_the_former_rules_continues_by_them(
         rehearse_set(set_plan(min_demonstrations=None, near_duplicates=0.5), "r", quiet=True)
 
 
-def test_other_settings_of_the_synthesis_begin_by_the_current_rules(set_plan: SetPlan) -> None:
-    plan = set_plan(top_p=0.7)
+@pytest.mark.parametrize("changes", [{"top_p": 0.7}, {"near_duplicates": 0.95}], ids=["changed", "added"])
+def test_other_settings_of_the_synthesis_begin_by_the_current_rules(set_plan: SetPlan, changes: dict[str, Any]) -> None:
+    plan = set_plan(**{"min_demonstrations": None, **changes})
     plan.layout.rehearsal("r").mkdir(parents=True)
     line = json.dumps({"stage": "synthesis", "key": "0", "made_by": FORMER_HEADER})
     (plan.layout.rehearsal("r") / "synthesis-0.jsonl").write_text(line + "\n")
