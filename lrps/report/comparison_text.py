@@ -14,7 +14,7 @@ from lrps.costs.released_version import ReleasedVersion
 from lrps.ledger.reader import RAW
 from lrps.plan.initial_evaluation import INITIAL
 from lrps.report.headline import headline
-from lrps.report.summary import ONE_RUN, doubts, noticed_steps, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, doubts, noticed_steps, other_histories, refused_forecast, still_to_do
 from lrps.report.table import Column, Marked, Table, text_column
 from lrps.report.tables.amendment_table import amendment_table
 from lrps.report.tables.average_table import average_table
@@ -32,7 +32,12 @@ from lrps.report.terminal import print_sentence, print_table
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the costs of the paradigms, the losses and costs of the versions, and what is still to do."""
-    remarks = (*other_histories(comparison), *doubts(comparison), *noticed_steps(comparison))
+    remarks = (
+        *other_histories(comparison),
+        *doubts(comparison),
+        *noticed_steps(comparison),
+        *refused_forecast(comparison),
+    )
     for sentence in (headline(comparison), *remarks):
         print_sentence(sentence)
     print()
@@ -58,6 +63,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         *other_histories(comparison),
         *doubts(comparison),
         *noticed_steps(comparison),
+        *refused_forecast(comparison),
         totals.to_markdown(),
         *totals.notes,
     ]

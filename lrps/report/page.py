@@ -21,7 +21,7 @@ from lrps.report.figures.catalogue import figures
 from lrps.report.figures.goodput import USES
 from lrps.report.first_screen.screen import FirstScreen, strong
 from lrps.report.plan_text import row_ranges
-from lrps.report.summary import ONE_RUN, doubts, mixing, noticed_steps, other_histories, still_to_do
+from lrps.report.summary import ONE_RUN, doubts, mixing, noticed_steps, other_histories, refused_forecast, still_to_do
 from lrps.report.tables.amendment_table import amendment_table
 from lrps.report.tables.average_table import average_table
 from lrps.report.tables.forgetting_table import forgetting_table
@@ -45,6 +45,7 @@ def render_page(comparison: Comparison) -> str:
         .render(
             comparison=comparison,
             remarks=[*other_histories(comparison), *doubts(comparison), *noticed_steps(comparison)],
+            refused_forecast=refused_forecast(comparison),
             screen=FirstScreen(comparison),
             still_to_do=still_to_do(comparison),
             one_run=ONE_RUN,

@@ -46,7 +46,7 @@ def other_histories(comparison: Comparison) -> list[str]:
 
 def doubts(comparison: Comparison) -> list[str]:
     """Return a sentence for each path whose training has failed or whose guard passes too many steps, for each branch
-    that has left its forecast, for each last state that nothing confirms yet, and for a forecast that is refused."""
+    that has left its forecast, and for each last state that nothing confirms yet."""
     failed = [f"Warning: {name}: {what.splitlines()[0]}" for name, what in comparison.failures.items()]
     measured = _measured(comparison).items()
     failed += [
@@ -60,8 +60,12 @@ def doubts(comparison: Comparison) -> list[str]:
         "not evaluated."
         for name, step in comparison.unconfirmed.items()
     ]
-    refused = [f"No forecast: {comparison.forecast_refused}."] if comparison.forecast_refused else []
-    return failed + off + unconfirmed + refused
+    return failed + off + unconfirmed
+
+
+def refused_forecast(comparison: Comparison) -> list[str]:
+    """Return the sentence on a forecast that is refused; nothing if there is one, or none can be expected."""
+    return [f"No forecast: {comparison.forecast_refused}."] if comparison.forecast_refused else []
 
 
 def noticed_steps(comparison: Comparison) -> list[str]:

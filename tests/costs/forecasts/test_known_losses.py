@@ -24,7 +24,7 @@ from lrps.paths.amendments import Amendment
 from lrps.plan.plan import Plan
 from lrps.plan.status import begun_status, done_steps
 from lrps.report.forecast_text import forecast_remarks
-from lrps.report.summary import doubts
+from lrps.report.summary import refused_forecast
 from support.forecast_run import forecast_plan, main_loss, write_branch, write_main
 
 OTHER = "forked from another state of main than the one that main has at step 5600 now"
@@ -125,13 +125,13 @@ def test_a_main_path_that_is_not_constant_keeps_its_measured_losses_and_says_why
         spend_choice(look_at(changed), "0.75ptfs", frozenset(), 15_000)
     comparison = make_comparison(changed)
     assert comparison.forecast is None
-    assert any(line.startswith("No forecast") and sentence in line for line in doubts(comparison))
+    assert any(line.startswith("No forecast") and sentence in line for line in refused_forecast(comparison))
 
 
 def test_a_main_path_whose_amendments_were_taken_back_is_forecast(plan: Plan) -> None:
     again = rewound(plan, Amendment(2_000, peak_lr=1e-3), Amendment(1_000, skip=10))
     assert version_forecast(look_at(again)) == version_forecast(look_at(plan))
-    assert not [line for line in doubts(make_comparison(plan)) if line.startswith("No forecast")]
+    assert not [line for line in refused_forecast(make_comparison(plan)) if line.startswith("No forecast")]
 
 
 def test_a_trained_version_rests_on_no_branch_that_forked_later(tmp_path: Path) -> None:
