@@ -19,6 +19,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import gate_cases
+import masked_cases
 import passed_cases
 import sequence_cases
 import torch
@@ -545,7 +546,7 @@ def wait_for(paths):
 CASES_BEFORE = (
     *(save_all, continuation, reference, documents, passed, non_finite, gate_cases.quick, evaluation, dropout, leaks),
     *(asynchronous, written, imported, passed_cases.passed_some, passed_cases.gradient_sums),
-    *(sequence_cases.shared_rows, sequence_cases.trial_step),
+    *(sequence_cases.shared_rows, sequence_cases.trial_step, masked_cases.masked_rows),
 )
 CASES_AFTER = (load_some, handed_on, groups, reset, refusals, universal)
 SETS = {

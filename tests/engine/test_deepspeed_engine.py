@@ -16,6 +16,16 @@ STAGES = ("s0", "s1", "s2", "s3")
 
 
 @pytest.mark.parametrize("world", WORLDS)
+def test_the_loss_of_masked_rows_is_the_mean_over_the_targets_of_all_ranks(matrix, world):
+    found = matrix[world]["masked_rows"]
+    assert len(found) == 4
+    for case, values in found.items():
+        for (bare_loss, bare_norm), (loss, norm) in zip(values["bare"], values["ours"], strict=True):
+            assert loss == pytest.approx(bare_loss, rel=2e-6), case
+            assert norm == pytest.approx(bare_norm, rel=2e-4), case
+
+
+@pytest.mark.parametrize("world", WORLDS)
 def test_steps_equal_a_bare_adamw_loop(matrix, world):
     found = matrix[world]["reference"]
     assert len(found) == 7
