@@ -113,7 +113,7 @@ class Screen:
     training_inputs: Collection[str] = frozenset()
     """Normalized inputs that no instance may have."""
     shape: PairShape = ANY_SHAPE
-    """PairShape that inputs and outputs need."""
+    """Shape that inputs and outputs need."""
     near_duplicates: float | None = None
     """Smallest Jaccard index of near-duplicates; None keeps them."""
     shingles: Callable[[Instance], frozenset[str]] = field(default=lambda one: character_shingles(one.input))
